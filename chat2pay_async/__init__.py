@@ -1,0 +1,125 @@
+"""An async SDK for the Clickatell Chat 2 Pay API v2: nothing twice, nothing lost, and said so.
+
+    import asyncio
+    from chat2pay_async import AsyncChat2Pay, Channel, PaymentLinkRequest
+
+    async def main():
+        async with AsyncChat2Pay() as client:         # the key is in CHAT2PAY_API_KEY
+            link = await client.create_payment_link(PaymentLinkRequest(
+                channel=Channel.SMS, to="27831234567", order_number="A-1001",
+                currency="ZAR", total_amount="199.90", return_payment_link=True))
+            print(link.payment_link)
+
+    asyncio.run(main())
+
+- `AsyncChat2Pay` is the client: eight operations, one method each.
+- `models` has what is sent and what comes back, `errors` every way to fail and what it proves.
+- `events` tells what a client does while it does it.
+- `sandbox` is a whole Chat 2 Pay on your own machine.
+"""
+
+from chat2pay_async._answers import RawResponse
+from chat2pay_async._client import AsyncChat2Pay
+from chat2pay_async._config import RetryPolicy, Timeout, __version__
+from chat2pay_async.errors import (
+    ApiError,
+    Attempt,
+    AuthenticationError,
+    BadRequestError,
+    Chat2PayError,
+    ConfigurationError,
+    ConflictError,
+    ConnectionFailedError,
+    Fault,
+    NotFoundError,
+    OutcomeUnknownError,
+    Pending,
+    PermissionDeniedError,
+    Proof,
+    RateLimitedError,
+    ReceiptNotSentError,
+    RequestTimeoutError,
+    RequestValidationError,
+    ResponseDecodeError,
+    SentRequest,
+    ServerError,
+    TransportError,
+)
+from chat2pay_async.events import (
+    Event,
+    Hook,
+)
+from chat2pay_async.models import (
+    Cancellation,
+    Channel,
+    Configuration,
+    Currency,
+    GatewayResult,
+    IntegrationStatus,
+    IntegrationUpdate,
+    Integrator,
+    IntegratorType,
+    LineItem,
+    PaymentLink,
+    PaymentLinkRequest,
+    PaymentStatus,
+    PaymentStatusEntry,
+    Receipt,
+    ThirdPartyError,
+    Transaction,
+    TransactionStatus,
+    TransactionStatusEntry,
+    TransactionType,
+)
+
+__all__ = [
+    "ApiError",
+    "AsyncChat2Pay",
+    "Attempt",
+    "AuthenticationError",
+    "BadRequestError",
+    "Cancellation",
+    "Channel",
+    "Chat2PayError",
+    "Configuration",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectionFailedError",
+    "Currency",
+    "Event",
+    "Fault",
+    "GatewayResult",
+    "Hook",
+    "IntegrationStatus",
+    "IntegrationUpdate",
+    "Integrator",
+    "IntegratorType",
+    "LineItem",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "PaymentLink",
+    "PaymentLinkRequest",
+    "PaymentStatus",
+    "PaymentStatusEntry",
+    "Pending",
+    "PermissionDeniedError",
+    "Proof",
+    "RateLimitedError",
+    "RawResponse",
+    "Receipt",
+    "ReceiptNotSentError",
+    "RequestTimeoutError",
+    "RequestValidationError",
+    "ResponseDecodeError",
+    "RetryPolicy",
+    "SentRequest",
+    "ServerError",
+    "ThirdPartyError",
+    "Timeout",
+    "Transaction",
+    "TransactionStatus",
+    "TransactionStatusEntry",
+    "TransactionType",
+    "TransportError",
+    "__version__",
+]

@@ -1,0 +1,162 @@
+"""Status, headers and bytes in; a result or an error out, with what it proves. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from chat2pay_async import errors, models
+from chat2pay_async._operations import CREATE_RECEIPT, Operation
+from chat2pay_async._retry import proof_of, retry_after
+from chat2pay_async._wire import decode_object, structure
+from chat2pay_async.errors import ApiError, Attempt, Chat2PayError, Proof
+
+__all__ = ["Answer", "RawResponse", "WireResponse", "read_answer"]
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+@attrs.frozen
+class WireResponse:
+    """An answer as an engine hands it on."""
+
+    status_code: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """Names in lower case."""
+    body: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class RawResponse(Generic[T]):
+    """A result together with everything that the exchange told; `client.with_raw_response`'s.
+
+    The body may hold personal data and the payment page's URL, so `repr` leaves it out.
+    """
+
+    parsed: T
+    status_code: int
+    """Of the answer that `parsed` was read from; see `recovered`."""
+    headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
+    """Names in lower case."""
+    body: bytes = attrs.field(repr=False)
+    """As it came."""
+    attempts: tuple[Attempt, ...]
+    """Every attempt, the successful one last."""
+    elapsed: float
+    """Seconds, waiting included."""
+    recovered: bool = False
+    """Whether the answer is that of a look-up, after the operation's own was lost."""
+
+
+@attrs.frozen
+class Answer(Generic[R]):
+    """What one answer comes to."""
+
+    proof: Proof
+    result: R | None = None
+    error: Chat2PayError | None = None
+    asked: float | None = None
+    """Seconds that the service asks to wait."""
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    409: errors.ConflictError,
+    429: errors.RateLimitedError,
+}
+_SERVER_ERRORS = range(500, 600)
+_SUCCESS = range(200, 300)
+
+
+def read_answer(operation: Operation[Any, R], request: Any, response: WireResponse) -> Answer[R]:
+    """Judge an answer to a request."""
+    status = response.status_code
+    data = decode_object(response.body)
+    if status in _SUCCESS:
+        return _read_success(operation, request, response, data)
+    error = _api_error(operation, request, response, data or {})
+    return Answer(proof_of(status, applied=False), error=error, asked=retry_after(response.headers))
+
+
+def _read_success(
+    operation: Operation[Any, R],
+    request: Any,
+    response: WireResponse,
+    data: dict[str, Any] | None,
+) -> Answer[R]:
+    result = None if data is None else structure(operation.result, data)
+    if result is not None and operation.proves(request, result):
+        return Answer(proof_of(response.status_code, applied=True), result=result)
+    what = "no JSON object" if result is None else "no proof that it was applied"
+    error = errors.ResponseDecodeError(
+        f"{operation.name}: the answer {response.status_code} carries {what}",
+        status_code=response.status_code,
+        body=response.body,
+    )
+    return Answer(proof_of(response.status_code, applied=False), error=error)
+
+
+def _api_error(
+    operation: Operation[Any, Any], request: Any, response: WireResponse, data: dict[str, Any]
+) -> ApiError:
+    status = response.status_code
+    identity = operation.identity(request)
+    message = _first_text(data, ("message", "error", "reason"))
+    message = None if message is None else redact(message, identity)
+    reasons = tuple(redact(text, identity) for text in _texts(data.get("errors")))
+    kind = _BY_STATUS.get(status)
+    kind = kind or (errors.ServerError if status in _SERVER_ERRORS else ApiError)
+    receipt = _unsent_receipt(operation, status, data)
+    said = "; ".join(dict.fromkeys(filter(None, (message, *reasons)))) or "no reason given"
+    code = data.get("reasonCode")
+    error = (errors.ReceiptNotSentError if receipt else kind)(
+        f"{operation.name}: {status}: {said}",
+        status_code=status,
+        message=message,
+        errors=reasons,
+        reason_code=code if isinstance(code, (int, str)) else None,
+        headers=response.headers,
+        body=response.body,
+    )
+    if isinstance(error, errors.RateLimitedError):
+        error.retry_after = retry_after(response.headers)
+    if isinstance(error, errors.ReceiptNotSentError):
+        error.receipt = receipt
+    return error
+
+
+def _unsent_receipt(
+    operation: Operation[Any, Any], status: int, data: dict[str, Any]
+) -> models.Receipt | None:
+    """The contract declares the success schema for this 400: created, but not sent."""
+    if operation is not CREATE_RECEIPT or _BY_STATUS.get(status) is not errors.BadRequestError:
+        return None
+    receipt = structure(models.Receipt, data)
+    return receipt if receipt.receipt_link_ref else None
+
+
+def _first_text(data: dict[str, Any], names: Iterable[str]) -> str | None:
+    return next((text for name in names for text in _texts(data.get(name))), None)
+
+
+def _texts(value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    return [text for text in values if isinstance(text, str) and text.strip()]
+
+
+# Phone numbers have 7 digits or more, card numbers at least 12, both with blanks or dashes between.
+_DIGITS = re.compile(r"\+?\d(?:[ -]?\d){6,}")
+
+
+def redact(text: str, identity: str) -> str:
+    """Mask what could be a phone or card number; the call's own order number or reference stays."""
+    if not identity:
+        return _DIGITS.sub("***", text)
+    return identity.join(_DIGITS.sub("***", part) for part in text.split(identity))

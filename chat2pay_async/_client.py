@@ -1,0 +1,321 @@
+"""`AsyncChat2Pay`: the eight operations, and what belongs to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from decimal import Decimal
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import anyio
+import attrs
+
+from chat2pay_async import _config, errors, events, models
+from chat2pay_async._config import RetryPolicy, Timeout
+from chat2pay_async._engines import engine_for
+from chat2pay_async._limits import Gate
+from chat2pay_async._raw import RawChat2Pay
+from chat2pay_async._send import Options, Sender
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    import httpx
+
+__all__ = ["AsyncChat2Pay"]
+
+_PAYMENT_ENDED = frozenset(
+    {
+        models.PaymentStatus.SUCCESS,
+        models.PaymentStatus.FAILED,
+        models.PaymentStatus.REVERSED,
+        models.PaymentStatus.VOIDED,
+    }
+)
+_LINK_ENDED = frozenset(
+    {
+        models.TransactionStatus.PAYMENT_LINK_CANCELLED,
+        models.TransactionStatus.PAYMENT_URL_EXPIRED,
+    }
+)
+
+
+class AsyncChat2Pay:
+    """A client of the Chat 2 Pay API v2, for asyncio, uvloop and trio.
+
+        async with AsyncChat2Pay(api_key="…") as client:
+            link = await client.create_payment_link(PaymentLinkRequest(
+                channel=Channel.SMS, to="27831234567", order_number="A-1001",
+                currency="ZAR", total_amount="199.90"))
+
+    It may be made outside a running event loop, and works on the first one that it is used on.
+    Any number of calls may be under way at a time; `max_connections` of them are on the wire, the
+    others wait their turn.
+
+    Every method raises, beside what it says:
+        RequestValidationError: The request breaks the contract; nothing was sent.
+        AuthenticationError: The key is wrong.
+        RateLimitedError: The service throttles, for longer than a call waits (5 minutes).
+        TransportError: No usable answer, and nothing was applied.
+        OutcomeUnknownError: (create, cancel, capture, reverse, receipt) No usable answer, and it
+            may have been applied.
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a setting of its own, and has a default
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str | None = None,
+        timeout: Timeout | float = Timeout(),
+        retry: RetryPolicy = RetryPolicy(),
+        max_connections: int = 100,
+        transport: httpx.AsyncBaseTransport | None = None,
+        http_client: httpx.AsyncClient | None = None,
+        hooks: Iterable[events.Hook] = (),
+    ) -> None:
+        """Set up a client; nothing is connected yet.
+
+        Args:
+            api_key: The key; CHAT2PAY_API_KEY where it is not given.
+            base_url: CHAT2PAY_BASE_URL, or else the service's own, where it is not given. https,
+                unless the host is this machine.
+            timeout: A `Timeout`, or seconds for each of connect, read and write.
+            retry: What is repeated, and when.
+            max_connections: How many requests may be on the wire at a time.
+            transport: An httpx transport to send over (a mock, `httpx.ASGITransport`, …); closed
+                with this client.
+            http_client: Your own `httpx.AsyncClient`: its proxies, TLS settings, event hooks,
+                auth, headers and cookies act. It is never closed by this client, and its
+                redirects are not followed.
+            hooks: Told every event (`chat2pay_async.events`).
+
+        Raises:
+            ConfigurationError: A setting that can't work; the message says what to change.
+        """
+        key = _config.key_of(api_key)
+        url = _config.base_url_of(base_url)
+        options = Options(_config.as_timeout(timeout), retry)
+        gate = Gate(max_connections)
+        engine = engine_for(
+            url, max_connections=max_connections, transport=transport, http_client=http_client
+        )
+        self._own(Sender(engine, gate, events.Hooks(hooks), key, url), options, is_view=False)
+
+    def _own(self, sender: Sender, options: Options, *, is_view: bool) -> None:
+        self._sender = sender
+        self._options = options
+        self._is_view = is_view
+        self._raw = RawChat2Pay(sender, options)
+
+    def __repr__(self) -> str:
+        return f"<AsyncChat2Pay {self._options}>"
+
+    async def create_payment_link(self, request: models.PaymentLinkRequest) -> models.PaymentLink:
+        """Make a payment link, and have it sent over the request's channel.
+
+        Contract: createPayByLinkTransactionLog. A link whose message could not be sent is
+        returned too: ask `delivered`.
+
+        Raises:
+            BadRequestError: The service refuses the request; no link was made.
+            OutcomeUnknownError: A link may exist.
+        """
+        return (await self._raw.create_payment_link(request)).parsed
+
+    async def cancel_payment_link(self, payment_link_ref: str) -> models.Cancellation:
+        """Cancel a link that was not clicked yet.
+
+        Contract: cancelLink.
+
+        Raises:
+            BadRequestError: It was clicked, cancelled before, or has expired.
+            NotFoundError: There is no such link.
+            OutcomeUnknownError: It may be cancelled.
+        """
+        return (await self._raw.cancel_payment_link(payment_link_ref)).parsed
+
+    async def capture_payment(
+        self, payment_link_ref: str, amount: Decimal | int | str | None = None
+    ) -> models.GatewayResult:
+        """Take the money of an authorization: all of it, or once a smaller amount.
+
+        Contract: capturePayment. A gateway's refusal is returned, not raised: ask `succeeded`.
+
+        Args:
+            payment_link_ref: The paid link's reference.
+            amount: In the link's currency; the whole where it is not given.
+
+        Raises:
+            BadRequestError: It was captured before, is no authorization, or was not paid.
+            NotFoundError: There is no such link.
+            OutcomeUnknownError: It may be captured.
+        """
+        return (await self._raw.capture_payment(payment_link_ref, amount)).parsed
+
+    async def reverse_payment(self, payment_link_ref: str) -> models.GatewayResult:
+        """Give back an authorization, or a capture that is not settled yet.
+
+        Contract: reverseTransaction. A settled payment needs a refund elsewhere. A gateway's
+        refusal is returned, not raised: ask `succeeded`.
+
+        Raises:
+            BadRequestError: There is nothing to reverse.
+            NotFoundError: There is no such link.
+            OutcomeUnknownError: It may be reversed.
+        """
+        return (await self._raw.reverse_payment(payment_link_ref)).parsed
+
+    async def create_receipt(
+        self, payment_link_ref: str, receipt_link: str, timestamp: datetime | None = None
+    ) -> models.Receipt:
+        """Send the customer a link to their receipt.
+
+        Contract: createPaymentReceipt.
+
+        Args:
+            payment_link_ref: The paid link's reference.
+            receipt_link: The receipt's URL.
+            timestamp: When the receipt was made; now, unless given.
+
+        Raises:
+            ReceiptNotSentError: The receipt was created, but its message could not be sent.
+            NotFoundError: There is no such link.
+            OutcomeUnknownError: The receipt may have been sent.
+        """
+        return (await self._raw.create_receipt(payment_link_ref, receipt_link, timestamp)).parsed
+
+    async def get_transaction(
+        self,
+        *,
+        order_number: str | None = None,
+        payment_link_ref: str | None = None,
+        receipt_link_ref: str | None = None,
+    ) -> models.Transaction:
+        """Look up what became of a link: by at least one of its names.
+
+        Contract: getTransactionStatus.
+
+        Raises:
+            NotFoundError: There is none.
+            ResponseDecodeError: The answer is no JSON object.
+        """
+        return (
+            await self._raw.get_transaction(
+                order_number=order_number,
+                payment_link_ref=payment_link_ref,
+                receipt_link_ref=receipt_link_ref,
+            )
+        ).parsed
+
+    async def get_configuration(self) -> models.Configuration:
+        """Read how the account is set up.
+
+        Contract: getConfigSettings.
+
+        Raises:
+            ResponseDecodeError: The answer is no JSON object.
+        """
+        return (await self._raw.get_configuration()).parsed
+
+    async def update_integration(
+        self, application_uuid: str, status: models.IntegrationStatus | str
+    ) -> models.IntegrationUpdate:
+        """Activate, deactivate or delete an integration.
+
+        Contract: updateIntegrationStatus.
+
+        Raises:
+            NotFoundError: There is no such integration.
+            ResponseDecodeError: The answer is no JSON object.
+        """
+        return (await self._raw.update_integration(application_uuid, status)).parsed
+
+    async def wait_for_payment(
+        self,
+        payment_link_ref: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - how long to poll is this method's matter
+        initial: float = 1.0,
+        maximum: float = 15.0,
+    ) -> models.Transaction:
+        """Ask again and again until a payment has come to its end.
+
+        That is a payment status SUCCESS, FAILED, REVERSED or VOIDED, or a link that was cancelled
+        or has expired unpaid.
+
+        Args:
+            payment_link_ref: The link's reference.
+            timeout: Seconds to wait at most; None waits for as long as it takes.
+            initial: Seconds until the second look, half as many again with each.
+            maximum: Seconds between two looks at most.
+
+        Raises:
+            RequestTimeoutError: The payment did not come to its end in time.
+            NotFoundError: There is no such link.
+        """
+        with anyio.move_on_after(timeout):
+            while True:
+                transaction = await self.get_transaction(payment_link_ref=payment_link_ref)
+                if _has_ended(transaction):
+                    return transaction
+                await anyio.sleep(min(initial, maximum))
+                initial *= 1.5
+        raise errors.RequestTimeoutError(
+            f"wait_for_payment: the payment did not come to its end within {timeout} s",
+            operation="wait_for_payment",
+        )
+
+    @property
+    def with_raw_response(self) -> RawChat2Pay:
+        """The same operations, each returning a `RawResponse`: status, headers, bytes, attempts."""
+        return self._raw
+
+    def with_options(
+        self, *, timeout: Timeout | float | None = None, retry: RetryPolicy | None = None
+    ) -> Self:
+        """A view on the same connections with other settings; None keeps what is set.
+
+        The view is not closed; the client that it was made from is.
+        """
+        options = self._options
+        if timeout is not None:
+            options = attrs.evolve(options, timeout=_config.as_timeout(timeout))
+        if retry is not None:
+            options = attrs.evolve(options, retry=retry)
+        view = object.__new__(type(self))
+        view._own(self._sender, options, is_view=True)
+        return view
+
+    async def aclose(self) -> None:
+        """Close the connections. Calls made later are refused.
+
+        Raises:
+            ConfigurationError: This is a view, which has no connections of its own.
+        """
+        if self._is_view:
+            raise errors.ConfigurationError(
+                "a view made by with_options is not closed; close the client it was made from"
+            )
+        await self._sender.aclose()
+
+    async def __aenter__(self) -> Self:
+        if self._is_view:
+            raise errors.ConfigurationError(
+                "use `async with` on the client, not on a view made by with_options"
+            )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def _has_ended(transaction: models.Transaction) -> bool:
+    return transaction.payment_status in _PAYMENT_ENDED or any(
+        entry.transaction_status_name in _LINK_ENDED for entry in transaction.transaction_statuses
+    )

@@ -1,0 +1,172 @@
+"""How a client is set up: small immutable settings, and the API key, which shows itself to no one.
+
+>>> RetryPolicy(max_attempts=2)
+RetryPolicy(max_attempts=2, initial=0.5, maximum=8.0)
+>>> as_timeout(10)
+Timeout(connect=10.0, read=10.0, write=10.0, total=None)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import math
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+from chat2pay_async.errors import ConfigurationError
+
+__all__ = [
+    "ApiKey",
+    "Headers",
+    "RetryPolicy",
+    "Timeout",
+    "__version__",
+    "as_timeout",
+    "base_url_of",
+    "key_of",
+]
+
+__version__ = "0.1.0"
+DEFAULT_BASE_URL = "https://chat2pay-service.clickatell.com/"
+
+
+def _seconds(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """An attrs validator: a number of seconds, or None for no limit where that is the default."""
+    if value is None and attribute.default is None:
+        return
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:
+        raise ConfigurationError(
+            f"{type(instance).__name__}({attribute.name}=…) must be seconds, 0 or more"
+        )
+
+
+@attrs.frozen
+class Timeout:
+    """How long a call may take, in seconds."""
+
+    connect: float = attrs.field(default=5.0, validator=_seconds)
+    """For a connection to be made, TLS handshake included."""
+    read: float = attrs.field(default=30.0, validator=_seconds)
+    """For each piece of the answer."""
+    write: float = attrs.field(default=10.0, validator=_seconds)
+    """For each piece of the request."""
+    total: float | None = attrs.field(default=None, validator=_seconds)
+    """A deadline over everything: waiting for a connection, attempts, pauses. None: no deadline."""
+
+
+def as_timeout(value: Timeout | float) -> Timeout:
+    """A `Timeout`, or a number of seconds for each of connect, read and write, as in httpx.
+
+    Raises:
+        ConfigurationError: It is neither.
+    """
+    if isinstance(value, Timeout):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ConfigurationError(f"timeout must be a Timeout or seconds, not {value!r}")
+    return Timeout(connect=float(value), read=float(value), write=float(value))
+
+
+def _attempts(_instance: Any, _attribute: attrs.Attribute[Any], value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError("RetryPolicy(max_attempts=…) must be an int, 1 or more")
+
+
+@attrs.frozen
+class RetryPolicy:
+    """How often, and after what delay, a call that may go again does so."""
+
+    max_attempts: int = attrs.field(default=4, validator=_attempts)
+    """Attempts in all; those that were throttled do not count."""
+    initial: float = attrs.field(default=0.5, validator=_seconds)
+    """The first delay is random between 0 and this many seconds; it doubles with every attempt."""
+    maximum: float = attrs.field(default=8.0, validator=_seconds)
+    """No delay is longer than this many seconds."""
+
+
+class ApiKey:
+    """The API key: `repr`, `str` and pickling do not show it."""
+
+    __slots__ = ("__value",)
+
+    def __init__(self, value: str) -> None:
+        self.__value = value
+
+    def reveal(self) -> str:
+        """The key itself, for the header that needs it."""
+        return self.__value
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells keys apart, and can't be turned back into one."""
+        digest = hashlib.sha256(b"chat2pay_async:" + self.__value.encode())
+        return digest.hexdigest()[:16]
+
+    def __repr__(self) -> str:
+        return "ApiKey('***')"
+
+    def __reduce__(self) -> str:
+        raise TypeError("an API key is not pickled; read it from CHAT2PAY_API_KEY where it is used")
+
+
+class Headers(dict[str, str]):
+    """The headers of every request: `repr` shows their names only, since one is the key."""
+
+    def __repr__(self) -> str:
+        return f"<headers {list(self)}>"
+
+
+def key_of(value: str | None) -> ApiKey:
+    """The given key, or the one in CHAT2PAY_API_KEY.
+
+    Raises:
+        ConfigurationError: There is none, or it can't stand in a header.
+    """
+    key = (os.environ.get("CHAT2PAY_API_KEY", "") if value is None else value).strip()
+    if not key:
+        raise ConfigurationError(
+            'no API key: pass AsyncChat2Pay("…") or set the environment variable CHAT2PAY_API_KEY'
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigurationError("the API key has characters that a header can't carry")
+    return ApiKey(key)
+
+
+def base_url_of(value: str | None) -> str:
+    """The given base URL, or CHAT2PAY_BASE_URL, or the service's own; without a final slash.
+
+    Raises:
+        ConfigurationError: It is no URL that a key may be sent to.
+    """
+    given = value if value is not None else os.environ.get("CHAT2PAY_BASE_URL") or DEFAULT_BASE_URL
+    try:
+        parts = urlsplit(given)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        parts, host = urlsplit(""), None
+    if not host or parts.scheme not in {"http", "https"} or not given.isascii():
+        raise ConfigurationError(
+            "the base URL must look like https://host/ (an international name in its xn-- form)"
+        )
+    if parts.query or parts.fragment or "@" in parts.netloc or any(map(str.isspace, given)):
+        raise ConfigurationError("the base URL must have no user, query, fragment or blanks")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise ConfigurationError(
+            "plain http would show the API key and the payments to the network: use https "
+            "(http is for servers on this machine)"
+        )
+    return given.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

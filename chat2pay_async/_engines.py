@@ -1,0 +1,199 @@
+"""One exchange: bytes out, status, headers and bytes back. What breaks is classified here.
+
+The only room that knows an HTTP library. It drives httpx, and httpx2 just the same: classes come
+from the library that a given client's or transport's class comes from, since an
+`httpx2.AsyncClient` refuses an `httpx.Request`, and its errors are no `httpx.HTTPError`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import httpx
+
+from chat2pay_async._answers import WireResponse
+from chat2pay_async._config import Timeout
+from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
+
+__all__ = ["Engine", "ExchangeError", "HttpxEngine", "engine_for"]
+
+
+class ExchangeError(Exception):
+    """An exchange that brought no answer; the library's own exception is its cause."""
+
+    def __init__(self, reason: str, *, proof: Proof, timed_out: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.proof = proof
+        self.timed_out = timed_out
+
+
+class Engine(Protocol):
+    """Carries out exchanges."""
+
+    async def exchange(
+        self, request: SentRequest, headers: Mapping[str, str], limits: Timeout
+    ) -> WireResponse:
+        """Send a request once and read its answer; redirects are not followed.
+
+        Raises:
+            ExchangeError: There was no answer.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is this engine's own."""
+        ...
+
+
+NOT_SENT_ERRORS: Final = frozenset(
+    {
+        "ConnectError",  # name resolution and the TLS handshake included
+        "ConnectTimeout",
+        "PoolTimeout",
+        "ProxyError",  # the proxy refused to connect
+        "UnsupportedProtocol",
+        "InvalidURL",
+        "CookieConflict",
+    }
+)
+"""The library's exceptions that prove that no byte of the request left."""
+
+UNKNOWN_ERRORS: Final = frozenset(
+    {
+        "CloseError",
+        "DecodingError",
+        "HTTPError",
+        "HTTPStatusError",
+        "LocalProtocolError",
+        "NetworkError",
+        "ProtocolError",
+        "ReadError",
+        "ReadTimeout",
+        "RemoteProtocolError",  # the same reset is a ReadError on asyncio and this one on trio
+        "RequestError",
+        "RequestNotRead",
+        "ResponseNotRead",
+        "StreamClosed",
+        "StreamConsumed",
+        "StreamError",
+        "TimeoutException",
+        "TooManyRedirects",
+        "TransportError",
+        "WriteError",
+        "WriteTimeout",
+    }
+)
+"""The library's other exceptions: the request may have arrived."""
+
+TIMEOUT_ERRORS: Final = frozenset(
+    {"ConnectTimeout", "PoolTimeout", "ReadTimeout", "TimeoutException", "WriteTimeout"}
+)
+
+_ROWS = NOT_SENT_ERRORS | UNKNOWN_ERRORS
+
+
+def classify(error: Exception) -> ExchangeError:
+    """Say what an exception out of an exchange proves.
+
+    The nearest class with a row counts. What has none (it came out of a user's hook or auth) may
+    have been raised after the request was sent.
+    """
+    name = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _ROWS), "")
+    return ExchangeError(
+        type(error).__name__,
+        proof=Proof.NOT_SENT if name in NOT_SENT_ERRORS else Proof.UNKNOWN,
+        timed_out=name in TIMEOUT_ERRORS,
+    )
+
+
+def library_of(thing: object) -> Any:
+    """Httpx or httpx2: the module that an object's class, or one of its bases, comes from.
+
+    Raises:
+        ConfigurationError: It comes from neither.
+    """
+    for kind in type(thing).__mro__:
+        root = kind.__module__.partition(".")[0]
+        if root in {"httpx", "httpx2"}:
+            return importlib.import_module(root)
+    raise ConfigurationError(
+        f"{type(thing).__name__} is no client and no transport of httpx (or httpx2)"
+    )
+
+
+class HttpxEngine:
+    """Exchanges over an `AsyncClient`: our own, or the user's, which is never closed by us."""
+
+    def __init__(self, client: Any, library: Any, base_url: str, *, owned: bool) -> None:
+        self._client = client
+        self._library = library
+        self._base_url = base_url
+        self._owned = owned
+
+    async def exchange(
+        self, request: SentRequest, headers: Mapping[str, str], limits: Timeout
+    ) -> WireResponse:
+        """Send a request once and read its answer; redirects are not followed."""
+        if self._client.is_closed:
+            raise ConfigurationError("the http_client of this client is closed")
+        # `pool=None`: the gate bounds how many requests there are, and the deadline how long they
+        # wait. A pool timeout would fail calls that only had to wait.
+        timeout = self._library.Timeout(
+            connect=limits.connect, read=limits.read, write=limits.write, pool=None
+        )
+        try:
+            # The client builds it, so that its own headers, cookies and parameters take part.
+            built = self._client.build_request(
+                request.method,
+                self._base_url + request.target,
+                content=request.body,
+                headers=headers,
+                timeout=timeout,
+            )
+            answer = await self._client.send(built, follow_redirects=False)
+        except self._library.HTTPStatusError as error:
+            # A user's hook called `raise_for_status`. The answer came; its body was not read.
+            answer = error.response
+            return WireResponse(answer.status_code, _lower(answer.headers), b"")
+        except Exception as error:
+            raise classify(error) from error
+        return WireResponse(answer.status_code, _lower(answer.headers), answer.content)
+
+    async def aclose(self) -> None:
+        """Close the client, unless it is the user's."""
+        if self._owned:
+            await self._client.aclose()
+
+
+def _lower(headers: Any) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def engine_for(
+    base_url: str,
+    *,
+    max_connections: int,
+    transport: httpx.AsyncBaseTransport | None,
+    http_client: httpx.AsyncClient | None,
+) -> HttpxEngine:
+    """The engine that a client's settings ask for.
+
+    Raises:
+        ConfigurationError: The settings contradict each other, or name no httpx object.
+    """
+    if http_client is not None:
+        if transport is not None:
+            raise ConfigurationError("pass http_client or transport, not both")
+        library = library_of(http_client)
+        if not isinstance(http_client, library.AsyncClient):
+            raise ConfigurationError("http_client must be an httpx.AsyncClient")
+        return HttpxEngine(http_client, library, base_url, owned=False)
+    library = httpx if transport is None else library_of(transport)
+    limits = library.Limits(
+        max_connections=max_connections, max_keepalive_connections=max_connections
+    )
+    client = library.AsyncClient(transport=transport, limits=limits)
+    return HttpxEngine(client, library, base_url, owned=True)

@@ -1,0 +1,231 @@
+"""The eight operations as eight rows: where they go, what they carry, what proves that they worked.
+
+`prepare` turns a row and a request into the exact bytes to send; it does no I/O.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote, urlencode
+
+import attrs
+
+from chat2pay_async import _requests, _wire, models
+from chat2pay_async.errors import SentRequest
+
+__all__ = [
+    "CANCEL_PAYMENT_LINK",
+    "CAPTURE_PAYMENT",
+    "CREATE_PAYMENT_LINK",
+    "CREATE_RECEIPT",
+    "GET_CONFIGURATION",
+    "GET_TRANSACTION",
+    "OPERATIONS",
+    "REVERSE_PAYMENT",
+    "UPDATE_INTEGRATION",
+    "Operation",
+    "Safety",
+    "prepare",
+]
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+class Safety(enum.Enum):
+    """What sending an operation a second time would do."""
+
+    READ = "changes nothing"
+    REPEATABLE = "leaves the same state behind"
+    ONCE = "may move money, or send a message, a second time"
+
+
+@attrs.frozen
+class Operation(Generic[Q, R]):
+    """One row of the table."""
+
+    name: str
+    """The client's method, and what errors and events call it."""
+    contract_id: str
+    method: str
+    path: str
+    request: type[Q]
+    result: type[R]
+    proves: Callable[[Q, R], bool]
+    """Whether a 2xx's object shows that the request was applied."""
+    identity: Callable[[Q], str]
+    """What a person would look it up by."""
+    query: tuple[str, ...] = ()
+    """The request's attributes that travel in the query."""
+
+    @property
+    def safety(self) -> Safety:
+        """Follows from the method: the API has no idempotency keys."""
+        return _SAFETY[self.method]
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the request itself is the body, rather than path and query."""
+        return self.method != "GET" and "{" not in self.path
+
+
+_SAFETY = {"GET": Safety.READ, "PUT": Safety.REPEATABLE, "POST": Safety.ONCE}
+
+
+def _is_object(_request: Any, _result: Any) -> bool:
+    return True
+
+
+def _link_exists(_request: Any, result: models.PaymentLink) -> bool:
+    return bool(result.payment_link_ref)
+
+
+def _receipt_exists(_request: Any, result: models.Receipt) -> bool:
+    return bool(result.receipt_link_ref)
+
+
+def _is_cancelled(request: _requests.LinkReference, result: models.Cancellation) -> bool:
+    return (
+        result.payment_link_ref == request.payment_link_ref
+        and result.transaction_status == models.TransactionStatus.PAYMENT_LINK_CANCELLED
+    )
+
+
+def _gateway_answered(_request: Any, result: models.GatewayResult) -> bool:
+    return bool(result.transaction_type or result.payment_gateway_decision)
+
+
+def _order_number(request: _requests.PaymentLinkRequest) -> str:
+    return request.order_number
+
+
+def _link_ref(
+    request: _requests.LinkReference | _requests.CaptureRequest | _requests.ReceiptRequest,
+) -> str:
+    return request.payment_link_ref
+
+
+def _looked_up(request: _requests.TransactionQuery) -> str:
+    return request.order_number or request.payment_link_ref or request.receipt_link_ref or ""
+
+
+def _application(request: _requests.IntegrationRequest) -> str:
+    return request.application_uuid
+
+
+CREATE_PAYMENT_LINK = Operation(
+    "create_payment_link",
+    "createPayByLinkTransactionLog",
+    "POST",
+    "/api/v2/chat-2-pay",
+    _requests.PaymentLinkRequest,
+    models.PaymentLink,
+    _link_exists,
+    _order_number,
+)
+CANCEL_PAYMENT_LINK = Operation(
+    "cancel_payment_link",
+    "cancelLink",
+    "POST",
+    "/api/v2/cancel/{payment_link_ref}",
+    _requests.LinkReference,
+    models.Cancellation,
+    _is_cancelled,
+    _link_ref,
+)
+CAPTURE_PAYMENT = Operation(
+    "capture_payment",
+    "capturePayment",
+    "POST",
+    "/api/v2/payment/{payment_link_ref}/capture",
+    _requests.CaptureRequest,
+    models.GatewayResult,
+    _gateway_answered,
+    _link_ref,
+    query=("amount",),
+)
+REVERSE_PAYMENT = Operation(
+    "reverse_payment",
+    "reverseTransaction",
+    "POST",
+    "/api/v2/payment/{payment_link_ref}/reverse",
+    _requests.LinkReference,
+    models.GatewayResult,
+    _gateway_answered,
+    _link_ref,
+)
+CREATE_RECEIPT = Operation(
+    "create_receipt",
+    "createPaymentReceipt",
+    "POST",
+    "/api/v2/order-receipt",
+    _requests.ReceiptRequest,
+    models.Receipt,
+    _receipt_exists,
+    _link_ref,
+)
+GET_TRANSACTION = Operation(
+    "get_transaction",
+    "getTransactionStatus",
+    "GET",
+    "/api/v2/chat-2-pay/transaction-status",
+    _requests.TransactionQuery,
+    models.Transaction,
+    _is_object,
+    _looked_up,
+    query=("order_number", "payment_link_ref", "receipt_link_ref"),
+)
+GET_CONFIGURATION = Operation(
+    "get_configuration",
+    "getConfigSettings",
+    "GET",
+    "/api/v2/config",
+    _requests.ConfigurationQuery,
+    models.Configuration,
+    _is_object,
+    lambda _request: "",
+)
+UPDATE_INTEGRATION = Operation(
+    "update_integration",
+    "updateIntegrationStatus",
+    "PUT",
+    "/api/v2/integration",
+    _requests.IntegrationRequest,
+    models.IntegrationUpdate,
+    _is_object,
+    _application,
+)
+
+OPERATIONS: tuple[Operation[Any, Any], ...] = (
+    CREATE_PAYMENT_LINK,
+    CANCEL_PAYMENT_LINK,
+    CAPTURE_PAYMENT,
+    REVERSE_PAYMENT,
+    CREATE_RECEIPT,
+    GET_TRANSACTION,
+    GET_CONFIGURATION,
+    UPDATE_INTEGRATION,
+)
+
+
+def prepare(operation: Operation[Q, Any], request: Q) -> SentRequest:
+    """Write a request out, once: every attempt of a call sends these bytes."""
+    target = operation.path
+    if "{" in target:
+        # Everything is quoted, so that no reference can reach another endpoint.
+        reference = quote(operation.identity(request), safe="")
+        target = target.replace("{payment_link_ref}", reference)
+    query = {
+        _wire.wire_name(name): value
+        for name in operation.query
+        if (value := getattr(request, name)) is not None
+    }
+    if query:
+        target += "?" + urlencode(
+            {name: f"{value:f}" if name == "amount" else value for name, value in query.items()},
+            quote_via=quote,
+        )
+    body = _wire.encode(request) if operation.has_body else None
+    return SentRequest(operation.method, target, body)

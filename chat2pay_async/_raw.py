@@ -1,0 +1,92 @@
+"""The eight operations, each with everything that its exchange told.
+
+`client.with_raw_response` is one of these. `AsyncChat2Pay`'s own methods are these, less all but
+the result; what an operation does is said there.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TypeVar
+
+from chat2pay_async import _operations as operations
+from chat2pay_async import _requests, models
+from chat2pay_async._answers import RawResponse
+from chat2pay_async._send import Options, Sender
+
+__all__ = ["RawChat2Pay"]
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+class RawChat2Pay:
+    """Every method takes what `AsyncChat2Pay`'s takes, and returns a `RawResponse`."""
+
+    def __init__(self, sender: Sender, options: Options) -> None:
+        self._sender = sender
+        self._options = options
+
+    async def create_payment_link(
+        self, request: models.PaymentLinkRequest
+    ) -> RawResponse[models.PaymentLink]:
+        """See `AsyncChat2Pay.create_payment_link`."""
+        return await self._send(operations.CREATE_PAYMENT_LINK, request)
+
+    async def cancel_payment_link(self, payment_link_ref: str) -> RawResponse[models.Cancellation]:
+        """See `AsyncChat2Pay.cancel_payment_link`."""
+        request = _requests.LinkReference(payment_link_ref=payment_link_ref)
+        return await self._send(operations.CANCEL_PAYMENT_LINK, request)
+
+    async def capture_payment(
+        self, payment_link_ref: str, amount: Decimal | int | str | None = None
+    ) -> RawResponse[models.GatewayResult]:
+        """See `AsyncChat2Pay.capture_payment`."""
+        request = _requests.CaptureRequest(payment_link_ref=payment_link_ref, amount=amount)
+        return await self._send(operations.CAPTURE_PAYMENT, request)
+
+    async def reverse_payment(self, payment_link_ref: str) -> RawResponse[models.GatewayResult]:
+        """See `AsyncChat2Pay.reverse_payment`."""
+        request = _requests.LinkReference(payment_link_ref=payment_link_ref)
+        return await self._send(operations.REVERSE_PAYMENT, request)
+
+    async def create_receipt(
+        self, payment_link_ref: str, receipt_link: str, timestamp: datetime | None = None
+    ) -> RawResponse[models.Receipt]:
+        """See `AsyncChat2Pay.create_receipt`."""
+        request = _requests.ReceiptRequest(
+            payment_link_ref=payment_link_ref,
+            receipt_link=receipt_link,
+            timestamp=datetime.now(UTC) if timestamp is None else timestamp,
+        )
+        return await self._send(operations.CREATE_RECEIPT, request)
+
+    async def get_transaction(
+        self,
+        *,
+        order_number: str | None = None,
+        payment_link_ref: str | None = None,
+        receipt_link_ref: str | None = None,
+    ) -> RawResponse[models.Transaction]:
+        """See `AsyncChat2Pay.get_transaction`."""
+        request = _requests.TransactionQuery(
+            order_number=order_number,
+            payment_link_ref=payment_link_ref,
+            receipt_link_ref=receipt_link_ref,
+        )
+        return await self._send(operations.GET_TRANSACTION, request)
+
+    async def get_configuration(self) -> RawResponse[models.Configuration]:
+        """See `AsyncChat2Pay.get_configuration`."""
+        return await self._send(operations.GET_CONFIGURATION, _requests.ConfigurationQuery())
+
+    async def update_integration(
+        self, application_uuid: str, status: models.IntegrationStatus | str
+    ) -> RawResponse[models.IntegrationUpdate]:
+        """See `AsyncChat2Pay.update_integration`."""
+        request = _requests.IntegrationRequest(application_uuid=application_uuid, status=status)
+        return await self._send(operations.UPDATE_INTEGRATION, request)
+
+    async def _send(self, operation: operations.Operation[Q, R], request: Q) -> RawResponse[R]:
+        return await self._sender.send(operation, request, self._options)

@@ -1,0 +1,119 @@
+"""What an attempt proves, what may go again, and when: plain decisions, no I/O.
+
+Two tables decide everything: `proof_of` (with the engines' table of exceptions) says what an
+attempt proves, and `may_go_again` what that allows. A POST goes again only if it was certainly not
+applied.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+from chat2pay_async._config import RetryPolicy
+from chat2pay_async._operations import Safety
+from chat2pay_async.errors import Attempt, Proof
+
+__all__ = ["back_off", "delay_before_next", "may_go_again", "proof_of", "retry_after"]
+
+LONGEST_PAUSE: Final = 60.0
+"""Seconds; a longer `Retry-After` is the caller's to wait for."""
+LONGEST_THROTTLE: Final = 300.0
+"""Seconds that one call spends on throttles, where no deadline says otherwise."""
+
+_OK, _REDIRECT, _CLIENT_ERROR, _SERVER_ERROR = 200, 300, 400, 500
+_REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
+
+
+def proof_of(status_code: int, *, applied: bool) -> Proof:
+    """What an answer proves.
+
+    Args:
+        status_code: Its HTTP status.
+        applied: Whether its body carries the operation's proof.
+    """
+    if _OK <= status_code < _REDIRECT:
+        return Proof.APPLIED if applied else Proof.UNKNOWN
+    if status_code == _TOO_EARLY:
+        return Proof.NOT_SENT
+    if status_code == _TOO_MANY:
+        return Proof.THROTTLED
+    if _CLIENT_ERROR <= status_code < _SERVER_ERROR and status_code != _REQUEST_TIMEOUT:
+        return Proof.REJECTED
+    # Every 5xx, a 503 with Retry-After too: a proxy says it while the back end still works.
+    return Proof.UNKNOWN
+
+
+_MAY_GO_AGAIN: dict[Safety, frozenset[Proof]] = {
+    Safety.READ: frozenset({Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN}),
+    Safety.REPEATABLE: frozenset({Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN}),
+    Safety.ONCE: frozenset({Proof.NOT_SENT, Proof.THROTTLED}),
+}
+
+
+def may_go_again(safety: Safety, proof: Proof) -> bool:
+    """Whether an operation may be sent again after an attempt that proved this."""
+    return proof in _MAY_GO_AGAIN[safety]
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """How many seconds an answer asks to wait; None where it does not say, or not intelligibly."""
+    milliseconds = _number(headers.get("retry-after-ms", ""))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    text = headers.get("retry-after", "")
+    seconds = _number(text)
+    if seconds is not None:
+        return seconds
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+
+
+def _number(text: str) -> float | None:
+    text = text.strip()
+    whole, _, fraction = text.partition(".")
+    digits = whole + fraction
+    return float(text) if whole and digits.isascii() and digits.isdigit() else None
+
+
+_jitter = random.Random()  # noqa: S311 - it spreads load, it keeps no secret
+
+
+def back_off(policy: RetryPolicy, failures: int) -> float:
+    """Capped exponential back-off with full jitter, in seconds, after so many failures (from 1)."""
+    # 2 ** 63 is past any maximum, and a float can still hold it.
+    ceiling = min(policy.maximum, policy.initial * 2.0 ** min(failures - 1, 63))
+    return _jitter.uniform(0.0, ceiling)
+
+
+def delay_before_next(
+    policy: RetryPolicy,
+    attempts: Sequence[Attempt],
+    asked: float | None,
+    throttled_for: float,
+) -> float | None:
+    """Seconds to wait before the next attempt of a call that may go again; None: give up.
+
+    Args:
+        policy: The client's.
+        attempts: Those made, the failed one last.
+        asked: What its answer asked to wait.
+        throttled_for: Seconds that the call has spent on throttles so far.
+    """
+    throttles = sum(attempt.proof is Proof.THROTTLED for attempt in attempts)
+    throttled = attempts[-1].proof is Proof.THROTTLED
+    failures = throttles if throttled else len(attempts) - throttles
+    # Never less than the back-off: `Retry-After: 0`, again and again, must not spin.
+    delay = max(asked or 0.0, back_off(policy, failures))
+    if throttled:
+        give_up = throttled_for + delay > LONGEST_THROTTLE
+    else:
+        give_up = failures >= policy.max_attempts
+    return None if give_up or delay > LONGEST_PAUSE else delay

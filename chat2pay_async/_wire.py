@@ -1,0 +1,313 @@
+"""The one converter between models and JSON.
+
+Sending is strict: one form for everything, exact decimals. Reading is lenient: cattrs' generated
+function first, and on its error field by field, so that what can't be read costs nothing but
+itself. The forms are those that the service was seen to send, or that its contract declares; where
+those disagree, every form is read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from functools import cache, lru_cache, partial
+from types import UnionType
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+
+import attrs
+import cattrs
+import msgspec
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from chat2pay_async import _requests
+from chat2pay_async._checks import MAX_DIGITS, member
+
+__all__ = [
+    "UnreadableError",
+    "decode_object",
+    "encode",
+    "structure",
+    "wire_name",
+    "write_timestamp",
+]
+
+T = TypeVar("T")
+Reader = Callable[[Any], Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BOM = b"\xef\xbb\xbf"
+_ODD_NAMES = {
+    "from_": "from",
+    "payment_link_ttl": "paymentLinkTTL",
+    "payment_page_ttl": "paymentPageTTL",
+}
+_DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,6})?")
+_INTEGER = re.compile(r"-?[0-9]{1,30}")
+
+
+class UnreadableError(ValueError):
+    """A value in a form that is known for no field of its kind."""
+
+
+def wire_name(attribute: str) -> str:
+    """The field on the wire that an attribute stands for."""
+    if attribute in _ODD_NAMES:
+        return _ODD_NAMES[attribute]
+    first, *rest = attribute.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+# Reading one value -------------------------------------------------------------------------------
+
+
+def read_text(value: Any) -> str:
+    """A text; a whole number is taken for one, since ids come as either."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise UnreadableError
+
+
+def read_amount(value: Any) -> Decimal:
+    """A number or a quoted number, digits kept."""
+    if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+        value = Decimal(value.strip())
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
+    if not isinstance(value, Decimal) or abs(value.adjusted()) > MAX_DIGITS:
+        raise UnreadableError
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int) or abs(exponent) > MAX_DIGITS:
+        raise UnreadableError
+    return value
+
+
+def read_integer(value: Any) -> int:
+    """A whole number, quoted or with an empty fraction as well."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    number = read_amount(value)
+    if number != number.to_integral_value():
+        raise UnreadableError
+    return int(number)
+
+
+def read_identifier(value: Any) -> int | str:
+    """An id, as it came."""
+    return value if isinstance(value, str) else read_integer(value)
+
+
+def read_flag(value: Any) -> bool:
+    """True or false, quoted as well."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lower() in {"true", "false"}:
+        return value.strip().lower() == "true"
+    raise UnreadableError
+
+
+def read_timestamp(value: Any) -> datetime:
+    """RFC 3339, Jackson's `+0000`, any fraction, no offset (UTC), or epoch milliseconds."""
+    if isinstance(value, str) and not _INTEGER.fullmatch(value.strip()):
+        moment = datetime.fromisoformat(value.strip().upper())
+        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return _EPOCH + timedelta(milliseconds=float(read_amount(value)))
+
+
+@lru_cache(maxsize=1024)
+def _read_member(kind: type[StrEnum], value: str) -> StrEnum | str:
+    known: StrEnum | str = member(kind, value)
+    return known
+
+
+def read_enum(kind: type[StrEnum], value: Any) -> StrEnum | str:
+    """A member, from its name, its words or its leaked Java form; an unknown text stays itself."""
+    if not isinstance(value, str):
+        raise UnreadableError
+    return _read_member(kind, value)
+
+
+def read_model(kind: type[Any], value: Any) -> Any:
+    """An object within an object."""
+    if not isinstance(value, dict):
+        raise UnreadableError
+    return structure(kind, value)
+
+
+def read_models(kind: type[Any], value: Any) -> tuple[Any, ...]:
+    """A list of objects."""
+    if not isinstance(value, list):
+        raise UnreadableError
+    return tuple(read_model(kind, entry) for entry in value)
+
+
+def _keep(value: Any) -> Any:
+    return value
+
+
+_SCALARS: dict[frozenset[Any], Reader] = {
+    frozenset({str}): read_text,
+    frozenset({Decimal}): read_amount,
+    frozenset({int}): read_integer,
+    frozenset({int, str}): read_identifier,
+    frozenset({bool}): read_flag,
+    frozenset({datetime}): read_timestamp,
+}
+
+
+def reader_for(annotation: Any) -> Reader:
+    """How values of an attribute's type are read; JSON's null is None (or an empty tuple)."""
+    if annotation is Any:
+        return _keep
+    if get_origin(annotation) is tuple:
+        return partial(_unless_null, partial(read_models, get_args(annotation)[0]), ())
+    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    kinds = frozenset(options) - {type(None)}
+    return partial(_unless_null, _SCALARS.get(kinds) or _structured(kinds), None)
+
+
+def _unless_null(read: Reader, null: Any, value: Any) -> Any:
+    return null if value is None else read(value)
+
+
+def _structured(kinds: frozenset[Any]) -> Reader:
+    (kind,) = kinds - {str}
+    return partial(read_enum if issubclass(kind, StrEnum) else read_model, kind)
+
+
+def _hook(read: Reader) -> Callable[[Any, Any], Any]:
+    """A reader as cattrs calls it."""
+    return lambda value, _kind: read(value)
+
+
+# Reading one object ------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class _Shape:
+    """How one class of answers is read."""
+
+    generated: Callable[[dict[str, Any], Any], Any]
+    readers: dict[str, tuple[str, Reader]]
+    """wire name → attribute and reader."""
+
+
+_converter = cattrs.Converter(detailed_validation=False)
+
+
+@cache
+def _shape_of(kind: Any) -> _Shape:
+    hints = get_type_hints(kind)
+    readers = {
+        wire_name(field.name): (field.name, reader_for(hints[field.name]))
+        for field in attrs.fields(kind)
+        if field.name not in {"extra", "recovered"}
+    }
+    overrides: dict[str, Any] = {
+        attribute: override(rename=name, struct_hook=_hook(read))
+        for name, (attribute, read) in readers.items()
+    }
+    own = {"extra", "recovered"} & hints.keys()
+    overrides |= {name: override(omit=True) for name in own}
+    generated = make_dict_structure_fn(kind, _converter, **overrides)
+    return _Shape(generated, readers)
+
+
+def structure(kind: Callable[..., T], data: dict[str, Any]) -> T:
+    """Read an object. It never fails: what can't be read is None, and raw in `extra`."""
+    shape = _shape_of(kind)
+    try:
+        value: T = shape.generated(data, kind)
+    except Exception:  # noqa: BLE001 - whatever form it was, the fields beside it still count
+        return _structure_by_field(kind, shape, data)
+    unknown = data.keys() - shape.readers.keys()
+    if unknown:
+        extra = {name: data[name] for name in data if name in unknown}
+        return cast("T", attrs.evolve(cast("Any", value), extra=extra))
+    return value
+
+
+def _structure_by_field(kind: Callable[..., T], shape: _Shape, data: dict[str, Any]) -> T:
+    fields: dict[str, Any] = dict.fromkeys(_required(kind))
+    extra: dict[str, Any] = {}
+    for name, raw in data.items():
+        known = shape.readers.get(name)
+        if known is None:
+            extra[name] = raw
+            continue
+        attribute, read = known
+        try:
+            fields[attribute] = read(raw)
+        except Exception:  # noqa: BLE001 - the same
+            extra[name] = raw
+    return kind(**fields, extra=extra)
+
+
+def _required(kind: Any) -> list[str]:
+    return [field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING]
+
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+
+def decode_object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object in an answer's body; None where there is none, whatever else is there."""
+    try:
+        value = _decoder.decode(body.removeprefix(_BOM))
+    except (msgspec.DecodeError, UnicodeError, RecursionError, ArithmeticError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+# Writing -----------------------------------------------------------------------------------------
+
+
+def write_timestamp(value: datetime) -> str:
+    """RFC 3339, UTC, milliseconds."""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def _write_value(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return write_timestamp(value)
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, tuple):
+        return [_converter.unstructure(item) for item in value]
+    return value
+
+
+def _register(kind: type[Any]) -> None:
+    overrides: dict[str, Any] = {
+        field.name: override(
+            rename=wire_name(field.name),
+            unstruct_hook=_write_value,
+            omit=field.name == "extra",
+            omit_if_default=field.default in (None, ()),
+        )
+        for field in attrs.fields(kind)
+    }
+    write = make_dict_unstructure_fn(kind, _converter, **overrides)
+    _converter.register_unstructure_hook(kind, write)
+
+
+for _kind in (
+    _requests.LineItem,
+    _requests.PaymentLinkRequest,
+    _requests.ReceiptRequest,
+    _requests.IntegrationRequest,
+):
+    _register(_kind)
+
+# The decimals of a request are finite and have no exponent (`_checks.amount`), which this writes
+# digit for digit; NaN and 1E+2 it would write as they are.
+_encoder = msgspec.json.Encoder(decimal_format="number")
+
+
+def encode(request: Any) -> bytes:
+    """A request's JSON, exact to the digit."""
+    return _encoder.encode(_converter.unstructure(request))

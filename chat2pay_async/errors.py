@@ -1,0 +1,307 @@
+"""Every way in which a call can fail, and what each one proves.
+
+Chat2PayError
+├── ConfigurationError            no key, a bad base URL, plain http to another machine, …
+├── RequestValidationError        the request breaks the contract and was not sent (a ValueError)
+├── TransportError                no usable answer; nothing was applied, or it is harmless to repeat
+│   ├── ConnectionFailedError     no connection, or one that broke
+│   └── RequestTimeoutError       a phase of the exchange, or the total deadline, ran out
+├── ApiError                      the service answered, and refused
+│   ├── BadRequestError           400
+│   │   └── ReceiptNotSentError   400 of a receipt that was made, but whose message was not sent
+│   ├── AuthenticationError       401
+│   ├── PermissionDeniedError     403
+│   ├── NotFoundError             404
+│   ├── ConflictError             409
+│   ├── RateLimitedError          429
+│   └── ServerError               5xx
+├── ResponseDecodeError           a 2xx that is no JSON object (reads and integration updates)
+└── OutcomeUnknownError           it may have been applied, and looking did not settle it
+
+Each error says which operation failed (`operation`) and what every attempt at it proved
+(`attempts`), survives pickling, and shows no key, phone number or card number.
+
+A money-moving call that raises anything but `OutcomeUnknownError` moved nothing. So this is
+enough to keep "failed" and "don't know" apart:
+
+    try:
+        link = await client.create_payment_link(request)
+    except OutcomeUnknownError as error:
+        save_for_later(error.pending)      # settled by `client.resolve(pending)`
+    except Chat2PayError:
+        ...                                # certain: no link was made
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+__all__ = [
+    "ApiError",
+    "Attempt",
+    "AuthenticationError",
+    "BadRequestError",
+    "Chat2PayError",
+    "ConfigurationError",
+    "ConflictError",
+    "ConnectionFailedError",
+    "Fault",
+    "NotFoundError",
+    "OutcomeUnknownError",
+    "Pending",
+    "PermissionDeniedError",
+    "Proof",
+    "RateLimitedError",
+    "ReceiptNotSentError",
+    "RequestTimeoutError",
+    "RequestValidationError",
+    "ResponseDecodeError",
+    "SentRequest",
+    "ServerError",
+    "TransportError",
+]
+
+
+class Proof(enum.StrEnum):
+    """What one attempt proves about its effect; nothing else decides what may happen next."""
+
+    NOT_SENT = "not sent"
+    """Nothing reached the service: no connection, no handshake, no permission to send yet."""
+    THROTTLED = "throttled"
+    """The service refused to look at it for now (429)."""
+    REJECTED = "rejected"
+    """The service looked at it and refused."""
+    APPLIED = "applied"
+    """The answer carries the field that only an applied request has."""
+    UNKNOWN = "unknown"
+    """Anything else: it may have been applied."""
+
+
+@attrs.frozen
+class Attempt:
+    """One try at a call."""
+
+    started_at: datetime
+    """When it left, on this machine's clock, in UTC."""
+    elapsed: float
+    """How long it took, in seconds."""
+    proof: Proof
+    status_code: int | None = None
+    """The status of the answer; None where none came."""
+    error: str | None = None
+    """What went wrong on the way, as the name of the library's exception."""
+
+
+@attrs.frozen
+class SentRequest:
+    """A request exactly as it is written to the connection: every attempt of a call is this one."""
+
+    method: str
+    target: str = attrs.field(repr=lambda target: target.partition("?")[0])
+    """Path and query, percent-encoded, below the base URL."""
+    body: bytes | None = attrs.field(
+        default=None, repr=lambda body: "None" if body is None else f"<{len(body)} bytes>"
+    )
+
+
+@attrs.frozen
+class Pending:
+    """A call whose outcome is unknown: all that is needed to settle it, on any machine, later.
+
+    It pickles. The request in it holds personal data (a phone number), which `repr` leaves out.
+    """
+
+    operation: str
+    """The method that was called, such as `create_payment_link`."""
+    identity: str
+    """The order number (of a link) or the payment link reference (of everything else)."""
+    request: SentRequest
+    base_url: str
+    key_fingerprint: str
+    """Tells which API key was used, and does not show it."""
+    request_id: str | None
+    """The minted id that the request carries, where it carries one."""
+    first_attempt: Attempt
+    last_attempt: Attempt
+
+
+@attrs.frozen
+class Fault:
+    """One thing that is wrong with a request."""
+
+    field: str
+    """The field's path, such as `order_line_items[2].unit_price`."""
+    problem: str
+    """What is wrong, and what to pass instead."""
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+def _rebuild(
+    kind: type[Chat2PayError], args: tuple[Any, ...], state: dict[str, Any]
+) -> Chat2PayError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class Chat2PayError(Exception):
+    """Whatever this package raises on purpose.
+
+    Attributes:
+        operation: The method that was called, such as `capture_payment`; None outside a call.
+        attempts: What each attempt at the call proved, in order.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        operation: str | None = None,
+        attempts: tuple[Attempt, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.operation = operation
+        self.attempts = attempts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild without calling `__init__`, whose keyword arguments pickle does not know."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+class ConfigurationError(Chat2PayError):
+    """The client can't work as it was set up or used; the message says what to change."""
+
+
+class RequestValidationError(Chat2PayError, ValueError):
+    """A request breaks the contract; it was not sent.
+
+    Attributes:
+        faults: Everything that is wrong with it, all at once.
+    """
+
+    def __init__(self, subject: str, faults: tuple[Fault, ...]) -> None:
+        super().__init__(f"{subject}: " + "; ".join(str(fault) for fault in faults))
+        self.faults = faults
+
+
+class TransportError(Chat2PayError):
+    """No usable answer came, and nothing was applied (or it is harmless to repeat)."""
+
+
+class ConnectionFailedError(TransportError):
+    """No connection could be made, or it broke."""
+
+
+class RequestTimeoutError(TransportError):
+    """A phase of the exchange, or the total deadline, ran out with nothing in doubt."""
+
+
+class ApiError(Chat2PayError):
+    """The service answered, and the answer is a refusal.
+
+    Attributes:
+        status_code: The HTTP status.
+        message: The service's own words (long digit runs such as phone numbers are masked).
+        errors: Its list of reasons, masked likewise.
+        reason_code: Its reason code, where it gave one.
+        headers: The answer's headers, names in lower case.
+        body: The answer's bytes as they came, personal data included.
+    """
+
+    def __init__(  # noqa: PLR0913 - an answer has this many parts, and each is a plain value
+        self,
+        text: str,
+        *,
+        status_code: int,
+        message: str | None = None,
+        errors: tuple[str, ...] = (),
+        reason_code: str | int | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        body: bytes = b"",
+    ) -> None:
+        super().__init__(text)
+        self.status_code = status_code
+        self.message = message
+        self.errors = errors
+        self.reason_code = reason_code
+        self.headers = dict(headers)
+        self.body = body
+
+
+class BadRequestError(ApiError):
+    """400: the request, or the state of what it is about, does not allow it."""
+
+
+class ReceiptNotSentError(BadRequestError):
+    """400 on a receipt that was created, but whose message could not be sent.
+
+    Attributes:
+        receipt: The `Receipt` that the answer carried, with its reference and its error.
+    """
+
+    receipt: Any = None
+
+
+class AuthenticationError(ApiError):
+    """401: the API key is missing, wrong or no longer valid."""
+
+
+class PermissionDeniedError(ApiError):
+    """403: the API key may not do this."""
+
+
+class NotFoundError(ApiError):
+    """404: nothing there under this reference."""
+
+
+class ConflictError(ApiError):
+    """409: the state of what the request is about does not allow it."""
+
+
+class RateLimitedError(ApiError):
+    """429: the service wants fewer requests.
+
+    Attributes:
+        retry_after: How long it asks to wait, in seconds; None where it did not say.
+    """
+
+    retry_after: float | None = None
+
+
+class ServerError(ApiError):
+    """5xx on an operation that is harmless to repeat, after the last repetition."""
+
+
+class ResponseDecodeError(Chat2PayError):
+    """A 2xx whose body is no JSON object, on an operation that is harmless to repeat.
+
+    Attributes:
+        status_code: The HTTP status.
+        body: The answer's bytes as they came.
+    """
+
+    def __init__(self, text: str, *, status_code: int, body: bytes) -> None:
+        super().__init__(text)
+        self.status_code = status_code
+        self.body = body
+
+
+class OutcomeUnknownError(Chat2PayError):
+    """The request may have been applied: do not send it again, settle it.
+
+    Attributes:
+        pending: What is needed to settle it later.
+    """
+
+    def __init__(self, text: str, *, pending: Pending) -> None:
+        super().__init__(text)
+        self.pending = pending

@@ -1,0 +1,132 @@
+"""What a client tells while it works: frozen events, given to hooks.
+
+A hook is any callable that takes one event. It is called synchronously, in the task that makes
+the call, so it must be quick; what it raises is logged and goes no further.
+
+    >>> def print_retries(event):
+    ...     if isinstance(event, RetryScheduled):
+    ...         print(f"{event.operation} goes again in {event.delay:.1f} s ({event.proof})")
+    >>> print_retries(RetryScheduled("c1", "get_transaction", 1, 0.5, Proof.NOT_SENT))
+    get_transaction goes again in 0.5 s (not sent)
+
+Pass it as `AsyncChat2Pay(hooks=[print_retries])`. The same events go to the logger
+`chat2pay_async.calls`: everything at DEBUG, retries at INFO, unknown outcomes at WARNING. No event
+shows a key, a phone number or card data.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Protocol
+
+import attrs
+
+from chat2pay_async.errors import Attempt, Pending, Proof
+
+__all__ = [
+    "AttemptFinished",
+    "CallFinished",
+    "CallStarted",
+    "Event",
+    "Hook",
+    "Hooks",
+    "OutcomeUnknown",
+    "RetryScheduled",
+    "log_event",
+]
+
+_logger = logging.getLogger("chat2pay_async.calls")
+
+
+@attrs.frozen
+class Event:
+    """Something that happened within one call."""
+
+    call_id: str
+    """The same in every event of a call, and in no other call's."""
+    operation: str
+    """The method that was called, such as `capture_payment`."""
+
+
+@attrs.frozen
+class CallStarted(Event):
+    """A call was made; it may have to wait for a connection."""
+
+
+@attrs.frozen
+class AttemptFinished(Event):
+    """One attempt came to its end, whatever it was."""
+
+    number: int
+    """Counted from 1."""
+    attempt: Attempt
+
+
+@attrs.frozen
+class RetryScheduled(Event):
+    """The call goes again after a delay."""
+
+    number: int
+    """The attempt that failed, counted from 1."""
+    delay: float
+    """Seconds until the next one."""
+    proof: Proof
+    """What the failed attempt proved."""
+
+
+@attrs.frozen
+class OutcomeUnknown(Event):
+    """A call ends (or was cancelled) while it may have been applied."""
+
+    pending: Pending
+
+
+@attrs.frozen
+class CallFinished(Event):
+    """A call came to its end."""
+
+    elapsed: float
+    """Seconds since it started, waiting included."""
+    attempts: tuple[Attempt, ...]
+    error: str | None
+    """The error's class name; None for a success."""
+    recovered: bool
+    """Whether the result was read back after an answer was lost."""
+
+
+class Hook(Protocol):
+    """A callable that is told every event."""
+
+    def __call__(self, event: Event, /) -> object:
+        """Take an event. What it returns is ignored; what it raises is logged."""
+        ...
+
+
+_LEVELS = {RetryScheduled: logging.INFO, OutcomeUnknown: logging.WARNING}
+
+
+def log_event(event: Event) -> None:
+    """Write an event to the logger `chat2pay_async.calls`; every client does this by itself."""
+    _logger.log(_LEVELS.get(type(event), logging.DEBUG), "%s", event)
+
+
+class Hooks:
+    """A client's hooks; falsy where nobody listens to the events of a call that goes well."""
+
+    __slots__ = ("_hooks",)
+
+    def __init__(self, hooks: Iterable[Hook]) -> None:
+        self._hooks = tuple(hooks)
+
+    def __bool__(self) -> bool:
+        return bool(self._hooks) or _logger.isEnabledFor(logging.DEBUG)
+
+    def emit(self, event: Event) -> None:
+        """Tell everyone who listens."""
+        log_event(event)
+        for hook in self._hooks:
+            try:
+                hook(event)
+            except Exception:  # a hook watches; it must not decide the fate of a payment
+                _logger.exception("a hook failed on %s", type(event).__name__)

@@ -1,0 +1,67 @@
+"""Event loops for the tests: the real three, and two whose time jumps instead of passing."""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import trio.testing
+
+REAL_LOOPS = ("asyncio", "uvloop", "trio")
+VIRTUAL_LOOPS = ("asyncio-virtual", "trio-virtual")
+
+
+class JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+    """Waits for nothing: where the loop would sleep until a timer, time jumps to that timer."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Report what is ready; if nothing is, let `timeout` seconds have passed."""
+        ready: list[tuple[selectors.SelectorKey, int]] = super().select(
+            None if timeout is None else 0
+        )
+        if not ready and timeout is not None:
+            self.now += timeout
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop on virtual time, as trio's MockClock gives to trio."""
+
+    def __init__(self) -> None:
+        self._jumping = JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        """Seconds of virtual time since the loop was made."""
+        return self._jumping.now
+
+
+def _options(name: str) -> tuple[str, Mapping[str, Any]]:
+    match name:
+        case "uvloop":
+            return "asyncio", {"use_uvloop": True}
+        case "asyncio-virtual":
+            return "asyncio", {"loop_factory": VirtualLoop}
+        case "trio-virtual":
+            return "trio", {"clock": trio.testing.MockClock(autojump_threshold=0)}
+        case _:
+            return name, {}
+
+
+@pytest.fixture
+def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any]]:
+    """The loop of a test marked `anyio`; those marked `virtual_time` too run on jumping time."""
+    return _options(request.param)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run each async test on every loop."""
+    if "anyio_backend" in metafunc.fixturenames:
+        virtual = metafunc.definition.get_closest_marker("virtual_time") is not None
+        loops = VIRTUAL_LOOPS if virtual else REAL_LOOPS
+        metafunc.parametrize("anyio_backend", loops, indirect=True)
