@@ -55,8 +55,6 @@ NOT_SENT_ERRORS: Final = frozenset(
         "PoolTimeout",
         "ProxyError",  # the proxy refused to connect
         "UnsupportedProtocol",
-        "InvalidURL",
-        "CookieConflict",
     }
 )
 """The library's exceptions that prove that no byte of the request left."""
@@ -64,9 +62,11 @@ NOT_SENT_ERRORS: Final = frozenset(
 UNKNOWN_ERRORS: Final = frozenset(
     {
         "CloseError",
+        "CookieConflict",
         "DecodingError",
         "HTTPError",
         "HTTPStatusError",
+        "InvalidURL",
         "LocalProtocolError",
         "NetworkError",
         "ProtocolError",
@@ -76,6 +76,7 @@ UNKNOWN_ERRORS: Final = frozenset(
         "RequestError",
         "RequestNotRead",
         "ResponseNotRead",
+        "SSEError",
         "StreamClosed",
         "StreamConsumed",
         "StreamError",
@@ -95,18 +96,27 @@ TIMEOUT_ERRORS: Final = frozenset(
 _ROWS = NOT_SENT_ERRORS | UNKNOWN_ERRORS
 
 
-def classify(error: Exception) -> ExchangeError:
+def classify(error: Exception, request: object) -> ExchangeError:
     """Say what an exception out of an exchange proves.
 
-    The nearest class with a row counts. What has none (it came out of a user's hook or auth) may
-    have been raised after the request was sent.
+    The nearest class with a row counts, if the exception is about this very request. One from
+    another request (made by a user's hook or auth), or one with no row at all, may have been
+    raised after ours was sent.
     """
     name = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _ROWS), "")
+    not_sent = name in NOT_SENT_ERRORS and _request_of(error) is request
     return ExchangeError(
         type(error).__name__,
-        proof=Proof.NOT_SENT if name in NOT_SENT_ERRORS else Proof.UNKNOWN,
+        proof=Proof.NOT_SENT if not_sent else Proof.UNKNOWN,
         timed_out=name in TIMEOUT_ERRORS,
     )
+
+
+def _request_of(error: Any) -> object:
+    try:
+        return error.request
+    except RuntimeError:  # the libraries' way to say that none was set
+        return None
 
 
 def library_of(thing: object) -> Any:
@@ -144,22 +154,22 @@ class HttpxEngine:
         timeout = self._library.Timeout(
             connect=limits.connect, read=limits.read, write=limits.write, pool=None
         )
+        # The client builds it, so that its own headers, cookies and parameters take part.
+        built = self._client.build_request(
+            request.method,
+            self._base_url + request.target,
+            content=request.body,
+            headers=headers,
+            timeout=timeout,
+        )
         try:
-            # The client builds it, so that its own headers, cookies and parameters take part.
-            built = self._client.build_request(
-                request.method,
-                self._base_url + request.target,
-                content=request.body,
-                headers=headers,
-                timeout=timeout,
-            )
             answer = await self._client.send(built, follow_redirects=False)
         except self._library.HTTPStatusError as error:
             # A user's hook called `raise_for_status`. The answer came; its body was not read.
             answer = error.response
             return WireResponse(answer.status_code, _lower(answer.headers), b"")
         except Exception as error:
-            raise classify(error) from error
+            raise classify(error, built) from error
         return WireResponse(answer.status_code, _lower(answer.headers), answer.content)
 
     async def aclose(self) -> None:

@@ -14,7 +14,7 @@ REAL_LOOPS = ("asyncio", "uvloop", "trio")
 VIRTUAL_LOOPS = ("asyncio-virtual", "trio-virtual")
 
 
-class JumpingSelector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class JumpingSelector(selectors.DefaultSelector):
     """Waits for nothing: where the loop would sleep until a timer, time jumps to that timer."""
 
     now = 0.0

@@ -1,0 +1,80 @@
+"""What can be run here: `nox -l` lists it. Each session does all of its own set-up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests"]
+
+PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+GROUPS = nox.project.load_toml("pyproject.toml")
+
+
+def _group(name: str) -> list[str]:
+    return list(nox.project.dependency_groups(GROUPS, name))
+
+
+def _activate_pyenv() -> None:
+    """Let pyenv's shims answer for every interpreter it has, not for the active one alone."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    found = [
+        path.name
+        for version in PYTHONS
+        for path in sorted((root / "versions").glob(f"{version}.*"))[-1:]
+    ]
+    if found and shutil.which("pyenv"):
+        os.environ["PYENV_VERSION"] = ":".join(found)
+
+
+_activate_pyenv()
+
+
+@nox.session(python=[python for python in PYTHONS if shutil.which(f"python{python}")])
+def tests(session: nox.Session) -> None:
+    """Everything that proves it: the suite, every branch covered; then lint and types."""
+    session.install(".[all]", *_group("tests"))
+    data = Path(session.create_tmp()) / "coverage"
+    env = {"COVERAGE_FILE": str(data)}
+    session.run("coverage", "erase", env=env)
+    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
+    session.run("coverage", "combine", "--quiet", env=env)
+    if not session.posargs:
+        session.run("coverage", "report", env=env)
+        session.notify("lint")
+        session.notify("types")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff, with every rule on."""
+    session.install(*_group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy (strict) over everything, pyright (strict) over the package and its users' view."""
+    session.install(".[all]", *_group("types"))
+    session.run("mypy")
+    session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """A campaign of 1 000 links from a CSV file, paid and captured, on the embedded sandbox."""
+    session.install(".[sandbox,cli]")
+    session.run("python", "benchmarks/demo.py", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Render the docstrings, guides included, into docs-html/."""
+    session.install(".[all]", *_group("docs"))
+    session.run("pdoc", "chat2pay_async", "-o", "docs-html", "-d", "google")

@@ -1,0 +1,413 @@
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import anyio
+import anyio.abc
+import httpx
+import httpx2
+import pytest
+import respx
+
+from chat2pay_async import ConfigurationError, Proof, SentRequest, Timeout
+from chat2pay_async._engines import (
+    NOT_SENT_ERRORS,
+    TIMEOUT_ERRORS,
+    UNKNOWN_ERRORS,
+    ExchangeError,
+    HttpxEngine,
+    classify,
+    engine_for,
+    library_of,
+)
+
+pytestmark = pytest.mark.anyio
+
+GET = SentRequest("GET", "/api/v2/config")
+POST = SentRequest("POST", "/api/v2/chat-2-pay", b'{"a":1}')
+QUICK = Timeout(connect=0.2, read=0.2, write=0.2)
+LIBRARIES = [httpx, httpx2]
+
+
+def exceptions_of(library: Any) -> list[type[Exception]]:
+    return [
+        value
+        for name in library.__all__
+        if isinstance(value := getattr(library, name), type) and issubclass(value, Exception)
+    ]
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_every_exception_of_the_library_stands_in_exactly_one_row(library: Any) -> None:
+    names = {kind.__name__ for kind in exceptions_of(library)}
+    assert len(names) > 20
+    assert names - (NOT_SENT_ERRORS | UNKNOWN_ERRORS) == set()
+    assert set() == NOT_SENT_ERRORS & UNKNOWN_ERRORS
+
+
+def test_no_row_is_about_an_exception_that_does_not_exist() -> None:
+    names = {kind.__name__ for library in LIBRARIES for kind in exceptions_of(library)}
+    assert names >= NOT_SENT_ERRORS | UNKNOWN_ERRORS | TIMEOUT_ERRORS
+
+
+NOT_SENT = {
+    "ConnectError",
+    "ConnectTimeout",
+    "PoolTimeout",
+    "ProxyError",
+    "UnsupportedProtocol",
+}
+OURS = httpx.Request("POST", "https://service.test/")
+
+
+def about(kind: type[Exception], request: httpx.Request = OURS) -> Exception:
+    """An exception of the library as it comes out of a request."""
+    error = kind.__new__(kind)
+    if issubclass(kind, httpx.RequestError):
+        error.request = request  # type: ignore[attr-defined]
+    return error
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, id=kind.__name__) for kind in exceptions_of(httpx)]
+)
+def test_only_what_precedes_the_first_byte_proves_that_nothing_was_sent(
+    kind: type[Exception],
+) -> None:
+    verdict = classify(about(kind), OURS)
+    assert verdict.proof is (Proof.NOT_SENT if kind.__name__ in NOT_SENT else Proof.UNKNOWN)
+    assert verdict.timed_out is ("Timeout" in kind.__name__)
+    assert verdict.reason == kind.__name__
+
+
+def test_a_subclass_is_classified_as_the_nearest_class_that_has_a_row() -> None:
+    class Refused(httpx.ConnectError): ...
+
+    assert classify(about(Refused), OURS).proof is Proof.NOT_SENT
+    assert classify(about(Refused), OURS).reason == "Refused"
+
+
+@pytest.mark.parametrize("name", sorted(NOT_SENT))
+def test_an_exception_about_another_request_proves_nothing_about_ours(name: str) -> None:
+    other = httpx.Request("POST", "https://log.test/")
+    assert classify(about(getattr(httpx, name), other), OURS).proof is Proof.UNKNOWN
+    unset: Exception = getattr(httpx, name)("no request set")
+    assert classify(unset, OURS).proof is Proof.UNKNOWN
+
+
+@pytest.mark.parametrize("error", [RuntimeError(), OSError(), ValueError()])
+def test_an_exception_from_elsewhere_may_have_been_raised_after_the_request_was_sent(
+    error: Exception,
+) -> None:
+    assert classify(error, OURS).proof is Proof.UNKNOWN
+    assert not classify(error, OURS).timed_out
+
+
+def test_the_library_is_the_one_that_the_object_comes_from() -> None:
+    class Mine(httpx2.MockTransport): ...
+
+    assert library_of(Mine(lambda _request: httpx2.Response(200))) is httpx2
+    assert library_of(httpx.AsyncClient()) is httpx
+    with pytest.raises(ConfigurationError, match="str is no client and no transport"):
+        library_of("http://…")
+
+
+def engine_over(client: Any, *, base_url: str = "https://service.test") -> HttpxEngine:
+    return HttpxEngine(client, library_of(client), base_url, owned=False)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_an_exchange_sends_the_bytes_and_brings_the_bytes_back(library: Any) -> None:
+    seen: list[Any] = []
+
+    def answer(request: Any) -> Any:
+        seen.append(request)
+        return library.Response(201, headers={"X-Trace": "1"}, content=b"\xff\x00")
+
+    async with library.AsyncClient(transport=library.MockTransport(answer)) as client:
+        response = await engine_over(client).exchange(POST, {"Authorization": "key"}, QUICK)
+    assert (response.status_code, response.body) == (201, b"\xff\x00")
+    assert response.headers["x-trace"] == "1"
+    (request,) = seen
+    assert str(request.url) == "https://service.test/api/v2/chat-2-pay"
+    assert (request.method, request.content) == ("POST", b'{"a":1}')
+    assert request.headers["authorization"] == "key"
+    assert request.extensions["timeout"] == {
+        "connect": 0.2,
+        "read": 0.2,
+        "write": 0.2,
+        "pool": None,
+    }
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+async def test_an_error_of_either_library_is_classified_with_its_cause(library: Any) -> None:
+    def refuse(request: Any) -> Any:
+        raise library.ConnectError("secret words", request=request)
+
+    async with library.AsyncClient(transport=library.MockTransport(refuse)) as client:
+        with pytest.raises(ExchangeError) as caught:
+            await engine_over(client).exchange(GET, {}, QUICK)
+    assert caught.value.proof is Proof.NOT_SENT
+    assert isinstance(caught.value.__cause__, library.ConnectError)
+    assert "secret words" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["/api/v2/cancel/no%2Fsuch%3Fx", "/api/v2/cancel/%2E%2E%2Fconfig", "/p?amount=100.00&a=%26"],
+)
+async def test_a_quoted_target_reaches_the_connection_as_it_is(target: str) -> None:
+    seen: list[bytes] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.raw_path)
+        return httpx.Response(200)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        await engine_over(client).exchange(SentRequest("GET", target), {}, QUICK)
+    assert seen == [target.encode()]
+
+
+async def test_a_base_url_with_a_path_keeps_it() -> None:
+    with respx.mock:
+        route = respx.get("https://gateway.test/c2p/api/v2/config").respond(200)
+        async with httpx.AsyncClient() as client:
+            engine = engine_over(client, base_url="https://gateway.test/c2p")
+            await engine.exchange(GET, {}, QUICK)
+    assert route.call_count == 1
+
+
+async def test_redirects_are_not_followed_even_by_a_client_that_would() -> None:
+    with respx.mock:
+        respx.post("https://service.test/api/v2/chat-2-pay").respond(
+            307, headers={"Location": "https://elsewhere.test/"}
+        )
+        elsewhere = respx.post("https://elsewhere.test/").respond(201)
+        async with httpx.AsyncClient(follow_redirects=True) as client:
+            response = await engine_over(client).exchange(POST, {}, QUICK)
+    assert response.status_code == 307
+    assert elsewhere.call_count == 0
+
+
+async def test_the_users_hooks_auth_headers_cookies_and_parameters_act() -> None:
+    asked, answered = [], []
+
+    async def on_request(request: httpx.Request) -> None:
+        asked.append((request.method, request.content))
+
+    async def on_response(response: httpx.Response) -> None:
+        answered.append(response.status_code)
+
+    class Signed(httpx.Auth):
+        requires_request_body = True
+
+        def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
+            request.headers["X-Signature"] = str(len(request.content))
+            yield request
+
+    with respx.mock:
+        route = respx.post("https://service.test/api/v2/chat-2-pay").respond(201)
+        async with httpx.AsyncClient(
+            event_hooks={"request": [on_request], "response": [on_response]},
+            auth=Signed(),
+            headers={"X-Team": "payments", "Authorization": "theirs"},
+            cookies={"sticky": "node-7"},
+            params={"tenant": "t1"},
+        ) as client:
+            await engine_over(client).exchange(POST, {"Authorization": "ours"}, QUICK)
+    request = route.calls.last.request
+    assert asked == [("POST", b'{"a":1}')]
+    assert answered == [201]
+    assert request.headers["x-signature"] == "7"
+    assert request.headers["x-team"] == "payments"
+    assert request.headers["cookie"] == "sticky=node-7"
+    assert request.url.params["tenant"] == "t1"
+    assert request.headers["authorization"] == "ours"
+
+
+async def test_a_hook_that_raises_for_status_leaves_the_status_to_be_judged() -> None:
+    async def strict(response: httpx.Response) -> None:
+        response.raise_for_status()
+
+    with respx.mock:
+        respx.get("https://service.test/api/v2/config").respond(401, json={"message": "no"})
+        async with httpx.AsyncClient(event_hooks={"response": [strict]}) as client:
+            response = await engine_over(client).exchange(GET, {}, QUICK)
+    assert (response.status_code, response.body) == (401, b"")
+
+
+async def test_a_response_hook_whose_own_request_fails_does_not_make_ours_unsent() -> None:
+    async def report(_response: httpx.Response) -> None:
+        async with httpx.AsyncClient() as other:
+            await other.post("https://log.test/")
+
+    with respx.mock:
+        respx.post("https://service.test/api/v2/chat-2-pay").respond(201)
+        log = respx.post("https://log.test/").mock(side_effect=httpx.ConnectError)
+        async with httpx.AsyncClient(event_hooks={"response": [report]}) as client:
+            with pytest.raises(ExchangeError) as caught:
+                await engine_over(client).exchange(POST, {}, QUICK)
+    assert log.call_count == 1
+    assert (caught.value.proof, caught.value.reason) == (Proof.UNKNOWN, "ConnectError")
+
+
+async def test_a_client_of_the_users_that_is_closed_says_so_before_anything_is_sent() -> None:
+    client = httpx.AsyncClient()
+    await client.aclose()
+    with pytest.raises(ConfigurationError, match="http_client of this client is closed"):
+        await engine_over(client).exchange(GET, {}, QUICK)
+
+
+async def test_only_a_client_of_our_own_is_closed() -> None:
+    theirs = httpx.AsyncClient()
+    await engine_for(
+        "https://a.test", max_connections=1, transport=None, http_client=theirs
+    ).aclose()
+    assert not theirs.is_closed
+    await theirs.aclose()
+
+    closed = []
+
+    class Transport(httpx.MockTransport):
+        async def aclose(self) -> None:
+            closed.append(True)
+
+    transport = Transport(lambda _request: httpx.Response(200))
+    engine = engine_for("https://a.test", max_connections=1, transport=transport, http_client=None)
+    await engine.aclose()
+    assert closed == [True]
+
+
+def test_a_client_and_a_transport_together_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="not both"):
+        engine_for(
+            "https://a.test",
+            max_connections=1,
+            transport=httpx.MockTransport(lambda _request: httpx.Response(200)),
+            http_client=httpx.AsyncClient(),
+        )
+
+
+def test_a_synchronous_client_is_refused() -> None:
+    with httpx.Client() as client, pytest.raises(ConfigurationError, match="AsyncClient"):
+        engine_for(
+            "https://a.test",
+            max_connections=1,
+            transport=None,
+            http_client=client,  # type: ignore[arg-type]
+        )
+
+
+# Real sockets, where what breaks is not made up --------------------------------------------------
+
+Serve = Callable[[anyio.abc.SocketStream], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[str]:
+    """A server on loopback that treats each connection as it is told."""
+    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listener, anyio.create_task_group() as tasks:
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        tasks.start_soon(listener.serve, serve)
+        yield f"http://127.0.0.1:{port}"
+        tasks.cancel_scope.cancel()
+
+
+async def exchange_with(url: str, request: SentRequest = POST) -> ExchangeError:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        with pytest.raises(ExchangeError) as caught:
+            await engine_over(client, base_url=url).exchange(request, {}, QUICK)
+    return caught.value
+
+
+async def test_nobody_listening_is_not_sent() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    error = await exchange_with(f"http://127.0.0.1:{port}")
+    assert (error.proof, error.reason) == (Proof.NOT_SENT, "ConnectError")
+
+
+async def test_a_name_that_does_not_resolve_is_not_sent() -> None:
+    error = await exchange_with("http://no-such-host.invalid")
+    assert error.proof is Proof.NOT_SENT
+
+
+async def test_a_tls_handshake_that_fails_is_not_sent() -> None:
+    async def plain(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with listening(plain) as url:
+        error = await exchange_with(url.replace("http", "https"))
+    assert error.proof is Proof.NOT_SENT
+
+
+async def read_request(stream: anyio.abc.SocketStream) -> None:
+    seen = b""
+    while b'{"a":1}' not in seen:
+        seen += await stream.receive()
+
+
+async def test_a_connection_that_ends_after_the_request_leaves_the_outcome_unknown() -> None:
+    async def hang_up(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await read_request(stream)
+
+    async with listening(hang_up) as url:
+        error = await exchange_with(url)
+    assert (error.proof, error.timed_out) == (Proof.UNKNOWN, False)
+
+
+async def test_a_reset_after_the_request_leaves_the_outcome_unknown() -> None:
+    async def reset(stream: anyio.abc.SocketStream) -> None:
+        await read_request(stream)
+        raw: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+        linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        await stream.aclose()
+
+    async with listening(reset) as url:
+        error = await exchange_with(url)
+    assert error.proof is Proof.UNKNOWN
+
+
+async def test_silence_after_the_request_is_a_timeout_with_unknown_outcome() -> None:
+    async def silent(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await anyio.sleep_forever()
+
+    async with listening(silent) as url:
+        error = await exchange_with(url)
+    assert (error.proof, error.timed_out) == (Proof.UNKNOWN, True)
+
+
+async def test_an_answer_cut_short_leaves_the_outcome_unknown() -> None:
+    async def cut(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await read_request(stream)
+            await stream.send(b'HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{"pay')
+
+    async with listening(cut) as url:
+        error = await exchange_with(url)
+    assert error.proof is Proof.UNKNOWN
+
+
+# httpx leaves the generators that read a body to the collector when decoding fails; trio warns.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_an_answer_whose_compression_is_broken_leaves_the_outcome_unknown() -> None:
+    async def garbled(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await read_request(stream)
+            head = b"HTTP/1.1 201 Created\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n"
+            await stream.send(head + b"junk")
+
+    async with listening(garbled) as url:
+        error = await exchange_with(url)
+    assert (error.proof, error.reason) == (Proof.UNKNOWN, "DecodingError")

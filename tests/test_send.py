@@ -1,0 +1,578 @@
+from __future__ import annotations
+
+import itertools
+import logging
+import pickle
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import anyio
+import attrs
+import pytest
+import tenacity
+
+from chat2pay_async import (
+    ApiError,
+    BadRequestError,
+    ConfigurationError,
+    ConnectionFailedError,
+    Event,
+    NotFoundError,
+    OutcomeUnknownError,
+    Proof,
+    RateLimitedError,
+    RequestTimeoutError,
+    ResponseDecodeError,
+    RetryPolicy,
+    SentRequest,
+    ServerError,
+    Timeout,
+    events,
+)
+from chat2pay_async import _operations as operations
+from chat2pay_async import _requests as requests
+from chat2pay_async._answers import RawResponse, WireResponse
+from chat2pay_async._config import ApiKey
+from chat2pay_async._engines import ExchangeError
+from chat2pay_async._limits import Gate
+from chat2pay_async._send import Options, Sender
+
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+
+Act = WireResponse | Exception | Callable[[], Awaitable[WireResponse]]
+
+LINK = requests.PaymentLinkRequest(
+    channel="sms",
+    to="27831234567",
+    order_number="A-1",
+    currency="ZAR",
+    total_amount="199.90",
+)
+BY_ORDER = requests.TransactionQuery(order_number="A-1")
+REFERENCE = requests.LinkReference(payment_link_ref="ref-1")
+INTEGRATION = requests.IntegrationRequest(application_uuid="u-1", status="ACTIVATED")
+POSTS: list[tuple[operations.Operation[Any, Any], Any]] = [
+    (operations.CREATE_PAYMENT_LINK, LINK),
+    (operations.CANCEL_PAYMENT_LINK, REFERENCE),
+    (operations.CAPTURE_PAYMENT, requests.CaptureRequest(payment_link_ref="ref-1")),
+    (operations.REVERSE_PAYMENT, REFERENCE),
+    (
+        operations.CREATE_RECEIPT,
+        requests.ReceiptRequest(payment_link_ref="ref-1", receipt_link="https://r.example"),
+    ),
+]
+REPEATABLE: list[tuple[operations.Operation[Any, Any], Any]] = [
+    (operations.GET_TRANSACTION, BY_ORDER),
+    (operations.GET_CONFIGURATION, requests.ConfigurationQuery()),
+    (operations.UPDATE_INTEGRATION, INTEGRATION),
+]
+
+
+def answer(status: int, body: bytes = b"{}", **headers: str) -> WireResponse:
+    return WireResponse(status, {k.replace("_", "-"): v for k, v in headers.items()}, body)
+
+
+CREATED = answer(201, b'{"paymentLinkRef": "ref-1"}')
+THROTTLED = answer(429, retry_after="2")
+
+
+def not_sent(*, timed_out: bool = False) -> ExchangeError:
+    error = ExchangeError("ConnectError", proof=Proof.NOT_SENT, timed_out=timed_out)
+    error.__cause__ = OSError("refused")
+    return error
+
+
+def lost(*, timed_out: bool = True) -> ExchangeError:
+    error = ExchangeError("ReadTimeout", proof=Proof.UNKNOWN, timed_out=timed_out)
+    error.__cause__ = OSError("reset")
+    return error
+
+
+@attrs.define
+class ScriptedEngine:
+    """Answers as it is told, one act an exchange, and remembers what was sent and when."""
+
+    script: list[Act]
+    sent: list[SentRequest] = attrs.field(factory=list)
+    headers: list[Mapping[str, str]] = attrs.field(factory=list)
+    times: list[float] = attrs.field(factory=list)
+    closed: bool = False
+
+    async def exchange(
+        self, request: SentRequest, headers: Mapping[str, str], limits: Timeout
+    ) -> WireResponse:
+        del limits
+        self.sent.append(request)
+        self.headers.append(headers)
+        self.times.append(anyio.current_time())
+        act = self.script.pop(0)
+        if isinstance(act, Exception):
+            raise act
+        return act if isinstance(act, WireResponse) else await act()
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@attrs.define
+class Bench:
+    """A sender over a scripted engine, with a hook that keeps every event."""
+
+    engine: ScriptedEngine
+    sender: Sender
+    heard: list[Event]
+
+    def heard_of(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.heard if type(event) is kind]
+
+
+def bench(*script: Act, size: int = 10, listening: bool = True) -> Bench:
+    engine, heard = ScriptedEngine(list(script)), list[Event]()
+    hooks = events.Hooks([heard.append] if listening else [])
+    key = ApiKey("secret-key")
+    return Bench(engine, Sender(engine, Gate(size), hooks, key, "https://s.test"), heard)
+
+
+def options(total: float | None = None, **retry: Any) -> Options:
+    return Options(Timeout(total=total), RetryPolicy(**retry))
+
+
+async def forever() -> WireResponse:
+    await anyio.sleep_forever()
+    raise AssertionError
+
+
+@pytest.fixture(autouse=True)
+def full_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the jitter out: the back-off is always its ceiling."""
+    monkeypatch.setattr("chat2pay_async._retry._jitter.uniform", lambda _low, high: high)
+
+
+# What comes back ---------------------------------------------------------------------------------
+
+
+async def test_a_result_comes_with_everything_that_the_exchange_told() -> None:
+    async def slow() -> WireResponse:
+        await anyio.sleep(1.5)
+        return answer(201, b'{"paymentLinkRef": "ref-1"}', x_trace="t")
+
+    raw = await bench(slow).sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert isinstance(raw, RawResponse)
+    assert raw.parsed.payment_link_ref == "ref-1"
+    assert (raw.status_code, raw.headers["x-trace"]) == (201, "t")
+    assert raw.body == b'{"paymentLinkRef": "ref-1"}'
+    assert raw.elapsed == pytest.approx(1.5)
+    (attempt,) = raw.attempts
+    assert (attempt.proof, attempt.status_code, attempt.error) == (Proof.APPLIED, 201, None)
+    assert attempt.elapsed == pytest.approx(1.5)
+    assert attempt.started_at.utcoffset() is not None
+    assert not raw.recovered
+
+
+async def test_the_key_the_agent_and_the_body_type_travel_in_headers_that_repr_hides() -> None:
+    made = bench(CREATED, answer(200))
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
+    post, get = made.engine.headers
+    assert post["Authorization"] == get["Authorization"] == "secret-key"
+    assert post["User-Agent"].startswith("chat2pay-async/")
+    assert post["Content-Type"] == "application/json"
+    assert "Content-Type" not in get
+    assert "secret-key" not in repr(post)
+
+
+# Who may go again --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("operation", "request_"), POSTS, ids=lambda row: getattr(row, "name", ""))
+@pytest.mark.parametrize(
+    "failure",
+    [
+        lost(),
+        lost(timed_out=False),
+        answer(500),
+        answer(502),
+        answer(503, retry_after="1"),
+        answer(408),
+        answer(302),
+        answer(200),
+        answer(201, b"<html>"),
+        answer(204, b""),
+    ],
+    ids=lambda act: act.reason if isinstance(act, ExchangeError) else f"{act.status_code}",
+)
+async def test_a_post_of_unknown_outcome_is_never_sent_again(
+    operation: operations.Operation[Any, Any], request_: Any, failure: Act
+) -> None:
+    made = bench(failure)
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operation, request_, options())
+    assert len(made.engine.sent) == 1
+    error = caught.value
+    assert error.operation == operation.name
+    assert [attempt.proof for attempt in error.attempts] == [Proof.UNKNOWN]
+    assert error.pending.operation == operation.name
+    assert error.pending.request == made.engine.sent[0]
+    assert error.pending.identity in {"A-1", "ref-1"}
+    assert error.pending.first_attempt is error.pending.last_attempt is error.attempts[0]
+    assert error.pending.base_url == "https://s.test"
+    assert error.pending.key_fingerprint == ApiKey("secret-key").fingerprint
+    assert error.__cause__ is not None
+    assert pickle.loads(pickle.dumps(error)).pending == error.pending  # noqa: S301 - our own
+    (told,) = made.heard_of(events.OutcomeUnknown)
+    assert told.pending == error.pending
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_"), POSTS + REPEATABLE, ids=lambda row: getattr(row, "name", "")
+)
+@pytest.mark.parametrize("failure", [not_sent(), THROTTLED, answer(425)], ids=str)
+async def test_what_was_not_sent_or_was_throttled_goes_again(
+    operation: operations.Operation[Any, Any], request_: Any, failure: Act
+) -> None:
+    made = bench(failure, failure, PROOFS[operation.name])
+    raw = await made.sender.send(operation, request_, options())
+    assert len(raw.attempts) == 3
+    assert raw.attempts[-1].proof is Proof.APPLIED
+
+
+PROOFS = {
+    "create_payment_link": CREATED,
+    "cancel_payment_link": answer(
+        200, b'{"paymentLinkRef": "ref-1", "transactionStatus": "Payment Link Cancelled"}'
+    ),
+    "capture_payment": answer(200, b'{"paymentGatewayDecision": "ACCEPT"}'),
+    "reverse_payment": answer(200, b'{"paymentGatewayDecision": "DECLINE"}'),
+    "create_receipt": answer(201, b'{"receiptLinkRef": "rec-1"}'),
+    "get_transaction": answer(200),
+    "get_configuration": answer(200),
+    "update_integration": answer(200),
+}
+
+
+@pytest.mark.parametrize(("operation", "request_"), REPEATABLE, ids=lambda row: str(row)[:0])
+@pytest.mark.parametrize("failure", [lost(), answer(500), answer(302), answer(200, b"[]")], ids=str)
+async def test_reads_and_integration_updates_go_again_after_an_unknown_outcome(
+    operation: operations.Operation[Any, Any], request_: Any, failure: Act
+) -> None:
+    made = bench(failure, answer(200))
+    raw = await made.sender.send(operation, request_, options())
+    assert [attempt.proof for attempt in raw.attempts] == [Proof.UNKNOWN, Proof.APPLIED]
+    assert not made.heard_of(events.OutcomeUnknown)
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_"), POSTS + REPEATABLE, ids=lambda row: getattr(row, "name", "")
+)
+async def test_a_refusal_is_raised_at_once(
+    operation: operations.Operation[Any, Any], request_: Any
+) -> None:
+    made = bench(answer(404, b'{"message": "no such thing"}'))
+    with pytest.raises(NotFoundError, match="no such thing") as caught:
+        await made.sender.send(operation, request_, options())
+    assert len(made.engine.sent) == 1
+    assert caught.value.operation == operation.name
+    assert [attempt.proof for attempt in caught.value.attempts] == [Proof.REJECTED]
+
+
+async def test_a_post_that_was_not_sent_before_and_then_is_lost_is_in_doubt() -> None:
+    made = bench(not_sent(), THROTTLED, lost())
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    proofs = [attempt.proof for attempt in caught.value.attempts]
+    assert proofs == [Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN]
+    assert caught.value.pending.first_attempt.proof is Proof.NOT_SENT
+
+
+async def test_every_attempt_sends_the_same_bytes() -> None:
+    made = bench(not_sent(), THROTTLED, not_sent(), CREATED)
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert len(made.engine.sent) == 4
+    assert len({(sent.target, sent.body) for sent in made.engine.sent}) == 1
+
+
+# How a call ends ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        (not_sent(), ConnectionFailedError),
+        (not_sent(timed_out=True), RequestTimeoutError),
+        (answer(425), ApiError),
+    ],
+    ids=str,
+)
+async def test_a_post_that_never_left_ends_as_what_kept_it(
+    failure: Act, error: type[Exception]
+) -> None:
+    made = bench(*[failure] * 4)
+    with pytest.raises(error) as caught:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert type(caught.value) is error
+    assert len(made.engine.sent) == 4
+
+
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [
+        (lost(timed_out=False), ConnectionFailedError),
+        (lost(), RequestTimeoutError),
+        (answer(503), ServerError),
+        (answer(302), ApiError),
+        (answer(408), ApiError),
+        (answer(200, b"<html>"), ResponseDecodeError),
+    ],
+    ids=str,
+)
+async def test_a_read_ends_as_its_last_attempt_did(failure: Act, error: type[Exception]) -> None:
+    made = bench(*[failure] * 4)
+    with pytest.raises(error) as caught:
+        await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
+    assert type(caught.value) is error
+    assert len(made.engine.sent) == 4
+
+
+async def test_a_transport_error_names_its_cause_and_shows_none_of_its_words() -> None:
+    made = bench(not_sent())
+    with pytest.raises(ConnectionFailedError, match=r"no answer \(ConnectError\)") as caught:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(max_attempts=1))
+    assert isinstance(caught.value.__cause__, OSError)
+    assert "refused" not in str(caught.value)
+
+
+# When it goes again ------------------------------------------------------------------------------
+
+
+async def test_the_back_off_doubles_up_to_its_maximum() -> None:
+    made = bench(*[not_sent()] * 7, CREATED)
+    await made.sender.send(
+        operations.CREATE_PAYMENT_LINK, LINK, options(max_attempts=8, initial=0.5, maximum=8.0)
+    )
+    times = made.engine.times
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert gaps == pytest.approx([0.5, 1, 2, 4, 8, 8, 8])
+    assert [event.delay for event in made.heard_of(events.RetryScheduled)] == pytest.approx(gaps)
+
+
+async def test_throttles_use_up_no_attempt_and_wait_as_long_as_asked() -> None:
+    made = bench(*[THROTTLED] * 6, CREATED)
+    raw = await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(max_attempts=1))
+    assert len(raw.attempts) == 7
+    times = made.engine.times
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert gaps == pytest.approx([2, 2, 2, 4, 8, 8])
+
+
+async def test_a_call_spends_at_most_five_minutes_on_throttles() -> None:
+    made = bench(*[answer(429, retry_after="50")] * 9)
+    with pytest.raises(RateLimitedError) as caught:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert caught.value.retry_after == 50
+    assert made.engine.times[-1] - made.engine.times[0] == pytest.approx(300)
+
+
+async def test_a_longer_pause_than_a_minute_is_the_callers_to_wait_for() -> None:
+    made = bench(answer(429, retry_after="61"))
+    with pytest.raises(RateLimitedError) as caught:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert caught.value.retry_after == 61
+    assert len(made.engine.sent) == 1
+
+
+async def test_a_read_waits_as_long_as_a_failing_server_asks() -> None:
+    made = bench(answer(503, retry_after="20"), answer(200))
+    await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
+    assert made.engine.times[1] - made.engine.times[0] == pytest.approx(20)
+
+
+async def test_no_connection_is_held_while_a_call_waits_to_go_again() -> None:
+    made = bench(answer(503, retry_after="20"), CREATED, answer(200), size=1)
+
+    async def create() -> None:
+        await anyio.sleep(1)
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+        assert anyio.current_time() - started == pytest.approx(1)
+
+    started = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(create)
+        await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
+    assert [sent.method for sent in made.engine.sent] == ["GET", "POST", "GET"]
+
+
+async def test_tenacity_is_not_entered_when_the_first_attempt_settles_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    entered = []
+
+    class Watched(tenacity.AsyncRetrying):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            entered.append(True)
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(tenacity, "AsyncRetrying", Watched)
+    made = bench(CREATED, not_sent(), CREATED)
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert not entered
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert entered
+
+
+# The deadline ------------------------------------------------------------------------------------
+
+
+async def test_a_deadline_that_cuts_a_post_in_flight_leaves_it_in_doubt() -> None:
+    made = bench(forever)
+    started = anyio.current_time()
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=7))
+    assert anyio.current_time() - started == pytest.approx(7)
+    (attempt,) = caught.value.attempts
+    assert attempt.proof is Proof.UNKNOWN
+    assert attempt.elapsed == pytest.approx(7)
+    assert len(made.heard_of(events.OutcomeUnknown)) == 1
+
+
+async def test_a_deadline_that_cuts_a_read_is_a_timeout() -> None:
+    made = bench(answer(503), forever)
+    with pytest.raises(RequestTimeoutError, match="within 7 s") as caught:
+        await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options(total=7))
+    assert isinstance(caught.value.__cause__, ServerError)
+    assert len(caught.value.attempts) == 2
+    assert not made.heard_of(events.OutcomeUnknown)
+
+
+async def test_a_deadline_covers_the_pauses_between_attempts() -> None:
+    made = bench(*[THROTTLED] * 99)
+    started = anyio.current_time()
+    with pytest.raises(RequestTimeoutError) as caught:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=7))
+    assert anyio.current_time() - started == pytest.approx(7)
+    assert isinstance(caught.value.__cause__, RateLimitedError)
+    assert {attempt.proof for attempt in caught.value.attempts} == {Proof.THROTTLED}
+
+
+async def test_a_deadline_covers_the_wait_for_a_connection() -> None:
+    made = bench(forever, size=1)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(made.sender.send, operations.GET_TRANSACTION, BY_ORDER, options())
+        await anyio.wait_all_tasks_blocked()
+        with pytest.raises(RequestTimeoutError) as caught:
+            await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=3))
+        tasks.cancel_scope.cancel()
+    assert caught.value.attempts == ()
+    assert [sent.method for sent in made.engine.sent] == ["GET"]
+
+
+async def test_a_call_that_ends_in_time_is_not_touched_by_its_deadline() -> None:
+    made = bench(CREATED)
+    raw = await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=7))
+    assert raw.parsed.payment_link_ref == "ref-1"
+
+
+# Cancellation ------------------------------------------------------------------------------------
+
+
+async def test_cancelling_a_post_in_flight_is_prompt_and_the_hooks_are_told() -> None:
+    made = bench(forever)
+    started = anyio.current_time()
+    with anyio.move_on_after(2) as scope:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert scope.cancelled_caught
+    assert anyio.current_time() - started == pytest.approx(2)
+    (told,) = made.heard_of(events.OutcomeUnknown)
+    assert told.pending.identity == "A-1"
+    assert told.pending.last_attempt.proof is Proof.UNKNOWN
+    (finished,) = made.heard_of(events.CallFinished)
+    assert finished.error in {"CancelledError", "Cancelled"}
+    assert len(made.engine.sent) == 1
+
+
+async def test_cancelling_a_post_that_waits_to_go_again_leaves_nothing_in_doubt() -> None:
+    made = bench(THROTTLED, CREATED)
+    with anyio.move_on_after(1) as scope:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert scope.cancelled_caught
+    assert len(made.engine.sent) == 1
+    assert not made.heard_of(events.OutcomeUnknown)
+
+
+async def test_cancelling_the_second_attempt_of_a_post_leaves_it_in_doubt() -> None:
+    made = bench(THROTTLED, forever)
+    with anyio.move_on_after(4) as scope:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert scope.cancelled_caught
+    (told,) = made.heard_of(events.OutcomeUnknown)
+    assert told.pending.first_attempt.proof is Proof.THROTTLED
+
+
+async def test_cancelling_a_read_leaves_nothing_in_doubt() -> None:
+    made = bench(forever)
+    with anyio.move_on_after(2) as scope:
+        await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
+    assert scope.cancelled_caught
+    assert not made.heard_of(events.OutcomeUnknown)
+
+
+async def test_a_cancelled_call_gives_its_place_back() -> None:
+    made = bench(forever, CREATED, size=1)
+    with anyio.move_on_after(2):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    raw = await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert raw.parsed.payment_link_ref == "ref-1"
+
+
+# What is told ------------------------------------------------------------------------------------
+
+
+async def test_the_events_of_a_call_share_its_id_and_come_in_order() -> None:
+    made = bench(not_sent(), CREATED, answer(400))
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    with pytest.raises(BadRequestError):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    first, second = made.heard[:5], made.heard[5:]
+    assert [type(event).__name__ for event in first] == [
+        "CallStarted",
+        "AttemptFinished",
+        "RetryScheduled",
+        "AttemptFinished",
+        "CallFinished",
+    ]
+    assert len({event.call_id for event in first}) == 1
+    assert {event.call_id for event in first}.isdisjoint(event.call_id for event in second)
+    assert [event.number for event in made.heard_of(events.AttemptFinished)] == [1, 2, 1]
+    assert [event.error for event in made.heard_of(events.CallFinished)] == [
+        None,
+        "BadRequestError",
+    ]
+
+
+async def test_nobody_listening_hears_only_of_retries_and_doubt(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, logger="chat2pay_async")
+    made = bench(not_sent(), lost(), listening=False)
+    with pytest.raises(OutcomeUnknownError):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    levels = [(record.levelname, record.message.partition("(")[0]) for record in caplog.records]
+    assert levels == [("INFO", "RetryScheduled"), ("WARNING", "OutcomeUnknown")]
+
+
+# Closing -----------------------------------------------------------------------------------------
+
+
+async def test_a_closed_sender_says_so_and_sends_nothing() -> None:
+    made = bench(CREATED)
+    await made.sender.aclose()
+    assert made.engine.closed
+    with pytest.raises(ConfigurationError, match="this client is closed"):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert made.engine.sent == []
+
+
+async def test_a_misused_engine_is_reported_as_it_is_and_nothing_is_in_doubt() -> None:
+    made = bench(ConfigurationError("the http_client of this client is closed"))
+    with pytest.raises(ConfigurationError, match="http_client"):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert not made.heard_of(events.OutcomeUnknown)
