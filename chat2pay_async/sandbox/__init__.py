@@ -1,0 +1,63 @@
+"""A Chat 2 Pay of your own: stateful, on your machine, sending nothing and moving no money.
+
+It needs the extra: `pip install "chat2pay-async[sandbox]"`.
+
+In a test, in the same process:
+
+    sandbox = Sandbox()
+    transport = httpx.ASGITransport(app=sandbox.app)
+    async with AsyncChat2Pay(api_key=sandbox.api_key, transport=transport) as client:
+        link = await client.create_payment_link(request)
+        sandbox.pay(link.payment_link_ref)
+        await client.capture_payment(link.payment_link_ref)
+    assert sandbox.ledger.count("captured") == 1
+    assert not sandbox.ledger.twice("captured")
+
+Over a real socket, from asyncio, uvloop or trio:
+
+    async with serve_sandbox() as sandbox:
+        async with AsyncChat2Pay(api_key=sandbox.api_key, base_url=sandbox.url) as client:
+            ...
+
+In a process of its own, for anything that speaks HTTP: `python -m chat2pay_async.sandbox`.
+
+Somebody has to be the customer, and the payment gateway. In code these are methods, elsewhere
+paths that need no API key, such as `POST /sandbox/links/{payment link reference}/pay`:
+
+| Method | Path below `/sandbox` | What happens |
+|---|---|---|
+| `click(ref)` | `POST links/{ref}/click` | the customer opens the payment page |
+| `pay(ref)` | `POST links/{ref}/pay` | pays: a sale, or an authorization |
+| `decline(ref)` | `POST links/{ref}/decline` | tries to pay, and is declined |
+| `review(ref)` | `POST links/{ref}/review` | pays, and is held for review |
+| `expire(ref)` | `POST links/{ref}/expire` | lets the link run out |
+| `decline_capture(ref)` | `POST links/{ref}/decline-capture` | the next capture is declined |
+| `decline_reverse(ref)` | `POST links/{ref}/decline-reverse` | the next reverse is declined |
+| `fail_receipt(ref)` | `POST links/{ref}/fail-receipt` | the next receipt is not sent |
+| `fail_delivery(order)` | `POST orders/{order}/fail-delivery` | the order's link is not sent |
+| `ledger` | `GET ledger`, `?effects=1` | what took place, and how often |
+| `links()` | `GET links` | every link in a few words |
+
+What cannot happen, like paying a cancelled link, raises `SandboxError` (409 over HTTP), and an
+unknown reference `UnknownReferenceError` (404).
+
+It keeps the published contract, and where the service was seen to differ, it does as the service.
+It shares no code with the rest of this package: a mistake in a wire name must not cancel itself
+out.
+"""
+
+from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
+from chat2pay_async.sandbox._ledger import EFFECT_KINDS, Effect, EffectKind, Ledger
+from chat2pay_async.sandbox._sandbox import Sandbox
+from chat2pay_async.sandbox._server import serve_sandbox
+
+__all__ = [
+    "EFFECT_KINDS",
+    "Effect",
+    "EffectKind",
+    "Ledger",
+    "Sandbox",
+    "SandboxError",
+    "UnknownReferenceError",
+    "serve_sandbox",
+]

@@ -1,0 +1,298 @@
+"""Records as the service writes them: the wire forms that were seen, or else the contract's."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Final
+
+from chat2pay_async.sandbox._ledger import Ledger
+from chat2pay_async.sandbox._records import (
+    Decision,
+    GatewayEntry,
+    LinkStatus,
+    PaymentStatus,
+    Stage,
+    StatusEntry,
+    Transaction,
+    TransactionType,
+)
+
+Body = Mapping[str, object]
+
+ENVIRONMENT: Final = "sandbox"
+
+_PAYMENT_STATUSES: Final[Mapping[Stage, PaymentStatus]] = MappingProxyType(
+    {
+        Stage.OPEN: PaymentStatus.PENDING,
+        Stage.CLICKED: PaymentStatus.PENDING,
+        Stage.CANCELLED: PaymentStatus.PENDING,
+        Stage.EXPIRED: PaymentStatus.PENDING,
+        Stage.IN_REVIEW: PaymentStatus.REVIEW,
+        Stage.DECLINED: PaymentStatus.FAILED,
+        Stage.SOLD: PaymentStatus.SUCCESS,
+        Stage.AUTHORIZED: PaymentStatus.SUCCESS,
+        Stage.CAPTURED: PaymentStatus.SUCCESS,
+        Stage.CAPTURE_VOIDED: PaymentStatus.SUCCESS,
+        Stage.REVERSED: PaymentStatus.REVERSED,
+    }
+)
+_ERROR_DECISIONS: Final = MappingProxyType(
+    {Decision.DECLINE: "PROCESSOR_DECLINED", Decision.REVIEW: "DECISION_PROFILE_REVIEW"}
+)
+_FAILED_SENDS: Final = (LinkStatus.PAYMENT_LINK_SENT_FAILED, LinkStatus.RECEIPT_LINK_SENT_FAILED)
+_NOT_SENT: Final = MappingProxyType({"code": 106, "description": "Invalid destination address"})
+
+
+@dataclass(frozen=True, slots=True)
+class Integrator:
+    """A system that works with the account."""
+
+    application_id: str
+    name: str
+    type: str
+    status: str = "ACTIVATED"
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """A currency that the account takes."""
+
+    id: int
+    iso: str
+    name: str
+    symbol: str
+
+
+def moment(at: datetime) -> str:
+    """Write a time in Jackson's old form, as the service does: no colon in the offset."""
+    return f"{at.astimezone(UTC).isoformat(timespec='milliseconds')[:-6]}+0000"
+
+
+def bad_request(errors: Iterable[str]) -> Body:
+    """Return the body of a 400."""
+    return {"message": "Request failed", "errors": list(errors)}
+
+
+def not_found(path: str, error: str) -> Body:
+    """Return the body of a 404 about a transaction or an integration."""
+    return {"status": "NOT_FOUND", "message": f"URL {path}", "errors": [error]}
+
+
+def http_error(at: datetime, status: int, error: str, path: str) -> Body:
+    """Return the body of an error that comes before any operation."""
+    return {"timestamp": moment(at), "status": status, "error": error, "path": path}
+
+
+def created(link: Transaction, url: str, link_ttl: timedelta, page_ttl: timedelta) -> Body:
+    """Return the body that answers a create request."""
+    last = link.steps[-1]
+    body: dict[str, object] = {
+        "paymentLinkRef": link.ref,
+        "transactionStatus": last.status.name,
+        "transactionStatusId": last.status.value,
+        "timestamp": moment(last.at),
+        "paymentLinkTTL": _minutes(link_ttl),
+        "paymentPageTTL": _minutes(page_ttl),
+    }
+    if link.order.return_payment_link:
+        body["paymentLink"] = url
+    if last.status in _FAILED_SENDS:
+        body["error"] = _NOT_SENT
+    return body
+
+
+def cancelled(link: Transaction) -> Body:
+    """Return the body that answers a cancellation, in words and with its id as a string."""
+    last = link.steps[-1]
+    return _given(
+        {
+            "paymentLinkRef": link.ref,
+            "transactionStatus": last.status.name.replace("_", " ").title(),
+            "transactionStatusId": str(last.status.value),
+            "additionalData": link.order.additional_data,
+            "timestamp": moment(last.at),
+        }
+    )
+
+
+def gateway_result(link: Transaction) -> Body:
+    """Return the body that answers a capture or a reverse."""
+    entry = link.last_answer
+    accepted = entry.decision is Decision.ACCEPT
+    status = _PAYMENT_STATUSES[link.stage] if accepted else PaymentStatus.FAILED
+    return {
+        **_gateway_entry(entry, link.answers[0]),
+        "paymentStatus": status.name,
+        "paymentStatusId": str(status.value),
+    }
+
+
+def receipt(link: Transaction) -> Body:
+    """Return the body that answers a receipt request, sent or not."""
+    last = link.steps[-1]
+    return _given(
+        {
+            "receiptLinkRef": link.receipts[-1],
+            "orderNumber": link.order.order_number,
+            "timestamp": moment(last.at),
+            "transactionStatus": last.status.name,
+            "transactionStatusId": last.status.value,
+            "error": _NOT_SENT if last.status in _FAILED_SENDS else None,
+        }
+    )
+
+
+def status(link: Transaction, integrator: Integrator | None) -> Body:
+    """Return everything about a transaction but its link's URL."""
+    order = link.order
+    payment = _PAYMENT_STATUSES[link.stage]
+    paid_at = link.answers[0].at if link.answers else None
+    return _given(
+        {
+            "orderNumber": order.order_number,
+            "paymentLinkRef": link.ref,
+            "transactionStatuses": [_status_entry(step) for step in link.steps],
+            "paymentStatuses": [_gateway_entry(e, link.answers[0]) for e in link.answers],
+            "paymentStatus": payment.name,
+            "paymentStatusId": str(payment.value),
+            "paymentStatusTimestamp": link.payment_at and moment(link.payment_at),
+            "totalAmount": order.total,
+            "receiptLinkRef": link.receipts[-1] if link.receipts else None,
+            "channelName": order.channel.name,
+            "currency": order.currency,
+            "taxAmount": order.tax,
+            "subTotalAmount": order.sub_total,
+            "additionalData": order.additional_data,
+            "paymentStatusConversionTime": paid_at and moment(paid_at),
+            "integrator": integrator
+            and {"applicationId": integrator.application_id, "name": integrator.name},
+            "paymentReviewAutoReversal": order.review_auto_reversal,
+            "transactionType": leaked(order.transaction_type),
+            "environment": ENVIRONMENT,
+            "reconciliationId": order.reconciliation_id,
+            "merchantDescriptor": order.merchant_descriptor,
+            "orderLineItems": order.line_items,
+        }
+    )
+
+
+def configuration(
+    at: datetime,
+    api_key: str,
+    integrators: Iterable[Integrator],
+    currencies: Iterable[Currency],
+) -> Body:
+    """Return the account's settings; `cardNetworks` was seen although no contract has it."""
+    return {
+        "updateTime": moment(at),
+        "whatsappChannelEnabled": True,
+        "smsChannelEnabled": True,
+        "integrators": [
+            {
+                "applicationId": integrator.application_id,
+                "name": integrator.name,
+                "status": integrator.status,
+                "type": integrator.type,
+            }
+            for integrator in integrators
+        ],
+        "apiKey": api_key,
+        "supportedCurrencies": [
+            {
+                "id": currency.id,
+                "iso": currency.iso,
+                "name": currency.name,
+                "symbol": currency.symbol,
+                "isDefault": index == 0,
+            }
+            for index, currency in enumerate(currencies)
+        ],
+        "environment": ENVIRONMENT,
+        "cardNetworks": ["VISA", "MASTERCARD"],
+    }
+
+
+def link_summary(link: Transaction) -> Body:
+    """Return a link as the sandbox's own list shows it."""
+    return {
+        "paymentLinkRef": link.ref,
+        "orderNumber": link.order.order_number,
+        "stage": link.stage.name,
+        "totalAmount": link.order.total,
+        "currency": link.order.currency,
+        "paymentStatus": _PAYMENT_STATUSES[link.stage].name,
+        "transactionStatus": link.steps[-1].status.name,
+    }
+
+
+def ledger_summary(ledger: Ledger, *, effects: bool) -> Body:
+    """Return the ledger as the sandbox's own page shows it."""
+    requests: dict[str, dict[str, int]] = {}
+    for (operation, answered), count in sorted(ledger.requests.items()):
+        requests.setdefault(operation, {})[str(answered)] = count
+    body: dict[str, object] = {
+        "counts": ledger.counts,
+        "totals": ledger.totals,
+        "twice": {kind: list(keys) for kind in ledger.counts if (keys := ledger.twice(kind))},
+        "requests": requests,
+    }
+    if effects:
+        body["effects"] = [
+            _given(
+                {
+                    "kind": effect.kind,
+                    "orderNumber": effect.order_number,
+                    "paymentLinkRef": effect.payment_link_ref,
+                    "amount": effect.amount,
+                    "currency": effect.currency,
+                    "at": moment(effect.at),
+                }
+            )
+            for effect in ledger.effects
+        ]
+    return body
+
+
+def leaked(transaction_type: TransactionType) -> str:
+    """Write a transaction type as the service does, which shows its Java value's text."""
+    name = transaction_type.name
+    return f"TransactionType.{name}(name={name.title()}, id={transaction_type.value})"
+
+
+def _gateway_entry(entry: GatewayEntry, first: GatewayEntry) -> dict[str, object]:
+    return _given(
+        {
+            "transactionType": leaked(entry.transaction_type),
+            "totalAmount": entry.amount,
+            "paymentGatewayDecision": entry.decision.name,
+            "paymentGatewayReqReferenceNumber": entry.reference,
+            "paymentGatewayResponseTimestamp": moment(entry.at),
+            "paymentGatewayResponseCode": entry.decision.value,
+            "paymentGatewayErrorDecision": _ERROR_DECISIONS.get(entry.decision),
+            "paymentGatewayAuthReconciliationReferenceNumber": first.reference,
+            "cardType": "VISA",
+            "maskedCardNumber": "411111******1111",
+            "cardExpiryDate": "12-2031",
+        }
+    )
+
+
+def _status_entry(step: StatusEntry) -> Body:
+    failed = step.status in _FAILED_SENDS
+    return {
+        "transactionStatusId": step.status.value,
+        "transactionStatusName": step.status.name,
+        "created": moment(step.at),
+        "httpResponseCode": 400 if failed else 200,
+        "responseCode": str(_NOT_SENT["code"]) if failed else "0",
+        "responseCodeDescription": _NOT_SENT["description"] if failed else "OK",
+    }
+
+
+def _given(values: dict[str, object]) -> dict[str, object]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _minutes(ttl: timedelta) -> int:
+    return ttl // timedelta(minutes=1)

@@ -1,0 +1,170 @@
+"""The sandbox over HTTP: the paths of the API, and those that play the customer."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from chat2pay_async.sandbox import _answers, _json
+from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
+from chat2pay_async.sandbox._service import Call
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from chat2pay_async.sandbox._sandbox import Sandbox
+
+_Endpoint = Callable[[Request], Awaitable[Response]]
+
+_OPERATIONS: Final = (
+    ("POST", "/api/v2/chat-2-pay", "create_payment_link"),
+    ("GET", "/api/v2/chat-2-pay/transaction-status", "get_transaction"),
+    ("POST", "/api/v2/cancel/{ref}", "cancel_payment_link"),
+    ("POST", "/api/v2/payment/{ref}/capture", "capture_payment"),
+    ("POST", "/api/v2/payment/{ref}/reverse", "reverse_payment"),
+    ("POST", "/api/v2/order-receipt", "create_receipt"),
+    ("GET", "/api/v2/config", "get_configuration"),
+    ("PUT", "/api/v2/integration", "update_integration"),
+)
+_LOOPBACK: Final = ("127.0.0.1", "::1")
+
+
+def build_app(sandbox: "Sandbox") -> "ASGIApp":
+    """Return the sandbox as an ASGI application."""
+    operations = [
+        Route(path, _operation(sandbox, name), methods=[method])
+        for method, path, name in _OPERATIONS
+    ]
+    plays: Mapping[str, Callable[[str], None]] = MappingProxyType(
+        {
+            "click": sandbox.click,
+            "pay": sandbox.pay,
+            "decline": sandbox.decline,
+            "review": sandbox.review,
+            "expire": sandbox.expire,
+            "decline-capture": sandbox.decline_capture,
+            "decline-reverse": sandbox.decline_reverse,
+            "fail-receipt": sandbox.fail_receipt,
+        }
+    )
+    controls = [
+        *(
+            Route(f"/sandbox/links/{{name}}/{verb}", _play(sandbox, play), methods=["POST"])
+            for verb, play in plays.items()
+        ),
+        Route(
+            "/sandbox/orders/{name}/fail-delivery",
+            _play(sandbox, sandbox.fail_delivery),
+            methods=["POST"],
+        ),
+        Route("/sandbox/ledger", _local(sandbox, _ledger(sandbox)), methods=["GET"]),
+        Route("/sandbox/links", _local(sandbox, _links(sandbox)), methods=["GET"]),
+    ]
+    app = Starlette(
+        routes=[*operations, *controls],
+        exception_handlers={
+            HTTPException: _no_such_place(sandbox),
+            # Gone before its request was complete: nothing to do, and nobody to answer.
+            ClientDisconnect: lambda _request, _error: _reply(sandbox.now(), 400, {}),
+        },
+    )
+    app.router.redirect_slashes = False
+    return _with_raw_path(app)
+
+
+def _with_raw_path(app: "ASGIApp") -> "ASGIApp":
+    # A quoted slash belongs to its segment: routes are found on the path as it was sent.
+    async def routed(scope: "Scope", receive: "Receive", send: "Send") -> None:
+        if scope["type"] == "http":
+            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+        await app(scope, receive, send)
+
+    return routed
+
+
+def _operation(sandbox: "Sandbox", name: str) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        call = Call(
+            operation=name,
+            key=request.headers.get("authorization", ""),
+            path=request.scope["path"],
+            ref=unquote(request.path_params.get("ref", "")),
+            query=request.query_params,
+            body=await request.body(),
+        )
+        answer, at = sandbox.answer(call)
+        return _reply(at, answer.status, answer.body)
+
+    return endpoint
+
+
+def _play(sandbox: "Sandbox", play: Callable[[str], None]) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        try:
+            play(unquote(request.path_params["name"]))
+        except UnknownReferenceError as error:
+            return _reply(sandbox.now(), 404, {"message": str(error)})
+        except SandboxError as error:
+            return _reply(sandbox.now(), 409, {"message": str(error)})
+        return _reply(sandbox.now(), 200, {"message": "Done"})
+
+    return _local(sandbox, endpoint)
+
+
+def _ledger(sandbox: "Sandbox") -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        effects = request.query_params.get("effects", "0") not in {"", "0"}
+        body = _answers.ledger_summary(sandbox.ledger, effects=effects)
+        return _reply(sandbox.now(), 200, body)
+
+    return endpoint
+
+
+def _links(sandbox: "Sandbox") -> _Endpoint:
+    async def endpoint(_request: Request) -> Response:
+        return _reply(sandbox.now(), 200, {"links": sandbox.links()})
+
+    return endpoint
+
+
+def _local(sandbox: "Sandbox", endpoint: _Endpoint) -> _Endpoint:
+    # These need no key, so they are for the same machine only, wherever the app is mounted.
+    async def guarded(request: Request) -> Response:
+        if request.client is None or request.client.host not in _LOOPBACK:
+            return _reply(sandbox.now(), 403, {"message": "Only for the machine it runs on"})
+        return await endpoint(request)
+
+    return guarded
+
+
+def _no_such_place(sandbox: "Sandbox") -> Callable[[Request, Exception], Response]:
+    def handler(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for just these
+        now = sandbox.now()
+        phrase = HTTPStatus(error.status_code).phrase
+        body = _answers.http_error(now, error.status_code, phrase, request.scope["path"])
+        return _reply(now, error.status_code, body, error.headers)
+
+    return handler
+
+
+def _reply(
+    at: datetime, status: int, body: _answers.Body, headers: Mapping[str, str] | None = None
+) -> Response:
+    # The client reads the service's clock from Date: it has to be this sandbox's clock.
+    date = format_datetime(at.astimezone(UTC), usegmt=True)
+    return Response(
+        _json.dumps(body).encode(errors="replace"),
+        status,
+        headers={**(headers or {}), "date": date},
+        media_type="application/json",
+    )

@@ -1,0 +1,309 @@
+"""The contract's rules about requests: every fault of a request is found and named."""
+
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Context, Decimal
+from types import MappingProxyType
+from typing import Final, TypeVar, cast
+
+from chat2pay_async.sandbox import _json
+from chat2pay_async.sandbox._records import Channel, Order, TransactionType
+
+_T = TypeVar("_T")
+
+_CHANNELS: Final = MappingProxyType({channel.name.lower(): channel for channel in Channel})
+_TYPES: Final = MappingProxyType(
+    {
+        "authorization": TransactionType.AUTHORIZATION,
+        "sale": TransactionType.SALE,
+    }
+)
+_INTEGRATION_STATUSES: Final = ("ACTIVATED", "DEACTIVATED", "DELETED")
+
+_CURRENCY: Final = re.compile(r"[A-Za-z]{3}")
+_NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+# The colon in the offset may be missing, as it is in the service's own timestamps.
+_TIMESTAMP: Final = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:?\d\d)", re.ASCII
+)
+# No payment needs more digits; without a limit, sums would not stay exact.
+_MOST_DIGITS: Final = 40
+_EXACT: Final = Context(prec=2 * _MOST_DIGITS)
+
+
+class InvalidRequestError(Exception):
+    """A request breaks rules of the contract.
+
+    Attributes:
+        faults: All of them.
+    """
+
+    def __init__(self, *faults: str) -> None:
+        super().__init__(*faults)
+        self.faults = faults
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRequest:
+    """A receipt request that keeps the rules."""
+
+    payment_link_ref: str
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrationRequest:
+    """An integration update that keeps the rules."""
+
+    application_uuid: str
+    status: str
+
+
+def read_order(body: bytes, currencies: Collection[str]) -> Order:
+    """Read a create request.
+
+    Raises:
+        InvalidRequestError: It breaks rules.
+    """
+    fields = _Fields(_object(body))
+    currency = fields.text("currency", required=True, pattern=_CURRENCY).upper()
+    if currency.isalpha() and currency not in currencies:
+        fields.fault(f"currency {currency} is not supported")
+    fields.timestamp("timestamp")
+    for name in ("from", "paymentGatewaySettingsId"):
+        fields.text(name)
+    order = Order(
+        channel=fields.choice("channel", _CHANNELS),
+        to=fields.text("to", required=True),
+        order_number=fields.text("orderNumber", required=True, longest=32),
+        currency=currency,
+        total=fields.amount("totalAmount", required=True) or Decimal(0),
+        tax=fields.amount("taxAmount", zero=True),
+        sub_total=fields.amount("subTotalAmount"),
+        transaction_type=fields.choice("transactionType", _TYPES, TransactionType.SALE),
+        return_payment_link=fields.flag("returnPaymentLink"),
+        review_auto_reversal=fields.flag("paymentReviewAutoReversal"),
+        application_id=fields.text("applicationId") or None,
+        additional_data=fields.json_object("additionalData"),
+        reconciliation_id=fields.text("reconciliationId", longest=60) or None,
+        merchant_descriptor=fields.text("merchantDescriptor") or None,
+        line_items=fields.items("orderLineItems", _read_line_item),
+    )
+    fields.done()
+    if order.tax is not None and order.sub_total is not None:
+        _check_sum(order.sub_total, order.tax, order.total)
+    return order
+
+
+def read_receipt(body: bytes) -> ReceiptRequest:
+    """Read a receipt request.
+
+    Raises:
+        InvalidRequestError: It breaks rules.
+    """
+    fields = _Fields(_object(body))
+    request = ReceiptRequest(fields.text("paymentLinkRef", required=True))
+    fields.text("receiptLink", required=True)
+    fields.timestamp("timestamp")
+    fields.done()
+    return request
+
+
+def read_integration(body: bytes) -> IntegrationRequest:
+    """Read an integration update.
+
+    Raises:
+        InvalidRequestError: It breaks rules.
+    """
+    fields = _Fields(_object(body))
+    request = IntegrationRequest(
+        fields.text("applicationUuid", required=True), fields.text("status", required=True)
+    )
+    if request.status and request.status not in _INTEGRATION_STATUSES:
+        fields.fault(f"status must be one of {', '.join(_INTEGRATION_STATUSES)}")
+    fields.done()
+    return request
+
+
+def read_amount(text: str) -> Decimal:
+    """Read the amount of a capture.
+
+    Raises:
+        InvalidRequestError: It is no number.
+    """
+    amount = _number(text)
+    if amount is None:
+        raise InvalidRequestError("amount must be a number")
+    return amount
+
+
+def _object(body: bytes) -> Mapping[str, object]:
+    try:
+        value = _json.loads(body)
+    except ValueError:
+        raise InvalidRequestError("The request body is not readable JSON") from None
+    if not isinstance(value, dict):
+        raise InvalidRequestError("The request body must be a JSON object")
+    return cast("Mapping[str, object]", value)
+
+
+def _read_line_item(fields: "_Fields") -> Mapping[str, object]:
+    item = {
+        "code": fields.text("code", longest=255) or None,
+        "name": fields.text("name", required=True, longest=255),
+        "quantity": fields.whole("quantity"),
+        "sku": fields.text("sku", longest=255) or None,
+        "unitPrice": fields.amount("unitPrice", required=True),
+        "taxAmount": fields.amount("taxAmount"),
+    }
+    return MappingProxyType({name: value for name, value in item.items() if value is not None})
+
+
+def _check_sum(sub_total: Decimal, tax: Decimal, total: Decimal) -> None:
+    if _EXACT.add(sub_total, tax) != total:
+        raise InvalidRequestError("Total amount is not equal to the sum of tax and subtotal")
+
+
+def _number(value: object) -> Decimal | None:
+    # The service takes a quoted number too.
+    if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
+        return None
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+        return None
+    number = Decimal(value)
+    fits = len(number.as_tuple().digits) <= _MOST_DIGITS and abs(number.adjusted()) < _MOST_DIGITS
+    return number if fits else None
+
+
+class _Fields:
+    """Reads the fields of a request, and collects what is wrong with them.
+
+    A reader returns something of the right type whatever it found, so that all faults are found
+    before `done` raises them.
+    """
+
+    def __init__(self, values: Mapping[str, object], prefix: str = "") -> None:
+        self._values = values
+        self._prefix = prefix
+        self._faults: list[str] = []
+
+    def fault(self, message: str) -> None:
+        self._faults.append(f"{self._prefix}{message}")
+
+    def done(self) -> None:
+        if self._faults:
+            raise InvalidRequestError(*self._faults)
+
+    def text(
+        self,
+        name: str,
+        *,
+        required: bool = False,
+        longest: int | None = None,
+        pattern: re.Pattern[str] | None = None,
+    ) -> str:
+        value = self._value(name, required=required)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            self.fault(f"{name} must be a string")
+        elif required and not value.strip():
+            self.fault(f"{name} must not be blank")
+        elif longest is not None and len(value) > longest:
+            self.fault(f"{name} must have at most {longest} characters")
+        elif pattern is not None and not pattern.fullmatch(value):
+            self.fault(f"{name} must match {pattern.pattern}")
+        else:
+            return value
+        return ""
+
+    def amount(self, name: str, *, required: bool = False, zero: bool = False) -> Decimal | None:
+        value = self._value(name, required=required)
+        if value is None:
+            return None
+        number = _number(value)
+        if number is None:
+            self.fault(f"{name} must be a number")
+        elif number < 0 or (number == 0 and not zero):
+            self.fault(f"{name} must be greater than {'or equal to ' if zero else ''}0")
+        return number
+
+    def whole(self, name: str) -> int | None:
+        value = self._value(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            self.fault(f"{name} must be a whole number of at least 1")
+            return None
+        return value
+
+    def flag(self, name: str) -> bool:
+        value = self._value(name)
+        if value is not None and not isinstance(value, bool):
+            self.fault(f"{name} must be true or false")
+        return value is True
+
+    def choice(self, name: str, choices: Mapping[str, _T], default: _T | None = None) -> _T:
+        value = self._value(name, required=default is None)
+        if value is None and default is not None:
+            return default
+        chosen = choices.get(value.lower()) if isinstance(value, str) else None
+        if chosen is None and value is not None:
+            self.fault(f"{name} must be one of {', '.join(choices)}")
+        return next(iter(choices.values())) if chosen is None else chosen
+
+    def timestamp(self, name: str) -> None:
+        text = self.text(name, required=True)
+        if text and not _is_timestamp(text):
+            self.fault(f"{name} must be a date and time with an offset (RFC 3339)")
+
+    def json_object(self, name: str) -> str | None:
+        value = self._value(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self.fault(f"{name} must be a JSON object")
+            return None
+        try:
+            return _json.dumps(cast("object", value))
+        except ValueError as error:
+            self.fault(f"{name} is {error}")
+            return None
+
+    def items(self, name: str, read: Callable[["_Fields"], _T]) -> tuple[_T, ...] | None:
+        value = self._value(name)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            self.fault(f"{name} must be a list")
+            return None
+        return tuple(
+            self._item(f"{name}[{index}]", item, read)
+            for index, item in enumerate(cast("list[object]", value))
+        )
+
+    def _item(self, where: str, value: object, read: Callable[["_Fields"], _T]) -> _T:
+        if isinstance(value, dict):
+            inner = _Fields(cast("Mapping[str, object]", value), f"{where}.")
+            item = read(inner)
+            self._faults.extend(inner._faults)
+            return item
+        self.fault(f"{where} must be an object")
+        return read(_Fields({}))
+
+    def _value(self, name: str, *, required: bool = False) -> object:
+        value = self._values.get(name)
+        if value is None and required:
+            self.fault(f"{name} is required")
+        return value
+
+
+def _is_timestamp(text: str) -> bool:
+    if not _TIMESTAMP.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,185 @@
+"""`Sandbox`: the service, the customers and the gateway, behind one lock."""
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from threading import Lock
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from chat2pay_async.sandbox import _answers, _transitions
+from chat2pay_async.sandbox._answers import Body, Currency
+from chat2pay_async.sandbox._errors import extra_required
+from chat2pay_async.sandbox._ledger import Ledger
+from chat2pay_async.sandbox._records import Cue, Decision, Transaction
+from chat2pay_async.sandbox._service import Answer, Call, Service, Settings
+from chat2pay_async.sandbox._transitions import Change
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+_CURRENCIES: Final = MappingProxyType(
+    {
+        "ZAR": ("South African Rand", "R"),
+        "USD": ("US Dollar", "$"),
+        "EUR": ("Euro", "€"),
+        "GBP": ("Pound Sterling", "£"),
+        "KES": ("Kenyan Shilling", "KSh"),
+        "NGN": ("Nigerian Naira", "₦"),
+        "JPY": ("Japanese Yen", "¥"),
+        "KWD": ("Kuwaiti Dinar", "KD"),
+    }
+)
+
+
+class Sandbox:
+    """A Chat 2 Pay account that lives in this process.
+
+    It may be used from several threads at once: while a server answers in one, a test plays the
+    customer in another.
+
+    Args:
+        api_key: The only key that opens it.
+        clock: Tells the time; a test passes its own to let links expire.
+        link_ttl: How long a link lives that nobody opens.
+        page_ttl: How long the payment page lives once it is opened.
+        currencies: The ISO codes that the account takes; the first is its default.
+        seed: Makes the references repeatable.
+
+    Attributes:
+        url: Where it is served; before that, an address that leads nowhere.
+    """
+
+    def __init__(  # noqa: PLR0913 - all but the key have names
+        self,
+        api_key: str = "sandbox-key",
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        link_ttl: timedelta = timedelta(minutes=5),
+        page_ttl: timedelta = timedelta(minutes=15),
+        currencies: Iterable[str] = tuple(_CURRENCIES),
+        seed: int | None = None,
+    ) -> None:
+        self.url = "https://sandbox.invalid"
+        self._clock = clock
+        self._lock = Lock()
+        settings = Settings(
+            api_key=api_key,
+            link_ttl=link_ttl,
+            page_ttl=page_ttl,
+            currencies=MappingProxyType(dict(_numbered(currencies))),
+            link_url=lambda ref: f"{self.url}/pay/{ref}",
+        )
+        self._service = Service(settings, clock(), seed)
+
+    def __repr__(self) -> str:
+        return f"Sandbox(url={self.url!r})"
+
+    @property
+    def api_key(self) -> str:
+        """The key that opens it."""
+        return self._service.settings.api_key
+
+    @cached_property
+    def app(self) -> "ASGIApp":
+        """The sandbox as an ASGI application, for `httpx.ASGITransport` or a server."""
+        with extra_required():
+            from chat2pay_async.sandbox._app import build_app  # noqa: PLC0415 - needs the extra
+        return build_app(self)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What has taken place until now."""
+        with self._lock:
+            return self._service.log.snapshot()
+
+    def now(self) -> datetime:
+        """Return the time on the sandbox's clock."""
+        return self._clock()
+
+    def answer(self, call: Call) -> tuple[Answer, datetime]:
+        """Answer one call of the API, and say when that was on the sandbox's clock."""
+        with self._lock:
+            now = self._clock()
+            answer = self._service.answer(call, now)
+            self._service.log.requests[call.operation, answer.status] += 1
+        return answer, now
+
+    def links(self) -> tuple[Body, ...]:
+        """Return every payment link in a few words, oldest first."""
+        with self._lock:
+            now = self._clock()
+            aged = [_transitions.aged(link, now) for link in self._service.book]
+        return tuple(map(_answers.link_summary, aged))
+
+    def ref_of(self, order_number: str) -> str:
+        """Return the reference of an order's latest payment link.
+
+        Raises:
+            UnknownReferenceError: The order has none.
+        """
+        with self._lock:
+            return self._service.book.latest(order_number).ref
+
+    def click(self, ref: str) -> None:
+        """Open the payment page, as the customer.
+
+        This, and everything else that is played, raises `SandboxError` if it cannot happen, and
+        `UnknownReferenceError`, which is one too, if there is no such link.
+        """
+        page_ttl = self._service.settings.page_ttl
+        self._play(ref, lambda link, now: _transitions.click(link, now, page_ttl))
+
+    def pay(self, ref: str) -> None:
+        """Pay, as the customer: a sale, or an authorization where one was asked for."""
+        self._settle(ref, Decision.ACCEPT)
+
+    def decline(self, ref: str) -> None:
+        """Try to pay, as a customer whose bank declines."""
+        self._settle(ref, Decision.DECLINE)
+
+    def review(self, ref: str) -> None:
+        """Pay, and be held for review; `pay` or `decline` settles it later."""
+        self._settle(ref, Decision.REVIEW)
+
+    def expire(self, ref: str) -> None:
+        """Let the link run out now, whatever the clock says."""
+        self._play(ref, _transitions.expire)
+
+    def decline_capture(self, ref: str) -> None:
+        """Let the gateway decline the next capture of this payment."""
+        self._play(ref, lambda link, _: _transitions.prepare(link, Cue.DECLINE_CAPTURE))
+
+    def decline_reverse(self, ref: str) -> None:
+        """Let the gateway decline the next reverse of this payment."""
+        self._play(ref, lambda link, _: _transitions.prepare(link, Cue.DECLINE_REVERSE))
+
+    def fail_receipt(self, ref: str) -> None:
+        """Let the next receipt of this payment be made, but not sent."""
+        self._play(ref, lambda link, _: _transitions.prepare(link, Cue.FAIL_RECEIPT))
+
+    def fail_delivery(self, order_number_or_to: str) -> None:
+        """Deliver no link from now on that is for this order, or goes to this phone number."""
+        with self._lock:
+            self._service.undeliverable.add(order_number_or_to)
+
+    def _settle(self, ref: str, decision: Decision) -> None:
+        service = self._service
+        page_ttl = service.settings.page_ttl
+        self._play(
+            ref,
+            lambda link, now: _transitions.settle(
+                link, decision, now, page_ttl, service.gateway_number()
+            ),
+        )
+
+    def _play(self, ref: str, transition: Callable[[Transaction, datetime], Change]) -> None:
+        with self._lock:
+            now = self._clock()
+            self._service.apply(transition(self._service.link(ref, now), now))
+
+
+def _numbered(currencies: Iterable[str]) -> Iterable[tuple[str, Currency]]:
+    for number, iso in enumerate(currencies, start=1):
+        name, symbol = _CURRENCIES.get(iso, (iso, iso))
+        yield iso, Currency(number, iso, name, symbol)

@@ -1,0 +1,250 @@
+"""What may happen to a payment link, and what it leaves behind: functions from record to record.
+
+Each returns a `Change`, or raises `SandboxError` when the rules do not allow it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Final
+
+from chat2pay_async.sandbox._errors import SandboxError
+from chat2pay_async.sandbox._ledger import Effect, EffectKind
+from chat2pay_async.sandbox._records import (
+    Channel,
+    Cue,
+    Decision,
+    GatewayEntry,
+    LinkStatus,
+    Order,
+    Stage,
+    StatusEntry,
+    Transaction,
+    TransactionType,
+)
+
+_Refusals = Mapping[Stage, str]
+
+_LINK_IS_GONE: Final = {
+    Stage.CANCELLED: "Payment link is already cancelled",
+    Stage.EXPIRED: "Payment link has expired",
+}
+_PAID: Final = (Stage.SOLD, Stage.AUTHORIZED, Stage.CAPTURED, Stage.CAPTURE_VOIDED)
+_NOT_PAID: Final = {
+    **_LINK_IS_GONE,
+    **dict.fromkeys((Stage.OPEN, Stage.CLICKED), "Payment has not been made"),
+    Stage.IN_REVIEW: "Payment is in review",
+    Stage.DECLINED: "Payment was declined",
+    Stage.REVERSED: "Payment is already reversed",
+}
+
+_NO_CLICK: Final[_Refusals] = MappingProxyType(
+    {
+        **_LINK_IS_GONE,
+        **dict.fromkeys(
+            (*_PAID, Stage.IN_REVIEW, Stage.DECLINED, Stage.REVERSED),
+            "Payment link is already used",
+        ),
+    }
+)
+_NO_PAYMENT: Final[_Refusals] = MappingProxyType(
+    {
+        **_LINK_IS_GONE,
+        **dict.fromkeys(_PAID, "Payment is already made"),
+        Stage.DECLINED: "Payment is already declined",
+        Stage.REVERSED: "Payment is already reversed",
+    }
+)
+_NO_EXPIRY: Final[_Refusals] = MappingProxyType(
+    {stage: text for stage, text in _NO_CLICK.items() if stage is not Stage.EXPIRED}
+    | {Stage.EXPIRED: "Payment link is already expired"}
+)
+_NO_CANCELLATION: Final[_Refusals] = MappingProxyType(
+    {
+        **_NO_CLICK,
+        Stage.CLICKED: "Payment link is already clicked and cannot be cancelled",
+    }
+)
+_NO_CAPTURE: Final[_Refusals] = MappingProxyType(
+    {
+        **_NOT_PAID,
+        Stage.SOLD: "Only an authorization can be captured, this is a sale",
+        # One successful capture per authorization, whatever became of it (contract).
+        Stage.CAPTURED: "Payment is already captured",
+        Stage.CAPTURE_VOIDED: "Payment is already captured, and the capture was voided",
+    }
+)
+_NO_REVERSE: Final[_Refusals] = MappingProxyType(
+    {
+        **_NOT_PAID,
+        Stage.SOLD: "Payment is already settled and cannot be reversed",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A transaction as it is now, and what took place on the way."""
+
+    after: Transaction
+    effects: tuple[Effect, ...] = ()
+
+
+def open_link(order: Order, ref: str, at: datetime, ttl: timedelta, *, delivered: bool) -> Change:
+    """Make a payment link and send it; to a channel of none, nothing is sent."""
+    link = Transaction(
+        ref=ref,
+        order=order,
+        stage=Stage.OPEN,
+        deadline=at + ttl,
+        steps=(StatusEntry(LinkStatus.PAYMENT_LINK_REQUEST_RECEIVED, at),),
+    )
+    created = _effect(link, "link_created", at, order.total)
+    if order.channel is Channel.NONE:
+        return Change(link, (created,))
+    if delivered:
+        sent = _step(link, LinkStatus.PAYMENT_LINK_SENT, at)
+        return Change(sent, (created, _effect(link, "message_sent", at)))
+    failed = _step(link, LinkStatus.PAYMENT_LINK_SENT_FAILED, at)
+    return Change(failed, (created, _effect(link, "message_failed", at)))
+
+
+def aged(link: Transaction, now: datetime) -> Transaction:
+    """Return the link as time has left it: expired, if it was not used before its deadline."""
+    if link.stage in {Stage.OPEN, Stage.CLICKED} and link.deadline <= now:
+        return expire(link, link.deadline).after
+    return link
+
+
+def expire(link: Transaction, at: datetime) -> Change:
+    """Let the link run out."""
+    _refuse(link, _NO_EXPIRY)
+    return Change(replace(_step(link, LinkStatus.PAYMENT_URL_EXPIRED, at), stage=Stage.EXPIRED))
+
+
+def click(link: Transaction, at: datetime, page_ttl: timedelta) -> Change:
+    """Open the payment page; opening it once more changes nothing."""
+    _refuse(link, _NO_CLICK)
+    if link.stage is Stage.CLICKED:
+        return Change(link)
+    clicked = replace(
+        _step(link, LinkStatus.PAYMENT_LINK_CLICKED, at),
+        stage=Stage.CLICKED,
+        deadline=at + page_ttl,
+    )
+    return Change(clicked, (_effect(link, "link_clicked", at),))
+
+
+def settle(
+    link: Transaction, decision: Decision, at: datetime, page_ttl: timedelta, reference: str
+) -> Change:
+    """Pay, by a customer who opens the page first if need be; the gateway decides."""
+    _refuse(link, _NO_PAYMENT)
+    opened = click(link, at, page_ttl) if link.stage is Stage.OPEN else Change(link)
+    order = link.order
+    entry = GatewayEntry(order.transaction_type, decision, order.total, at, reference)
+    stage, kind = _settled(order.transaction_type, decision)
+    paid = _step(_answered(opened.after, entry, stage), LinkStatus.PAYMENT_STATUS_RECEIVED, at)
+    effects = (*opened.effects, _effect(link, kind, at, order.total))
+    if stage is Stage.IN_REVIEW and order.review_auto_reversal:
+        void = replace(entry, transaction_type=TransactionType.VOID, decision=Decision.ACCEPT)
+        effects = (*effects, _effect(link, "reversed", at, order.total))
+        return Change(_answered(paid, void, Stage.REVERSED), effects)
+    return Change(paid, effects)
+
+
+def cancel(link: Transaction, at: datetime) -> Change:
+    """Cancel a link that nobody has opened."""
+    _refuse(link, _NO_CANCELLATION)
+    cancelled = _step(link, LinkStatus.PAYMENT_LINK_CANCELLED, at)
+    effect = _effect(link, "link_cancelled", at)
+    return Change(replace(cancelled, stage=Stage.CANCELLED), (effect,))
+
+
+def capture(link: Transaction, amount: Decimal | None, at: datetime, reference: str) -> Change:
+    """Take authorized money, all of it if no amount is given."""
+    _refuse(link, _NO_CAPTURE)
+    taken = link.order.total if amount is None else amount
+    if taken <= 0:
+        raise SandboxError("Capture amount must be greater than 0")
+    if taken > link.order.total:
+        raise SandboxError("Capture amount exceeds the authorized amount")
+    if Cue.DECLINE_CAPTURE in link.cues:
+        entry = GatewayEntry(TransactionType.CAPTURE, Decision.DECLINE, taken, at, reference)
+        return _declined(link, entry, Cue.DECLINE_CAPTURE, "capture_declined")
+    entry = GatewayEntry(TransactionType.CAPTURE, Decision.ACCEPT, taken, at, reference)
+    effect = _effect(link, "captured", at, taken)
+    return Change(_answered(link, entry, Stage.CAPTURED), (effect,))
+
+
+def reverse(link: Transaction, at: datetime, reference: str) -> Change:
+    """Void a payment: its capture if it has one, and the authorization only after that."""
+    _refuse(link, _NO_REVERSE)
+    captured = link.stage is Stage.CAPTURED
+    amount = link.captured_amount if captured else link.order.total
+    if Cue.DECLINE_REVERSE in link.cues:
+        entry = GatewayEntry(TransactionType.VOID, Decision.DECLINE, amount, at, reference)
+        return _declined(link, entry, Cue.DECLINE_REVERSE, "reverse_declined")
+    entry = GatewayEntry(TransactionType.VOID, Decision.ACCEPT, amount, at, reference)
+    voided = _answered(link, entry, Stage.CAPTURE_VOIDED if captured else Stage.REVERSED)
+    return Change(voided, (_effect(link, "reversed", at, amount),))
+
+
+def add_receipt(link: Transaction, receipt_ref: str, at: datetime) -> Change:
+    """Make a receipt for a payment that succeeded, and send its link."""
+    _refuse(link, _NOT_PAID)
+    received = replace(
+        _step(link, LinkStatus.RECEIPT_LINK_REQUEST_RECEIVED, at),
+        receipts=(*link.receipts, receipt_ref),
+    )
+    created = _effect(link, "receipt_created", at)
+    if Cue.FAIL_RECEIPT in link.cues:
+        failed = _step(received, LinkStatus.RECEIPT_LINK_SENT_FAILED, at)
+        failed = replace(failed, cues=link.cues - {Cue.FAIL_RECEIPT})
+        return Change(failed, (created, _effect(link, "receipt_failed", at)))
+    if link.order.channel is Channel.NONE:
+        return Change(received, (created,))
+    sent = _step(received, LinkStatus.RECEIPT_LINK_SENT, at)
+    return Change(sent, (created, _effect(link, "receipt_sent", at)))
+
+
+def prepare(link: Transaction, cue: Cue) -> Change:
+    """Make the next capture, reverse or receipt go wrong."""
+    return Change(replace(link, cues=link.cues | {cue}))
+
+
+def _settled(transaction_type: TransactionType, decision: Decision) -> tuple[Stage, EffectKind]:
+    if decision is Decision.DECLINE:
+        return Stage.DECLINED, "payment_declined"
+    if decision is Decision.REVIEW:
+        return Stage.IN_REVIEW, "payment_in_review"
+    sale = transaction_type is TransactionType.SALE
+    return Stage.SOLD if sale else Stage.AUTHORIZED, "paid"
+
+
+def _refuse(link: Transaction, refusals: _Refusals) -> None:
+    if message := refusals.get(link.stage):
+        raise SandboxError(message)
+
+
+def _step(link: Transaction, status: LinkStatus, at: datetime) -> Transaction:
+    return replace(link, steps=(*link.steps, StatusEntry(status, at)))
+
+
+def _answered(link: Transaction, entry: GatewayEntry, stage: Stage) -> Transaction:
+    return replace(link, answers=(*link.answers, entry), stage=stage, payment_at=entry.at)
+
+
+def _declined(link: Transaction, entry: GatewayEntry, cue: Cue, kind: EffectKind) -> Change:
+    # The payment stands as it stood, so the time of its status does too.
+    after = replace(link, answers=(*link.answers, entry), cues=link.cues - {cue})
+    return Change(after, (_effect(link, kind, entry.at, entry.amount),))
+
+
+def _effect(
+    link: Transaction, kind: EffectKind, at: datetime, amount: Decimal | None = None
+) -> Effect:
+    order = link.order
+    return Effect(kind, order.order_number, link.ref, amount, order.currency, at)

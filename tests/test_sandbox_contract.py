@@ -1,0 +1,89 @@
+"""The sandbox's names against those of the published contract."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chat2pay_async.sandbox import Sandbox
+from chat2pay_async.sandbox._answers import leaked
+from chat2pay_async.sandbox._records import LinkStatus, PaymentStatus, TransactionType
+from chat2pay_async.sandbox._service import Call
+
+CONTRACT = Path(__file__).parent / "data" / "chat2pay-v2.openapi.json"
+SCHEMAS: dict[str, Any] = json.loads(CONTRACT.read_text(encoding="utf-8"))["components"]["schemas"]
+
+
+def enum(schema: str, field: str) -> list[str]:
+    names: list[str] = SCHEMAS[schema]["properties"][field]["enum"]
+    return names
+
+
+def strangers(schema: str, body: Any) -> set[str]:
+    """Return the names of fields in an answer, inner ones too, that its schema does not have."""
+    fields = SCHEMAS[schema]["properties"]
+    found = {name for name in body if name not in fields}
+    for name in body.keys() & fields.keys():
+        inner = fields[name].get("items", fields[name]).get("$ref", "").rpartition("/")[2]
+        values = body[name] if "items" in fields[name] else [body[name]]
+        if inner:
+            found.update(*(strangers(inner, value) for value in values))
+    return found
+
+
+def test_the_names_are_the_contracts_and_in_its_order() -> None:
+    response = "PayByLinkTransactionLogResponse"
+    assert [each.name for each in LinkStatus] == enum(response, "transactionStatus")
+    response = "TransactionStatusEndpointResponse"
+    assert [each.name for each in PaymentStatus] == enum(response, "paymentStatus")
+    assert [leaked(each) for each in TransactionType] == enum(response, "transactionType")
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_answers_have_only_fields_of_the_contract(failing: bool) -> None:  # noqa: FBT001
+    sandbox = Sandbox()
+
+    def ask(operation: str, ref: str = "", body: str = "", **query: str) -> Any:
+        key = sandbox.api_key
+        answer, _ = sandbox.answer(Call(operation, key, "/", ref, query, body.encode()))
+        return answer.body
+
+    def create() -> Any:
+        return ask(
+            "create_payment_link",
+            body='{"channel":"sms","to":"27831234567","orderNumber":"A","currency":"ZAR",'
+            '"totalAmount":2,"timestamp":"2026-03-01T12:00:00Z","returnPaymentLink":true,'
+            '"transactionType":"authorization","orderLineItems":[{"name":"a","unitPrice":2}]}',
+        )
+
+    if failing:
+        sandbox.fail_delivery("A")
+    created = create()
+    ref = created["paymentLinkRef"]
+    sandbox.pay(ref)
+    if failing:
+        sandbox.decline_capture(ref)
+        sandbox.fail_receipt(ref)
+    receipt = f'{{"paymentLinkRef":"{ref}","receiptLink":"x","timestamp":"2026-03-01T12:00:00Z"}}'
+    configuration = ask("get_configuration")
+    uuid = configuration["integrators"][0]["applicationId"]
+    update = f'{{"applicationUuid":"{uuid}","status":"ACTIVATED"}}'
+    gateway = "PaymentGatewayOperationResultResponse"
+    answers = [
+        ("PayByLinkTransactionLogResponse", created),
+        ("PaymentCancellationResponse", ask("cancel_payment_link", create()["paymentLinkRef"])),
+        ("PaymentReceiptResponse", ask("create_receipt", body=receipt)),
+        (gateway, ask("capture_payment", ref)),
+        (gateway, ask("reverse_payment", ref)),
+        ("TransactionStatusEndpointResponse", ask("get_transaction", paymentLinkRef=ref)),
+        ("EntityUpdatedResponse", ask("update_integration", body=update)),
+        ("BadRequestErrorResponse", ask("create_payment_link")),
+        ("NotFoundErrorResponse", ask("reverse_payment", "nobody")),
+    ]
+    for schema, body in answers:
+        assert (schema, strangers(schema, body)) == (schema, set())
+    # Seen in the service's answers, though not in its contract.
+    assert strangers("DetailedWidgetConfigResponse", configuration) == {"cardNetworks"}
