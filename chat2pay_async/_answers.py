@@ -152,11 +152,15 @@ def _texts(value: Any) -> list[str]:
 
 
 # Phone numbers have 7 digits or more, card numbers at least 12, both with blanks or dashes between.
-_DIGITS = re.compile(r"\+?\d(?:[ -]?\d){6,}")
+_DIGITS = r"\+?\d(?:[ -]?\d){6,}"
 
 
 def redact(text: str, identity: str) -> str:
     """Mask what could be a phone or card number; the call's own order number or reference stays."""
-    if not identity:
-        return _DIGITS.sub("***", text)
-    return identity.join(_DIGITS.sub("***", part) for part in text.split(identity))
+    # Order number 27 must not cut 27831234567 into pieces that are too short to be masked.
+    own = rf"(?<!\d)(?<!\d[ -]){re.escape(identity)}(?![ -]?\d)|" if identity else ""
+    return re.sub(
+        own + _DIGITS,
+        lambda found: found[0] if found[0] in {identity, f"+{identity}"} else "***",
+        text,
+    )

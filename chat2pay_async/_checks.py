@@ -20,6 +20,7 @@ __all__ = ["Faults", "amount", "exact_sum", "member", "phone_digits", "snapshot"
 
 MAX_DIGITS = 30
 MAX_DEPTH = 64
+MAX_BITS = 4096
 INT32_MAX = 2**31 - 1
 
 # ISO 4217, list one: the currencies whose minor unit is not a hundredth.
@@ -35,7 +36,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
 _PHONE = re.compile(r"[0-9]{7,15}")
 # `ChannelType.SMS(name=SMS, id=1)`: the contract's enums are leaked Java strings.
-_LEAKED = re.compile(r"[A-Za-z_]+\.([A-Z_]+)\(.*\)")
+_LEAKED = re.compile(r"[A-Za-z_]+\.([A-Za-z_]+)\(.*\)")
+# What could be a phone or card number, in a key of the caller's own data.
+_LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){6,}")
 
 # Sums of 30-digit amounts, whatever the caller's own decimal context rounds to.
 _EXACT = Context(prec=4 * MAX_DIGITS)
@@ -91,9 +94,9 @@ def member(kind: type[E], value: str | None) -> Any:
     """The enum's member that a text names in whatever form; the value itself where none does."""
     if not isinstance(value, str) or isinstance(value, kind):
         return value
-    leaked = _LEAKED.fullmatch(value)
-    name = leaked[1] if leaked else re.sub(r"[^A-Za-z0-9]+", "_", value.strip()).upper()
-    return kind.__members__.get(name, value)
+    leaked = _LEAKED.fullmatch(value.strip())
+    name = leaked[1] if leaked else re.sub(r"[^A-Za-z0-9]+", "_", value.strip())
+    return kind.__members__.get(name.upper(), value)
 
 
 def phone_digits(value: str) -> Any:
@@ -102,14 +105,21 @@ def phone_digits(value: str) -> Any:
     return given.removeprefix("+") if isinstance(given, str) else given
 
 
-def snapshot(value: Any, depth: int = 0) -> Any:
+def snapshot(value: Any) -> Any:
     """Copy JSON-like containers, so that a request can't change after it was checked."""
-    if depth > MAX_DEPTH:
+    try:
+        return _copy(value, 0)
+    except RecursionError:  # a circle, perhaps; the check refuses it
         return value
+
+
+def _copy(value: Any, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise RecursionError
     if isinstance(value, Mapping):
-        return {key: snapshot(inner, depth + 1) for key, inner in value.items()}
+        return {key: _copy(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
-        return [snapshot(inner, depth + 1) for inner in value]
+        return [_copy(inner, depth + 1) for inner in value]
     return value
 
 
@@ -164,7 +174,7 @@ class Faults:
     def reference(self, field: str, value: Any) -> None:
         """A reference that stands as one segment in a path."""
         self.text(field, value, required=True)
-        if value in {".", ".."}:
+        if value in (".", ".."):  # no set: what is no reference may be unhashable
             self.add(field, "is no reference")
 
     def phone(self, field: str, value: Any) -> None:
@@ -172,7 +182,7 @@ class Faults:
         if not isinstance(value, str) or not _PHONE.fullmatch(value):
             self.add(
                 field,
-                "must be 7 to 15 digits with the country code, such as 27831234567, no blanks",
+                "must be 7 to 15 digits, country code first, without blanks or dashes",
             )
 
     def flag(self, field: str, value: Any) -> None:
@@ -242,18 +252,24 @@ class Faults:
             return value
         return None
 
-    def json(self, field: str, value: Any, depth: int = 0) -> None:
+    def json(self, field: str, value: Any) -> None:
         """Anything that JSON can say without loss."""
-        if depth > MAX_DEPTH:
+        try:
+            self._json(field, value, 0)
+        except RecursionError:  # once is enough: in a circle there would be no end of it
             self.add(field, f"is nested more than {MAX_DEPTH} levels deep")
-        elif isinstance(value, Mapping):
+
+    def _json(self, field: str, value: Any, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise RecursionError
+        if isinstance(value, Mapping):
             for key, inner in value.items():
                 if not isinstance(key, str) or not _encodable(key):
                     self.add(field, "has a key that is no str, or that UTF-8 can't carry")
-                self.json(f"{field}.{key!s:.40}", inner, depth + 1)
+                self._json(f"{field}.{_shown(key)}", inner, depth + 1)
         elif isinstance(value, (list, tuple)):
             for index, inner in enumerate(value):
-                self.json(f"{field}[{index}]", inner, depth + 1)
+                self._json(f"{field}[{index}]", inner, depth + 1)
         else:
             self._json_scalar(field, value)
 
@@ -262,10 +278,19 @@ class Faults:
             if not _encodable(value):
                 self.add(field, "has lone surrogates, which UTF-8 can't carry; take them out")
         elif isinstance(value, (float, Decimal)):
-            if not math.isfinite(value):
+            if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
                 self.add(field, "must be a finite number")
-        elif value is not None and not isinstance(value, int):
+        elif isinstance(value, int):
+            if value.bit_length() > MAX_BITS:
+                self.add(field, f"is an int of more than {MAX_BITS} bits; pass it as a str")
+        elif value is not None:
             self.add(field, f"can't be written as JSON: {type(value).__name__}")
+
+
+def _shown(key: object) -> str:
+    """A key as a fault's path shows it."""
+    shown = _LONG_NUMBER.sub("***", str(key))[:40]
+    return shown.encode(errors="backslashreplace").decode()
 
 
 def _encodable(value: str) -> bool:

@@ -153,7 +153,8 @@ def base_url_of(value: str | None) -> str:
         raise ConfigurationError(
             "the base URL must look like https://host/ (an international name in its xn-- form)"
         )
-    if parts.query or parts.fragment or "@" in parts.netloc or any(map(str.isspace, given)):
+    # The text itself is looked at: an empty query (`https://host/?`) would swallow the path.
+    if "@" in parts.netloc or not given.isprintable() or any(mark in given for mark in "?# "):
         raise ConfigurationError("the base URL must have no user, query, fragment or blanks")
     if parts.scheme == "http" and not _is_loopback(host):
         raise ConfigurationError(

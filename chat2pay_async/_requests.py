@@ -54,7 +54,7 @@ def extra_fields() -> Any:
 
 def _upper(value: str) -> Any:
     given: object = value
-    return given.upper() if isinstance(given, str) else given
+    return given.upper() if isinstance(given, str) and given.isascii() else given
 
 
 def _channel(value: Channel | str) -> Any:

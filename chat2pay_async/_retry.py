@@ -23,6 +23,8 @@ LONGEST_PAUSE: Final = 60.0
 """Seconds; a longer `Retry-After` is the caller's to wait for."""
 LONGEST_THROTTLE: Final = 300.0
 """Seconds that one call spends on throttles, where no deadline says otherwise."""
+THROTTLE_STEP: Final = 0.1
+"""Seconds: after its n-th throttle a call waits for n of these, or longer."""
 
 _OK, _REDIRECT, _CLIENT_ERROR, _SERVER_ERROR = 200, 300, 400, 500
 _REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
@@ -70,7 +72,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         return seconds
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year or an offset of twenty digits overflows
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
@@ -110,10 +112,11 @@ def delay_before_next(
     throttles = sum(attempt.proof is Proof.THROTTLED for attempt in attempts)
     throttled = attempts[-1].proof is Proof.THROTTLED
     failures = throttles if throttled else len(attempts) - throttles
-    # Never less than the back-off: `Retry-After: 0`, again and again, must not spin.
     delay = max(asked or 0.0, back_off(policy, failures))
     if throttled:
+        # `Retry-After: 0`, again and again, must not spin: throttles use up no attempt.
+        delay = max(delay, throttles * THROTTLE_STEP)
         give_up = throttled_for + delay > LONGEST_THROTTLE
     else:
         give_up = failures >= policy.max_attempts
-    return None if give_up or delay > LONGEST_PAUSE else delay
+    return None if give_up or (asked or 0.0) > LONGEST_PAUSE else delay

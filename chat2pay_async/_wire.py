@@ -76,8 +76,8 @@ def read_amount(value: Any) -> Decimal:
     """A number or a quoted number, digits kept."""
     if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
         value = Decimal(value.strip())
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Decimal(value)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        value = Decimal(value)
     if not isinstance(value, Decimal) or abs(value.adjusted()) > MAX_DIGITS:
         raise UnreadableError
     exponent = value.as_tuple().exponent
@@ -251,14 +251,22 @@ def _required(kind: Any) -> list[str]:
     return [field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING]
 
 
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
+def _read_number(text: str) -> Decimal | str:
+    """A number; its text, where its exponent is beyond what a Decimal can hold."""
+    try:
+        return Decimal(text)
+    except ArithmeticError:
+        return text
+
+
+_decoder = msgspec.json.Decoder(float_hook=_read_number)
 
 
 def decode_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object in an answer's body; None where there is none, whatever else is there."""
     try:
         value = _decoder.decode(body.removeprefix(_BOM))
-    except (msgspec.DecodeError, UnicodeError, RecursionError, ArithmeticError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
@@ -303,9 +311,18 @@ for _kind in (
 ):
     _register(_kind)
 
+
+def _write_subclass(value: Any) -> Any:
+    """A value of a class derived from str, int, …: numpy's texts and floats are such."""
+    if isinstance(value, str):
+        return str.__str__(value)
+    (kind,) = (kind for kind in (int, float, Decimal) if isinstance(value, kind))
+    return kind(value)
+
+
 # The decimals of a request are finite and have no exponent (`_checks.amount`), which this writes
 # digit for digit; NaN and 1E+2 it would write as they are.
-_encoder = msgspec.json.Encoder(decimal_format="number")
+_encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=_write_subclass)
 
 
 def encode(request: Any) -> bytes:

@@ -83,6 +83,14 @@ _UNDELIVERED = frozenset(
         TransactionStatus.PAYMENT_LINK_DELIVERY_FAILED,
     }
 )
+# They are reached without a message, too.
+_SILENT = frozenset(
+    {
+        TransactionStatus.PAYMENT_LINK_REQUEST_RECEIVED,
+        TransactionStatus.PAYMENT_LINK_CANCELLED,
+        TransactionStatus.PAYMENT_URL_EXPIRED,
+    }
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -114,9 +122,8 @@ class PaymentLink:
         """
         if self.transaction_status in _UNDELIVERED:
             return False
-        silent = {None, TransactionStatus.PAYMENT_LINK_REQUEST_RECEIVED}
         known = isinstance(self.transaction_status, TransactionStatus)
-        return True if known and self.transaction_status not in silent else None
+        return True if known and self.transaction_status not in _SILENT else None
 
 
 @attrs.frozen(kw_only=True)
@@ -293,7 +300,7 @@ class Transaction:
             return self.additional_data
         try:
             return json.loads(self.additional_data, parse_float=Decimal)
-        except (ValueError, RecursionError):
+        except (ValueError, ArithmeticError, RecursionError):
             return self.additional_data
 
 

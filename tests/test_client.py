@@ -1,0 +1,509 @@
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import httpx2
+import pytest
+import respx
+
+import chat2pay_async
+from chat2pay_async import (
+    AsyncChat2Pay,
+    AuthenticationError,
+    BadRequestError,
+    Chat2PayError,
+    ConfigurationError,
+    Event,
+    IntegrationStatus,
+    IntegratorType,
+    NotFoundError,
+    OutcomeUnknownError,
+    PaymentLinkRequest,
+    PaymentStatus,
+    ReceiptNotSentError,
+    RequestTimeoutError,
+    RequestValidationError,
+    RetryPolicy,
+    Timeout,
+    TransactionStatus,
+    TransactionType,
+)
+from chat2pay_async.sandbox import Sandbox, serve_sandbox
+
+pytestmark = pytest.mark.anyio
+
+KEY = "k-5f3c9b7e21-very-secret"
+PHONE = "27831234567"
+SENDER = "27110000042"
+CARD = "4111111111111111"
+RECEIPT = "https://shop.test/receipts/1"
+
+
+def request_for(order_number: str = "A-1", **fields: Any) -> PaymentLinkRequest:
+    given = {
+        "channel": "sms",
+        "to": PHONE,
+        "order_number": order_number,
+        "currency": "ZAR",
+        "total_amount": "199.90",
+        "transaction_type": "authorization",
+    }
+    return PaymentLinkRequest(**(given | fields))
+
+
+@pytest.fixture
+def sandbox() -> Sandbox:
+    return Sandbox(api_key=KEY)
+
+
+@pytest.fixture
+async def client(sandbox: Sandbox) -> AsyncIterator[AsyncChat2Pay]:
+    transport = httpx.ASGITransport(app=sandbox.app)
+    async with AsyncChat2Pay(KEY, base_url="http://localhost", transport=transport) as client:
+        yield client
+
+
+async def paid(client: AsyncChat2Pay, sandbox: Sandbox, order: str = "A-1", **fields: Any) -> str:
+    link = await client.create_payment_link(request_for(order, **fields))
+    assert link.payment_link_ref is not None
+    sandbox.pay(link.payment_link_ref)
+    return link.payment_link_ref
+
+
+# The eight operations ----------------------------------------------------------------------------
+
+
+async def test_a_link_is_made_and_its_url_comes_only_if_asked_for(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    asked = await client.create_payment_link(request_for("A-1", return_payment_link=True))
+    silent = await client.create_payment_link(request_for("A-2", channel="none"))
+    assert asked.payment_link is not None
+    assert asked.payment_link.startswith("http")
+    assert silent.payment_link is None
+    assert asked.transaction_status is TransactionStatus.PAYMENT_LINK_SENT
+    assert (asked.delivered, silent.delivered) == (True, None)
+    assert (asked.payment_link_ttl, asked.payment_page_ttl) == (5, 15)
+    assert not asked.recovered
+    assert sandbox.ledger.count("link_created") == 2
+
+
+async def test_a_link_whose_message_fails_exists_and_says_that_nobody_has_it(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    sandbox.fail_delivery("A-1")
+    link = await client.create_payment_link(request_for())
+    assert link.delivered is False
+    assert link.error is not None
+    assert sandbox.ledger.count("link_created", order_number="A-1") == 1
+
+
+async def test_all_that_a_request_says_comes_back_in_the_transaction(
+    client: AsyncChat2Pay,
+) -> None:
+    data = {"cart": [1, 2.5], "name": "Zoë"}
+    request = request_for(
+        sub_total_amount="173.90",
+        tax_amount="26.00",
+        additional_data=data,
+        reconciliation_id="rec-1",
+        merchant_descriptor="Kaap Coffee",
+        order_line_items=[
+            chat2pay_async.LineItem(name="Mug", unit_price="173.90", quantity=1, sku="M-1")
+        ],
+    )
+    link = await client.create_payment_link(request)
+    transaction = await client.get_transaction(order_number="A-1")
+    assert transaction.payment_link_ref == link.payment_link_ref
+    assert str(transaction.total_amount) == "199.90"
+    assert str(transaction.tax_amount) == "26.00"
+    assert transaction.parsed_additional_data == data
+    assert transaction.reconciliation_id == "rec-1"
+    assert transaction.merchant_descriptor == "Kaap Coffee"
+    assert transaction.transaction_type is TransactionType.AUTHORIZATION
+    assert transaction.order_line_items == request.order_line_items
+
+
+async def test_a_link_is_cancelled_once(client: AsyncChat2Pay, sandbox: Sandbox) -> None:
+    link = await client.create_payment_link(request_for())
+    ref = link.payment_link_ref or ""
+    cancelled = await client.cancel_payment_link(ref)
+    assert cancelled.payment_link_ref == ref
+    assert cancelled.transaction_status is TransactionStatus.PAYMENT_LINK_CANCELLED
+    with pytest.raises(BadRequestError, match="already cancelled"):
+        await client.cancel_payment_link(ref)
+    assert sandbox.ledger.count("link_cancelled") == 1
+
+
+async def test_an_authorization_is_captured_once_in_part_or_whole(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    whole, part = await paid(client, sandbox, "A-1"), await paid(client, sandbox, "A-2")
+    result = await client.capture_payment(whole)
+    assert result.succeeded is True
+    assert result.total_amount == Decimal("199.90")
+    assert result.transaction_type is TransactionType.CAPTURE
+    assert str((await client.capture_payment(part, "100.00")).total_amount) == "100.00"
+    with pytest.raises(BadRequestError):
+        await client.capture_payment(whole)
+    assert sandbox.ledger.total("captured", "ZAR") == Decimal("299.90")
+
+
+async def test_a_declined_capture_is_returned_and_says_so(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    ref = await paid(client, sandbox)
+    sandbox.decline_capture(ref)
+    assert (await client.capture_payment(ref)).succeeded is False
+    assert sandbox.ledger.count("captured") == 0
+    assert (await client.capture_payment(ref)).succeeded is True
+
+
+async def test_a_payment_is_reversed(client: AsyncChat2Pay, sandbox: Sandbox) -> None:
+    ref = await paid(client, sandbox)
+    result = await client.reverse_payment(ref)
+    assert (result.succeeded, result.transaction_type) == (True, TransactionType.VOID)
+    transaction = await client.get_transaction(payment_link_ref=ref)
+    assert transaction.payment_status is PaymentStatus.REVERSED
+    with pytest.raises(BadRequestError):
+        await client.capture_payment(ref)
+
+
+async def test_a_receipt_is_sent_and_found_by_its_reference(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    ref = await paid(client, sandbox)
+    receipt = await client.create_receipt(ref, RECEIPT)
+    assert receipt.order_number == "A-1"
+    found = await client.get_transaction(receipt_link_ref=receipt.receipt_link_ref)
+    assert found.payment_link_ref == ref
+
+
+async def test_a_receipt_that_exists_but_was_not_sent_is_an_error_that_carries_it(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    ref = await paid(client, sandbox)
+    sandbox.fail_receipt(ref)
+    with pytest.raises(ReceiptNotSentError) as caught:
+        await client.create_receipt(ref, RECEIPT)
+    assert caught.value.receipt.receipt_link_ref
+    assert caught.value.receipt.transaction_status is TransactionStatus.RECEIPT_LINK_SENT_FAILED
+    assert caught.value.receipt.error is not None
+
+
+async def test_the_configuration_is_read_and_its_key_is_not_shown(client: AsyncChat2Pay) -> None:
+    configuration = await client.get_configuration()
+    assert configuration.api_key == KEY
+    assert KEY not in repr(configuration)
+    assert {currency.iso for currency in configuration.supported_currencies} >= {"ZAR", "USD"}
+    assert {one.type for one in configuration.integrators} >= {IntegratorType.OMS}
+    assert "cardNetworks" in configuration.extra
+
+
+async def test_an_integration_is_updated(client: AsyncChat2Pay) -> None:
+    before = (await client.get_configuration()).integrators[0]
+    update = await client.update_integration(before.application_id or "", "deactivated")
+    assert update.update_time is not None
+    after = (await client.get_configuration()).integrators[0]
+    assert after.status is IntegrationStatus.DEACTIVATED
+    with pytest.raises(NotFoundError):
+        await client.update_integration("no-such", IntegrationStatus.ACTIVATED)
+
+
+@pytest.mark.parametrize("reference", ["no/such?x", "../config", "%2e%2e", "ü\N{SNOWMAN}", "a b"])
+async def test_no_reference_reaches_another_endpoint(
+    client: AsyncChat2Pay, sandbox: Sandbox, reference: str
+) -> None:
+    for call in (client.cancel_payment_link, client.capture_payment, client.reverse_payment):
+        with pytest.raises(NotFoundError, match="no such transaction"):
+            await call(reference)
+    operations = {operation for operation, _status in sandbox.ledger.requests}
+    assert len(operations) == 3
+
+
+async def test_bad_arguments_are_refused_before_anything_is_sent(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    for call in (
+        client.cancel_payment_link(".."),
+        client.capture_payment("ref", "-1"),
+        client.reverse_payment(" "),
+        client.create_receipt("ref", ""),
+        client.get_transaction(),
+        client.update_integration("u", "SLEEPING"),
+    ):
+        with pytest.raises(RequestValidationError):
+            await call
+    with pytest.raises(TypeError, match="Decimal"):
+        await client.capture_payment("ref", 1.5)  # type: ignore[arg-type]
+    assert sandbox.ledger.requests == {}
+
+
+async def test_a_wrong_key_is_an_authentication_error(sandbox: Sandbox) -> None:
+    transport = httpx.ASGITransport(app=sandbox.app)
+    async with AsyncChat2Pay("wrong", base_url="http://localhost", transport=transport) as client:
+        with pytest.raises(AuthenticationError) as caught:
+            await client.get_configuration()
+    assert caught.value.operation == "get_configuration"
+    assert len(caught.value.attempts) == 1
+
+
+# Waiting for a payment ---------------------------------------------------------------------------
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("verb", ["pay", "decline", "expire"])
+async def test_waiting_ends_when_the_payment_does(
+    client: AsyncChat2Pay, sandbox: Sandbox, verb: str
+) -> None:
+    ref = (await client.create_payment_link(request_for())).payment_link_ref or ""
+    started = anyio.current_time()
+
+    async def customer() -> None:
+        await anyio.sleep(60)
+        getattr(sandbox, verb)(ref)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(customer)
+        transaction = await client.wait_for_payment(ref)
+    assert 60 <= anyio.current_time() - started <= 75
+    assert transaction.payment_status in {PaymentStatus.SUCCESS, PaymentStatus.FAILED} or any(
+        entry.transaction_status_name is TransactionStatus.PAYMENT_URL_EXPIRED
+        for entry in transaction.transaction_statuses
+    )
+
+
+@pytest.mark.virtual_time
+async def test_waiting_backs_off_and_gives_up_in_time(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    ref = (await client.create_payment_link(request_for())).payment_link_ref or ""
+    started = anyio.current_time()
+    with pytest.raises(RequestTimeoutError, match="within 100 s") as caught:
+        await client.wait_for_payment(ref, timeout=100, initial=2, maximum=20)
+    assert anyio.current_time() - started == pytest.approx(100)
+    assert caught.value.operation == "wait_for_payment"
+    # Looks at 0, 2, 5, 9.5, 16.25, 26.375, 41.5625 and then every 20 seconds.
+    assert sandbox.ledger.answered("get_transaction", 200) == 9
+
+
+# Setting up and closing --------------------------------------------------------------------------
+
+
+def test_key_and_base_url_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CHAT2PAY_API_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match="CHAT2PAY_API_KEY"):
+        AsyncChat2Pay()
+
+
+async def test_the_environments_key_and_base_url_are_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CHAT2PAY_API_KEY", KEY)
+    monkeypatch.setenv("CHAT2PAY_BASE_URL", "https://service.test/c2p/")
+    with respx.mock:
+        route = respx.get("https://service.test/c2p/api/v2/config").respond(200, json={})
+        async with AsyncChat2Pay() as client:
+            await client.get_configuration()
+    assert route.calls.last.request.headers["authorization"] == KEY
+
+
+async def test_a_client_made_outside_a_loop_works_inside_one(sandbox: Sandbox) -> None:
+    client = AsyncChat2Pay(
+        KEY, base_url="http://localhost", transport=httpx.ASGITransport(app=sandbox.app)
+    )
+    assert (await client.get_configuration()).environment
+    await client.aclose()
+    with pytest.raises(ConfigurationError, match="closed"):
+        await client.get_configuration()
+
+
+async def test_a_users_client_is_used_and_left_open(sandbox: Sandbox) -> None:
+    seen = []
+
+    async def on_request(request: httpx.Request) -> None:
+        seen.append(request.method)
+
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=sandbox.app), event_hooks={"request": [on_request]}
+    ) as http:
+        async with AsyncChat2Pay(KEY, base_url="http://localhost", http_client=http) as client:
+            await client.get_configuration()
+        assert seen == ["GET"]
+        assert not http.is_closed
+
+
+async def test_a_client_or_transport_of_httpx2_will_do(sandbox: Sandbox) -> None:
+    transport = httpx2.ASGITransport(app=sandbox.app)
+    async with AsyncChat2Pay(
+        KEY,
+        base_url="http://localhost",
+        transport=transport,  # type: ignore[arg-type]
+    ) as client:
+        assert (await client.get_configuration()).environment
+    async with (
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(app=sandbox.app)) as http,
+        AsyncChat2Pay(
+            KEY,
+            base_url="http://localhost",
+            http_client=http,  # type: ignore[arg-type]
+        ) as client,
+    ):
+        assert (await client.get_configuration()).environment
+
+
+async def test_a_view_shares_the_connections_and_keeps_its_own_settings(
+    client: AsyncChat2Pay,
+) -> None:
+    quick = client.with_options(timeout=Timeout(total=3), retry=RetryPolicy(max_attempts=1))
+    assert "total=3" in repr(quick)
+    assert "total=None" in repr(client)
+    assert "max_attempts=1" in repr(quick.with_options(timeout=5))
+    assert (await quick.get_configuration()) == (await client.get_configuration())
+
+
+async def test_a_view_is_not_closed(client: AsyncChat2Pay) -> None:
+    view = client.with_options(timeout=1)
+    with pytest.raises(ConfigurationError, match="close the client it was made from"):
+        await view.aclose()
+    with pytest.raises(ConfigurationError, match="on the client"):
+        async with view:
+            pass
+    assert (await client.get_configuration()).environment
+
+
+async def test_raw_responses_tell_everything_for_each_operation(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    raw = client.with_raw_response
+    created = await raw.create_payment_link(request_for())
+    assert (created.status_code, len(created.attempts)) == (201, 1)
+    assert created.headers["content-type"].startswith("application/json")
+    assert b"paymentLinkRef" in created.body
+    ref = created.parsed.payment_link_ref or ""
+    sandbox.pay(ref)
+    assert (await raw.capture_payment(ref, 100)).parsed.succeeded
+    assert (await raw.create_receipt(ref, RECEIPT)).status_code == 201
+    assert (await raw.reverse_payment(ref)).parsed.succeeded
+    assert (await raw.get_transaction(payment_link_ref=ref)).parsed.order_number == "A-1"
+    configuration = (await raw.get_configuration()).parsed
+    application = configuration.integrators[0].application_id or ""
+    assert (await raw.update_integration(application, "ACTIVATED")).status_code == 200
+    other = (await raw.create_payment_link(request_for("A-2"))).parsed.payment_link_ref or ""
+    assert (await raw.cancel_payment_link(other)).parsed.payment_link_ref == other
+
+
+# Over real sockets -------------------------------------------------------------------------------
+
+
+async def test_links_and_captures_run_side_by_side_over_real_sockets() -> None:
+    async with (
+        serve_sandbox(Sandbox(api_key=KEY)) as sandbox,
+        AsyncChat2Pay(KEY, base_url=sandbox.url, max_connections=8) as client,
+    ):
+
+        async def job(number: int) -> None:
+            ref = await paid(client, sandbox, f"A-{number}")
+            assert (await client.capture_payment(ref)).succeeded
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(40):
+                tasks.start_soon(job, number)
+        ledger = sandbox.ledger
+    assert ledger.count("link_created") == ledger.count("captured") == 40
+    assert ledger.total("captured", "ZAR") == 40 * Decimal("199.90")
+    assert not ledger.twice("link_created")
+    assert not ledger.twice("captured")
+
+
+# Secrets -----------------------------------------------------------------------------------------
+
+SECRETS = (KEY, PHONE, SENDER, CARD, "pay.test/secret-page")
+PACKAGE = str(Path(chat2pay_async.__file__).parent)
+
+
+def shown_by(error: BaseException) -> str:
+    """What a traceback with local variables shows of our own frames."""
+    lines = [repr(error), str(error)]
+    for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
+        if frame.filename.startswith(PACKAGE):
+            lines += [f"{name} = {value}" for name, value in (frame.locals or {}).items()]
+    return "\n".join(lines)
+
+
+async def test_nothing_that_a_run_prints_shows_a_secret(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    heard: list[Event] = []
+    shown: list[str] = []
+    request = request_for(from_=SENDER, return_payment_link=True)
+    gateway = {
+        "paymentGatewayDecision": "ACCEPT",
+        "maskedCardNumber": CARD,
+        "cardExpiryDate": "12/30",
+    }
+    told = {"message": f"bad number {PHONE}", "errors": [f"card {CARD} of +{SENDER}"]}
+    base = "https://service.test/api/v2"
+    with respx.mock:
+        respx.post(f"{base}/chat-2-pay").mock(
+            side_effect=[
+                httpx.Response(400, json=told),
+                httpx.ReadTimeout(f"gave up on {PHONE}"),
+                httpx.ConnectError(f"{KEY} {PHONE}"),
+                httpx.Response(
+                    201,
+                    json={"paymentLinkRef": "r", "paymentLink": "https://pay.test/secret-page"},
+                ),
+            ]
+        )
+        respx.post(f"{base}/payment/r/capture").respond(200, json=gateway)
+        respx.post(f"{base}/order-receipt").respond(400, json=told | {"receiptLinkRef": "x"})
+        respx.get(f"{base}/config").respond(200, json={"apiKey": KEY, "odd": {"apiKey": KEY}})
+        respx.get(f"{base}/chat-2-pay/transaction-status").respond(
+            200,
+            json={"orderNumber": "A-1", "paymentStatuses": [gateway], "phone": PHONE},
+        )
+        async with AsyncChat2Pay(
+            KEY,
+            base_url="https://service.test",
+            hooks=[heard.append],
+            retry=RetryPolicy(max_attempts=2, initial=0),
+        ) as client:
+            shown += [repr(client), repr(vars(client)), repr(request)]
+            for _ in range(3):
+                try:
+                    shown.append(repr(await client.with_raw_response.create_payment_link(request)))
+                except Chat2PayError as error:
+                    shown.append(shown_by(error))
+                    shown.append(repr(vars(error) | {"body": ""}))
+                    if isinstance(error, OutcomeUnknownError):
+                        shown.append(repr(error.pending))
+            shown.append(repr(await client.capture_payment("r")))
+            with pytest.raises(ReceiptNotSentError) as caught:
+                await client.create_receipt("r", RECEIPT)
+            shown.append(shown_by(caught.value))
+            shown.append(repr(await client.get_configuration()))
+            shown.append(repr(await client.get_transaction(order_number="A-1")))
+    try:
+        request_for(to=f"{PHONE}x{PHONE}", from_=f"\x00{SENDER}")
+    except RequestValidationError as error:
+        shown.append(shown_by(error))
+    output = capfd.readouterr()
+    everything = [*shown, *map(repr, heard), output.out, output.err]
+    everything += [
+        record.getMessage() + repr(record.args)
+        for record in caplog.records
+        if record.name.startswith("chat2pay_async")
+    ]
+    assert len(shown) >= 13
+    assert len(heard) >= 15
+    found = [(secret, text) for text in everything for secret in SECRETS if secret in text]
+    assert found == []
