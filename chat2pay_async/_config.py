@@ -38,8 +38,12 @@ def _seconds(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None
     """An attrs validator: a number of seconds, or None for no limit where that is the default."""
     if value is None and attribute.default is None:
         return
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not math.isfinite(value)
+        or value < 0
+    ):
         raise ConfigurationError(
             f"{type(instance).__name__}({attribute.name}=…) must be seconds, 0 or more"
         )

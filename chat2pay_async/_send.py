@@ -69,7 +69,7 @@ class _Call(Generic[Q, R]):
     started: float
     call_id: str = ""
     sent: SentRequest | None = None
-    attempts: list[Attempt] = attrs.field(factory=list)
+    attempts: list[Attempt] = attrs.field(factory=list[Attempt])
     throttled_for: float = 0.0
     last_error: Chat2PayError | None = None
 

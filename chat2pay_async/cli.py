@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(hint, file=sys.stderr)  # noqa: T201 - a command's output
         return _WRONG_USE
     try:
-        code = app(argv, result_action="return_value")
+        code = app(sys.argv[1:] if argv is None else argv, result_action="return_value")
     except SystemExit as stop:
         return _WRONG_USE if stop.code else 0
     return code if isinstance(code, int) else 0

@@ -103,7 +103,7 @@ class Hook(Protocol):
         ...
 
 
-_LEVELS = {RetryScheduled: logging.INFO, OutcomeUnknown: logging.WARNING}
+_LEVELS: dict[type[Event], int] = {RetryScheduled: logging.INFO, OutcomeUnknown: logging.WARNING}
 
 
 def log_event(event: Event) -> None:

@@ -366,6 +366,7 @@ async def test_a_view_shares_the_connections_and_keeps_its_own_settings(
     assert "total=3" in repr(quick)
     assert "total=None" in repr(client)
     assert "max_attempts=1" in repr(quick.with_options(timeout=5))
+    assert "total=3" in repr(quick.with_options(retry=RetryPolicy(max_attempts=9)))
     assert (await quick.get_configuration()) == (await client.get_configuration())
 
 

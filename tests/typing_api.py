@@ -1,0 +1,116 @@
+"""The public API as its users type it: checked by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import assert_type
+
+import httpx
+
+import chat2pay_async as c2p
+from chat2pay_async import events
+from chat2pay_async.sandbox import Sandbox, serve_sandbox
+
+
+def hook(event: c2p.Event) -> None:
+    if isinstance(event, events.OutcomeUnknown):
+        assert_type(event.pending, c2p.Pending)
+    if isinstance(event, events.AttemptFinished):
+        assert_type(event.attempt, c2p.Attempt)
+
+
+async def clients() -> None:
+    async with c2p.AsyncChat2Pay() as client:
+        assert_type(client, c2p.AsyncChat2Pay)
+    c2p.AsyncChat2Pay("key", base_url="https://c2p.example", timeout=10, max_connections=20)
+    c2p.AsyncChat2Pay(
+        api_key="key",
+        timeout=c2p.Timeout(connect=1, read=2.5, total=30),
+        retry=c2p.RetryPolicy(max_attempts=2),
+        hooks=[hook, print],
+    )
+    c2p.AsyncChat2Pay("key", http_client=httpx.AsyncClient())
+    c2p.AsyncChat2Pay("key", transport=httpx.ASGITransport(app=Sandbox().app))
+    c2p.AsyncChat2Pay("key", timeout="10")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
+def requests() -> c2p.PaymentLinkRequest:
+    c2p.PaymentLinkRequest(
+        channel="sms",
+        to="27831234567",
+        order_number="A-1",
+        currency="ZAR",
+        total_amount=1.5,  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    )
+    return c2p.PaymentLinkRequest(
+        channel=c2p.Channel.WHATSAPP,
+        to="27831234567",
+        order_number="A-1",
+        currency="ZAR",
+        total_amount=Decimal("115.00"),
+        sub_total_amount="100.00",
+        tax_amount=15,
+        timestamp=datetime.now(UTC),
+        additional_data={"cart": ["a", 1, 2.5]},
+        transaction_type="authorization",
+        order_line_items=[c2p.LineItem(name="Mug", unit_price="100.00", quantity=1)],
+    )
+
+
+async def operations(client: c2p.AsyncChat2Pay) -> None:
+    link = await client.create_payment_link(requests())
+    assert_type(link, c2p.PaymentLink)
+    assert_type(link.payment_link_ref, str | None)
+    assert_type(link.transaction_status, c2p.TransactionStatus | str | None)
+    assert_type(link.delivered, bool | None)
+    assert_type(await client.cancel_payment_link("ref"), c2p.Cancellation)
+    result = await client.capture_payment("ref", amount="100.00")
+    assert_type(result, c2p.GatewayResult)
+    assert_type(result.succeeded, bool | None)
+    assert_type(result.total_amount, Decimal | None)
+    assert_type(await client.reverse_payment("ref"), c2p.GatewayResult)
+    assert_type(await client.create_receipt("ref", "https://r.example"), c2p.Receipt)
+    transaction = await client.get_transaction(order_number="A-1")
+    assert_type(transaction, c2p.Transaction)
+    assert_type(transaction.payment_statuses, tuple[c2p.PaymentStatusEntry, ...])
+    assert_type(await client.get_configuration(), c2p.Configuration)
+    assert_type(await client.update_integration("uuid", "deactivated"), c2p.IntegrationUpdate)
+    assert_type(await client.wait_for_payment("ref", timeout=60), c2p.Transaction)
+    await client.get_transaction("A-1")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+
+
+async def views(client: c2p.AsyncChat2Pay) -> None:
+    quick = client.with_options(timeout=2, retry=c2p.RetryPolicy(max_attempts=1))
+    assert_type(quick, c2p.AsyncChat2Pay)
+    raw = await quick.with_raw_response.get_transaction(payment_link_ref="ref")
+    assert_type(raw, c2p.RawResponse[c2p.Transaction])
+    assert_type(raw.parsed, c2p.Transaction)
+    assert_type(raw.headers, Mapping[str, str])
+    assert_type(raw.attempts, tuple[c2p.Attempt, ...])
+    await client.aclose()
+
+
+async def errors(client: c2p.AsyncChat2Pay) -> None:
+    try:
+        await client.capture_payment("ref")
+    except c2p.OutcomeUnknownError as error:
+        assert_type(error.pending, c2p.Pending)
+        pickle.dumps(error.pending)
+    except c2p.RateLimitedError as error:
+        assert_type(error.retry_after, float | None)
+    except c2p.ApiError as error:
+        assert_type(error.status_code, int)
+        assert_type(error.errors, tuple[str, ...])
+    except c2p.RequestValidationError as error:
+        assert_type(error.faults, tuple[c2p.Fault, ...])
+    except c2p.Chat2PayError as error:
+        assert_type(error.attempts, tuple[c2p.Attempt, ...])
+
+
+async def sandbox() -> None:
+    async with serve_sandbox() as served:
+        assert_type(served, Sandbox)
+        assert_type(served.ledger.total("captured", "ZAR"), Decimal)
