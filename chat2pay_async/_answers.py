@@ -158,7 +158,7 @@ _DIGITS = r"\+?\d(?:[ -]?\d){6,}"
 def redact(text: str, identity: str) -> str:
     """Mask what could be a phone or card number; the call's own order number or reference stays."""
     # Order number 27 must not cut 27831234567 into pieces that are too short to be masked.
-    own = rf"(?<!\d)(?<!\d[ -]){re.escape(identity)}(?![ -]?\d)|" if identity else ""
+    own = rf"{re.escape(identity)}(?![ -]?\d)|" if identity else ""
     return re.sub(
         own + _DIGITS,
         lambda found: found[0] if found[0] in {identity, f"+{identity}"} else "***",

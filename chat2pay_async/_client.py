@@ -66,7 +66,7 @@ class AsyncChat2Pay:
         self,
         api_key: str | None = None,
         *,
-        base_url: str | None = None,
+        base_url: str | httpx.URL | None = None,
         timeout: Timeout | float = Timeout(),
         retry: RetryPolicy = RetryPolicy(),
         max_connections: int = 100,

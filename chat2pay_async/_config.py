@@ -131,7 +131,8 @@ def key_of(value: str | None) -> ApiKey:
     Raises:
         ConfigurationError: There is none, or it can't stand in a header.
     """
-    key = (os.environ.get("CHAT2PAY_API_KEY", "") if value is None else value).strip()
+    given: object = os.environ.get("CHAT2PAY_API_KEY", "") if value is None else value
+    key = given.strip() if isinstance(given, str) else ""
     if not key:
         raise ConfigurationError(
             'no API key: pass AsyncChat2Pay("…") or set the environment variable CHAT2PAY_API_KEY'
@@ -141,13 +142,14 @@ def key_of(value: str | None) -> ApiKey:
     return ApiKey(key)
 
 
-def base_url_of(value: str | None) -> str:
+def base_url_of(value: object) -> str:
     """The given base URL, or CHAT2PAY_BASE_URL, or the service's own; without a final slash.
 
     Raises:
         ConfigurationError: It is no URL that a key may be sent to.
     """
-    given = value if value is not None else os.environ.get("CHAT2PAY_BASE_URL") or DEFAULT_BASE_URL
+    default = os.environ.get("CHAT2PAY_BASE_URL") or DEFAULT_BASE_URL
+    given = default if value is None else str(value)
     try:
         parts = urlsplit(given)
         host, _port = parts.hostname, parts.port

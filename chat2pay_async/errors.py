@@ -1,22 +1,22 @@
 """Every way in which a call can fail, and what each one proves.
 
-Chat2PayError
-├── ConfigurationError            no key, a bad base URL, plain http to another machine, …
-├── RequestValidationError        the request breaks the contract and was not sent (a ValueError)
-├── TransportError                no usable answer; nothing was applied, or it is harmless to repeat
-│   ├── ConnectionFailedError     no connection, or one that broke
-│   └── RequestTimeoutError       a phase of the exchange, or the total deadline, ran out
-├── ApiError                      the service answered, and refused
-│   ├── BadRequestError           400
-│   │   └── ReceiptNotSentError   400 of a receipt that was made, but whose message was not sent
-│   ├── AuthenticationError       401
-│   ├── PermissionDeniedError     403
-│   ├── NotFoundError             404
-│   ├── ConflictError             409
-│   ├── RateLimitedError          429
-│   └── ServerError               5xx
-├── ResponseDecodeError           a 2xx that is no JSON object (reads and integration updates)
-└── OutcomeUnknownError           it may have been applied, and looking did not settle it
+    Chat2PayError
+    ├── ConfigurationError            no key, a bad base URL, plain http to another machine, …
+    ├── RequestValidationError        it breaks the contract and was not sent (a ValueError)
+    ├── TransportError                no usable answer; not applied, or harmless to repeat
+    │   ├── ConnectionFailedError     no connection, or one that broke
+    │   └── RequestTimeoutError       a phase of the exchange, or the total deadline, ran out
+    ├── ApiError                      the service answered, and refused
+    │   ├── BadRequestError           400
+    │   │   └── ReceiptNotSentError   400 of a receipt that was made, but whose message was not sent
+    │   ├── AuthenticationError       401
+    │   ├── PermissionDeniedError     403
+    │   ├── NotFoundError             404
+    │   ├── ConflictError             409
+    │   ├── RateLimitedError          429
+    │   └── ServerError               5xx
+    ├── ResponseDecodeError           a 2xx that is no JSON object (reads and integration updates)
+    └── OutcomeUnknownError           it may have been applied, and looking did not settle it
 
 Each error says which operation failed (`operation`) and what every attempt at it proved
 (`attempts`), survives pickling, and shows no key, phone number or card number.

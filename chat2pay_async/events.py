@@ -16,13 +16,14 @@ shows a key, a phone number or card data.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Iterable
 from typing import Protocol
 
 import attrs
 
-from chat2pay_async.errors import Attempt, Pending, Proof
+from chat2pay_async.errors import Attempt, ConfigurationError, Pending, Proof
 
 __all__ = [
     "AttemptFinished",
@@ -118,6 +119,13 @@ class Hooks:
 
     def __init__(self, hooks: Iterable[Hook]) -> None:
         self._hooks = tuple(hooks)
+        given: tuple[object, ...] = self._hooks
+        for hook in given:
+            if not callable(hook) or inspect.iscoroutinefunction(hook):
+                raise ConfigurationError(
+                    "a hook is a plain function of one event; it is not awaited, so it must not be "
+                    "an async one"
+                )
 
     def __bool__(self) -> bool:
         return bool(self._hooks) or _logger.isEnabledFor(logging.DEBUG)

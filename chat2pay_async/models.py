@@ -83,13 +83,8 @@ _UNDELIVERED = frozenset(
         TransactionStatus.PAYMENT_LINK_DELIVERY_FAILED,
     }
 )
-# They are reached without a message, too.
-_SILENT = frozenset(
-    {
-        TransactionStatus.PAYMENT_LINK_REQUEST_RECEIVED,
-        TransactionStatus.PAYMENT_LINK_CANCELLED,
-        TransactionStatus.PAYMENT_URL_EXPIRED,
-    }
+_DELIVERED = frozenset(
+    {TransactionStatus.PAYMENT_LINK_SENT, TransactionStatus.PAYMENT_LINK_DELIVERED}
 )
 
 
@@ -122,8 +117,8 @@ class PaymentLink:
         """
         if self.transaction_status in _UNDELIVERED:
             return False
-        known = isinstance(self.transaction_status, TransactionStatus)
-        return True if known and self.transaction_status not in _SILENT else None
+        # Every other status is reached without a message, too.
+        return True if self.transaction_status in _DELIVERED else None
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,550 @@
+"""Status, headers and bytes in; a result or an error out, with what it proves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat2pay_async import _requests as requests
+from chat2pay_async import errors, models
+from chat2pay_async._answers import Answer, RawResponse, WireResponse, read_answer, redact
+from chat2pay_async._operations import (
+    CANCEL_PAYMENT_LINK,
+    CAPTURE_PAYMENT,
+    CREATE_PAYMENT_LINK,
+    CREATE_RECEIPT,
+    GET_CONFIGURATION,
+    GET_TRANSACTION,
+    OPERATIONS,
+    REVERSE_PAYMENT,
+    UPDATE_INTEGRATION,
+    Operation,
+    Safety,
+)
+from chat2pay_async.errors import Proof
+
+PHONE = "27831234567"
+CARD = "4111 1111 1111 1111"
+HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
+
+LINK = requests.LinkReference(payment_link_ref="ref-1")
+REQUESTS: Mapping[str, Any] = {
+    "create_payment_link": requests.PaymentLinkRequest(
+        channel=models.Channel.SMS,
+        to=PHONE,
+        order_number="A-1001",
+        currency="ZAR",
+        total_amount=Decimal("199.90"),
+    ),
+    "cancel_payment_link": LINK,
+    "capture_payment": requests.CaptureRequest(payment_link_ref="ref-1"),
+    "reverse_payment": LINK,
+    "create_receipt": requests.ReceiptRequest(
+        payment_link_ref="ref-1", receipt_link="https://shop.example/r/1"
+    ),
+    "get_transaction": requests.TransactionQuery(order_number="A-1001"),
+    "get_configuration": requests.ConfigurationQuery(),
+    "update_integration": requests.IntegrationRequest(
+        application_uuid="app-1", status=models.IntegrationStatus.DELETED
+    ),
+}
+EACH_OPERATION = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: one.name)
+
+AnyOperation = Operation[Any, Any]
+
+
+def answer(
+    operation: AnyOperation, status: int, body: Any = b"", headers: Mapping[str, str] | None = None
+) -> Answer[Any]:
+    """What an answer comes to; a body that is no bytes is written as JSON."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    response = WireResponse(status, dict(headers or {}), content)
+    return read_answer(operation, REQUESTS[operation.name], response)
+
+
+def refusal(
+    operation: AnyOperation, status: int, body: Any = b"", headers: Mapping[str, str] | None = None
+) -> Any:
+    """The error of an answer that has no result."""
+    judged = answer(operation, status, body, headers)
+    assert judged.result is None
+    assert isinstance(judged.error, errors.ApiError)
+    return judged.error
+
+
+# Every status -------------------------------------------------------------------------------------
+
+CLASSES = {
+    400: errors.BadRequestError,
+    401: errors.AuthenticationError,
+    403: errors.PermissionDeniedError,
+    404: errors.NotFoundError,
+    409: errors.ConflictError,
+    429: errors.RateLimitedError,
+}
+NO_SUCCESSES = [*range(100, 200), *range(300, 600)]
+
+
+@EACH_OPERATION
+def test_every_other_status_is_an_error_of_its_class(operation: AnyOperation) -> None:
+    kinds = {status: type(answer(operation, status).error) for status in NO_SUCCESSES}
+    assert kinds == {
+        status: CLASSES.get(status, errors.ServerError if 500 <= status <= 599 else errors.ApiError)
+        for status in NO_SUCCESSES
+    }
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 408, 409, 422, 425, 429, 500, 503])
+def test_an_error_has_everything_that_the_answer_told(status: int) -> None:
+    body = json.dumps(
+        {
+            "timestamp": "2026-05-04T03:02:01.000+0000",
+            "status": status,
+            "reason": "Because",
+            "reasonCode": "R-7",
+            "message": "Request failed",
+            "errors": ["first", "second"],
+            "path": "/api/v2/payment/ref-1/capture",
+        }
+    ).encode()
+    error = refusal(CAPTURE_PAYMENT, status, body, {"date": "now", "x-request-id": "1"})
+    assert error.status_code == status
+    assert error.message == "Request failed"
+    assert error.errors == ("first", "second")
+    assert error.reason_code == "R-7"
+    assert error.headers == {"date": "now", "x-request-id": "1"}
+    assert error.body == body
+    assert str(error) == f"capture_payment: {status}: Request failed; first; second"
+
+
+@pytest.mark.parametrize(
+    ("status", "proof"),
+    [
+        (302, Proof.UNKNOWN),
+        (400, Proof.REJECTED),
+        (401, Proof.REJECTED),
+        (404, Proof.REJECTED),
+        (408, Proof.UNKNOWN),
+        (425, Proof.NOT_SENT),
+        (429, Proof.THROTTLED),
+        (500, Proof.UNKNOWN),
+        (503, Proof.UNKNOWN),
+    ],
+)
+def test_no_body_changes_what_a_status_proves(status: int, proof: Proof) -> None:
+    for body in (b"", HTML, {"paymentLinkRef": "ref-9"}, {"transactionType": "Capture"}):
+        assert answer(CREATE_PAYMENT_LINK, status, body).proof is proof
+        assert answer(CAPTURE_PAYMENT, status, body).proof is proof
+
+
+# The bodies that the service was seen to send -----------------------------------------------------
+
+
+def test_a_400_lists_its_reasons() -> None:
+    error = refusal(
+        CREATE_PAYMENT_LINK,
+        400,
+        {
+            "message": "Request failed",
+            "errors": ["Total amount is not equal to the sum of tax and subtotal"],
+        },
+    )
+    assert type(error) is errors.BadRequestError
+    assert error.errors == ("Total amount is not equal to the sum of tax and subtotal",)
+    assert str(error) == (
+        "create_payment_link: 400: Request failed; "
+        "Total amount is not equal to the sum of tax and subtotal"
+    )
+
+
+def test_a_401_without_message_says_unauthorized() -> None:
+    error = refusal(
+        GET_CONFIGURATION,
+        401,
+        {
+            "timestamp": "2026-05-04T03:02:01.000+0000",
+            "status": 401,
+            "error": "Unauthorized",
+            "path": "/api/v2/config",
+        },
+    )
+    assert type(error) is errors.AuthenticationError
+    assert (error.message, error.errors) == ("Unauthorized", ())
+    assert str(error) == "get_configuration: 401: Unauthorized"
+
+
+@pytest.mark.parametrize("status", ["NOT_FOUND", "404 NOT_FOUND"])
+def test_a_404_names_the_reference_that_was_asked_for(status: str) -> None:
+    error = refusal(
+        CANCEL_PAYMENT_LINK,
+        404,
+        {
+            "status": status,
+            "message": "URL /api/v2/cancel/ref-1",
+            "errors": ["There is no such transaction with transaction reference ref-1"],
+        },
+    )
+    assert type(error) is errors.NotFoundError
+    assert error.status_code == 404
+    assert error.message == "URL /api/v2/cancel/ref-1"
+    assert error.errors == ("There is no such transaction with transaction reference ref-1",)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, errors.AuthenticationError), (404, errors.NotFoundError)]
+)
+def test_an_integration_that_is_refused_in_the_form_of_a_success_is_still_refused(
+    status: int, kind: type[errors.ApiError]
+) -> None:
+    error = refusal(UPDATE_INTEGRATION, status, {"updateTime": "2026-05-04T03:02:01Z"})
+    assert type(error) is kind
+    assert str(error) == f"update_integration: {status}: no reason given"
+
+
+UNSENT = {
+    "receiptLinkRef": "rcpt-1",
+    "orderNumber": "A-1001",
+    "timestamp": "2026-05-04T03:02:01.000+0000",
+    "transactionStatus": "RECEIPT_LINK_SENT_FAILED",
+    "transactionStatusId": 15,
+    "error": {"code": 105, "description": "Invalid destination"},
+}
+
+
+def test_a_receipt_that_was_made_but_not_sent_is_an_error_with_the_receipt() -> None:
+    judged = answer(CREATE_RECEIPT, 400, UNSENT)
+    assert isinstance(judged.error, errors.ReceiptNotSentError)
+    assert judged.error.receipt == models.Receipt(
+        receipt_link_ref="rcpt-1",
+        order_number="A-1001",
+        timestamp=datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC),
+        transaction_status=models.TransactionStatus.RECEIPT_LINK_SENT_FAILED,
+        transaction_status_id=15,
+        error=models.ThirdPartyError(code=105, description="Invalid destination"),
+    )
+    assert judged.proof is Proof.REJECTED
+    assert judged.error.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"receiptLinkRef": None},
+        {"receiptLinkRef": ""},
+        {"receiptLinkRef": {}},
+        {"message": "Request failed", "errors": ["receiptLink is no URL"]},
+        HTML,
+        b"",
+    ],
+)
+def test_a_receipt_that_was_not_made_is_a_plain_400(body: Any) -> None:
+    assert type(refusal(CREATE_RECEIPT, 400, body)) is errors.BadRequestError
+
+
+@pytest.mark.parametrize("status", [401, 404, 409, 422, 500])
+def test_only_a_400_tells_of_an_unsent_receipt(status: int) -> None:
+    assert not isinstance(refusal(CREATE_RECEIPT, status, UNSENT), errors.ReceiptNotSentError)
+
+
+@EACH_OPERATION
+def test_only_a_receipt_is_an_unsent_receipt(operation: AnyOperation) -> None:
+    error = refusal(operation, 400, UNSENT)
+    assert isinstance(error, errors.ReceiptNotSentError) is (operation is CREATE_RECEIPT)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b" ",
+        HTML,
+        b"null",
+        b"[]",
+        b'[{"message": "in a list"}]',
+        b'"text"',
+        b"17",
+        b'{"message": "cut o',
+        b'{"message": "\xff\xfe"}',
+        b"\x00\x01\x02",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"amount": 1e999999999999999999999}',
+    ],
+    ids=lambda body: repr(body[:24]),
+)
+def test_an_error_needs_no_readable_body(body: bytes) -> None:
+    for status in (400, 429, 502):
+        error = refusal(CAPTURE_PAYMENT, status, body)
+        assert str(error) == f"capture_payment: {status}: no reason given"
+        assert (error.message, error.errors, error.reason_code) == (None, (), None)
+        assert error.body == body
+
+
+def test_a_byte_order_mark_is_skipped() -> None:
+    assert refusal(CAPTURE_PAYMENT, 400, b'\xef\xbb\xbf{"message": "no"}').message == "no"
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "reasons", "code"),
+    [
+        ({"message": 5, "errors": 6, "reasonCode": 7}, None, (), 7),
+        ({"message": None, "errors": None, "reasonCode": None}, None, (), None),
+        ({"message": {"a": "b"}, "errors": {"a": "b"}, "reasonCode": {"a": "b"}}, None, (), None),
+        ({"message": [], "errors": [], "reasonCode": []}, None, (), None),
+        ({"message": ["first", "second"]}, "first", (), None),
+        ({"message": "", "error": "Bad Request"}, "Bad Request", (), None),
+        ({"message": " ", "error": [], "reason": "Because"}, "Because", (), None),
+        ({"errors": "a single one"}, None, ("a single one",), None),
+        ({"errors": ["one", 2, None, {"three": 3}, "", " ", "four"]}, None, ("one", "four"), None),
+        ({"reasonCode": "R-7"}, None, (), "R-7"),
+        ({"reasonCode": 1.5}, None, (), None),
+    ],
+)
+def test_fields_of_odd_types_cost_nothing_but_themselves(
+    body: dict[str, Any], message: str | None, reasons: tuple[str, ...], code: str | int | None
+) -> None:
+    error = refusal(CAPTURE_PAYMENT, 400, body)
+    assert (error.message, error.errors, error.reason_code) == (message, reasons, code)
+
+
+def test_what_is_said_twice_is_shown_once() -> None:
+    error = refusal(CAPTURE_PAYMENT, 400, {"message": "no", "errors": ["no", "never", "no"]})
+    assert str(error) == "capture_payment: 400: no; never"
+    assert error.errors == ("no", "never", "no")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+NAMES = st.sampled_from(["message", "error", "errors", "reason", "reasonCode", "receiptLinkRef"])
+
+
+@given(
+    operation=st.sampled_from(OPERATIONS),
+    status=st.integers(100, 599),
+    body=st.binary() | st.dictionaries(NAMES, JSON) | JSON,
+    asked=st.text(),
+)
+def test_every_answer_whatsoever_is_a_result_or_an_error(
+    operation: AnyOperation, status: int, body: Any, asked: str
+) -> None:
+    judged = answer(operation, status, body, {"retry-after": asked})
+    assert (judged.result is None) != (judged.error is None)
+    assert (judged.result is not None) == (judged.proof is Proof.APPLIED)
+
+
+# A 2xx --------------------------------------------------------------------------------------------
+
+PROOFS: list[tuple[AnyOperation, dict[str, Any], Any]] = [
+    (
+        CREATE_PAYMENT_LINK,
+        {"paymentLinkRef": "ref-9", "transactionStatus": "PAYMENT_LINK_SENT_FAILED"},
+        models.PaymentLink(
+            payment_link_ref="ref-9",
+            transaction_status=models.TransactionStatus.PAYMENT_LINK_SENT_FAILED,
+        ),
+    ),
+    (
+        CANCEL_PAYMENT_LINK,
+        {"paymentLinkRef": "ref-1", "transactionStatus": "Payment Link Cancelled"},
+        models.Cancellation(
+            payment_link_ref="ref-1",
+            transaction_status=models.TransactionStatus.PAYMENT_LINK_CANCELLED,
+        ),
+    ),
+    (
+        CAPTURE_PAYMENT,
+        {"transactionType": "Capture", "totalAmount": 199.9},
+        models.GatewayResult(
+            transaction_type=models.TransactionType.CAPTURE, total_amount=Decimal("199.9")
+        ),
+    ),
+    (
+        REVERSE_PAYMENT,
+        {"paymentGatewayDecision": "DECLINE"},
+        models.GatewayResult(payment_gateway_decision="DECLINE"),
+    ),
+    (CREATE_RECEIPT, {"receiptLinkRef": "rcpt-1"}, models.Receipt(receipt_link_ref="rcpt-1")),
+    (GET_TRANSACTION, {"orderNumber": "A-1001"}, models.Transaction(order_number="A-1001")),
+    (GET_CONFIGURATION, {"environment": "Sandbox"}, models.Configuration(environment="Sandbox")),
+    (
+        UPDATE_INTEGRATION,
+        {"updateTime": "2026-05-04T03:02:01Z"},
+        models.IntegrationUpdate(update_time=datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)),
+    ),
+]
+
+
+@pytest.mark.parametrize(("operation", "body", "result"), PROOFS, ids=[p[0].name for p in PROOFS])
+@pytest.mark.parametrize("status", [200, 201, 202, 299])
+def test_any_2xx_with_its_proof_is_a_success(
+    operation: AnyOperation, body: dict[str, Any], result: Any, status: int
+) -> None:
+    assert answer(operation, status, body) == Answer(Proof.APPLIED, result=result)
+
+
+def test_the_proofs_cover_every_operation() -> None:
+    assert {id(row[0]) for row in PROOFS} == {id(operation) for operation in OPERATIONS}
+
+
+@EACH_OPERATION
+@pytest.mark.parametrize(
+    "body", [b"", HTML, b"null", b"[]", b"[{}]", b'"x"', b"1", b"true", b'{"paymentLinkRef": "r']
+)
+def test_a_2xx_that_is_no_json_object_proves_nothing(operation: AnyOperation, body: bytes) -> None:
+    judged = answer(operation, 200, body)
+    assert (judged.proof, judged.result) == (Proof.UNKNOWN, None)
+    assert isinstance(judged.error, errors.ResponseDecodeError)
+    assert (judged.error.status_code, judged.error.body) == (200, body)
+    assert str(judged.error) == f"{operation.name}: the answer 200 carries no JSON object"
+
+
+@EACH_OPERATION
+def test_an_empty_object_proves_a_read_or_an_update_but_no_post(operation: AnyOperation) -> None:
+    judged = answer(operation, 201, {})
+    if operation.safety is not Safety.ONCE:
+        assert judged == Answer(Proof.APPLIED, result=operation.result())
+        return
+    assert (judged.proof, judged.result) == (Proof.UNKNOWN, None)
+    assert isinstance(judged.error, errors.ResponseDecodeError)
+    assert str(judged.error) == (
+        f"{operation.name}: the answer 201 carries no proof that it was applied"
+    )
+
+
+def test_another_links_cancellation_proves_nothing() -> None:
+    body = {"paymentLinkRef": "ref-2", "transactionStatus": "PAYMENT_LINK_CANCELLED"}
+    assert answer(CANCEL_PAYMENT_LINK, 200, body).proof is Proof.UNKNOWN
+
+
+def test_a_field_that_cannot_be_read_costs_no_success() -> None:
+    judged = answer(
+        CREATE_PAYMENT_LINK, 201, {"paymentLinkRef": "ref-9", "timestamp": "soon", "new": 1}
+    )
+    assert judged.proof is Proof.APPLIED
+    assert judged.result == models.PaymentLink(
+        payment_link_ref="ref-9", timestamp=None, extra={"timestamp": "soon", "new": 1}
+    )
+
+
+# What an answer asks for --------------------------------------------------------------------------
+
+
+def test_a_429_says_how_long_to_wait() -> None:
+    judged = answer(CAPTURE_PAYMENT, 429, HTML, {"retry-after": "7"})
+    assert isinstance(judged.error, errors.RateLimitedError)
+    assert judged.error.retry_after == judged.asked == 7.0
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "soon"}])
+def test_a_429_may_leave_it_open(headers: dict[str, str]) -> None:
+    judged = answer(CAPTURE_PAYMENT, 429, b"", headers)
+    assert isinstance(judged.error, errors.RateLimitedError)
+    assert judged.error.retry_after is None
+    assert judged.asked is None
+
+
+def test_a_503_asks_too_and_still_proves_nothing() -> None:
+    judged = answer(CAPTURE_PAYMENT, 503, HTML, {"retry-after": "30"})
+    assert (judged.proof, judged.asked) == (Proof.UNKNOWN, 30.0)
+
+
+# What no error shows ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "secret", [PHONE, f"+{PHONE}", "083 123 4567", CARD, CARD.replace(" ", "-")]
+)
+def test_phone_and_card_numbers_are_masked(secret: str) -> None:
+    error = refusal(
+        CAPTURE_PAYMENT,
+        400,
+        {"message": f"No message to {secret}", "errors": [f"{secret} is blocked", f"({secret})"]},
+    )
+    assert error.message == "No message to ***"
+    assert error.errors == ("*** is blocked", "(***)")
+    assert str(error) == "capture_payment: 400: No message to ***; *** is blocked; (***)"
+    for shown in (repr(error), str(error.args)):
+        assert secret not in shown
+    assert secret.encode() in error.body
+
+
+def test_the_calls_own_reference_stays() -> None:
+    error = refusal(CANCEL_PAYMENT_LINK, 404, {"errors": [f"ref-1 of {PHONE} not found"]})
+    assert error.errors == ("ref-1 of *** not found",)
+
+
+@pytest.mark.parametrize(
+    ("identity", "text", "shown"),
+    [
+        ("A-1001", "order A-1001 not found", "order A-1001 not found"),
+        ("100200300", "order 100200300 not found", "order 100200300 not found"),
+        ("100200300", "100200300", "100200300"),
+        ("100200300", "order +100200300", "order +100200300"),
+        ("100200300", f"order 100200300, to {PHONE}", "order 100200300, to ***"),
+        ("100200300", f"{PHONE}: order 100200300", "***: order 100200300"),
+        ("100200300", "order 100200300100200300", "order ***"),
+        ("100200300", "order 100200301", "order ***"),
+        ("A-27831234567", "A-27831234567 and 27831234567", "A-27831234567 and ***"),
+        ("2023-11-22-0001", "order 2023-11-22-0001 twice", "order 2023-11-22-0001 twice"),
+        ("a.c", "abc a.c", "abc a.c"),
+        ("", f"to {PHONE}", "to ***"),
+        ("", "order 123456", "order 123456"),
+        ("", "order 1234567", "order ***"),
+    ],
+)
+def test_the_calls_own_order_number_stays(identity: str, text: str, shown: str) -> None:
+    assert redact(text, identity) == shown
+
+
+@pytest.mark.parametrize("identity", ["2", "27", "278312", "4567", "3123", "27831", "1234567"])
+@pytest.mark.parametrize("number", [PHONE, f"+{PHONE}", "27 831 234 567", "27831-234567"])
+def test_an_order_number_that_occurs_within_a_phone_number_uncovers_none_of_it(
+    identity: str, number: str
+) -> None:
+    assert redact(f"order {identity}, to {number}!", identity) == f"order {identity}, to ***!"
+
+
+def test_redaction_covers_what_is_said_by_words_other_than_message() -> None:
+    for field in ("message", "error", "reason"):
+        assert refusal(CAPTURE_PAYMENT, 400, {field: f"to {PHONE}"}).message == "to ***"
+
+
+def test_a_raw_response_shows_neither_headers_nor_body() -> None:
+    raw = RawResponse(
+        parsed=models.PaymentLink(payment_link_ref="ref-9"),
+        status_code=201,
+        headers={"set-cookie": "secret-cookie"},
+        body=b'{"paymentLink": "https://pay.example/secret"}',
+        attempts=(),
+        elapsed=0.25,
+    )
+    assert "secret" not in repr(raw)
+    assert "status_code=201" in repr(raw)
+    assert "ref-9" in repr(raw)
+    assert raw.recovered is False
+
+
+def test_an_engines_answer_shows_neither_headers_nor_body() -> None:
+    response = WireResponse(201, {"set-cookie": "secret-cookie"}, b"secret")
+    assert repr(response) == "WireResponse(status_code=201)"
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [(WireResponse(200, {}, b""), "body"), (Answer[Any](Proof.REJECTED), "proof")],
+)
+def test_answers_are_frozen(value: object, field: str) -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        setattr(value, field, None)

@@ -1,0 +1,328 @@
+"""Settings: what is taken, what is refused, and what shows itself to no one."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import attrs
+import httpx
+import pytest
+
+from chat2pay_async import _config
+from chat2pay_async._config import (
+    ApiKey,
+    Headers,
+    RetryPolicy,
+    Timeout,
+    as_timeout,
+    base_url_of,
+    key_of,
+)
+from chat2pay_async.errors import ConfigurationError
+
+SECRET = "Zx9-secret-key=="
+KEY_VARIABLE, URL_VARIABLE = "CHAT2PAY_API_KEY", "CHAT2PAY_BASE_URL"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    monkeypatch.delenv(URL_VARIABLE, raising=False)
+
+
+# The key ------------------------------------------------------------------------------------------
+
+
+def test_the_given_key_is_used_before_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, "other")
+    assert key_of(SECRET).reveal() == SECRET
+
+
+def test_the_environments_key_is_used_where_none_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, SECRET)
+    assert key_of(None).reveal() == SECRET
+
+
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "\n{}", "  {}\t"])
+def test_blanks_and_newlines_around_a_key_are_dropped(
+    around: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert key_of(around.format(SECRET)).reveal() == SECRET
+    monkeypatch.setenv(KEY_VARIABLE, around.format(SECRET))
+    assert key_of(None).reveal() == SECRET
+
+
+@pytest.mark.parametrize("given", [None, "", " ", "\n"])
+def test_no_key_is_an_error_that_says_where_to_put_it(given: str | None) -> None:
+    with pytest.raises(ConfigurationError, match=KEY_VARIABLE):
+        key_of(given)
+
+
+@pytest.mark.parametrize("value", ["", "  "])
+def test_a_blank_key_in_the_environment_is_none(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, value)
+    with pytest.raises(ConfigurationError, match="no API key"):
+        key_of(None)
+
+
+def test_a_blank_key_does_not_fall_back_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, SECRET)
+    with pytest.raises(ConfigurationError, match="no API key"):
+        key_of("")
+
+
+@pytest.mark.parametrize(
+    "key", ["Zx9\nq", "Zx9\r\nX-Evil: 1", "Zx9\x00q", "Zx9\x7fq", "Zx9é", "Zx9“"]
+)
+def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str) -> None:
+    with pytest.raises(ConfigurationError, match="header") as refused:
+        key_of(key)
+    assert "Zx9" not in str(refused.value)
+
+
+@pytest.mark.parametrize("shown", ["{}", "{!s}", "{!r}", "{!a}", "{:>30}"])
+def test_a_key_shows_itself_to_no_one(shown: str) -> None:
+    try:
+        text = shown.format(ApiKey(SECRET))
+    except TypeError as refused:  # an alignment is nothing that it knows
+        text = str(refused)
+    assert SECRET not in text
+    assert SECRET not in f"{[ApiKey(SECRET)]}"
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_key_is_not_pickled(duplicate: Any) -> None:
+    with pytest.raises(TypeError, match=KEY_VARIABLE) as refused:
+        duplicate(ApiKey(SECRET))
+    assert SECRET not in str(refused.value)
+
+
+def test_a_fingerprint_is_the_same_in_every_process_and_shows_no_key() -> None:
+    # Stored beside unsettled calls: it must not change between versions.
+    assert ApiKey("sandbox-key").fingerprint == FINGERPRINT
+    assert SECRET not in ApiKey(SECRET).fingerprint
+
+
+FINGERPRINT = "ff4bb5c9c4dba336"
+
+
+def test_fingerprints_tell_keys_apart() -> None:
+    keys = [f"key-{number}" for number in range(1000)]
+    assert len({ApiKey(key).fingerprint for key in keys}) == len(keys)
+
+
+def test_headers_show_their_names_only() -> None:
+    headers = Headers({"Authorization": SECRET, "Accept": "application/json"})
+    assert repr(headers) == str(headers) == "<headers ['Authorization', 'Accept']>"
+    assert headers["Authorization"] == SECRET
+
+
+# The base URL -------------------------------------------------------------------------------------
+
+
+def test_the_services_own_base_url_is_the_default() -> None:
+    assert base_url_of(None) == "https://chat2pay-service.clickatell.com"
+
+
+def test_the_environments_base_url_is_used_where_none_is_given(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(URL_VARIABLE, "http://127.0.0.1:8000/")
+    assert base_url_of(None) == "http://127.0.0.1:8000"
+    assert base_url_of("https://chat2pay.example") == "https://chat2pay.example"
+
+
+def test_an_empty_base_url_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URL_VARIABLE, "")
+    assert base_url_of(None) == "https://chat2pay-service.clickatell.com"
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [
+        ("https://chat2pay.example", "https://chat2pay.example"),
+        ("https://chat2pay.example/", "https://chat2pay.example"),
+        ("https://chat2pay.example//", "https://chat2pay.example"),
+        ("https://chat2pay.example:8443/", "https://chat2pay.example:8443"),
+        ("https://gateway.example/chat2pay", "https://gateway.example/chat2pay"),
+        ("https://gateway.example/chat2pay/", "https://gateway.example/chat2pay"),
+        ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
+        ("https://10.0.0.1", "https://10.0.0.1"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+        ("HTTPS://Chat2Pay.example", "HTTPS://Chat2Pay.example"),
+        ("http://localhost", "http://localhost"),
+        ("http://LOCALHOST:8000/", "http://LOCALHOST:8000"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://127.9.9.9", "http://127.9.9.9"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("http://foo.localhost:8000", "http://foo.localhost:8000"),
+    ],
+)
+def test_a_base_url_is_used_without_its_final_slash(given: str, used: str) -> None:
+    assert base_url_of(given) == used
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://chat2pay.example",
+        "http://10.0.0.1",
+        "http://192.168.1.1:8000",
+        "http://0.0.0.0",
+        "http://[2001:db8::1]",
+        "http://localhost.example",
+        "http://notlocalhost",
+        "http://127.0.0.1.example",
+        "HTTP://chat2pay.example",
+    ],
+)
+def test_plain_http_to_another_machine_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="use https"):
+        base_url_of(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user@chat2pay.example",
+        "https://user:pass@chat2pay.example",
+        "https://@chat2pay.example",
+        "http://localhost@chat2pay.example",
+        "https://chat2pay.example?a=1",
+        "https://chat2pay.example/?",
+        "https://chat2pay.example#top",
+        "https://chat2pay.example/#",
+        "https://chat2pay.example/a b",
+        "https://chat2pay.example ",
+        " https://chat2pay.example",
+        "https://chat2pay.example\n",
+        "https://chat2\tpay.example",
+        "https://chat2pay.example/\x00",
+        "https://chat2pay.example/\x7f",
+    ],
+)
+def test_a_base_url_with_more_than_host_and_path_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="no user, query, fragment or blanks"):
+        base_url_of(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        " ",
+        "chat2pay.example",
+        "//chat2pay.example",
+        "ftp://chat2pay.example",
+        "file:///etc/passwd",
+        "https://",
+        "https:///api",
+        "https:chat2pay.example",
+        "https://:443",
+        "https://chat2pay.example:port",
+        "https://chat2pay.example:99999",
+        "https://[::1",
+        "https://bücher.example",
+        "https://chat2pay.example/ü",
+    ],
+)
+def test_what_is_no_base_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="must look like https://host/"):
+        base_url_of(url)
+
+
+# Seconds and attempts -----------------------------------------------------------------------------
+
+NO_SECONDS = [-1, -0.001, float("nan"), float("inf"), float("-inf"), True, "5", b"5", [5]]
+
+
+def test_the_default_timeout_has_no_deadline() -> None:
+    assert Timeout() == Timeout(connect=5.0, read=30.0, write=10.0, total=None)
+
+
+@pytest.mark.parametrize("value", NO_SECONDS, ids=repr)
+@pytest.mark.parametrize("name", ["connect", "read", "write", "total"])
+def test_a_timeout_that_is_no_number_of_seconds_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=rf"Timeout\({name}=…\) must be seconds"):
+        Timeout(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["connect", "read", "write"])
+def test_only_the_deadline_may_be_left_open(name: str) -> None:
+    given: dict[str, Any] = {name: None}
+    with pytest.raises(ConfigurationError, match=name):
+        Timeout(**given)
+    assert Timeout(total=None).total is None
+
+
+@pytest.mark.parametrize("value", [0, 0.5, 3600, 1e9])
+def test_any_finite_number_of_seconds_is_a_timeout(value: float) -> None:
+    timeout = Timeout(connect=value, read=value, write=value, total=value)
+    assert attrs.astuple(timeout) == (value, value, value, value)
+
+
+@pytest.mark.parametrize("number", [10, 10.0, 0, 0.25])
+def test_a_number_is_the_limit_of_each_phase_and_no_deadline(number: float) -> None:
+    assert as_timeout(number) == Timeout(connect=number, read=number, write=number, total=None)
+
+
+def test_a_timeout_stays_itself() -> None:
+    timeout = Timeout(total=7)
+    assert as_timeout(timeout) is timeout
+
+
+@pytest.mark.parametrize("value", [True, "10", None, (1, 2)], ids=repr)
+def test_a_timeout_that_is_no_number_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="must be a Timeout or seconds"):
+        as_timeout(value)
+
+
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+def test_a_number_that_is_no_number_of_seconds_is_refused(value: float) -> None:
+    with pytest.raises(ConfigurationError, match="must be seconds"):
+        as_timeout(value)
+
+
+def test_the_default_policy_makes_four_attempts() -> None:
+    assert RetryPolicy() == RetryPolicy(max_attempts=4, initial=0.5, maximum=8.0)
+
+
+@pytest.mark.parametrize("value", [*NO_SECONDS, None], ids=repr)
+@pytest.mark.parametrize("name", ["initial", "maximum"])
+def test_a_delay_that_is_no_number_of_seconds_is_refused(name: str, value: Any) -> None:
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(ConfigurationError, match=rf"RetryPolicy\({name}=…\) must be seconds"):
+        RetryPolicy(**given)
+
+
+@pytest.mark.parametrize("value", [0, -1, True, 1.0, 2.5, "3", None, float("nan")], ids=repr)
+def test_attempts_are_counted_from_one(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match="max_attempts"):
+        RetryPolicy(max_attempts=value)
+    assert RetryPolicy(max_attempts=1).max_attempts == 1
+
+
+@pytest.mark.parametrize("settings", [Timeout(), RetryPolicy()])
+def test_settings_are_frozen_and_travel(settings: Any) -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        settings.read = 1
+    assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301 - our own bytes
+    assert hash(settings) == hash(copy.copy(settings))
+
+
+def test_the_version_is_a_version() -> None:
+    assert [part.isdecimal() for part in _config.__version__.split(".")] == [True, True, True]
+
+
+@pytest.mark.parametrize("key", [123, b"key", ["key"]])
+def test_a_key_that_is_no_text_is_no_key(key: Any) -> None:
+    with pytest.raises(ConfigurationError, match="no API key"):
+        key_of(key)
+
+
+def test_a_base_url_may_be_an_object_of_httpx() -> None:
+    assert base_url_of(httpx.URL("https://gateway.test/c2p/")) == "https://gateway.test/c2p"

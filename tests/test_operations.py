@@ -1,0 +1,450 @@
+"""The eight operations: the exact bytes that leave, and what proves that they worked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import attrs
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat2pay_async import _requests as requests
+from chat2pay_async._operations import (
+    CANCEL_PAYMENT_LINK,
+    CAPTURE_PAYMENT,
+    CREATE_PAYMENT_LINK,
+    CREATE_RECEIPT,
+    GET_CONFIGURATION,
+    GET_TRANSACTION,
+    OPERATIONS,
+    REVERSE_PAYMENT,
+    UPDATE_INTEGRATION,
+    Operation,
+    Safety,
+    prepare,
+)
+from chat2pay_async._wire import structure
+
+CONTRACT = Path(__file__).parent / "data" / "chat2pay-v2.openapi.json"
+MOMENT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+
+LINK = requests.LinkReference(payment_link_ref="ref-1")
+AnyOperation = Operation[Any, Any]
+
+
+def order(order_number: str = "A-1001", total_amount: str = "100.00") -> Any:
+    return requests.PaymentLinkRequest(
+        channel="sms",
+        to="27831234567",
+        order_number=order_number,
+        currency="ZAR",
+        total_amount=total_amount,
+        timestamp=MOMENT,
+    )
+
+
+def capture(amount: Any = None) -> requests.CaptureRequest:
+    return requests.CaptureRequest(payment_link_ref="ref-1", amount=amount)
+
+
+def receipt(payment_link_ref: str = "ref-1") -> requests.ReceiptRequest:
+    return requests.ReceiptRequest(
+        payment_link_ref=payment_link_ref, receipt_link="https://shop.example/r/1", timestamp=MOMENT
+    )
+
+
+def integration(status: str = "DELETED") -> Any:
+    return requests.IntegrationRequest(application_uuid="app-1", status=status)
+
+
+@attrs.frozen
+class Row:
+    """How one call is sent."""
+
+    operation: AnyOperation
+    request: Any
+    method: str
+    target: str
+    body: bytes | None
+    safety: Safety
+    identity: str
+
+
+ORDER_BODY = (
+    b'{"channel":"sms","to":"27831234567","orderNumber":"A-1001","currency":"ZAR",'
+    b'"totalAmount":100.00,"timestamp":"2026-05-04T03:02:01.000Z"}'
+)
+RECEIPT_BODY = (
+    b'{"paymentLinkRef":"ref-1","receiptLink":"https://shop.example/r/1",'
+    b'"timestamp":"2026-05-04T03:02:01.000Z"}'
+)
+INTEGRATION_BODY = b'{"applicationUuid":"app-1","status":"DELETED"}'
+STATUS = "/api/v2/chat-2-pay/transaction-status"
+EVERY_REFERENCE = requests.TransactionQuery(
+    receipt_link_ref="rcpt-1", payment_link_ref="ref-1", order_number="A-1001"
+)
+
+TABLE = [
+    Row(
+        operation=CREATE_PAYMENT_LINK,
+        request=order(),
+        method="POST",
+        target="/api/v2/chat-2-pay",
+        body=ORDER_BODY,
+        safety=Safety.ONCE,
+        identity="A-1001",
+    ),
+    Row(
+        operation=CANCEL_PAYMENT_LINK,
+        request=LINK,
+        method="POST",
+        target="/api/v2/cancel/ref-1",
+        body=None,
+        safety=Safety.ONCE,
+        identity="ref-1",
+    ),
+    Row(
+        operation=CAPTURE_PAYMENT,
+        request=capture(),
+        method="POST",
+        target="/api/v2/payment/ref-1/capture",
+        body=None,
+        safety=Safety.ONCE,
+        identity="ref-1",
+    ),
+    Row(
+        operation=CAPTURE_PAYMENT,
+        request=capture("100.00"),
+        method="POST",
+        target="/api/v2/payment/ref-1/capture?amount=100.00",
+        body=None,
+        safety=Safety.ONCE,
+        identity="ref-1",
+    ),
+    Row(
+        operation=REVERSE_PAYMENT,
+        request=LINK,
+        method="POST",
+        target="/api/v2/payment/ref-1/reverse",
+        body=None,
+        safety=Safety.ONCE,
+        identity="ref-1",
+    ),
+    Row(
+        operation=CREATE_RECEIPT,
+        request=receipt(),
+        method="POST",
+        target="/api/v2/order-receipt",
+        body=RECEIPT_BODY,
+        safety=Safety.ONCE,
+        identity="ref-1",
+    ),
+    Row(
+        operation=GET_TRANSACTION,
+        request=requests.TransactionQuery(order_number="A-1001"),
+        method="GET",
+        target=f"{STATUS}?orderNumber=A-1001",
+        body=None,
+        safety=Safety.READ,
+        identity="A-1001",
+    ),
+    Row(
+        operation=GET_TRANSACTION,
+        request=requests.TransactionQuery(payment_link_ref="ref-1"),
+        method="GET",
+        target=f"{STATUS}?paymentLinkRef=ref-1",
+        body=None,
+        safety=Safety.READ,
+        identity="ref-1",
+    ),
+    Row(
+        operation=GET_TRANSACTION,
+        request=requests.TransactionQuery(receipt_link_ref="rcpt-1"),
+        method="GET",
+        target=f"{STATUS}?receiptLinkRef=rcpt-1",
+        body=None,
+        safety=Safety.READ,
+        identity="rcpt-1",
+    ),
+    Row(
+        operation=GET_TRANSACTION,
+        request=EVERY_REFERENCE,
+        method="GET",
+        target=f"{STATUS}?orderNumber=A-1001&paymentLinkRef=ref-1&receiptLinkRef=rcpt-1",
+        body=None,
+        safety=Safety.READ,
+        identity="A-1001",
+    ),
+    Row(
+        operation=GET_CONFIGURATION,
+        request=requests.ConfigurationQuery(),
+        method="GET",
+        target="/api/v2/config",
+        body=None,
+        safety=Safety.READ,
+        identity="",
+    ),
+    Row(
+        operation=UPDATE_INTEGRATION,
+        request=integration(),
+        method="PUT",
+        target="/api/v2/integration",
+        body=INTEGRATION_BODY,
+        safety=Safety.REPEATABLE,
+        identity="app-1",
+    ),
+]
+EACH_ROW = pytest.mark.parametrize(
+    "row", TABLE, ids=lambda row: f"{row.operation.name} {row.target.partition('?')[2]}".strip()
+)
+
+
+@EACH_ROW
+def test_an_operation_is_sent_like_this(row: Row) -> None:
+    sent = prepare(row.operation, row.request)
+    assert (sent.method, sent.target, sent.body) == (row.method, row.target, row.body)
+
+
+@EACH_ROW
+def test_an_operation_is_as_safe_as_its_method(row: Row) -> None:
+    assert row.operation.safety is row.safety
+    assert row.operation.has_body is (row.body is not None)
+
+
+@EACH_ROW
+def test_an_operation_is_looked_up_by_this(row: Row) -> None:
+    assert isinstance(row.request, row.operation.request)
+    assert row.operation.identity(row.request) == row.identity
+
+
+@EACH_ROW
+def test_every_attempt_of_a_call_is_byte_for_byte_the_same(row: Row) -> None:
+    assert prepare(row.operation, row.request) == prepare(row.operation, row.request)
+
+
+def test_the_table_has_every_operation_and_every_operation_is_the_contracts() -> None:
+    assert {id(row.operation) for row in TABLE} == {id(operation) for operation in OPERATIONS}
+    paths: Mapping[str, Mapping[str, Any]] = json.loads(CONTRACT.read_text("utf-8"))["paths"]
+    in_contract = {
+        (there["operationId"], method.upper(), path.replace("paymentLinkRef", "payment_link_ref"))
+        for path, methods in paths.items()
+        for method, there in methods.items()
+    }
+    assert {(one.contract_id, one.method, one.path) for one in OPERATIONS} == in_contract
+    assert len(OPERATIONS) == 8
+
+
+def test_names_are_those_of_the_clients_methods() -> None:
+    assert [operation.name for operation in OPERATIONS] == [
+        "create_payment_link",
+        "cancel_payment_link",
+        "capture_payment",
+        "reverse_payment",
+        "create_receipt",
+        "get_transaction",
+        "get_configuration",
+        "update_integration",
+    ]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_whatever_moves_money_or_sends_a_message_is_sent_once(operation: AnyOperation) -> None:
+    assert (operation.safety is Safety.ONCE) == (operation.method == "POST")
+
+
+REFERENCES = [
+    ("ref-1", "ref-1"),
+    ("no/such?x", "no%2Fsuch%3Fx"),
+    ("ü", "%C3%BC"),
+    ("%2F", "%252F"),
+    ("a b", "a%20b"),
+    ("  ref", "%20%20ref"),
+    ("a+b&c=d#e", "a%2Bb%26c%3Dd%23e"),
+    ("../../config", "..%2F..%2Fconfig"),
+    ("...", "..."),
+    ("{payment_link_ref}", "%7Bpayment_link_ref%7D"),
+    ("\U0001f4b8", "%F0%9F%92%B8"),
+    ("a.b_c~d-e", "a.b_c~d-e"),
+]
+
+
+@pytest.mark.parametrize(("reference", "quoted"), REFERENCES)
+def test_a_reference_is_one_quoted_segment_of_the_path(reference: str, quoted: str) -> None:
+    link = requests.LinkReference(payment_link_ref=reference)
+    captured = requests.CaptureRequest(payment_link_ref=reference, amount=Decimal("1.50"))
+    assert [
+        prepare(CANCEL_PAYMENT_LINK, link).target,
+        prepare(REVERSE_PAYMENT, link).target,
+        prepare(CAPTURE_PAYMENT, captured).target,
+    ] == [
+        f"/api/v2/cancel/{quoted}",
+        f"/api/v2/payment/{quoted}/reverse",
+        f"/api/v2/payment/{quoted}/capture?amount=1.50",
+    ]
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1).filter(
+        lambda text: text.strip() and text not in {".", ".."}
+    )
+)
+def test_no_reference_reaches_another_endpoint(reference: str) -> None:
+    target = prepare(CANCEL_PAYMENT_LINK, requests.LinkReference(payment_link_ref=reference)).target
+    parts = urlsplit(target)
+    assert target.isascii()
+    assert (parts.query, parts.fragment) == ("", "")
+    *above, last = parts.path.split("/")
+    assert above == ["", "api", "v2", "cancel"]
+    assert unquote(last) == reference
+
+
+@pytest.mark.parametrize(
+    ("order_number", "quoted"),
+    [
+        ("A&B", "A%26B"),
+        ("A+B", "A%2BB"),
+        ("A B", "A%20B"),
+        ("A=B", "A%3DB"),
+        ("A#B", "A%23B"),
+        ("A/B?C", "A%2FB%3FC"),
+        ("50%", "50%25"),
+        ("ü", "%C3%BC"),
+        ("A&paymentLinkRef=x", "A%26paymentLinkRef%3Dx"),
+    ],
+)
+def test_an_order_number_is_one_quoted_value_of_the_query(order_number: str, quoted: str) -> None:
+    sent = prepare(GET_TRANSACTION, requests.TransactionQuery(order_number=order_number))
+    assert sent.target == f"/api/v2/chat-2-pay/transaction-status?orderNumber={quoted}"
+    assert parse_qsl(urlsplit(sent.target).query) == [("orderNumber", order_number)]
+
+
+AMOUNTS = [
+    ("100.00", "100.00"),
+    ("100", "100"),
+    ("0.10", "0.10"),
+    (100, "100"),
+    ("1E+2", "100"),
+    (Decimal("1E+20"), "1" + "0" * 20),
+    ("0.0000001", "0.0000001"),
+    (Decimal("1E-10"), "0.0000000001"),
+    ("+7.50", "7.50"),
+    ("199.90", "199.90"),
+    ("123456789012345678.90", "123456789012345678.90"),
+]
+
+
+@pytest.mark.parametrize(("amount", "written"), AMOUNTS)
+def test_an_amount_is_written_to_the_digit_and_without_exponent(amount: Any, written: str) -> None:
+    sent = prepare(CAPTURE_PAYMENT, capture(amount))
+    assert sent.target == f"/api/v2/payment/ref-1/capture?amount={written}"
+
+
+@pytest.mark.parametrize("amount", ["100.00", "0.10", "199.90", "100", "123456789012345678.90"])
+def test_an_amount_in_a_body_is_an_exact_number(amount: str) -> None:
+    body = prepare(CREATE_PAYMENT_LINK, order(total_amount=amount)).body or b""
+    assert f'"totalAmount":{amount},'.encode() in body
+    assert msgspec.json.Decoder(float_hook=Decimal).decode(body)["totalAmount"] == Decimal(amount)
+
+
+def test_text_travels_as_it_is_in_a_body() -> None:
+    sent = prepare(CREATE_PAYMENT_LINK, order(order_number='A & "B" + ü %2F'))
+    assert json.loads(sent.body or b"")["orderNumber"] == 'A & "B" + ü %2F'
+    assert sent.target == "/api/v2/chat-2-pay"
+    sent = prepare(CREATE_RECEIPT, receipt("no/such?x"))
+    assert json.loads(sent.body or b"")["paymentLinkRef"] == "no/such?x"
+    assert sent.target == "/api/v2/order-receipt"
+
+
+@pytest.mark.parametrize("status", ["activated", "Deactivated", "DELETED"])
+def test_an_integrations_status_is_written_as_the_contract_has_it(status: str) -> None:
+    body = prepare(UPDATE_INTEGRATION, integration(status)).body or b""
+    assert json.loads(body) == {"applicationUuid": "app-1", "status": status.upper()}
+
+
+PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
+    (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": "ref-9"}),
+    (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": 9}),
+    (
+        CREATE_PAYMENT_LINK,
+        order(),
+        {"paymentLinkRef": "ref-9", "transactionStatus": "PAYMENT_LINK_SENT_FAILED"},
+    ),
+    (
+        CANCEL_PAYMENT_LINK,
+        LINK,
+        {"paymentLinkRef": "ref-1", "transactionStatus": "PAYMENT_LINK_CANCELLED"},
+    ),
+    (
+        CANCEL_PAYMENT_LINK,
+        LINK,
+        {"paymentLinkRef": "ref-1", "transactionStatus": "Payment Link Cancelled"},
+    ),
+    (CAPTURE_PAYMENT, capture(), {"transactionType": "Capture"}),
+    (CAPTURE_PAYMENT, capture(), {"transactionType": "something new"}),
+    (CAPTURE_PAYMENT, capture(), {"paymentGatewayDecision": "ACCEPT"}),
+    (CAPTURE_PAYMENT, capture(), {"paymentGatewayDecision": "DECLINE"}),
+    (REVERSE_PAYMENT, LINK, {"transactionType": "Void"}),
+    (REVERSE_PAYMENT, LINK, {"paymentGatewayDecision": "ACCEPT"}),
+    (CREATE_RECEIPT, receipt(), {"receiptLinkRef": "rcpt-1"}),
+    (GET_TRANSACTION, requests.TransactionQuery(order_number="A-1001"), {}),
+    (GET_TRANSACTION, requests.TransactionQuery(order_number="A-1001"), {"orderNumber": "A-1001"}),
+    (GET_CONFIGURATION, requests.ConfigurationQuery(), {}),
+    (UPDATE_INTEGRATION, integration(), {}),
+    (UPDATE_INTEGRATION, integration(), {"updateTime": "2026-05-04T03:02:01Z"}),
+]
+NO_PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
+    (CREATE_PAYMENT_LINK, order(), {}),
+    (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": None}),
+    (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": ""}),
+    (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": {}}),
+    (CREATE_PAYMENT_LINK, order(), {"transactionStatus": "PAYMENT_LINK_SENT"}),
+    (CANCEL_PAYMENT_LINK, LINK, {}),
+    (CANCEL_PAYMENT_LINK, LINK, {"paymentLinkRef": "ref-1"}),
+    (CANCEL_PAYMENT_LINK, LINK, {"transactionStatus": "PAYMENT_LINK_CANCELLED"}),
+    (
+        CANCEL_PAYMENT_LINK,
+        LINK,
+        {"paymentLinkRef": "ref-2", "transactionStatus": "PAYMENT_LINK_CANCELLED"},
+    ),
+    (
+        CANCEL_PAYMENT_LINK,
+        LINK,
+        {"paymentLinkRef": "ref-1", "transactionStatus": "PAYMENT_LINK_CLICKED"},
+    ),
+    (CAPTURE_PAYMENT, capture(), {}),
+    (CAPTURE_PAYMENT, capture(), {"transactionType": "", "paymentGatewayDecision": ""}),
+    (CAPTURE_PAYMENT, capture(), {"totalAmount": 100.0, "paymentStatus": "SUCCESS"}),
+    (REVERSE_PAYMENT, LINK, {}),
+    (REVERSE_PAYMENT, LINK, {"transactionType": None, "paymentGatewayDecision": 5.5}),
+    (CREATE_RECEIPT, receipt(), {}),
+    (CREATE_RECEIPT, receipt(), {"orderNumber": "A-1001"}),
+    (CREATE_RECEIPT, receipt(), {"receiptLinkRef": ""}),
+]
+
+
+@pytest.mark.parametrize(("operation", "request_", "answered"), PROOFS)
+def test_this_answer_proves_that_the_operation_was_applied(
+    operation: AnyOperation, request_: Any, answered: dict[str, Any]
+) -> None:
+    assert operation.proves(request_, structure(operation.result, answered)) is True
+
+
+@pytest.mark.parametrize(("operation", "request_", "answered"), NO_PROOFS)
+def test_this_answer_proves_nothing(
+    operation: AnyOperation, request_: Any, answered: dict[str, Any]
+) -> None:
+    assert operation.proves(request_, structure(operation.result, answered)) is False
+
+
+def test_every_post_can_lack_its_proof_and_every_operation_can_have_it() -> None:
+    posts = {operation.name for operation in OPERATIONS if operation.method == "POST"}
+    assert {operation.name for operation, _, _ in NO_PROOFS} == posts
+    assert {operation.name for operation, _, _ in PROOFS} == {one.name for one in OPERATIONS}

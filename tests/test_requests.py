@@ -1,0 +1,792 @@
+"""What a request may say, and what it is told if it says anything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, IntEnum
+from fractions import Fraction
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chat2pay_async import _wire
+from chat2pay_async._enums import Channel, IntegrationStatus, TransactionType
+from chat2pay_async._requests import (
+    CaptureRequest,
+    ConfigurationQuery,
+    IntegrationRequest,
+    LineItem,
+    LinkReference,
+    PaymentLinkRequest,
+    ReceiptRequest,
+    TransactionQuery,
+)
+from chat2pay_async.errors import Chat2PayError, RequestValidationError
+
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+PHONE = "27831234567"
+NOW = datetime(2021, 4, 27, 17, 35, 58, 123456, tzinfo=UTC)
+
+LINK: dict[str, Any] = {
+    "channel": "sms",
+    "to": PHONE,
+    "order_number": "A-1001",
+    "currency": "ZAR",
+    "total_amount": "199.90",
+    "timestamp": NOW,
+}
+ITEM: dict[str, Any] = {"name": "Tea", "unit_price": "9.90"}
+
+
+def link(**given: Any) -> PaymentLinkRequest:
+    return PaymentLinkRequest(**LINK | given)
+
+
+def link_with_item(**given: Any) -> PaymentLinkRequest:
+    return link(order_line_items=[LineItem(**ITEM | given)])
+
+
+def refusal(build: Callable[..., Any], **given: Any) -> RequestValidationError:
+    """The error of a request that must be refused."""
+    with pytest.raises(RequestValidationError) as caught:
+        build(**given)
+    return caught.value
+
+
+def problems(build: Callable[..., Any], **given: Any) -> dict[str, str]:
+    """Field → what is wrong with it."""
+    return {fault.field: fault.problem for fault in refusal(build, **given).faults}
+
+
+# All at once -------------------------------------------------------------------------------------
+
+
+def test_every_fault_of_a_request_is_reported_in_one_error() -> None:
+    faults = problems(
+        PaymentLinkRequest,
+        channel="pigeon",
+        to="call me",
+        order_number="",
+        currency="RAND",
+        total_amount="free",
+        timestamp="yesterday",
+        from_=7,
+        tax_amount=-1,
+        sub_total_amount=0,
+        payment_gateway_settings_id=b"x",
+        additional_data={"a": object()},
+        return_payment_link="yes",
+        application_id="a\nb",
+        payment_review_auto_reversal=1,
+        transaction_type="VOID",
+        order_line_items=[LineItem(name=None, unit_price=None, quantity=0), "tea"],
+        reconciliation_id="x" * 61,
+        merchant_descriptor="\ud800",
+    )
+    assert faults == {
+        "channel": "must be one of 'sms', 'whatsapp', 'none'",
+        "to": "must be 7 to 15 digits, country code first, without blanks or dashes",
+        "order_number": "must not be blank",
+        "currency": "must be a three-letter ISO 4217 code, such as ZAR",
+        "total_amount": 'is no number; write it with digits and a point, such as "199.90"',
+        "timestamp": "must be a datetime, not str",
+        "from_": "must be a str, not int",
+        "tax_amount": "must not be negative",
+        "sub_total_amount": "must be greater than 0",
+        "payment_gateway_settings_id": "must be a str, not bytes",
+        "additional_data.a": "can't be written as JSON: object",
+        "return_payment_link": "must be a bool, not str",
+        "application_id": "has control characters; take them out",
+        "payment_review_auto_reversal": "must be a bool, not int",
+        "transaction_type": "must be one of 'Authorization', 'Sale'",
+        "order_line_items[0].name": "is required",
+        "order_line_items[0].unit_price": "is required",
+        "order_line_items[0].quantity": "must be from 1 to 2147483647",
+        "order_line_items[1]": "must be a LineItem",
+        "reconciliation_id": "has 61 characters; at most 60 are allowed",
+        "merchant_descriptor": "has lone surrogates, which UTF-8 can't carry; take them out",
+    }
+
+
+def test_a_refusal_is_a_value_error_of_this_package_and_names_the_request() -> None:
+    error = refusal(link, order_number=" ", total_amount=0)
+    assert isinstance(error, ValueError)
+    assert isinstance(error, Chat2PayError)
+    assert str(error) == (
+        "PaymentLinkRequest: order_number: must not be blank; total_amount: must be greater than 0"
+    )
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda number: link(to=number + "x"),
+        lambda number: link(to=f"+{number} "),
+        lambda number: link(to=int(number)),
+        lambda number: link(to=number, from_=number + "\n", order_number=number * 3),
+        lambda number: link(channel=number, transaction_type=number, currency=number),
+        lambda number: link(total_amount="+" + number + "x", timestamp=number),
+        lambda number: link(additional_data={number: float("nan")}),
+        lambda number: link(additional_data={"a": {f"+{number[:4]} {number[4:]}": {1}}}),
+        lambda number: link(additional_data={int(number): 1}),
+        lambda number: link(order_line_items=[number], return_payment_link=number),
+        lambda number: link_with_item(name=number * 30, quantity=number, sku=number + "\0"),
+        lambda number: ReceiptRequest(payment_link_ref="", receipt_link=number + "\0"),
+        lambda number: TransactionQuery(order_number=number + "\x00"),
+        lambda number: IntegrationRequest(application_uuid=number + "\n", status=number),
+        lambda number: CaptureRequest(payment_link_ref=number + "\n", amount=number + "?"),
+    ],
+)
+def test_no_fault_repeats_a_phone_number(build: Callable[[str], object]) -> None:
+    with pytest.raises(RequestValidationError) as caught:
+        build("27839876543")
+    shown = str(caught.value) + repr(caught.value) + repr(caught.value.faults)
+    assert "9876543" not in shown
+    assert "27839876" not in shown
+
+
+# Amounts -----------------------------------------------------------------------------------------
+
+AMOUNT_FIELDS: list[tuple[Callable[..., Any], str]] = [
+    (link, "total_amount"),
+    (link, "tax_amount"),
+    (link, "sub_total_amount"),
+    (link_with_item, "unit_price"),
+    (link_with_item, "tax_amount"),
+    (lambda **given: CaptureRequest(payment_link_ref="8a1f", **given), "amount"),
+]
+
+
+@pytest.mark.parametrize(("build", "field"), AMOUNT_FIELDS)
+@pytest.mark.parametrize("value", [199.9, float("nan"), True, Fraction(1, 2), b"1", [], object()])
+def test_an_amount_that_is_no_exact_number_is_a_type_error_that_says_what_to_pass(
+    build: Callable[..., Any], field: str, value: object
+) -> None:
+    with pytest.raises(TypeError, match=r'pass Decimal\("199.90"\) or "199.90"') as caught:
+        build(**{field: value})
+    assert type(value).__name__ in str(caught.value)
+
+
+@pytest.mark.parametrize(("build", "field"), AMOUNT_FIELDS)
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("", "is no number"),
+        ("1,5", "is no number"),
+        ("1 000", "is no number"),
+        (" 1", "is no number"),
+        ("1_000", "is no number"),
+        ("0x1F", "is no number"),
+        ("\u0661", "is no number"),
+        ("NaN", "is no number"),
+        ("Infinity", "is no number"),
+        ("1e9999999999", "is no number"),
+        (Decimal("NaN"), "must be a finite number"),
+        (Decimal("sNaN"), "must be a finite number"),
+        (Decimal("-Infinity"), "must be a finite number"),
+        (10**30, "has more than 30 digits"),
+        ("1E+31", "has more than 30 digits"),
+        ("1E+999999999", "has more than 30 digits"),
+        ("1E-30", "has more than 30 digits"),
+        ("1E-999999999", "has more than 30 digits"),
+        pytest.param(10**5000, "has more than 30 digits", id="10**5000"),
+    ],
+)
+def test_an_amount_that_is_no_sane_number_is_a_fault(
+    build: Callable[..., Any], field: str, value: object, problem: str
+) -> None:
+    faults = problems(build, **{field: value})
+    assert [name.rpartition(".")[2] for name in faults] == [field]
+    assert problem in next(iter(faults.values()))
+
+
+@pytest.mark.parametrize(("build", "field"), AMOUNT_FIELDS)
+def test_an_amount_is_never_negative_and_zero_only_as_an_orders_tax(
+    build: Callable[..., Any], field: str
+) -> None:
+    is_tax = (build, field) == (link, "tax_amount")
+    rule = "must not be negative" if is_tax else "must be greater than 0"
+    assert list(problems(build, **{field: "-0.01"}).values()) == [rule]
+    assert build(**{field: "0.01"})
+    if is_tax:
+        assert link(tax_amount="0").tax_amount == 0
+    else:
+        assert list(problems(build, **{field: "0.00"}).values()) == [rule]
+
+
+@pytest.mark.parametrize(
+    ("value", "normal"),
+    [
+        (Decimal("199.90"), "199.90"),
+        ("199.90", "199.90"),
+        ("199.9", "199.9"),
+        (199, "199"),
+        ("1E+2", "100"),
+        ("1e2", "100"),
+        (Decimal("1E+2"), "100"),
+        (Decimal("1.5E+1"), "15"),
+        ("2.5E-1", "0.25"),
+        ("+5", "5"),
+        ("5.", "5"),
+        (".5", "0.5"),
+        ("007.50", "7.50"),
+        ("1E+29", "1" + "0" * 29),
+        ("9" * 30, "9" * 30),
+    ],
+)
+def test_an_amount_is_brought_to_its_one_form_without_changing_its_digits(
+    value: Decimal | int | str, normal: str
+) -> None:
+    capture = CaptureRequest(payment_link_ref="8a1f", amount=value)
+    assert str(capture.amount) == normal
+
+
+@pytest.mark.parametrize(
+    ("value", "normal"), [("-0", "0"), ("-0.00", "0.00"), (Decimal("-0E+2"), "0"), ("0", "0")]
+)
+def test_there_is_no_negative_zero(value: Decimal | str, normal: str) -> None:
+    assert str(link(tax_amount=value).tax_amount) == normal
+
+
+def test_thirty_digits_are_the_most_an_amount_may_have() -> None:
+    for text in ("9" * 30, "0." + "0" * 28 + "1"):
+        assert CaptureRequest(payment_link_ref="8a1f", amount=text).amount == Decimal(text)
+    faults = problems(CaptureRequest, payment_link_ref="8a1f", amount="9" * 29 + ".99")
+    assert faults == {"amount": "has more than 30 digits"}
+
+
+@pytest.mark.parametrize(
+    ("currency", "decimals"),
+    [("ZAR", 2), ("USD", 2), ("XYZ", 2), ("JPY", 0), ("KWD", 3), ("CLF", 4), ("kwd", 3)],
+)
+@pytest.mark.parametrize(("build", "field"), AMOUNT_FIELDS[:5])
+def test_an_amount_has_at_most_the_decimals_of_its_currency(
+    build: Callable[..., Any], field: str, currency: str, decimals: int
+) -> None:
+    valid = {"total_amount": 1, "currency": currency}
+    if build is link_with_item:
+        valid = {}
+
+    def built(text: str) -> PaymentLinkRequest:
+        if build is link:
+            return link(**valid | {field: text})
+        item = LineItem(**ITEM | {"unit_price": 1, field: text})
+        return link(total_amount=1, currency=currency, order_line_items=[item])
+
+    finest = "1" if decimals == 0 else "1." + "1" * decimals
+    assert built(finest).currency == currency.upper()
+    faults = problems(lambda: built("1." + "1" * (decimals + 1)))
+    assert list(faults.values()) == [
+        f"has {decimals + 1} decimals; {currency.upper()} has {decimals}: round it"
+    ]
+
+
+def test_where_the_currency_is_wrong_only_the_currency_is_a_fault() -> None:
+    assert list(problems(link, currency="?", total_amount="1.2345")) == ["currency"]
+
+
+@pytest.mark.parametrize(
+    "currency", ["", "ZA", "ZARR", "Z4R", " ZAR", "\u0131dr", "\xdfd", 710, None]
+)
+def test_a_currency_is_three_latin_letters(currency: object) -> None:
+    assert list(problems(link, currency=currency)) == ["currency"]
+
+
+def test_a_currency_in_any_case_is_sent_in_capitals() -> None:
+    assert link(currency="zar").currency == "ZAR"
+
+
+# The amount rule ---------------------------------------------------------------------------------
+
+
+def test_sub_total_and_tax_that_do_not_add_up_to_the_total_are_a_fault() -> None:
+    faults = problems(link, total_amount="115.01", sub_total_amount=100, tax_amount=15)
+    assert faults == {"total_amount": "is not equal to the sum of tax and sub-total"}
+
+
+@pytest.mark.parametrize(
+    ("total", "sub_total", "tax"),
+    [
+        ("115", "100", "15"),
+        ("115.00", "100.0", "15"),
+        ("100", "100", "0"),
+        ("9" * 28 + ".99", "9" * 28 + ".98", "0.01"),
+    ],
+)
+def test_sub_total_and_tax_that_add_up_exactly_pass(total: str, sub_total: str, tax: str) -> None:
+    request = link(total_amount=total, sub_total_amount=sub_total, tax_amount=tax)
+    assert request.total_amount == Decimal(total)
+
+
+@pytest.mark.parametrize("given", [{"tax_amount": "500"}, {"sub_total_amount": "1"}])
+def test_one_of_sub_total_and_tax_alone_is_not_held_against_the_total(given: Any) -> None:
+    assert link(**given).total_amount == Decimal("199.90")
+
+
+# Texts -------------------------------------------------------------------------------------------
+
+TEXT_FIELDS: list[tuple[Callable[..., Any], str]] = [
+    (link, "order_number"),
+    (link, "from_"),
+    (link, "payment_gateway_settings_id"),
+    (link, "application_id"),
+    (link, "reconciliation_id"),
+    (link, "merchant_descriptor"),
+    (link_with_item, "name"),
+    (link_with_item, "code"),
+    (link_with_item, "sku"),
+    (LinkReference, "payment_link_ref"),
+    (CaptureRequest, "payment_link_ref"),
+    (lambda **given: ReceiptRequest(**{"receipt_link": "x"} | given), "payment_link_ref"),
+    (lambda **given: ReceiptRequest(**{"payment_link_ref": "x"} | given), "receipt_link"),
+    (TransactionQuery, "order_number"),
+    (TransactionQuery, "payment_link_ref"),
+    (TransactionQuery, "receipt_link_ref"),
+    (lambda **given: IntegrationRequest(status="DELETED", **given), "application_uuid"),
+]
+OPTIONAL = {"from_", "payment_gateway_settings_id", "application_id", "reconciliation_id",
+            "merchant_descriptor", "name", "code", "sku"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("build", "field"), TEXT_FIELDS)
+@pytest.mark.parametrize("character", ["\x00", "\n", "\r", "\x1f", "\x7f", "\x85", "\u2028"])
+def test_no_text_has_control_characters(
+    build: Callable[..., Any], field: str, character: str
+) -> None:
+    faults = problems(build, **{field: f"a{character}b"})
+    assert list(faults.values()) == ["has control characters; take them out"]
+
+
+@pytest.mark.parametrize(("build", "field"), TEXT_FIELDS)
+def test_no_text_has_lone_surrogates(build: Callable[..., Any], field: str) -> None:
+    faults = problems(build, **{field: "a\udc80"})
+    assert "lone surrogates" in next(iter(faults.values()))
+
+
+@pytest.mark.parametrize(("build", "field"), TEXT_FIELDS)
+@pytest.mark.parametrize("value", [1, b"x", [], {}, object()])
+def test_a_text_is_a_str(build: Callable[..., Any], field: str, value: object) -> None:
+    faults = problems(build, **{field: value})
+    assert list(faults.values()) == [f"must be a str, not {type(value).__name__}"]
+
+
+@pytest.mark.parametrize(("build", "field"), TEXT_FIELDS)
+def test_any_other_text_is_kept_as_it_is(build: Callable[..., Any], field: str) -> None:
+    text = " Café 日本 💳 "
+    built = build(**{field: text})
+    kept = built.order_line_items[0] if build is link_with_item else built
+    assert getattr(kept, field) == text
+
+
+@pytest.mark.parametrize(("build", "field"), TEXT_FIELDS)
+@pytest.mark.parametrize("blank", ["", " ", "\u3000"])
+def test_an_identity_is_never_blank(build: Callable[..., Any], field: str, blank: str) -> None:
+    if field in OPTIONAL:
+        assert build(**{field: blank})
+    else:
+        assert list(problems(build, **{field: blank}).values()) == ["must not be blank"]
+
+
+@pytest.mark.parametrize(
+    ("build", "field", "longest"),
+    [
+        (link, "order_number", 32),
+        (link, "reconciliation_id", 60),
+        (link_with_item, "name", 255),
+        (link_with_item, "code", 255),
+        (link_with_item, "sku", 255),
+    ],
+)
+def test_a_text_is_as_long_as_the_contract_allows(
+    build: Callable[..., Any], field: str, longest: int
+) -> None:
+    assert build(**{field: "é" * longest})
+    faults = problems(build, **{field: "é" * (longest + 1)})
+    assert list(faults.values()) == [f"has {longest + 1} characters; at most {longest} are allowed"]
+
+
+@pytest.mark.parametrize("kind", [LinkReference, CaptureRequest])
+@pytest.mark.parametrize("reference", [".", ".."])
+def test_a_reference_can_not_step_out_of_its_path(kind: type[Any], reference: str) -> None:
+    assert problems(kind, payment_link_ref=reference) == {"payment_link_ref": "is no reference"}
+
+
+@pytest.mark.parametrize("reference", ["...", "8a1f", "a/b", "a%2Fb", "é", "?", "#"])
+def test_any_other_reference_passes(reference: str) -> None:
+    assert LinkReference(payment_link_ref=reference).payment_link_ref == reference
+
+
+@pytest.mark.parametrize("phone", ["1234567", PHONE, "123456789012345", "+" + PHONE])
+def test_a_phone_number_has_seven_to_fifteen_digits_and_loses_its_plus(phone: str) -> None:
+    assert link(to=phone).to == phone.removeprefix("+")
+
+
+@pytest.mark.parametrize(
+    "phone",
+    ["", "123456", "1234567890123456", "++27831234567", "27 83 123", "027-831-2345", "2783123456x",
+     "27831234567\n", "\u0662\u0667\u0668\u0663\u0661\u0662\u0663", None, 27831234567, ["1"]],
+)  # fmt: skip
+def test_anything_else_is_no_phone_number(phone: object) -> None:
+    assert list(problems(link, to=phone)) == ["to"]
+
+
+# Enums -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "channel"),
+    [
+        (Channel.SMS, Channel.SMS),
+        ("sms", Channel.SMS),
+        ("SMS", Channel.SMS),
+        (" WhatsApp ", Channel.WHATSAPP),
+        ("None", Channel.NONE),
+        ("ChannelType.WHATSAPP(name=WHATSAPP, id=2)", Channel.WHATSAPP),
+        ("channeltype.none(name=none, id=0)", Channel.NONE),
+    ],
+)
+def test_a_channel_is_a_member_or_its_name_in_any_case(given: str, channel: Channel) -> None:
+    assert link(channel=given).channel is channel
+
+
+@pytest.mark.parametrize("channel", [None, "", "pigeon", "sms!", 1, [], TransactionType.SALE])
+def test_there_is_no_other_channel(channel: object) -> None:
+    assert list(problems(link, channel=channel)) == ["channel"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (TransactionType.SALE, TransactionType.SALE),
+        ("sale", TransactionType.SALE),
+        ("AUTHORIZATION", TransactionType.AUTHORIZATION),
+        ("TransactionType.SALE(name=Sale, id=2)", TransactionType.SALE),
+        (None, None),
+    ],
+)
+def test_a_transaction_type_is_given_likewise(
+    given: str | None, kind: TransactionType | None
+) -> None:
+    assert link(transaction_type=given).transaction_type is kind
+
+
+@pytest.mark.parametrize(
+    "given",
+    [TransactionType.VOID, TransactionType.CAPTURE, "void", "Capture", "", "gift", 2,
+     "TransactionType.VOID(name=Void, id=3)"],
+)  # fmt: skip
+def test_a_link_is_for_a_sale_or_an_authorization_and_nothing_else(given: object) -> None:
+    faults = problems(link, transaction_type=given)
+    assert faults == {"transaction_type": "must be one of 'Authorization', 'Sale'"}
+
+
+@pytest.mark.parametrize("status", list(IntegrationStatus))
+def test_an_integration_status_is_given_in_any_case(status: IntegrationStatus) -> None:
+    for name in (status, status.value, status.value.lower(), status.value.title()):
+        request = IntegrationRequest(application_uuid="c0ffee", status=name)
+        assert request.status is status
+
+
+@pytest.mark.parametrize("status", [None, "", "PAUSED", 1])
+def test_there_is_no_other_integration_status(status: object) -> None:
+    faults = problems(IntegrationRequest, application_uuid="c0ffee", status=status)
+    assert faults == {"status": "must be one of 'ACTIVATED', 'DEACTIVATED', 'DELETED'"}
+
+
+# Flags, quantities, moments ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["return_payment_link", "payment_review_auto_reversal"])
+def test_a_flag_is_a_bool_or_not_given(field: str) -> None:
+    for flag in (True, False, None):
+        assert getattr(link(**{field: flag}), field) is flag
+    assert problems(link, **{field: "true"}) == {field: "must be a bool, not str"}
+
+
+@pytest.mark.parametrize("quantity", [1, 2, 2**31 - 1, None])
+def test_a_quantity_is_a_positive_32_bit_number(quantity: int | None) -> None:
+    assert link_with_item(quantity=quantity).order_line_items[0].quantity == quantity
+
+
+@pytest.mark.parametrize(
+    ("quantity", "problem"),
+    [
+        (0, "must be from 1 to 2147483647"),
+        (-1, "must be from 1 to 2147483647"),
+        (2**31, "must be from 1 to 2147483647"),
+        (True, "must be an int, not bool"),
+        (1.0, "must be an int, not float"),
+        ("1", "must be an int, not str"),
+    ],
+)
+def test_any_other_quantity_is_a_fault(quantity: object, problem: str) -> None:
+    assert problems(link_with_item, quantity=quantity) == {"order_line_items[0].quantity": problem}
+
+
+def receipt(**given: Any) -> ReceiptRequest:
+    return ReceiptRequest(payment_link_ref="8a1f", receipt_link="x", **given)
+
+
+@pytest.mark.parametrize("build", [link, receipt])
+@pytest.mark.parametrize(
+    ("moment", "problem"),
+    [
+        (NOW.replace(tzinfo=None), "must be an aware datetime, such as datetime.now(UTC)"),
+        (NOW.date(), "must be a datetime, not date"),
+        (1619544958000, "must be a datetime, not int"),
+        (None, "must be a datetime, not NoneType"),
+        (datetime.min.replace(tzinfo=timezone(timedelta(hours=14))), "is out of range"),
+        (datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))), "is out of range"),
+    ],
+)
+def test_a_timestamp_is_an_aware_datetime(
+    build: Callable[..., Any], moment: object, problem: str
+) -> None:
+    assert problems(build, timestamp=moment) == {"timestamp": problem}
+
+
+@pytest.mark.parametrize("year", [2, 9998])
+@pytest.mark.parametrize("hours", [-23, 23])
+def test_every_other_moment_can_be_written(year: int, hours: int) -> None:
+    moment = datetime(year, 1, 1, tzinfo=timezone(timedelta(hours=hours)))
+    assert b'"timestamp"' in _wire.encode(link(timestamp=moment))
+
+
+def test_a_timestamp_that_is_not_given_is_now_fixed_once() -> None:
+    before = datetime.now(UTC)
+    given = {name: value for name, value in LINK.items() if name != "timestamp"}
+    request = PaymentLinkRequest(**given)
+    later = receipt()
+    assert before <= request.timestamp <= later.timestamp <= datetime.now(UTC)
+    assert _wire.encode(request) == _wire.encode(request)
+
+
+# Additional data ---------------------------------------------------------------------------------
+
+
+class Text(str):
+    """As numpy's texts are: a str by inheritance."""
+
+    __slots__ = ()
+
+
+class Number(float):
+    """As numpy's floats are."""
+
+    __slots__ = ()
+
+
+class Size(IntEnum):
+    SMALL = 1
+
+
+class Colour(str, Enum):  # noqa: UP042 - such enums are what this is about
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("data", "written"),
+    [
+        ("text", b'"text"'),
+        (0, b"0"),
+        (False, b"false"),
+        ([], b"[]"),
+        ({}, b"{}"),
+        ((1, (2,)), b"[1,[2]]"),
+        ({"a": 1.5, "b": None, "c": [True]}, b'{"a":1.5,"b":null,"c":[true]}'),
+        ({"exact": Decimal("199.90")}, b'{"exact":199.90}'),
+        ({"big": 2**64}, b'{"big":18446744073709551616}'),
+        ({"\n": "\x00"}, b'{"\\n":"\\u0000"}'),
+        ({Text("a"): [Text("b"), Number(2.5), Size.SMALL, Colour.RED]}, b'{"a":["b",2.5,1,"red"]}'),
+    ],
+)
+def test_additional_data_is_any_json(data: Any, written: bytes) -> None:
+    assert _wire.encode(link(additional_data=data)).endswith(b'"additionalData":' + written + b"}")
+
+
+@pytest.mark.parametrize(
+    ("data", "field", "problem"),
+    [
+        (float("nan"), "additional_data", "must be a finite number"),
+        ([float("inf")], "additional_data[0]", "must be a finite number"),
+        ({"a": Decimal("-Infinity")}, "additional_data.a", "must be a finite number"),
+        ({"a": Decimal("sNaN")}, "additional_data.a", "must be a finite number"),
+        ({"a": {1, 2}}, "additional_data.a", "can't be written as JSON: set"),
+        ({"a": b"x"}, "additional_data.a", "can't be written as JSON: bytes"),
+        ({"a": [NOW]}, "additional_data.a[0]", "can't be written as JSON: datetime"),
+        ({1: 2}, "additional_data", "has a key that is no str, or that UTF-8 can't carry"),
+        ({"\ud800": 2}, "additional_data", "has a key that is no str, or that UTF-8 can't carry"),
+        (
+            ["\ud800"],
+            "additional_data[0]",
+            "has lone surrogates, which UTF-8 can't carry; take them out",
+        ),
+        pytest.param(
+            1 << 20_000,
+            "additional_data",
+            "is an int of more than 4096 bits; pass it as a str",
+            id="1 << 20000",
+        ),
+    ],
+)
+def test_additional_data_that_json_can_not_say_is_a_fault(
+    data: object, field: str, problem: str
+) -> None:
+    assert problems(link, additional_data=data) == {field: problem}
+
+
+def test_a_fault_in_additional_data_can_be_printed_whatever_the_key_is() -> None:
+    error = refusal(link, additional_data={"\ud800" * 50: object()})
+    assert str(error).encode()
+    assert len(error.faults[-1].field) < 300
+
+
+def nested(levels: int) -> Any:
+    data: Any = "core"
+    for _ in range(levels):
+        data = [data]
+    return data
+
+
+def test_additional_data_may_be_sixty_four_levels_deep() -> None:
+    assert link(additional_data=nested(64)).additional_data == nested(64)
+
+
+@pytest.mark.parametrize("levels", [65, 100_000])
+def test_additional_data_that_is_deeper_is_a_fault(levels: int) -> None:
+    faults = problems(link, additional_data=nested(levels))
+    assert faults == {"additional_data": "is nested more than 64 levels deep"}
+
+
+def test_additional_data_that_contains_itself_is_a_fault_and_not_an_endless_loop() -> None:
+    circle: dict[str, Any] = {}
+    circle["left"] = circle["right"] = [circle, circle]
+    faults = problems(link, additional_data=circle)
+    assert faults == {"additional_data": "is nested more than 64 levels deep"}
+
+
+def test_changing_additional_data_afterwards_does_not_change_the_request() -> None:
+    data: dict[str, Any] = {"basket": [{"tea": 1}]}
+    request = link(additional_data=data)
+    before = _wire.encode(request)
+    data["basket"][0]["tea"] = object()
+    data["basket"].append(float("nan"))
+    data.clear()
+    assert _wire.encode(request) == before
+    assert request.additional_data == {"basket": [{"tea": 1}]}
+
+
+# Line items --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("items", [None, "tea", 7])
+def test_line_items_are_a_sequence(items: object) -> None:
+    faults = problems(link, order_line_items=items)
+    assert faults == {"order_line_items": "must be a sequence of LineItem"}
+
+
+@pytest.mark.parametrize("make", [list, tuple, iter])
+def test_line_items_are_kept_in_a_tuple_in_their_order(make: Callable[[Any], Any]) -> None:
+    items = [LineItem(name=name, unit_price=Decimal(1)) for name in ("a", "b", "a")]
+    assert link(order_line_items=make(items)).order_line_items == tuple(items)
+
+
+def test_the_faults_of_each_line_item_are_told_with_its_place() -> None:
+    items = [LineItem(**ITEM), LineItem(**ITEM, tax_amount=Decimal(0)), {"name": "Tea"}]
+    assert problems(link, order_line_items=items) == {
+        "order_line_items[1].tax_amount": "must be greater than 0",
+        "order_line_items[2]": "must be a LineItem",
+    }
+
+
+# Queries -----------------------------------------------------------------------------------------
+
+
+def test_a_transaction_is_looked_up_by_at_least_one_thing() -> None:
+    faults = problems(TransactionQuery)
+    assert faults == {"order_number": "pass this, payment_link_ref or receipt_link_ref"}
+    assert TransactionQuery(receipt_link_ref="x").receipt_link_ref == "x"
+
+
+def test_a_configuration_query_says_nothing() -> None:
+    assert attrs.asdict(ConfigurationQuery()) == {}
+
+
+# Values ------------------------------------------------------------------------------------------
+
+VALUES = [
+    lambda: link(additional_data={"a": [1]}, order_line_items=[LineItem(**ITEM)]),
+    lambda: LineItem(**ITEM),
+    lambda: LinkReference(payment_link_ref="8a1f"),
+    lambda: CaptureRequest(payment_link_ref="8a1f", amount=Decimal(1)),
+    lambda: ReceiptRequest(payment_link_ref="8a1f", receipt_link="x", timestamp=NOW),
+    lambda: TransactionQuery(order_number="A-1001"),
+    ConfigurationQuery,
+    lambda: IntegrationRequest(application_uuid="c0ffee", status=IntegrationStatus.DELETED),
+]
+
+
+@pytest.mark.parametrize("make", VALUES)
+def test_equal_requests_are_equal_and_hash_alike(make: Callable[[], Any]) -> None:
+    assert make() == make()
+    assert len({make(), make()}) == 1
+
+
+@pytest.mark.parametrize("make", VALUES)
+def test_a_request_is_frozen(make: Callable[[], Any]) -> None:
+    request = make()
+    for name in [*(field.name for field in attrs.fields(type(request))), "brand_new"]:
+        with pytest.raises((attrs.exceptions.FrozenInstanceError, AttributeError)):
+            setattr(request, name, "changed")
+    assert request == make()
+
+
+def test_requests_that_differ_only_in_additional_data_are_not_equal() -> None:
+    assert link(additional_data={"a": 1}) != link(additional_data={"a": 2})
+
+
+def test_the_repr_of_a_link_request_masks_phones_and_shows_only_the_keys_of_data() -> None:
+    shown = repr(link(from_="27115550000", additional_data={"customer": "Thandi"}))
+    assert "to='***'" in shown
+    assert "from_='***'" in shown
+    assert "additional_data=<keys ['customer']>" in shown
+    assert "order_number='A-1001'" in shown
+    assert all(secret not in shown for secret in (PHONE, "27115550000", "Thandi"))
+
+
+def test_the_repr_tells_that_there_is_no_sender_and_no_data() -> None:
+    shown = repr(link())
+    assert "from_=None" in shown
+    assert "additional_data=None" in shown
+    assert "additional_data='***'" in repr(link(additional_data=["Thandi"]))
+
+
+def test_the_repr_of_a_receipt_masks_its_url() -> None:
+    shown = repr(ReceiptRequest(payment_link_ref="8a1f", receipt_link="https://shop.example/r/1"))
+    assert "receipt_link='***'" in shown
+    assert "shop.example" not in shown
+
+
+@unhurried
+@given(
+    st.decimals(min_value=0, allow_nan=False, allow_infinity=False, places=2)
+    | st.decimals(allow_nan=True, allow_infinity=True)
+    | st.integers()
+    | st.text(alphabet="0123456789.eE+-_ x", max_size=40)
+)
+def test_an_amount_either_passes_in_its_one_form_or_is_refused_as_a_fault(value: Any) -> None:
+    try:
+        kept = CaptureRequest(payment_link_ref="8a1f", amount=value).amount
+    except RequestValidationError as refused:
+        fields = [fault.field for fault in refused.faults]
+    else:
+        fields = []
+        assert kept == Decimal(value)
+        assert set(str(kept)) <= set("0123456789.E-")
+        assert len(Decimal(value).as_tuple().digits) <= 30
+    assert fields in ([], ["amount"])

@@ -1,0 +1,388 @@
+"""What an attempt proves, what may go again, and when."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat2pay_async import _retry
+from chat2pay_async._config import RetryPolicy
+from chat2pay_async._operations import Safety
+from chat2pay_async._retry import back_off, delay_before_next, may_go_again, proof_of, retry_after
+from chat2pay_async.errors import Attempt, Proof
+
+NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
+AT_ONCE = RetryPolicy(initial=0.0, maximum=0.0)
+"""Without a delay of its own, so that a test sees all others."""
+
+
+def attempts(*proofs: Proof) -> list[Attempt]:
+    return [Attempt(NOW, 0.1, proof) for proof in proofs]
+
+
+def delay(
+    *proofs: Proof,
+    policy: RetryPolicy = AT_ONCE,
+    asked: float | None = None,
+    throttled_for: float = 0.0,
+) -> float | None:
+    return delay_before_next(policy, attempts(*proofs), asked, throttled_for)
+
+
+# What an answer proves ----------------------------------------------------------------------------
+
+SUCCESSES = set(range(200, 300))
+REFUSALS = set(range(400, 500)) - {408, 425, 429}
+
+
+def expected_proof(status: int, *, applied: bool) -> str:
+    if status in SUCCESSES:
+        return "applied" if applied else "unknown"
+    if status in REFUSALS:
+        return "rejected"
+    return {425: "not sent", 429: "throttled"}.get(status, "unknown")
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_every_status_proves_what_the_table_says(*, applied: bool) -> None:
+    proofs = {status: str(proof_of(status, applied=applied)) for status in range(100, 600)}
+    assert proofs == {status: expected_proof(status, applied=applied) for status in proofs}
+
+
+@pytest.mark.parametrize(
+    ("status", "proof"),
+    [
+        (100, Proof.UNKNOWN),
+        (199, Proof.UNKNOWN),
+        (300, Proof.UNKNOWN),
+        (302, Proof.UNKNOWN),
+        (307, Proof.UNKNOWN),
+        (399, Proof.UNKNOWN),
+        (400, Proof.REJECTED),
+        (401, Proof.REJECTED),
+        (403, Proof.REJECTED),
+        (404, Proof.REJECTED),
+        (407, Proof.REJECTED),
+        (408, Proof.UNKNOWN),
+        (409, Proof.REJECTED),
+        (425, Proof.NOT_SENT),
+        (429, Proof.THROTTLED),
+        (499, Proof.REJECTED),
+        (500, Proof.UNKNOWN),
+        (502, Proof.UNKNOWN),
+        (503, Proof.UNKNOWN),
+        (504, Proof.UNKNOWN),
+        (599, Proof.UNKNOWN),
+        (999, Proof.UNKNOWN),
+        (0, Proof.UNKNOWN),
+    ],
+)
+def test_a_status_that_is_no_success_proves_the_same_whatever_its_body_says(
+    status: int, proof: Proof
+) -> None:
+    assert proof_of(status, applied=False) is proof_of(status, applied=True) is proof
+
+
+# What may go again --------------------------------------------------------------------------------
+
+MAY_GO_AGAIN = {
+    (Safety.READ, Proof.NOT_SENT): True,
+    (Safety.READ, Proof.THROTTLED): True,
+    (Safety.READ, Proof.REJECTED): False,
+    (Safety.READ, Proof.APPLIED): False,
+    (Safety.READ, Proof.UNKNOWN): True,
+    (Safety.REPEATABLE, Proof.NOT_SENT): True,
+    (Safety.REPEATABLE, Proof.THROTTLED): True,
+    (Safety.REPEATABLE, Proof.REJECTED): False,
+    (Safety.REPEATABLE, Proof.APPLIED): False,
+    (Safety.REPEATABLE, Proof.UNKNOWN): True,
+    (Safety.ONCE, Proof.NOT_SENT): True,
+    (Safety.ONCE, Proof.THROTTLED): True,
+    (Safety.ONCE, Proof.REJECTED): False,
+    (Safety.ONCE, Proof.APPLIED): False,
+    (Safety.ONCE, Proof.UNKNOWN): False,
+}
+
+
+def test_what_may_go_again_is_exactly_this() -> None:
+    real = {(safety, proof): may_go_again(safety, proof) for safety in Safety for proof in Proof}
+    assert real == MAY_GO_AGAIN
+
+
+# What an answer asks for --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("1", 1.0),
+        ("120", 120.0),
+        ("1.5", 1.5),
+        ("0.25", 0.25),
+        ("007", 7.0),
+        ("  7 ", 7.0),
+        ("3.", 3.0),
+        ("86400", 86400.0),
+    ],
+)
+def test_retry_after_is_read_in_seconds(text: str, seconds: float) -> None:
+    assert retry_after({"retry-after": text}) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Mon, 04 May 2026 03:02:31 GMT", 30.0),
+        ("Mon, 04 May 2026 05:02:31 +0200", 30.0),
+        ("Mon, 04 May 2026 03:02:01 GMT", 0.0),
+        ("Mon, 04 May 2026 03:02:00 GMT", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Mon, 04 May 2026 03:03:01", 60.0),
+        ("Mon, 04 May 2026 03:03:01 -0000", 60.0),
+        ("4 May 2026 04:02:01 GMT", 3600.0),
+    ],
+)
+def test_retry_after_is_read_as_a_date(text: str, seconds: float) -> None:
+    assert retry_after({"retry-after": text}, NOW) == seconds
+
+
+def test_a_date_is_compared_with_this_machines_clock() -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    asked = retry_after({"retry-after": format_datetime(soon, usegmt=True)})
+    assert asked is not None
+    assert 3500 < asked <= 3600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "-1",
+        "+5",
+        "nan",
+        "inf",
+        "Infinity",
+        "1e3",
+        "0x10",
+        "1_000",
+        "1,5",
+        ".5",
+        ".",
+        "1.2.3",
+        "1.-2",
+        "5s",
+        "soon",
+        "٣",
+        "²",
+        "１",  # noqa: RUF001 - a digit of full width, which is what is tried here
+        "Wed, 32 Oct 2026 07:28:00 GMT",
+        "Wed, 21 Oct 99999 07:28:00 GMT",
+        "Wed, 21 Oct 99999999999999999999 07:28:00 GMT",
+        "Wed, 21 Oct 2026 07:28:00 +99999999999999999999",
+        "Wed, 21 Oct 2026 99999999999999999999:28:00 GMT",
+        "2026-05-04T03:02:01Z",
+        "\x00",
+        "(",
+    ],
+)
+def test_what_is_malformed_asks_for_nothing(text: str) -> None:
+    assert retry_after({"retry-after": text}, NOW) is None
+    assert retry_after({"retry-after-ms": text}, NOW) is None
+
+
+def test_an_answer_without_the_header_asks_for_nothing() -> None:
+    assert retry_after({}) is None
+    assert retry_after({"date": "Mon, 04 May 2026 03:02:31 GMT"}) is None
+
+
+def test_milliseconds_win_over_seconds() -> None:
+    assert retry_after({"retry-after-ms": "1500", "retry-after": "60"}) == 1.5
+    assert retry_after({"retry-after-ms": "0", "retry-after": "60"}) == 0.0
+    assert retry_after({"retry-after-ms": "2.5"}) == 0.0025
+
+
+def test_malformed_milliseconds_leave_the_word_to_the_seconds() -> None:
+    assert retry_after({"retry-after-ms": "soon", "retry-after": "60"}) == 60.0
+
+
+def test_milliseconds_are_never_a_date() -> None:
+    assert retry_after({"retry-after-ms": "Mon, 04 May 2026 03:02:31 GMT"}, NOW) is None
+
+
+@given(st.text())
+def test_no_header_whatsoever_breaks_a_call(text: str) -> None:
+    for header in ("retry-after", "retry-after-ms"):
+        asked = retry_after({header: text}, NOW)
+        assert asked is None or asked >= 0
+
+
+@given(st.from_regex(r"\w{3}, [0-9]{1,25} \w{3} [0-9]{1,25} [0-9:]{1,25} [+-][0-9]{1,25}"))
+def test_no_date_whatsoever_breaks_a_call(text: str) -> None:
+    asked = retry_after({"retry-after": text}, NOW)
+    assert asked is None or asked >= 0
+
+
+def test_an_absurd_number_of_seconds_is_more_than_any_call_waits() -> None:
+    asked = retry_after({"retry-after": "9" * 400})
+    assert asked is not None
+    assert delay(Proof.THROTTLED, asked=asked) is None
+
+
+# Back-off -----------------------------------------------------------------------------------------
+
+SECONDS = st.floats(0, 1e6, allow_nan=False)
+
+
+@given(
+    initial=SECONDS,
+    maximum=SECONDS,
+    failures=st.one_of(st.integers(1, 70), st.integers(1, 10**12)),
+)
+def test_back_off_stays_between_zero_and_the_doubled_first_delay(
+    initial: float, maximum: float, failures: int
+) -> None:
+    policy = RetryPolicy(initial=initial, maximum=maximum)
+    ceiling = min(maximum, initial * 2 ** min(failures - 1, 60)) if failures <= 60 else maximum
+    assert 0 <= back_off(policy, failures) <= ceiling
+
+
+@pytest.mark.parametrize("failures", [64, 1023, 1024, 5000, 10**9, 10**400])
+def test_any_number_of_failures_can_be_counted(failures: int) -> None:
+    assert 0 <= back_off(RetryPolicy(initial=1e-3, maximum=8.0), failures) <= 8.0
+    assert 0 <= back_off(RetryPolicy(initial=1e300, maximum=8.0), failures) <= 8.0
+
+
+@pytest.mark.parametrize(
+    ("failures", "ceiling"),
+    [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (5, 8.0), (6, 8.0), (100, 8.0)],
+)
+def test_the_jitter_is_full(failures: int, ceiling: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_retry, "_jitter", random.Random(1))  # noqa: S311 - no secret
+    delays = [back_off(RetryPolicy(), failures) for _ in range(2000)]
+    assert 0 <= min(delays) < 0.01 * ceiling
+    assert 0.99 * ceiling < max(delays) <= ceiling
+    assert 0.45 * ceiling < sum(delays) / len(delays) < 0.55 * ceiling
+
+
+def test_calls_do_not_go_again_in_step() -> None:
+    assert len({back_off(RetryPolicy(), 3) for _ in range(100)}) > 90
+
+
+# The delay before the next attempt ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("proof", [Proof.NOT_SENT, Proof.UNKNOWN])
+@pytest.mark.parametrize("most", [1, 2, 4, 10])
+def test_a_call_makes_as_many_attempts_as_its_policy_says(proof: Proof, most: int) -> None:
+    policy = RetryPolicy(max_attempts=most, initial=0.0)
+    goes_on = [delay(*[proof] * made, policy=policy) is not None for made in range(1, most + 2)]
+    assert goes_on == [True] * (most - 1) + [False, False]
+
+
+def test_throttles_use_up_no_attempt() -> None:
+    policy = RetryPolicy(max_attempts=2, initial=0.0)
+    throttled, failed = Proof.THROTTLED, Proof.NOT_SENT
+    assert delay(*[throttled] * 50, policy=policy) is not None
+    assert delay(*[throttled] * 50, failed, policy=policy) is not None
+    assert delay(failed, *[throttled] * 50, policy=policy) is not None
+    assert delay(failed, *[throttled] * 50, failed, policy=policy) is None
+
+
+def test_failures_do_not_lengthen_the_delay_after_a_throttle() -> None:
+    policy = RetryPolicy(max_attempts=20, initial=0.001, maximum=50.0)
+    many = [Proof.NOT_SENT] * 16
+    assert all(0.1 <= (delay(*many, Proof.THROTTLED, policy=policy) or 0) < 0.11 for _ in range(50))
+
+
+@pytest.mark.parametrize("proof", [Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN])
+def test_what_the_answer_asks_for_is_a_minimum(proof: Proof) -> None:
+    assert delay(proof, asked=7.0) == 7.0
+    long = RetryPolicy(initial=50.0, maximum=50.0)
+    delays = [delay(proof, asked=7.0, policy=long) for _ in range(200)]
+    assert min(one for one in delays if one is not None) >= 7.0
+    assert max(one for one in delays if one is not None) > 40.0
+
+
+@pytest.mark.parametrize("proof", [Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN])
+def test_a_call_waits_a_minute_but_no_longer(proof: Proof) -> None:
+    assert delay(proof, asked=60.0) == 60.0
+    assert delay(proof, asked=60.001) is None
+
+
+@pytest.mark.parametrize("proof", [Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN])
+def test_a_policy_of_long_delays_is_followed(proof: Proof) -> None:
+    patient = RetryPolicy(initial=120.0, maximum=120.0)
+    delays = [delay(proof, policy=patient) for _ in range(200)]
+    assert None not in delays
+    assert max(one or 0 for one in delays) > 60.0
+
+
+@pytest.mark.parametrize(
+    ("throttled_for", "asked", "waits"),
+    [
+        (0.0, 60.0, 60.0),
+        (240.0, 60.0, 60.0),
+        (240.001, 60.0, None),
+        (299.0, 1.0, 1.0),
+        (300.0, 0.0, None),
+        (301.0, None, None),
+    ],
+)
+def test_a_call_spends_five_minutes_on_throttles(
+    throttled_for: float, asked: float | None, waits: float | None
+) -> None:
+    assert delay(Proof.THROTTLED, asked=asked, throttled_for=throttled_for) == waits
+
+
+def test_time_spent_on_throttles_ends_no_other_retry() -> None:
+    assert delay(Proof.THROTTLED, Proof.NOT_SENT, throttled_for=300.0) == 0.0
+
+
+def storm(policy: RetryPolicy, asked: float | None) -> Sequence[float]:
+    """The delays of a call that is throttled until it gives up."""
+    made: list[Attempt] = []
+    delays: list[float] = []
+    while True:
+        made += attempts(Proof.THROTTLED)
+        pause = delay_before_next(policy, made, asked, sum(delays))
+        if pause is None:
+            return delays
+        delays.append(pause)
+        assert len(delays) < 1000, "it spins"
+
+
+@pytest.mark.parametrize("policy", [RetryPolicy(), AT_ONCE, RetryPolicy(initial=0.0)])
+@pytest.mark.parametrize("asked", [None, 0.0, 0.001])
+def test_a_throttle_that_asks_for_no_pause_is_no_reason_to_spin(
+    policy: RetryPolicy, asked: float | None
+) -> None:
+    delays = storm(policy, asked)
+    assert min(delays) >= 0.1
+    assert 290 < sum(delays) <= 300
+    assert len(delays) < 100
+
+
+def test_a_throttle_that_asks_for_a_minute_is_waited_for_five_times() -> None:
+    assert storm(RetryPolicy(), 60.0) == [60.0] * 5
+
+
+@given(
+    proofs=st.lists(
+        st.sampled_from([Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN]), min_size=1, max_size=100
+    ),
+    asked=st.none() | st.floats(0, 1000),
+    throttled_for=st.floats(0, 400),
+)
+def test_a_delay_is_never_shorter_than_asked_nor_longer_than_a_minute(
+    proofs: list[Proof], asked: float | None, throttled_for: float
+) -> None:
+    pause = delay(*proofs, policy=RetryPolicy(), asked=asked, throttled_for=throttled_for)
+    assert pause is None or max(0.0, asked or 0.0) <= pause <= 60.0
