@@ -285,7 +285,7 @@ class Walk:
         if "$ref" in facts:
             name = referenced(facts)
             return options == {RESPONSES.get(name) or REQUESTS.get(name)}
-        enums = {kind for kind in options if issubclass(kind, StrEnum)}
+        enums = {kind for kind in options if get_origin(kind) is None and issubclass(kind, StrEnum)}
         scalars = {
             ("string", "date-time"): options == {datetime},
             ("string", None): str in options and options - {str} <= enums | {int},
