@@ -394,6 +394,7 @@ async def test_the_ledger_is_read_over_http(world: World) -> None:
             "totals": {"link_created": {"ZAR": Decimal("399.80")}},
             "twice": {"link_created": ["A-1"], "message_sent": ["A-1"]},
             "requests": {"create_payment_link": {"201": 2}},
+            "faults": {},
         },
     )
     _, body = await send(world, "GET", "ledger?effects=1")

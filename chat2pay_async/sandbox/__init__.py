@@ -41,6 +41,30 @@ paths that need no API key, such as `POST /sandbox/links/{payment link reference
 What cannot happen, like paying a cancelled link, raises `SandboxError` (409 over HTTP), and an
 unknown reference `UnknownReferenceError` (404).
 
+Things go wrong by a plan, which a seed repeats, or exactly as a test says; `Fault` lists what can:
+
+    sandbox.faults = FaultPlan((Fault("drop_after", 0.05), Fault("lag", 0.3)), seed=7)
+    sandbox.next_faults("create_payment_link", ["reset_before", None, "apply_late"])
+    sandbox.apply_late()
+    assert sandbox.ledger.faults["create_payment_link", "drop_after"] == 3
+
+| Method | Path below `/sandbox` | What happens |
+|---|---|---|
+| `faults` | `GET faults` | the plan |
+| `set_faults(plan)` | `PUT faults` | things go wrong by it from now on |
+| `set_faults(None)` | `DELETE faults` | nothing goes wrong any more |
+| `next_faults(operation, faults)` | `POST faults/next` | what befalls its next requests |
+| `apply_late()` | `POST apply-late` | all that was held back is applied |
+
+As JSON a plan is a preset's name, `"harsh"`, or an object with the fields of `FaultPlan`, in which
+`preset` names a plan to start from: `{"preset": "mild", "seed": 7, "faults": [{"kind": "lag",
+"rate": 0.3, "seconds": [1, 2]}]}`. On the command line, `--faults` takes a preset's name, such an
+object, or a file with one. Over HTTP a script is `{"operation": "create_payment_link", "faults":
+["drop_after", null, {"kind": "throttle", "form": "date"}]}`.
+
+In process, where there is no connection to cut, the app raises `ConnectionResetError` for a reset
+and `ConnectionAbortedError` for a connection that is closed.
+
 It keeps the published contract, and where the service was seen to differ, it does as the service.
 It shares no code with the rest of this package: a mistake in a wire name must not cancel itself
 out.
@@ -48,13 +72,21 @@ out.
 
 from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
 from chat2pay_async.sandbox._ledger import EFFECT_KINDS, Effect, EffectKind, Ledger
+from chat2pay_async.sandbox._plan import FAULT_KINDS, POSTS, Fault, FaultKind, FaultPlan
+from chat2pay_async.sandbox._presets import PRESETS
 from chat2pay_async.sandbox._sandbox import Sandbox
 from chat2pay_async.sandbox._server import serve_sandbox
 
 __all__ = [
     "EFFECT_KINDS",
+    "FAULT_KINDS",
+    "POSTS",
+    "PRESETS",
     "Effect",
     "EffectKind",
+    "Fault",
+    "FaultKind",
+    "FaultPlan",
     "Ledger",
     "Sandbox",
     "SandboxError",

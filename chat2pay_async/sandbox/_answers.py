@@ -228,14 +228,12 @@ def link_summary(link: Transaction) -> Body:
 
 def ledger_summary(ledger: Ledger, *, effects: bool) -> Body:
     """Return the ledger as the sandbox's own page shows it."""
-    requests: dict[str, dict[str, int]] = {}
-    for (operation, answered), count in sorted(ledger.requests.items()):
-        requests.setdefault(operation, {})[str(answered)] = count
     body: dict[str, object] = {
         "counts": ledger.counts,
         "totals": ledger.totals,
         "twice": {kind: list(keys) for kind in ledger.counts if (keys := ledger.twice(kind))},
-        "requests": requests,
+        "requests": _by_operation(ledger.requests),
+        "faults": _by_operation(ledger.faults),
     }
     if effects:
         body["effects"] = [
@@ -288,6 +286,15 @@ def _status_entry(step: StatusEntry) -> Body:
         "responseCode": str(_NOT_SENT["code"]) if failed else "0",
         "responseCodeDescription": _NOT_SENT["description"] if failed else "OK",
     }
+
+
+def _by_operation(
+    counts: Mapping[tuple[str, int], int] | Mapping[tuple[str, str], int],
+) -> dict[str, dict[str, int]]:
+    nested: dict[str, dict[str, int]] = {}
+    for (operation, name), count in sorted(counts.items()):
+        nested.setdefault(operation, {})[str(name)] = count
+    return nested
 
 
 def _given(values: dict[str, object]) -> dict[str, object]:

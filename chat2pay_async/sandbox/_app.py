@@ -1,8 +1,8 @@
 """The sandbox over HTTP: the paths of the API, and those that play the customer."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import format_datetime
+from dataclasses import replace
+from datetime import datetime
 from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -14,9 +14,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chat2pay_async.sandbox import _answers, _json
+from chat2pay_async.sandbox import _answers, _wire
+from chat2pay_async.sandbox._delivery import MOVED, Delivery, json_reply
 from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
-from chat2pay_async.sandbox._service import Call
+from chat2pay_async.sandbox._plan_json import plan_body, read_plan, read_script
+from chat2pay_async.sandbox._service import Answer, Call
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -68,6 +70,10 @@ def build_app(sandbox: "Sandbox") -> "ASGIApp":
         ),
         Route("/sandbox/ledger", _local(sandbox, _ledger(sandbox)), methods=["GET"]),
         Route("/sandbox/links", _local(sandbox, _links(sandbox)), methods=["GET"]),
+        *(
+            Route(path, _local(sandbox, _refusable(sandbox, control)), methods=[method])
+            for method, path, control in _FAULT_CONTROLS
+        ),
     ]
     app = Starlette(
         routes=[*operations, *controls],
@@ -78,14 +84,16 @@ def build_app(sandbox: "Sandbox") -> "ASGIApp":
         },
     )
     app.router.redirect_slashes = False
-    return _with_raw_path(app)
+    return _with_raw_path(_wire.cutting(app))
 
 
 def _with_raw_path(app: "ASGIApp") -> "ASGIApp":
     # A quoted slash belongs to its segment: routes are found on the path as it was sent.
     async def routed(scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] == "http":
-            scope = {**scope, "path": scope["raw_path"].decode("latin-1")}
+            # Where redirects lead to is the same: who follows one does it once more.
+            path = scope["raw_path"].decode("latin-1").removeprefix(MOVED)
+            scope = {**scope, "path": path}
         await app(scope, receive, send)
 
     return routed
@@ -101,8 +109,7 @@ def _operation(sandbox: "Sandbox", name: str) -> _Endpoint:
             query=request.query_params,
             body=await request.body(),
         )
-        answer, at = sandbox.answer(call)
-        return _reply(at, answer.status, answer.body)
+        return _wire.respond(sandbox.exchange(call))
 
     return endpoint
 
@@ -136,6 +143,50 @@ def _links(sandbox: "Sandbox") -> _Endpoint:
     return endpoint
 
 
+def _read_faults(sandbox: "Sandbox", _body: bytes) -> _answers.Body:
+    return {"plan": sandbox.faults and plan_body(sandbox.faults)}
+
+
+def _set_faults(sandbox: "Sandbox", body: bytes) -> _answers.Body:
+    sandbox.set_faults(read_plan(body))
+    return _read_faults(sandbox, body)
+
+
+def _end_faults(sandbox: "Sandbox", body: bytes) -> _answers.Body:
+    sandbox.set_faults(None)
+    return _read_faults(sandbox, body)
+
+
+def _next_faults(sandbox: "Sandbox", body: bytes) -> _answers.Body:
+    sandbox.next_faults(*read_script(body))
+    return {"message": "Done"}
+
+
+def _apply_late(sandbox: "Sandbox", _body: bytes) -> _answers.Body:
+    return {"applied": sandbox.apply_late()}
+
+
+_FAULT_CONTROLS: Final = (
+    ("GET", "/sandbox/faults", _read_faults),
+    ("PUT", "/sandbox/faults", _set_faults),
+    ("DELETE", "/sandbox/faults", _end_faults),
+    ("POST", "/sandbox/faults/next", _next_faults),
+    ("POST", "/sandbox/apply-late", _apply_late),
+)
+
+
+def _refusable(
+    sandbox: "Sandbox", control: Callable[["Sandbox", bytes], _answers.Body]
+) -> _Endpoint:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return _reply(sandbox.now(), 200, control(sandbox, await request.body()))
+        except SandboxError as error:
+            return _reply(sandbox.now(), 400, {"message": str(error)})
+
+    return endpoint
+
+
 def _local(sandbox: "Sandbox", endpoint: _Endpoint) -> _Endpoint:
     # These need no key, so they are for the same machine only, wherever the app is mounted.
     async def guarded(request: Request) -> Response:
@@ -160,11 +211,5 @@ def _no_such_place(sandbox: "Sandbox") -> Callable[[Request, Exception], Respons
 def _reply(
     at: datetime, status: int, body: _answers.Body, headers: Mapping[str, str] | None = None
 ) -> Response:
-    # The client reads the service's clock from Date: it has to be this sandbox's clock.
-    date = format_datetime(at.astimezone(UTC), usegmt=True)
-    return Response(
-        _json.dumps(body).encode(errors="replace"),
-        status,
-        headers={**(headers or {}), "date": date},
-        media_type="application/json",
-    )
+    reply = json_reply(Answer(status, body))
+    return _wire.respond(Delivery(replace(reply, headers=headers or {}), at))

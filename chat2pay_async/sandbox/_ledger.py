@@ -80,6 +80,7 @@ class Log:
         self.links: defaultdict[str, list[int]] = defaultdict(list)
         self.sums: defaultdict[tuple[EffectKind, str], _Sums] = defaultdict(_Sums)
         self.requests: Counter[tuple[str, int]] = Counter()
+        self.faults: Counter[tuple[str, str]] = Counter()
 
     def append(self, effect: Effect) -> None:
         """Note an effect."""
@@ -96,7 +97,8 @@ class Log:
 
     def snapshot(self) -> "Ledger":
         """Return what has been noted until now."""
-        return Ledger(self, len(self.effects), MappingProxyType(dict(self.requests)))
+        requests, faults = dict(self.requests), dict(self.faults)
+        return Ledger(self, len(self.effects), MappingProxyType(requests), MappingProxyType(faults))
 
 
 @dataclass(frozen=True, slots=True, repr=False, eq=False)
@@ -104,12 +106,15 @@ class Ledger:
     """What had taken place when it was read; it does not change afterwards.
 
     Attributes:
-        requests: How many requests each `(operation, answered status)` had.
+        requests: How many requests each `(operation, answered status)` had; the status is the one
+            that was sent, whatever the request did. What got no status is in `faults` alone.
+        faults: How often each `(operation, kind of fault)` happened.
     """
 
     _log: Log
     _length: int
     requests: Mapping[tuple[str, int], int]
+    faults: Mapping[tuple[str, str], int]
 
     def __len__(self) -> int:
         return self._length
@@ -178,6 +183,14 @@ class Ledger:
             count
             for (its_operation, its_status), count in self.requests.items()
             if operation in {None, its_operation} and status in {None, its_status}
+        )
+
+    def faulted(self, operation: str | None = None, kind: str | None = None) -> int:
+        """Return how many faults happened, to one operation or of one kind if named."""
+        return sum(
+            count
+            for (its_operation, its_kind), count in self.faults.items()
+            if operation in {None, its_operation} and kind in {None, its_kind}
         )
 
     def _of(self, order_number: str | None, payment_link_ref: str | None) -> Iterable[Effect]:

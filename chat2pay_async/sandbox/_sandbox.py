@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from chat2pay_async.sandbox import _answers, _transitions
 from chat2pay_async.sandbox._answers import Body, Currency
+from chat2pay_async.sandbox._chaos import Chaos, Script
+from chat2pay_async.sandbox._delivery import Delivery
 from chat2pay_async.sandbox._errors import extra_required
 from chat2pay_async.sandbox._ledger import Ledger
+from chat2pay_async.sandbox._plan import FaultPlan
+from chat2pay_async.sandbox._plan_json import named_plan
 from chat2pay_async.sandbox._records import Cue, Decision, Transaction
 from chat2pay_async.sandbox._service import Answer, Call, Service, Settings
 from chat2pay_async.sandbox._transitions import Change
@@ -44,7 +48,8 @@ class Sandbox:
         link_ttl: How long a link lives that nobody opens.
         page_ttl: How long the payment page lives once it is opened.
         currencies: The ISO codes that the account takes; the first is its default.
-        seed: Makes the references repeatable.
+        seed: Makes the references repeatable, and the faults of a plan without a seed.
+        faults: What goes wrong: a plan, or the name of a preset.
 
     Attributes:
         url: Where it is served; before that, an address that leads nowhere.
@@ -59,9 +64,11 @@ class Sandbox:
         page_ttl: timedelta = timedelta(minutes=15),
         currencies: Iterable[str] = tuple(_CURRENCIES),
         seed: int | None = None,
+        faults: FaultPlan | str | None = None,
     ) -> None:
         self.url = "https://sandbox.invalid"
         self._clock = clock
+        self._not_before = datetime.min.replace(tzinfo=UTC)
         self._lock = Lock()
         settings = Settings(
             api_key=api_key,
@@ -71,6 +78,8 @@ class Sandbox:
             link_url=lambda ref: f"{self.url}/pay/{ref}",
         )
         self._service = Service(settings, clock(), seed)
+        self._chaos = Chaos(self._service, seed)
+        self.set_faults(faults)
 
     def __repr__(self) -> str:
         return f"Sandbox(url={self.url!r})"
@@ -91,24 +100,84 @@ class Sandbox:
     def ledger(self) -> Ledger:
         """What has taken place until now."""
         with self._lock:
+            self._caught_up()
             return self._service.log.snapshot()
 
+    @property
+    def faults(self) -> FaultPlan | None:
+        """What goes wrong; set it to a plan, a preset's name, or None."""
+        return self._chaos.plan
+
+    @faults.setter
+    def faults(self, plan: FaultPlan | str | None) -> None:
+        self.set_faults(plan)
+
+    def set_faults(self, plan: FaultPlan | str | None) -> None:
+        """Let things go wrong by a plan, or the preset of a name, from its start; None ends it.
+
+        It ends a storm, and what `next_faults` has left. What is to be applied late still will be,
+        and what lags still does.
+
+        Raises:
+            SandboxError: There is no preset of that name.
+        """
+        chosen = named_plan(plan) if isinstance(plan, str) else plan
+        with self._lock:
+            self._caught_up()
+            self._chaos.start(chosen)
+
+    def next_faults(self, operation: str, faults: Script) -> None:
+        """Say exactly what befalls the next requests of an operation, instead of the plan.
+
+        Each fault is the one of one request, None for a request that goes well. A kind's name
+        stands for a fault with all that is left open drawn. Only `lag` is of a change and not of a
+        request: it goes with whatever else befalls the request that makes it.
+
+            sandbox.next_faults("create_payment_link", ["drop_after", None, "throttle"])
+            sandbox.next_faults("capture_payment", ["lag", Fault("apply_late", seconds=(5, 5))])
+
+        Raises:
+            SandboxError: A fault is none, or does not happen to that operation.
+        """
+        with self._lock:
+            self._chaos.script(operation, faults)
+
+    def apply_late(self) -> int:
+        """Let all that is still to be applied late be applied, each at its time.
+
+        The sandbox's clock then stands at the last of these times until the clock that it was
+        given has come that far.
+
+        Returns:
+            How many requests that were.
+        """
+        with self._lock:
+            self._caught_up()
+            self._not_before = max(self._not_before, self._chaos.last_due or self._not_before)
+            return self._chaos.catch_up(self._not_before)
+
     def now(self) -> datetime:
-        """Return the time on the sandbox's clock."""
-        return self._clock()
+        """Return the time on the service's clock."""
+        with self._lock:
+            return self._now()
 
     def answer(self, call: Call) -> tuple[Answer, datetime]:
-        """Answer one call of the API, and say when that was on the sandbox's clock."""
+        """Answer one call of the API without a fault, and say when that was by its clock."""
         with self._lock:
-            now = self._clock()
-            answer = self._service.answer(call, now)
+            now = self._caught_up()
+            answer = self._chaos.apply(call, now)
             self._service.log.requests[call.operation, answer.status] += 1
-        return answer, now
+            return answer, now + self._chaos.offset
+
+    def exchange(self, call: Call) -> Delivery:
+        """Answer one call of the API, with whatever fault befalls it."""
+        with self._lock:
+            return self._chaos.exchange(call, self._caught_up())
 
     def links(self) -> tuple[Body, ...]:
         """Return every payment link in a few words, oldest first."""
         with self._lock:
-            now = self._clock()
+            now = self._now()
             aged = [_transitions.aged(link, now) for link in self._service.book]
         return tuple(map(_answers.link_summary, aged))
 
@@ -119,6 +188,7 @@ class Sandbox:
             UnknownReferenceError: The order has none.
         """
         with self._lock:
+            self._caught_up()
             return self._service.book.latest(order_number).ref
 
     def click(self, ref: str) -> None:
@@ -161,6 +231,7 @@ class Sandbox:
     def fail_delivery(self, order_number_or_to: str) -> None:
         """Deliver no link from now on that is for this order, or goes to this phone number."""
         with self._lock:
+            self._caught_up()
             self._service.undeliverable.add(order_number_or_to)
 
     def _settle(self, ref: str, decision: Decision) -> None:
@@ -175,8 +246,17 @@ class Sandbox:
 
     def _play(self, ref: str, transition: Callable[[Transaction, datetime], Change]) -> None:
         with self._lock:
-            now = self._clock()
-            self._service.apply(transition(self._service.link(ref, now), now))
+            now = self._now()
+            self._service.apply(transition(self._service.link(ref, now), now), now)
+
+    def _now(self) -> datetime:
+        return self._caught_up() + self._chaos.offset
+
+    def _caught_up(self) -> datetime:
+        # Whatever reads or changes anything finds applied what was due until then.
+        now = max(self._clock(), self._not_before)
+        self._chaos.catch_up(now)
+        return now
 
 
 def _numbered(currencies: Iterable[str]) -> Iterable[tuple[str, Currency]]:

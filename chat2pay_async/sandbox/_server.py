@@ -14,6 +14,8 @@ import anyio
 import anyio.to_thread
 
 from chat2pay_async.sandbox._errors import SandboxError, extra_required
+from chat2pay_async.sandbox._plan import FaultPlan
+from chat2pay_async.sandbox._plan_json import plan_argument
 from chat2pay_async.sandbox._sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -53,15 +55,31 @@ def serve_sandbox(
     return _Serving(_Runner(sandbox or Sandbox(), host, port, keep_alive))
 
 
-def run(
+def run(  # noqa: PLR0913 - what is seldom needed has names
     host: str = LOOPBACK,
     port: int = 0,
     api_key: str = "sandbox-key",
     *,
+    faults: FaultPlan | str | None = None,
+    seed: int | None = None,
     say: Callable[[str], None] = lambda line: print(line, flush=True),  # noqa: T201 - a command
 ) -> int:
-    """Serve a new sandbox until SIGINT or SIGTERM, from the main thread; return the exit code."""
-    runner = _Runner(Sandbox(api_key), host, port, _KEEP_ALIVE)
+    """Serve a new sandbox until SIGINT or SIGTERM, from the main thread.
+
+    Args:
+        host: A loopback address.
+        port: The port; 0 takes any that is free.
+        api_key: The only key that opens it.
+        faults: What goes wrong: a plan, or what the command line takes for one (a preset's name,
+            JSON, or the path of a file with JSON).
+        seed: Makes references and faults repeatable; a plan's own seed comes first.
+        say: Prints the line that says where it is.
+
+    Returns:
+        The exit code.
+    """
+    plan = plan_argument(faults) if isinstance(faults, str) else faults
+    runner = _Runner(Sandbox(api_key, seed=seed, faults=plan), host, port, _KEEP_ALIVE)
     with _stop_signals() as stopped:
         stop = runner.start()
         try:
@@ -124,8 +142,11 @@ class _Serving(AbstractAsyncContextManager[Sandbox]):
 def _make_server(sandbox: Sandbox, keep_alive: int) -> "Server":
     with extra_required():
         import uvicorn  # noqa: PLC0415 - needs the extra
+
+        from chat2pay_async.sandbox._protocol import make_protocol  # noqa: PLC0415 - the same
     config = uvicorn.Config(
         sandbox.app,
+        http=make_protocol,
         log_config=None,
         log_level="warning",
         access_log=False,

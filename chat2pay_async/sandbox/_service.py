@@ -67,13 +67,18 @@ class Settings:
 
 
 class Service:
-    """An account with its transactions. It does not lock: its owner does."""
+    """An account with its transactions. It does not lock: its owner does.
+
+    Attributes:
+        lag: Asked at each change how long status look-ups do not show it.
+    """
 
     def __init__(self, settings: Settings, started: datetime, seed: int | None) -> None:
         self.settings = settings
         self.book = Book()
         self.log = Log()
         self.undeliverable: set[str] = set()
+        self.lag: Callable[[], timedelta] = timedelta
         self._integrators = {each.application_id: each for each in _INTEGRATORS}
         self._updated = started
         self._random = random.Random(seed)  # noqa: S311 - references that a seed can repeat
@@ -81,7 +86,7 @@ class Service:
 
     def answer(self, call: Call, now: datetime) -> Answer:
         """Do what a call asks for, or refuse it."""
-        if not hmac.compare_digest(call.key.encode(), self.settings.api_key.encode()):
+        if not self.knows(call.key):
             return Answer(401, _answers.http_error(now, 401, "Unauthorized", call.path))
         try:
             return OPERATIONS[call.operation](self, call, now)
@@ -92,13 +97,17 @@ class Service:
         except SandboxError as error:
             return Answer(400, _answers.bad_request([str(error)]))
 
+    def knows(self, key: str) -> bool:
+        """Return whether it is the account's API key."""
+        return hmac.compare_digest(key.encode(), self.settings.api_key.encode())
+
     def link(self, ref: str, now: datetime) -> Transaction:
         """Return a transaction as it stands at a time."""
         return _transitions.aged(self.book.get(ref), now)
 
-    def apply(self, change: _transitions.Change) -> Transaction:
+    def apply(self, change: _transitions.Change, now: datetime) -> Transaction:
         """Make a change true: in the book, and in the log of effects."""
-        self.book.put(change.after)
+        self.book.put(change.after, now, self.lag())
         self._note(change.effects)
         return change.after
 
@@ -114,13 +123,13 @@ class Service:
         opened = _transitions.open_link(
             order, self._new_ref(), now, settings.link_ttl, delivered=delivered
         )
-        link = self.apply(opened)
+        link = self.apply(opened, now)
         url = settings.link_url(link.ref)
         return Answer(201, _answers.created(link, url, settings.link_ttl, settings.page_ttl))
 
     def cancel_payment_link(self, call: Call, now: datetime) -> Answer:
         """Cancel a link that nobody has opened."""
-        link = self.apply(_transitions.cancel(self.link(call.ref, now), now))
+        link = self.apply(_transitions.cancel(self.link(call.ref, now), now), now)
         return Answer(200, _answers.cancelled(link))
 
     def capture_payment(self, call: Call, now: datetime) -> Answer:
@@ -129,19 +138,19 @@ class Service:
         amount = None if text is None else _rules.read_amount(text)
         link = self.link(call.ref, now)
         change = _transitions.capture(link, amount, now, self.gateway_number())
-        return Answer(200, _answers.gateway_result(self.apply(change)))
+        return Answer(200, _answers.gateway_result(self.apply(change, now)))
 
     def reverse_payment(self, call: Call, now: datetime) -> Answer:
         """Give authorized or captured money back."""
         link = self.link(call.ref, now)
         change = _transitions.reverse(link, now, self.gateway_number())
-        return Answer(200, _answers.gateway_result(self.apply(change)))
+        return Answer(200, _answers.gateway_result(self.apply(change, now)))
 
     def create_receipt(self, call: Call, now: datetime) -> Answer:
         """Send a receipt for a payment."""
         request = _rules.read_receipt(call.body)
         link = self.link(request.payment_link_ref, now)
-        link = self.apply(_transitions.add_receipt(link, self._new_ref(), now))
+        link = self.apply(_transitions.add_receipt(link, self._new_ref(), now), now)
         body = _answers.receipt(link)
         # The receipt is there, only its message is not: a 400 that carries what a 201 would.
         return Answer(400 if "error" in body else 201, body)
@@ -152,7 +161,11 @@ class Service:
         order_number, ref, receipt_ref = (call.query.get(name) for name in names)
         if not (order_number or ref or receipt_ref):
             raise _rules.InvalidRequestError(f"One of {', '.join(names)} is required")
-        link = _transitions.aged(self.book.find(order_number, ref, receipt_ref), now)
+        found, as_of = self.book.find(order_number, ref, receipt_ref, now)
+        return self.status(_transitions.aged(found, as_of))
+
+    def status(self, link: Transaction) -> Answer:
+        """Word a status answer."""
         application_id = link.order.application_id or _INTEGRATORS[0].application_id
         return Answer(200, _answers.status(link, self._integrators.get(application_id)))
 

@@ -1,0 +1,63 @@
+"""Drawing lots: which fault befalls a request, by a plan and a random generator."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from random import Random
+
+from chat2pay_async.sandbox._plan import CUSTOMER, Fault, FaultKind
+from chat2pay_async.sandbox._service import OPERATIONS
+
+_NOISE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A fault with everything about it decided."""
+
+    kind: FaultKind
+    form: str = ""
+    seconds: float = 0.0
+    requests: int = 0
+    retry_after: int = 0
+    where: tuple[str, ...] = ()
+    noise: bytes = b""
+
+
+class Lottery:
+    """The faults of a plan, ready to be drawn from for each operation."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        every = tuple(faults)
+        self._tables: Mapping[str, tuple[list[float], list[Fault]]] = {
+            operation: _table(fault for fault in every if operation in fault.where)
+            for operation in (*OPERATIONS, CUSTOMER)
+        }
+
+    def draw(self, random: Random, operation: str) -> Drawn | None:
+        """Decide what befalls one request of an operation; mostly nothing."""
+        bounds, faults = self._tables[operation]
+        if not bounds:
+            return None
+        index = bisect_right(bounds, random.random())
+        return decide(faults[index], random) if index < len(faults) else None
+
+
+def decide(fault: Fault, random: Random) -> Drawn:
+    """Draw everything about a fault that its plan leaves open."""
+    forms = fault.trait.forms
+    return Drawn(
+        kind=fault.kind,
+        form=fault.form or (random.choice(forms) if forms else ""),
+        seconds=random.uniform(*fault.span),
+        requests=random.randint(*fault.requests),
+        retry_after=random.randint(*fault.retry_after),
+        where=fault.where,
+        noise=random.randbytes(_NOISE) if fault.kind == "garbage" else b"",
+    )
+
+
+def _table(faults: Iterable[Fault]) -> tuple[list[float], list[Fault]]:
+    here = list(faults)
+    return list(accumulate(fault.rate for fault in here)), here

@@ -1,0 +1,42 @@
+"""Fault plans with a name."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from chat2pay_async.sandbox._plan import TRAITS, Fault, FaultKind, FaultPlan
+
+# Not for a share of their own: one storm is many faults, and one lag is a fault of a change.
+_APART: Final[tuple[FaultKind, ...]] = ("foreign", "lag", "storm")
+
+
+def _evenly(rate: float, *kinds: FaultKind) -> Iterator[Fault]:
+    return (Fault(kind, rate / len(kinds)) for kind in kinds)
+
+
+def _is_drawn_evenly(kind: FaultKind) -> bool:
+    return kind not in _APART
+
+
+def _everything(rate: float) -> tuple[Fault, ...]:
+    return (
+        *_evenly(rate, *filter(_is_drawn_evenly, TRAITS)),
+        Fault("storm", rate / 100),
+        Fault("foreign", rate / 100),
+        Fault("lag", rate),
+    )
+
+
+PRESETS: Final[Mapping[str, FaultPlan]] = MappingProxyType(
+    {
+        "mild": FaultPlan(_everything(0.03)),
+        "harsh": FaultPlan(_everything(0.3)),
+        "lossy": FaultPlan(
+            tuple(_evenly(0.2, "drop_before", "drop_after", "reset_before", "reset_after"))
+        ),
+    }
+)
+"""A few faults of every kind, many of every kind, and many connections that break off.
+
+In none of them it takes more than 6 seconds until a request is applied and shown.
+"""

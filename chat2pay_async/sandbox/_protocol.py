@@ -1,0 +1,29 @@
+"""The server's connections, known to the app so that it can cut them."""
+
+from typing import TYPE_CHECKING, Any, cast
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from chat2pay_async.sandbox._wire import TRANSPORT
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+def _made(**options: Any) -> "asyncio.Protocol":
+    # The better of uvicorn's two protocols is found at run time: it cannot be a base class here.
+    protocol = cast("Any", AutoHTTPProtocol)(**options)
+    app: ASGIApp = protocol.app
+
+    async def connected(scope: "Scope", receive: "Receive", send: "Send") -> None:
+        scope["extensions"] = {**scope.get("extensions", {}), TRANSPORT: protocol.transport}
+        await app(scope, receive, send)
+
+    protocol.app = connected
+    return cast("asyncio.Protocol", protocol)
+
+
+# What uvicorn is given it only calls.
+make_protocol = cast("type[asyncio.Protocol]", _made)

@@ -1,0 +1,114 @@
+"""How a delivery is enacted over ASGI: late, in parts, or with the connection cut."""
+
+import os
+import socket
+import struct
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, cast
+
+import anyio
+from starlette.responses import Response
+
+from chat2pay_async.sandbox._delivery import Delivery, Reply, http_date
+
+if TYPE_CHECKING:
+    from asyncio import Transport
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+# How the server tells the app which connection a request came on; in process there is none.
+TRANSPORT: Final = "chat2pay.sandbox.transport"
+_END: Final = "chat2pay.sandbox.end"
+# The most bytes that come one by one.
+_DRIPS: Final = 20
+_RESET_ON_CLOSE: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+
+
+def respond(delivery: Delivery) -> Response:
+    """Return the response that enacts a delivery."""
+    if delivery.plain and delivery.reply is not None:
+        return _response(delivery.reply, delivery.at)
+    return _Spoilt(delivery)
+
+
+def cutting(app: "ASGIApp") -> "ASGIApp":
+    """Let an app cut the connection after what it has sent."""
+
+    async def cut(scope: "Scope", receive: "Receive", send: "Send") -> None:
+        await app(scope, receive, send)
+        if end := scope.get(_END):
+            await _cut(end, scope, receive)
+
+    return cut
+
+
+def _response(reply: Reply, at: datetime | None) -> Response:
+    headers = dict(reply.headers)
+    if at is not None:
+        # The client reads the service's clock from Date: it has to be this sandbox's clock.
+        headers["date"] = http_date(at)
+    return Response(reply.content, reply.status, headers, reply.media_type)
+
+
+class _Spoilt(Response):
+    """A response that comes late, in parts, or not at all."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        delivery = self._delivery
+        if delivery.delay:
+            await _wait(delivery.delay, receive)
+        if delivery.end != "whole":
+            scope[_END] = delivery.end
+        if delivery.reply is not None:
+            await self._send(_response(delivery.reply, delivery.at), receive, send)
+
+    async def _send(self, response: Response, receive: "Receive", send: "Send") -> None:
+        delivery, body = self._delivery, bytes(response.body)
+        await send(
+            {
+                "type": "http.response.start",
+                "status": response.status_code,
+                "headers": response.raw_headers,
+            }
+        )
+        if delivery.drip:
+            for drop in body[:_DRIPS]:
+                await send(_part(bytes([drop]), more=True))
+                await _wait(delivery.drip / _DRIPS, receive)
+            body = body[_DRIPS:]
+        whole = delivery.end == "whole"
+        await send(_part(body[: round(len(body) * delivery.share)], more=not whole))
+
+
+def _part(body: bytes, *, more: bool) -> dict[str, object]:
+    return {"type": "http.response.body", "body": body, "more_body": more}
+
+
+async def _wait(seconds: float, receive: "Receive") -> None:
+    # Until the client is gone at the longest: nobody is left to wait for.
+    with anyio.move_on_after(seconds):
+        await _gone(receive)
+
+
+async def _gone(receive: "Receive") -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _cut(end: str, scope: "Scope", receive: "Receive") -> None:
+    transport = cast("Transport | None", scope.get("extensions", {}).get(TRANSPORT))
+    if transport is None:
+        raise (ConnectionResetError if end == "reset" else ConnectionAbortedError)(
+            "The sandbox cut the connection"
+        )
+    if end == "reset":
+        connection: socket.socket = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        transport.abort()
+    else:
+        transport.close()
+    # The server must know that it is gone, or it would answer after all.
+    await _gone(receive)

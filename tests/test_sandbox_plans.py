@@ -1,0 +1,404 @@
+"""Fault plans: how often, the same again for a seed, in JSON, over HTTP, on the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+import pytest
+
+from chat2pay_async.sandbox import (
+    FAULT_KINDS,
+    POSTS,
+    PRESETS,
+    Fault,
+    FaultKind,
+    FaultPlan,
+    Sandbox,
+    SandboxError,
+)
+from chat2pay_async.sandbox import _server as server
+from chat2pay_async.sandbox.__main__ import main
+from chat2pay_async.sandbox._draw import Lottery, decide
+from chat2pay_async.sandbox._plan import TRAITS
+from chat2pay_async.sandbox._plan_json import plan_argument, plan_body, read_plan, read_script
+from chat2pay_async.sandbox._service import OPERATIONS, Call
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def any_(name: str) -> Any:
+    return name
+
+
+def run(sandbox: Sandbox, requests: int = 200) -> dict[tuple[str, str], int]:
+    for number in range(requests):
+        body = (
+            '{"channel":"none","to":"1","currency":"ZAR","totalAmount":1,'
+            f'"timestamp":"2026-03-01T12:00:00Z","orderNumber":"A-{number}"}}'
+        )
+        key = sandbox.api_key
+        sandbox.exchange(Call("create_payment_link", key, "/", body=body.encode()))
+        query = {"orderNumber": f"A-{number}"}
+        sandbox.exchange(Call("get_transaction", key, "/", query=query))
+    return dict(sandbox.ledger.faults)
+
+
+# How often
+
+
+def test_each_rate_is_met() -> None:
+    shares: dict[FaultKind, float] = {"drop_after": 0.1, "throttle": 0.05, "garbage": 0.3}
+    lottery = Lottery(Fault(kind, rate) for kind, rate in shares.items())
+    random = Random(7)  # noqa: S311 - a seed's
+    drawn = [lottery.draw(random, "capture_payment") for _ in range(20_000)]
+    counts = Counter(each and each.kind for each in drawn)
+    for kind, rate in shares.items():
+        assert counts[kind] / len(drawn) == pytest.approx(rate, abs=0.01)
+    assert counts[None] / len(drawn) == pytest.approx(0.55, abs=0.02)
+
+
+def test_a_sandbox_counts_what_it_draws() -> None:
+    plan = FaultPlan((Fault("drop_after", 0.2), Fault("lag", 0.5)), seed=3)
+    faults = run(Sandbox(faults=plan), 2_000)
+    assert faults.keys() == {
+        ("create_payment_link", "drop_after"),
+        ("create_payment_link", "lag"),
+        ("get_transaction", "drop_after"),
+    }
+    assert faults["create_payment_link", "drop_after"] == pytest.approx(400, abs=60)
+    assert faults["get_transaction", "drop_after"] == pytest.approx(400, abs=60)
+    assert faults["create_payment_link", "lag"] == pytest.approx(1000, abs=100)
+
+
+def test_a_fault_happens_only_where_it_should() -> None:
+    lottery = Lottery([Fault("drop_after", operations=("capture_payment",)), Fault("foreign")])
+    random = Random(7)  # noqa: S311 - a seed's
+    found = {operation: lottery.draw(random, operation) for operation in OPERATIONS}
+    assert {operation: each.kind for operation, each in found.items() if each} == {
+        "capture_payment": "drop_after",
+        "get_transaction": "foreign",
+    }
+
+
+@pytest.mark.parametrize(("rate", "happens"), [(0.0, False), (1.0, True)])
+def test_never_and_always_are_never_and_always(rate: float, happens: bool) -> None:  # noqa: FBT001
+    class Extremes(Random):
+        numbers = iter([0.0, 1 - 2**-53])
+
+        def random(self) -> float:
+            return next(self.numbers, 0.5)
+
+    lottery = Lottery([Fault("drop_after", rate)])
+    extremes = Extremes()
+    Extremes.numbers = iter([0.0])
+    assert (lottery.draw(extremes, "capture_payment") is not None) == happens
+    Extremes.numbers = iter([1 - 2**-53])
+    assert (lottery.draw(extremes, "capture_payment") is not None) == happens
+
+
+@pytest.mark.parametrize("kind", FAULT_KINDS)
+def test_what_is_left_open_is_drawn_from_its_range(kind: FaultKind) -> None:
+    random = Random(7)  # noqa: S311 - a seed's
+    fault = Fault(kind, seconds=(2, 3), requests=(4, 6), retry_after=(7, 9))
+    drawn = [decide(fault, random) for _ in range(200)]
+    assert {each.form for each in drawn} == set(TRAITS[kind].forms or [""])
+    assert all(2 <= each.seconds <= 3 for each in drawn)
+    assert {each.requests for each in drawn} == {4, 5, 6}
+    assert {each.retry_after for each in drawn} == {7, 8, 9}
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_have_what_they_promise(name: str) -> None:
+    plan = PRESETS[name]
+    kinds = {fault.kind for fault in plan.faults}
+    assert kinds == set(FAULT_KINDS) or name == "lossy"
+    assert sum(f.span[1] for f in plan.faults if f.kind in {"apply_late", "lag"}) <= 6
+    run(Sandbox(faults=name, seed=1), 500)
+
+
+# The same again
+
+
+def test_the_same_seed_brings_the_same_faults() -> None:
+    def faults(seed: int | None, own: int | None = None) -> Any:
+        clock = iter(START + timedelta(seconds=n) for n in range(10_000))
+        plan = FaultPlan(PRESETS["harsh"].faults, seed=own)
+        return run(Sandbox(clock=lambda: next(clock), seed=seed, faults=plan))
+
+    assert faults(1) == faults(1) == faults(2, own=1)
+    assert faults(1) != faults(2)
+    assert faults(None) != faults(None)
+
+
+def test_a_plan_that_is_set_anew_starts_anew() -> None:
+    sandbox = Sandbox(faults="lossy", seed=4, clock=lambda: START)
+    first = run(sandbox)
+    sandbox.faults = "lossy"
+    assert sandbox.faults == PRESETS["lossy"]
+    assert run(sandbox) == {key: 2 * count for key, count in first.items()}
+
+
+def test_what_customers_do_does_not_change_what_befalls_requests() -> None:
+    plan = FaultPlan((Fault("drop_after", 0.3), Fault("lag", 0.5)), seed=1)
+    busy, quiet = Sandbox(faults=plan), Sandbox(faults=plan)
+    for sandbox in (busy, quiet):
+        run(sandbox, 1)
+    busy.pay(busy.ref_of("A-0"))
+    for sandbox in (busy, quiet):
+        run(sandbox)
+    drops = [sandbox.ledger.faulted(kind="drop_after") for sandbox in (busy, quiet)]
+    assert drops[0] == drops[1] > 0
+
+
+def test_the_end_of_a_plan_is_the_end_of_its_script() -> None:
+    sandbox = Sandbox(faults="lossy")
+    sandbox.next_faults("get_transaction", ["throttle"])
+    sandbox.next_faults("create_payment_link", ["lag"])
+    sandbox.faults = None
+    assert sandbox.faults is None
+    assert run(sandbox) == {}
+
+
+# What is no plan
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: Fault(any_("drop")),
+            "'drop' is no kind of fault; there are drop_before, drop_after",
+        ),
+        (lambda: Fault("lag", 1.1), "A rate is from 0 to 1, not 1.1"),
+        (lambda: Fault("lag", float("nan")), "A rate is from 0 to 1, not nan"),
+        (lambda: Fault("lag", seconds=(2, 1)), r"seconds is a smallest and .*, not \(2, 1\)"),
+        (lambda: Fault("storm", requests=(-1, 1)), "requests is a smallest"),
+        (lambda: Fault("throttle", retry_after=(2, 1)), "retry_after is a smallest"),
+        (lambda: Fault("lag", seconds=(1, float("inf"))), "seconds is a smallest"),
+        (lambda: Fault("denied", form="404"), "'404' is no form of denied; there are 401, 403"),
+        (lambda: Fault("drip", form="x"), "'x' is no form of drip; there are none"),
+        (lambda: Fault("lag", operations=("pay",)), "'pay' is no operation that lag has"),
+        (
+            lambda: Fault("foreign", operations=("create_payment_link",)),
+            "'create_payment_link' is no operation that foreign has; there are get_transaction",
+        ),
+        (lambda: FaultPlan(unknown_order=any_("x")), "'x' is no answer to an unknown order"),
+        (
+            lambda: FaultPlan((Fault("drip", 0.6), Fault("html", 0.6, operations=POSTS))),
+            "The rates for create_payment_link add up to 1.2, above 1",
+        ),
+        (
+            lambda: FaultPlan((Fault("lag", 0.6), Fault("lag", 0.6, operations=("customer",)))),
+            "The rates for customer add up to 1.2, above 1",
+        ),
+        (lambda: Sandbox(faults="x"), "'x' is no preset; there are mild, harsh, lossy"),
+        (lambda: Sandbox().next_faults("pay", ["lag"]), "'pay' is no operation"),
+        (
+            lambda: Sandbox().next_faults("get_transaction", ["lag"]),
+            "lag does not happen to get_transaction",
+        ),
+        (lambda: Sandbox().next_faults("get_transaction", [any_("x")]), "'x' is no kind of fault"),
+    ],
+)
+def test_a_plan_that_is_wrong_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(SandboxError, match=message):
+        make()
+
+
+def test_rates_that_add_up_to_one_are_a_plan() -> None:
+    kinds: list[FaultKind] = ["drip", "html", "garbage", "truncated", "throttle", "denied"]
+    plan = FaultPlan((*(Fault(kind, 1 / 6) for kind in kinds), Fault("lag")))
+    assert sum(run(Sandbox(faults=plan), 50).values()) >= 100
+
+
+# In JSON
+
+
+def test_a_plan_is_read_from_json() -> None:
+    text = b"""{"preset": "mild", "seed": 7, "clock_offset": -1.5, "no_date_header": true,
+        "echo_additional_data": false, "unknown_order": "null", "faults": [
+        {"kind": "storm", "rate": 0.25, "operations": ["get_transaction"], "form": "bare",
+         "seconds": [1, 2.5], "requests": [3, 4], "retry_after": [5, 6]}, "lag"]}"""
+    assert read_plan(text) == FaultPlan(
+        (
+            Fault(
+                "storm",
+                0.25,
+                operations=("get_transaction",),
+                form="bare",
+                seconds=(1.0, 2.5),
+                requests=(3, 4),
+                retry_after=(5, 6),
+            ),
+            Fault("lag"),
+        ),
+        seed=7,
+        clock_offset=-1.5,
+        no_date_header=True,
+        echo_additional_data=False,
+        unknown_order="null",
+    )
+    assert read_plan(b'{"preset": "mild"}') == read_plan(b'"mild"') == PRESETS["mild"]
+    assert read_plan(b"{}") == FaultPlan()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_plan_is_written_as_it_is_read(name: str) -> None:
+    plan = FaultPlan(PRESETS[name].faults, seed=1, clock_offset=1e-7)
+    text = json.dumps(plan_body(plan), default=float).encode()
+    assert read_plan(text) == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "That is not readable JSON"),
+        ("[]", r"\[\] is not a plan"),
+        ('"x"', "'x' is no preset; there are mild, harsh, lossy"),
+        ('{"preset": "x"}', "'x' is no preset"),
+        ('{"preset": null}', "None is not a string"),
+        ('{"fault": []}', "'fault' is no part of a plan; there are preset, faults, seed"),
+        ('{"seed": "1"}', "'1' is not a whole number"),
+        ('{"seed": true}', "True is not a whole number"),
+        ('{"clock_offset": "1"}', "'1' is not a number"),
+        ('{"clock_offset": false}', "False is not a number"),
+        ('{"no_date_header": 1}', "1 is not true or false"),
+        ('{"faults": {}}', "{} is not a list"),
+        ('{"faults": [1]}', "1 is not a fault"),
+        ('{"faults": [null]}', "None is not a fault"),
+        ('{"faults": [{"rate": 1}]}', "a fault has a kind"),
+        ('{"faults": [{"kind": "lag", "_": 1}]}', "'_' is no part of a fault"),
+        ('{"faults": [{"kind": "lag", "seconds": [1]}]}', "is not a smallest and a largest"),
+        ('{"faults": [{"kind": "lag", "rate": 2}]}', "A rate is from 0 to 1, not 2"),
+    ],
+)
+def test_json_that_is_no_plan_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SandboxError, match=message):
+        read_plan(text.encode())
+
+
+def test_a_script_is_read_from_json() -> None:
+    text = b'{"operation": "x", "faults": ["lag", null, {"kind": "denied", "form": null}]}'
+    assert read_script(text) == ("x", (Fault("lag"), None, Fault("denied")))
+    with pytest.raises(SandboxError, match="a script has operation and faults"):
+        read_script(b'{"operation": "x"}')
+
+
+# Over HTTP
+
+
+@pytest.mark.anyio
+async def test_faults_are_controlled_over_http() -> None:
+    sandbox = Sandbox(clock=lambda: START)
+    transport = httpx.ASGITransport(app=sandbox.app)
+    key = {"Authorization": sandbox.api_key}
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        assert (await http.get("/sandbox/faults")).json() == {"plan": None}
+        response = await http.put("/sandbox/faults", json={"faults": [{"kind": "throttle"}]})
+        assert response.status_code == 200
+        assert response.json() == (await http.get("/sandbox/faults")).json()
+        assert response.json()["plan"]["faults"] == [
+            {
+                "kind": "throttle",
+                "rate": 1.0,
+                "operations": [],
+                "form": None,
+                "seconds": None,
+                "requests": [5, 20],
+                "retry_after": [1, 2],
+            }
+        ]
+        assert (await http.get("/api/v2/config", headers=key)).status_code == 429
+        ledger = (await http.get("/sandbox/ledger")).json()
+        assert ledger["faults"] == {"get_configuration": {"throttle": 1}}
+        assert ledger["requests"] == {"get_configuration": {"429": 1}}
+        assert (await http.put("/sandbox/faults", json="harsh")).status_code == 200
+        assert sandbox.faults == PRESETS["harsh"]
+        response = await http.put("/sandbox/faults", json="x")
+        assert response.status_code == 400
+        assert response.json()["message"].startswith("'x' is no preset")
+        assert (await http.delete("/sandbox/faults")).json() == {"plan": None}
+        assert sandbox.faults is None
+
+
+@pytest.mark.anyio
+async def test_scripts_and_late_requests_are_controlled_over_http() -> None:
+    sandbox = Sandbox(clock=lambda: START)
+    transport = httpx.ASGITransport(app=sandbox.app)
+    key = {"Authorization": sandbox.api_key}
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        script: dict[str, Any] = {
+            "operation": "get_configuration",
+            "faults": [{"kind": "apply_late", "form": "504"}, None],
+        }
+        assert (await http.post("/sandbox/faults/next", json=script)).status_code == 200
+        statuses = [(await http.get("/api/v2/config", headers=key)).status_code for _ in range(2)]
+        assert statuses == [504, 200]
+        assert (await http.post("/sandbox/apply-late")).json() == {"applied": 1}
+        response = await http.post("/sandbox/faults/next", json={**script, "operation": "x"})
+        assert (response.status_code, response.json()) == (400, {"message": "'x' is no operation"})
+        far = httpx.ASGITransport(app=sandbox.app, client=("192.0.2.1", 1))
+        async with httpx.AsyncClient(transport=far, base_url="http://localhost") as stranger:
+            for method, path in (("PUT", "faults"), ("POST", "faults/next"), ("GET", "faults")):
+                response = await stranger.request(method, f"/sandbox/{path}")
+                assert response.status_code == 403
+
+
+# On the command line
+
+
+def test_the_command_line_takes_a_preset_json_or_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "plan.json"
+    file.write_text('{"seed": 5}')
+    assert plan_argument("lossy") == PRESETS["lossy"]
+    assert plan_argument(' {"seed": 5}') == plan_argument(str(file)) == FaultPlan(seed=5)
+    with pytest.raises(SandboxError, match=r"'x' is no preset \(mild, harsh, lossy\), no JSON"):
+        plan_argument("x")
+
+
+def test_the_command_serves_with_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[Sandbox] = []
+    runner = server._Runner
+
+    def watched(sandbox: Sandbox, *options: Any) -> Any:
+        served.append(sandbox)
+        return runner(sandbox, *options)
+
+    class Terminal:
+        def write(self, _text: str) -> None:
+            pass
+
+        def flush(self) -> None:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(server, "_Runner", watched)
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    assert main(["--faults", "mild", "--seed", "3"]) == 0
+    assert main(["--seed", "3"]) == 0
+    assert [sandbox.faults for sandbox in served] == [PRESETS["mild"], None]
+    assert run(served[0]) == run(Sandbox(faults="mild", seed=3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--faults", "x"], "'x' is no preset"),
+        (["--faults", "{"], "not readable JSON"),
+        (["--seed", "x"], "invalid int value"),
+    ],
+)
+def test_the_command_refuses_what_is_no_plan(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
