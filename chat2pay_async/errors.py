@@ -16,7 +16,7 @@
     │   ├── RateLimitedError          429
     │   └── ServerError               5xx
     ├── ResponseDecodeError           a 2xx that is no JSON object (reads and integration updates)
-    └── OutcomeUnknownError           it may have been applied, and looking did not settle it
+    └── OutcomeUnknownError           it may have been applied: look it up, do not send it again
 
 Each error says which operation failed (`operation`) and what every attempt at it proved
 (`attempts`), survives pickling, and shows no key, phone number or card number.
@@ -27,7 +27,7 @@ enough to keep "failed" and "don't know" apart:
     try:
         link = await client.create_payment_link(request)
     except OutcomeUnknownError as error:
-        save_for_later(error.pending)      # settled by `client.resolve(pending)`
+        save_for_later(error.pending)      # look it up before anything is sent again
     except Chat2PayError:
         ...                                # certain: no link was made
 """
