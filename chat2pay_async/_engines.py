@@ -165,6 +165,8 @@ class HttpxEngine:
         try:
             answer = await self._client.send(built, follow_redirects=False)
         except self._library.HTTPStatusError as error:
+            if error.request is not built:  # a hook's own request: its status says nothing of ours
+                raise classify(error, built) from error
             # A user's hook called `raise_for_status`. The answer came; its body was not read.
             answer = error.response
             return WireResponse(answer.status_code, _lower(answer.headers), b"")

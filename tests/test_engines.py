@@ -255,6 +255,21 @@ async def test_a_response_hook_whose_own_request_fails_does_not_make_ours_unsent
     assert (caught.value.proof, caught.value.reason) == (Proof.UNKNOWN, "ConnectError")
 
 
+async def test_the_status_of_a_response_hooks_own_request_is_not_taken_for_ours() -> None:
+    async def report(_response: httpx.Response) -> None:
+        async with httpx.AsyncClient() as other:
+            (await other.post("https://log.test/")).raise_for_status()
+
+    with respx.mock:
+        respx.post("https://service.test/api/v2/chat-2-pay").respond(201)
+        log = respx.post("https://log.test/").respond(429)
+        async with httpx.AsyncClient(event_hooks={"response": [report]}) as client:
+            with pytest.raises(ExchangeError) as caught:
+                await engine_over(client).exchange(POST, {}, QUICK)
+    assert log.call_count == 1
+    assert (caught.value.proof, caught.value.reason) == (Proof.UNKNOWN, "HTTPStatusError")
+
+
 async def test_a_client_of_the_users_that_is_closed_says_so_before_anything_is_sent() -> None:
     client = httpx.AsyncClient()
     await client.aclose()
