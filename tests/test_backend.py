@@ -1,0 +1,308 @@
+# ruff: noqa: ASYNC109 - httpcore's signatures
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpcore
+import httpx
+import pytest
+
+from chat2pay_async._backend import KINDS, Line, raise_as_httpx
+
+pytestmark = pytest.mark.anyio
+
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+class Stream(httpcore.AsyncNetworkStream):
+    """A socket that writes down what happens to it."""
+
+    def __init__(self, *, fails_to_close: bool = False, hangs: bool = False) -> None:
+        self.log: list[Any] = []
+        self.readable = False
+        self.closed = 0
+        self._fails_to_close = fails_to_close
+        self._hangs = hangs
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self.log.append(("read", max_bytes, timeout))
+        return b"data"
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self.log.append((buffer, timeout))
+
+    async def aclose(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.closed += 1
+        if self._fails_to_close:
+            raise OSError("it is gone already")
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,  # noqa: ARG002
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        if self._hangs:
+            await anyio.sleep_forever()
+        self.log.append(("tls", server_hostname, timeout))
+        return self
+
+    def get_extra_info(self, info: str) -> Any:
+        return self.readable if info == "is_readable" else info
+
+
+class Network(httpcore.AsyncNetworkBackend):
+    def __init__(self, stream: Stream | None = None) -> None:
+        self.stream = stream or Stream()
+        self.connecting = anyio.Event()
+        self.may_connect = anyio.Event()
+        self.may_connect.set()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        self.connecting.set()
+        await self.may_connect.wait()
+        self.stream.log.append((host, port, timeout, local_address, socket_options))
+        return self.stream
+
+
+def line_over(network: Network, *, layer: int = 0, socks: bool = False) -> tuple[Line, list[str]]:
+    line = Line(network, layer=layer, socks=socks)
+    noted: list[str] = []
+    line.expect(lambda: noted.append("first byte"))
+    return line, noted
+
+
+async def test_everything_is_passed_on() -> None:
+    network = Network()
+    line, _ = line_over(network)
+    before = line.opened
+    outer = await line.connect_tcp("host", 1, 2.0, "here", [])
+    assert (before, line.opened) == (False, True)
+    await outer.write(b"abc", 3.0)
+    assert await outer.read(9, 4.0) == b"data"
+    await (await outer.start_tls(TLS, "name", 5.0)).write(b"def", 6.0)
+    assert outer.get_extra_info("socket") == "socket"
+    assert network.stream.log == [
+        ("host", 1, 2.0, "here", []),
+        (b"abc", 3.0),
+        ("read", 9, 4.0),
+        ("tls", "name", 5.0),
+        (b"def", 6.0),
+    ]
+
+
+async def test_the_first_byte_is_noted_right_before_it_is_written_once_for_each_request() -> None:
+    network = Network()
+    line = Line(network, layer=0)
+    line.expect(lambda: network.stream.log.append("first byte"))
+    outer = await line.connect_tcp("host", 1)
+    network.stream.log.clear()
+    written = []
+    for data in (b"", b"a", b"b"):
+        await outer.write(data)
+        written.append(line.written)
+    line.expect(None)
+    written.append(line.written)
+    await outer.write(b"c")
+    written.append(line.written)
+    assert written == [False, True, True, False, True]
+    assert network.stream.log == ["first byte", (b"a", None), (b"b", None), (b"c", None)]
+
+
+async def test_what_is_written_below_the_requests_layer_of_tls_is_no_part_of_it() -> None:
+    line, noted = line_over(Network(), layer=2)
+    outer = await line.connect_tcp("proxy", 1)
+    tls = await outer.start_tls(TLS)
+    await tls.write(b"CONNECT host:443 HTTP/1.1\r\n\r\n")
+    inner = await tls.start_tls(TLS)
+    assert noted == []
+    await inner.write(b"POST / HTTP/1.1\r\n\r\n")
+    assert noted == ["first byte"]
+
+
+async def test_a_socks_handshake_is_no_part_of_the_request_even_on_its_layer() -> None:
+    line, noted = line_over(Network(), socks=True)
+    outer = await line.connect_tcp("proxy", 1)
+    await outer.write(b"\x05\x01\x00")
+    await outer.write(b"\x01\x04user\x04word")
+    await outer.write(b"\x05\x01\x00\x03\x04host\x00\x50")
+    assert noted == []
+    await outer.write(b"GET / HTTP/1.1\r\n\r\n")
+    assert noted == ["first byte"]
+
+
+async def test_a_handshake_without_a_limit_gets_that_of_connecting() -> None:
+    network = Network()
+    line, _ = line_over(network, socks=True)
+    outer = await line.connect_tcp("proxy", 1, 7.0)
+    await outer.write(b"\x05\x01\x00")
+    await outer.read(1)
+    await outer.write(b"GET")
+    await outer.read(1)
+    await outer.read(1, 3.0)
+    assert [entry[-1] for entry in network.stream.log[1:]] == [7.0, 7.0, 7.0, None, 3.0]
+
+
+async def test_a_line_opens_one_socket_only() -> None:
+    line, _ = line_over(Network())
+    await line.connect_tcp("host", 1)
+    with pytest.raises(httpcore.RemoteProtocolError):
+        await line.connect_tcp("host", 1)
+
+
+async def test_it_is_stale_once_there_is_something_to_read_or_no_socket() -> None:
+    network = Network()
+    line, _ = line_over(network)
+    stale = [line.is_stale]
+    await line.connect_tcp("host", 1)
+    stale.append(line.is_stale)
+    network.stream.readable = True
+    stale.append(line.is_stale)
+    network.stream.readable = False
+    await line.close()
+    stale.append(line.is_stale)
+    assert stale == [True, False, True, True]
+
+
+async def test_it_is_closed_once_by_whichever_layer_says_so() -> None:
+    network = Network()
+    line, _ = line_over(network)
+    outer = await line.connect_tcp("host", 1)
+    inner = await outer.start_tls(TLS)
+    await inner.aclose()
+    await outer.aclose()
+    await line.close()
+    assert network.stream.closed == 1
+
+
+async def test_it_is_closed_in_a_task_that_has_been_cancelled() -> None:
+    network = Network(Stream(fails_to_close=True))
+    line, _ = line_over(network)
+    await line.connect_tcp("host", 1)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await line.close()
+    assert network.stream.closed == 1
+
+
+@pytest.mark.virtual_time
+async def test_closing_does_not_take_for_ever() -> None:
+    class Stuck(Stream):
+        async def aclose(self) -> None:
+            await anyio.sleep_forever()
+
+    line, _ = line_over(Network(Stuck()))
+    await line.connect_tcp("host", 1)
+    start = anyio.current_time()
+    await line.close()
+    assert anyio.current_time() - start == pytest.approx(1.0)
+
+
+async def test_a_handshake_that_is_cancelled_closes_the_socket() -> None:
+    network = Network(Stream(hangs=True))
+    line, _ = line_over(network)
+    outer = await line.connect_tcp("host", 1)
+    with anyio.move_on_after(0):
+        await outer.start_tls(TLS)
+    assert network.stream.closed == 1
+
+
+async def test_a_line_that_is_closed_while_it_connects_does_not_stay_open() -> None:
+    network = Network()
+    network.may_connect = anyio.Event()
+    line, _ = line_over(network)
+
+    async def close_in_the_middle() -> None:
+        await network.connecting.wait()
+        await line.close()
+        network.may_connect.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(close_in_the_middle)
+        with pytest.raises(httpcore.ConnectError):
+            await line.connect_tcp("host", 1)
+    assert network.stream.closed == 1
+
+
+# Errors -------------------------------------------------------------------------------------------
+
+EXCEPTIONS = [
+    value
+    for name in httpcore.__all__
+    if isinstance(value := getattr(httpcore, name), type) and issubclass(value, Exception)
+]
+
+
+def raised(error: Exception, *, opened: bool = True, written: bool = True) -> Exception:
+    line = Line(Network(), layer=0)
+    line.opened, line.written = opened, written
+    with pytest.raises(type(error) if type(error) not in KINDS else httpx.TransportError) as caught:
+        raise_as_httpx(error, line)
+    assert caught.value is error or caught.value.__cause__ is error
+    return caught.value
+
+
+def test_every_exception_of_httpcore_is_mapped() -> None:
+    assert len(EXCEPTIONS) == 15
+    assert set(KINDS) == set(EXCEPTIONS)
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS)
+def test_once_the_request_may_have_left_it_is_what_httpx_makes_of_it(kind: Any) -> None:
+    from httpx._transports.default import map_httpcore_exceptions  # noqa: PLC0415 - the oracle
+
+    ours = raised(kind("why"))
+    if kind is httpcore.ConnectionNotAvailable:  # httpx's pool never lets it out
+        assert type(ours) is httpx.RemoteProtocolError
+        return
+    with pytest.raises(httpx.HTTPError) as theirs, map_httpcore_exceptions():
+        raise kind("why")
+    assert type(ours) is type(theirs.value)
+    assert str(ours) == str(theirs.value) == "why"
+
+
+@pytest.mark.parametrize("kind", EXCEPTIONS)
+def test_before_the_first_byte_it_says_that_nothing_was_sent(kind: Any) -> None:
+    error = raised(kind("why"), written=False)
+    if kind is httpcore.ProxyError:
+        assert type(error) is httpx.ProxyError
+    elif issubclass(kind, httpcore.TimeoutException):
+        assert type(error) is httpx.ConnectTimeout
+    else:
+        assert type(error) is httpx.ConnectError
+
+
+def test_a_subclass_is_what_the_nearest_class_is() -> None:
+    class Reset(httpcore.ReadError): ...
+
+    line = Line(Network(), layer=0)
+    line.opened = line.written = True
+    with pytest.raises(httpx.ReadError):
+        raise_as_httpx(Reset(), line)
+
+
+def test_an_exception_from_elsewhere_stays_itself_unless_nothing_was_sent() -> None:
+    error = ValueError("why")
+    assert raised(error) is error
+    assert raised(error, opened=False, written=False) is error
+    line = Line(Network(), layer=0)
+    line.opened = True
+    with pytest.raises(httpx.ConnectError):
+        raise_as_httpx(error, line)
+
+
+def test_what_a_mock_raises_stays_what_it_is() -> None:
+    error = raised(httpcore.ReadTimeout("why"), opened=False, written=False)
+    assert type(error) is httpx.ReadTimeout

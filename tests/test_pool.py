@@ -1,0 +1,984 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import importlib.util
+import itertools
+import random
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.abc
+import anyio.lowlevel
+import attrs
+import httpx
+import pytest
+import respx
+
+from chat2pay_async import ConfigurationError, Proof
+from chat2pay_async._engines import classify
+from chat2pay_async._pool import PoolTransport
+
+pytestmark = pytest.mark.anyio
+
+HANG = 30.0
+"""No test takes so long; it fails instead of hanging."""
+
+
+def load_churn() -> Any:
+    path = Path(__file__).parent.parent / "benchmarks" / "churn.py"
+    spec = importlib.util.spec_from_file_location("churn", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+churn = load_churn()
+CERTIFICATES = churn.Certificates.issue()
+SERVER = churn.slow_server(random.Random(0), 0.0)  # noqa: S311 - a load
+BODY: bytes = churn.BODY
+
+
+@pytest.fixture(autouse=True)
+def guard() -> Iterator[None]:
+    """The tests' own sockets are all that counts, and no proxy is in the way."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+            patch.delenv(name, raising=False)
+            patch.delenv(name.lower(), raising=False)
+        yield
+
+
+@attrs.define
+class Bench:
+    """A client over the pool, what it opened, and where its server is."""
+
+    client: httpx.AsyncClient
+    transport: PoolTransport
+    spy: Any
+    url: str
+
+    async def call(self, **extensions: Any) -> httpx.Response:
+        with anyio.fail_after(HANG):
+            return await self.client.post(self.url, content=b'{"a":1}', extensions=extensions)
+
+    async def failure(self, **extensions: Any) -> Exception:
+        """What a call fails with, and whether the engine would take it for unsent."""
+        request = self.client.build_request(
+            "POST", self.url, content=b'{"a":1}', extensions=extensions
+        )
+        with anyio.fail_after(HANG), pytest.raises(httpx.RequestError) as caught:
+            await self.client.send(request)
+        assert caught.value.request is request
+        return caught.value
+
+    async def calls(self, number: int) -> None:
+        good = await churn.succeed(self.client, self.url, number)
+        assert good == number
+
+
+@contextlib.asynccontextmanager
+async def bench_at(
+    url: str,
+    *,
+    timeout: Any = 5.0,  # noqa: ASYNC109 - the client's
+    **arguments: Any,
+) -> AsyncIterator[Bench]:
+    spy = churn.Spy()
+    settings = {"network_backend": spy, "ssl_context": CERTIFICATES.client, "trust_env": False}
+    transport = PoolTransport(**(settings | arguments))
+    async with httpx.AsyncClient(transport=transport, timeout=timeout) as client:
+        yield Bench(client, transport, spy, url)
+    assert spy.open == 0
+
+
+@contextlib.asynccontextmanager
+async def bench(way: str = "plain", serve: Any = SERVER, **arguments: Any) -> AsyncIterator[Bench]:
+    async with churn.served(way, CERTIFICATES, serve) as (url, proxy):
+        settings = {} if proxy is None else {"proxy": proxy}
+        async with bench_at(url, **(settings | arguments)) as made:
+            yield made
+
+
+async def until(so: Callable[[], bool]) -> None:
+    """What the other side of a socket does, no event tells of."""
+    while not so():  # noqa: ASYNC110
+        await anyio.sleep(0.001)
+
+
+def proof_of(error: Exception) -> Proof:
+    assert isinstance(error, httpx.RequestError)
+    return classify(error, error.request).proof
+
+
+def closed_port() -> str:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+ways = pytest.mark.parametrize("way", churn.WAYS)
+
+
+# Handing out --------------------------------------------------------------------------------------
+
+
+@ways
+async def test_a_connection_is_used_again(way: str) -> None:
+    async with bench(way) as made:
+        for _ in range(3):
+            assert (await made.call()).content == BODY
+        assert (made.spy.connected, made.spy.open) == (1, 1)
+
+
+@ways
+async def test_there_are_never_more_connections_than_allowed(way: str) -> None:
+    async with bench(way, max_connections=3) as made:
+        await made.calls(30)
+        assert (made.spy.connected, made.spy.most_open) == (3, 3)
+
+
+class Gatekeeper:
+    """A server that holds answers back until it is told to let them go."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+        self.open = anyio.Event()
+
+    async def serve(self, stream: anyio.abc.ByteStream) -> None:
+        held = b""
+        while True:
+            head, held = await churn.read_head(stream, held)
+            self.seen.append(head.split()[1])
+            await self.open.wait()
+            await stream.send(churn.ANSWER + BODY)
+
+    async def has_seen(self, number: int) -> None:
+        with anyio.fail_after(HANG):
+            await until(lambda: len(self.seen) >= number)
+
+
+async def test_the_connection_that_was_used_last_is_used_first() -> None:
+    async with bench() as made:
+        streams = []
+        for _ in range(3):
+            streams.append(made.client.stream("GET", made.url))
+            await streams[-1].__aenter__()
+        order = []
+        for stream in streams:
+            answer = stream.gen.ag_frame.f_locals["response"]  # type: ignore[attr-defined]
+            await answer.aread()
+            order.append(answer.extensions["network_stream"])
+            await stream.__aexit__(None, None, None)
+        used = await made.call()
+        assert used.extensions["network_stream"].get_extra_info("client_addr") == order[
+            -1
+        ].get_extra_info("client_addr")
+
+
+async def test_places_go_to_who_waits_longest() -> None:
+    gate = Gatekeeper()
+    async with bench(serve=gate.serve, max_connections=1) as made, anyio.create_task_group() as tg:
+        for number in range(5):
+            tg.start_soon(made.client.get, f"{made.url}{number}")
+            await anyio.wait_all_tasks_blocked()
+        await gate.has_seen(1)
+        gate.open.set()
+        await gate.has_seen(5)
+    assert gate.seen == [b"/0", b"/1", b"/2", b"/3", b"/4"]
+
+
+async def test_waiting_too_long_is_a_pool_timeout_and_costs_no_place() -> None:
+    gate = Gatekeeper()
+    limits = httpx.Timeout(5.0, pool=0.01)
+    async with bench(serve=gate.serve, max_connections=1, timeout=limits) as made:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(made.call)
+            await gate.has_seen(1)
+            error = await made.failure()
+            gate.open.set()
+        assert type(error) is httpx.PoolTimeout
+        assert proof_of(error) is Proof.NOT_SENT
+        await made.call()
+        assert made.spy.connected == 1
+
+
+async def test_a_call_that_is_cancelled_while_it_waits_costs_no_place() -> None:
+    gate = Gatekeeper()
+    async with bench(serve=gate.serve, max_connections=1) as made:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(made.call)
+            await gate.has_seen(1)
+            with anyio.move_on_after(0.01) as scope:
+                await made.call()
+            assert scope.cancelled_caught
+            gate.open.set()
+        await made.call()
+        assert made.spy.connected == 1
+
+
+async def test_several_origins_share_the_places() -> None:
+    async with (
+        churn.listening(SERVER) as one,
+        churn.listening(SERVER) as two,
+        bench_at("", max_connections=2) as made,
+    ):
+        for port, connected in ((one, 1), (two, 2), (one, 2), (two, 2)):
+            await made.client.get(f"http://127.0.0.1:{port}/")
+            assert made.spy.connected == connected
+        # `localhost` is a third one. The connection that was idle for longest makes way.
+        await made.client.get(f"http://localhost:{one}/")
+        assert (made.spy.connected, made.spy.most_open) == (3, 2)
+        await made.client.get(f"http://127.0.0.1:{two}/")
+        assert made.spy.connected == 3
+        await made.client.get(f"http://127.0.0.1:{one}/")
+        assert (made.spy.connected, made.spy.most_open) == (4, 2)
+
+
+async def test_a_place_goes_to_a_waiter_for_another_origin() -> None:
+    gate = Gatekeeper()
+    async with (
+        churn.listening(SERVER) as other,
+        bench(serve=gate.serve, max_connections=1) as made,
+        anyio.create_task_group() as tg,
+    ):
+        tg.start_soon(made.call)
+        await gate.has_seen(1)
+        tg.start_soon(made.client.get, f"http://127.0.0.1:{other}/")
+        await anyio.wait_all_tasks_blocked()
+        gate.open.set()
+        await made.call()
+        assert (made.spy.connected, made.spy.most_open) == (3, 1)
+
+
+async def test_urls_of_other_kinds_are_refused() -> None:
+    async with bench_at("ftp://127.0.0.1/") as made:
+        error = await made.failure()
+    assert type(error) is httpx.UnsupportedProtocol
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [({"max_connections": 0}, "1 or more"), ({"proxy": "ftp://p"}, "a proxy's URL")],
+)
+async def test_settings_that_cant_be_used_are_refused(
+    arguments: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=match):
+        PoolTransport(**arguments)
+
+
+async def test_http2_without_its_package_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(ConfigurationError, match=r"chat2pay-async\[http2\]"):
+        PoolTransport(http2=True)
+
+
+# Keeping ------------------------------------------------------------------------------------------
+
+
+@ways
+async def test_a_connection_that_was_idle_for_too_long_is_closed_and_not_used(way: str) -> None:
+    async with bench(way, keepalive_expiry=0) as made:
+        await made.call()
+        assert made.spy.open == 0
+        await made.call()
+        assert made.spy.connected == 2
+
+
+async def test_one_that_expires_while_nothing_happens_is_not_used() -> None:
+    async with bench(keepalive_expiry=0.02) as made:
+        await made.call()
+        assert made.spy.open == 1
+        await anyio.sleep(0.03)
+        await made.call()
+        assert (made.spy.connected, made.spy.most_open) == (2, 1)
+
+
+async def test_no_more_are_kept_than_allowed_however_many_are_busy() -> None:
+    gate = Gatekeeper()
+    async with bench(serve=gate.serve, max_keepalive_connections=2) as made:
+        async with anyio.create_task_group() as tg:
+            for _ in range(5):
+                tg.start_soon(made.call)
+            await gate.has_seen(5)
+            assert made.spy.open == 5
+            gate.open.set()
+        assert made.spy.open == 2
+        await made.call()
+        assert made.spy.connected == 5
+
+
+class OneAnswer:
+    """A server that answers once on each connection, and hangs up without a word."""
+
+    def __init__(self, head: bytes = churn.ANSWER) -> None:
+        self._head = head
+
+    async def serve(self, stream: anyio.abc.ByteStream) -> None:
+        await churn.read_head(stream)
+        await stream.send(self._head + BODY)
+        await stream.aclose()
+
+
+@ways
+async def test_a_connection_that_the_server_closed_is_noticed_before_it_is_used(way: str) -> None:
+    server = OneAnswer()
+    async with bench(way, server.serve) as made:
+        for number in range(1, 4):
+            await made.call()
+            with anyio.fail_after(HANG):
+                await until(
+                    lambda: all(
+                        place.link is None or place.link.line.is_stale
+                        for place in made.transport._places.everyone()
+                    )
+                )
+            assert made.spy.connected == number
+        assert made.spy.most_open == 1
+
+
+async def test_a_connection_that_the_server_says_it_will_close_is_closed() -> None:
+    server = OneAnswer(churn.ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+    async with bench(serve=server.serve) as made:
+        await made.call()
+        assert made.spy.open == 0
+
+
+@ways
+async def test_closing_closes_everything_and_may_be_repeated(way: str) -> None:
+    gate = Gatekeeper()
+    gate.open.set()
+    async with bench(way, gate.serve) as made:
+        await made.calls(3)
+        gate.open = anyio.Event()
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(made.failure)
+            await gate.has_seen(4)
+            assert made.spy.open == 3
+            await made.transport.aclose()
+            assert made.spy.open == 0
+            await made.transport.aclose()
+        error = await made.failure()
+        assert type(error) is httpx.ConnectError
+        gate.open.set()
+
+
+async def test_closing_ends_the_wait_for_a_connection() -> None:
+    gate = Gatekeeper()
+    async with bench(serve=gate.serve, max_connections=1) as made:
+        async with anyio.create_task_group() as tg:
+            tg.start_soon(made.failure)
+            await gate.has_seen(1)
+            tg.start_soon(made.failure)
+            await anyio.wait_all_tasks_blocked()
+            await made.transport.aclose()
+        assert made.spy.connected == 1
+        gate.open.set()
+
+
+async def test_what_is_read_to_its_end_after_closing_is_not_kept() -> None:
+    async with bench() as made, made.client.stream("GET", made.url) as answer:
+        await answer.aread()
+        await made.call()
+    async with bench() as made:
+        async with made.client.stream("GET", made.url) as answer:
+            made.transport._closed = True
+            await answer.aread()
+        assert made.spy.open == 0
+
+
+# What was sent, and what was not ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_nobody_there_is_not_sent(scheme: str) -> None:
+    async with bench_at(f"{scheme}://{closed_port()}/") as made:
+        error = await made.failure()
+    assert type(error) is httpx.ConnectError
+
+
+async def garble(stream: anyio.abc.ByteStream) -> None:
+    await stream.receive()
+    await stream.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+
+async def keep_silent(stream: anyio.abc.ByteStream) -> None:
+    with contextlib.suppress(anyio.EndOfStream):
+        while True:
+            await stream.receive()
+
+
+async def hang_up(stream: anyio.abc.ByteStream) -> None:
+    await stream.receive()
+
+
+async def refuse(stream: anyio.abc.ByteStream) -> None:
+    await churn.read_head(stream)
+    await stream.send(b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+
+
+async def half_answer(stream: anyio.abc.ByteStream) -> None:
+    await churn.read_head(stream)
+    await stream.send(churn.ANSWER + b'{"o')
+
+
+SILENT = {keep_silent: httpx.Timeout(5.0, connect=0.05, read=0.05)}
+"""Only who waits for what never comes waits for a short time: a machine can be slow."""
+
+
+@pytest.mark.parametrize(
+    ("serve", "kind"),
+    [
+        (garble, httpx.ConnectError),
+        (hang_up, httpx.ConnectError),
+        (keep_silent, httpx.ConnectTimeout),
+    ],
+)
+async def test_a_tls_handshake_that_fails_is_not_sent(serve: Any, kind: type[Exception]) -> None:
+    calls: list[str] = []
+    async with (
+        churn.listening(serve) as port,
+        bench_at(f"https://127.0.0.1:{port}/", timeout=SILENT.get(serve, 5.0)) as made,
+    ):
+        error = await made.failure(first_byte=lambda: calls.append("written"))
+        assert made.spy.open == 0
+    assert (type(error), proof_of(error), calls) == (kind, Proof.NOT_SENT, [])
+
+
+async def test_a_server_that_is_not_trusted_gets_nothing() -> None:
+    async with bench("TLS", ssl_context=ssl.create_default_context()) as made:
+        error = await made.failure()
+        assert made.spy.open == 0
+    assert type(error) is httpx.ConnectError
+
+
+@pytest.mark.parametrize(
+    ("serve", "kind"),
+    [
+        (refuse, httpx.ProxyError),
+        (hang_up, httpx.ConnectError),
+        (keep_silent, httpx.ConnectTimeout),
+    ],
+)
+async def test_a_proxy_that_fails_is_not_sent(serve: Any, kind: type[Exception]) -> None:
+    calls: list[str] = []
+    async with churn.listening(serve) as port:
+        proxy = f"http://127.0.0.1:{port}"
+        async with bench_at(
+            "https://127.0.0.1:1/", timeout=SILENT.get(serve, 5.0), proxy=proxy
+        ) as made:
+            error = await made.failure(first_byte=lambda: calls.append("written"))
+            assert made.spy.open == 0
+    assert (type(error), proof_of(error), calls) == (kind, Proof.NOT_SENT, [])
+
+
+@ways
+async def test_a_request_that_cant_be_written_is_not_sent(way: str) -> None:
+    async with bench(way, max_connections=1) as made:
+        request = made.client.build_request("GET", made.url, headers={"X-Bad": "a\nb"})
+        with pytest.raises(httpx.ConnectError, match="header value"):
+            await made.client.send(request)
+        await made.call()
+
+
+@ways
+@pytest.mark.parametrize(
+    ("serve", "kinds"),
+    [
+        (hang_up, (httpx.RemoteProtocolError, httpx.ReadError)),
+        (keep_silent, (httpx.ReadTimeout,)),
+        (half_answer, (httpx.RemoteProtocolError, httpx.ReadError)),
+    ],
+)
+async def test_what_ends_after_the_first_byte_may_have_arrived(
+    way: str, serve: Any, kinds: tuple[type[Exception], ...]
+) -> None:
+    calls: list[str] = []
+    limits = httpx.Timeout(5.0, read=0.2)
+    async with bench(way, serve, timeout=limits) as made:
+        error = await made.failure(first_byte=lambda: calls.append("written"))
+        assert made.spy.open == 0
+    assert isinstance(error, kinds)
+    assert (proof_of(error), calls) == (Proof.UNKNOWN, ["written"])
+
+
+@ways
+async def test_the_first_byte_is_told_of_right_before_it_leaves(way: str) -> None:
+    log: list[str] = []
+
+    async def serve(stream: anyio.abc.ByteStream) -> None:
+        await churn.read_head(stream)
+        log.append("arrived")
+        await stream.send(churn.ANSWER + BODY)
+        await churn.read_head(stream)
+        log.append("arrived")
+        await stream.send(churn.ANSWER + BODY)
+
+    async with bench(way, serve) as made:
+        for _ in range(2):
+            await made.call(first_byte=lambda: log.append("written"))
+        await_one = ["written", "arrived"]
+        assert (log, made.spy.connected) == (await_one * 2, 1)
+
+
+@ways
+async def test_what_is_raised_when_told_of_the_first_byte_keeps_it_from_leaving(way: str) -> None:
+    def refuse_to_go() -> None:
+        raise ValueError("no")
+
+    async with bench(way, max_connections=1) as made:
+        with pytest.raises(ValueError, match="no"):
+            await made.call(first_byte=refuse_to_go)
+        await made.call()
+
+
+# TLS and HTTP/2 -----------------------------------------------------------------------------------
+
+
+async def test_the_context_for_tls_is_made_once_and_only_where_there_is_tls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made_with: list[Any] = []
+
+    def make(**arguments: Any) -> ssl.SSLContext:
+        made_with.append(arguments)
+        context: ssl.SSLContext = CERTIFICATES.client
+        return context
+
+    monkeypatch.setattr(httpx, "create_ssl_context", make)
+    async with bench(ssl_context=None) as made:
+        await made.calls(3)
+    assert made_with == []
+    async with bench("TLS", ssl_context=None) as made:
+        await made.calls(3)
+    assert made_with == [{"trust_env": False}]
+
+
+async def test_certificates_that_cant_be_read_are_said_so_and_nothing_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
+    async with bench("TLS", ssl_context=None, trust_env=True) as made:
+        error = await made.failure()
+    assert type(error) is httpx.ConnectError
+    assert "SSL_CERT_FILE" in str(error)
+
+
+async def serve_http2(stream: anyio.abc.ByteStream) -> None:
+    config = pytest.importorskip("h2.config").H2Configuration(client_side=False)
+    connection = pytest.importorskip("h2.connection").H2Connection(config)
+    connection.initiate_connection()
+    await stream.send(connection.data_to_send())
+    while True:
+        for event in connection.receive_data(await stream.receive()):
+            if type(event).__name__ == "StreamEnded":
+                await anyio.sleep(0.01)
+                connection.send_headers(event.stream_id, [(":status", "200")])
+                connection.send_data(event.stream_id, BODY, end_stream=True)
+        await stream.send(connection.data_to_send())
+
+
+async def test_http2_is_spoken_one_request_on_a_connection() -> None:
+    pytest.importorskip("h2")
+    certificates = churn.Certificates.issue()
+    certificates.server.set_alpn_protocols(["h2", "http/1.1"])
+    noted: list[str] = []
+    async with (
+        churn.served("TLS", certificates, serve_http2) as (url, _),
+        bench_at(url, http2=True, ssl_context=certificates.client) as made,
+    ):
+        for _ in range(2):
+            answer = await made.call(first_byte=lambda: noted.append("written"))
+            assert (answer.http_version, answer.content) == ("HTTP/2", BODY)
+        assert (made.spy.connected, noted) == (1, ["written"] * 2)
+        await made.calls(3)
+        assert (made.spy.connected, made.spy.open) == (3, 3)
+
+
+# Proxies ------------------------------------------------------------------------------------------
+
+
+class Forwarder:
+    """A proxy for plain requests: it answers them itself, and remembers them."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+
+    async def serve(self, stream: anyio.abc.ByteStream) -> None:
+        held = b""
+        while True:
+            head, held = await churn.read_head(stream, held)
+            self.heads.append(head)
+            await stream.send(churn.ANSWER + BODY)
+
+
+@pytest.mark.parametrize("tls", [None, CERTIFICATES.server], ids=["http", "https"])
+async def test_plain_requests_are_handed_to_a_proxy(
+    tls: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: CERTIFICATES.client)
+    proxy = Forwarder()
+    noted: list[int] = []
+    async with churn.listening(proxy.serve, tls) as port:
+        address = f"http{'' if tls is None else 's'}://me:secret@127.0.0.1:{port}"
+        async with bench_at("http://service.test/path", proxy=address) as made:
+            for _ in range(2):
+                request = made.client.build_request(
+                    "GET", made.url, extensions={"first_byte": lambda: noted.append(len(noted))}
+                )
+                assert (await made.client.send(request)).content == BODY
+            assert made.spy.connected == 1
+    assert noted == [0, 1]
+    assert [head.splitlines()[0] for head in proxy.heads] == [
+        b"GET http://service.test/path HTTP/1.1"
+    ] * 2
+    assert b"Proxy-Authorization: Basic bWU6c2VjcmV0" in proxy.heads[0]
+
+
+async def test_a_proxy_that_speaks_tls_tunnels_tls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(httpx, "create_ssl_context", lambda **_: CERTIFICATES.client)
+    noted: list[str] = []
+    async with (
+        churn.listening(SERVER, CERTIFICATES.server) as port,
+        churn.listening(churn.tunnel, CERTIFICATES.server) as proxy,
+        bench_at(f"https://127.0.0.1:{port}/", proxy=f"https://127.0.0.1:{proxy}") as made,
+    ):
+        for _ in range(2):
+            await made.call(first_byte=lambda: noted.append("written"))
+        assert (made.spy.connected, noted) == (1, ["written"] * 2)
+
+
+async def test_the_environment_is_asked_for_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Forwarder()
+    async with churn.listening(proxy.serve) as port, churn.listening(SERVER) as straight:
+        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        async with bench_at("http://service.test/", trust_env=True) as made:
+            await made.client.get(made.url)
+            await made.client.get(f"http://127.0.0.1:{straight}/")
+            assert made.spy.connected == 2
+        assert len(proxy.heads) == 1
+        async with bench_at(f"http://{closed_port()}/", trust_env=False) as made:
+            assert type(await made.failure()) is httpx.ConnectError
+
+
+async def serve_socks(stream: anyio.abc.ByteStream) -> None:
+    await stream.receive()
+    await stream.send(b"\x05\x00")
+    await stream.receive()
+    await stream.send(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x50")
+    await Forwarder().serve(stream)
+
+
+async def test_a_socks_proxys_handshake_is_not_the_request() -> None:
+    pytest.importorskip("socksio")
+    noted: list[str] = []
+    extensions = {"first_byte": lambda: noted.append("written")}
+    async with churn.listening(serve_socks) as port:
+        proxy = f"socks5://127.0.0.1:{port}"
+        async with bench_at("http://service.test/", proxy=proxy) as made:
+            for _ in range(2):
+                answer = await made.client.get(made.url, extensions=extensions)
+                assert answer.content == BODY
+            assert (made.spy.connected, noted) == (1, ["written"] * 2)
+    async with churn.listening(keep_silent) as port:
+        proxy = f"socks5://127.0.0.1:{port}"
+        async with bench_at(
+            "http://service.test/", proxy=proxy, timeout=SILENT[keep_silent]
+        ) as made:
+            assert type(await made.failure()) is httpx.ConnectTimeout
+
+
+# Bodies -------------------------------------------------------------------------------------------
+
+
+@ways
+async def test_an_answer_that_is_not_read_to_its_end_costs_its_connection(way: str) -> None:
+    async with bench(way, max_connections=1) as made:
+        async with made.client.stream("GET", made.url):
+            pass
+        assert made.spy.open == 0
+        await made.call()
+        # Not through the client: httpx leaves a generator of its own behind.
+        answer = await made.transport.handle_async_request(httpx.Request("GET", made.url))
+        assert isinstance(answer.stream, httpx.AsyncByteStream)
+        assert BODY.startswith(await anext(aiter(answer.stream)))
+        await answer.stream.aclose()
+        assert made.spy.open == 0
+        await made.call()
+    gc.collect()
+
+
+@ways
+async def test_an_answer_closed_by_a_cancelled_task_keeps_its_connection(way: str) -> None:
+    async with bench(way) as made:
+        answer = await made.transport.handle_async_request(httpx.Request("GET", made.url))
+        assert isinstance(answer.stream, httpx.AsyncByteStream)
+        assert b"".join([piece async for piece in answer.stream]) == BODY
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await answer.stream.aclose()
+        await made.call()
+        assert made.spy.connected == 1
+
+
+@ways
+async def test_the_answers_stream_may_be_closed_twice(way: str) -> None:
+    async with bench(way) as made:
+        request = made.client.build_request("GET", made.url)
+        answer = await made.client.send(request, stream=True)
+        assert await answer.aread() == BODY
+        await answer.stream.aclose()  # type: ignore[union-attr]
+        assert made.spy.open == 1
+
+
+async def test_an_answer_that_cant_be_built_costs_no_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with bench(max_connections=1) as made:
+        with monkeypatch.context() as patch:
+            patch.setattr(httpx, "Response", 1)
+            with pytest.raises(TypeError):
+                await made.call()
+        await made.call()
+
+
+class Pieces:
+    """A body that arrives in pieces, and from a generator."""
+
+    def __init__(self, end: Callable[[], Awaitable[object]]) -> None:
+        self._end = end
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'{"a"'
+        await self._end()
+        yield b":1}"
+
+
+@ways
+async def test_a_body_in_pieces_is_read_before_anything_is_sent(way: str) -> None:
+    async def fail() -> None:
+        raise ValueError("no more")
+
+    async with bench(way, max_connections=1) as made:
+        with pytest.raises(ValueError, match="no more"):
+            await made.client.post(made.url, content=Pieces(fail))
+        with anyio.move_on_after(0.01):
+            await made.client.post(made.url, content=Pieces(anyio.sleep_forever))
+        assert made.spy.connected == 0
+        body = Pieces(anyio.lowlevel.checkpoint)
+        answer = await made.client.post(made.url, content=body, headers={"Content-Length": "7"})
+        assert answer.content == BODY
+    gc.collect()
+
+
+async def read_no_further(stream: anyio.abc.ByteStream) -> None:
+    await churn.read_head(stream)
+    await anyio.sleep_forever()
+
+
+@ways
+async def test_a_request_that_is_cancelled_while_it_is_written_leaves_nothing_behind(
+    way: str,
+) -> None:
+    async with bench(way, read_no_further, max_connections=1) as made:
+        noted = anyio.Event()
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tg:
+                tg.start_soon(
+                    functools.partial(
+                        made.client.post,
+                        made.url,
+                        content=bytes(20_000_000),
+                        extensions={"first_byte": noted.set},
+                    )
+                )
+                with anyio.fail_after(HANG):
+                    await noted.wait()
+                await anyio.sleep(0.1)
+                scope.cancel()
+        assert made.spy.open == 0
+    gc.collect()
+
+
+# Mocks --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("proxy", [None, "http://proxy.test:8080"])
+async def test_what_respx_answers_never_becomes_an_idle_connection(proxy: str | None) -> None:
+    async with bench_at("https://service.test/", max_connections=2, proxy=proxy) as made:
+        with respx.mock:
+            route = respx.post("https://service.test/").respond(201, json={"ok": True})
+            for _ in range(10):
+                assert (await made.call()).status_code == 201
+                assert [place.link for place in made.transport._places.everyone()] == [None]
+            async with made.client.stream("POST", made.url):
+                pass
+        assert route.call_count == 11
+        assert route.calls[0].request.content == b'{"a":1}'
+        assert made.spy.connected == 0
+        assert [place.link for place in made.transport._places.everyone()] == [None]
+
+
+async def test_what_respx_raises_stays_what_it_is() -> None:
+    async with bench_at("https://service.test/") as made:
+        with respx.mock:
+            respx.post("https://service.test/").mock(side_effect=httpx.ReadTimeout)
+            assert proof_of(await made.failure()) is Proof.UNKNOWN
+            respx.post("https://service.test/").mock(side_effect=httpx.ConnectError)
+            assert proof_of(await made.failure()) is Proof.NOT_SENT
+            with pytest.raises(AssertionError, match="not mocked"):
+                await made.client.get("https://elsewhere.test/")
+
+
+async def test_respx_may_let_a_request_pass() -> None:
+    async with bench() as made:
+        with respx.mock:
+            respx.post(made.url).pass_through()
+            for _ in range(2):
+                assert (await made.call()).content == BODY
+        assert made.spy.connected == 1
+
+
+# Cancellation -------------------------------------------------------------------------------------
+
+
+class CancelledAt:
+    """A coroutine in which something happens when it waits for the given time."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any], step: int, act: Callable[[], Any]) -> None:
+        self._work = work
+        self._step = step
+        self._act = act
+        self.acted = False
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps = self._work.__await__()
+        resume: Callable[[], Any] = functools.partial(next, steps)
+        for count in itertools.count(1):
+            try:
+                item = resume()
+            except StopIteration as end:
+                return end.value
+            if count == self._step:
+                self.acted = True
+                self._act()
+            try:
+                sent = yield item
+            except BaseException as error:  # noqa: BLE001 - it goes on inside
+                resume = functools.partial(steps.throw, error)
+            else:
+                resume = functools.partial(steps.send, sent)
+        return None
+
+
+async def cancelled_by_scope(work: Coroutine[Any, Any, Any], step: int) -> bool:
+    with anyio.CancelScope() as scope:
+        call = CancelledAt(work, step, scope.cancel)
+        await call
+    return call.acted
+
+
+async def cancelled_by_asyncio(work: Coroutine[Any, Any, Any], step: int) -> bool:
+    task: asyncio.Task[Any]
+
+    def cancel() -> None:
+        task.cancel()
+
+    call = CancelledAt(work, step, lambda: asyncio.get_running_loop().call_soon(cancel))
+
+    async def run() -> None:
+        await call
+
+    task = asyncio.create_task(run())
+    await asyncio.wait([task])
+    if not task.cancelled():
+        await task
+    return call.acted
+
+
+@ways
+@pytest.mark.parametrize("used_before", [0, 1])
+@pytest.mark.parametrize("cancelled", [cancelled_by_scope, cancelled_by_asyncio])
+async def test_a_call_cancelled_at_any_of_its_awaits_leaves_nothing_behind(
+    way: str,
+    used_before: int,
+    cancelled: Callable[..., Awaitable[bool]],
+    anyio_backend_name: str,
+) -> None:
+    if cancelled is cancelled_by_asyncio and anyio_backend_name == "trio":
+        pytest.skip("trio has no such way to cancel")
+    async with churn.served(way, CERTIFICATES, SERVER) as (url, proxy):
+        for step in itertools.count(1):
+            settings = {} if proxy is None else {"proxy": proxy}
+            async with bench_at(url, max_connections=1, **settings) as made:
+                for _ in range(used_before):
+                    await made.call()
+                acted = await cancelled(made.call(), step)
+                (place,) = made.transport._places.everyone()
+                assert made.spy.open == (place.link is not None)
+                await made.call()
+                assert made.spy.most_open == 1
+            if not acted:
+                break
+    assert step > (5 if used_before else 8)
+
+
+async def hold_handshakes(stream: anyio.abc.ByteStream) -> None:
+    with contextlib.suppress(anyio.EndOfStream):
+        while True:
+            await stream.receive()
+
+
+@pytest.mark.parametrize("through_proxy", ["", "http://127.0.0.1"])
+async def test_handshakes_that_are_cancelled_leave_no_sockets_for_the_collector(
+    through_proxy: str,
+) -> None:
+    gc.disable()
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            port = await stack.enter_async_context(churn.listening(hold_handshakes))
+            proxy = await stack.enter_async_context(churn.listening(churn.tunnel))
+            settings = {"proxy": f"{through_proxy}:{proxy}"} if through_proxy else {}
+            async with bench_at(f"https://127.0.0.1:{port}/", **settings) as made:
+                async with anyio.create_task_group() as tg:
+                    for _ in range(20):
+                        tg.start_soon(made.call)
+                    with anyio.fail_after(HANG):
+                        await until(lambda: made.spy.connected == 20)
+                    await anyio.sleep(0.02)
+                    tg.cancel_scope.cancel()
+                assert (made.spy.connected, made.spy.open) == (20, 0)
+    finally:
+        gc.enable()
+
+
+@ways
+async def test_churn_costs_no_connection(way: str) -> None:
+    server = churn.slow_server(random.Random(1), churn.LONGEST_ANSWER)  # noqa: S311 - a load
+    async with bench(way, server, max_connections=10, timeout=HANG) as made:
+        counts = await churn.churn(
+            made.client, made.url, seconds=0.5, patience=churn.PATIENCE[way], seed=1
+        )
+        assert counts["cancelled"] > 20
+        assert counts["no connection"] == 0
+        await made.calls(200)
+        assert made.spy.most_open == 10
+        assert made.spy.open <= 10
+
+
+async def test_thousands_of_calls_at_once_all_succeed() -> None:
+    async with bench(max_connections=100, timeout=httpx.Timeout(HANG, pool=None)) as made:
+        await made.calls(2000)
+        assert made.spy.most_open == 100
