@@ -14,7 +14,7 @@ from chat2pay_async._retry import proof_of, retry_after
 from chat2pay_async._wire import decode_object, structure
 from chat2pay_async.errors import ApiError, Attempt, Chat2PayError, Proof
 
-__all__ = ["Answer", "RawResponse", "WireResponse", "read_answer"]
+__all__ = ["Answer", "RawResponse", "WireResponse", "form_of", "read_answer"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -164,3 +164,25 @@ def redact(text: str, identity: str) -> str:
         lambda found: found[0] if found[0] in {identity, f"+{identity}"} else "***",
         text,
     )
+
+
+def form_of(response: WireResponse) -> str:
+    """An answer's form without its values, such as `404 {errors: [str], message: str}`."""
+    data = decode_object(response.body)
+    return f"{response.status_code} {'no JSON object' if data is None else _form(data)}"
+
+
+_DEEPEST = 8
+"""Levels of an answer that its form shows."""
+
+
+def _form(value: Any, depth: int = _DEEPEST) -> str:
+    if not isinstance(value, (dict, list)):
+        return type(value).__name__
+    if not depth:
+        return "…"
+    if isinstance(value, dict):
+        # A key may be the caller's own, and a phone number.
+        shown = (f"{redact(key, '')}: {_form(one, depth - 1)}" for key, one in value.items())
+        return "{" + ", ".join(shown) + "}"
+    return "[" + ", ".join(dict.fromkeys(_form(one, depth - 1) for one in value)) + "]"

@@ -11,13 +11,16 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
+import anyio
+import attrs
 import httpx
 
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Timeout
+from chat2pay_async._pool import PoolTransport
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
-__all__ = ["Engine", "ExchangeError", "HttpxEngine", "engine_for"]
+__all__ = ["Departure", "Engine", "ExchangeError", "HttpxEngine", "StaleVerdictError", "engine_for"]
 
 
 class ExchangeError(Exception):
@@ -30,11 +33,41 @@ class ExchangeError(Exception):
         self.timed_out = timed_out
 
 
+class StaleVerdictError(Exception):
+    """A request was kept from leaving: what allowed it to was seen too long ago."""
+
+
+@attrs.define
+class Departure:
+    """When a request leaves: our own pool calls it right before the first byte is written.
+
+    Other transports do not: there a request that is cancelled may always have left.
+    """
+
+    latest: float | None = None
+    """When it must have left, on the event loop's clock; None: whenever."""
+    possible: bool = True
+    """Whether it may have left; False only where that is certain."""
+
+    def __call__(self) -> None:
+        """Let it leave.
+
+        Raises:
+            StaleVerdictError: It is too late.
+        """
+        if self.latest is not None and anyio.current_time() > self.latest:
+            raise StaleVerdictError
+
+
 class Engine(Protocol):
     """Carries out exchanges."""
 
     async def exchange(
-        self, request: SentRequest, headers: Mapping[str, str], limits: Timeout
+        self,
+        request: SentRequest,
+        headers: Mapping[str, str],
+        limits: Timeout,
+        departure: Departure,
     ) -> WireResponse:
         """Send a request once and read its answer; redirects are not followed.
 
@@ -144,7 +177,11 @@ class HttpxEngine:
         self._owned = owned
 
     async def exchange(
-        self, request: SentRequest, headers: Mapping[str, str], limits: Timeout
+        self,
+        request: SentRequest,
+        headers: Mapping[str, str],
+        limits: Timeout,
+        departure: Departure,
     ) -> WireResponse:
         """Send a request once and read its answer; redirects are not followed."""
         if self._client.is_closed:
@@ -161,6 +198,7 @@ class HttpxEngine:
             content=request.body,
             headers=headers,
             timeout=timeout,
+            extensions={"first_byte": departure},
         )
         try:
             answer = await self._client.send(built, follow_redirects=False)
@@ -170,8 +208,13 @@ class HttpxEngine:
             # A user's hook called `raise_for_status`. The answer came; its body was not read.
             answer = error.response
             return WireResponse(answer.status_code, _lower(answer.headers), b"")
+        except StaleVerdictError as error:
+            raise ExchangeError("StaleVerdict", proof=Proof.NOT_SENT, timed_out=False) from error
         except Exception as error:
             raise classify(error, built) from error
+        except BaseException:
+            departure.possible = not built.extensions.get("not_sent")
+            raise
         return WireResponse(answer.status_code, _lower(answer.headers), answer.content)
 
     async def aclose(self) -> None:
@@ -184,28 +227,34 @@ def _lower(headers: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def engine_for(
+def engine_for(  # noqa: PLR0913 - what a client's settings say about its connections
     base_url: str,
     *,
     max_connections: int,
-    transport: httpx.AsyncBaseTransport | None,
-    http_client: httpx.AsyncClient | None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    http_client: httpx.AsyncClient | None = None,
+    proxy: str | httpx.URL | httpx.Proxy | None = None,
+    http2: bool = False,
 ) -> HttpxEngine:
     """The engine that a client's settings ask for.
 
     Raises:
         ConfigurationError: The settings contradict each other, or name no httpx object.
     """
+    if transport is not None and http_client is not None:
+        raise ConfigurationError("pass http_client or transport, not both")
+    if (transport is not None or http_client is not None) and (proxy is not None or http2):
+        raise ConfigurationError(
+            "proxy and http2 are about this client's own connections: set them on the "
+            "http_client or transport that you pass"
+        )
     if http_client is not None:
-        if transport is not None:
-            raise ConfigurationError("pass http_client or transport, not both")
         library = library_of(http_client)
         if not isinstance(http_client, library.AsyncClient):
             raise ConfigurationError("http_client must be an httpx.AsyncClient")
         return HttpxEngine(http_client, library, base_url, owned=False)
-    library = httpx if transport is None else library_of(transport)
-    limits = library.Limits(
-        max_connections=max_connections, max_keepalive_connections=max_connections
-    )
-    client = library.AsyncClient(transport=transport, limits=limits)
-    return HttpxEngine(client, library, base_url, owned=True)
+    chosen: Any = transport
+    if chosen is None:
+        chosen = PoolTransport(max_connections=max_connections, proxy=proxy, http2=http2)
+    library = library_of(chosen)
+    return HttpxEngine(library.AsyncClient(transport=chosen), library, base_url, owned=True)

@@ -14,13 +14,12 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from chat2pay_async._config import RetryPolicy
+from chat2pay_async._limits import LONGEST_PAUSE
 from chat2pay_async._operations import Safety
 from chat2pay_async.errors import Attempt, Proof
 
-__all__ = ["back_off", "delay_before_next", "may_go_again", "proof_of", "retry_after"]
+__all__ = ["Quota", "back_off", "delay_before_next", "may_go_again", "proof_of", "retry_after"]
 
-LONGEST_PAUSE: Final = 60.0
-"""Seconds; a longer `Retry-After` is the caller's to wait for."""
 LONGEST_THROTTLE: Final = 300.0
 """Seconds that one call spends on throttles, where no deadline says otherwise."""
 THROTTLE_STEP: Final = 0.1
@@ -120,3 +119,30 @@ def delay_before_next(
     else:
         give_up = failures >= policy.max_attempts
     return None if give_up or (asked or 0.0) > LONGEST_PAUSE else delay
+
+
+class Quota:
+    """How much a client may repeat: when everything fails, repeating it all makes it worse.
+
+    A bucket of 500 tokens. A retry costs 14, one after a throttle 5. A success gives back what its
+    call spent, or one token where it spent nothing.
+    """
+
+    SIZE: Final = 500
+    COST: Final = 14
+    THROTTLE_COST: Final = 5
+
+    def __init__(self) -> None:
+        self._tokens = self.SIZE
+
+    def spend(self, proof: Proof) -> int:
+        """Pay for a retry after an attempt that proved this; 0 where that can't be paid."""
+        cost = self.THROTTLE_COST if proof is Proof.THROTTLED else self.COST
+        if cost > self._tokens:
+            return 0
+        self._tokens -= cost
+        return cost
+
+    def refund(self, spent: int) -> None:
+        """A call succeeded, having spent this much."""
+        self._tokens = min(self.SIZE, self._tokens + (spent or 1))

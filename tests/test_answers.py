@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from chat2pay_async import _requests as requests
 from chat2pay_async import errors, models
-from chat2pay_async._answers import Answer, RawResponse, WireResponse, read_answer, redact
+from chat2pay_async._answers import Answer, RawResponse, WireResponse, form_of, read_answer, redact
 from chat2pay_async._operations import (
     CANCEL_PAYMENT_LINK,
     CAPTURE_PAYMENT,
@@ -548,3 +548,38 @@ def test_an_engines_answer_shows_neither_headers_nor_body() -> None:
 def test_answers_are_frozen(value: object, field: str) -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         setattr(value, field, None)
+
+
+# What the hook shows ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "form"),
+    [
+        (404, b"<html>27831234567</html>", "404 no JSON object"),
+        (200, b"", "200 no JSON object"),
+        (200, b"{}", "200 {}"),
+        (
+            404,
+            b'{"errors": ["a", "b", 1], "message": "27831234567", "status": null}',
+            "404 {errors: [str, int], message: str, status: NoneType}",
+        ),
+        (
+            200,
+            b'{"a": {"b": [{"c": 1.5}, {"c": true}]}}',
+            "200 {a: {b: [{c: Decimal}, {c: bool}]}}",
+        ),
+        (200, b'{"27831234567": 1, "4111 1111 1111 1111": 2}', "200 {***: int, ***: int}"),
+    ],
+)
+def test_a_form_shows_no_values(status: int, body: bytes, form: str) -> None:
+    assert form_of(WireResponse(status, {}, body)) == form
+
+
+@pytest.mark.parametrize("depth", [9, 100, 500, 900, 100_000])
+def test_a_form_ends_where_it_gets_too_deep(depth: int) -> None:
+    for opening, closing in ((b'{"a":', b"}"), (b'{"a":[', b"]}")):
+        body = opening * depth + b"1" + closing * depth
+        form = form_of(WireResponse(200, {}, body))
+        assert form == "200 no JSON object" or form.count("…") == 1
+        assert len(form) < 60

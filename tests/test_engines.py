@@ -17,6 +17,7 @@ from chat2pay_async._engines import (
     NOT_SENT_ERRORS,
     TIMEOUT_ERRORS,
     UNKNOWN_ERRORS,
+    Departure,
     ExchangeError,
     HttpxEngine,
     classify,
@@ -128,7 +129,9 @@ async def test_an_exchange_sends_the_bytes_and_brings_the_bytes_back(library: An
         return library.Response(201, headers={"X-Trace": "1"}, content=b"\xff\x00")
 
     async with library.AsyncClient(transport=library.MockTransport(answer)) as client:
-        response = await engine_over(client).exchange(POST, {"Authorization": "key"}, QUICK)
+        response = await engine_over(client).exchange(
+            POST, {"Authorization": "key"}, QUICK, Departure()
+        )
     assert (response.status_code, response.body) == (201, b"\xff\x00")
     assert response.headers["x-trace"] == "1"
     (request,) = seen
@@ -150,7 +153,7 @@ async def test_an_error_of_either_library_is_classified_with_its_cause(library: 
 
     async with library.AsyncClient(transport=library.MockTransport(refuse)) as client:
         with pytest.raises(ExchangeError) as caught:
-            await engine_over(client).exchange(GET, {}, QUICK)
+            await engine_over(client).exchange(GET, {}, QUICK, Departure())
     assert caught.value.proof is Proof.NOT_SENT
     assert isinstance(caught.value.__cause__, library.ConnectError)
     assert "secret words" not in str(caught.value)
@@ -168,7 +171,7 @@ async def test_a_quoted_target_reaches_the_connection_as_it_is(target: str) -> N
         return httpx.Response(200)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        await engine_over(client).exchange(SentRequest("GET", target), {}, QUICK)
+        await engine_over(client).exchange(SentRequest("GET", target), {}, QUICK, Departure())
     assert seen == [target.encode()]
 
 
@@ -177,7 +180,7 @@ async def test_a_base_url_with_a_path_keeps_it() -> None:
         route = respx.get("https://gateway.test/c2p/api/v2/config").respond(200)
         async with httpx.AsyncClient() as client:
             engine = engine_over(client, base_url="https://gateway.test/c2p")
-            await engine.exchange(GET, {}, QUICK)
+            await engine.exchange(GET, {}, QUICK, Departure())
     assert route.call_count == 1
 
 
@@ -188,7 +191,7 @@ async def test_redirects_are_not_followed_even_by_a_client_that_would() -> None:
         )
         elsewhere = respx.post("https://elsewhere.test/").respond(201)
         async with httpx.AsyncClient(follow_redirects=True) as client:
-            response = await engine_over(client).exchange(POST, {}, QUICK)
+            response = await engine_over(client).exchange(POST, {}, QUICK, Departure())
     assert response.status_code == 307
     assert elsewhere.call_count == 0
 
@@ -218,7 +221,7 @@ async def test_the_users_hooks_auth_headers_cookies_and_parameters_act() -> None
             cookies={"sticky": "node-7"},
             params={"tenant": "t1"},
         ) as client:
-            await engine_over(client).exchange(POST, {"Authorization": "ours"}, QUICK)
+            await engine_over(client).exchange(POST, {"Authorization": "ours"}, QUICK, Departure())
     request = route.calls.last.request
     assert asked == [("POST", b'{"a":1}')]
     assert answered == [201]
@@ -236,7 +239,7 @@ async def test_a_hook_that_raises_for_status_leaves_the_status_to_be_judged() ->
     with respx.mock:
         respx.get("https://service.test/api/v2/config").respond(401, json={"message": "no"})
         async with httpx.AsyncClient(event_hooks={"response": [strict]}) as client:
-            response = await engine_over(client).exchange(GET, {}, QUICK)
+            response = await engine_over(client).exchange(GET, {}, QUICK, Departure())
     assert (response.status_code, response.body) == (401, b"")
 
 
@@ -250,7 +253,7 @@ async def test_a_response_hook_whose_own_request_fails_does_not_make_ours_unsent
         log = respx.post("https://log.test/").mock(side_effect=httpx.ConnectError)
         async with httpx.AsyncClient(event_hooks={"response": [report]}) as client:
             with pytest.raises(ExchangeError) as caught:
-                await engine_over(client).exchange(POST, {}, QUICK)
+                await engine_over(client).exchange(POST, {}, QUICK, Departure())
     assert log.call_count == 1
     assert (caught.value.proof, caught.value.reason) == (Proof.UNKNOWN, "ConnectError")
 
@@ -265,7 +268,7 @@ async def test_the_status_of_a_response_hooks_own_request_is_not_taken_for_ours(
         log = respx.post("https://log.test/").respond(429)
         async with httpx.AsyncClient(event_hooks={"response": [report]}) as client:
             with pytest.raises(ExchangeError) as caught:
-                await engine_over(client).exchange(POST, {}, QUICK)
+                await engine_over(client).exchange(POST, {}, QUICK, Departure())
     assert log.call_count == 1
     assert (caught.value.proof, caught.value.reason) == (Proof.UNKNOWN, "HTTPStatusError")
 
@@ -274,7 +277,7 @@ async def test_a_client_of_the_users_that_is_closed_says_so_before_anything_is_s
     client = httpx.AsyncClient()
     await client.aclose()
     with pytest.raises(ConfigurationError, match="http_client of this client is closed"):
-        await engine_over(client).exchange(GET, {}, QUICK)
+        await engine_over(client).exchange(GET, {}, QUICK, Departure())
 
 
 async def test_only_a_client_of_our_own_is_closed() -> None:
@@ -334,10 +337,24 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
 
 
 async def exchange_with(url: str, request: SentRequest = POST) -> ExchangeError:
+    """What an exchange ends with: over our own connections as over httpx's."""
     async with httpx.AsyncClient(trust_env=False) as client:
-        with pytest.raises(ExchangeError) as caught:
-            await engine_over(client, base_url=url).exchange(request, {}, QUICK)
-    return caught.value
+        with pytest.raises(ExchangeError) as theirs:
+            await engine_over(client, base_url=url).exchange(request, {}, QUICK, Departure())
+    async with own_engine(url) as engine:
+        with pytest.raises(ExchangeError) as ours:
+            await engine.exchange(request, {}, QUICK, Departure())
+    assert (ours.value.proof, ours.value.timed_out) == (theirs.value.proof, theirs.value.timed_out)
+    return ours.value
+
+
+@contextlib.asynccontextmanager
+async def own_engine(url: str, **settings: Any) -> AsyncIterator[HttpxEngine]:
+    engine = engine_for(url, max_connections=2, **settings)
+    try:
+        yield engine
+    finally:
+        await engine.aclose()
 
 
 async def test_nobody_listening_is_not_sent() -> None:
@@ -394,13 +411,94 @@ async def test_a_reset_after_the_request_leaves_the_outcome_unknown() -> None:
 
 
 async def test_silence_after_the_request_is_a_timeout_with_unknown_outcome() -> None:
-    async def silent(stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            await anyio.sleep_forever()
-
     async with listening(silent) as url:
         error = await exchange_with(url)
     assert (error.proof, error.timed_out) == (Proof.UNKNOWN, True)
+
+
+async def silent(stream: anyio.abc.SocketStream) -> None:
+    async with stream:
+        await anyio.sleep_forever()
+
+
+async def test_a_request_that_would_leave_too_late_is_kept_back() -> None:
+    async with listening(silent) as url, own_engine(url) as engine:
+        with pytest.raises(ExchangeError) as caught:
+            await engine.exchange(POST, {}, QUICK, Departure(latest=anyio.current_time() - 1))
+    assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "StaleVerdict")
+
+
+async def cancelled_departure(engine: HttpxEngine, *, before: bool) -> Departure:
+    """What is known of a request that is cancelled, before its first byte left or after."""
+    left = anyio.Event()
+
+    class Watched(Departure):
+        def __call__(self) -> None:
+            left.set()
+
+    departure = Watched()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(engine.exchange, POST, {}, Timeout(), departure)
+        if before:
+            await anyio.wait_all_tasks_blocked()
+        else:
+            await left.wait()
+            await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert left.is_set() is not before
+    return departure
+
+
+async def test_a_request_that_is_cancelled_after_its_first_byte_may_have_arrived() -> None:
+    async with listening(silent) as url, own_engine(url) as engine:
+        departure = await cancelled_departure(engine, before=False)
+    assert departure.possible
+
+
+async def test_a_request_that_is_cancelled_before_its_first_byte_certainly_never_left() -> None:
+    async with listening(silent) as url, own_engine(url.replace("http", "https")) as engine:
+        departure = await cancelled_departure(engine, before=True)
+    assert not departure.possible
+
+
+async def test_over_another_transport_a_request_that_is_cancelled_may_always_have_left() -> None:
+    class Connecting(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, _request: httpx.Request) -> httpx.Response:
+            await anyio.sleep_forever()
+            raise AssertionError
+
+    async with own_engine("http://a.test", transport=Connecting()) as engine:
+        departure = await cancelled_departure(engine, before=True)
+    assert departure.possible
+
+
+async def test_our_own_connections_go_through_the_proxy_that_is_given() -> None:
+    seen: list[bytes] = []
+
+    async def proxy(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            seen.append(await stream.receive())
+            await stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    async with (
+        listening(proxy) as url,
+        own_engine("http://service.invalid", proxy=url) as engine,
+    ):
+        answer = await engine.exchange(GET, {}, QUICK, Departure())
+    assert answer.status_code == 200
+    assert seen[0].startswith(b"GET http://service.invalid/api/v2/config HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("setting", [{"proxy": "http://proxy.test"}, {"http2": True}], ids=str)
+@pytest.mark.parametrize("given", ["transport", "http_client"])
+def test_a_proxy_and_http2_belong_to_our_own_connections(
+    setting: dict[str, Any], given: str
+) -> None:
+    theirs: Any = (
+        httpx.AsyncHTTPTransport() if given == "transport" else httpx.AsyncClient(trust_env=False)
+    )
+    with pytest.raises(ConfigurationError, match="set them on the http_client or transport"):
+        engine_for("https://a.test", max_connections=1, **{given: theirs}, **setting)
 
 
 async def test_an_answer_cut_short_leaves_the_outcome_unknown() -> None:

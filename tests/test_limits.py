@@ -1,14 +1,23 @@
-"""The gate: how many at a time, in which order, and on which event loop."""
+"""How many at a time, how fast, and when not at all; in which order, and on which event loop."""
 
 from __future__ import annotations
 
+import asyncio
+import math
+import pickle
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
 import anyio.abc
+import attrs
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from chat2pay_async._limits import Gate
+from chat2pay_async._limits import Gate, Pace, RateLimit
 from chat2pay_async.errors import ConfigurationError
 
 anyio_test = pytest.mark.anyio
@@ -155,3 +164,698 @@ def test_a_refused_loop_takes_no_place() -> None:
 def test_a_gate_without_places_is_refused(size: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_connections must be an int, 1 or more"):
         Gate(size)
+
+
+# Places: a tenth is for look-ups ------------------------------------------------------------------
+
+
+class Crowd:
+    """Tasks before a gate and inside, each of which can be told to leave, or be cancelled."""
+
+    def __init__(self, gate: Gate, tasks: anyio.abc.TaskGroup) -> None:
+        self.gate = gate
+        self.inside: list[int] = []
+        self.most = 0
+        self._tasks = tasks
+        self._exits: dict[int, anyio.Event] = {}
+        self._scopes: dict[int, anyio.CancelScope] = {}
+        self._then: dict[int, int] = {}
+
+    async def come(self, number: int, *, ahead: bool = False) -> None:
+        self._exits[number] = anyio.Event()
+        self._scopes[number] = anyio.CancelScope()
+        await self._tasks.start(self._visit, number, ahead)
+        await anyio.wait_all_tasks_blocked()
+
+    async def leave(self, number: int, *, cancelling: int | None = None) -> None:
+        """Let one leave, and cancel another in the very moment in which the place is given on."""
+        if cancelling is not None:
+            self._then[number] = cancelling
+        self._exits[number].set()
+        await anyio.wait_all_tasks_blocked()
+
+    async def cancel(self, *numbers: int) -> None:
+        for number in numbers:
+            self._scopes[number].cancel()
+        await anyio.wait_all_tasks_blocked()
+
+    async def _visit(
+        self,
+        number: int,
+        ahead: bool,  # noqa: FBT001 - `start` passes no keywords
+        *,
+        task_status: anyio.abc.TaskStatus[None],
+    ) -> None:
+        with self._scopes[number]:
+            task_status.started()
+            async with self.gate.ahead if ahead else self.gate:
+                self.inside.append(number)
+                self.most = max(self.most, len(self.inside))
+                try:
+                    await self._exits[number].wait()
+                finally:
+                    self.inside.remove(number)
+        if number in self._then:
+            self._scopes[self._then[number]].cancel()
+
+
+@asynccontextmanager
+async def crowd_at(gate: Gate) -> AsyncIterator[Crowd]:
+    async with anyio.create_task_group() as tasks:
+        yield Crowd(gate, tasks)
+        tasks.cancel_scope.cancel()
+
+
+async def places_of(gate: Gate, size: int) -> tuple[int, int]:
+    """How many may be inside: calls, and look-ups on top of them."""
+    async with crowd_at(gate) as crowd:
+        for number in range(size + 1):
+            await crowd.come(number)
+        calls = len(crowd.inside)
+        for number in range(size + 1, size + size // 10 + 3):
+            await crowd.come(number, ahead=True)
+        return calls, len(crowd.inside) - calls
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    ("size", "places"),
+    [(1, (1, 0)), (9, (9, 0)), (10, (9, 1)), (19, (18, 1)), (20, (18, 2)), (50, (45, 5))],
+)
+async def test_a_tenth_of_the_places_is_for_look_ups_only(
+    size: int, places: tuple[int, int]
+) -> None:
+    assert await places_of(Gate(size), size) == places
+
+
+@anyio_test
+@pytest.mark.virtual_time
+async def test_look_ups_may_take_every_place() -> None:
+    async with crowd_at(Gate(20)) as crowd:
+        for number in range(25):
+            await crowd.come(number, ahead=True)
+        assert crowd.inside == list(range(20))
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("size", [1, 5, 10])
+async def test_look_ups_pass_before_all_that_wait(size: int) -> None:
+    async with crowd_at(Gate(size)) as crowd:
+        for number in range(size):
+            await crowd.come(number, ahead=True)
+        await crowd.come(100)
+        await crowd.come(101)
+        await crowd.come(200, ahead=True)
+        await crowd.come(201, ahead=True)
+        for number in range(size):
+            await crowd.leave(number)
+        assert crowd.inside[:2] == [200, 201][: len(crowd.inside)]
+        await crowd.leave(200)
+        assert 201 in crowd.inside
+
+
+@anyio_test
+@pytest.mark.virtual_time
+async def test_a_free_reserved_place_is_given_to_no_call() -> None:
+    async with crowd_at(Gate(10)) as crowd:
+        for number in range(9):
+            await crowd.come(number)
+        await crowd.come(9)
+        await crowd.come(100, ahead=True)
+        assert crowd.inside == [*range(9), 100]
+        await crowd.leave(100)
+        assert 9 not in crowd.inside, "the reserved place came free, and a call took it"
+        await crowd.leave(0)
+        assert 9 in crowd.inside
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("ahead", [False, True])
+async def test_whoever_is_cancelled_as_the_place_comes_passes_it_on(*, ahead: bool) -> None:
+    gate = Gate(1)
+    async with crowd_at(gate) as crowd:
+        await crowd.come(1)
+        await crowd.come(2, ahead=ahead)
+        await crowd.come(3)
+        await crowd.leave(1, cancelling=2)
+        assert crowd.inside == [3]
+    assert await is_free(gate)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_task_that_asyncio_cancels_as_the_place_comes_passes_it_on(*, ahead: bool) -> None:
+    # Task.cancel() reaches a task that was woken already, which no cancel scope does.
+    async def scene() -> bool:
+        gate = Gate(1)
+        await gate.acquire()
+        first = asyncio.create_task(gate.acquire(ahead=ahead))
+        second = asyncio.create_task(gate.acquire())
+        await asyncio.sleep(0)
+        gate.release()
+        first.cancel()
+        await asyncio.wait_for(second, 5)
+        gate.release()
+        return first.cancelled() and await is_free(gate)
+
+    assert asyncio.run(scene())
+
+
+class Places:
+    """What a gate should do, said plainly: whoever comes, leaves or is cancelled, who is inside."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.inside: list[int] = []
+        self.ahead: list[int] = []
+        self.queue: list[int] = []
+
+    def come(self, number: int, *, ahead: bool) -> None:
+        (self.ahead if ahead else self.queue).append(number)
+        self._admit()
+
+    def remove(self, number: int) -> None:
+        for group in (self.inside, self.ahead, self.queue):
+            if number in group:
+                group.remove(number)
+        self._admit()
+
+    def _admit(self) -> None:
+        while self.ahead and len(self.inside) < self.size:
+            self.inside.append(self.ahead.pop(0))
+        while self.queue and len(self.inside) < self.size - self.size // 10:
+            self.inside.append(self.queue.pop(0))
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["call", "call", "call", "look-up", "leave", "cancel", "both"]),
+        st.integers(0, 99),
+        st.integers(0, 99),
+    ),
+    max_size=40,
+)
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@settings(deadline=None, max_examples=60)
+@given(size=st.sampled_from([1, 2, 3, 9, 10, 11, 20]), steps=STEPS)
+async def test_places_are_kept_in_order_and_none_is_lost(
+    size: int, steps: list[tuple[str, int, int]]
+) -> None:
+    gate, model = Gate(size), Places(size)
+    async with crowd_at(gate) as crowd:
+        for number in range(size - 1):
+            model.come(number, ahead=False)
+            await crowd.come(number)
+        for number, (step, one, other) in enumerate(steps, start=100):
+            present = model.inside + model.ahead + model.queue
+            if step in {"call", "look-up"}:
+                model.come(number, ahead=step == "look-up")
+                await crowd.come(number, ahead=step == "look-up")
+            elif step == "cancel" and present:
+                model.remove(present[one % len(present)])
+                await crowd.cancel(present[one % len(present)])
+            elif model.inside:
+                leaver = model.inside[one % len(model.inside)]
+                waiting = model.ahead + model.queue
+                victim = waiting[other % 3 % len(waiting)] if step == "both" and waiting else None
+                model.remove(leaver)
+                if victim is not None:
+                    model.remove(victim)
+                await crowd.leave(leaver, cancelling=victim)
+            assert sorted(crowd.inside) == sorted(model.inside)
+        assert crowd.most <= size
+    assert await places_of(gate, size) == (size - size // 10, size // 10)
+
+
+# Pace: how fast -----------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Visit:
+    """One request that wants to leave."""
+
+    number: int
+    at: float = 0.0
+    ahead: bool = False
+    patience: float = math.inf
+    """Seconds until it is cancelled."""
+
+
+class Road:
+    """Tasks that pass a pace, and when they did."""
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+        self.began = anyio.current_time()
+        self.passed: list[tuple[int, float]] = []
+
+    @property
+    def now(self) -> float:
+        return round(anyio.current_time() - self.began, 6)
+
+    @property
+    def order(self) -> list[int]:
+        return [number for number, _ in self.passed]
+
+    @property
+    def times(self) -> list[float]:
+        return [time for _, time in self.passed]
+
+    async def visit(
+        self,
+        visit: Visit,
+        *,
+        task_status: anyio.abc.TaskStatus[anyio.CancelScope] = anyio.TASK_STATUS_IGNORED,
+    ) -> None:
+        if visit.at:
+            await anyio.sleep_until(self.began + visit.at)
+        with anyio.move_on_after(visit.patience) as scope:
+            # Between `started` and the pace is no checkpoint: who has started stands in the queue.
+            task_status.started(scope)
+            await self.pace.acquire(ahead=visit.ahead)
+            self.passed.append((visit.number, self.now))
+
+
+async def travel(pace: Pace, *visits: Visit) -> Road:
+    """Let all visits be made, in their order where they come at the same time."""
+    road = Road(pace)
+    async with anyio.create_task_group() as tasks:
+        for visit in visits:
+            if visit.at:
+                tasks.start_soon(road.visit, visit)
+            else:
+                await tasks.start(road.visit, visit)
+    return road
+
+
+def expected(limit: RateLimit, visits: Sequence[Visit]) -> list[tuple[int, float]]:
+    """Who passes when: first come first served, look-ups first, whoever gave up costs nothing."""
+    interval = limit.per / limit.requests
+    due, now = -math.inf, -math.inf
+    waiting, passed = list(visits), list[tuple[int, float]]()
+    while waiting:
+        earliest = min(visit.at for visit in waiting)
+        now = max(now, earliest, due - (limit.burst - 1) * interval)
+        there = [one for one in waiting if one.at <= now < one.at + one.patience]
+        if not there:
+            waiting = [one for one in waiting if one.at > now]
+            continue
+        first = min(there, key=lambda one: (not one.ahead, one.at, one.number))
+        waiting.remove(first)
+        passed.append((first.number, round(now, 6)))
+        due = max(due, now) + interval
+    return passed
+
+
+def most_within(times: Sequence[float], seconds: float) -> int:
+    """The most of them in any window of so many seconds, both ends included."""
+    return max((sum(0 <= later - time <= seconds for later in times) for time in times), default=0)
+
+
+SIXTEENTHS = st.integers(0, 64).map(lambda number: number / 16)
+LIMITS = st.builds(
+    RateLimit,
+    requests=st.sampled_from([0.5, 1, 2, 4, 8, 16]),
+    per=st.sampled_from([0.5, 1.0, 2.0, 4.0]),
+    burst=st.integers(1, 5),
+)
+
+
+@st.composite
+def journeys(draw: st.DrawFn) -> list[Visit]:
+    """Arrivals and cancellations in any order, no two of which fall on the same moment."""
+    visits: list[Visit] = []
+    for number in range(draw(st.integers(1, 25))):
+        at = draw(SIXTEENTHS) + (number + 1) * 2.0**-14
+        patience = draw(st.just(math.inf) | SIXTEENTHS) + 2.0**-20
+        visits.append(Visit(number, at, draw(st.integers(0, 3)) == 0, patience))
+    return sorted(visits, key=lambda visit: visit.at)
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@settings(deadline=None)
+@given(limit=LIMITS, visits=journeys())
+async def test_everyone_passes_in_turn_and_as_early_as_the_limit_allows(
+    limit: RateLimit, visits: list[Visit]
+) -> None:
+    road = await travel(Pace(limit), *visits)
+    assert road.passed == expected(limit, visits)
+    assert most_within(road.times, limit.per) <= limit.requests + limit.burst
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@settings(deadline=None)
+@given(
+    limit=st.builds(
+        RateLimit,
+        requests=st.integers(1, 20) | st.floats(0.3, 20),
+        per=st.floats(0.1, 10),
+        burst=st.integers(1, 5),
+    ),
+    visits=st.lists(
+        st.tuples(st.floats(0, 5), st.booleans(), st.just(math.inf) | st.floats(0, 5)), max_size=40
+    ),
+    throttles=st.lists(st.tuples(st.floats(0, 5), st.none() | st.floats(0, 3)), max_size=4),
+)
+async def test_no_window_has_more_than_the_limit_and_its_burst(
+    limit: RateLimit,
+    visits: list[tuple[float, bool, float]],
+    throttles: list[tuple[float, float | None]],
+) -> None:
+    pauses: list[tuple[float, float]] = []
+
+    async def throttle(at: float, asked: float | None) -> None:
+        await anyio.sleep_until(road.began + at)
+        road.pace.throttled(asked)
+        pauses.append((road.now, road.now + (1.0 if asked is None else asked)))
+
+    road = Road(Pace(limit))
+    async with anyio.create_task_group() as tasks:
+        for number, visit in enumerate(visits):
+            tasks.start_soon(road.visit, Visit(number, *visit))
+        for pause in throttles:
+            tasks.start_soon(throttle, *pause)
+    assert most_within(road.times, limit.per) <= limit.requests + limit.burst
+    for begin, end in pauses:
+        assert not [time for time in road.times if begin + 1e-5 < time < end - 1e-5]
+    patient = {number for number, (*_, patience) in enumerate(visits) if patience == math.inf}
+    assert patient <= set(road.order)
+
+
+@anyio_test
+@pytest.mark.virtual_time
+async def test_a_burst_leaves_at_once_and_the_rest_evenly() -> None:
+    limit = RateLimit(2, per=1.0, burst=3)
+    road = await travel(Pace(limit), *(Visit(number) for number in range(7)))
+    assert road.passed == list(enumerate([0.0, 0.0, 0.0, 0.5, 1.0, 1.5, 2.0]))
+
+
+@anyio_test
+@pytest.mark.virtual_time
+async def test_idle_time_saves_up_no_more_than_the_burst() -> None:
+    pace = Pace(RateLimit(1, burst=2))
+    await travel(pace, Visit(0), Visit(1))
+    await anyio.sleep(1000)
+    road = await travel(pace, *(Visit(number) for number in range(4)))
+    assert road.times == [0.0, 0.0, 1.0, 2.0]
+
+
+@anyio_test
+@pytest.mark.virtual_time
+async def test_the_pace_is_first_come_first_served() -> None:
+    road = await travel(Pace(RateLimit(100)), *(Visit(number) for number in range(50)))
+    assert road.order == list(range(50))
+
+
+@anyio_test
+@pytest.mark.virtual_time
+async def test_look_ups_overtake_everyone_also_a_sleeping_head() -> None:
+    road = await travel(
+        Pace(RateLimit(1)),
+        *(Visit(number) for number in range(4)),
+        Visit(10, at=0.5, ahead=True),
+        Visit(11, at=0.6, ahead=True),
+        Visit(12, at=3.5, ahead=True),
+    )
+    assert road.order == [0, 10, 11, 1, 12, 2, 3]
+    assert road.times == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("given_up", [{1}, {2}, {4}, {1, 2}, {2, 3}, {1, 2, 3, 4}], ids=repr)
+@pytest.mark.parametrize("at", [0.5, 1.0])
+async def test_whoever_gives_up_costs_nobody_a_turn(given_up: set[int], at: float) -> None:
+    # After 1.0 s, they give up in the very moment in which the first of them would pass.
+    visits = [Visit(n, patience=at if n in given_up else math.inf) for n in range(6)]
+    road = await travel(Pace(RateLimit(1)), *visits)
+    left = [number for number in range(6) if number not in given_up]
+    assert road.passed == [(number, float(turn)) for turn, number in enumerate(left)]
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("cancelled", [(1,), (2,), (1, 2), (2, 1), (1, 2, 3)], ids=repr)
+async def test_cancelled_while_the_turn_is_given_on(cancelled: Sequence[int]) -> None:
+    road = Road(Pace(RateLimit(1)))
+    async with anyio.create_task_group() as tasks:
+        scopes = [await tasks.start(road.visit, Visit(number)) for number in range(5)]
+        await anyio.sleep(0.25)
+        for number in cancelled:
+            scopes[number].cancel()
+    left = [number for number in range(5) if number not in cancelled]
+    assert road.passed == [(number, float(turn)) for turn, number in enumerate(left)]
+
+
+@anyio_test
+@pytest.mark.virtual_time
+async def test_a_look_up_that_gives_up_lets_the_next_sleep_on() -> None:
+    road = await travel(
+        Pace(RateLimit(1)),
+        Visit(0),
+        Visit(1),
+        Visit(2),
+        Visit(10, at=0.25, ahead=True, patience=0.25),
+    )
+    assert road.passed == [(0, 0.0), (1, 1.0), (2, 2.0)]
+
+
+def test_a_task_that_asyncio_cancels_as_its_turn_comes_passes_it_on() -> None:
+    async def scene() -> list[bool]:
+        pace = Pace()
+        pace.throttled(0.05)
+        waiting = [asyncio.create_task(pace.acquire()) for _ in range(4)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.sleep(0)  # now the second is told that it is the first
+        waiting[1].cancel()
+        await asyncio.wait_for(asyncio.gather(*waiting[2:]), 5)
+        return [task.cancelled() for task in waiting]
+
+    assert asyncio.run(scene()) == [True, True, False, False]
+
+
+@anyio_test
+@pytest.mark.virtual_time
+async def test_ten_minutes_of_waiting_take_no_time_here() -> None:
+    began = time.perf_counter()
+    road = await travel(Pace(RateLimit(1, per=10.0)), *(Visit(number) for number in range(64)))
+    assert road.times[-1] == 630.0
+    assert time.perf_counter() - began < 1.0
+
+
+def test_without_a_limit_the_pace_costs_nothing() -> None:
+    pace = Pace()
+    assert pace.free
+    # No event loop runs here: it does not even ask for the time.
+    for ahead in (False, True):
+        with pytest.raises(StopIteration):
+            pace.acquire(ahead=ahead).send(None)
+
+
+def test_a_limit_is_not_free() -> None:
+    assert not Pace(RateLimit(1000)).free
+
+
+# Pause: not at all --------------------------------------------------------------------------------
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("limit", [None, RateLimit(1000, burst=1000)])
+@pytest.mark.parametrize(
+    ("asked", "pause"),
+    [(None, 1.0), (0.0, 0.0), (0.5, 0.5), (7, 7.0), (60, 60.0), (61, 60.0), (math.inf, 60.0)],
+)
+async def test_a_throttle_pauses_everyone(
+    limit: RateLimit | None, asked: float | None, pause: float
+) -> None:
+    pace = Pace(limit)
+    pace.throttled(asked)
+    road = await travel(pace, *(Visit(number, ahead=number > 5) for number in range(10)))
+    assert set(road.times) == {pause}
+    assert road.order == ([*range(6, 10), *range(6)] if pause else list(range(10)))
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    ("pauses", "end"),
+    [
+        ([(0, 30), (10, 5)], 30.0),
+        ([(0, 5), (1, 30)], 31.0),
+        ([(0, 5), (1, None), (2, 0)], 5.0),
+        ([(0, 60), (50, 60)], 110.0),
+    ],
+)
+@pytest.mark.parametrize("from_the_start", [True, False])
+async def test_of_several_pauses_the_one_that_ends_last_counts(
+    pauses: list[tuple[float, float | None]], end: float, *, from_the_start: bool
+) -> None:
+    pace = Pace()
+    pace.throttled(pauses[0][1])
+    road = Road(pace)
+    async with anyio.create_task_group() as tasks:
+        for number in range(2 if from_the_start else 0):
+            await tasks.start(road.visit, Visit(number))
+        for at, asked in pauses[1:]:
+            await anyio.sleep_until(road.began + at)
+            pace.throttled(asked)
+        for number in range(2 if from_the_start else 0, 3):
+            await tasks.start(road.visit, Visit(number))
+    assert road.passed == [(number, end) for number in range(3)]
+
+
+@anyio_test
+@pytest.mark.virtual_time
+async def test_a_pause_holds_those_who_wait_for_their_turn_already() -> None:
+    road = Road(Pace(RateLimit(1)))
+    async with anyio.create_task_group() as tasks:
+        for number in range(3):
+            await tasks.start(road.visit, Visit(number))
+        await anyio.sleep(0.5)
+        road.pace.throttled(20)
+        await tasks.start(road.visit, Visit(10, ahead=True))
+    assert road.order == [0, 10, 1, 2]
+    assert road.times[1] == 20.5
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("ahead", [False, True])
+async def test_whoever_comes_again_stands_behind_those_who_wait(*, ahead: bool) -> None:
+    road = Road(Pace())
+    road.pace.throttled(1.0)
+
+    async def twice(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+        task_status.started()
+        await road.visit(Visit(0, ahead=ahead))
+        await road.visit(Visit(9, ahead=ahead))
+
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(twice)
+        for number in range(1, 5):
+            await tasks.start(road.visit, Visit(number, ahead=ahead))
+    assert road.order == [0, 1, 2, 3, 4, 9]
+
+
+@anyio_test
+@pytest.mark.virtual_time
+async def test_after_a_pause_nobody_waits_any_more() -> None:
+    pace = Pace()
+    pace.throttled(3)
+    assert not pace.free
+    await anyio.sleep(3)
+    road = await travel(pace, *(Visit(number) for number in range(10)))
+    assert set(road.times) == {0.0}
+
+
+# Slower, and faster again -------------------------------------------------------------------------
+
+
+async def gap(pace: Pace) -> float:
+    """Seconds between two requests, as the rate is now."""
+    await pace.acquire()
+    began = anyio.current_time()
+    await pace.acquire()
+    return anyio.current_time() - began
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("throttles", [0, 1, 2, 3, 8, 9, 50])
+async def test_every_throttle_slows_down_to_seven_tenths(throttles: int) -> None:
+    pace = Pace(RateLimit(100))
+    for _ in range(throttles):
+        pace.throttled(0.0)
+    assert await gap(pace) == pytest.approx(0.01 / max(0.05, 0.7**throttles))
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    ("per", "slowest"),
+    [(0.001, 0.02), (0.1, 2.0), (0.5, 10.0), (1.0, 10.0), (5.0, 10.0), (10.0, 10.0), (20.0, 20.0)],
+)
+async def test_a_twentieth_of_the_rate_and_a_request_in_ten_seconds_are_left(
+    per: float, slowest: float
+) -> None:
+    pace = Pace(RateLimit(1, per=per))
+    for _ in range(100):
+        pace.throttled(0.0)
+    assert await gap(pace) == pytest.approx(slowest)
+
+
+@anyio_test
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    ("throttles", "seconds", "share"),
+    [
+        (1, 1, 0.75),
+        (1, 3, 0.85),
+        (1, 6, 1.0),
+        (1, 7, 1.0),
+        (1, 1000, 1.0),
+        (2, 4, 0.69),
+        (50, 1, 0.1),
+        (50, 10, 0.55),
+        (50, 19, 1.0),
+        (50, 20, 1.0),
+    ],
+)
+async def test_the_rate_rises_by_a_twentieth_a_second_up_to_the_setting(
+    throttles: int, seconds: float, share: float
+) -> None:
+    pace = Pace(RateLimit(100))
+    for _ in range(throttles):
+        pace.throttled(0.0)
+    await anyio.sleep(seconds)
+    assert await gap(pace) == pytest.approx(0.01 / share)
+
+
+@anyio_test
+@pytest.mark.virtual_time
+async def test_a_throttle_lowers_the_rate_that_has_risen_since_the_last() -> None:
+    pace = Pace(RateLimit(100))
+    pace.throttled(0.0)
+    await anyio.sleep(2)
+    pace.throttled(0.0)
+    assert await gap(pace) == pytest.approx(0.01 / (0.8 * 0.7))
+    await anyio.sleep(1000)
+    pace.throttled(0.0)
+    assert await gap(pace) == pytest.approx(0.01 / 0.7)
+
+
+# Settings -----------------------------------------------------------------------------------------
+
+
+def test_a_limit_is_per_second_and_without_a_burst_by_default() -> None:
+    assert RateLimit(5) == RateLimit(requests=5, per=1.0, burst=1)
+
+
+@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, True, "5", None], ids=repr)
+@pytest.mark.parametrize("name", ["requests", "per"])
+def test_a_rate_that_is_no_positive_number_is_refused(name: str, value: Any) -> None:
+    given_: dict[str, Any] = {"requests": 5, name: value}
+    with pytest.raises(ConfigurationError, match=rf"RateLimit\({name}=…\) must be a number great"):
+        RateLimit(**given_)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, 2.5, math.inf, True, "5", None], ids=repr)
+def test_a_burst_is_counted_from_one(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"RateLimit\(burst=…\) must be an int, 1 or more"):
+        RateLimit(5, burst=value)
+
+
+def test_a_limit_is_frozen_and_travels() -> None:
+    limit = RateLimit(0.5, per=2, burst=3)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        limit.requests = 7  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(limit)) == limit  # noqa: S301 - our own bytes

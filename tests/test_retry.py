@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from chat2pay_async import _retry
 from chat2pay_async._config import RetryPolicy
 from chat2pay_async._operations import Safety
-from chat2pay_async._retry import back_off, delay_before_next, may_go_again, proof_of, retry_after
+from chat2pay_async._retry import (
+    Quota,
+    back_off,
+    delay_before_next,
+    may_go_again,
+    proof_of,
+    retry_after,
+)
 from chat2pay_async.errors import Attempt, Proof
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -386,3 +393,78 @@ def test_a_delay_is_never_shorter_than_asked_nor_longer_than_a_minute(
 ) -> None:
     pause = delay(*proofs, policy=RetryPolicy(), asked=asked, throttled_for=throttled_for)
     assert pause is None or max(0.0, asked or 0.0) <= pause <= 60.0
+
+
+# The quota ----------------------------------------------------------------------------------------
+
+
+def tokens(quota: Quota) -> int:
+    """How many tokens are left, counted by spending them to within a throttle's cost."""
+    left = 0
+    while cost := quota.spend(Proof.THROTTLED):
+        left += cost
+    return left
+
+
+@pytest.mark.parametrize(
+    ("proof", "cost"), [(Proof.NOT_SENT, 14), (Proof.UNKNOWN, 14), (Proof.THROTTLED, 5)]
+)
+def test_a_retry_costs_this_much_until_the_quota_is_spent(proof: Proof, cost: int) -> None:
+    quota = Quota()
+    spent = [quota.spend(proof) for _ in range(200)]
+    paid = 500 // cost
+    assert spent == [cost] * paid + [0] * (200 - paid)
+
+
+def test_a_retry_that_cannot_be_paid_costs_nothing() -> None:
+    quota = Quota()
+    while quota.spend(Proof.NOT_SENT):
+        pass  # 500 = 35 · 14 + 10
+    assert quota.spend(Proof.NOT_SENT) == 0
+    assert tokens(quota) == 10
+
+
+def test_a_retry_may_take_the_last_token() -> None:
+    quota = Quota()
+    for _ in range(100):
+        assert quota.spend(Proof.THROTTLED) == 5
+    assert quota.spend(Proof.THROTTLED) == 0
+    quota.refund(14)
+    assert quota.spend(Proof.UNKNOWN) == 14
+    assert quota.spend(Proof.THROTTLED) == 0
+
+
+@pytest.mark.parametrize(("spent", "back"), [(0, 1), (5, 5), (14, 14), (33, 33)])
+def test_a_success_gives_back_what_its_call_spent_or_one(spent: int, back: int) -> None:
+    quota = Quota()
+    assert tokens(quota) == 500
+    for _ in range(5):
+        quota.refund(spent)
+    assert tokens(quota) == 5 * back // 5 * 5
+
+
+def test_the_quota_is_never_more_than_full() -> None:
+    quota = Quota()
+    quota.refund(0)
+    quota.refund(400)
+    quota.spend(Proof.NOT_SENT)
+    quota.refund(28)
+    assert tokens(quota) == 500
+
+
+@given(
+    st.lists(
+        st.sampled_from([Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN]) | st.integers(0, 200)
+    )
+)
+def test_the_quota_keeps_its_account(steps: list[Proof | int]) -> None:
+    quota, left = Quota(), 500
+    for step in steps:
+        if isinstance(step, int):
+            quota.refund(step)
+            left = min(500, left + max(step, 1))
+        else:
+            cost = 5 if step is Proof.THROTTLED else 14
+            assert quota.spend(step) == (cost if cost <= left else 0)
+            left -= cost if cost <= left else 0
+    assert tokens(quota) == left // 5 * 5

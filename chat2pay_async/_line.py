@@ -1,0 +1,92 @@
+"""The line to the service: every request, look-ups included, leaves through here.
+
+It has as many places as there are connections, one pace and one pause for all of a client's tasks.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+
+from chat2pay_async._answers import WireResponse
+from chat2pay_async._config import Headers, Timeout, __version__
+from chat2pay_async._engines import Departure, Engine
+from chat2pay_async._limits import Gate, Limiter, Pace
+from chat2pay_async.errors import ConfigurationError, SentRequest
+
+__all__ = ["Line"]
+
+
+def wall_clock() -> datetime:
+    """This machine's time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Line:
+    """A client's connections, with what must be waited for before one may be used."""
+
+    def __init__(self, engine: Engine, gate: Gate, pace: Pace | Limiter, key: str) -> None:
+        self._engine = engine
+        self._gate = gate
+        self._pace = pace
+        self._closed = False
+        self._headers = Headers(
+            {
+                "Authorization": key,
+                "Accept": "application/json",
+                "User-Agent": f"chat2pay-async/{__version__}",
+            }
+        )
+        self._body_headers = Headers(self._headers | {"Content-Type": "application/json"})
+
+    def check_open(self) -> None:
+        """Refuse to be used once closed.
+
+        Raises:
+            ConfigurationError: It is closed.
+        """
+        if self._closed:
+            raise ConfigurationError(
+                "this client is closed: make calls inside its `async with`, or before `aclose()`"
+            )
+
+    @property
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """A connection's turn; enter it before anything is written out."""
+        return self._gate
+
+    async def turn(self) -> None:
+        """Wait, in a place, for the pause to end and for the pace."""
+        await self._pace.acquire()
+
+    @property
+    def place_ahead(self) -> AbstractAsyncContextManager[None]:
+        """A connection's turn for a look-up: ahead of everything that is none."""
+        return self._gate.ahead
+
+    async def turn_ahead(self) -> None:
+        """Wait, in a place, as a look-up does: ahead of everything that is none."""
+        if isinstance(self._pace, Pace):
+            await self._pace.acquire(ahead=True)
+        else:
+            await self._pace.acquire()
+
+    async def exchange(
+        self, request: SentRequest, limits: Timeout, departure: Departure | None = None
+    ) -> WireResponse:
+        """Send a request once; see `Engine.exchange`."""
+        headers = self._headers if request.body is None else self._body_headers
+        return await self._engine.exchange(request, headers, limits, departure or Departure())
+
+    def now(self) -> datetime:
+        """This machine's time: look-ups compare it with the service's."""
+        return wall_clock()
+
+    def throttled(self, retry_after: float | None) -> None:
+        """The service said 429: pause everyone."""
+        self._pace.throttled(retry_after)
+
+    async def aclose(self) -> None:
+        """Close the connections; later calls are refused."""
+        self._closed = True
+        await self._engine.aclose()
