@@ -79,6 +79,13 @@ def demo(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """Thousands of calls against a sandbox in which everything goes wrong (takes long)."""
+    session.install(".[sandbox,trio]")
+    session.run("python", "benchmarks/chaos.py", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Render the docstrings, guides included, into docs-html/."""
     session.install(".[all]", *_group("docs"))

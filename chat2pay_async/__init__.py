@@ -21,6 +21,8 @@
 from chat2pay_async._answers import RawResponse
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy, Timeout, __version__
+from chat2pay_async._limits import Limiter, RateLimit
+from chat2pay_async._recovery import Resolution, Verdict
 from chat2pay_async.errors import (
     ApiError,
     Attempt,
@@ -94,6 +96,7 @@ __all__ = [
     "IntegrationUpdate",
     "Integrator",
     "IntegratorType",
+    "Limiter",
     "LineItem",
     "NotFoundError",
     "OutcomeUnknownError",
@@ -104,12 +107,14 @@ __all__ = [
     "Pending",
     "PermissionDeniedError",
     "Proof",
+    "RateLimit",
     "RateLimitedError",
     "RawResponse",
     "Receipt",
     "ReceiptNotSentError",
     "RequestTimeoutError",
     "RequestValidationError",
+    "Resolution",
     "ResponseDecodeError",
     "RetryPolicy",
     "SentRequest",
@@ -121,5 +126,6 @@ __all__ = [
     "TransactionStatusEntry",
     "TransactionType",
     "TransportError",
+    "Verdict",
     "__version__",
 ]

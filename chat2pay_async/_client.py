@@ -12,11 +12,14 @@ import anyio
 import attrs
 
 from chat2pay_async import _config, errors, events, models
+from chat2pay_async._call import Options
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._engines import engine_for
-from chat2pay_async._limits import Gate
+from chat2pay_async._limits import Gate, Limiter, Pace, RateLimit
+from chat2pay_async._line import Line
 from chat2pay_async._raw import RawChat2Pay
-from chat2pay_async._send import Options, Sender
+from chat2pay_async._recovery import Resolution
+from chat2pay_async._send import Sender
 
 if TYPE_CHECKING:
     from typing import Self
@@ -31,12 +34,6 @@ _PAYMENT_ENDED = frozenset(
         models.PaymentStatus.FAILED,
         models.PaymentStatus.REVERSED,
         models.PaymentStatus.VOIDED,
-    }
-)
-_LINK_ENDED = frozenset(
-    {
-        models.TransactionStatus.PAYMENT_LINK_CANCELLED,
-        models.TransactionStatus.PAYMENT_URL_EXPIRED,
     }
 )
 
@@ -69,9 +66,12 @@ class AsyncChat2Pay:
         base_url: str | httpx.URL | None = None,
         timeout: Timeout | float = Timeout(),
         retry: RetryPolicy = RetryPolicy(),
+        rate_limit: RateLimit | Limiter | None = None,
         max_connections: int = 100,
         transport: httpx.AsyncBaseTransport | None = None,
         http_client: httpx.AsyncClient | None = None,
+        proxy: str | httpx.URL | httpx.Proxy | None = None,
+        http2: bool = False,
         hooks: Iterable[events.Hook] = (),
     ) -> None:
         """Set up a client; nothing is connected yet.
@@ -82,12 +82,20 @@ class AsyncChat2Pay:
                 unless the host is this machine.
             timeout: A `Timeout`, or seconds for each of connect, read and write.
             retry: What is repeated, and when.
+            rate_limit: A `RateLimit`, or a `Limiter` of your own; None sends as fast as the
+                connections allow. In each case a 429 pauses all of this client's tasks.
             max_connections: How many requests may be on the wire at a time.
             transport: An httpx transport to send over (a mock, `httpx.ASGITransport`, …); closed
                 with this client.
             http_client: Your own `httpx.AsyncClient`: its proxies, TLS settings, event hooks,
                 auth, headers and cookies act. It is never closed by this client, and its
-                redirects are not followed.
+                redirects are not followed. httpx's own pool is slow with many requests at a
+                time, and a call that is cancelled while it connects over TLS can cost that pool
+                a connection for good.
+            proxy: What all requests go through; what the environment names (HTTPS_PROXY, NO_PROXY,
+                …) where it is not given.
+            http2: Whether HTTP/2 is offered; it needs the extra `http2`. A connection still
+                serves one request at a time.
             hooks: Told every event (`chat2pay_async.events`).
 
         Raises:
@@ -98,9 +106,20 @@ class AsyncChat2Pay:
         options = Options(_config.as_timeout(timeout), retry)
         gate = Gate(max_connections)
         engine = engine_for(
-            url, max_connections=max_connections, transport=transport, http_client=http_client
+            url,
+            max_connections=max_connections,
+            transport=transport,
+            http_client=http_client,
+            proxy=proxy,
+            http2=http2,
         )
-        self._own(Sender(engine, gate, events.Hooks(hooks), key, url), options, is_view=False)
+        pace = (
+            Pace(rate_limit)
+            if rate_limit is None or isinstance(rate_limit, RateLimit)
+            else rate_limit
+        )
+        line = Line(engine, gate, pace, key.reveal())
+        self._own(Sender(line, events.Hooks(hooks), key, url), options, is_view=False)
 
     def _own(self, sender: Sender, options: Options, *, is_view: bool) -> None:
         self._sender = sender
@@ -116,6 +135,9 @@ class AsyncChat2Pay:
 
         Contract: createPayByLinkTransactionLog. A link whose message could not be sent is
         returned too: ask `delivered`.
+
+        A lost answer is looked up by the order number, so give each link one of its own: where two
+        links share one, the look-up may find the other, and more calls stay in doubt.
 
         Raises:
             BadRequestError: The service refuses the request; no link was made.
@@ -266,6 +288,24 @@ class AsyncChat2Pay:
             operation="wait_for_payment",
         )
 
+    async def resolve(self, pending: errors.Pending) -> Resolution:
+        """Settle a call that ended in `OutcomeUnknownError`: now, or later in another process.
+
+        It looks the call up until it is settled, for up to three times `RetryPolicy.settle`
+        counted from the call's last attempt, or until `timeout.total`. It sends nothing else.
+
+        Args:
+            pending: The error's `.pending`; it may have been pickled in between.
+
+        Returns:
+            The verdict. APPLIED comes with the result that the call would have had, ABSENT means
+            that it can be made again, UNDETERMINED that it still can't be told.
+
+        Raises:
+            ConfigurationError: The call was made with another base URL or API key.
+        """
+        return await self._sender.resolve(pending, self._options)
+
     @property
     def with_raw_response(self) -> RawChat2Pay:
         """The same operations, each returning a `RawResponse`: status, headers, bytes, attempts."""
@@ -316,6 +356,4 @@ class AsyncChat2Pay:
 
 
 def _has_ended(transaction: models.Transaction) -> bool:
-    return transaction.payment_status in _PAYMENT_ENDED or any(
-        entry.transaction_status_name in _LINK_ENDED for entry in transaction.transaction_statuses
-    )
+    return transaction.payment_status in _PAYMENT_ENDED or models.link_ended(transaction)

@@ -1,7 +1,7 @@
 """How a client is set up: small immutable settings, and the API key, which shows itself to no one.
 
->>> RetryPolicy(max_attempts=2)
-RetryPolicy(max_attempts=2, initial=0.5, maximum=8.0)
+>>> RetryPolicy(max_attempts=2).maximum
+8.0
 >>> as_timeout(10)
 Timeout(connect=10.0, read=10.0, write=10.0, total=None)
 """
@@ -81,6 +81,11 @@ def _attempts(_instance: Any, _attribute: attrs.Attribute[Any], value: Any) -> N
         raise ConfigurationError("RetryPolicy(max_attempts=…) must be an int, 1 or more")
 
 
+def _flag(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"RetryPolicy({attribute.name}=…) must be a bool")
+
+
 @attrs.frozen
 class RetryPolicy:
     """How often, and after what delay, a call that may go again does so."""
@@ -91,6 +96,15 @@ class RetryPolicy:
     """The first delay is random between 0 and this many seconds; it doubles with every attempt."""
     maximum: float = attrs.field(default=8.0, validator=_seconds)
     """No delay is longer than this many seconds."""
+    settle: float = attrs.field(default=10.0, validator=_seconds)
+    """Seconds within which the service is assumed to apply a request, and to show it, after we gave
+    up on its answer. See `chat2pay_async._recovery`."""
+    resend_when_absent: bool = attrs.field(default=True, validator=_flag)
+    """Whether a POST goes again once a look-up after `settle` showed that it was not applied. If
+    the service can take longer, that could apply it twice: False never sends it again."""
+    stamp: bool = attrs.field(default=True, validator=_flag)
+    """Whether a new link's `additional_data` carries a minted id (`sdkRequestId`), by which it is
+    recognised after a lost answer."""
 
 
 class ApiKey:

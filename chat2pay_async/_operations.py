@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import enum
+import secrets
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
@@ -27,6 +28,7 @@ __all__ = [
     "UPDATE_INTEGRATION",
     "Operation",
     "Safety",
+    "mint",
     "prepare",
 ]
 
@@ -210,7 +212,14 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
 )
 
 
-def prepare(operation: Operation[Q, Any], request: Q) -> SentRequest:
+def mint(operation: Operation[Any, Any], request: Any) -> str | None:
+    """A new id for a new link, by which it is recognised after a lost answer."""
+    if operation is not CREATE_PAYMENT_LINK or not _wire.takes_stamp(request):
+        return None
+    return secrets.token_hex(16)
+
+
+def prepare(operation: Operation[Q, Any], request: Q, request_id: str | None = None) -> SentRequest:
     """Write a request out, once: every attempt of a call sends these bytes."""
     target = operation.path
     if "{" in target:
@@ -227,5 +236,5 @@ def prepare(operation: Operation[Q, Any], request: Q) -> SentRequest:
             {name: f"{value:f}" if name == "amount" else value for name, value in query.items()},
             quote_via=quote,
         )
-    body = _wire.encode(request) if operation.has_body else None
+    body = _wire.encode(request, request_id) if operation.has_body else None
     return SentRequest(operation.method, target, body)

@@ -13,7 +13,8 @@ from typing import TypeVar
 from chat2pay_async import _operations as operations
 from chat2pay_async import _requests, models
 from chat2pay_async._answers import RawResponse
-from chat2pay_async._send import Options, Sender
+from chat2pay_async._call import Options
+from chat2pay_async._send import Sender
 
 __all__ = ["RawChat2Pay"]
 

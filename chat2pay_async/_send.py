@@ -1,106 +1,63 @@
 """The one path of every request.
 
-A call passes the gate, is written out once, goes out, and its answer is judged. What the attempt
-proved decides what follows (`_retry.py`): a result, an error, or another attempt after a delay.
+A call gets a connection's turn, is written out once, goes out, and its answer is judged. What the
+attempt proved decides what follows (`_retry.py`): a result, an error, another attempt after a
+delay, or look-ups.
 
-- Reads and integration updates go again after anything but a refusal.
-- A POST goes again only if it was certainly not applied. If its outcome is unknown, the call ends
-  in `OutcomeUnknownError`: a second POST could take the money twice.
-- `timeout.total` ends the call wherever it is. Whoever cancels a POST that may have left is told
-  by the event `OutcomeUnknown`.
+- Reads go again after anything but a refusal. So do integration updates, whose effect is read back
+  from the configuration first.
+- A POST goes again if it was certainly not applied. If its outcome is unknown, it is looked up
+  (`_recovery.py`): applied, its result is read back; absent, it may go again, directly preceded by
+  another look-up that says so; anything else is an `OutcomeUnknownError`.
+- `timeout.total` ends the call wherever it is. Whoever cancels a POST that may have been applied
+  is told by the event `OutcomeUnknown`.
+
+Without `timeout.total` a call takes at most, for each attempt: its timeouts and a delay of
+`retry.maximum` (or of the `Retry-After` that was asked for, up to a minute); once an outcome was
+unknown, five times `retry.settle` and the last look-up's timeouts; and five minutes on throttles in
+all. Waiting for a connection or for the pace of `rate_limit` comes on top.
 
 The first attempt costs nothing of tenacity, which takes over when there is something to repeat.
 """
 
 from __future__ import annotations
 
-import itertools
-import secrets
-from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+import math
+from datetime import datetime
+from typing import Any, TypeVar
 
 import anyio
 import attrs
 import tenacity
 
-from chat2pay_async import errors, events
+from chat2pay_async import _operations as operations
+from chat2pay_async import _requests, errors, events, models
 from chat2pay_async._answers import Answer, RawResponse, WireResponse, read_answer
-from chat2pay_async._config import ApiKey, Headers, RetryPolicy, Timeout, __version__
-from chat2pay_async._engines import Engine, ExchangeError
-from chat2pay_async._limits import Gate
-from chat2pay_async._operations import Operation, Safety, prepare
-from chat2pay_async._retry import delay_before_next, may_go_again
-from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof, SentRequest
+from chat2pay_async._call import Call, Options, Step, about
+from chat2pay_async._config import ApiKey
+from chat2pay_async._engines import Departure, ExchangeError
+from chat2pay_async._evidence import was_opened
+from chat2pay_async._line import Line
+from chat2pay_async._operations import Operation, Safety
+from chat2pay_async._recovery import FRESH, Resolution, Verdict
+from chat2pay_async._retry import Quota, delay_before_next, may_go_again
+from chat2pay_async._settle import Settlement, Settler
+from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof
 
-__all__ = ["Options", "Sender"]
+__all__ = ["Sender"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
-
-_call_numbers = itertools.count(1)
-_process = secrets.token_hex(4)
-
-
-@attrs.frozen
-class Options:
-    """What a view may change."""
-
-    timeout: Timeout = Timeout()
-    retry: RetryPolicy = RetryPolicy()
-
-
-@attrs.frozen
-class _Step(Generic[R]):
-    """One attempt and what follows from it."""
-
-    answer: Answer[R]
-    response: WireResponse | None
-    delay: float | None
-    """Seconds until the next attempt; None if this one was the last."""
-
-
-@attrs.define(eq=False)
-class _Call(Generic[Q, R]):
-    """A call under way: what is fixed when it starts, and what happened to it so far."""
-
-    operation: Operation[Q, R]
-    request: Q
-    options: Options
-    started: float
-    call_id: str = ""
-    sent: SentRequest | None = None
-    attempts: list[Attempt] = attrs.field(factory=list[Attempt])
-    throttled_for: float = 0.0
-    last_error: Chat2PayError | None = None
-
-    @property
-    def in_doubt(self) -> bool:
-        """Whether it may have been applied without our knowing."""
-        return self.operation.safety is Safety.ONCE and any(
-            attempt.proof is Proof.UNKNOWN for attempt in self.attempts
-        )
 
 
 class Sender:
     """Sends every request of a client and of its views."""
 
-    def __init__(
-        self, engine: Engine, gate: Gate, hooks: events.Hooks, key: ApiKey, base_url: str
-    ) -> None:
-        self._engine = engine
-        self._gate = gate
+    def __init__(self, line: Line, hooks: events.Hooks, key: ApiKey, base_url: str) -> None:
+        self._line = line
         self._hooks = hooks
-        self._key = key
-        self._base_url = base_url
-        self._closed = False
-        self._headers = Headers(
-            {
-                "Authorization": key.reveal(),
-                "Accept": "application/json",
-                "User-Agent": f"chat2pay-async/{__version__}",
-            }
-        )
-        self._body_headers = Headers(self._headers | {"Content-Type": "application/json"})
+        self._settler = Settler(line, hooks, key, base_url)
+        self._quota = Quota()
 
     async def send(
         self, operation: Operation[Q, R], request: Q, options: Options
@@ -110,15 +67,12 @@ class Sender:
         Raises:
             Chat2PayError: Any of the tree, as the last attempt proved.
         """
-        if self._closed:
-            raise errors.ConfigurationError(
-                "this client is closed: make calls inside its `async with`, or before `aclose()`"
-            )
-        call = _Call(operation, request, options, anyio.current_time())
+        self._line.check_open()
         listening = bool(self._hooks)
+        call_id = Call.next_id() if listening else ""
+        call = Call(operation, request, options, anyio.current_time(), call_id)
         if listening:
-            call.call_id = f"{_process}-{next(_call_numbers)}"
-            self._hooks.emit(events.CallStarted(call.call_id, operation.name))
+            self._hooks.emit(events.CallStarted(call_id, operation.name))
         try:
             result = await self._within_deadline(call)
         except BaseException as error:
@@ -128,56 +82,82 @@ class Sender:
             self._tell_end(call, None, recovered=result.recovered)
         return result
 
+    async def resolve(self, pending: Pending, options: Options) -> Resolution:
+        """Settle a call that ended in doubt, in this process or another; see `Settler.resolve`."""
+        self._line.check_open()
+        return await self._settler.resolve(pending, options)
+
     async def aclose(self) -> None:
         """Close the connections; later calls are refused."""
-        self._closed = True
-        await self._engine.aclose()
+        await self._line.aclose()
 
-    async def _within_deadline(self, call: _Call[Q, R]) -> RawResponse[R]:
-        total = call.options.timeout.total
-        if total is None:
-            return await self._run(call)
+    # One call ------------------------------------------------------------------------------------
+
+    async def _within_deadline(self, call: Call[Q, R]) -> RawResponse[R]:
+        total = math.inf if call.options.timeout.total is None else call.options.timeout.total
         with anyio.move_on_after(total):
-            return await self._run(call)
-        if call.in_doubt:
-            raise self._outcome_unknown(call)
+            return await self._proven(call)
+        if call.doubt:
+            raise self._settler.outcome_unknown(call)
         error = errors.RequestTimeoutError(
             f"{call.operation.name}: no answer within {total} s, and nothing is in doubt"
         )
         error.__cause__ = call.last_error
-        raise _about(error, call)
+        raise about(error, call)
 
-    async def _run(self, call: _Call[Q, R]) -> RawResponse[R]:
-        step = await self._attempt(call)
+    async def _proven(self, call: Call[Q, R]) -> RawResponse[R]:
+        """Run a call; whatever breaks while it is in doubt, the caller is told of the doubt."""
+        try:
+            return await self._run(call)
+        except errors.OutcomeUnknownError:
+            raise
+        except Exception as error:
+            if call.doubt:
+                raise self._settler.outcome_unknown(call) from error
+            raise
+
+    async def _run(self, call: Call[Q, R]) -> RawResponse[R]:
+        step = await self._round(call)
         if step.delay is not None:
             step = await self._again(call, step)
-        if step.response is not None and step.answer.result is not None:
-            return RawResponse(
-                parsed=step.answer.result,
-                status_code=step.response.status_code,
-                headers=step.response.headers,
-                body=step.response.body,
-                attempts=tuple(call.attempts),
-                elapsed=anyio.current_time() - call.started,
-            )
-        if call.in_doubt:
-            raise self._outcome_unknown(call)
-        assert step.answer.error is not None  # noqa: S101 - an answer is a result or an error
-        raise _about(step.answer.error, call)
+        if call.doubt:
+            raise self._settler.outcome_unknown(call)
+        if step.answer.error is not None:
+            raise about(step.answer.error, call)
+        if step.recreate and len(call.attempts) < call.options.retry.max_attempts:
+            return await self._recreate(call, step)
+        return self._success(call, step)
 
-    async def _again(self, call: _Call[Q, R], first: _Step[R]) -> _Step[R]:
-        """Let tenacity repeat a call, beginning with the attempt that was made already."""
-        made: list[_Step[R]] = [first]
+    def _success(self, call: Call[Q, R], step: Step[R]) -> RawResponse[R]:
+        assert step.response is not None  # noqa: S101 - a result was read from an answer
+        assert step.answer.result is not None  # noqa: S101 - it is a result, or an error
+        self._quota.refund(call.spent)
+        if call.operation.safety is Safety.ONCE:
+            self._settler.known.add(step.answer.result)
+        return RawResponse(
+            parsed=step.answer.result,
+            status_code=step.response.status_code,
+            headers=step.response.headers,
+            body=step.response.body,
+            attempts=tuple(call.attempts),
+            elapsed=anyio.current_time() - call.started,
+            recovered=step.settled,
+        )
 
-        async def attempt() -> _Step[R]:
-            return made.pop() if made else await self._attempt(call)
+    async def _again(self, call: Call[Q, R], first: Step[R]) -> Step[R]:
+        """Let tenacity repeat a call, beginning with the round that was made already."""
+        made: list[Step[R]] = [first]
+
+        async def next_round() -> Step[R]:
+            return made.pop() if made else await self._round(call)
 
         def tell(state: tenacity.RetryCallState) -> None:
-            number, delay = len(call.attempts), state.upcoming_sleep
             proof = call.attempts[-1].proof
             if proof is Proof.THROTTLED:
-                call.throttled_for += delay
-            event = events.RetryScheduled(call.call_id, call.operation.name, number, delay, proof)
+                call.throttled_for += state.upcoming_sleep
+            event = events.RetryScheduled(
+                call.call_id, call.operation.name, len(call.attempts), state.upcoming_sleep, proof
+            )
             self._hooks.emit(event)
 
         def pause(state: tenacity.RetryCallState) -> float:
@@ -185,7 +165,7 @@ class Sender:
             delay: float = state.outcome.result().delay
             return delay
 
-        def goes_again(step: _Step[R]) -> bool:
+        def goes_again(step: Step[R]) -> bool:
             return step.delay is not None
 
         retrying = tenacity.AsyncRetrying(
@@ -194,75 +174,183 @@ class Sender:
             wait=pause,
             before_sleep=tell,
         )
-        return await retrying(attempt)
+        return await retrying(next_round)
 
-    async def _attempt(self, call: _Call[Q, R]) -> _Step[R]:
-        async with self._gate:
-            if call.sent is None:
-                call.sent = prepare(call.operation, call.request)
-            headers = self._headers if call.sent.body is None else self._body_headers
-            at, began = datetime.now(UTC), anyio.current_time()
+    async def _round(self, call: Call[Q, R]) -> Step[R]:
+        """One attempt and, if its outcome is unknown, what look-ups make of it."""
+        step = await self._attempt(call)
+        if call.lost_at is None or step.settled:
+            return step
+        if call.operation.safety is Safety.REPEATABLE:
+            return await self._reread(call, step)
+        if step.answer.proof is Proof.REJECTED and _may_tell_of_ourselves(step.response):
+            call.doubt = True
+        if not call.doubt or step.delay is not None:
+            return step  # if it goes again, another look-up comes first
+        return await self._settle(call, step)
+
+    # One attempt ---------------------------------------------------------------------------------
+
+    async def _attempt(self, call: Call[Q, R]) -> Step[R]:
+        async with self._line.place:
+            await self._line.turn()
+            sent, departure = call.write_out(), Departure()
+            if call.operation.safety is Safety.ONCE and call.lost_at is not None:
+                # A verdict goes stale: once an attempt was lost, each POST directly follows a
+                # look-up that says that there is nothing.
+                settlement = await self._settler.look_up(call, placed=True)
+                if settlement.verdict is not Verdict.ABSENT:
+                    return self._settled(call, settlement, None)
+                call.doubt = not settlement.waited
+                departure.latest = anyio.current_time() + FRESH
+            at, began = self._line.now(), anyio.current_time()
             response: WireResponse | None = None
+            reason: str | None = None
             try:
-                response = await self._engine.exchange(call.sent, headers, call.options.timeout)
+                response = await self._line.exchange(sent, call.options.timeout, departure)
+                answer = read_answer(call.operation, call.request, response)
             except ExchangeError as failure:
-                answer: Answer[R] = _no_answer(call, failure)
-                reason: str | None = failure.reason
+                answer, reason = _no_answer(call, failure), failure.reason
             except Chat2PayError:
                 raise
             except BaseException as stopped:
-                elapsed = anyio.current_time() - began
-                name = type(stopped).__name__
-                self._record(call, Attempt(at, elapsed, Proof.UNKNOWN, None, name))
+                proof = Proof.UNKNOWN if departure.possible else Proof.NOT_SENT
+                self._record(call, at, began, proof, error=type(stopped).__name__)
                 raise
-            else:
-                answer = read_answer(call.operation, call.request, response)
-                reason = None
-            elapsed = anyio.current_time() - began
-        status = None if response is None else response.status_code
         call.last_error = answer.error
-        self._record(call, Attempt(at, elapsed, answer.proof, status, reason))
-        return _Step(answer, response, _next_delay(call, answer))
+        if answer.proof is Proof.APPLIED:
+            call.doubt = False
+        status = None if response is None else response.status_code
+        self._record(call, at, began, answer.proof, status_code=status, error=reason)
+        delay = self._delay(call, answer) if answer.error is not None else None
+        return Step(answer, response, delay)
 
-    def _record(self, call: _Call[Any, Any], attempt: Attempt) -> None:
-        call.attempts.append(attempt)
-        if call.call_id:
-            number = len(call.attempts)
-            name = call.operation.name
-            self._hooks.emit(events.AttemptFinished(call.call_id, name, number, attempt))
-
-    def _outcome_unknown(self, call: _Call[Any, Any]) -> errors.OutcomeUnknownError:
-        error = errors.OutcomeUnknownError(
-            f"{call.operation.name}: it may have been applied; do not send it again before "
-            "looking it up (see .pending)",
-            pending=self._pending(call),
-        )
-        error.__cause__ = call.last_error
-        return _about(error, call)
-
-    def _pending(self, call: _Call[Any, Any]) -> Pending:
-        assert call.sent is not None  # noqa: S101 - only what was sent can be in doubt
-        return Pending(
-            operation=call.operation.name,
-            identity=call.operation.identity(call.request),
-            request=call.sent,
-            base_url=self._base_url,
-            key_fingerprint=self._key.fingerprint,
-            request_id=None,
-            first_attempt=call.attempts[0],
-            last_attempt=call.attempts[-1],
-        )
-
-    def _tell_failure(
-        self, call: _Call[Any, Any], error: BaseException, *, listening: bool
+    def _record(  # noqa: PLR0913 - what there is to say of an attempt
+        self,
+        call: Call[Any, Any],
+        at: datetime,
+        began: float,
+        proof: Proof,
+        *,
+        status_code: int | None = None,
+        error: str | None = None,
     ) -> None:
-        if call.in_doubt:
-            unknown = events.OutcomeUnknown(call.call_id, call.operation.name, self._pending(call))
-            self._hooks.emit(unknown)
+        now = anyio.current_time()
+        attempt = Attempt(at, now - began, proof, status_code, error)
+        call.record(attempt, now)
+        if call.call_id:
+            event = events.AttemptFinished(
+                call.call_id, call.operation.name, len(call.attempts), attempt
+            )
+            self._hooks.emit(event)
+
+    def _delay(
+        self, call: Call[Any, Any], answer: Answer[Any], *, absent: bool = False
+    ) -> float | None:
+        """Seconds until the next attempt; None where there is to be none."""
+        if answer.proof is Proof.THROTTLED:
+            self._line.throttled(answer.asked)
+        if not absent and not may_go_again(call.operation.safety, answer.proof):
+            return None
+        delay = delay_before_next(
+            call.options.retry, call.attempts, answer.asked, call.throttled_for
+        )
+        if delay is None:
+            return None
+        cost = self._quota.spend(answer.proof)
+        call.spent += cost
+        return delay if cost else None
+
+    # Unknown outcomes ----------------------------------------------------------------------------
+
+    async def _settle(self, call: Call[Q, R], step: Step[R]) -> Step[R]:
+        """Look up what became of a call that may have been applied, and that ends unless it did.
+
+        A capture may be sent again on an early *absent*; that it failed is said only on a late one.
+        """
+        repeatable = step.answer.proof is Proof.UNKNOWN and call.options.retry.resend_when_absent
+        settlement = await self._settler.look_up(call, patient=not repeatable)
+        if repeatable and settlement.verdict is Verdict.ABSENT:
+            delay = self._delay(call, step.answer, absent=True)
+            if delay is not None:
+                call.doubt = not settlement.waited
+                return attrs.evolve(step, delay=delay)
+            if not settlement.waited:
+                settlement = await self._settler.look_up(call, patient=True)
+        return self._settled(call, settlement, step)
+
+    def _settled(self, call: Call[Q, R], settlement: Settlement, step: Step[R] | None) -> Step[R]:
+        """The call's end, by a verdict on an attempt, or on what keeps one from being made."""
+        if settlement.verdict is Verdict.APPLIED:
+            call.doubt = False
+            return self._settler.recovered(call, settlement)
+        believed = call.options.retry.resend_when_absent
+        call.doubt = not (settlement.verdict is Verdict.ABSENT and believed)
+        if call.doubt or step is None:
+            return Step(Answer(Proof.UNKNOWN, error=call.last_error), None, settled=True)
+        return step
+
+    async def _recreate(self, call: Call[Q, R], step: Step[R]) -> RawResponse[R]:
+        """Cancel a recovered link whose URL nobody has, see it gone, and make it anew.
+
+        Nobody but the caller was to have the URL, and status answers never carry it.
+        """
+        found = self._success(call, step)
+        call.doubt = True
+        try:
+            gone = await self._cancelled(call, getattr(found.parsed, "payment_link_ref", ""))
+        except errors.OutcomeUnknownError as error:
+            raise self._settler.outcome_unknown(call) from error
+        except Chat2PayError:
+            gone = False
+        call.doubt = False
+        if not gone:
+            return found
+        call.begin_anew()
+        return await self._run(call)
+
+    async def _cancelled(self, call: Call[Any, Any], ref: str) -> bool:
+        """Cancel a link, or see that it ended unopened; False where its customer was faster."""
+        reference = _requests.LinkReference(payment_link_ref=ref)
+        try:
+            await self._run(self._within(call, operations.CANCEL_PAYMENT_LINK, reference))
+        except errors.BadRequestError:
+            # Clicked, or expired. If that can't be told, the link is taken for alive.
+            query = _requests.TransactionQuery(payment_link_ref=ref)
+            looked = await self._run(self._within(call, operations.GET_TRANSACTION, query))
+            return models.link_ended(looked.parsed) and not was_opened(looked.parsed)
+        return True
+
+    def _within(self, call: Call[Any, Any], operation: Operation[Q, R], request: Q) -> Call[Q, R]:
+        """A call that is made on behalf of another."""
+        return Call(operation, request, call.options, anyio.current_time(), call.call_id)
+
+    async def _reread(self, call: Call[Q, R], step: Step[R]) -> Step[R]:
+        """Read an integration's status back; a refusal of a repeated update is judged by it too."""
+        if step.answer.error is None or step.answer.proof not in {Proof.UNKNOWN, Proof.REJECTED}:
+            return step
+        assert isinstance(call.request, _requests.IntegrationRequest)  # noqa: S101 - the only PUT
+        query = _requests.ConfigurationQuery()
+        try:
+            raw = await self._run(self._within(call, operations.GET_CONFIGURATION, query))
+        except Chat2PayError:
+            return step
+        if not _holds(raw.parsed, call.request):
+            return step
+        result: Any = models.IntegrationUpdate(update_time=raw.parsed.update_time, recovered=True)
+        response = WireResponse(raw.status_code, raw.headers, raw.body)
+        return Step(Answer(Proof.APPLIED, result), response, settled=True)
+
+    # What is told --------------------------------------------------------------------------------
+
+    def _tell_failure(self, call: Call[Any, Any], error: BaseException, *, listening: bool) -> None:
+        if call.doubt:
+            pending = self._settler.pending(call)
+            self._hooks.emit(events.OutcomeUnknown(call.call_id, call.operation.name, pending))
         if listening:
             self._tell_end(call, type(error).__name__, recovered=False)
 
-    def _tell_end(self, call: _Call[Any, Any], error: str | None, *, recovered: bool) -> None:
+    def _tell_end(self, call: Call[Any, Any], error: str | None, *, recovered: bool) -> None:
         self._hooks.emit(
             events.CallFinished(
                 call.call_id,
@@ -275,23 +363,22 @@ class Sender:
         )
 
 
-E = TypeVar("E", bound=Chat2PayError)
-
-
-def _about(error: E, call: _Call[Any, Any]) -> E:
-    error.operation = call.operation.name
-    error.attempts = tuple(call.attempts)
-    return error
-
-
-def _no_answer(call: _Call[Any, R], failure: ExchangeError) -> Answer[R]:
+def _no_answer(call: Call[Any, R], failure: ExchangeError) -> Answer[R]:
     kind = errors.RequestTimeoutError if failure.timed_out else errors.ConnectionFailedError
     error = kind(f"{call.operation.name}: no answer ({failure.reason})")
     error.__cause__ = failure.__cause__
     return Answer(failure.proof, error=error)
 
 
-def _next_delay(call: _Call[Any, Any], answer: Answer[Any]) -> float | None:
-    if not may_go_again(call.operation.safety, answer.proof):
-        return None
-    return delay_before_next(call.options.retry, call.attempts, answer.asked, call.throttled_for)
+def _may_tell_of_ourselves(response: WireResponse | None) -> bool:
+    """Whether a refusal of a repeated POST may be about our own first one (already captured, …)."""
+    return response is not None and response.status_code in {400, 404, 409}
+
+
+def _holds(configuration: models.Configuration, request: _requests.IntegrationRequest) -> bool:
+    found = [
+        one for one in configuration.integrators if one.application_id == request.application_uuid
+    ]
+    if not found:
+        return request.status is models.IntegrationStatus.DELETED
+    return found[0].status is request.status

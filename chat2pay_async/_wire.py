@@ -15,7 +15,7 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cache, lru_cache, partial
 from types import UnionType
-from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
@@ -26,10 +26,12 @@ from chat2pay_async import _requests
 from chat2pay_async._checks import MAX_DIGITS, member
 
 __all__ = [
+    "STAMP",
     "UnreadableError",
     "decode_object",
     "encode",
     "structure",
+    "takes_stamp",
     "wire_name",
     "write_timestamp",
 ]
@@ -325,6 +327,19 @@ def _write_subclass(value: Any) -> Any:
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=_write_subclass)
 
 
-def encode(request: Any) -> bytes:
-    """A request's JSON, exact to the digit."""
-    return _encoder.encode(_converter.unstructure(request))
+STAMP: Final = "sdkRequestId"
+"""The key in `additionalData` that a minted id stands under."""
+
+
+def encode(request: Any, request_id: str | None = None) -> bytes:
+    """A request's JSON, exact to the digit; with a minted id in its additional data."""
+    data = _converter.unstructure(request)
+    if request_id is not None:
+        data["additionalData"] = {**data.get("additionalData", {}), STAMP: request_id}
+    return _encoder.encode(data)
+
+
+def takes_stamp(request: Any) -> bool:
+    """Whether a minted id has a place: an object, or nothing, that has none of its own."""
+    data = request.additional_data
+    return data is None or (isinstance(data, dict) and STAMP not in data)

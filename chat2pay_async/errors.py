@@ -16,7 +16,7 @@
     │   ├── RateLimitedError          429
     │   └── ServerError               5xx
     ├── ResponseDecodeError           a 2xx that is no JSON object (reads and integration updates)
-    └── OutcomeUnknownError           it may have been applied: look it up, do not send it again
+    └── OutcomeUnknownError           it may have been applied: `client.resolve` it, don't repeat it
 
 Each error says which operation failed (`operation`) and what every attempt at it proved
 (`attempts`), survives pickling, and shows no key, phone number or card number.
@@ -27,7 +27,7 @@ enough to keep "failed" and "don't know" apart:
     try:
         link = await client.create_payment_link(request)
     except OutcomeUnknownError as error:
-        save_for_later(error.pending)      # look it up before anything is sent again
+        save_for_later(error.pending)      # and `client.resolve(pending)` before it is sent again
     except Chat2PayError:
         ...                                # certain: no link was made
 """

@@ -32,6 +32,7 @@ __all__ = [
     "Event",
     "Hook",
     "Hooks",
+    "LookedUp",
     "OutcomeUnknown",
     "RetryScheduled",
     "log_event",
@@ -74,6 +75,16 @@ class RetryScheduled(Event):
     """Seconds until the next one."""
     proof: Proof
     """What the failed attempt proved."""
+
+
+@attrs.frozen
+class LookedUp(Event):
+    """A call whose outcome is unknown was looked up through the status endpoint."""
+
+    shows: str
+    """What the answer shows, in words."""
+    form: str
+    """The answer's form without its values, such as `404 {errors: [str], message: str}`."""
 
 
 @attrs.frozen

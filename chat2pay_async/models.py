@@ -299,6 +299,17 @@ class Transaction:
             return self.additional_data
 
 
+_LINK_ENDED = frozenset(
+    {TransactionStatus.PAYMENT_LINK_CANCELLED, TransactionStatus.PAYMENT_URL_EXPIRED}
+)
+
+
+def link_ended(transaction: Transaction) -> bool:
+    """Whether a link was cancelled or has expired, so that nobody can open it any more."""
+    names = (entry.transaction_status_name for entry in transaction.transaction_statuses)
+    return not _LINK_ENDED.isdisjoint(name for name in names if name is not None)
+
+
 @attrs.frozen(kw_only=True)
 class Currency:
     """A currency that the account can charge (contract: CurrencyResponse)."""

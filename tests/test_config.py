@@ -288,11 +288,18 @@ def test_a_number_that_is_no_number_of_seconds_is_refused(value: float) -> None:
 
 
 def test_the_default_policy_makes_four_attempts() -> None:
-    assert RetryPolicy() == RetryPolicy(max_attempts=4, initial=0.5, maximum=8.0)
+    assert RetryPolicy() == RetryPolicy(
+        max_attempts=4,
+        initial=0.5,
+        maximum=8.0,
+        settle=10.0,
+        resend_when_absent=True,
+        stamp=True,
+    )
 
 
 @pytest.mark.parametrize("value", [*NO_SECONDS, None], ids=repr)
-@pytest.mark.parametrize("name", ["initial", "maximum"])
+@pytest.mark.parametrize("name", ["initial", "maximum", "settle"])
 def test_a_delay_that_is_no_number_of_seconds_is_refused(name: str, value: Any) -> None:
     given: dict[str, Any] = {name: value}
     with pytest.raises(ConfigurationError, match=rf"RetryPolicy\({name}=…\) must be seconds"):
@@ -304,6 +311,21 @@ def test_attempts_are_counted_from_one(value: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_attempts"):
         RetryPolicy(max_attempts=value)
     assert RetryPolicy(max_attempts=1).max_attempts == 1
+
+
+@pytest.mark.parametrize("seconds", [0, 0.5, 60, 1e9])
+def test_any_finite_number_of_seconds_may_settle_a_call(seconds: float) -> None:
+    assert RetryPolicy(settle=seconds).settle == seconds
+
+
+@pytest.mark.parametrize("value", [0, 1, None, "yes", "", []], ids=repr)
+@pytest.mark.parametrize("name", ["resend_when_absent", "stamp"])
+def test_a_switch_is_on_or_off(name: str, value: Any) -> None:
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(ConfigurationError, match=rf"RetryPolicy\({name}=…\) must be a bool"):
+        RetryPolicy(**given)
+    for chosen in (True, False):
+        assert getattr(RetryPolicy(**{name: chosen}), name) is chosen
 
 
 @pytest.mark.parametrize("settings", [Timeout(), RetryPolicy()])

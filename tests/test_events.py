@@ -30,6 +30,7 @@ STORY: tuple[Event, ...] = (
     events.CallStarted("c1", "create_payment_link"),
     events.AttemptFinished("c1", "create_payment_link", 1, ATTEMPT),
     events.RetryScheduled("c1", "create_payment_link", 1, 0.5, Proof.NOT_SENT),
+    events.LookedUp("c1", "create_payment_link", "nothing", "404 {errors: [str], message: str}"),
     events.OutcomeUnknown("c1", "create_payment_link", PENDING),
     events.CallFinished(
         "c1", "create_payment_link", 1.5, (ATTEMPT,), "OutcomeUnknownError", recovered=False
@@ -41,6 +42,7 @@ LEVELS = {
     events.CallStarted: logging.DEBUG,
     events.AttemptFinished: logging.DEBUG,
     events.RetryScheduled: logging.INFO,
+    events.LookedUp: logging.DEBUG,
     events.OutcomeUnknown: logging.WARNING,
     events.CallFinished: logging.DEBUG,
 }

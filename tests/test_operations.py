@@ -17,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat2pay_async import _requests as requests
+from chat2pay_async._call import Call, Options
+from chat2pay_async._config import RetryPolicy
 from chat2pay_async._operations import (
     CANCEL_PAYMENT_LINK,
     CAPTURE_PAYMENT,
@@ -29,9 +31,10 @@ from chat2pay_async._operations import (
     UPDATE_INTEGRATION,
     Operation,
     Safety,
+    mint,
     prepare,
 )
-from chat2pay_async._wire import structure
+from chat2pay_async._wire import STAMP, encode, structure, takes_stamp
 
 CONTRACT = Path(__file__).parent / "data" / "chat2pay-v2.openapi.json"
 MOMENT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -448,3 +451,118 @@ def test_every_post_can_lack_its_proof_and_every_operation_can_have_it() -> None
     posts = {operation.name for operation in OPERATIONS if operation.method == "POST"}
     assert {operation.name for operation, _, _ in NO_PROOFS} == posts
     assert {operation.name for operation, _, _ in PROOFS} == {one.name for one in OPERATIONS}
+
+
+# The minted id ------------------------------------------------------------------------------------
+
+MINTED = "0123456789abcdef0123456789abcdef"
+EACH_DATA = pytest.mark.parametrize(
+    ("data", "stamped"),
+    [
+        (None, {"sdkRequestId": MINTED}),
+        ({}, {"sdkRequestId": MINTED}),
+        ({"a": 1, "b": [None, {"c": "ü"}]}, {"a": 1, "b": [None, {"c": "ü"}]}),
+        ({"inner": {"sdkRequestId": "mine"}}, {"inner": {"sdkRequestId": "mine"}}),
+        ({"sdkrequestid": "mine"}, {"sdkrequestid": "mine"}),
+    ],
+)
+EACH_OTHER_DATA = pytest.mark.parametrize(
+    "data", ["text", "", 5, 0, 1.5, True, False, [], [{}], {"sdkRequestId": "mine", "a": 1}]
+)
+
+
+def order_with(data: Any) -> Any:
+    return attrs.evolve(order(), additional_data=data)
+
+
+def data_sent(body: bytes | None) -> Any:
+    return json.loads(body or b"")["additionalData"]
+
+
+def test_the_id_stands_under_this_key() -> None:
+    assert STAMP == "sdkRequestId"
+
+
+@EACH_DATA
+def test_an_id_is_minted_where_it_has_a_place(data: Any, stamped: dict[str, Any]) -> None:
+    request = order_with(data)
+    minted = mint(CREATE_PAYMENT_LINK, request)
+    assert minted is not None
+    assert len(minted) == 32
+    body = prepare(CREATE_PAYMENT_LINK, request, minted).body
+    assert data_sent(body) == {**stamped, "sdkRequestId": minted}
+
+
+@EACH_OTHER_DATA
+def test_no_id_is_minted_where_the_user_has_something_else(data: Any) -> None:
+    request = order_with(data)
+    assert not takes_stamp(request)
+    assert mint(CREATE_PAYMENT_LINK, request) is None
+    assert data_sent(prepare(CREATE_PAYMENT_LINK, request).body) == data
+
+
+def test_every_minted_id_is_another() -> None:
+    request = order()
+    assert len({mint(CREATE_PAYMENT_LINK, request) for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in TABLE if row.operation is not CREATE_PAYMENT_LINK], ids=repr
+)
+def test_only_a_new_link_has_a_minted_id(row: Row) -> None:
+    assert mint(row.operation, row.request) is None
+
+
+def test_the_id_is_all_that_is_added() -> None:
+    body = prepare(CREATE_PAYMENT_LINK, order(), MINTED).body
+    added = b',"additionalData":{"sdkRequestId":"' + MINTED.encode() + b'"}}'
+    assert body == ORDER_BODY[:-1] + added
+
+
+def test_other_data_comes_before_the_id_and_keeps_its_digits() -> None:
+    request = order_with({"z": Decimal("1.10"), "a": 2})
+    body = encode(request, MINTED)
+    expected = b'"additionalData":{"z":1.10,"a":2,"sdkRequestId":"' + MINTED.encode() + b'"}'
+    assert expected in body
+
+
+@EACH_DATA
+def test_the_request_itself_stays_as_it_was(data: Any, stamped: dict[str, Any]) -> None:
+    request = order_with(data)
+    before = encode(request)
+    assert data_sent(encode(request, MINTED)) == stamped | {"sdkRequestId": MINTED}
+    assert encode(request) == before
+    assert request.additional_data == data
+    assert request == order_with(data)
+
+
+def call(request: Any, *, stamp: bool = True) -> Call[Any, Any]:
+    options = Options(retry=RetryPolicy(stamp=stamp))
+    return Call(CREATE_PAYMENT_LINK, request, options, 0.0, "c1")
+
+
+def test_a_call_carries_one_minted_id_in_all_its_attempts() -> None:
+    this = call(order())
+    sent = this.write_out()
+    assert this.request_id is not None
+    assert data_sent(sent.body) == {"sdkRequestId": this.request_id}
+    assert this.write_out() is sent
+    assert call(order()).write_out() != sent
+
+
+def test_a_call_that_begins_anew_has_a_new_id() -> None:
+    this = call(order())
+    sent, minted = this.write_out(), this.request_id
+    this.begin_anew()
+    again = this.write_out()
+    assert again != sent
+    assert data_sent(again.body) == {"sdkRequestId": this.request_id} != {"sdkRequestId": minted}
+
+
+@pytest.mark.parametrize("data", [None, {"a": 1}])
+def test_the_minted_id_can_be_switched_off(data: Any) -> None:
+    request = order_with(data)
+    this = call(request, stamp=False)
+    assert this.write_out() == prepare(CREATE_PAYMENT_LINK, request)
+    assert this.request_id is None
+    assert b"sdkRequestId" not in (this.write_out().body or b"")

@@ -3,30 +3,39 @@ from __future__ import annotations
 import itertools
 import logging
 import pickle
-from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import anyio
-import attrs
 import pytest
 import tenacity
+from scripted import (
+    BY_ORDER,
+    CREATED,
+    INTEGRATION,
+    LINK,
+    REFERENCE,
+    THROTTLED,
+    Act,
+    answer,
+    bench,
+    forever,
+    lost,
+    not_sent,
+    options,
+)
 
 from chat2pay_async import (
     ApiError,
     BadRequestError,
     ConfigurationError,
     ConnectionFailedError,
-    Event,
     NotFoundError,
     OutcomeUnknownError,
     Proof,
     RateLimitedError,
     RequestTimeoutError,
     ResponseDecodeError,
-    RetryPolicy,
-    SentRequest,
     ServerError,
-    Timeout,
     events,
 )
 from chat2pay_async import _operations as operations
@@ -34,23 +43,9 @@ from chat2pay_async import _requests as requests
 from chat2pay_async._answers import RawResponse, WireResponse
 from chat2pay_async._config import ApiKey
 from chat2pay_async._engines import ExchangeError
-from chat2pay_async._limits import Gate
-from chat2pay_async._send import Options, Sender
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
-Act = WireResponse | Exception | Callable[[], Awaitable[WireResponse]]
-
-LINK = requests.PaymentLinkRequest(
-    channel="sms",
-    to="27831234567",
-    order_number="A-1",
-    currency="ZAR",
-    total_amount="199.90",
-)
-BY_ORDER = requests.TransactionQuery(order_number="A-1")
-REFERENCE = requests.LinkReference(payment_link_ref="ref-1")
-INTEGRATION = requests.IntegrationRequest(application_uuid="u-1", status="ACTIVATED")
 POSTS: list[tuple[operations.Operation[Any, Any], Any]] = [
     (operations.CREATE_PAYMENT_LINK, LINK),
     (operations.CANCEL_PAYMENT_LINK, REFERENCE),
@@ -66,80 +61,6 @@ REPEATABLE: list[tuple[operations.Operation[Any, Any], Any]] = [
     (operations.GET_CONFIGURATION, requests.ConfigurationQuery()),
     (operations.UPDATE_INTEGRATION, INTEGRATION),
 ]
-
-
-def answer(status: int, body: bytes = b"{}", **headers: str) -> WireResponse:
-    return WireResponse(status, {k.replace("_", "-"): v for k, v in headers.items()}, body)
-
-
-CREATED = answer(201, b'{"paymentLinkRef": "ref-1"}')
-THROTTLED = answer(429, retry_after="2")
-
-
-def not_sent(*, timed_out: bool = False) -> ExchangeError:
-    error = ExchangeError("ConnectError", proof=Proof.NOT_SENT, timed_out=timed_out)
-    error.__cause__ = OSError("refused")
-    return error
-
-
-def lost(*, timed_out: bool = True) -> ExchangeError:
-    error = ExchangeError("ReadTimeout", proof=Proof.UNKNOWN, timed_out=timed_out)
-    error.__cause__ = OSError("reset")
-    return error
-
-
-@attrs.define
-class ScriptedEngine:
-    """Answers as it is told, one act an exchange, and remembers what was sent and when."""
-
-    script: list[Act]
-    sent: list[SentRequest] = attrs.field(factory=list)
-    headers: list[Mapping[str, str]] = attrs.field(factory=list)
-    times: list[float] = attrs.field(factory=list)
-    closed: bool = False
-
-    async def exchange(
-        self, request: SentRequest, headers: Mapping[str, str], limits: Timeout
-    ) -> WireResponse:
-        del limits
-        self.sent.append(request)
-        self.headers.append(headers)
-        self.times.append(anyio.current_time())
-        act = self.script.pop(0)
-        if isinstance(act, Exception):
-            raise act
-        return act if isinstance(act, WireResponse) else await act()
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-
-@attrs.define
-class Bench:
-    """A sender over a scripted engine, with a hook that keeps every event."""
-
-    engine: ScriptedEngine
-    sender: Sender
-    heard: list[Event]
-
-    def heard_of(self, kind: type[Event]) -> list[Any]:
-        return [event for event in self.heard if type(event) is kind]
-
-
-def bench(*script: Act, size: int = 10, listening: bool = True) -> Bench:
-    engine, heard = ScriptedEngine(list(script)), list[Event]()
-    hooks = events.Hooks([heard.append] if listening else [])
-    key = ApiKey("secret-key")
-    return Bench(engine, Sender(engine, Gate(size), hooks, key, "https://s.test"), heard)
-
-
-def options(total: float | None = None, **retry: Any) -> Options:
-    return Options(Timeout(total=total), RetryPolicy(**retry))
-
-
-async def forever() -> WireResponse:
-    await anyio.sleep_forever()
-    raise AssertionError
 
 
 @pytest.fixture(autouse=True)
@@ -201,13 +122,14 @@ async def test_the_key_the_agent_and_the_body_type_travel_in_headers_that_repr_h
     ],
     ids=lambda act: act.reason if isinstance(act, ExchangeError) else f"{act.status_code}",
 )
-async def test_a_post_of_unknown_outcome_is_never_sent_again(
+async def test_a_post_that_look_ups_cannot_settle_is_in_doubt_and_never_sent_again(
     operation: operations.Operation[Any, Any], request_: Any, failure: Act
 ) -> None:
-    made = bench(failure)
+    made = bench(failure, look_ups=[answer(500)])
     with pytest.raises(OutcomeUnknownError) as caught:
         await made.sender.send(operation, request_, options())
     assert len(made.engine.sent) == 1
+    assert made.engine.looked[-1] - made.engine.looked[0] == pytest.approx(30)
     error = caught.value
     assert error.operation == operation.name
     assert [attempt.proof for attempt in error.attempts] == [Proof.UNKNOWN]
@@ -255,7 +177,8 @@ PROOFS = {
 async def test_reads_and_integration_updates_go_again_after_an_unknown_outcome(
     operation: operations.Operation[Any, Any], request_: Any, failure: Act
 ) -> None:
-    made = bench(failure, answer(200))
+    look_ups = [answer(500)] if operation is operations.UPDATE_INTEGRATION else []
+    made = bench(failure, answer(200), look_ups=look_ups)
     raw = await made.sender.send(operation, request_, options())
     assert [attempt.proof for attempt in raw.attempts] == [Proof.UNKNOWN, Proof.APPLIED]
     assert not made.heard_of(events.OutcomeUnknown)
@@ -276,7 +199,7 @@ async def test_a_refusal_is_raised_at_once(
 
 
 async def test_a_post_that_was_not_sent_before_and_then_is_lost_is_in_doubt() -> None:
-    made = bench(not_sent(), THROTTLED, lost())
+    made = bench(not_sent(), THROTTLED, lost(), look_ups=[answer(500)])
     with pytest.raises(OutcomeUnknownError) as caught:
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     proofs = [attempt.proof for attempt in caught.value.attempts]
@@ -489,6 +412,23 @@ async def test_cancelling_a_post_in_flight_is_prompt_and_the_hooks_are_told() ->
     assert len(made.engine.sent) == 1
 
 
+async def test_cancelling_a_post_that_certainly_did_not_leave_leaves_nothing_in_doubt() -> None:
+    async def connecting() -> WireResponse:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            made.engine.departures[-1].possible = False
+        raise AssertionError
+
+    made = bench(connecting)
+    with anyio.move_on_after(2) as scope:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert scope.cancelled_caught
+    assert not made.heard_of(events.OutcomeUnknown)
+    (finished,) = made.heard_of(events.AttemptFinished)
+    assert finished.attempt.proof is Proof.NOT_SENT
+
+
 async def test_cancelling_a_post_that_waits_to_go_again_leaves_nothing_in_doubt() -> None:
     made = bench(THROTTLED, CREATED)
     with anyio.move_on_after(1) as scope:
@@ -552,7 +492,7 @@ async def test_nobody_listening_hears_only_of_retries_and_doubt(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="chat2pay_async")
-    made = bench(not_sent(), lost(), listening=False)
+    made = bench(not_sent(), lost(), look_ups=[answer(500)], listening=False)
     with pytest.raises(OutcomeUnknownError):
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     levels = [(record.levelname, record.message.partition("(")[0]) for record in caplog.records]

@@ -1,0 +1,137 @@
+"""A call under way: what is fixed when it starts, and what has happened to it so far."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Container
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from chat2pay_async._answers import Answer, WireResponse
+from chat2pay_async._config import RetryPolicy, Timeout
+from chat2pay_async._evidence import Case, case_of
+from chat2pay_async._operations import Operation, Safety, mint, prepare
+from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof, SentRequest
+
+__all__ = ["Call", "Options", "Step", "about", "ended_at"]
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+_numbers = itertools.count(1)
+_process = secrets.token_hex(4)
+
+
+@attrs.frozen
+class Options:
+    """What a view may change."""
+
+    timeout: Timeout = Timeout()
+    retry: RetryPolicy = RetryPolicy()
+
+
+@attrs.frozen
+class Step(Generic[R]):
+    """One attempt and what follows from it."""
+
+    answer: Answer[R]
+    response: WireResponse | None
+    """The answer itself; a look-up's, where that settled it."""
+    delay: float | None = None
+    """Seconds until the next attempt; None if this one was the last."""
+    settled: bool = False
+    """Whether look-ups had the last word on it."""
+    recreate: bool = False
+    """Whether a recovered link has to be made anew, since nobody has its URL."""
+
+
+@attrs.define(eq=False)
+class Call(Generic[Q, R]):
+    """A call under way."""
+
+    operation: Operation[Q, R]
+    request: Q
+    options: Options
+    started: float
+    """On the event loop's clock, as all times here."""
+    call_id: str
+    """Empty where nobody listens."""
+    sent: SentRequest | None = None
+    request_id: str | None = None
+    attempts: list[Attempt] = attrs.field(factory=list[Attempt])
+    first: int = 0
+    """Which of them was the first to send what is now sent."""
+    lost_at: float | None = None
+    """When the last attempt of unknown outcome ended; None while there was none."""
+    doubt: bool = False
+    """Whether it may have been applied without our knowing."""
+    throttled_for: float = 0.0
+    spent: int = 0
+    """Tokens of the client's quota."""
+    last_error: Chat2PayError | None = None
+
+    @staticmethod
+    def next_id() -> str:
+        """An id that no other call has."""
+        return f"{_process}-{next(_numbers)}"
+
+    def write_out(self) -> SentRequest:
+        """The exact request, which is made once: every attempt sends these bytes."""
+        if self.sent is None:
+            if self.options.retry.stamp:
+                self.request_id = mint(self.operation, self.request)
+            self.sent = prepare(self.operation, self.request, self.request_id)
+        return self.sent
+
+    def begin_anew(self) -> None:
+        """Go on as a new request with an id of its own: what was sent so far is undone."""
+        self.sent, self.lost_at, self.first = None, None, len(self.attempts)
+
+    def record(self, attempt: Attempt, now: float) -> None:
+        """Note an attempt that just ended."""
+        self.attempts.append(attempt)
+        if attempt.proof is Proof.UNKNOWN and self.operation.safety is not Safety.READ:
+            self.lost_at = now
+            self.doubt = self.operation.safety is Safety.ONCE
+
+    def case(self, known: Container[str]) -> Case:
+        """What to look for."""
+        return case_of(
+            self.operation.name,
+            self.operation.identity(self.request),
+            self.write_out(),
+            self.request_id,
+            self.attempts[self.first].started_at,
+            known,
+        )
+
+    def pending(self, base_url: str, key_fingerprint: str) -> Pending:
+        """What is needed to settle it later."""
+        return Pending(
+            operation=self.operation.name,
+            identity=self.operation.identity(self.request),
+            request=self.write_out(),
+            base_url=base_url,
+            key_fingerprint=key_fingerprint,
+            request_id=self.request_id,
+            first_attempt=self.attempts[self.first],
+            last_attempt=self.attempts[-1],
+        )
+
+
+def ended_at(attempt: Attempt) -> datetime:
+    """When an attempt ended, on this machine's clock."""
+    return attempt.started_at + timedelta(seconds=attempt.elapsed)
+
+
+E = TypeVar("E", bound=Chat2PayError)
+
+
+def about(error: E, call: Call[Any, Any]) -> E:
+    """Let an error say what it is about."""
+    error.operation = call.operation.name
+    error.attempts = tuple(call.attempts)
+    return error

@@ -1,0 +1,379 @@
+"""What one status answer shows about a call whose own answer was lost. Plain decisions, no I/O.
+
+An answer shows that the effect is there and is ours, that there is explicitly no such effect, that
+there is something which may not be ours, or nothing at all. Only the first two settle anything.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Container
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+
+from chat2pay_async import _operations as operations
+from chat2pay_async import models
+from chat2pay_async._answers import WireResponse
+from chat2pay_async._checks import exact_sum, minor_units
+from chat2pay_async._requests import TransactionQuery
+from chat2pay_async._wire import STAMP, decode_object, structure
+from chat2pay_async.errors import SentRequest
+
+__all__ = ["Case", "Evidence", "Shows", "case_of", "read_evidence", "was_opened"]
+
+_CLOCK_ERROR = timedelta(seconds=2)
+_NO_DATE_ERROR = timedelta(minutes=5)
+_GATEWAY_ERROR = timedelta(minutes=15)
+
+_Status = models.TransactionStatus
+_Type = models.TransactionType
+
+
+class Shows(enum.Enum):
+    """What an answer shows."""
+
+    OURS = "the effect, and it is ours"
+    ABSENT = "explicitly no such effect"
+    OTHER = "something that may not be ours"
+    NOTHING = "nothing that counts"
+
+
+@attrs.frozen
+class Evidence:
+    """An answer, judged."""
+
+    shows: Shows
+    result: Any = None
+    """The operation's result, where the effect is ours."""
+    certain: bool = False
+    """Whether the stamp or the reconciliation id said that it is ours."""
+    clicked: bool = False
+    """Whether the customer has opened the link."""
+
+
+@attrs.frozen
+class Case:
+    """A call that may have been applied, with what its effect would look like."""
+
+    operation: str
+    identity: str
+    sent: dict[str, Any]
+    """The body's fields, by their names on the wire."""
+    amount: Decimal | None
+    """What a capture asked for."""
+    request_id: str | None
+    first_at: datetime
+    """When the first attempt left, on this machine's clock."""
+    known: Container[str] = ()
+    """References (of links, and of gateway answers) that other calls of this client returned."""
+
+    @property
+    def query(self) -> TransactionQuery:
+        """What to look up."""
+        if self.operation == operations.CREATE_PAYMENT_LINK.name:
+            return TransactionQuery(order_number=self.identity)
+        return TransactionQuery(payment_link_ref=self.identity)
+
+
+def case_of(  # noqa: PLR0913, PLR0917 - a case has this many parts
+    operation: str,
+    identity: str,
+    request: SentRequest,
+    request_id: str | None,
+    first_at: datetime,
+    known: Container[str] = (),
+) -> Case:
+    """Read the case from the exact request, which is all that another process has of it."""
+    amounts = parse_qs(urlsplit(request.target).query).get("amount")
+    return Case(
+        operation=operation,
+        identity=identity,
+        sent=decode_object(request.body or b"{}") or {},
+        amount=Decimal(amounts[0]) if amounts else None,
+        request_id=request_id,
+        first_at=first_at,
+        known=known,
+    )
+
+
+def read_evidence(case: Case, response: WireResponse, at: datetime) -> Evidence:
+    """Judge the answer to a look-up.
+
+    Args:
+        case: What is looked for.
+        response: The status endpoint's answer.
+        at: When it came, on this machine's clock.
+    """
+    data = decode_object(response.body)
+    if response.status_code == _NOT_FOUND:
+        return Evidence(Shows.ABSENT if _says_no_such_order(case, data) else Shows.NOTHING)
+    if response.status_code not in _SUCCESS or not data:
+        return Evidence(Shows.NOTHING)
+    transaction = structure(models.Transaction, data)
+    if not _is_about(case, transaction):
+        return Evidence(Shows.NOTHING)
+    return _READERS[case.operation](case, transaction, _first_moment(case, response, at))
+
+
+_NOT_FOUND = 404
+_SUCCESS = range(200, 300)
+
+
+def _says_no_such_order(case: Case, data: dict[str, Any] | None) -> bool:
+    """The one form of a 404 that is explicit; a gateway that lost its way has others.
+
+    `{"status": "NOT_FOUND", …, "errors": ["There is no such transaction with … {order number}"]}`
+    """
+    if case.operation != operations.CREATE_PAYMENT_LINK.name or data is None:
+        return False  # for a link that exists, a 404 is never an absence
+    said = data.get("errors")
+    order = re.escape(case.identity)
+    # The whole sentence: our order number may be a part of another's.
+    form = rf"(?i:{_NO_SUCH}) (?:{order}|'{order}'\.?|\"{order}\"\.?)"
+    return isinstance(said, list) and any(
+        isinstance(text, str) and re.fullmatch(form, text.strip()) for text in said
+    )
+
+
+_NO_SUCH = r"(?:there is )?no such transaction with (?:order ?number|(?:transaction )?reference):?"
+
+
+def _is_about(case: Case, transaction: models.Transaction) -> bool:
+    if case.operation == operations.CREATE_PAYMENT_LINK.name:
+        return transaction.order_number == case.identity and bool(transaction.payment_link_ref)
+    return transaction.payment_link_ref == case.identity
+
+
+def _first_moment(case: Case, response: WireResponse, at: datetime) -> datetime:
+    """The first attempt's time on the service's clock, less what that clock may be off by."""
+    try:
+        date = parsedate_to_datetime(response.headers.get("date", ""))
+        date = date if date.tzinfo else date.replace(tzinfo=UTC)
+        return case.first_at + (date - at) - _CLOCK_ERROR
+    except (ValueError, OverflowError):  # a year or an offset of twenty digits overflows
+        return case.first_at - _NO_DATE_ERROR
+
+
+def _not_older(moment: datetime | None, since: datetime) -> bool:
+    return moment is not None and moment >= since
+
+
+# create ------------------------------------------------------------------------------------------
+
+
+def _read_created(case: Case, found: models.Transaction, since: datetime) -> Evidence:
+    stamp = _stamp_of(found.parsed_additional_data)
+    own = case.request_id or _stamp_of(case.sent.get("additionalData"))
+    if stamp is not None and stamp != own:
+        return Evidence(Shows.OTHER)
+    certain = stamp is not None and stamp == case.request_id
+    if not certain and not _agrees(case, found, since):
+        return Evidence(Shows.OTHER)
+    last = found.transaction_statuses[-1] if found.transaction_statuses else None
+    link = models.PaymentLink(
+        payment_link_ref=found.payment_link_ref,
+        transaction_status=None if last is None else last.transaction_status_name,
+        transaction_status_id=None if last is None else last.transaction_status_id,
+        timestamp=_created_at(found),
+        recovered=True,
+    )
+    reconciled = case.sent.get("reconciliationId") is not None
+    return Evidence(Shows.OURS, link, certain=certain or reconciled, clicked=was_opened(found))
+
+
+def was_opened(found: models.Transaction) -> bool:
+    """Whether a link's customer has clicked it, or may have."""
+    names = [entry.transaction_status_name for entry in found.transaction_statuses]
+    return _Status.PAYMENT_LINK_CLICKED in names or found.payment_status not in {
+        None,
+        models.PaymentStatus.PENDING,
+        models.PaymentStatus.UNKNOWN,
+    }
+
+
+def _stamp_of(data: Any) -> Any:
+    fields: dict[str, Any] = data if isinstance(data, dict) else {}
+    return fields.get(STAMP)
+
+
+def _created_at(found: models.Transaction) -> datetime | None:
+    return min((one.created for one in found.transaction_statuses if one.created), default=None)
+
+
+def _agrees(case: Case, found: models.Transaction, since: datetime) -> bool:
+    """Whether everything that was sent comes back: all that is left where no stamp is echoed."""
+    sent = case.sent
+    wanted = sent.get("transactionType")
+    return (
+        (found.payment_link_ref or "") not in case.known
+        and (wanted is None or found.transaction_type == _Type(wanted))
+        and sent.get("reconciliationId") in {None, found.reconciliation_id}
+        and found.currency == sent.get("currency")
+        and found.channel_name == sent.get("channel")
+        and found.total_amount == Decimal(sent.get("totalAmount", 0))
+        and _is_new(found, since)
+    )
+
+
+def _is_new(found: models.Transaction, since: datetime) -> bool:
+    """Whether it was neither made nor cancelled or expired before: each step must say when."""
+    steps = found.transaction_statuses
+    return bool(steps) and all(_not_older(entry.created, since) for entry in steps)
+
+
+# capture and reverse -----------------------------------------------------------------------------
+
+
+def _gateway_result(entry: models.PaymentStatusEntry, found: models.Transaction) -> Any:
+    told = attrs.asdict(entry, recurse=False)
+    status, status_id = found.payment_status, found.payment_status_id
+    return models.GatewayResult(
+        **told, payment_status=status, payment_status_id=status_id, recovered=True
+    )
+
+
+def _entries(found: models.Transaction, kind: models.TransactionType) -> list[Any]:
+    return [entry for entry in found.payment_statuses if entry.transaction_type == kind]
+
+
+def _all_readable(found: models.Transaction) -> bool:
+    """Whether no entry could be one of a kind that was not recognised."""
+    return "paymentStatuses" not in found.extra and all(
+        isinstance(entry.transaction_type, _Type) for entry in found.payment_statuses
+    )
+
+
+def _fits(case: Case, found: models.Transaction, entry: models.PaymentStatusEntry) -> bool:
+    """Whether an entry's amount is what was asked for; a refusal need not say."""
+    if case.amount is None or entry.total_amount is None:
+        return case.amount is None or entry.succeeded is False
+    decimals = minor_units(found.currency or "CLF")  # where it is not told, no unit is finer
+    half = Decimal((0, (5,), -decimals - 1))
+    return exact_sum(entry.total_amount, case.amount.copy_negate()).copy_abs() < half
+
+
+def _answered(
+    case: Case,
+    found: models.Transaction,
+    kind: models.TransactionType,
+    since: datetime,
+    *,
+    accepted: bool,
+) -> Evidence | None:
+    """The gateway's answer to the operation: one that accepted, or one that declined."""
+    entries = _entries(found, kind)
+    if accepted:
+        since -= _GATEWAY_ERROR  # its clock is its own, and its times may be cut to seconds
+    elif not _all_readable(found) or any(entry.succeeded is not False for entry in entries):
+        return None  # another entry could be the one that accepted
+    # A refusal has no such allowance: an older one must not pass for ours.
+    for entry in reversed(entries):
+        if (
+            entry.succeeded is accepted
+            and entry.payment_gateway_req_reference_number not in case.known
+            and _not_older(entry.payment_gateway_response_timestamp, since)
+            and _fits(case, found, entry)
+        ):
+            return Evidence(Shows.OURS, _gateway_result(entry, found))
+    return None
+
+
+def _read_captured(case: Case, found: models.Transaction, since: datetime) -> Evidence:
+    own = _answered(case, found, _Type.CAPTURE, since, accepted=True)
+    own = own or _answered(case, found, _Type.CAPTURE, since, accepted=False)
+    if own is not None:
+        return own
+    untouched = not _entries(found, _Type.CAPTURE) and _all_readable(found)
+    return Evidence(Shows.ABSENT if untouched else Shows.OTHER)
+
+
+def _read_reversed(case: Case, found: models.Transaction, since: datetime) -> Evidence:
+    own = _answered(case, found, _Type.VOID, since, accepted=True)
+    if own is not None:
+        return own
+    status, when = found.payment_status, found.payment_status_timestamp
+    undone = status in {models.PaymentStatus.REVERSED, models.PaymentStatus.VOIDED}
+    if undone and _not_older(when, since):
+        result = models.GatewayResult(
+            transaction_type=_Type.VOID,
+            payment_status=status,
+            payment_status_id=found.payment_status_id,
+            recovered=True,
+        )
+        return Evidence(Shows.OURS, result)
+    recognised = status is None or isinstance(status, models.PaymentStatus)
+    if "paymentStatus" in found.extra or not recognised or (undone and when is None):
+        return Evidence(Shows.OTHER)  # it may say that it was reversed, and just now
+    own = _answered(case, found, _Type.VOID, since, accepted=False)
+    if own is not None:
+        return own
+    # A captured payment is never reversed again on a guess: voiding twice could void two things.
+    kinds = {entry.transaction_type for entry in found.payment_statuses}
+    untouched = not undone and kinds == {_Type.AUTHORIZATION}
+    return Evidence(Shows.ABSENT if untouched else Shows.OTHER)
+
+
+# cancel and receipt ------------------------------------------------------------------------------
+
+
+def _names_readable(found: models.Transaction) -> bool:
+    """Whether there is a history at all, and no step of it is one that was not recognised."""
+    steps = found.transaction_statuses
+    return bool(steps) and all(isinstance(one.transaction_status_name, _Status) for one in steps)
+
+
+def _read_cancelled(_case: Case, found: models.Transaction, _since: datetime) -> Evidence:
+    for entry in found.transaction_statuses:
+        if entry.transaction_status_name == _Status.PAYMENT_LINK_CANCELLED:
+            result = models.Cancellation(
+                payment_link_ref=found.payment_link_ref,
+                transaction_status=_Status.PAYMENT_LINK_CANCELLED,
+                transaction_status_id=entry.transaction_status_id,
+                additional_data=found.additional_data,
+                timestamp=entry.created,
+                recovered=True,
+            )
+            return Evidence(Shows.OURS, result)
+    return Evidence(Shows.ABSENT if _names_readable(found) else Shows.NOTHING)
+
+
+def _read_receipt(_case: Case, found: models.Transaction, since: datetime) -> Evidence:
+    receipts = [
+        entry
+        for entry in found.transaction_statuses
+        if (entry.transaction_status_name or "").strip().upper().startswith("RECEIPT")
+    ]
+    new = [
+        (entry.created, number, entry)
+        for number, entry in enumerate(receipts)
+        if entry.created is not None and entry.created >= since
+    ]
+    if new:
+        created, _, last = max(new)
+        result = models.Receipt(
+            receipt_link_ref=found.receipt_link_ref,
+            order_number=found.order_number,
+            timestamp=created,
+            transaction_status=last.transaction_status_name,
+            transaction_status_id=last.transaction_status_id,
+            recovered=True,
+        )
+        return Evidence(Shows.OURS, result)
+    if receipts:
+        return Evidence(Shows.OTHER)
+    return Evidence(Shows.ABSENT if _names_readable(found) else Shows.NOTHING)
+
+
+_READERS: dict[str, Callable[[Case, models.Transaction, datetime], Evidence]] = {
+    operations.CREATE_PAYMENT_LINK.name: _read_created,
+    operations.CAPTURE_PAYMENT.name: _read_captured,
+    operations.REVERSE_PAYMENT.name: _read_reversed,
+    operations.CANCEL_PAYMENT_LINK.name: _read_cancelled,
+    operations.CREATE_RECEIPT.name: _read_receipt,
+}

@@ -1,0 +1,131 @@
+"""Unknown outcome → look-ups → verdict: when to look, and when what was seen settles it. No I/O.
+
+The API has no idempotency keys, so a POST whose answer was lost is looked up through the status
+endpoint before anything else happens. A generator says when to look and is sent what was seen;
+whoever drives it does the waiting and the asking.
+
+**Window.** The service is assumed to apply a request, and to show it, within `settle` seconds of
+our giving up. Look-ups start at once and back off; a positive answer ends them. *Absent* counts
+only from a look-up that started when the window had passed. Look-ups that fail do not count; the
+window then stretches, to three times its length at most, until one does.
+
+**Verdicts.** *Applied*: the effect is there and is ours. *Absent*: explicitly, no such effect.
+*Undetermined*: anything else, an effect that may not be ours included.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Generator
+from typing import Any, Final, TypeAlias
+
+import attrs
+
+from chat2pay_async import _operations as operations
+from chat2pay_async._evidence import Evidence, Shows
+
+__all__ = ["FRESH", "Look", "Lookups", "Resolution", "Seen", "Settled", "Verdict", "look_up"]
+
+STRETCH: Final = 3
+"""How many windows at most until an answer counts."""
+FRESH: Final = 1.0
+"""Seconds that an *absent* may be old when a POST follows it."""
+SIGHTINGS: Final = 3
+"""How often in a row something that may be another's is seen before that settles it: a look-up can
+be misled."""
+FIRST_GAP: Final = 0.25
+LONGEST_GAP: Final = 2.5
+
+
+class Verdict(enum.Enum):
+    """What look-ups settled."""
+
+    APPLIED = "applied"
+    """The effect is there, and it is ours."""
+    ABSENT = "absent"
+    """There is no such effect."""
+    UNDETERMINED = "undetermined"
+    """It can't be told."""
+
+
+@attrs.frozen
+class Resolution:
+    """How a pending call was settled: `client.resolve`'s result."""
+
+    verdict: Verdict
+    result: Any = None
+    """What the call would have returned, where it was applied."""
+
+
+@attrs.frozen
+class Look:
+    """Look now, or at this time if it lies ahead (on the clock that windows are measured on)."""
+
+    at: float
+
+
+@attrs.frozen
+class Seen:
+    """What a look-up brought."""
+
+    started: float
+    evidence: Evidence
+
+
+@attrs.frozen
+class Settled:
+    """How look-ups ended."""
+
+    verdict: Verdict
+    evidence: Evidence
+    waited: bool = True
+    """Whether the window had passed, so that nothing more is to come."""
+
+
+Lookups: TypeAlias = Generator[Look, Seen, Settled]
+
+# The service itself refuses a second capture, and a second cancellation.
+_REFUSED_TWICE = frozenset({operations.CAPTURE_PAYMENT.name, operations.CANCEL_PAYMENT_LINK.name})
+
+
+def look_up(
+    operation: str, lost_at: float, settle: float, now: float, *, patient: bool = False
+) -> Lookups:
+    """Settle a call whose last attempt ended without an answer at `lost_at`.
+
+    Args:
+        operation: The operation's name.
+        lost_at: When that was; taken for now if it lies in the future.
+        settle: The window's length, in seconds.
+        now: The time.
+        patient: Whether *absent* is to be the last word. A capture may be sent again before the
+            window has passed, since the service refuses a second one; but that it failed can't
+            be said before.
+
+    Yields:
+        When to look next; expects what was seen.
+
+    Returns:
+        The verdict, with the answer that it rests on.
+    """
+    opened = min(lost_at, now)
+    # Where the window has passed already, look-ups that fail still get as long.
+    closes, latest = opened + settle, max(opened, now - settle) + STRETCH * settle
+    gap, at, sightings = FIRST_GAP, now, 0
+    while True:
+        seen = yield Look(at)
+        shows = seen.evidence.shows
+        if shows is Shows.OURS:
+            return Settled(Verdict.APPLIED, seen.evidence)
+        waited = seen.started >= closes
+        if shows is Shows.ABSENT and (waited or (operation in _REFUSED_TWICE and not patient)):
+            return Settled(Verdict.ABSENT, seen.evidence, waited)
+        sightings = sightings + 1 if waited and shows is Shows.OTHER else 0
+        if sightings == SIGHTINGS or seen.started >= latest:
+            return Settled(Verdict.UNDETERMINED, seen.evidence)
+        if sightings == 1:
+            gap = FIRST_GAP
+        # One look falls on the window's end exactly, and one on the latest moment.
+        edge = closes if not waited else latest
+        at = min(max(seen.started + gap, at), edge)
+        gap = min(2 * gap, LONGEST_GAP)

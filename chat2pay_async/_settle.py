@@ -1,0 +1,227 @@
+"""Settling a call that may have been applied: drives look-ups until there is a verdict."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any, TypeVar
+
+import anyio
+import attrs
+
+from chat2pay_async import _requests, errors, models
+from chat2pay_async._answers import Answer, WireResponse, form_of
+from chat2pay_async._call import Call, Options, Step, about, ended_at
+from chat2pay_async._config import ApiKey
+from chat2pay_async._engines import ExchangeError
+from chat2pay_async._evidence import Case, Evidence, Shows, case_of, read_evidence
+from chat2pay_async._line import Line
+from chat2pay_async._operations import CREATE_RECEIPT, GET_TRANSACTION, prepare
+from chat2pay_async._recovery import Lookups, Resolution, Seen, Settled, Verdict, look_up
+from chat2pay_async._retry import retry_after
+from chat2pay_async.errors import Chat2PayError, Pending, Proof
+from chat2pay_async.events import Hooks, LookedUp
+
+__all__ = ["Settlement", "Settler"]
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+_THROTTLED = 429
+
+
+@attrs.frozen
+class Settlement:
+    """A verdict, with the answer that it rests on."""
+
+    verdict: Verdict
+    evidence: Evidence
+    response: WireResponse | None
+    """The look-up's answer; None where it had none."""
+    waited: bool
+    """Whether the window had passed, so that nothing more is to come."""
+
+    @property
+    def result(self) -> Any:
+        """What the call would have returned; None where it was not applied."""
+        return self.evidence.result if self.verdict is Verdict.APPLIED else None
+
+
+_RECEIPT_FAILED = frozenset(
+    {
+        models.TransactionStatus.RECEIPT_LINK_SENT_FAILED,
+        models.TransactionStatus.RECEIPT_LINK_REQUEST_FAILED,
+    }
+)
+
+
+class _Known:
+    """The latest references that calls returned, so that none is taken for another call's."""
+
+    SIZE = 10_000
+
+    def __init__(self) -> None:
+        self._references: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, reference: object) -> bool:
+        return reference in self._references
+
+    def add(self, result: object) -> None:
+        for name in ("payment_link_ref", "payment_gateway_req_reference_number"):
+            reference = getattr(result, name, None)
+            if reference is not None:
+                self._references[reference] = None
+        while len(self._references) > self.SIZE:
+            self._references.popitem(last=False)
+
+
+class Settler:
+    """Settles a client's calls, and says of those that it can't settle what is known of them."""
+
+    def __init__(self, line: Line, hooks: Hooks, key: ApiKey, base_url: str) -> None:
+        self._line = line
+        self._hooks = hooks
+        self._key = key
+        self._base_url = base_url
+        self.known = _Known()
+        """References that calls of this client returned."""
+
+    async def look_up(
+        self, call: Call[Any, Any], *, placed: bool = False, patient: bool = False
+    ) -> Settlement:
+        """Look a call up until it is settled.
+
+        Args:
+            call: A call whose last attempt was lost.
+            placed: Whether it holds a place on the line, which the look-ups then use.
+            patient: Whether *absent* is to be the last word; see `_recovery.look_up`.
+        """
+        assert call.lost_at is not None  # noqa: S101 - only a lost attempt is looked up
+        case = call.case(self.known)
+        now = anyio.current_time()
+        look_ups = look_up(
+            case.operation, call.lost_at, call.options.retry.settle, now, patient=patient
+        )
+        return await self._settle(case, look_ups, call.options, call.call_id, placed=placed)
+
+    async def resolve(self, pending: Pending, options: Options) -> Resolution:
+        """Settle a call that ended in doubt, in this process or another; sends no POST.
+
+        Raises:
+            ConfigurationError: It was made with another base URL or key.
+        """
+        if pending.base_url != self._base_url or pending.key_fingerprint != self._key.fingerprint:
+            raise errors.ConfigurationError(
+                "this call was made with another base URL or API key, so it can't be settled here: "
+                f"use a client for {pending.base_url} with the key {pending.key_fingerprint}"
+            )
+        ago = (self._line.now() - ended_at(pending.last_attempt)).total_seconds()
+        case = case_of(
+            pending.operation,
+            pending.identity,
+            pending.request,
+            pending.request_id,
+            pending.first_attempt.started_at,
+            self.known,
+        )
+        with anyio.move_on_after(options.timeout.total):
+            now = anyio.current_time()
+            lost_at = now - max(0.0, ago)
+            settle = options.retry.settle
+            look_ups = look_up(case.operation, lost_at, settle, now, patient=True)
+            settlement = await self._settle(case, look_ups, options, "")
+            return Resolution(settlement.verdict, settlement.result)
+        return Resolution(Verdict.UNDETERMINED)
+
+    async def _settle(
+        self,
+        case: Case,
+        look_ups: Lookups,
+        options: Options,
+        call_id: str,
+        *,
+        placed: bool = False,
+    ) -> Settlement:
+        look = next(look_ups)
+        while True:
+            await anyio.sleep(max(0.0, look.at - anyio.current_time()))
+            place: AbstractAsyncContextManager[None] = (
+                nullcontext() if placed else self._line.place_ahead
+            )
+            async with place:
+                await self._line.turn_ahead()
+                started = anyio.current_time()
+                evidence, response = await self._look(case, options, call_id)
+            try:
+                look = look_ups.send(Seen(started, evidence))
+            except StopIteration as end:
+                settled: Settled = end.value
+                return Settlement(settled.verdict, settled.evidence, response, settled.waited)
+
+    async def _look(
+        self, case: Case, options: Options, call_id: str
+    ) -> tuple[Evidence, WireResponse | None]:
+        request = prepare(GET_TRANSACTION, case.query)
+        response: WireResponse | None = None
+        try:
+            response = await self._line.exchange(request, options.timeout)
+        except ExchangeError as failure:
+            evidence, form = Evidence(Shows.NOTHING), f"no answer ({failure.reason})"
+        else:
+            if response.status_code == _THROTTLED:
+                self._line.throttled(retry_after(response.headers))
+            evidence = read_evidence(case, response, self._line.now())
+            form = form_of(response)
+        self._hooks.emit(LookedUp(call_id, case.operation, evidence.shows.value, form))
+        return evidence, response
+
+    def recovered(self, call: Call[Q, R], settlement: Settlement) -> Step[R]:
+        """The call's end, as a look-up showed it."""
+        result: Any = settlement.result
+        error: Chat2PayError | None = None
+        if (
+            call.operation.name == CREATE_RECEIPT.name
+            and result.transaction_status in _RECEIPT_FAILED
+        ):
+            error = _receipt_not_sent(call, result, settlement.response)
+        request = call.request
+        recreate = (
+            isinstance(request, _requests.PaymentLinkRequest)
+            and request.return_payment_link is True
+            and request.channel is models.Channel.NONE
+            and settlement.evidence.certain
+            and not settlement.evidence.clicked
+        )
+        return Step(
+            Answer(Proof.APPLIED, result, error),
+            settlement.response,
+            settled=True,
+            recreate=recreate,
+        )
+
+    def outcome_unknown(self, call: Call[Any, Any]) -> errors.OutcomeUnknownError:
+        """The error of a call that may have been applied."""
+        error = errors.OutcomeUnknownError(
+            f"{call.operation.name}: it may have been applied; do not send it again before "
+            "`client.resolve(error.pending)` has settled it",
+            pending=self.pending(call),
+        )
+        error.__cause__ = call.last_error
+        return about(error, call)
+
+    def pending(self, call: Call[Any, Any]) -> Pending:
+        """What is needed to settle a call later."""
+        return call.pending(self._base_url, self._key.fingerprint)
+
+
+def _receipt_not_sent(
+    call: Call[Any, Any], receipt: models.Receipt, response: WireResponse | None
+) -> errors.ReceiptNotSentError:
+    error = errors.ReceiptNotSentError(
+        f"{call.operation.name}: the receipt was created, but its message was not sent",
+        status_code=response.status_code if response else 0,
+        headers=response.headers if response else {},
+        body=response.body if response else b"",
+    )
+    error.receipt = receipt
+    return error

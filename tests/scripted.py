@@ -1,0 +1,125 @@
+"""A sender over an engine that answers as it is told: what `_send` and `_settle` are tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import anyio
+import attrs
+
+from chat2pay_async import Event, Proof, RetryPolicy, SentRequest, Timeout, events
+from chat2pay_async import _requests as requests
+from chat2pay_async._answers import WireResponse
+from chat2pay_async._call import Options
+from chat2pay_async._config import ApiKey
+from chat2pay_async._engines import Departure, ExchangeError
+from chat2pay_async._limits import Gate, Pace
+from chat2pay_async._line import Line
+from chat2pay_async._send import Sender
+
+Act = WireResponse | Exception | Callable[[], Awaitable[WireResponse]]
+
+LINK = requests.PaymentLinkRequest(
+    channel="sms",
+    to="27831234567",
+    order_number="A-1",
+    currency="ZAR",
+    total_amount="199.90",
+)
+BY_ORDER = requests.TransactionQuery(order_number="A-1")
+REFERENCE = requests.LinkReference(payment_link_ref="ref-1")
+INTEGRATION = requests.IntegrationRequest(application_uuid="u-1", status="ACTIVATED")
+
+
+def answer(status: int, body: bytes = b"{}", **headers: str) -> WireResponse:
+    return WireResponse(status, {k.replace("_", "-"): v for k, v in headers.items()}, body)
+
+
+CREATED = answer(201, b'{"paymentLinkRef": "ref-1"}')
+THROTTLED = answer(429, retry_after="2")
+
+
+def not_sent(*, timed_out: bool = False) -> ExchangeError:
+    error = ExchangeError("ConnectError", proof=Proof.NOT_SENT, timed_out=timed_out)
+    error.__cause__ = OSError("refused")
+    return error
+
+
+def lost(*, timed_out: bool = True) -> ExchangeError:
+    error = ExchangeError("ReadTimeout", proof=Proof.UNKNOWN, timed_out=timed_out)
+    error.__cause__ = OSError("reset")
+    return error
+
+
+@attrs.define
+class ScriptedEngine:
+    """Answers as it is told, one act an exchange, and remembers what was sent and when."""
+
+    script: list[Act]
+    look_ups: list[Act] = attrs.field(factory=list)
+    """What the look-ups of a call that is none are answered; the last act again and again."""
+    looked: list[float] = attrs.field(factory=list)
+    sent: list[SentRequest] = attrs.field(factory=list)
+    headers: list[Mapping[str, str]] = attrs.field(factory=list)
+    times: list[float] = attrs.field(factory=list)
+    departures: list[Departure] = attrs.field(factory=list[Departure])
+    """One for each exchange; `_pool` calls it right before the first byte."""
+    closed: bool = False
+
+    async def exchange(
+        self,
+        request: SentRequest,
+        headers: Mapping[str, str],
+        limits: Timeout,
+        departure: Departure,
+    ) -> WireResponse:
+        del limits
+        self.departures.append(departure)
+        if self.look_ups and request.method == "GET":
+            self.looked.append(anyio.current_time())
+            act = self.look_ups.pop(0) if len(self.look_ups) > 1 else self.look_ups[0]
+            return await self._perform(act)
+        self.sent.append(request)
+        self.headers.append(headers)
+        self.times.append(anyio.current_time())
+        return await self._perform(self.script.pop(0))
+
+    async def _perform(self, act: Act) -> WireResponse:
+        if isinstance(act, Exception):
+            raise act
+        return act if isinstance(act, WireResponse) else await act()
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@attrs.define
+class Bench:
+    """A sender over a scripted engine, with a hook that keeps every event."""
+
+    engine: ScriptedEngine
+    sender: Sender
+    heard: list[Event]
+
+    def heard_of(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.heard if type(event) is kind]
+
+
+def bench(
+    *script: Act, look_ups: Sequence[Act] = (), size: int = 10, listening: bool = True
+) -> Bench:
+    engine, heard = ScriptedEngine(list(script), list(look_ups)), list[Event]()
+    hooks = events.Hooks([heard.append] if listening else [])
+    key = ApiKey("secret-key")
+    line = Line(engine, Gate(size), Pace(), key.reveal())
+    return Bench(engine, Sender(line, hooks, key, "https://s.test"), heard)
+
+
+def options(total: float | None = None, **retry: Any) -> Options:
+    return Options(Timeout(total=total), RetryPolicy(**retry))
+
+
+async def forever() -> WireResponse:
+    await anyio.sleep_forever()
+    raise AssertionError

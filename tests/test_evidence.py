@@ -1,0 +1,1007 @@
+"""What one status answer shows about a call whose own answer was lost, cell by cell."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Container, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal, Inexact, localcontext
+from email.utils import format_datetime
+from typing import Any
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat2pay_async import _operations as operations
+from chat2pay_async import _requests as requests
+from chat2pay_async import models
+from chat2pay_async._answers import WireResponse, form_of
+from chat2pay_async._evidence import Case, Evidence, Shows, case_of, read_evidence
+
+OURS, ABSENT, OTHER, NOTHING = Shows.OURS, Shows.ABSENT, Shows.OTHER, Shows.NOTHING
+
+FIRST = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
+"""When the first attempt left, on this machine's clock."""
+LOOKED = FIRST + timedelta(seconds=10)
+STAMP = "5d41402abc4b2a76b9719d911017c592"
+REF = "ref-1"
+
+LINK: Mapping[str, Any] = {
+    "channel": models.Channel.SMS,
+    "to": "27831234567",
+    "order_number": "A-1",
+    "currency": "ZAR",
+    "total_amount": Decimal("199.90"),
+}
+LINK_OPERATIONS = ("capture_payment", "reverse_payment", "cancel_payment_link", "create_receipt")
+POSTS = ("create_payment_link", *LINK_OPERATIONS)
+
+each_post = pytest.mark.parametrize("operation", POSTS)
+each_link_operation = pytest.mark.parametrize("operation", LINK_OPERATIONS)
+
+
+def case(
+    operation: str = "create_payment_link",
+    *,
+    stamp: str | None = None,
+    known: Container[str] = (),
+    amount: str | None = None,
+    **fields: Any,
+) -> Case:
+    """A call, read from the exact request that it sent."""
+    request: Any = requests.LinkReference(payment_link_ref=REF)
+    match operation:
+        case "create_payment_link":
+            request = requests.PaymentLinkRequest(**{**LINK, **fields})
+        case "capture_payment":
+            request = requests.CaptureRequest(payment_link_ref=REF, amount=amount)
+        case "create_receipt":
+            request = requests.ReceiptRequest(payment_link_ref=REF, receipt_link="https://r.test")
+    row: Any = next(one for one in operations.OPERATIONS if one.name == operation)
+    sent = operations.prepare(row, request, stamp)
+    return case_of(operation, row.identity(request), sent, stamp, FIRST, known)
+
+
+def judge(  # noqa: PLR0913 - what an answer can be
+    of: Case,
+    body: Any,
+    *,
+    status: int = 200,
+    skew: float = 0,
+    dated: bool = True,
+    headers: Mapping[str, str] | None = None,
+) -> Evidence:
+    """Judge an answer of a service whose clock is ahead by `skew` seconds."""
+    told = dict(headers or {})
+    if dated:
+        told["date"] = format_datetime(LOOKED + timedelta(seconds=skew), usegmt=True)
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return read_evidence(of, WireResponse(status, told, content), LOOKED)
+
+
+def shows(of: Case, body: Any, **answer: Any) -> Shows:
+    return judge(of, body, **answer).shows
+
+
+def at(seconds: float) -> str:
+    """A time so long after the first attempt, as the service writes it."""
+    moment = FIRST + timedelta(seconds=seconds)
+    return f"{moment.isoformat(timespec='milliseconds')[:-6]}+0000"
+
+
+def step(name: Any = "PAYMENT_LINK_SENT", seconds: float = 1, number: int = 2) -> dict[str, Any]:
+    return {
+        "transactionStatusName": name,
+        "created": at(seconds),
+        "transactionStatusId": number,
+    }
+
+
+def entry(
+    kind: Any = "TransactionType.CAPTURE(name=Capture, id=4)",
+    decision: Any = "ACCEPT",
+    seconds: float = 1,
+    **fields: Any,
+) -> dict[str, Any]:
+    told = {
+        "transactionType": kind,
+        "totalAmount": 199.9,
+        "paymentGatewayDecision": decision,
+        "paymentGatewayReqReferenceNumber": "gw-1",
+        "paymentGatewayResponseTimestamp": at(seconds),
+    }
+    return {name: value for name, value in (told | fields).items() if value is not None}
+
+
+AUTHORIZED = entry("Authorization", seconds=-3600, paymentGatewayReqReferenceNumber="gw-0")
+
+
+def shown(**fields: Any) -> dict[str, Any]:
+    """A status answer about `A-1`, which is `ref-1`; a field that is None is left out."""
+    told = {
+        "orderNumber": "A-1",
+        "paymentLinkRef": REF,
+        "transactionStatuses": [step("PAYMENT_LINK_REQUEST_RECEIVED", 0, 1), step()],
+        "paymentStatuses": [],
+        "paymentStatus": "PENDING",
+        "totalAmount": 199.9,
+        "channelName": "ChannelType.SMS(name=SMS, id=1)",
+        "currency": "ZAR",
+        "transactionType": "TransactionType.SALE(name=Sale, id=2)",
+    }
+    return {name: value for name, value in (told | fields).items() if value is not None}
+
+
+def paid(*entries: Any, **fields: Any) -> dict[str, Any]:
+    """An authorization of an hour ago, and what became of it."""
+    told = {"paymentStatus": "SUCCESS", "paymentStatuses": [AUTHORIZED, *entries]}
+    return shown(**(told | fields))
+
+
+# The case is read from the exact bytes ------------------------------------------------------------
+
+
+def test_a_case_needs_nothing_but_the_exact_request() -> None:
+    made = case(stamp=STAMP, reconciliation_id="rec-1", transaction_type="SALE")
+    assert made.sent["additionalData"] == {"sdkRequestId": STAMP}
+    assert made.sent["totalAmount"] == Decimal("199.90")
+    assert made.sent["reconciliationId"] == "rec-1"
+    assert (made.identity, made.request_id, made.amount) == ("A-1", STAMP, None)
+
+
+@pytest.mark.parametrize("amount", ["0.01", "199.90", "1234567890123456789012345678"])
+def test_a_captures_amount_is_read_from_its_target_to_the_digit(amount: str) -> None:
+    assert case("capture_payment", amount=amount).amount == Decimal(amount)
+    assert case("capture_payment").amount is None
+
+
+def test_no_reference_can_pass_for_an_amount() -> None:
+    request = requests.CaptureRequest(payment_link_ref="x?amount=5")
+    sent = operations.prepare(operations.CAPTURE_PAYMENT, request)
+    assert case_of("capture_payment", "x?amount=5", sent, None, FIRST).amount is None
+
+
+def test_a_link_is_looked_up_by_its_order_number_and_all_else_by_its_reference() -> None:
+    assert case().query == requests.TransactionQuery(order_number="A-1")
+    for operation in LINK_OPERATIONS:
+        assert case(operation).query == requests.TransactionQuery(payment_link_ref=REF)
+
+
+# What counts for nothing --------------------------------------------------------------------------
+
+NO_ANSWERS = [b"", b" ", b"null", b"{}", b"[]", b"[{}]", b'"x"', b"1", b"<html>", b'{"a', b"\xff\0"]
+
+
+@each_post
+@pytest.mark.parametrize("body", NO_ANSWERS, ids=repr)
+def test_an_answer_that_is_no_transaction_counts_for_nothing(operation: str, body: bytes) -> None:
+    for status in (200, 201, 204, 404):
+        assert shows(case(operation), body, status=status) is NOTHING
+
+
+NO_SUCH_A1 = "There is no such transaction with order number A-1"
+GONE = {"status": "NOT_FOUND", "message": "URL /api/v2/chat-2-pay", "errors": [NO_SUCH_A1]}
+
+
+@each_post
+@pytest.mark.parametrize(
+    "status", [100, 301, 302, 400, 401, 403, 408, 409, 429, 500, 502, 503, 504]
+)
+def test_only_a_success_and_a_404_are_read(operation: str, status: int) -> None:
+    for body in (shown(), paid(), GONE):
+        assert shows(case(operation, stamp=None), body, status=status) is NOTHING
+
+
+@pytest.mark.parametrize("status", [200, 201, 299])
+def test_every_success_is_read(status: int) -> None:
+    assert shows(case(), shown(), status=status) is OURS
+
+
+@each_post
+def test_an_absence_in_words_needs_a_404(operation: str) -> None:
+    assert shows(case(operation), GONE) is NOTHING
+
+
+@pytest.mark.parametrize("number", ["A-10", "AA-1", "a-1", "", None, {}])
+def test_another_orders_transaction_counts_for_nothing(number: Any) -> None:
+    assert shows(case(stamp=STAMP), shown(orderNumber=number, additionalData=ECHO)) is NOTHING
+
+
+@pytest.mark.parametrize("ref", ["", None, [], {}])
+def test_a_link_without_a_reference_is_none(ref: Any) -> None:
+    assert shows(case(), shown(paymentLinkRef=ref)) is NOTHING
+
+
+@each_link_operation
+@pytest.mark.parametrize("ref", ["ref-10", "rref-1", "REF-1", "", None, {}])
+def test_another_links_transaction_counts_for_nothing(operation: str, ref: Any) -> None:
+    for body in (shown(paymentLinkRef=ref), paid(entry(), paymentLinkRef=ref)):
+        assert shows(case(operation), body) is NOTHING
+
+
+# A 404 --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        NO_SUCH_A1,
+        "There is no such transaction with transaction reference A-1",
+        "There is no such transaction with orderNumber A-1",
+        "there is no such transaction with reference A-1",
+        "No such transaction with order number: A-1",
+        " There is no such transaction with order number 'A-1'. ",
+        'There is no such transaction with order number "A-1"',
+    ],
+)
+@pytest.mark.parametrize("status", ["NOT_FOUND", "404 NOT_FOUND", None])
+def test_a_404_that_names_our_order_number_is_an_absence(text: str, status: str | None) -> None:
+    body = GONE | {"status": status, "errors": ["Something else", text]}
+    assert judge(case(), body, status=404) == Evidence(ABSENT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "There is no such transaction with order number AA-1",
+        "There is no such transaction with order number A-10",
+        "There is no such transaction with order number A A-1",
+        "There is no such transaction with order number B/A-1",
+        "There is no such transaction with order number a-1",
+        "There is no such transaction with order number A-1 of shop 2",
+        "There is no such transaction with order number A-1.",
+        "There is no such transaction with order number 'A-1",
+        "There is no such transaction with order number",
+        "There is no such transaction",
+        "There is no such path A-1",
+        "A-1",
+        "",
+        None,
+        [NO_SUCH_A1],
+        {"message": NO_SUCH_A1},
+    ],
+)
+def test_a_404_that_does_not_name_exactly_our_order_number_counts_for_nothing(text: Any) -> None:
+    assert shows(case(), GONE | {"errors": [text]}, status=404) is NOTHING
+
+
+@pytest.mark.parametrize("number", [".*", "A.1", "(", "A-1'", "A 1", "1"])
+def test_an_order_number_is_no_pattern(number: str) -> None:
+    of = case(order_number=number)
+    assert shows(of, GONE, status=404) is NOTHING
+    own = GONE | {"errors": [f"There is no such transaction with order number {number}"]}
+    assert shows(of, own, status=404) is ABSENT
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html><body>404: no such transaction with order number A-1</body></html>",
+        {"timestamp": at(0), "status": 404, "error": "Not Found", "path": "/api/v2/A-1"},
+        {"message": NO_SUCH_A1},
+        {"message": "Request failed", "errors": NO_SUCH_A1},
+        {"errors": {"0": NO_SUCH_A1}},
+        {"errors": None},
+        [GONE],
+        shown(),
+    ],
+    ids=["html", "spring", "message", "text", "object", "null", "list", "transaction"],
+)
+def test_a_404_of_another_shape_counts_for_nothing(body: Any) -> None:
+    assert shows(case(), body, status=404) is NOTHING
+
+
+@each_link_operation
+@pytest.mark.parametrize("what", ["transaction reference", "order number", "reference"])
+def test_for_an_existing_link_a_404_is_never_an_absence(operation: str, what: str) -> None:
+    gone = {"errors": [f"There is no such transaction with {what} {REF}"]}
+    assert shows(case(operation), gone, status=404) is NOTHING
+
+
+# create: the stamp --------------------------------------------------------------------------------
+
+ECHO = json.dumps({"sdkRequestId": STAMP})
+ANOTHERS: dict[str, Any] = {
+    "totalAmount": 1,
+    "currency": "USD",
+    "channelName": "none",
+    "transactionType": "Authorization",
+    "transactionStatuses": [step(seconds=-86400)],
+}
+
+
+@pytest.mark.parametrize(
+    "echo", [ECHO, {"sdkRequestId": STAMP}, {"basket": [1.5], "sdkRequestId": STAMP}, f" {ECHO} "]
+)
+def test_an_equal_stamp_is_ours_and_nothing_else_is_asked(echo: Any) -> None:
+    of = case(stamp=STAMP, reconciliation_id="rec-1", known={REF})
+    for dated in (True, False):
+        found = judge(of, shown(additionalData=echo, **ANOTHERS), dated=dated)
+        assert (found.shows, found.certain, found.clicked) == (OURS, True, False)
+
+
+@pytest.mark.parametrize("other", ["another", STAMP[:-1], STAMP.upper(), "", 0, 5, [STAMP], {}])
+def test_a_different_stamp_is_anothers_whatever_else_agrees(other: Any) -> None:
+    for echo in ({"sdkRequestId": other}, json.dumps({"sdkRequestId": other})):
+        assert judge(case(stamp=STAMP), shown(additionalData=echo)) == Evidence(OTHER)
+
+
+NO_ECHOES: list[Any] = [
+    None,
+    "",
+    "{}",
+    {},
+    "not JSON",
+    "null",
+    [],
+    [ECHO],
+    5,
+    "[" * 9999,
+    '{"sdkRequestId"',
+]
+NO_ECHOES += [{"sdkRequestId": None}, json.dumps({"other": STAMP}), json.dumps(ECHO)]
+
+
+@pytest.mark.parametrize("echo", NO_ECHOES, ids=lambda echo: repr(echo)[:20])
+def test_where_no_stamp_is_echoed_everything_must_agree(echo: Any) -> None:
+    found = judge(case(stamp=STAMP), shown(additionalData=echo))
+    assert (found.shows, found.certain) == (OURS, False)
+    assert shows(case(stamp=STAMP), shown(additionalData=echo, totalAmount=200)) is OTHER
+
+
+def test_a_stamp_where_we_sent_none_is_anothers() -> None:
+    assert shows(case(), shown(additionalData=ECHO)) is OTHER
+    assert shows(case(additional_data={"basket": 7}), shown(additionalData=ECHO)) is OTHER
+    assert shows(case(additional_data=["basket"]), shown(additionalData=ECHO)) is OTHER
+
+
+def test_a_stamp_of_the_callers_own_must_come_back_and_is_no_proof() -> None:
+    of = case(additional_data={"sdkRequestId": "mine"})
+    found = judge(of, shown(additionalData={"sdkRequestId": "mine"}))
+    assert (found.shows, found.certain) == (OURS, False)
+    assert shows(of, shown(additionalData={"sdkRequestId": "mine"}, **ANOTHERS)) is OTHER
+    assert shows(of, shown(additionalData=ECHO)) is OTHER
+
+
+# create: without a stamp --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"totalAmount": 199.91},
+        {"totalAmount": 199.904},
+        {"totalAmount": None},
+        {"totalAmount": "much"},
+        {"currency": "USD"},
+        {"currency": None},
+        {"channelName": "whatsapp"},
+        {"channelName": None},
+        {"channelName": "pigeon"},
+        {"transactionType": "Authorization"},
+        {"transactionType": None},
+        {"transactionType": 7},
+        {"reconciliationId": "rec-2"},
+        {"reconciliationId": None},
+        {"reconciliationId": ["rec-1"]},
+    ],
+    ids=repr,
+)
+def test_each_field_must_agree(fields: dict[str, Any]) -> None:
+    of = case(transaction_type="SALE", reconciliation_id="rec-1")
+    agreeing = {"reconciliationId": "rec-1"}
+    assert shows(of, shown(**agreeing)) is OURS
+    assert judge(of, shown(**(agreeing | fields))) == Evidence(OTHER)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"totalAmount": "199.90"},
+        {"totalAmount": "199.9000"},
+        {"channelName": "sms"},
+        {"channelName": "SMS"},
+        {"transactionType": "SALE"},
+        {"transactionType": "Sale"},
+    ],
+    ids=repr,
+)
+def test_every_form_of_a_field_agrees(fields: dict[str, Any]) -> None:
+    assert shows(case(transaction_type="SALE"), shown(**fields)) is OURS
+
+
+def test_what_was_not_sent_need_not_agree() -> None:
+    body = shown(reconciliationId="rec-9", transactionType="Authorization")
+    found = judge(case(), body)
+    assert (found.shows, found.certain) == (OURS, False)
+
+
+def test_a_reconciliation_id_makes_it_certain() -> None:
+    found = judge(case(reconciliation_id="rec-1"), shown(reconciliationId="rec-1"))
+    assert (found.shows, found.certain) == (OURS, True)
+
+
+def test_a_reference_that_another_call_returned_is_never_ours() -> None:
+    body = shown(reconciliationId="rec-1")
+    assert shows(case(reconciliation_id="rec-1", known={REF}), body) is OTHER
+    assert shows(case(reconciliation_id="rec-1", known={"ref-2"}), body) is OURS
+
+
+ENDS = ["PAYMENT_LINK_CANCELLED", "Payment Link Cancelled", "PAYMENT_URL_EXPIRED"]
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_link_that_ended_before_the_first_attempt_is_never_ours(end: str) -> None:
+    undated = {"transactionStatusName": end}
+    for before in (step(end, -60), undated, undated | {"created": "once"}):
+        assert shows(case(), shown(transactionStatuses=[step(), before])) is OTHER
+    assert shows(case(), shown(transactionStatuses=[step(), step(end, 5)])) is OURS
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        None,
+        [],
+        {},
+        [None],
+        [step(seconds=-60)],
+        [step("PAYMENT_LINK_REQUEST_RECEIVED", -60), step()],
+        [step(), step("PAYMENT_LINK_REQUEST_RECEIVED", -60)],
+        [{"transactionStatusName": "PAYMENT_LINK_REQUEST_RECEIVED"}, step()],
+        [step() | {"created": "yesterday"}],
+        [step(), step() | {"created": None}],
+    ],
+    ids=repr,
+)
+def test_a_link_that_is_older_or_does_not_say_when_is_not_ours(steps: Any) -> None:
+    assert shows(case(), shown(transactionStatuses=steps)) is OTHER
+
+
+def test_a_recovered_link_says_what_a_status_answer_can() -> None:
+    found = judge(case(), shown(extra="x"))
+    assert found.result == models.PaymentLink(
+        payment_link_ref=REF,
+        transaction_status=models.TransactionStatus.PAYMENT_LINK_SENT,
+        transaction_status_id=2,
+        timestamp=FIRST,
+        recovered=True,
+    )
+
+
+def test_what_a_recovered_link_lacks_is_none() -> None:
+    body = {"orderNumber": "A-1", "paymentLinkRef": REF, "additionalData": ECHO}
+    found = judge(case(stamp=STAMP), body)
+    assert found.result == models.PaymentLink(payment_link_ref=REF, recovered=True)
+    undated = shown(additionalData=ECHO, transactionStatuses=[{"transactionStatusName": "NEW"}])
+    assert judge(case(stamp=STAMP), undated).result.timestamp is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "clicked"),
+    [
+        ({}, False),
+        ({"paymentStatus": None}, False),
+        ({"paymentStatus": "UNKNOWN"}, False),
+        ({"paymentStatus": "SUCCESS"}, True),
+        ({"paymentStatus": "FAILED"}, True),
+        ({"paymentStatus": "REVIEW"}, True),
+        ({"paymentStatus": "BRAND_NEW"}, True),
+        ({"transactionStatuses": [step("Payment Link Clicked"), step()]}, True),
+    ],
+    ids=repr,
+)
+def test_a_link_that_its_customer_opened_is_told_apart(
+    fields: dict[str, Any], *, clicked: bool
+) -> None:
+    assert judge(case(), shown(**fields)).clicked is clicked
+
+
+# Clocks -------------------------------------------------------------------------------------------
+
+SKEWS = [-3600, -60, 0, 60, 3600]
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+def test_times_are_compared_on_the_services_clock_less_two_seconds(skew: float) -> None:
+    for seconds, seen in ((-1.999, OURS), (-2, OURS), (-2.001, OTHER), (9, OURS)):
+        body = shown(transactionStatuses=[step(seconds=skew + seconds)])
+        assert shows(case(), body, skew=skew) is seen
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        None,
+        "",
+        " ",
+        "soon",
+        "Mon, 04 May 99999999999999999999 12:00:00 GMT",
+        "Mon, 04 May 2026 12:00:00 +99999999999999999999",
+        "Mon, 04 May 2026 99:00:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+    ],
+)
+def test_without_a_usable_date_five_minutes_are_allowed(date: str | None) -> None:
+    headers = {} if date is None else {"date": date}
+    for seconds, seen in ((-300, OURS), (-300.001, OTHER), (300, OURS)):
+        body = shown(transactionStatuses=[step(seconds=seconds)])
+        assert shows(case(), body, dated=False, headers=headers) is seen
+    new = paid(entry(seconds=-300 - 900))
+    assert shows(case("capture_payment"), new, dated=False, headers=headers) is OURS
+    old = paid(entry(seconds=-300 - 900 - 0.001))
+    assert shows(case("capture_payment"), old, dated=False, headers=headers) is OTHER
+
+
+def test_a_date_without_a_zone_is_utc() -> None:
+    headers = {"date": "Mon, 04 May 2026 12:00:10 -0000"}
+    assert shows(case(), shown(), dated=False, headers=headers) is OURS
+    old = shown(transactionStatuses=[step(seconds=-3)])
+    assert shows(case(), old, dated=False, headers=headers) is OTHER
+
+
+def test_a_clock_at_the_end_of_time_makes_everything_old() -> None:
+    headers = {"date": "Fri, 31 Dec 9999 23:59:59 GMT"}
+    assert shows(case(), shown(), dated=False, headers=headers) is OTHER
+
+
+@each_post
+@pytest.mark.parametrize("skew", SKEWS)
+@pytest.mark.parametrize("seconds", [-1e9, -86400, -3700, -60, 3700, 86400, 1e9])
+def test_a_time_that_disagrees_never_makes_an_absence(
+    operation: str, skew: float, seconds: float
+) -> None:
+    steps = [step("PAYMENT_LINK_CANCELLED", seconds), step("RECEIPT_LINK_SENT", seconds)]
+    for decision in ("ACCEPT", "DECLINE", "REVIEW"):
+        both = [entry("Capture", decision, seconds), entry("Void", decision, seconds)]
+        status = {"paymentStatus": "REVERSED", "paymentStatusTimestamp": at(seconds)}
+        body = paid(*both, transactionStatuses=steps, **status)
+        for dated in (True, False):
+            assert shows(case(operation), body, skew=skew, dated=dated) in {OURS, OTHER}
+
+
+# capture ------------------------------------------------------------------------------------------
+
+
+def capture(amount: str | None = "199.90", known: Container[str] = ()) -> Case:
+    return case("capture_payment", amount=amount, known=known)
+
+
+def test_a_successful_capture_is_ours() -> None:
+    found = judge(capture(), paid(entry(paymentGatewayResponseCode=100, cardType="VISA")))
+    assert found.shows is OURS
+    assert found.result == models.GatewayResult(
+        transaction_type=models.TransactionType.CAPTURE,
+        total_amount=Decimal("199.9"),
+        payment_gateway_decision="ACCEPT",
+        payment_gateway_req_reference_number="gw-1",
+        payment_gateway_response_timestamp=FIRST + timedelta(seconds=1),
+        payment_gateway_response_code=100,
+        card_type="VISA",
+        payment_status=models.PaymentStatus.SUCCESS,
+        recovered=True,
+    )
+    assert found.result.succeeded is True
+
+
+@pytest.mark.parametrize(
+    "entries", [[], [AUTHORIZED], [AUTHORIZED, entry("Void")], [entry("Sale")]]
+)
+def test_a_transaction_without_any_capture_entry_is_an_absence(entries: list[Any]) -> None:
+    assert judge(capture(), shown(paymentStatuses=entries)) == Evidence(ABSENT)
+
+
+@pytest.mark.parametrize(
+    ("currency", "asked", "found", "seen"),
+    [
+        ("ZAR", "199.90", "199.9049", OURS),
+        ("ZAR", "199.90", "199.8951", OURS),
+        ("ZAR", "199.90", "199.905", OTHER),
+        ("ZAR", "199.90", "199.895", OTHER),
+        ("ZAR", "199.90", "199.91", OTHER),
+        ("zar", "199.90", "199.9049", OURS),
+        ("JPY", "200", "200.49", OURS),
+        ("JPY", "200", "200.5", OTHER),
+        ("JPY", "200", "199.51", OURS),
+        ("JPY", "200", "201", OTHER),
+        ("BHD", "1.500", "1.5004", OURS),
+        ("BHD", "1.500", "1.5005", OTHER),
+        ("BHD", "1.500", "1.504", OTHER),
+        ("CLF", "1.5000", "1.50004", OURS),
+        ("CLF", "1.5000", "1.50005", OTHER),
+        ("XYZ", "199.90", "199.9049", OURS),
+        (None, "199.90", "199.90004", OURS),
+        (None, "199.90", "199.90005", OTHER),
+        (None, "199.90", "199.9", OURS),
+    ],
+)
+def test_a_captures_amount_is_equal_within_half_a_minor_unit(
+    currency: str | None, asked: str, found: str, seen: Shows
+) -> None:
+    for told in (found, float(found)):
+        body = paid(entry(totalAmount=told), currency=currency)
+        assert shows(capture(asked), body) is seen
+
+
+def test_amounts_are_compared_in_no_ones_decimal_context() -> None:
+    big = "12345678901234567890123456.78"
+    with localcontext() as context:
+        context.prec = 3
+        context.traps[Inexact] = True
+        assert shows(capture(big), paid(entry(totalAmount=big))) is OURS
+        assert shows(capture(big), paid(entry(totalAmount=big[:-1] + "9"))) is OTHER
+        assert shows(capture("199.90"), paid(entry(totalAmount="1999.0001"))) is OTHER
+
+
+@pytest.mark.parametrize("amount", [None, "much", {}])
+def test_a_success_that_does_not_say_how_much_is_not_ours(amount: Any) -> None:
+    assert shows(capture(), paid(entry(totalAmount=amount))) is OTHER
+
+
+@pytest.mark.parametrize("amount", [None, "much", 1, 199.9])
+def test_where_all_was_to_be_captured_any_amount_will_do(amount: Any) -> None:
+    assert shows(capture(None), paid(entry(totalAmount=amount))) is OURS
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+def test_gateways_have_fifteen_minutes(skew: float) -> None:
+    for seconds, seen in ((-902, OURS), (-902.001, OTHER), (900, OURS), (-3600, OTHER)):
+        assert shows(capture(), paid(entry(seconds=skew + seconds)), skew=skew) is seen
+        assert (
+            shows(case("reverse_payment"), paid(entry("Void", seconds=skew + seconds)), skew=skew)
+            is seen
+        )
+
+
+@pytest.mark.parametrize("moment", ["2026-05-04T12:00:00Z", "2026-05-04T11:59:59", 1777896000000])
+def test_a_gateways_time_may_be_cut_to_seconds(moment: Any) -> None:
+    for decision in ("ACCEPT", "DECLINE"):
+        cut = entry("Capture", decision, paymentGatewayResponseTimestamp=moment)
+        assert shows(capture(), paid(cut)) is OURS
+
+
+@pytest.mark.parametrize("moment", [None, "then", {}])
+@pytest.mark.parametrize("decision", ["ACCEPT", "DECLINE"])
+def test_an_entry_that_does_not_say_when_is_not_ours(moment: Any, decision: str) -> None:
+    undated = entry("Capture", decision, paymentGatewayResponseTimestamp=moment)
+    assert shows(capture(), paid(undated)) is OTHER
+
+
+def test_a_new_refusal_proves_that_the_capture_was_handled() -> None:
+    found = judge(capture(), paid(entry(decision="DECLINE")))
+    assert found.shows is OURS
+    assert (found.result.succeeded, found.result.recovered) == (False, True)
+
+
+@pytest.mark.parametrize("seconds", [-2.001, -60, -600])
+def test_an_older_refusal_is_not_ours_and_no_absence(seconds: float) -> None:
+    assert shows(capture(), paid(entry("Capture", "DECLINE", seconds))) is OTHER
+    assert shows(case("reverse_payment"), paid(entry("Void", "DECLINE", seconds))) is OTHER
+
+
+def test_a_refusal_of_another_amount_is_not_ours() -> None:
+    assert shows(capture(), paid(entry(decision="DECLINE", totalAmount=50))) is OTHER
+    assert shows(capture(), paid(entry(decision="DECLINE", totalAmount=None))) is OURS
+    assert shows(capture(None), paid(entry(decision="DECLINE", totalAmount=50))) is OURS
+
+
+def test_the_success_counts_and_not_the_refusals_around_it() -> None:
+    declined = entry(decision="DECLINE", paymentGatewayReqReferenceNumber="gw-2")
+    for entries in ([declined, entry()], [entry(), declined], [declined, entry(), declined]):
+        found = judge(capture(), paid(*entries))
+        assert (found.shows, found.result.succeeded) == (OURS, True)
+
+
+def test_a_refusal_beside_what_may_have_been_accepted_proves_nothing() -> None:
+    declined = entry(decision="DECLINE", seconds=5)
+    for beside in (
+        entry(seconds=-3600),
+        entry(totalAmount=50),
+        entry(decision="REVIEW"),
+        entry(decision=None),
+        entry(kind="Captured", totalAmount=199.9),
+        entry(kind=None),
+    ):
+        for entries in ([declined, beside], [beside, declined]):
+            assert shows(capture(), paid(*entries)) is OTHER
+
+
+@pytest.mark.parametrize("decision", ["REVIEW", "PENDING", "NEW WORD", None, 7])
+def test_a_pending_entry_is_neither_ours_nor_an_absence(decision: Any) -> None:
+    assert shows(capture(), paid(entry(decision=decision))) is OTHER
+    assert shows(case("reverse_payment"), paid(entry("Void", decision))) is OTHER
+
+
+def test_the_latest_of_several_refusals_is_told() -> None:
+    first = entry(decision="DECLINE", paymentGatewayReqReferenceNumber="gw-2")
+    last = entry(decision="REJECT", seconds=3, paymentGatewayReqReferenceNumber="gw-3")
+    result = judge(capture(), paid(first, last)).result
+    assert result.payment_gateway_req_reference_number == "gw-3"
+
+
+@pytest.mark.parametrize("decision", ["ACCEPT", "DECLINE"])
+def test_a_gateways_answer_that_another_call_returned_is_not_ours(decision: str) -> None:
+    for operation, kind in (("capture_payment", "Capture"), ("reverse_payment", "Void")):
+        body = paid(entry(kind, decision))
+        assert shows(case(operation, known={"gw-1"}), body) is OTHER
+        assert shows(case(operation, known={"gw-2"}), body) is OURS
+
+
+UNREADABLE = [entry("Captured"), entry("Refund"), entry(7), entry(None), entry({}), {}]
+
+
+@pytest.mark.parametrize("one", UNREADABLE, ids=repr)
+def test_an_entry_of_a_kind_that_is_not_known_may_be_any(one: Any) -> None:
+    for operation in ("capture_payment", "reverse_payment"):
+        assert shows(case(operation), paid(one)) is OTHER
+
+
+@pytest.mark.parametrize("entries", [{}, "none", 7, [None], [AUTHORIZED, "x"]], ids=repr)
+def test_a_list_that_cannot_be_read_may_hold_anything(entries: Any) -> None:
+    for operation in ("capture_payment", "reverse_payment"):
+        assert shows(case(operation), shown(paymentStatuses=entries)) is OTHER
+
+
+# reverse ------------------------------------------------------------------------------------------
+
+REVERSE = case("reverse_payment")
+
+
+@pytest.mark.parametrize("decision", ["ACCEPT", "DECLINE"])
+def test_a_void_entry_is_ours(decision: str) -> None:
+    found = judge(REVERSE, paid(entry("Void", decision)))
+    assert found.shows is OURS
+    assert found.result.transaction_type is models.TransactionType.VOID
+    assert found.result.succeeded is (decision == "ACCEPT")
+
+
+@pytest.mark.parametrize("status", ["REVERSED", "VOIDED", "Reversed"])
+def test_a_reversed_status_with_its_time_is_ours(status: str) -> None:
+    for seconds, seen in ((-2, OURS), (5, OURS), (-2.001, OTHER), (-3600, OTHER)):
+        body = paid(paymentStatus=status, paymentStatusTimestamp=at(seconds), paymentStatusId="6")
+        assert shows(REVERSE, body) is seen
+    now = paid(paymentStatus=status, paymentStatusTimestamp=at(0), paymentStatusId="6")
+    assert judge(REVERSE, now).result == models.GatewayResult(
+        transaction_type=models.TransactionType.VOID,
+        payment_status=models.PaymentStatus[status.upper()],
+        payment_status_id="6",
+        recovered=True,
+    )
+
+
+@pytest.mark.parametrize("moment", [None, "then", {}])
+def test_a_reversed_status_without_its_time_is_neither(moment: Any) -> None:
+    for entries in ([], [entry("Void", "DECLINE")]):
+        body = paid(*entries, paymentStatus="REVERSED", paymentStatusTimestamp=moment)
+        assert shows(REVERSE, body) is OTHER
+
+
+def test_what_was_declined_and_then_reversed_is_reversed() -> None:
+    declined = entry("Void", "DECLINE")
+    new = paid(declined, paymentStatus="REVERSED", paymentStatusTimestamp=at(3))
+    assert judge(REVERSE, new).result.payment_gateway_decision is None
+    old = paid(declined, paymentStatus="REVERSED", paymentStatusTimestamp=at(-60))
+    assert judge(REVERSE, old).result.succeeded is False
+
+
+@pytest.mark.parametrize("status", [None, "SUCCESS", "PENDING", "FAILED", "REVIEW", "UNKNOWN"])
+def test_an_authorization_that_nothing_happened_to_is_an_absence(status: str | None) -> None:
+    assert judge(REVERSE, paid(paymentStatus=status)) == Evidence(ABSENT)
+    assert judge(REVERSE, paid(AUTHORIZED, paymentStatus=status)) == Evidence(ABSENT)
+
+
+@pytest.mark.parametrize("decision", ["ACCEPT", "DECLINE", "REVIEW"])
+@pytest.mark.parametrize("kind", ["Capture", "Sale"])
+def test_a_captured_payment_is_never_an_absence(kind: str, decision: str) -> None:
+    assert shows(REVERSE, paid(entry(kind, decision))) is OTHER
+    assert shows(REVERSE, shown(paymentStatuses=[entry(kind, decision)])) is OTHER
+
+
+@pytest.mark.parametrize("entries", [None, []])
+def test_a_link_that_was_not_paid_is_no_absence(entries: Any) -> None:
+    assert shows(REVERSE, shown(paymentStatuses=entries)) is OTHER
+
+
+@pytest.mark.parametrize("status", ["AUTH_REVERSED", "REFUNDED", 7, {}, []])
+def test_a_payment_status_that_is_not_known_may_be_a_reversal(status: Any) -> None:
+    for entries in ([], [entry("Void", "DECLINE")]):
+        assert shows(REVERSE, paid(*entries, paymentStatus=status)) is OTHER
+    assert shows(REVERSE, paid(entry("Void"), paymentStatus=status)) is OURS
+
+
+# cancel -------------------------------------------------------------------------------------------
+
+CANCEL = case("cancel_payment_link")
+
+
+@pytest.mark.parametrize("name", ["PAYMENT_LINK_CANCELLED", "Payment Link Cancelled"])
+@pytest.mark.parametrize("seconds", [-3600, 1])
+def test_a_link_that_is_shown_cancelled_is_cancelled(name: str, seconds: float) -> None:
+    steps = [step(), step(name, seconds, 18), step("PAYMENT_STATUS_RECEIVED")]
+    found = judge(CANCEL, shown(transactionStatuses=steps, additionalData="{}"))
+    assert found.shows is OURS
+    assert found.result == models.Cancellation(
+        payment_link_ref=REF,
+        transaction_status=models.TransactionStatus.PAYMENT_LINK_CANCELLED,
+        transaction_status_id=18,
+        additional_data="{}",
+        timestamp=FIRST + timedelta(seconds=seconds),
+        recovered=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "name", ["PAYMENT_LINK_SENT", "PAYMENT_URL_EXPIRED", "Payment Link Clicked"]
+)
+def test_a_link_that_is_not_shown_cancelled_is_an_absence(name: str) -> None:
+    assert judge(CANCEL, shown(transactionStatuses=[step(name)])) == Evidence(ABSENT)
+
+
+HISTORIES: list[Any] = [
+    None,
+    [],
+    {},
+    "none",
+    [None],
+    [{}],
+    [step(None)],
+    [step(7.5)],
+    [step(), step("LINK_CANCELED")],
+    [step("Cancelled")],
+]
+
+
+@pytest.mark.parametrize("operation", ["cancel_payment_link", "create_receipt"])
+@pytest.mark.parametrize("steps", HISTORIES, ids=repr)
+def test_a_history_that_cannot_be_read_shows_no_absence(operation: str, steps: Any) -> None:
+    assert shows(case(operation), shown(transactionStatuses=steps)) is NOTHING
+
+
+# receipt ------------------------------------------------------------------------------------------
+
+RECEIPT = case("create_receipt")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RECEIPT_LINK_REQUEST_RECEIVED",
+        "RECEIPT_LINK_SENT",
+        "RECEIPT_LINK_SENT_FAILED",
+        "RECEIPT_LINK_REQUEST_FAILED",
+        "RECEIPT_BRAND_NEW",
+    ],
+)
+def test_a_receipt_entry_since_our_first_attempt_is_ours(name: str) -> None:
+    steps = [step(), step(name, 3, 6), step("PAYMENT_STATUS_RECEIVED", 4)]
+    found = judge(RECEIPT, shown(transactionStatuses=steps, receiptLinkRef="rec-1"))
+    assert found.shows is OURS
+    assert found.result == models.Receipt(
+        receipt_link_ref="rec-1",
+        order_number="A-1",
+        timestamp=FIRST + timedelta(seconds=3),
+        transaction_status=name,
+        transaction_status_id=6,
+        recovered=True,
+    )
+
+
+def test_the_latest_entry_says_how_a_receipt_fared_wherever_it_stands() -> None:
+    asked, failed = step("RECEIPT_LINK_REQUEST_RECEIVED", 2), step("RECEIPT_LINK_SENT_FAILED", 3)
+    old = step("RECEIPT_LINK_SENT", -60)
+    for steps in ([asked, failed], [failed, asked], [old, asked, failed], [failed, asked, old]):
+        result = judge(RECEIPT, shown(transactionStatuses=steps)).result
+        assert result.transaction_status is models.TransactionStatus.RECEIPT_LINK_SENT_FAILED
+    together = [asked, failed | {"created": asked["created"]}]
+    result = judge(RECEIPT, shown(transactionStatuses=together)).result
+    assert result.transaction_status is models.TransactionStatus.RECEIPT_LINK_SENT_FAILED
+
+
+@pytest.mark.parametrize("skew", SKEWS)
+def test_a_receipt_of_before_is_neither_ours_nor_an_absence(skew: float) -> None:
+    for seconds, seen in ((-2, OURS), (-2.001, OTHER), (-3600, OTHER)):
+        steps = [step(), step("RECEIPT_LINK_SENT", skew + seconds)]
+        assert shows(RECEIPT, shown(transactionStatuses=steps), skew=skew) is seen
+
+
+@pytest.mark.parametrize("created", [None, "then", {}])
+def test_a_receipt_that_does_not_say_when_is_neither(created: Any) -> None:
+    steps = [step("RECEIPT_LINK_SENT") | {"created": created}]
+    assert shows(RECEIPT, shown(transactionStatuses=steps)) is OTHER
+
+
+@pytest.mark.parametrize(
+    "name", ["Receipt Link Sent", "Receipt Brand New", " receipt_x ", "RECEIPT"]
+)
+def test_a_receipt_counts_in_any_spelling(name: str) -> None:
+    assert shows(RECEIPT, shown(transactionStatuses=[step(name, -60)])) is OTHER
+    assert shows(RECEIPT, shown(transactionStatuses=[step(name, 1)])) is OURS
+
+
+def test_no_receipt_entry_at_all_is_an_absence() -> None:
+    assert judge(RECEIPT, shown()) == Evidence(ABSENT)
+    assert judge(RECEIPT, shown(receiptLinkRef="rec-0")) == Evidence(ABSENT)
+
+
+# No answer whatsoever breaks it -------------------------------------------------------------------
+
+NAMES = st.sampled_from(
+    [field for field in shown() | entry() | step()]  # noqa: C416 - a list of names
+    + ["additionalData", "errors", "sdkRequestId", "paymentStatusTimestamp", "receiptLinkRef"]
+)
+TEXTS = st.sampled_from(
+    [
+        *("A-1", REF, "ZAR", "sms", "1e999999", "-1", NO_SUCH_A1, ECHO, "REVERSED"),
+        *("CAPTURE", "Void", "Authorization", "ACCEPT", "DECLINE"),
+        *("RECEIPT_LINK_SENT", "PAYMENT_LINK_CANCELLED"),
+        *(at(1), "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"),
+    ]
+)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | TEXTS
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(NAMES | st.text(), inner, max_size=6)
+    ),
+    max_leaves=12,
+)
+ENTRIES = st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(entry(), LEAVES)), max_size=3)
+STEPS = st.lists(st.fixed_dictionaries({}, optional=dict.fromkeys(step(), LEAVES)), max_size=3)
+BODIES = st.builds(
+    lambda told, some: shown(**(some | told)),
+    st.dictionaries(NAMES, JSON, max_size=5),
+    st.fixed_dictionaries(
+        {}, optional={"paymentStatuses": ENTRIES | JSON, "transactionStatuses": STEPS | JSON}
+    ),
+)
+DATES = st.text() | st.builds(
+    "Mon, {:02} May {} {:02}:00:00 {}".format,
+    st.integers(0, 40),
+    st.integers(0, 10**25),
+    st.integers(0, 30),
+    st.sampled_from(["GMT", "-0000", "+9999", "-9999", "+99999999999999999999", "X"]),
+)
+
+
+@given(
+    operation=st.sampled_from(POSTS),
+    status=st.sampled_from([200, 404]) | st.integers(100, 599),
+    body=BODIES | JSON | st.binary(),
+    date=DATES,
+    stamp=st.sampled_from([None, STAMP]),
+)
+def test_no_answer_breaks_it(
+    operation: str, status: int, body: Any, date: str, stamp: str | None
+) -> None:
+    of = case(operation, stamp=stamp if operation == "create_payment_link" else None, amount="5")
+    found = judge(of, body, status=status, dated=False, headers={"date": date})
+    assert (found.result is None) is (found.shows is not OURS)
+    if found.shows is OURS:
+        assert found.result.recovered is True
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    assert form_of(WireResponse(status, {}, content)).startswith(str(status))
+
+
+@given(body=BODIES)
+def test_what_may_have_captured_or_voided_is_never_an_absence(body: dict[str, Any]) -> None:
+    entries = body.get("paymentStatuses", [])
+    kinds = [one.get("transactionType") for one in entries] if _are_objects(entries) else ["?"]
+    if shows(capture(), body) is ABSENT:
+        assert {"CAPTURE", None, "?"}.isdisjoint(kinds)
+    if shows(REVERSE, body) is ABSENT:
+        assert kinds
+        assert set(kinds) == {"Authorization"}
+
+
+def _are_objects(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
+
+
+def test_evidence_is_frozen_and_a_case_pickles() -> None:
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        judge(case(), shown()).shows = OURS  # type: ignore[misc]
+    again = pickle.loads(pickle.dumps(case(stamp=STAMP)))  # noqa: S301 - our own
+    assert judge(again, shown(additionalData=ECHO)).certain
