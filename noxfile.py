@@ -86,6 +86,14 @@ def chaos(session: nox.Session) -> None:
 
 
 @nox.session
+def pool(session: nox.Session) -> None:
+    """The connection pool beside httpx's own: cancelled calls, and thousands of waiting ones."""
+    session.install(".[trio]", "trustme>=1.2", "rich>=14")
+    session.run("python", "benchmarks/churn.py", *session.posargs)
+    session.run("python", "benchmarks/scale.py")
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Render the docstrings, guides included, into docs-html/."""
     session.install(".[all]", *_group("docs"))
