@@ -43,6 +43,7 @@ from chat2pay_async import (
     PaymentLinkRequest,
     Pending,
     ReceiptNotSentError,
+    Resolution,
     RetryPolicy,
     Timeout,
     Verdict,
@@ -425,17 +426,43 @@ async def judge(chaos: Chaos, report: Report) -> None:
                 effects = effects_of(ledger, name, said.key)
                 note(tally, said, effects)
                 if said.pending is not None:
-                    ever = effects or ledger.count("link_created", order_number=said.key)
-                    replaced = name == "create_payment_link" and bool(
-                        ledger.count("link_cancelled", order_number=said.key)
+                    work.append(
+                        (check_settled, (client, tally, said, Truth.of(ledger, name, said.key)))
                     )
-                    check = functools.partial(check_settled, replaced=replaced)
-                    work.append((check, (client, tally, said, ever)))
         await spread(work)
     known = references_of(ledger)
     for said in chaos.said["create_payment_link"]:
         if said.outcome == "applied" and said.reference not in known[said.key]:
             report.tallies["create_payment_link"].wrong += 1
+
+
+@attrs.frozen
+class Truth:
+    """What the ledger knows of one key that bears on settling a call in doubt."""
+
+    effects: int
+    """How often it took place, a link that was made anew included."""
+    declined: bool
+    """Whether a gateway refused a capture."""
+    replaced: bool
+    """Whether a link was cancelled to be made anew."""
+
+    @classmethod
+    def of(cls, ledger: Any, name: str, key: str) -> Truth:
+        """Read the ledger."""
+        creating = name == "create_payment_link"
+        return cls(
+            effects_of(ledger, name, key) or ledger.count("link_created", order_number=key),
+            bool(ledger.count("capture_declined", payment_link_ref=key)),
+            creating and bool(ledger.count("link_cancelled", order_number=key)),
+        )
+
+    def is_told_by(self, resolution: Resolution) -> bool:
+        """Whether a verdict is true; one that leaves it open always is."""
+        if resolution.verdict is Verdict.APPLIED:
+            refused = getattr(resolution.result, "succeeded", None) is False
+            return self.declined if refused else self.effects > 0
+        return resolution.verdict is Verdict.UNDETERMINED or not (self.effects or self.declined)
 
 
 def references_of(ledger: Any) -> dict[str, set[str]]:
@@ -468,16 +495,13 @@ def note(tally: Tally, said: Said, effects: int) -> None:
     tally.lost += said.outcome in {"failed", "declined", "cancelled"} and effects > 0
 
 
-async def check_settled(
-    client: AsyncChat2Pay, tally: Tally, said: Said, effects: int, *, replaced: bool
-) -> None:
+async def check_settled(client: AsyncChat2Pay, tally: Tally, said: Said, truth: Truth) -> None:
     """Settle a call that was left in doubt, as another process would."""
     resolution = await client.resolve(pickle.loads(said.pending or b""))  # noqa: S301 - our own
-    expected = Verdict.APPLIED if effects else Verdict.ABSENT
     if resolution.verdict is Verdict.UNDETERMINED:
-        tally.replaced += replaced
-        tally.unsettled += not replaced
-    tally.wrong += resolution.verdict not in {expected, Verdict.UNDETERMINED}
+        tally.replaced += truth.replaced
+        tally.unsettled += not truth.replaced
+    tally.wrong += not truth.is_told_by(resolution)
 
 
 # The table ---------------------------------------------------------------------------------------
