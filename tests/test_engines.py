@@ -336,14 +336,18 @@ async def listening(serve: Serve) -> AsyncIterator[str]:
         tasks.cancel_scope.cancel()
 
 
-async def exchange_with(url: str, request: SentRequest = POST) -> ExchangeError:
+PATIENT = Timeout(connect=60.0, read=60.0, write=60.0)
+"""For whatever ends by itself: a machine, or its resolver, can be slow."""
+
+
+async def exchange_with(url: str, limits: Timeout = PATIENT) -> ExchangeError:
     """What an exchange ends with: over our own connections as over httpx's."""
     async with httpx.AsyncClient(trust_env=False) as client:
         with pytest.raises(ExchangeError) as theirs:
-            await engine_over(client, base_url=url).exchange(request, {}, QUICK, Departure())
+            await engine_over(client, base_url=url).exchange(POST, {}, limits, Departure())
     async with own_engine(url) as engine:
         with pytest.raises(ExchangeError) as ours:
-            await engine.exchange(request, {}, QUICK, Departure())
+            await engine.exchange(POST, {}, limits, Departure())
     assert (ours.value.proof, ours.value.timed_out) == (theirs.value.proof, theirs.value.timed_out)
     return ours.value
 
@@ -412,7 +416,7 @@ async def test_a_reset_after_the_request_leaves_the_outcome_unknown() -> None:
 
 async def test_silence_after_the_request_is_a_timeout_with_unknown_outcome() -> None:
     async with listening(silent) as url:
-        error = await exchange_with(url)
+        error = await exchange_with(url, QUICK)
     assert (error.proof, error.timed_out) == (Proof.UNKNOWN, True)
 
 
@@ -424,7 +428,7 @@ async def silent(stream: anyio.abc.SocketStream) -> None:
 async def test_a_request_that_would_leave_too_late_is_kept_back() -> None:
     async with listening(silent) as url, own_engine(url) as engine:
         with pytest.raises(ExchangeError) as caught:
-            await engine.exchange(POST, {}, QUICK, Departure(latest=anyio.current_time() - 1))
+            await engine.exchange(POST, {}, PATIENT, Departure(latest=anyio.current_time() - 1))
     assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "StaleVerdict")
 
 
@@ -484,7 +488,7 @@ async def test_our_own_connections_go_through_the_proxy_that_is_given() -> None:
         listening(proxy) as url,
         own_engine("http://service.invalid", proxy=url) as engine,
     ):
-        answer = await engine.exchange(GET, {}, QUICK, Departure())
+        answer = await engine.exchange(GET, {}, PATIENT, Departure())
     assert answer.status_code == 200
     assert seen[0].startswith(b"GET http://service.invalid/api/v2/config HTTP/1.1\r\n")
 
