@@ -433,7 +433,7 @@ async def half_answer(stream: anyio.abc.ByteStream) -> None:
     await stream.send(churn.ANSWER + b'{"o')
 
 
-SILENT = {keep_silent: httpx.Timeout(5.0, connect=0.05, read=0.05)}
+SILENT = {keep_silent: httpx.Timeout(HANG, connect=0.05, read=0.05)}
 """Only who waits for what never comes waits for a short time: a machine can be slow."""
 
 
@@ -449,7 +449,7 @@ async def test_a_tls_handshake_that_fails_is_not_sent(serve: Any, kind: type[Exc
     calls: list[str] = []
     async with (
         churn.listening(serve) as port,
-        bench_at(f"https://127.0.0.1:{port}/", timeout=SILENT.get(serve, 5.0)) as made,
+        bench_at(f"https://127.0.0.1:{port}/", timeout=SILENT.get(serve, HANG)) as made,
     ):
         error = await made.failure(first_byte=lambda: calls.append("written"))
         assert made.spy.open == 0
@@ -476,7 +476,7 @@ async def test_a_proxy_that_fails_is_not_sent(serve: Any, kind: type[Exception])
     async with churn.listening(serve) as port:
         proxy = f"http://127.0.0.1:{port}"
         async with bench_at(
-            "https://127.0.0.1:1/", timeout=SILENT.get(serve, 5.0), proxy=proxy
+            "https://127.0.0.1:1/", timeout=SILENT.get(serve, HANG), proxy=proxy
         ) as made:
             error = await made.failure(first_byte=lambda: calls.append("written"))
             assert made.spy.open == 0
@@ -505,7 +505,7 @@ async def test_what_ends_after_the_first_byte_may_have_arrived(
     way: str, serve: Any, kinds: tuple[type[Exception], ...]
 ) -> None:
     calls: list[str] = []
-    limits = httpx.Timeout(5.0, read=0.2)
+    limits = httpx.Timeout(HANG, read=0.2 if serve is keep_silent else HANG)
     async with bench(way, serve, timeout=limits) as made:
         error = await made.failure(first_byte=lambda: calls.append("written"))
         assert made.spy.open == 0
