@@ -222,6 +222,42 @@ async def test_a_capture_need_not_wait_the_window_out() -> None:
     started = anyio.current_time()
     await capture(made)
     assert made.engine.times[1] - started == pytest.approx(0.5)
+    assert anyio.current_time() - started == pytest.approx(0.5)
+
+
+async def test_a_capture_that_is_not_sent_in_between_is_looked_up_once_before_each_attempt() -> (
+    None
+):
+    accepted = answer(200, b'{"paymentGatewayDecision": "ACCEPT"}')
+    made = bench(lost(), not_sent(), accepted, look_ups=[shown()])
+    started = anyio.current_time()
+    await capture(made)
+    assert [at - started for at in made.engine.times] == pytest.approx([0, 0.5, 1.5])
+    assert [at - started for at in made.engine.looked] == pytest.approx([0, 0.5, 1.5])
+
+
+@pytest.mark.parametrize("seen", [answer(500), answer(200), lost()], ids=["500", "empty", "lost"])
+async def test_a_look_just_before_the_repeated_post_that_never_counts_keeps_it_from_leaving(
+    seen: Act,
+) -> None:
+    made = bench(lost(), look_ups=[*[NOWHERE] * 8, seen])
+    with pytest.raises(OutcomeUnknownError):
+        await create(made)
+    assert len(made.engine.sent) == 1
+    assert len(made.engine.looked) > 12
+
+    made = bench(lost(), look_ups=[shown(), seen])
+    with pytest.raises(OutcomeUnknownError):
+        await capture(made)
+    assert len(made.engine.sent) == 1
+
+
+async def test_anothers_transaction_just_before_the_repeated_post_keeps_it_from_leaving() -> None:
+    foreign = shown(additionalData='{"sdkRequestId": "another"}')
+    made = bench(lost(), look_ups=[*[NOWHERE] * 8, foreign])
+    with pytest.raises(OutcomeUnknownError):
+        await create(made)
+    assert len(made.engine.sent) == 1
 
 
 @pytest.mark.parametrize(
@@ -331,6 +367,31 @@ async def test_every_later_post_of_the_call_is_preceded_by_a_look() -> None:
     assert set(made.engine.times[1:]) <= set(made.engine.looked)
 
 
+async def test_an_effect_of_the_first_attempt_that_shows_after_the_second_is_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    zero = datetime.now(UTC) - timedelta(seconds=anyio.current_time())
+
+    def virtual() -> datetime:
+        return zero + timedelta(seconds=anyio.current_time())
+
+    async def answering() -> WireResponse:
+        steps = [{"transactionStatusName": "PAYMENT_LINK_SENT", "created": began}]
+        if len(made.engine.sent) == 2:
+            steps.append({"transactionStatusName": "RECEIPT_LINK_SENT", "created": began})
+        undated = shown(transactionStatuses=steps).body
+        return answer(200, undated)
+
+    monkeypatch.setattr("chat2pay_async._line.wall_clock", virtual)
+    began = virtual().isoformat()
+    made = bench(lost(), lost(), look_ups=[answering])
+    # Longer than what clocks are allowed to differ by, so that the second attempt's time is not
+    # enough.
+    raw = await made.sender.send(operations.CREATE_RECEIPT, RECEIPT, options(settle=400))
+    assert raw.parsed.recovered
+    assert len(made.engine.sent) == 2
+
+
 async def test_a_second_loss_opens_a_new_window() -> None:
     made = bench(lost(), lost(), CREATED, look_ups=[NOWHERE])
     started = anyio.current_time()
@@ -406,6 +467,15 @@ async def test_a_refusal_of_the_repeated_post_is_looked_up_before_it_is_raised(
     others = bench(lost(), refusal, look_ups=[shown(), shown(), captured(amount="50.00")])
     with pytest.raises(OutcomeUnknownError):
         await capture(others)
+
+
+@pytest.mark.parametrize("status", [400, 404, 409])
+async def test_a_refusal_after_an_absent_that_was_waited_for_is_looked_up_too(status: int) -> None:
+    made = bench(lost(), answer(status), look_ups=[NOWHERE] * 9)
+    made.engine.look_ups.append(later(made))
+    raw = await create(made)
+    assert raw.recovered
+    assert len(made.engine.sent) == 2
 
 
 async def test_a_refusal_of_the_key_on_the_repeated_post_is_raised_as_it_is() -> None:
@@ -514,6 +584,14 @@ async def test_a_recovered_link_whose_url_nobody_has_is_cancelled_and_made_anew(
         for sent in (made.engine.sent[0], made.engine.sent[2])
     ]
     assert stamps[0] != stamps[1]
+
+
+async def test_a_link_that_is_ours_only_by_its_looks_comes_back_without_its_url() -> None:
+    fields: dict[str, Any] = {"currency": "ZAR", "channelName": "none", "totalAmount": 199.90}
+    made = bench(lost(), look_ups=[shown(**fields)])
+    raw = await create_none(made, stamp=False)
+    assert (raw.recovered, raw.parsed.payment_link) == (True, None)
+    assert len(made.engine.sent) == 1
 
 
 async def test_a_clicked_link_comes_back_without_its_url() -> None:
@@ -667,6 +745,15 @@ async def test_a_pending_call_is_not_settled_by_what_another_call_returned() -> 
     await create(made, **unstamped)
     resolution = await made.sender.resolve(caught.value.pending, options())
     assert resolution.verdict is Verdict.UNDETERMINED
+
+
+async def test_that_a_pending_capture_failed_is_said_only_when_it_can_no_longer_land() -> None:
+    made = bench(lost(), look_ups=[shown()])
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options(total=0.2))
+    made.engine.look_ups = [shown(), captured()]
+    resolution = await made.sender.resolve(caught.value.pending, options())
+    assert resolution.verdict is Verdict.APPLIED
 
 
 async def test_only_the_latest_references_are_remembered() -> None:
