@@ -459,6 +459,29 @@ async def test_a_request_that_is_cancelled_after_its_first_byte_may_have_arrived
     assert departure.possible
 
 
+async def test_a_request_that_is_cancelled_while_its_answer_comes_may_have_arrived() -> None:
+    answered = anyio.Event()
+
+    async def half(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await read_request(stream)
+            await stream.send(b'HTTP/1.1 201 Created\r\nContent-Length: 99\r\n\r\n{"pay')
+            answered.set()
+            await anyio.sleep_forever()
+
+    departure = Departure()
+    async with (
+        listening(half) as url,
+        own_engine(url) as engine,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(engine.exchange, POST, {}, PATIENT, departure)
+        await answered.wait()
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert departure.possible
+
+
 async def test_a_request_that_is_cancelled_before_its_first_byte_certainly_never_left() -> None:
     async with listening(silent) as url, own_engine(url.replace("http", "https")) as engine:
         departure = await cancelled_departure(engine, before=True)
