@@ -659,6 +659,16 @@ async def test_a_new_link_that_gets_lost_is_looked_up_by_its_own_stamp() -> None
     assert len(made.engine.sent) == 5
 
 
+async def test_a_new_link_that_stays_in_doubt_is_pending_with_its_own_attempts_alone() -> None:
+    made = bench(lost(), CANCELLED, answer(503), look_ups=[answer(500)])
+    made.engine.look_ups = [later(made), answer(500)]
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await create_none(made)
+    pending = caught.value.pending
+    assert pending.first_attempt.status_code == pending.last_attempt.status_code == 503
+    assert pending.request == made.engine.sent[2]
+
+
 async def test_a_link_is_made_anew_no_more_often_than_a_call_has_attempts() -> None:
     made = bench(lost(), CANCELLED, lost(), look_ups=[answer(500)])
     made.engine.look_ups = [later(made), later(made, paymentLinkRef="ref-2")]
