@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import attrs
 
-from chat2pay_async import Event, Proof, RetryPolicy, SentRequest, Timeout, events
+from chat2pay_async import Event, Proof, RateLimit, RetryPolicy, SentRequest, Timeout, events
 from chat2pay_async import _requests as requests
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._call import Options
@@ -107,12 +107,16 @@ class Bench:
 
 
 def bench(
-    *script: Act, look_ups: Sequence[Act] = (), size: int = 10, listening: bool = True
+    *script: Act,
+    look_ups: Sequence[Act] = (),
+    size: int = 10,
+    limit: RateLimit | None = None,
+    listening: bool = True,
 ) -> Bench:
     engine, heard = ScriptedEngine(list(script), list(look_ups)), list[Event]()
     hooks = events.Hooks([heard.append] if listening else [])
     key = ApiKey("secret-key")
-    line = Line(engine, Gate(size), Pace(), key.reveal())
+    line = Line(engine, Gate(size), Pace(limit), key.reveal())
     return Bench(engine, Sender(line, hooks, key, "https://s.test"), heard)
 
 

@@ -36,6 +36,7 @@ from chat2pay_async import (
     NotFoundError,
     OutcomeUnknownError,
     Proof,
+    RateLimit,
     RateLimitedError,
     ReceiptNotSentError,
     RequestTimeoutError,
@@ -445,6 +446,38 @@ async def test_the_quota_runs_out_and_fills_again_with_success() -> None:
         assert len(caught.value.attempts) == attempts
     for attempts in [1] * 20 + [2]:
         assert len((await create(made, max_attempts=2)).attempts) == attempts
+
+
+# Ahead of everything else -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "limit", "others", "seconds"),
+    [(10, None, 12, 50.0), (100, RateLimit(1), 12, 0.0)],
+    ids=["at the connections", "at the pace"],
+)
+async def test_a_look_up_overtakes_all_calls_that_wait(
+    size: int, limit: RateLimit | None, others: int, seconds: float
+) -> None:
+    async def busy() -> WireResponse:
+        await anyio.sleep(seconds)
+        return CREATED
+
+    async def lose() -> WireResponse:
+        for _ in range(others):
+            tasks.start_soon(create, made)
+        await anyio.sleep(0.1)
+        raise lost()
+
+    made = bench(lose, *[busy] * others, look_ups=[answer(500)], size=size, limit=limit)
+    made.engine.look_ups[0] = shown()
+    started = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: create(made, stamp=False))
+        await anyio.sleep(1.5)
+        assert made.engine.looked[0] - started == pytest.approx(0.1 if limit is None else 1.0)
+        assert len(made.engine.sent) == (10 if limit is None else 1)
+        tasks.cancel_scope.cancel()
 
 
 # Refusals that may be about ourselves ------------------------------------------------------------
