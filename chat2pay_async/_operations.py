@@ -104,7 +104,7 @@ def _order_number(request: _requests.PaymentLinkRequest) -> str:
 
 
 def _link_ref(
-    request: _requests.LinkReference | _requests.CaptureRequest | _requests.ReceiptRequest,
+    request: _requests.LinkReference | _requests.Capture | _requests.ReceiptRequest,
 ) -> str:
     return request.payment_link_ref
 
@@ -142,7 +142,7 @@ CAPTURE_PAYMENT = Operation(
     "capturePayment",
     "POST",
     "/api/v2/payment/{payment_link_ref}/capture",
-    _requests.CaptureRequest,
+    _requests.Capture,
     models.GatewayResult,
     _gateway_answered,
     _link_ref,

@@ -44,7 +44,7 @@ class RawChat2Pay:
         self, payment_link_ref: str, amount: Decimal | int | str | None = None
     ) -> RawResponse[models.GatewayResult]:
         """See `AsyncChat2Pay.capture_payment`."""
-        request = _requests.CaptureRequest(payment_link_ref=payment_link_ref, amount=amount)
+        request = _requests.Capture(payment_link_ref=payment_link_ref, amount=amount)
         return await self._send(operations.CAPTURE_PAYMENT, request)
 
     async def reverse_payment(self, payment_link_ref: str) -> RawResponse[models.GatewayResult]:

@@ -23,7 +23,7 @@ from chat2pay_async._checks import Faults, amount, exact_sum, member, phone_digi
 from chat2pay_async._enums import Channel, IntegrationStatus, TransactionType
 
 __all__ = [
-    "CaptureRequest",
+    "Capture",
     "ConfigurationQuery",
     "IntegrationRequest",
     "LineItem",
@@ -206,9 +206,9 @@ class LinkReference:
         faults.raise_if_any(type(self).__name__)
 
 
-@attrs.frozen(kw_only=True)
-class CaptureRequest:
-    """The authorization to capture, and how much of it."""
+@attrs.frozen
+class Capture:
+    """The authorization to capture, and how much of it: all, where no amount is given."""
 
     payment_link_ref: str
     amount: Decimal | None = attrs.field(default=None, converter=amount)
@@ -217,7 +217,7 @@ class CaptureRequest:
         faults = Faults()
         faults.reference("payment_link_ref", self.payment_link_ref)
         faults.money("amount", self.amount)
-        faults.raise_if_any("CaptureRequest")
+        faults.raise_if_any("Capture")
 
 
 @attrs.frozen(kw_only=True)

@@ -45,7 +45,7 @@ REQUESTS: Mapping[str, Any] = {
         total_amount=Decimal("199.90"),
     ),
     "cancel_payment_link": LINK,
-    "capture_payment": requests.CaptureRequest(payment_link_ref="ref-1"),
+    "capture_payment": requests.Capture(payment_link_ref="ref-1"),
     "reverse_payment": LINK,
     "create_receipt": requests.ReceiptRequest(
         payment_link_ref="ref-1", receipt_link="https://shop.example/r/1"

@@ -57,7 +57,7 @@ def case(
         case "create_payment_link":
             request = requests.PaymentLinkRequest(**{**LINK, **fields})
         case "capture_payment":
-            request = requests.CaptureRequest(payment_link_ref=REF, amount=amount)
+            request = requests.Capture(payment_link_ref=REF, amount=amount)
         case "create_receipt":
             request = requests.ReceiptRequest(payment_link_ref=REF, receipt_link="https://r.test")
     row: Any = next(one for one in operations.OPERATIONS if one.name == operation)
@@ -159,7 +159,7 @@ def test_a_captures_amount_is_read_from_its_target_to_the_digit(amount: str) -> 
 
 
 def test_no_reference_can_pass_for_an_amount() -> None:
-    request = requests.CaptureRequest(payment_link_ref="x?amount=5")
+    request = requests.Capture(payment_link_ref="x?amount=5")
     sent = operations.prepare(operations.CAPTURE_PAYMENT, request)
     assert case_of("capture_payment", "x?amount=5", sent, None, FIRST).amount is None
 

@@ -174,7 +174,7 @@ class Service:
         return self.dated(body | {"paymentStatuses": [self.entry(at) for at, _, _ in seen]})
 
 
-CAPTURE = requests.CaptureRequest(payment_link_ref="ref-1", amount=100)
+CAPTURE = requests.Capture(payment_link_ref="ref-1", amount=100)
 
 
 async def run_call(service: Service, *, resend: bool) -> tuple[str, Any]:

@@ -54,8 +54,8 @@ def order(order_number: str = "A-1001", total_amount: str = "100.00") -> Any:
     )
 
 
-def capture(amount: Any = None) -> requests.CaptureRequest:
-    return requests.CaptureRequest(payment_link_ref="ref-1", amount=amount)
+def capture(amount: Any = None) -> requests.Capture:
+    return requests.Capture(payment_link_ref="ref-1", amount=amount)
 
 
 def receipt(payment_link_ref: str = "ref-1") -> requests.ReceiptRequest:
@@ -282,7 +282,7 @@ REFERENCES = [
 @pytest.mark.parametrize(("reference", "quoted"), REFERENCES)
 def test_a_reference_is_one_quoted_segment_of_the_path(reference: str, quoted: str) -> None:
     link = requests.LinkReference(payment_link_ref=reference)
-    captured = requests.CaptureRequest(payment_link_ref=reference, amount=Decimal("1.50"))
+    captured = requests.Capture(payment_link_ref=reference, amount=Decimal("1.50"))
     assert [
         prepare(CANCEL_PAYMENT_LINK, link).target,
         prepare(REVERSE_PAYMENT, link).target,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from chat2pay_async import _wire
 from chat2pay_async._enums import Channel, IntegrationStatus, TransactionType
 from chat2pay_async._requests import (
-    CaptureRequest,
+    Capture,
     ConfigurationQuery,
     IntegrationRequest,
     LineItem,
@@ -139,7 +139,7 @@ def test_a_refusal_is_a_value_error_of_this_package_and_names_the_request() -> N
         lambda number: ReceiptRequest(payment_link_ref="", receipt_link=number + "\0"),
         lambda number: TransactionQuery(order_number=number + "\x00"),
         lambda number: IntegrationRequest(application_uuid=number + "\n", status=number),
-        lambda number: CaptureRequest(payment_link_ref=number + "\n", amount=number + "?"),
+        lambda number: Capture(payment_link_ref=number + "\n", amount=number + "?"),
     ],
 )
 def test_no_fault_repeats_a_phone_number(build: Callable[[str], object]) -> None:
@@ -158,7 +158,7 @@ AMOUNT_FIELDS: list[tuple[Callable[..., Any], str]] = [
     (link, "sub_total_amount"),
     (link_with_item, "unit_price"),
     (link_with_item, "tax_amount"),
-    (lambda **given: CaptureRequest(payment_link_ref="8a1f", **given), "amount"),
+    (lambda **given: Capture(payment_link_ref="8a1f", **given), "amount"),
 ]
 
 
@@ -242,7 +242,7 @@ def test_an_amount_is_never_negative_and_zero_only_as_an_orders_tax(
 def test_an_amount_is_brought_to_its_one_form_without_changing_its_digits(
     value: Decimal | int | str, normal: str
 ) -> None:
-    capture = CaptureRequest(payment_link_ref="8a1f", amount=value)
+    capture = Capture(payment_link_ref="8a1f", amount=value)
     assert str(capture.amount) == normal
 
 
@@ -255,8 +255,8 @@ def test_there_is_no_negative_zero(value: Decimal | str, normal: str) -> None:
 
 def test_thirty_digits_are_the_most_an_amount_may_have() -> None:
     for text in ("9" * 30, "0." + "0" * 28 + "1"):
-        assert CaptureRequest(payment_link_ref="8a1f", amount=text).amount == Decimal(text)
-    faults = problems(CaptureRequest, payment_link_ref="8a1f", amount="9" * 29 + ".99")
+        assert Capture(payment_link_ref="8a1f", amount=text).amount == Decimal(text)
+    faults = problems(Capture, payment_link_ref="8a1f", amount="9" * 29 + ".99")
     assert faults == {"amount": "has more than 30 digits"}
 
 
@@ -341,7 +341,7 @@ TEXT_FIELDS: list[tuple[Callable[..., Any], str]] = [
     (link_with_item, "code"),
     (link_with_item, "sku"),
     (LinkReference, "payment_link_ref"),
-    (CaptureRequest, "payment_link_ref"),
+    (Capture, "payment_link_ref"),
     (lambda **given: ReceiptRequest(**{"receipt_link": "x"} | given), "payment_link_ref"),
     (lambda **given: ReceiptRequest(**{"payment_link_ref": "x"} | given), "receipt_link"),
     (TransactionQuery, "order_number"),
@@ -410,7 +410,7 @@ def test_a_text_is_as_long_as_the_contract_allows(
     assert list(faults.values()) == [f"has {longest + 1} characters; at most {longest} are allowed"]
 
 
-@pytest.mark.parametrize("kind", [LinkReference, CaptureRequest])
+@pytest.mark.parametrize("kind", [LinkReference, Capture])
 @pytest.mark.parametrize("reference", [".", ".."])
 def test_a_reference_can_not_step_out_of_its_path(kind: type[Any], reference: str) -> None:
     assert problems(kind, payment_link_ref=reference) == {"payment_link_ref": "is no reference"}
@@ -723,7 +723,7 @@ VALUES = [
     lambda: link(additional_data={"a": [1]}, order_line_items=[LineItem(**ITEM)]),
     lambda: LineItem(**ITEM),
     lambda: LinkReference(payment_link_ref="8a1f"),
-    lambda: CaptureRequest(payment_link_ref="8a1f", amount=Decimal(1)),
+    lambda: Capture(payment_link_ref="8a1f", amount=Decimal(1)),
     lambda: ReceiptRequest(payment_link_ref="8a1f", receipt_link="x", timestamp=NOW),
     lambda: TransactionQuery(order_number="A-1001"),
     ConfigurationQuery,
@@ -781,7 +781,7 @@ def test_the_repr_of_a_receipt_masks_its_url() -> None:
 )
 def test_an_amount_either_passes_in_its_one_form_or_is_refused_as_a_fault(value: Any) -> None:
     try:
-        kept = CaptureRequest(payment_link_ref="8a1f", amount=value).amount
+        kept = Capture(payment_link_ref="8a1f", amount=value).amount
     except RequestValidationError as refused:
         fields = [fault.field for fault in refused.faults]
     else:

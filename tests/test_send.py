@@ -49,7 +49,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 POSTS: list[tuple[operations.Operation[Any, Any], Any]] = [
     (operations.CREATE_PAYMENT_LINK, LINK),
     (operations.CANCEL_PAYMENT_LINK, REFERENCE),
-    (operations.CAPTURE_PAYMENT, requests.CaptureRequest(payment_link_ref="ref-1")),
+    (operations.CAPTURE_PAYMENT, requests.Capture(payment_link_ref="ref-1")),
     (operations.REVERSE_PAYMENT, REFERENCE),
     (
         operations.CREATE_RECEIPT,

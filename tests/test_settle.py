@@ -53,7 +53,7 @@ from chat2pay_async._recovery import FRESH
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
-CAPTURE = requests.CaptureRequest(payment_link_ref="ref-1", amount="100.00")
+CAPTURE = requests.Capture(payment_link_ref="ref-1", amount="100.00")
 RECEIPT = requests.ReceiptRequest(payment_link_ref="ref-1", receipt_link="https://r.example")
 NOWHERE = answer(
     404,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from chat2pay_async import models
 from chat2pay_async._requests import (
-    CaptureRequest,
+    Capture,
     IntegrationRequest,
     LineItem,
     PaymentLinkRequest,
@@ -572,7 +572,7 @@ def thirty_digits(draw: st.DrawFn) -> str:
 @example("0." + "0" * 28 + "1")
 @example("9" * 30)
 def test_no_digit_of_an_amount_is_lost_on_the_way_out_or_back(text: str) -> None:
-    amount = CaptureRequest(payment_link_ref="8a1f", amount=text).amount
+    amount = Capture(payment_link_ref="8a1f", amount=text).amount
     price = PaymentLinkRequest(**LINK, additional_data={"price": Decimal(text)})
     written = decode_object(encode(price))
     assert written is not None
