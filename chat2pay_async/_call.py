@@ -6,7 +6,7 @@ import itertools
 import secrets
 from collections.abc import Container
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
@@ -14,9 +14,16 @@ from chat2pay_async._answers import Answer, WireResponse
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._evidence import Case, case_of
 from chat2pay_async._operations import Operation, Safety, mint, prepare
-from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof, SentRequest
+from chat2pay_async.errors import (
+    Attempt,
+    Chat2PayError,
+    ConnectionFailedError,
+    Pending,
+    Proof,
+    SentRequest,
+)
 
-__all__ = ["Call", "Options", "Step", "about", "ended_at"]
+__all__ = ["Call", "Log", "Options", "Past", "Step", "about", "ended_at"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -31,6 +38,58 @@ class Options:
 
     timeout: Timeout = Timeout()
     retry: RetryPolicy = RetryPolicy()
+
+
+class Log(Protocol):
+    """Writes down what a call sends, and what comes of it: a row of a journal."""
+
+    async def leaving(
+        self, sent: SentRequest, request_id: str | None, first_at: datetime, at: datetime
+    ) -> None:
+        """A POST is about to leave: it is durable when this returns.
+
+        Args:
+            sent: The exact request.
+            request_id: The minted id that it carries.
+            first_at: When this very request left for the first time.
+            at: The time.
+        """
+        ...
+
+    def answered(self, attempt: Attempt, response: WireResponse | None) -> None:
+        """A POST that left came to its end."""
+        ...
+
+    def doubted(self, pending: Pending) -> None:
+        """The call ends, or was cancelled, while it may have been applied."""
+        ...
+
+    def aside(self) -> Log:
+        """The log of calls that are made on behalf of this one."""
+        ...
+
+
+@attrs.frozen
+class Past:
+    """What an earlier process sent of a call: this one sends the same, to the byte."""
+
+    sent: SentRequest
+    request_id: str | None
+    first_at: datetime
+    last_at: datetime
+    """When its last attempt left."""
+    alive_at: datetime
+    """The last time that the process was certainly at work: it gave up no earlier."""
+    in_doubt: bool
+    """Whether it may have been applied; it is looked up before anything else."""
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The attempts that are known; nobody saw how they ended."""
+        first = Attempt(self.first_at, 0.0, Proof.UNKNOWN, error="Interrupted")
+        elapsed = max(0.0, (self.alive_at - self.last_at).total_seconds())
+        last = Attempt(self.last_at, elapsed, Proof.UNKNOWN, error="Interrupted")
+        return [last] if self.first_at == self.last_at else [first, last]
 
 
 @attrs.frozen
@@ -59,6 +118,7 @@ class Call(Generic[Q, R]):
     """On the event loop's clock, as all times here."""
     call_id: str
     """Empty where nobody listens."""
+    log: Log | None = None
     sent: SentRequest | None = None
     request_id: str | None = None
     attempts: list[Attempt] = attrs.field(factory=list[Attempt])
@@ -78,6 +138,23 @@ class Call(Generic[Q, R]):
         """An id that no other call has."""
         return f"{_process}-{next(_numbers)}"
 
+    def take_up(self, past: Past, now: float, time: datetime) -> None:
+        """Go on with what an earlier process sent.
+
+        Args:
+            past: What is known of it.
+            now: The time on the event loop's clock.
+            time: The same, on this machine's.
+        """
+        self.sent, self.request_id = past.sent, past.request_id
+        if past.in_doubt:
+            self.attempts = past.attempts
+            ago = (time - ended_at(self.attempts[-1])).total_seconds()
+            self.lost_at, self.doubt = now - max(0.0, ago), True
+            self.last_error = ConnectionFailedError(
+                f"{self.operation.name}: the process that sent it ended before it had an answer"
+            )
+
     def write_out(self) -> SentRequest:
         """The exact request, which is made once: every attempt sends these bytes."""
         if self.sent is None:
@@ -96,6 +173,10 @@ class Call(Generic[Q, R]):
         if attempt.proof is Proof.UNKNOWN and self.operation.safety is not Safety.READ:
             self.lost_at = now
             self.doubt = self.operation.safety is Safety.ONCE
+
+    def first_at(self, at: datetime) -> datetime:
+        """When what is now sent left for the first time; now (`at`), if it did not yet."""
+        return self.attempts[self.first].started_at if len(self.attempts) > self.first else at
 
     def case(self, known: Container[str]) -> Case:
         """What to look for."""

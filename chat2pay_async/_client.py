@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["AsyncChat2Pay"]
+__all__ = ["AsyncChat2Pay", "inner"]
 
 _PAYMENT_ENDED = frozenset(
     {
@@ -353,6 +353,11 @@ class AsyncChat2Pay:
         trace: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+
+def inner(client: AsyncChat2Pay) -> tuple[Sender, Options]:
+    """What a client works with: for rooms that make its calls in their own way."""
+    return client._sender, client._options  # noqa: SLF001 - this room's own
 
 
 def _has_ended(transaction: models.Transaction) -> bool:

@@ -25,7 +25,7 @@ from chat2pay_async._requests import TransactionQuery
 from chat2pay_async._wire import STAMP, decode_object, structure
 from chat2pay_async.errors import SentRequest
 
-__all__ = ["Case", "Evidence", "Shows", "case_of", "read_evidence", "was_opened"]
+__all__ = ["Case", "Evidence", "Shows", "case_of", "link_shown", "read_evidence", "was_opened"]
 
 _CLOCK_ERROR = timedelta(seconds=2)
 _NO_DATE_ERROR = timedelta(minutes=5)
@@ -175,16 +175,21 @@ def _read_created(case: Case, found: models.Transaction, since: datetime) -> Evi
     certain = stamp is not None and stamp == case.request_id
     if not certain and not _agrees(case, found, since):
         return Evidence(Shows.OTHER)
+    reconciled = case.sent.get("reconciliationId") is not None
+    certain = certain or reconciled
+    return Evidence(Shows.OURS, link_shown(found), certain=certain, clicked=was_opened(found))
+
+
+def link_shown(found: models.Transaction) -> models.PaymentLink:
+    """The link that a status answer shows; such answers never carry its URL."""
     last = found.transaction_statuses[-1] if found.transaction_statuses else None
-    link = models.PaymentLink(
+    return models.PaymentLink(
         payment_link_ref=found.payment_link_ref,
         transaction_status=None if last is None else last.transaction_status_name,
         transaction_status_id=None if last is None else last.transaction_status_id,
         timestamp=_created_at(found),
         recovered=True,
     )
-    reconciled = case.sent.get("reconciliationId") is not None
-    return Evidence(Shows.OURS, link, certain=certain or reconciled, clicked=was_opened(found))
 
 
 def was_opened(found: models.Transaction) -> bool:

@@ -18,7 +18,7 @@ import attrs
 
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["LONGEST_PAUSE", "Gate", "Limiter", "Pace", "RateLimit"]
+__all__ = ["LONGEST_PAUSE", "Gate", "Limiter", "Pace", "RateLimit", "pause_after"]
 
 LONGEST_PAUSE: Final = 60.0
 """Seconds; a longer `Retry-After` is the caller's to wait for."""
@@ -28,6 +28,11 @@ _SLOWER: Final = 0.7
 _LOWEST_SHARE: Final = 0.05
 _LOWEST_RATE: Final = 0.1
 _RECOVERY: Final = 0.05
+
+
+def pause_after(retry_after: float | None) -> float:
+    """Seconds that a client pauses after a 429 that asked for so many (None: it did not say)."""
+    return _UNASKED_PAUSE if retry_after is None else min(retry_after, LONGEST_PAUSE)
 
 
 def _positive(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -86,9 +91,10 @@ class Pace:
     """
 
     def __init__(self, limit: RateLimit | None = None) -> None:
-        self._interval = 0.0 if limit is None else limit.per / limit.requests
-        self._tolerance = 0.0 if limit is None else (limit.burst - 1) * self._interval
-        self._lowest = min(1.0, max(_LOWEST_SHARE, _LOWEST_RATE * self._interval))
+        self.interval = 0.0 if limit is None else limit.per / limit.requests
+        """Seconds between two requests at the full rate; 0 where there is no limit."""
+        self._tolerance = 0.0 if limit is None else (limit.burst - 1) * self.interval
+        self._lowest = min(1.0, max(_LOWEST_SHARE, _LOWEST_RATE * self.interval))
         self._share, self._lowered_at = 1.0, 0.0
         self._next = -math.inf
         self._paused_until = -math.inf
@@ -98,7 +104,7 @@ class Pace:
     @property
     def free(self) -> bool:
         """Whether there is nothing to wait for, now or later."""
-        return not self._interval and self._paused_until == -math.inf
+        return not self.interval and self._paused_until == -math.inf
 
     async def acquire(self, *, ahead: bool = False) -> None:
         """Wait for a request's turn; `ahead` of all that are not."""
@@ -108,13 +114,12 @@ class Pace:
         if self._queue or self._ahead or now < self._ready_at():
             await self._wait_in(self._ahead if ahead else self._queue)
             now = anyio.current_time()
-        self._next = max(self._next, now) + self._interval / self._share_at(now)
+        self._next = max(self._next, now) + self.interval / self._share_at(now)
 
     def throttled(self, retry_after: float | None) -> None:
         """Pause every task of the client, and go slower."""
         now = anyio.current_time()
-        pause = _UNASKED_PAUSE if retry_after is None else min(retry_after, LONGEST_PAUSE)
-        self._paused_until = max(self._paused_until, now + pause)
+        self._paused_until = max(self._paused_until, now + pause_after(retry_after))
         self._share = max(self._lowest, self._share_at(now) * _SLOWER)
         self._lowered_at = now
 

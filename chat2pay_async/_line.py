@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Headers, Timeout, __version__
 from chat2pay_async._engines import Departure, Engine
-from chat2pay_async._limits import Gate, Limiter, Pace
+from chat2pay_async._limits import Gate, Limiter, Pace, pause_after
 from chat2pay_async.errors import ConfigurationError, SentRequest
 
 __all__ = ["Line"]
@@ -82,9 +82,15 @@ class Line:
         """This machine's time: look-ups compare it with the service's."""
         return wall_clock()
 
-    def throttled(self, retry_after: float | None) -> None:
-        """The service said 429: pause everyone."""
+    @property
+    def interval(self) -> float:
+        """Seconds between two requests at its full pace; 0 where that is not known."""
+        return self._pace.interval if isinstance(self._pace, Pace) else 0.0
+
+    def throttled(self, retry_after: float | None) -> float:
+        """The service said 429: pause everyone, for the seconds that are returned."""
         self._pace.throttled(retry_after)
+        return pause_after(retry_after)
 
     async def aclose(self) -> None:
         """Close the connections; later calls are refused."""

@@ -30,18 +30,17 @@ import anyio
 import attrs
 import tenacity
 
-from chat2pay_async import _operations as operations
-from chat2pay_async import _requests, errors, events, models
+from chat2pay_async import errors, events
 from chat2pay_async._answers import Answer, RawResponse, WireResponse, read_answer
-from chat2pay_async._call import Call, Options, Step, about
+from chat2pay_async._call import Call, Log, Options, Past, Step, about
 from chat2pay_async._config import ApiKey
 from chat2pay_async._engines import Departure, ExchangeError
-from chat2pay_async._evidence import was_opened
 from chat2pay_async._line import Line
 from chat2pay_async._operations import Operation, Safety
 from chat2pay_async._recovery import FRESH, Resolution, Verdict
 from chat2pay_async._retry import Quota, delay_before_next, may_go_again
 from chat2pay_async._settle import Settlement, Settler
+from chat2pay_async._subcalls import cancelled, read_back
 from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof
 
 __all__ = ["Sender"]
@@ -55,24 +54,40 @@ class Sender:
 
     def __init__(self, line: Line, hooks: events.Hooks, key: ApiKey, base_url: str) -> None:
         self._line = line
-        self._hooks = hooks
+        self.hooks = hooks
+        self.base_url, self.key_fingerprint = base_url, key.fingerprint
+        self.interval = line.interval
         self._settler = Settler(line, hooks, key, base_url)
         self._quota = Quota()
 
     async def send(
-        self, operation: Operation[Q, R], request: Q, options: Options
+        self,
+        operation: Operation[Q, R],
+        request: Q,
+        options: Options,
+        log: Log | None = None,
+        past: Past | None = None,
     ) -> RawResponse[R]:
         """Make a call: one or more attempts, one result.
+
+        Args:
+            operation: Which.
+            request: With what.
+            options: The settings of the client, or of a view.
+            log: Where its POSTs are written down before they leave.
+            past: What an earlier process sent of it.
 
         Raises:
             Chat2PayError: Any of the tree, as the last attempt proved.
         """
         self._line.check_open()
-        listening = bool(self._hooks)
+        listening = bool(self.hooks)
         call_id = Call.next_id() if listening else ""
-        call = Call(operation, request, options, anyio.current_time(), call_id)
+        call = Call(operation, request, options, anyio.current_time(), call_id, log)
+        if past is not None:
+            call.take_up(past, call.started, self._line.now())
         if listening:
-            self._hooks.emit(events.CallStarted(call_id, operation.name))
+            self.hooks.emit(events.CallStarted(call_id, operation.name))
         try:
             result = await self._within_deadline(call)
         except BaseException as error:
@@ -117,7 +132,7 @@ class Sender:
             raise
 
     async def _run(self, call: Call[Q, R]) -> RawResponse[R]:
-        step = await self._round(call)
+        step = await (self._round(call) if call.lost_at is None else self._take_up(call))
         if step.delay is not None:
             step = await self._again(call, step)
         if call.doubt:
@@ -158,7 +173,7 @@ class Sender:
             event = events.RetryScheduled(
                 call.call_id, call.operation.name, len(call.attempts), state.upcoming_sleep, proof
             )
-            self._hooks.emit(event)
+            self.hooks.emit(event)
 
         def pause(state: tenacity.RetryCallState) -> float:
             assert state.outcome is not None  # noqa: S101 - it waits for the next after one
@@ -182,12 +197,23 @@ class Sender:
         if call.lost_at is None or step.settled:
             return step
         if call.operation.safety is Safety.REPEATABLE:
-            return await self._reread(call, step)
+            return await read_back(self._run, call, step)
         if step.answer.proof is Proof.REJECTED and _may_tell_of_ourselves(step.response):
             call.doubt = True
         if not call.doubt or step.delay is not None:
             return step  # if it goes again, another look-up comes first
         return await self._settle(call, step)
+
+    async def _take_up(self, call: Call[Q, R]) -> Step[R]:
+        """The first round of a call that an earlier process sent: look-ups come first."""
+        lost: Step[R] = Step(Answer(Proof.UNKNOWN, error=call.last_error), None)
+        if not call.options.retry.resend_when_absent:
+            return await self._settle(call, lost)
+        settlement = await self._settler.look_up(call)
+        if settlement.verdict is not Verdict.ABSENT:
+            return self._settled(call, settlement, lost)
+        call.doubt = not settlement.waited
+        return await self._round(call)
 
     # One attempt ---------------------------------------------------------------------------------
 
@@ -203,7 +229,10 @@ class Sender:
                     return self._settled(call, settlement, None)
                 call.doubt = not settlement.waited
                 departure.latest = anyio.current_time() + FRESH
-            at, began = self._line.now(), anyio.current_time()
+            at = self._line.now()
+            if call.log is not None and call.operation.safety is Safety.ONCE:
+                await call.log.leaving(sent, call.request_id, call.first_at(at), at)
+            began = anyio.current_time()
             response: WireResponse | None = None
             reason: str | None = None
             try:
@@ -220,8 +249,7 @@ class Sender:
         call.last_error = answer.error
         if answer.proof is Proof.APPLIED:
             call.doubt = False
-        status = None if response is None else response.status_code
-        self._record(call, at, began, answer.proof, status_code=status, error=reason)
+        self._record(call, at, began, answer.proof, response=response, error=reason)
         delay = self._delay(call, answer) if answer.error is not None else None
         return Step(answer, response, delay)
 
@@ -232,24 +260,28 @@ class Sender:
         began: float,
         proof: Proof,
         *,
-        status_code: int | None = None,
+        response: WireResponse | None = None,
         error: str | None = None,
     ) -> None:
         now = anyio.current_time()
-        attempt = Attempt(at, now - began, proof, status_code, error)
+        status = None if response is None else response.status_code
+        attempt = Attempt(at, now - began, proof, status, error)
         call.record(attempt, now)
+        if call.log is not None:
+            call.log.answered(attempt, response)
         if call.call_id:
             event = events.AttemptFinished(
                 call.call_id, call.operation.name, len(call.attempts), attempt
             )
-            self._hooks.emit(event)
+            self.hooks.emit(event)
 
     def _delay(
         self, call: Call[Any, Any], answer: Answer[Any], *, absent: bool = False
     ) -> float | None:
         """Seconds until the next attempt; None where there is to be none."""
         if answer.proof is Proof.THROTTLED:
-            self._line.throttled(answer.asked)
+            seconds = self._line.throttled(answer.asked)
+            self.hooks.emit(events.Paused(call.call_id, call.operation.name, seconds))
         if not absent and not may_go_again(call.operation.safety, answer.proof):
             return None
         delay = delay_before_next(
@@ -298,7 +330,8 @@ class Sender:
         found = self._success(call, step)
         call.doubt = True
         try:
-            gone = await self._cancelled(call, getattr(found.parsed, "payment_link_ref", ""))
+            ref: str = getattr(found.parsed, "payment_link_ref", "")
+            gone = await cancelled(self._run, call, ref)
         except errors.OutcomeUnknownError as error:
             raise self._settler.outcome_unknown(call) from error
         except Chat2PayError:
@@ -309,49 +342,23 @@ class Sender:
         call.begin_anew()
         return await self._run(call)
 
-    async def _cancelled(self, call: Call[Any, Any], ref: str) -> bool:
-        """Cancel a link, or see that it ended unopened; False where its customer was faster."""
-        reference = _requests.LinkReference(payment_link_ref=ref)
-        try:
-            await self._run(self._within(call, operations.CANCEL_PAYMENT_LINK, reference))
-        except errors.BadRequestError:
-            # Clicked, or expired. If that can't be told, the link is taken for alive.
-            query = _requests.TransactionQuery(payment_link_ref=ref)
-            looked = await self._run(self._within(call, operations.GET_TRANSACTION, query))
-            return models.link_ended(looked.parsed) and not was_opened(looked.parsed)
-        return True
-
-    def _within(self, call: Call[Any, Any], operation: Operation[Q, R], request: Q) -> Call[Q, R]:
-        """A call that is made on behalf of another."""
-        return Call(operation, request, call.options, anyio.current_time(), call.call_id)
-
-    async def _reread(self, call: Call[Q, R], step: Step[R]) -> Step[R]:
-        """Read an integration's status back; a refusal of a repeated update is judged by it too."""
-        if step.answer.error is None or step.answer.proof not in {Proof.UNKNOWN, Proof.REJECTED}:
-            return step
-        assert isinstance(call.request, _requests.IntegrationRequest)  # noqa: S101 - the only PUT
-        query = _requests.ConfigurationQuery()
-        try:
-            raw = await self._run(self._within(call, operations.GET_CONFIGURATION, query))
-        except Chat2PayError:
-            return step
-        if not _holds(raw.parsed, call.request):
-            return step
-        result: Any = models.IntegrationUpdate(update_time=raw.parsed.update_time, recovered=True)
-        response = WireResponse(raw.status_code, raw.headers, raw.body)
-        return Step(Answer(Proof.APPLIED, result), response, settled=True)
+    def tell_pause(self, operation: str, seconds: float) -> None:
+        """A run waits for so many seconds, longer than a call does."""
+        self.hooks.emit(events.Paused("", operation, seconds))
 
     # What is told --------------------------------------------------------------------------------
 
     def _tell_failure(self, call: Call[Any, Any], error: BaseException, *, listening: bool) -> None:
         if call.doubt:
             pending = self._settler.pending(call)
-            self._hooks.emit(events.OutcomeUnknown(call.call_id, call.operation.name, pending))
+            self.hooks.emit(events.OutcomeUnknown(call.call_id, call.operation.name, pending))
+            if call.log is not None:
+                call.log.doubted(pending)
         if listening:
             self._tell_end(call, type(error).__name__, recovered=False)
 
     def _tell_end(self, call: Call[Any, Any], error: str | None, *, recovered: bool) -> None:
-        self._hooks.emit(
+        self.hooks.emit(
             events.CallFinished(
                 call.call_id,
                 call.operation.name,
@@ -373,12 +380,3 @@ def _no_answer(call: Call[Any, R], failure: ExchangeError) -> Answer[R]:
 def _may_tell_of_ourselves(response: WireResponse | None) -> bool:
     """Whether a refusal of a repeated POST may be about our own first one (already captured, …)."""
     return response is not None and response.status_code in {400, 404, 409}
-
-
-def _holds(configuration: models.Configuration, request: _requests.IntegrationRequest) -> bool:
-    found = [
-        one for one in configuration.integrators if one.application_id == request.application_uuid
-    ]
-    if not found:
-        return request.status is models.IntegrationStatus.DELETED
-    return found[0].status is request.status

@@ -20,7 +20,7 @@ from chat2pay_async._operations import CREATE_RECEIPT, GET_TRANSACTION, prepare
 from chat2pay_async._recovery import Lookups, Resolution, Seen, Settled, Verdict, look_up
 from chat2pay_async._retry import retry_after
 from chat2pay_async.errors import Chat2PayError, Pending, Proof
-from chat2pay_async.events import Hooks, LookedUp
+from chat2pay_async.events import Hooks, LookedUp, Paused
 
 __all__ = ["Settlement", "Settler"]
 
@@ -169,7 +169,8 @@ class Settler:
             evidence, form = Evidence(Shows.NOTHING), f"no answer ({failure.reason})"
         else:
             if response.status_code == _THROTTLED:
-                self._line.throttled(retry_after(response.headers))
+                seconds = self._line.throttled(retry_after(response.headers))
+                self._hooks.emit(Paused(call_id, case.operation, seconds))
             evidence = read_evidence(case, response, self._line.now())
             form = form_of(response)
         self._hooks.emit(LookedUp(call_id, case.operation, evidence.shows.value, form))

@@ -16,6 +16,8 @@
     │   ├── RateLimitedError          429
     │   └── ServerError               5xx
     ├── ResponseDecodeError           a 2xx that is no JSON object (reads and integration updates)
+    ├── JournalError                  a run's journal can't be used, or can't be written any more
+    ├── RunStoppedError               a run stopped itself: too much of it failed
     └── OutcomeUnknownError           it may have been applied: `client.resolve` it, don't repeat it
 
 Each error says which operation failed (`operation`) and what every attempt at it proved
@@ -52,6 +54,7 @@ __all__ = [
     "ConflictError",
     "ConnectionFailedError",
     "Fault",
+    "JournalError",
     "NotFoundError",
     "OutcomeUnknownError",
     "Pending",
@@ -62,6 +65,7 @@ __all__ = [
     "RequestTimeoutError",
     "RequestValidationError",
     "ResponseDecodeError",
+    "RunStoppedError",
     "SentRequest",
     "ServerError",
     "TransportError",
@@ -293,6 +297,17 @@ class ResponseDecodeError(Chat2PayError):
         super().__init__(text)
         self.status_code = status_code
         self.body = body
+
+
+class JournalError(Chat2PayError):
+    """A journal can't be used for this run, or can't be written any more; the message says why.
+
+    Nothing is sent that is not in the journal, and nothing that is in it is lost.
+    """
+
+
+class RunStoppedError(Chat2PayError):
+    """A run stopped itself, since a larger share of it failed than `stop_at_failure_rate`."""
 
 
 class OutcomeUnknownError(Chat2PayError):

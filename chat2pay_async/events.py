@@ -32,8 +32,10 @@ __all__ = [
     "Event",
     "Hook",
     "Hooks",
+    "ItemFinished",
     "LookedUp",
     "OutcomeUnknown",
+    "Paused",
     "RetryScheduled",
     "log_event",
 ]
@@ -78,6 +80,14 @@ class RetryScheduled(Event):
 
 
 @attrs.frozen
+class Paused(Event):
+    """The service wants fewer requests (429): all of this client's calls wait."""
+
+    seconds: float
+    """How long, from now."""
+
+
+@attrs.frozen
 class LookedUp(Event):
     """A call whose outcome is unknown was looked up through the status endpoint."""
 
@@ -107,6 +117,18 @@ class CallFinished(Event):
     """Whether the result was read back after an answer was lost."""
 
 
+@attrs.frozen
+class ItemFinished(Event):
+    """An item of a run (`chat2pay_async.bulk`) came to its end; `call_id` is the run's."""
+
+    key: str
+    """Its order number, or payment link reference."""
+    state: str
+    """Its outcome's, such as `applied`."""
+    recovered: bool
+    """Whether its result was read back after an answer was lost."""
+
+
 class Hook(Protocol):
     """A callable that is told every event."""
 
@@ -115,7 +137,11 @@ class Hook(Protocol):
         ...
 
 
-_LEVELS: dict[type[Event], int] = {RetryScheduled: logging.INFO, OutcomeUnknown: logging.WARNING}
+_LEVELS: dict[type[Event], int] = {
+    OutcomeUnknown: logging.WARNING,
+    Paused: logging.INFO,
+    RetryScheduled: logging.INFO,
+}
 
 
 def log_event(event: Event) -> None:

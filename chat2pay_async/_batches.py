@@ -1,0 +1,98 @@
+"""Work in a thread, done for many tasks at once.
+
+A commit to a disk takes milliseconds, whether it holds one order or a hundred. So what tasks ask
+for while the thread is busy is done together when it is next free: a group commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+import anyio
+import anyio.to_thread
+import attrs
+
+__all__ = ["Batches"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+
+@attrs.define(eq=False)
+class _Entry(Generic[In, Out]):
+    item: In
+    done: anyio.Event | None
+    """None where nobody waits."""
+    result: Out | None = None
+    error: Exception | None = None
+
+
+class Batches(Generic[In, Out]):
+    """Collects what tasks ask for, and has it done by one thread at a time, in order."""
+
+    def __init__(self, work: Callable[[Sequence[In]], Sequence[Out]]) -> None:
+        """Take on a work.
+
+        Args:
+            work: Does a batch, in a thread, and returns a result for each item. What it raises
+                fails the whole batch.
+        """
+        self._work = work
+        self._queue: list[_Entry[In, Out]] = []
+        self._news = anyio.Event()
+        self._limiter = anyio.CapacityLimiter(1)
+
+    async def serve(self) -> None:
+        """Do batches until it is cancelled; the one at hand is done to its end."""
+        while True:
+            await self._news.wait()
+            self._news = anyio.Event()
+            await self.finish()
+
+    async def finish(self) -> None:
+        """Do what was asked for so far, also in a task that has been cancelled."""
+        batch, self._queue = self._queue, []
+        if not batch:
+            return
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._do, batch, limiter=self._limiter)
+        for entry in batch:
+            if entry.done is not None:
+                entry.done.set()
+
+    def add(self, item: In) -> None:
+        """Have an item done with what comes after it; nobody waits for it."""
+        self._queue.append(_Entry(item, None))
+
+    async def do(self, item: In) -> Out | None:
+        """Have an item done, and wait until it is.
+
+        A task that is cancelled in the meantime takes its item back, unless it is being done.
+
+        Raises:
+            Exception: What the work raised for its batch.
+        """
+        entry: _Entry[In, Out] = _Entry(item, anyio.Event())
+        assert entry.done is not None  # noqa: S101 - it was just made
+        self._queue.append(entry)
+        self._news.set()
+        try:
+            await entry.done.wait()
+        except BaseException:
+            if entry in self._queue:
+                self._queue.remove(entry)
+            raise
+        if entry.error is not None:
+            raise entry.error.with_traceback(None)
+        return entry.result
+
+    def _do(self, batch: Sequence[_Entry[In, Out]]) -> None:
+        try:
+            results = self._work([entry.item for entry in batch])
+        except Exception as error:  # noqa: BLE001 - it is for those who wait to see
+            for entry in batch:
+                entry.error = error
+        else:
+            for entry, result in zip(batch, results, strict=True):
+                entry.result = result

@@ -1,0 +1,256 @@
+"""What a run knows of its items' keys: those it has met, and those that a journal tells of.
+
+The same for runs with and without a journal, so that a run need not care. All of it happens in one
+thread, in batches; see `_batches.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from datetime import datetime
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import attrs
+
+from chat2pay_async._answers import WireResponse
+from chat2pay_async._batches import Batches
+from chat2pay_async._call import Log, Past
+from chat2pay_async._journal import Answered, Departed, Ended, Journal, Row
+from chat2pay_async._journal_file import Binding
+from chat2pay_async._outcomes import Outcome
+from chat2pay_async._seen import Seen
+from chat2pay_async._stored import write_detail, write_result
+from chat2pay_async.errors import Attempt, JournalError, Pending, SentRequest
+
+__all__ = ["Book", "Claimed", "ItemLog"]
+
+
+@attrs.frozen
+class Claim:
+    """The source has an item with this key."""
+
+    key: str
+    recipient: str | None = None
+    """Whom it goes to, where that is asked about."""
+
+
+@attrs.frozen
+class Claimed:
+    """The answer to a `Claim`."""
+
+    repeated: bool
+    """Whether the source had the key before."""
+    taken_up: bool = False
+    """Whether this run settles, or has settled, what an earlier one left in doubt."""
+    row: Row | None = None
+    """What the journal has of it."""
+    recipient_repeated: bool = False
+    """Whether another item goes to the same recipient."""
+
+
+_Task = Claim | Departed | Answered | Ended
+
+
+class Book:
+    """Keeps a run's keys, in a temporary file, and its journal, if it has one."""
+
+    def __init__(self, journal: Journal | None) -> None:
+        self._journal = journal
+        self._seen: Seen | None = None
+        self._batches: Batches[_Task, Claimed | None] = Batches(self._work)
+        self.failure: JournalError | None = None
+        """Why the journal can't be written any more."""
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether what happens is written down."""
+        return self._journal is not None
+
+    @property
+    def alive_at(self) -> float:
+        """The last time that an earlier run was certainly at work, in seconds since 1970."""
+        return 0.0 if self._journal is None else self._journal.alive_at
+
+    async def open(self, binding: Binding) -> None:
+        """Open it all, and lock it.
+
+        Raises:
+            JournalError: The journal can't be used, or not for this run.
+        """
+        await anyio.to_thread.run_sync(self._open, binding)
+
+    def _open(self, binding: Binding) -> None:
+        if self._journal is not None:
+            self._journal.open(binding)
+        self._seen = Seen()
+
+    async def serve(self) -> None:
+        """Do what is asked for, until this is cancelled."""
+        await self._batches.serve()
+
+    async def close(self) -> None:
+        """Write what is left to be written, and let go; also in a task that was cancelled."""
+        with anyio.CancelScope(shield=True):
+            await self._batches.finish()
+            await anyio.to_thread.run_sync(self._close)
+
+    def _close(self) -> None:
+        if self._seen is not None:
+            self._seen.close()
+        if self._journal is not None:
+            self._journal.close()
+
+    async def claim(self, key: str, recipient: str | None = None) -> Claimed:
+        """Tell that the source has an item with this key, and hear what is known of it."""
+        claimed = await self._batches.do(Claim(key, recipient))
+        assert isinstance(claimed, Claimed)  # noqa: S101 - that is what a claim is answered
+        return claimed
+
+    async def open_rows(self) -> AsyncGenerator[Row]:
+        """What an earlier run left in doubt; from here on it counts as taken up."""
+        after = 0
+        while page := await anyio.to_thread.run_sync(self._open_page, after):
+            for number, row in page:
+                after = number
+                yield row
+
+    def _open_page(self, after: int) -> list[tuple[int, Row]]:
+        if self._journal is None:
+            return []
+        page = self._journal.page(after, open_only=True)
+        self._keys.add([_TAKEN_UP + row.key for _number, row in page])
+        return page
+
+    def log(self, key: str, *, resumed: bool) -> ItemLog:
+        """An item's log."""
+        return ItemLog(self, key, again=resumed)
+
+    async def depart(self, note: Departed) -> None:
+        """Write down, durably, that a POST leaves.
+
+        Raises:
+            JournalError: It can't be written, so it must not leave.
+        """
+        if self._journal is not None:
+            await self._write(note)
+
+    def answer(self, note: Answered) -> None:
+        """Write down an answer, with what is next to be written."""
+        if self._journal is not None:
+            self._batches.add(note)
+
+    async def end(self, outcome: Outcome[Any, Any], response: WireResponse | None) -> None:
+        """Write down, durably, how an item ended.
+
+        Raises:
+            JournalError: It can't be written; the item stays in doubt.
+        """
+        if self._journal is None:
+            return
+        result = None
+        if outcome.recovered and outcome.result is not None:
+            result = write_result(outcome.result)
+        body = None if response is None else response.body
+        state = outcome.state.value
+        await self._write(Ended(outcome.key, state, body, result, write_detail(outcome)))
+
+    async def _write(self, note: Departed | Ended) -> None:
+        try:
+            await self._batches.do(note)
+        except JournalError as error:
+            self.failure = error
+            raise
+
+    @property
+    def _keys(self) -> Seen:
+        assert self._seen is not None  # noqa: S101 - a book is opened before it is used
+        return self._seen
+
+    # In the thread -------------------------------------------------------------------------------
+
+    def _work(self, tasks: Sequence[_Task]) -> list[Claimed | None]:
+        claims = [task for task in tasks if isinstance(task, Claim)]
+        notes = [task for task in tasks if not isinstance(task, Claim)]
+        if notes and self._journal is not None:
+            self._journal.write(notes)
+        claimed = iter(self._claim(claims) if claims else [])
+        return [next(claimed) if isinstance(task, Claim) else None for task in tasks]
+
+    def _claim(self, claims: Sequence[Claim]) -> list[Claimed]:
+        keys = [claim.key for claim in claims]
+        repeated = self._keys.add([_OWN + key for key in keys])
+        rows: dict[str, Row] = {}
+        taken_up: set[str] = set()
+        if self._journal is not None:
+            rows = self._journal.rows(keys)
+            taken_up = self._keys.has([_TAKEN_UP + key for key in rows])
+        recipients = [_RECIPIENT + claim.recipient for claim in claims if claim.recipient]
+        known = iter(self._keys.add(recipients) if recipients else [])
+        return [
+            Claimed(
+                again,
+                _TAKEN_UP + claim.key in taken_up,
+                rows.get(claim.key),
+                next(known) if claim.recipient else False,
+            )
+            for claim, again in zip(claims, repeated, strict=True)
+        ]
+
+
+_OWN, _TAKEN_UP, _RECIPIENT = "own:", "taken up:", "recipient:"
+
+
+class ItemLog(Log):
+    """What one item sends, and what it is answered, on the way into the journal."""
+
+    def __init__(self, book: Book, key: str, *, again: bool, aside: bool = False) -> None:
+        self._book = book
+        self._key = key
+        self._again = again
+        self._aside = aside
+        self._unwritten: Answered | None = None
+        self._departed: Departed | None = None
+        self.response: WireResponse | None = None
+        """The last answer to a POST."""
+        self.pending: Pending | None = None
+        """Set where the call ends in doubt."""
+
+    async def leaving(
+        self, sent: SentRequest, request_id: str | None, first_at: datetime, at: datetime
+    ) -> None:
+        """A POST is about to leave: it is durable when this returns."""
+        if self._unwritten is not None:
+            self._book.answer(self._unwritten)
+        self._unwritten, self.response = None, None
+        note = Departed(self._key, sent, request_id, first_at, at, self._again, self._aside)
+        await self._book.depart(note)
+        self._again, self._departed = True, note
+
+    def answered(self, attempt: Attempt, response: WireResponse | None) -> None:
+        """A POST that left came to its end."""
+        self.response = response
+        if response is not None:
+            body, status = response.body, response.status_code
+            note = Answered(self._key, attempt.started_at, status, body)
+            if self._aside:
+                self._book.answer(note)
+            else:
+                self._unwritten = note
+
+    def doubted(self, pending: Pending) -> None:
+        """The call ends, or was cancelled, while it may have been applied."""
+        self.pending = pending
+
+    @property
+    def sent_before(self) -> Past | None:
+        """What left so far, for a call that sends the same again."""
+        left = self._departed
+        if left is None:
+            return None
+        return Past(left.sent, left.request_id, left.first_at, left.at, left.at, in_doubt=False)
+
+    def aside(self) -> ItemLog:
+        """The log of calls that are made on behalf of this one."""
+        return ItemLog(self._book, self._key, again=True, aside=True)

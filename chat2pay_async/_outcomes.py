@@ -1,0 +1,236 @@
+"""What became of the items of a run, and what they come to. Plain values and decisions.
+
+Every item of a run ends in one of five states:
+
+| State | What it means | On the next run with the same journal |
+|---|---|---|
+| `APPLIED` | it took effect | is skipped |
+| `REJECTED` | it was refused: by the service, by the gateway, or before it was sent | is skipped |
+| `FAILED` | nothing was applied: not reached, throttled out, a wrong key | goes again |
+| `UNKNOWN` | it may have been applied | is looked up first |
+| `SKIPPED` | it was final before this run; its result is the one of then | is skipped |
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter, deque
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+import attrs
+
+from chat2pay_async import errors, models
+from chat2pay_async._checks import exact_sum
+from chat2pay_async.errors import Attempt, Chat2PayError, Proof
+
+__all__ = ["Forecast", "Guard", "Outcome", "State", "Summary", "Tally", "state_after", "state_of"]
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+class State(enum.StrEnum):
+    """How an item of a run ended."""
+
+    APPLIED = "applied"
+    """It took effect."""
+    REJECTED = "rejected"
+    """It was refused: by the service, by the gateway, or before it was sent."""
+    FAILED = "failed"
+    """Nothing was applied; a later run tries again."""
+    UNKNOWN = "unknown"
+    """It may have been applied; a later run looks it up first."""
+    SKIPPED = "skipped"
+    """It was final before this run."""
+
+
+@attrs.frozen
+class Outcome(Generic[Q, R]):
+    """What became of one item."""
+
+    key: str
+    """Its order number, or payment link reference."""
+    request: Q
+    """What was asked for, as it was sent."""
+    state: State
+    result: R | None = None
+    """What the call returned; of a skipped item, what it returned then."""
+    error: Chat2PayError | None = None
+    """What the call raised."""
+    attempts: tuple[Attempt, ...] = ()
+
+    @property
+    def recovered(self) -> bool:
+        """Whether the result was read back after an answer was lost."""
+        return bool(getattr(self.result, "recovered", False))
+
+    @property
+    def delivered(self) -> bool | None:
+        """Whether the message to the customer went out: a link's, or a receipt's.
+
+        False: it took effect, but nobody was told. None: no message was asked for, or it is not
+        known.
+        """
+        if isinstance(self.error, errors.ReceiptNotSentError):
+            return False
+        return self.result.delivered if isinstance(self.result, models.PaymentLink) else None
+
+    @property
+    def declined(self) -> bool:
+        """Whether the gateway declined it."""
+        return isinstance(self.result, models.GatewayResult) and self.result.succeeded is False
+
+
+def state_after(result: object) -> State:
+    """The state of an item whose call returned: a gateway's answer is not yet a success."""
+    if isinstance(result, models.GatewayResult) and result.succeeded is not True:
+        return State.UNKNOWN if result.succeeded is None else State.REJECTED
+    return State.APPLIED
+
+
+_NOT_FINAL = frozenset({401, 403})
+
+
+def state_of(error: Chat2PayError) -> State:
+    """The state of an item whose call raised."""
+    if isinstance(error, errors.OutcomeUnknownError):
+        return State.UNKNOWN
+    if isinstance(error, errors.ReceiptNotSentError):
+        return State.APPLIED  # the receipt exists; only its message was not sent
+    if isinstance(error, errors.RequestValidationError):
+        return State.REJECTED
+    if isinstance(error, errors.ApiError) and error.status_code not in _NOT_FINAL:
+        # 408, 425, 429 and 5xx prove something else.
+        refused = bool(error.attempts) and error.attempts[-1].proof is Proof.REJECTED
+        return State.REJECTED if refused else State.FAILED
+    return State.FAILED
+
+
+@attrs.frozen
+class Summary:
+    """A run in numbers, so far."""
+
+    applied: int = 0
+    rejected: int = 0
+    failed: int = 0
+    unknown: int = 0
+    skipped: int = 0
+    recovered: int = 0
+    """Of the applied: whose result was read back after an answer was lost."""
+    not_delivered: int = 0
+    """Of the applied: whose message to the customer was not sent."""
+    declined: int = 0
+    """Of the rejected: those that the gateway declined."""
+    amounts: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
+    """What the applied come to, by currency; links only, since nothing else names its currency."""
+    elapsed: float = 0.0
+    """Seconds."""
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """How many items there are in each state."""
+        return {state: getattr(self, state.value) for state in State}
+
+    @property
+    def total(self) -> int:
+        """How many items have come to their end."""
+        return sum(self.counts.values())
+
+    def __str__(self) -> str:
+        parts = {
+            "applied": [(self.recovered, "recovered"), (self.not_delivered, "not delivered")],
+            "rejected": [(self.declined, "declined")],
+        }
+        shown: list[str] = []
+        for state, count in self.counts.items():
+            notes = ", ".join(f"{n} {what}" for n, what in parts.get(state.value, []) if n)
+            if count:
+                shown.append(f"{count} {state.value}" + (f" ({notes})" if notes else ""))
+        money = ", ".join(f"{code} {total:,f}" for code, total in sorted(self.amounts.items()))
+        return "; ".join(
+            [", ".join(shown) or "nothing", *filter(None, [money]), f"{self.elapsed:.1f} s"]
+        )
+
+
+@attrs.frozen
+class Forecast:
+    """What a run would do: `run.forecast`, while and after its dry run is read."""
+
+    to_send: int = 0
+    """Items that would be sent."""
+    to_look_up: int = 0
+    """Items that an earlier run left in doubt; they would be looked up first."""
+    final: int = 0
+    """Items that an earlier run has finished."""
+    refused: int = 0
+    """Items that would not be sent: their key occurs twice, or they differ from what was sent."""
+    same_recipient: int = 0
+    """Of those to send: how many go to a recipient that an earlier one goes to."""
+    same_recipient_keys: tuple[str, ...] = ()
+    """The keys of the first of these."""
+    amounts: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
+    """What those to send come to, by currency (links only)."""
+    seconds: float = 0.0
+    """How long it would take, at the pace of `rate_limit`, or of `CALL_SECONDS` for each call."""
+
+    CALL_SECONDS: ClassVar = 0.5
+    """What a call is taken to last, for the want of anything better."""
+    SHOWN: ClassVar = 20
+    """How many keys are shown of those with a recipient of another."""
+
+
+class Tally:
+    """Counts outcomes as they come."""
+
+    def __init__(self) -> None:
+        self._states: Counter[State] = Counter()
+        self._notes: Counter[str] = Counter()
+        self._amounts: dict[str, Decimal] = {}
+
+    def add(self, outcome: Outcome[Any, Any]) -> None:
+        """Count one."""
+        self._states[outcome.state] += 1
+        if outcome.state is State.APPLIED:
+            self._notes["recovered"] += outcome.recovered
+            self._notes["not_delivered"] += outcome.delivered is False
+            if isinstance(outcome.request, models.PaymentLinkRequest):
+                self._add_amount(outcome.request)
+        self._notes["declined"] += outcome.state is State.REJECTED and outcome.declined
+
+    def _add_amount(self, request: models.PaymentLinkRequest) -> None:
+        sum_so_far = self._amounts.get(request.currency, Decimal(0))
+        self._amounts[request.currency] = exact_sum(sum_so_far, request.total_amount)
+
+    def summary(self, elapsed: float) -> Summary:
+        """What it comes to."""
+        states = {state.value: self._states[state] for state in State}
+        return Summary(**states, **self._notes, amounts=dict(self._amounts), elapsed=elapsed)
+
+
+class Guard:
+    """Notices when too large a share of a run fails: of the latest outcomes, skipped ones apart.
+
+    The first few count as if there were more, so that one failure among three stops nothing.
+    """
+
+    LATEST: Final = 500
+    FEW: Final = 20
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._latest: deque[bool] = deque(maxlen=self.LATEST)
+
+    def notice(self, state: State) -> errors.RunStoppedError | None:
+        """Take an outcome; gives what to stop the run with, if that is now due."""
+        if self._rate is None or state is State.SKIPPED:
+            return None
+        self._latest.append(state is not State.APPLIED)
+        failed, judged = sum(self._latest), len(self._latest)
+        if failed <= self._rate * max(judged, self.FEW):
+            return None
+        return errors.RunStoppedError(
+            f"{failed} of the latest {judged} items were rejected, failed or are in doubt, and "
+            f"stop_at_failure_rate={self._rate:g} allows fewer: see why before you go on"
+        )

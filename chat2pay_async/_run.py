@@ -1,0 +1,276 @@
+"""One run: items in, calls made concurrently, outcomes out as they come.
+
+A run holds at most `concurrency` items at a time, from the moment that one is taken from the source
+until its outcome has been taken from the run. That bounds its memory, and makes the source wait for
+whoever takes the outcomes. Nothing is taken from the source before the first outcome is asked for.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import anyio
+import attrs
+from anyio.abc import TaskGroup
+
+from chat2pay_async._book import Book
+from chat2pay_async._call import Call
+from chat2pay_async._item import Item, Items
+from chat2pay_async._journal_file import Binding
+from chat2pay_async._outcomes import Forecast, Guard, Outcome, State, Summary, Tally
+from chat2pay_async._source import read
+from chat2pay_async.errors import AuthenticationError, ConfigurationError, RequestValidationError
+from chat2pay_async.events import Hooks, ItemFinished
+
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["Run", "Setup"]
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+@attrs.frozen
+class Setup(Generic[Q]):
+    """What a run is to do, and how."""
+
+    source: Iterable[Any] | AsyncIterable[Any]
+    read: Callable[[Any], Q]
+    """Makes a request of what the source gives."""
+    binding: Binding
+    concurrency: int = 64
+    drain: float = 30.0
+    stop_at_failure_rate: float | None = None
+
+
+class Run(Generic[Q, R]):
+    """A run: an async context manager, and inside it an iterator over the outcomes.
+
+        async with bulk.create_payment_links(client, requests) as run:
+            async for outcome in run:
+                ...
+        print(run.summary)
+
+    Attributes:
+        undelivered: Once the block was left: the outcomes that nobody took. They have happened.
+    """
+
+    _group: TaskGroup
+    _reading: anyio.CancelScope
+    _slots: anyio.Semaphore
+    _news: anyio.Event
+    _quiet: anyio.Event
+
+    def __init__(self, setup: Setup[Q], book: Book, items: Items[Q, R], hooks: Hooks) -> None:
+        """See the functions of `chat2pay_async.bulk`, which make runs."""
+        self._setup = setup
+        self._book = book
+        self._items = items
+        self._hooks = hooks
+        self._id = Call.next_id()
+        self._tally = Tally()
+        self._guard = Guard(setup.stop_at_failure_rate)
+        self._ready: deque[Outcome[Q, R]] = deque()
+        self._failure: Exception | None = None
+        self._under_way = 0
+        """Items that have no outcome yet, and one for the source while it is read."""
+        self._tasks = 0
+        self._started: float | None = None
+        self._ended: float | None = None
+        self._is_open = self._is_reading = False
+        self.undelivered: list[Outcome[Q, R]] = []
+
+    @property
+    def summary(self) -> Summary:
+        """The run in numbers, so far."""
+        if self._started is None:
+            return self._tally.summary(0.0)
+        now = anyio.current_time() if self._ended is None else self._ended
+        return self._tally.summary(now - self._started)
+
+    @property
+    def forecast(self) -> Forecast | None:
+        """What would be sent, as far as the source was read; None where this is no dry run."""
+        return self._items.forecast
+
+    def stop(self) -> None:
+        """Take nothing more from the source; the iterator ends with what is under way."""
+        if self._is_open:
+            self._reading.cancel()
+
+    # The iterator --------------------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[Outcome[Q, R]]:
+        return self
+
+    async def __anext__(self) -> Outcome[Q, R]:
+        if not self._is_open:
+            raise ConfigurationError("a run is read inside its `async with` block")
+        if not self._is_reading:
+            self._is_reading = True
+            self._begin(self._read)
+        while not self._ready:
+            if not self._under_way:
+                self._raise_failure()
+                raise StopAsyncIteration
+            if self._news.is_set():
+                self._news = anyio.Event()
+            await self._news.wait()
+        self._slots.release()
+        return self._ready.popleft()
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    # The block -----------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._started is not None:
+            raise ConfigurationError("a run is made for one `async with`: make another one")
+        self._started = anyio.current_time()
+        self._group = anyio.create_task_group()
+        self._reading = anyio.CancelScope()
+        self._slots = anyio.Semaphore(self._setup.concurrency)
+        self._news = anyio.Event()
+        self._quiet = anyio.Event()
+        try:
+            await self._book.open(self._setup.binding)
+        except BaseException:
+            await self._book.close()
+            raise
+        await self._group.__aenter__()
+        self._spawn(self._book.serve)
+        self._is_open = True
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self._is_open = False
+        try:
+            # A cancellation, or Ctrl-C, must not have to wait.
+            if error is None or isinstance(error, Exception):
+                await self._drain()
+        finally:
+            await self._end()
+        if error is None:
+            self._raise_failure()
+        elif self._failure is not None:
+            error.add_note(f"The run had stopped by itself before: {self._failure}")
+
+    async def _drain(self) -> None:
+        """Let what is under way come to its end, for a while."""
+        with anyio.move_on_after(self._setup.drain):
+            while self._under_way:
+                if self._news.is_set():
+                    self._news = anyio.Event()
+                await self._news.wait()
+
+    async def _end(self) -> None:
+        """Stop everything, and write down what is left to be written."""
+        self._group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            await self._quiet.wait()
+        # Without an exception, and with nothing to wait for: it can raise no group of any.
+        await self._group.__aexit__(None, None, None)
+        self._ended = anyio.current_time()
+        self.undelivered.extend(self._ready)
+        self._ready.clear()
+        await self._book.close()
+
+    # Its tasks -----------------------------------------------------------------------------------
+
+    def _spawn(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
+        self._tasks += 1
+        self._group.start_soon(self._counted, work, *args)
+
+    async def _counted(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
+        try:
+            await work(*args)
+        finally:
+            self._tasks -= 1
+            if not self._tasks:
+                self._quiet.set()
+
+    def _begin(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
+        self._under_way += 1
+        self._spawn(self._watched, work, *args)
+
+    async def _watched(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
+        try:
+            await work(*args)
+        except Exception as error:  # noqa: BLE001 - raised where the outcomes are read
+            self._fail(error)
+        finally:
+            self._under_way -= 1
+            self._news.set()
+
+    def _fail(self, error: Exception) -> None:
+        if self._failure is None:
+            self._failure = error
+        self._reading.cancel()
+
+    async def _read(self) -> None:
+        """Begin items as there is room for them: first those in doubt, then the source's."""
+        with self._reading:
+            await self._slots.acquire()
+            async with aclosing(self._book.open_rows()) as rows:
+                async for row in rows:
+                    self._begin(self._finish, self._items.in_doubt(row))
+                    await self._slots.acquire()
+            async with aclosing(read(self._setup.source)) as things:
+                async for thing in things:
+                    self._take(thing)
+                    await self._slots.acquire()
+
+    def _take(self, thing: Any) -> None:
+        try:
+            item = self._items.new(self._setup.read(thing))
+        except RequestValidationError as error:
+            refused: Any = Outcome(str(thing), thing, State.REJECTED, error=error)
+            self._deliver(refused)
+        else:
+            self._begin(self._finish, item)
+
+    async def _finish(self, item: Item[Q, R]) -> None:
+        try:
+            await self._items.finish(item)
+        except BaseException:
+            outcome = self._items.stopped(item)
+            self._tally.add(outcome)
+            self.undelivered.append(outcome)
+            raise
+        if item.outcome is None:
+            self._slots.release()
+        else:
+            self._deliver(item.outcome)
+
+    def _deliver(self, outcome: Outcome[Q, R]) -> None:
+        self._tally.add(outcome)
+        self._ready.append(outcome)
+        self._hooks.emit(
+            ItemFinished(
+                self._id,
+                self._setup.binding.operation,
+                outcome.key,
+                outcome.state.value,
+                outcome.recovered,
+            )
+        )
+        too_many = self._guard.notice(outcome.state)
+        if isinstance(outcome.error, AuthenticationError):
+            self._fail(outcome.error)
+        elif too_many is not None:
+            self._fail(too_many)
+        self._news.set()

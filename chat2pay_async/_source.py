@@ -1,0 +1,47 @@
+"""Where a run's items come from: any iterable, or an async one, read by one task, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from typing import Any, TypeVar
+
+import anyio
+
+from chat2pay_async.errors import ConfigurationError
+
+__all__ = ["read"]
+
+T = TypeVar("T")
+
+
+async def read(source: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
+    """Read a source to its end, or until this is closed.
+
+    What the source made for this reading alone, such as a generator, is closed with it; what the
+    caller made is the caller's to close.
+
+    Raises:
+        ConfigurationError: It is nothing that can be read.
+    """
+    given: Any = source
+    if isinstance(given, AsyncIterable):
+        items = aiter(given)
+        try:
+            async for item in items:
+                yield item
+        finally:
+            if items is not given and hasattr(items, "aclose"):
+                with anyio.CancelScope(shield=True):
+                    await items.aclose()
+    elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
+        iterator = iter(given)
+        try:
+            for item in iterator:
+                yield item
+        finally:
+            if iterator is not given and hasattr(iterator, "close"):
+                iterator.close()
+    else:
+        raise ConfigurationError(
+            f"a run's items come from an iterable or an async one, not from {type(given).__name__}"
+        )

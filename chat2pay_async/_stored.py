@@ -1,0 +1,112 @@
+"""Outcomes as a journal keeps them: results, errors and attempts as JSON, and back.
+
+A result is kept as the service's own answer wherever it was read from one; one that look-ups read
+back is written out in the same form, and read in the same way.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import attrs
+import msgspec
+
+from chat2pay_async import _wire, errors
+from chat2pay_async._operations import Operation
+from chat2pay_async._outcomes import Outcome
+from chat2pay_async.errors import Attempt, Chat2PayError, Proof
+
+__all__ = ["read_detail", "read_result", "write_detail", "write_result"]
+
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_OWN = frozenset({"extra", "recovered"})
+"""Fields of a model that are no fields of its answer."""
+
+
+def write_result(result: Any) -> bytes:
+    """A model as an answer that it could have been read from."""
+    return _encoder.encode(_plain(result))
+
+
+def _plain(value: Any) -> Any:
+    if attrs.has(type(value)):
+        fields = {name: getattr(value, name) for name in attrs.fields_dict(type(value))}
+        told = {
+            _wire.wire_name(name): _plain(inner)
+            for name, inner in fields.items()
+            if name not in _OWN and inner is not None
+        }
+        return told | fields["extra"]
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, StrEnum):
+        return value.value
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def read_result(operation: Operation[Any, Any], body: bytes, *, recovered: bool) -> Any:
+    """A model from the answer, or from what `write_result` made of it."""
+    data = _wire.decode_object(body)
+    if data is None:
+        return None
+    result = _wire.structure(operation.result, data)
+    return attrs.evolve(result, recovered=True) if recovered else result
+
+
+def write_detail(outcome: Outcome[Any, Any]) -> bytes:
+    """What else is known of an outcome."""
+    detail: dict[str, Any] = {
+        "attempts": [
+            [one.started_at.isoformat(), one.elapsed, one.proof.value, one.status_code, one.error]
+            for one in outcome.attempts
+        ]
+    }
+    if outcome.recovered:
+        detail["recovered"] = True
+    if outcome.error is not None:
+        detail["error"] = _error_fields(outcome.error)
+    return _encoder.encode(detail)
+
+
+def _error_fields(error: Chat2PayError) -> dict[str, Any]:
+    fields: dict[str, Any] = {"type": type(error).__name__, "text": str(error)}
+    if isinstance(error, errors.ApiError):
+        fields |= {name: getattr(error, name) for name in _API_FIELDS}
+    return fields
+
+
+_API_FIELDS = ("status_code", "message", "errors", "reason_code")
+
+
+@attrs.frozen
+class Detail:
+    """What else is known of an outcome."""
+
+    attempts: tuple[Attempt, ...] = ()
+    recovered: bool = False
+    error: Chat2PayError | None = None
+
+
+def read_detail(text: bytes) -> Detail:
+    """Read what `write_detail` wrote."""
+    data = msgspec.json.decode(text)
+    attempts = tuple(
+        Attempt(datetime.fromisoformat(at), elapsed, Proof(proof), status, error)
+        for at, elapsed, proof, status, error in data["attempts"]
+    )
+    told = data.get("error")
+    error = None if told is None else _error_of(told)
+    if error is not None:
+        error.attempts = attempts
+    return Detail(attempts, data.get("recovered", False), error)
+
+
+def _error_of(told: dict[str, Any]) -> Chat2PayError:
+    """The error that was raised; a plain one of its words where its class needs more than those."""
+    kind = getattr(errors, told["type"], Chat2PayError)
+    if issubclass(kind, errors.ApiError):
+        fields = {name: told[name] for name in _API_FIELDS}
+        return kind(told["text"], **fields | {"errors": tuple(fields["errors"])})
+    return Chat2PayError(told["text"])

@@ -1,0 +1,76 @@
+"""Calls that are made on behalf of another: they find out, or undo, what a lost answer left behind.
+
+Each runs down the same path as its caller's (`_send.py`), within that one's options and deadline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, Protocol, TypeVar
+
+import anyio
+
+from chat2pay_async import _operations as operations
+from chat2pay_async import _requests, errors, models
+from chat2pay_async._answers import Answer, RawResponse, WireResponse
+from chat2pay_async._call import Call, Step
+from chat2pay_async._evidence import was_opened
+from chat2pay_async._operations import Operation
+from chat2pay_async.errors import Chat2PayError, Proof
+
+__all__ = ["Run", "cancelled", "read_back"]
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+
+class Run(Protocol):
+    """Makes a call: `Sender`'s own way."""
+
+    def __call__(self, call: Call[Q, R], /) -> Awaitable[RawResponse[R]]:
+        """Make it."""
+        ...
+
+
+def _within(call: Call[Any, Any], operation: Operation[Q, R], request: Q) -> Call[Q, R]:
+    log = None if call.log is None else call.log.aside()
+    return Call(operation, request, call.options, anyio.current_time(), call.call_id, log)
+
+
+async def cancelled(run: Run, call: Call[Any, Any], ref: str) -> bool:
+    """Cancel a link, or see that it ended unopened; False where its customer was faster."""
+    reference = _requests.LinkReference(payment_link_ref=ref)
+    try:
+        await run(_within(call, operations.CANCEL_PAYMENT_LINK, reference))
+    except errors.BadRequestError:
+        # Clicked, or expired. If that can't be told, the link is taken for alive.
+        query = _requests.TransactionQuery(payment_link_ref=ref)
+        looked = await run(_within(call, operations.GET_TRANSACTION, query))
+        return models.link_ended(looked.parsed) and not was_opened(looked.parsed)
+    return True
+
+
+async def read_back(run: Run, call: Call[Q, R], step: Step[R]) -> Step[R]:
+    """Read an integration's status back; a refusal of a repeated update is judged by it too."""
+    if step.answer.error is None or step.answer.proof not in {Proof.UNKNOWN, Proof.REJECTED}:
+        return step
+    assert isinstance(call.request, _requests.IntegrationRequest)  # noqa: S101 - the only PUT
+    query = _requests.ConfigurationQuery()
+    try:
+        raw = await run(_within(call, operations.GET_CONFIGURATION, query))
+    except Chat2PayError:
+        return step
+    if not _holds(raw.parsed, call.request):
+        return step
+    result: Any = models.IntegrationUpdate(update_time=raw.parsed.update_time, recovered=True)
+    response = WireResponse(raw.status_code, raw.headers, raw.body)
+    return Step(Answer(Proof.APPLIED, result), response, settled=True)
+
+
+def _holds(configuration: models.Configuration, request: _requests.IntegrationRequest) -> bool:
+    found = [
+        one for one in configuration.integrators if one.application_id == request.application_uuid
+    ]
+    if not found:
+        return request.status is models.IntegrationStatus.DELETED
+    return found[0].status is request.status

@@ -1,0 +1,380 @@
+"""Campaigns and jobs: one operation for thousands of items, that survive `kill -9`.
+
+    from chat2pay_async import AsyncChat2Pay, bulk
+
+    async with AsyncChat2Pay() as client:
+        async with bulk.create_payment_links(client, requests, journal="spring.db") as run:
+            async for outcome in run:
+                if outcome.state is bulk.State.APPLIED:
+                    print(outcome.key, outcome.result.payment_link_ref)
+        print(run.summary)
+
+# Campaigns
+
+The items come from any iterable, or any async one, and are taken from it only as fast as they are
+done: a generator over a file of a million rows needs no more memory than one over a hundred.
+Outcomes come as they finish, in any order; a slow reader slows the run down, and loses nothing.
+
+>>> [state.name for state in State]
+['APPLIED', 'REJECTED', 'FAILED', 'UNKNOWN', 'SKIPPED']
+
+`APPLIED` and `REJECTED` are final. `FAILED` means that nothing was applied, so the next run tries
+again. `UNKNOWN` is what can't be told: the next run looks it up first, and so does
+`client.resolve(outcome.error.pending)`. What was applied may still need a look: a link that
+nobody received (`outcome.delivered is False`), a capture that the gateway declined
+(`outcome.declined`, state `REJECTED`). `run.summary` counts all of these.
+
+An order number, or a payment link reference, occurs once in a run: a second one is refused, and
+not sent. A wrong API key stops the run, and so does `stop_at_failure_rate=0.2` once more than a
+fifth of the latest 500 outcomes (skipped ones apart) are not `APPLIED`. What stops a run is raised
+where its outcomes are read, after the last of them.
+
+# Leaving early, and stopping
+
+Leave the loop whenever you like. Nothing more is taken from the source, what is under way (at most
+`concurrency` items) comes to its end, for up to `drain` seconds, and `run.undelivered` has every
+outcome that you did not take. `run.stop()` does the same from inside or outside of the loop, and
+the loop goes on with the rest. A run that is cancelled does not wait: what was under way is
+`UNKNOWN`, or `FAILED` if it had not left yet.
+
+# Resuming
+
+With a journal, every POST is written down to the disk itself before it leaves, and every outcome
+before you see it. If the process dies, make the same run again, with the same journal: what was in
+doubt is looked up first (and sent again only if it is explicitly absent), what is final is
+`SKIPPED`, with the result of then, the rest is sent. Nothing is sent twice, and nothing is lost.
+
+- A journal belongs to one operation, one base URL and one API key, and to one run at a time.
+- A row whose source has changed since it was sent is refused (`REJECTED`, and its error says which
+  fields). Put it back, or give the new version an order number of its own. An item that `FAILED`
+  may be changed.
+- What is in doubt is settled even if the source has it no more.
+- It is an SQLite file, with a second one beside it (`-wal`) while it is used: keep them together.
+  It must be on a local disk, and it holds personal data.
+- Across journals nothing protects. Without the old journal, `check_existing=True` looks each order
+  up before it is sent for the first time, which costs one request more for each.
+
+Without a journal a run can't be resumed; the rest holds all the same.
+
+# Dry runs
+
+`dry_run=True` reads everything, sends nothing, and gives only the outcomes of items that would not
+be sent. `run.forecast` then says what would be: how many, what they come to in each currency, which
+recipients would get more than one link, and how long it would take.
+
+    async with bulk.create_payment_links(client, requests, dry_run=True) as run:
+        problems = [outcome async for outcome in run]
+    print(run.forecast)
+
+# Jobs of captures, reversals, receipts
+
+    async with bulk.capture_payments(
+        client, [bulk.Capture(ref) for ref in refs], journal="captures.db"
+    ) as run:
+        async for outcome in run:
+            if outcome.declined:
+                print(outcome.key, outcome.result.payment_gateway_error_decision)
+
+A capture is `APPLIED` once the gateway accepted it, `REJECTED` if it declined, and `UNKNOWN` while
+it has not decided.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterable, Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
+
+from chat2pay_async import _operations as operations
+from chat2pay_async import models
+from chat2pay_async._book import Book
+from chat2pay_async._client import AsyncChat2Pay, inner
+from chat2pay_async._item import Items
+from chat2pay_async._journal import Journal
+from chat2pay_async._journal_file import Binding
+from chat2pay_async._operations import Operation
+from chat2pay_async._outcomes import Forecast, Outcome, State, Summary
+from chat2pay_async._rehearsal import Rehearsal
+from chat2pay_async._requests import Capture, LinkReference, ReceiptRequest, TransactionQuery
+from chat2pay_async._run import Run, Setup
+from chat2pay_async.errors import ConfigurationError
+
+__all__ = [
+    "Capture",
+    "Forecast",
+    "Journal",
+    "LinkReference",
+    "Outcome",
+    "ReadOptions",
+    "ReceiptRequest",
+    "Run",
+    "RunOptions",
+    "State",
+    "Summary",
+    "TransactionQuery",
+    "cancel_payment_links",
+    "capture_payments",
+    "create_payment_links",
+    "create_receipts",
+    "get_transactions",
+    "reverse_payments",
+]
+
+T = TypeVar("T")
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+Source: TypeAlias = Iterable[T] | AsyncIterable[T]
+
+
+class ReadOptions(TypedDict, total=False):
+    """What every run can be told."""
+
+    concurrency: int
+    """How many items may be under way at a time: 64, unless given."""
+    drain: float
+    """Seconds that what is under way may take when the block is left early: 30, unless given."""
+    stop_at_failure_rate: float | None
+    """The share of outcomes that are not applied, 0 to 1, above which the run stops itself; None,
+    unless given: it does not."""
+    dry_run: bool
+    """Whether to send nothing, and say what would be sent."""
+
+
+class RunOptions(ReadOptions, total=False):
+    """What a run that changes something can be told besides."""
+
+    journal: str | Path | Journal | None
+    """Where it writes down what it sends; None, unless given: it can't be resumed."""
+
+
+def create_payment_links(
+    client: AsyncChat2Pay,
+    requests: Source[models.PaymentLinkRequest],
+    *,
+    check_existing: bool = False,
+    **options: Unpack[RunOptions],
+) -> Run[models.PaymentLinkRequest, models.PaymentLink]:
+    """Run a campaign: a payment link for each request.
+
+    Args:
+        client: Makes the calls, by its own retry policy, pace and deadline.
+        requests: The links to be made; the order number is an item's key.
+        check_existing: Whether each order is looked up before it is sent for the first time, and
+            is `SKIPPED` if there is one already: for those who have lost their journal.
+        **options: See `RunOptions`.
+
+    Raises:
+        ConfigurationError: An option that can't work.
+    """
+    given = _expecting(models.PaymentLinkRequest)
+    return _run(
+        client,
+        operations.CREATE_PAYMENT_LINK,
+        requests,
+        given,
+        options,
+        options.get("journal"),
+        check_existing=check_existing,
+    )
+
+
+def capture_payments(
+    client: AsyncChat2Pay, captures: Source[Capture], **options: Unpack[RunOptions]
+) -> Run[Capture, models.GatewayResult]:
+    """Take the money of authorizations; a payment link reference is an item's key.
+
+    Args:
+        client: Makes the calls.
+        captures: What to capture, and how much of it.
+        **options: See `RunOptions`.
+
+    Raises:
+        ConfigurationError: An option that can't work.
+    """
+    return _run(
+        client,
+        operations.CAPTURE_PAYMENT,
+        captures,
+        _expecting(Capture),
+        options,
+        options.get("journal"),
+    )
+
+
+def reverse_payments(
+    client: AsyncChat2Pay, payment_link_refs: Source[str], **options: Unpack[RunOptions]
+) -> Run[LinkReference, models.GatewayResult]:
+    """Give back authorizations, or captures that are not settled yet.
+
+    Args:
+        client: Makes the calls.
+        payment_link_refs: The payments; each is an item's key.
+        **options: See `RunOptions`.
+
+    Raises:
+        ConfigurationError: An option that can't work.
+    """
+    return _run(
+        client,
+        operations.REVERSE_PAYMENT,
+        payment_link_refs,
+        _reference,
+        options,
+        options.get("journal"),
+    )
+
+
+def cancel_payment_links(
+    client: AsyncChat2Pay, payment_link_refs: Source[str], **options: Unpack[RunOptions]
+) -> Run[LinkReference, models.Cancellation]:
+    """Cancel links that were not clicked yet.
+
+    Args:
+        client: Makes the calls.
+        payment_link_refs: The links; each is an item's key.
+        **options: See `RunOptions`.
+
+    Raises:
+        ConfigurationError: An option that can't work.
+    """
+    return _run(
+        client,
+        operations.CANCEL_PAYMENT_LINK,
+        payment_link_refs,
+        _reference,
+        options,
+        options.get("journal"),
+    )
+
+
+def create_receipts(
+    client: AsyncChat2Pay, receipts: Source[ReceiptRequest], **options: Unpack[RunOptions]
+) -> Run[ReceiptRequest, models.Receipt]:
+    """Send customers links to their receipts; a payment link reference is an item's key.
+
+    A receipt whose message could not be sent exists all the same: it is `APPLIED`, with
+    `delivered` False and a `ReceiptNotSentError`.
+
+    Args:
+        client: Makes the calls.
+        receipts: One for each payment.
+        **options: See `RunOptions`.
+
+    Raises:
+        ConfigurationError: An option that can't work.
+    """
+    return _run(
+        client,
+        operations.CREATE_RECEIPT,
+        receipts,
+        _expecting(ReceiptRequest),
+        options,
+        options.get("journal"),
+    )
+
+
+def get_transactions(
+    client: AsyncChat2Pay,
+    queries: Source[TransactionQuery | str],
+    **options: Unpack[ReadOptions],
+) -> Run[TransactionQuery, models.Transaction]:
+    """Look up what became of many links.
+
+    Args:
+        client: Makes the calls.
+        queries: What to look up by; a text is a payment link reference.
+        **options: See `ReadOptions`.
+
+    Raises:
+        ConfigurationError: An option that can't work.
+    """
+    return _run(client, operations.GET_TRANSACTION, queries, _query, options, None)
+
+
+# How a run is made --------------------------------------------------------------------------------
+
+
+def _run(  # noqa: PLR0913, PLR0917 - an operation, what it is done to, and how
+    client: AsyncChat2Pay,
+    operation: Operation[Q, R],
+    source: Source[Any],
+    read: Callable[[Any], Q],
+    options: ReadOptions,
+    journal: object,
+    *,
+    check_existing: bool = False,
+) -> Run[Q, R]:
+    sender, call_options = inner(client)
+    kept = _journal(journal)
+    dry_run = options.get("dry_run", False)
+    if dry_run and kept is not None and not kept.path.exists():
+        kept = None
+    setup = Setup(
+        source=source,
+        read=read,
+        binding=Binding(operation.name, sender.base_url, sender.key_fingerprint),
+        concurrency=_checked_concurrency(options.get("concurrency", 64)),
+        drain=_checked("drain", options.get("drain", 30.0), math.inf),
+        stop_at_failure_rate=_checked_rate(options.get("stop_at_failure_rate")),
+    )
+    kind = Rehearsal if dry_run else Items
+    book = Book(kept)
+    items = kind(
+        operation,
+        sender,
+        call_options,
+        book,
+        concurrency=setup.concurrency,
+        check_existing=check_existing,
+    )
+    return Run(setup, book, items, sender.hooks)
+
+
+def _journal(given: object) -> Journal | None:
+    if given is None or isinstance(given, Journal):
+        return given
+    if isinstance(given, (str, Path)):
+        return Journal(given)
+    raise ConfigurationError("journal must be a path or a bulk.Journal")
+
+
+def _checked(name: str, value: object, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        limit = "0 or more" if math.isinf(most) else f"from 0 to {most:g}"
+        raise ConfigurationError(f"{name} must be a number, {limit}")
+    return float(value)
+
+
+def _checked_rate(value: float | None) -> float | None:
+    return None if value is None else _checked("stop_at_failure_rate", value, 1.0)
+
+
+def _checked_concurrency(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError("concurrency must be an int, 1 or more")
+    return value
+
+
+def _expecting(kind: type[Q]) -> Callable[[Any], Q]:
+    """Takes items of a kind, and nothing else."""
+
+    def read(given: Any) -> Q:
+        if isinstance(given, kind):
+            return given
+        raise TypeError(f"this run takes items of {kind.__name__}, not of {type(given).__name__}")
+
+    return read
+
+
+def _reference(given: str | LinkReference) -> LinkReference:
+    if isinstance(given, LinkReference):
+        return given
+    return LinkReference(payment_link_ref=given)
+
+
+def _query(given: str | TransactionQuery) -> TransactionQuery:
+    if isinstance(given, TransactionQuery):
+        return given
+    return TransactionQuery(payment_link_ref=given)
