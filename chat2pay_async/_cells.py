@@ -1,0 +1,206 @@
+"""What a cell says, as the value that a request takes.
+
+| A field that takes | may be written |
+|---|---|
+| a text | as it stands, or as a whole number; leading zeros stay |
+| an amount | with digits and a point, as a text or a number; every digit counts |
+| true or false | `true`, `false`, `yes`, `no`, `1` or `0`, in any case |
+| a whole number | with digits |
+| a timestamp | in ISO 8601 with its offset, such as `2021-04-27T17:35:58+02:00` |
+
+What a cell says beyond that, such as whether an amount is too large, is for the request to judge.
+No problem that is told here repeats what stands in the cell: it could be a phone number.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from types import MappingProxyType
+from typing import Any, TypeAlias, get_args, get_type_hints
+
+import attrs
+
+from chat2pay_async._enums import Channel, TransactionType
+
+__all__ = ["CellError", "Convert", "converters", "exact", "plain_text", "read_json", "shown"]
+
+Convert: TypeAlias = Callable[[Any], Any]
+
+# Excel keeps 15 significant digits: https://learn.microsoft.com/office/troubleshoot/excel/last-digits-changed-to-zeros
+_EXCEL_DIGITS = 15
+_FLAGS: Mapping[str, bool] = {
+    **dict.fromkeys(("true", "yes", "1"), True),
+    **dict.fromkeys(("false", "no", "0"), False),
+}
+_WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
+# What could be a phone or card number, where a name was expected: a file may lack its header.
+_LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){6,}")
+_LONGEST_NAME = 60
+_A_MOMENT = "such as 2021-04-27T17:35:58+02:00"
+
+
+class CellError(Exception):
+    """A cell can't be read; the message says what to write instead."""
+
+
+def shown(name: str) -> str:
+    """A column's name as a message shows it: nothing in it can be a phone number."""
+    printable = _LONG_NUMBER.sub("***", name).encode(errors="backslashreplace").decode()
+    return printable if len(printable) <= _LONGEST_NAME else printable[:_LONGEST_NAME] + "…"
+
+
+def converters(model: type[Any]) -> Mapping[str, Convert]:
+    """How the cells of each field of a request are read, from the fields' types."""
+    hints = get_type_hints(model)
+    return MappingProxyType(
+        {
+            field.name: _READERS.get(_essence(hints[field.name]), _as_it_stands)
+            for field in attrs.fields(model)
+            if field.name != "extra"
+        }
+    )
+
+
+def _essence(hint: Any) -> Any:
+    """`Decimal` of `Decimal | None`."""
+    options = [one for one in get_args(hint) if one is not type(None)]
+    return options[0] if len(options) == 1 else hint
+
+
+def exact(number: float) -> int | Decimal | float:
+    """What was typed into an Excel cell; the float itself where it no longer tells that."""
+    if not abs(number) < 10**_EXCEL_DIGITS:  # NaN is not, either
+        return number
+    if number.is_integer():
+        return int(number)
+    written = Decimal(repr(number))
+    return written if len(written.as_tuple().digits) <= _EXCEL_DIGITS else number
+
+
+# JSON --------------------------------------------------------------------------------------------
+
+
+def read_json(text: str) -> Any:
+    """Read JSON without loss: every digit is kept, and no key hides another.
+
+    Raises:
+        CellError: It is no JSON, or more than JSON.
+    """
+    try:
+        return _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        problem = error.msg[:1].lower() + error.msg[1:]
+        raise CellError(f"is no JSON: {problem} at character {error.pos + 1}") from None
+    except (ValueError, ArithmeticError):
+        raise CellError("has a number in its JSON that is far too long") from None
+    except RecursionError:
+        raise CellError("is nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CellError(f"has {shown(twice)} twice")
+    return found
+
+
+def _no_number(name: str) -> Any:
+    raise CellError(f"has {name}, which is no number of JSON")
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=Decimal, parse_constant=_no_number, object_pairs_hook=_unique
+)
+
+
+# One cell ----------------------------------------------------------------------------------------
+
+
+def _as_it_stands(value: Any) -> Any:
+    return value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise CellError(f"must be a text, not {_named(value)}: write it as one")
+
+
+def plain_text(value: Any) -> str:
+    """A text for data of the caller's own, which nothing else will look at."""
+    text = _text(value)
+    if "\0" in text:
+        raise CellError("has NUL characters; take them out")
+    return text
+
+
+def _amount(value: Any) -> Any:
+    if isinstance(value, float):
+        raise CellError("is a number that Excel does not keep exactly: round it, or write a text")
+    if isinstance(value, (str, int, Decimal)) and not isinstance(value, bool):
+        return value
+    raise CellError(f"must be a number, not {_named(value)}: write it as 199.90")
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, (str, int)):  # a bool is an int, and True is written "True"
+        known = _FLAGS.get(str(value).strip().lower())
+        if known is not None:
+            return known
+    raise CellError("must be true or false (or yes, no, 1, 0)")
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        return int(value)
+    raise CellError("must be a whole number")
+
+
+def _moment(value: Any) -> datetime:
+    if isinstance(value, (date, time, timedelta)):
+        raise CellError(f"is an Excel date, which has no UTC offset: write a text, {_A_MOMENT}")
+    try:
+        moment = datetime.fromisoformat(value.strip().upper())
+    except (AttributeError, ValueError):
+        raise CellError(f"must be a timestamp in ISO 8601, {_A_MOMENT}") from None
+    if moment.tzinfo is None:
+        raise CellError(f"has no UTC offset: add it, {_A_MOMENT}")
+    return moment
+
+
+def _named(value: Any) -> str:
+    """What a value is, without its value."""
+    match value:
+        case bool():
+            return "true or false"
+        case float() | Decimal():
+            return "a number with decimals, or with very many digits"
+        case list():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return "a date or a time"
+
+
+_READERS: Mapping[Any, Convert] = MappingProxyType(
+    {
+        str: _text,
+        Channel: _text,
+        TransactionType: _text,
+        Decimal: _amount,
+        bool: _flag,
+        int: _whole,
+        datetime: _moment,
+    }
+)

@@ -1,0 +1,209 @@
+"""What a cell says, and what it is told if that can't be told."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chat2pay_async._cells import CellError, converters, exact, plain_text, read_json, shown
+from chat2pay_async._requests import LineItem, PaymentLinkRequest
+
+LINK = converters(PaymentLinkRequest)
+ITEM = converters(LineItem)
+text = LINK["order_number"]
+amount = LINK["total_amount"]
+flag = LINK["return_payment_link"]
+moment = LINK["timestamp"]
+whole = ITEM["quantity"]
+
+
+def refusal(read: Any, value: Any) -> str:
+    with pytest.raises(CellError) as caught:
+        read(value)
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"), [("007", "007"), (" x ", " x "), ("", ""), (7, "7"), (2**80, str(2**80))]
+)
+def test_a_text_is_kept_as_it_stands(value: Any, read: str) -> None:
+    for name in ("order_number", "to", "channel", "transaction_type", "currency"):
+        assert LINK[name](value) == read
+    assert plain_text(value) == read
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (True, "true or false"),
+        (1.5, "a number with decimals, or with very many digits"),
+        (Decimal("1.0"), "a number with decimals, or with very many digits"),
+        ([], "a list"),
+        ({}, "an object"),
+        (date(2021, 4, 27), "a date or a time"),
+        (time(17), "a date or a time"),
+    ],
+)
+def test_no_other_value_is_a_text(value: Any, named: str) -> None:
+    assert refusal(text, value) == f"must be a text, not {named}: write it as one"
+    assert refusal(plain_text, value) == f"must be a text, not {named}: write it as one"
+
+
+@pytest.mark.parametrize("value", ["199.90", "1,5", "", 199, Decimal("1.50")])
+def test_an_amount_is_left_to_the_request_digit_for_digit(value: Any) -> None:
+    for name in ("total_amount", "tax_amount", "sub_total_amount"):
+        assert LINK[name](value) is value
+    assert ITEM["unit_price"](value) is value
+
+
+@pytest.mark.parametrize("value", [True, [], {}, timedelta(1)])
+def test_an_amount_is_a_number(value: Any) -> None:
+    assert "must be a number, not " in refusal(amount, value)
+
+
+def test_a_float_that_reaches_an_amount_has_lost_its_digits() -> None:
+    assert "does not keep exactly" in refusal(amount, 0.30000000000000004)
+
+
+@pytest.mark.parametrize("value", ["true", " TRUE ", "True", "yes", "YES", "1", 1, True])
+def test_a_flag_is_true_in_many_ways(value: Any) -> None:
+    assert flag(value) is True
+
+
+@pytest.mark.parametrize("value", ["false", "FALSE", "no", "0", 0, False])
+def test_a_flag_is_false_in_many_ways(value: Any) -> None:
+    assert flag(value) is False
+
+
+@pytest.mark.parametrize("value", ["", "ja", "t", 2, -1, Decimal(1), 1.0, [], None])
+def test_a_flag_is_nothing_else(value: Any) -> None:
+    assert refusal(flag, value) == "must be true or false (or yes, no, 1, 0)"
+
+
+@pytest.mark.parametrize(("value", "read"), [(2, 2), ("2", 2), (" 02 ", 2), ("-1", -1), ("+1", 1)])
+def test_a_whole_number_is_written_with_digits(value: Any, read: int) -> None:
+    assert whole(value) == read
+
+
+@pytest.mark.parametrize("value", ["", "2.0", "1e3", "1_0", "\u0662", "9" * 31, True, 2.5, [2]])
+def test_nothing_else_is_a_whole_number(value: Any) -> None:
+    assert refusal(whole, value) == "must be a whole number"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2021-04-27T15:35:58Z",
+        " 2021-04-27t15:35:58z ",
+        "2021-04-27 17:35:58+02:00",
+        "20210427T173558+0200",
+        "2021-W17-2T15:35:58+00:00",
+    ],
+)
+def test_a_timestamp_is_any_of_iso_8601_with_its_offset(value: str) -> None:
+    assert moment(value) == datetime(2021, 4, 27, 15, 35, 58, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", ["2021-04-27T17:35:58", "2021-04-27"])
+def test_a_timestamp_without_offset_could_be_any_of_a_day_of_moments(value: str) -> None:
+    assert refusal(moment, value) == (
+        "has no UTC offset: add it, such as 2021-04-27T17:35:58+02:00"
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [date(2021, 4, 27), datetime(2021, 4, 27), time(17), timedelta(1)],  # noqa: DTZ001
+)
+def test_a_date_of_excel_has_no_offset_either(value: Any) -> None:
+    assert "is an Excel date, which has no UTC offset: write a text" in refusal(moment, value)
+
+
+@pytest.mark.parametrize("value", ["", "now", "27/04/2021", 1619544958000, True, [], Decimal(1)])
+def test_nothing_else_is_a_timestamp(value: Any) -> None:
+    assert "must be a timestamp in ISO 8601" in refusal(moment, value)
+
+
+# Numbers of Excel --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("number", "read"),
+    [
+        (199.9, Decimal("199.9")),
+        (0.1, Decimal("0.1")),
+        (-0.5, Decimal("-0.5")),
+        (1001.0, 1001),
+        (-0.0, 0),
+        (27831234567.0, 27831234567),
+        (999999999999999.0, 999999999999999),
+    ],
+)
+def test_a_number_of_excel_is_what_was_typed(number: float, read: int | Decimal) -> None:
+    assert str(exact(number)) == str(read)
+    assert type(exact(number)) is type(read)
+
+
+@pytest.mark.parametrize(
+    "number", [0.1 + 0.2, 1e15, 1234567890123456.0, -1e300, float("inf"), 123456789.12345678]
+)
+def test_a_number_with_more_digits_than_excel_keeps_stays_a_float(number: float) -> None:
+    assert type(exact(number)) is float
+
+
+def test_what_is_no_number_stays_so() -> None:
+    assert str(exact(float("nan"))) == "nan"
+
+
+@given(st.integers(0, 10**13 - 1))
+def test_every_amount_of_cents_is_read_as_it_was_typed(cents: int) -> None:
+    typed = Decimal(cents) / 100
+    assert exact(float(typed)) == typed
+
+
+# JSON --------------------------------------------------------------------------------------------
+
+
+def test_json_keeps_every_digit() -> None:
+    read = read_json(' {"a": [0.10, 1e2, 12345678901234567890.123456789, 7, null, true]} ')
+    assert list(map(str, read["a"])) == [
+        "0.10", "1E+2", "12345678901234567890.123456789", "7", "None", "True",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "problem"),
+    [
+        ("", "is no JSON: expecting value at character 1"),
+        ("Thandi", "is no JSON: expecting value at character 1"),
+        ('{"a": 1,', "is no JSON: expecting property name"),
+        ("{} {}", "is no JSON: extra data at character 4"),
+        ('"\x00"', "is no JSON: invalid control character"),
+        ("[NaN]", "has NaN, which is no number of JSON"),
+        ("[-Infinity]", "has -Infinity, which is no number of JSON"),
+        ("1e9999999999999999999999", "has a number in its JSON that is far too long"),
+        ("9" * 5000, "has a number in its JSON that is far too long"),
+        ('{"b": 1, "a": 1, "a": 1}', "has a twice"),
+        ('{"27831234567": 1, "27831234567": 1}', "has *** twice"),
+        ("[" * 100_000, "is nested too deeply"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_what_is_no_json_or_more_than_json_is_refused(written: str, problem: str) -> None:
+    assert refusal(read_json, written).startswith(problem)
+
+
+# Names -------------------------------------------------------------------------------------------
+
+
+def test_a_name_is_shown_without_what_could_be_a_phone_number() -> None:
+    assert shown("order_number") == "order_number"
+    assert shown("+27 83 123-4567 x") == "+*** x"
+    assert shown("x" * 100) == "x" * 60 + "…"
+    assert shown("\ud800") == "\\ud800"
