@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-__all__ = ["AsyncChat2Pay", "inner"]
+__all__ = ["AsyncChat2Pay", "inner", "payment_has_ended"]
 
 _PAYMENT_ENDED = frozenset(
     {
@@ -279,7 +279,7 @@ class AsyncChat2Pay:
         with anyio.move_on_after(timeout):
             while True:
                 transaction = await self.get_transaction(payment_link_ref=payment_link_ref)
-                if _has_ended(transaction):
+                if payment_has_ended(transaction):
                     return transaction
                 await anyio.sleep(min(initial, maximum))
                 initial *= 1.5
@@ -360,5 +360,6 @@ def inner(client: AsyncChat2Pay) -> tuple[Sender, Options]:
     return client._sender, client._options  # noqa: SLF001 - this room's own
 
 
-def _has_ended(transaction: models.Transaction) -> bool:
+def payment_has_ended(transaction: models.Transaction) -> bool:
+    """Whether nothing more will come of a link: it is paid, declined, undone or gone."""
     return transaction.payment_status in _PAYMENT_ENDED or models.link_ended(transaction)

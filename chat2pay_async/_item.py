@@ -20,7 +20,7 @@ from chat2pay_async._operations import GET_TRANSACTION, Operation, prepare
 from chat2pay_async._outcomes import Forecast, Outcome, State, state_after, state_of
 from chat2pay_async._rebuild import check_unchanged, request_of
 from chat2pay_async._send import Sender
-from chat2pay_async._stored import Detail, read_detail, read_result
+from chat2pay_async._stored import outcome_of
 from chat2pay_async.errors import Chat2PayError, Fault, RequestValidationError
 
 __all__ = ["Item", "Items"]
@@ -127,7 +127,9 @@ class Items(Generic[Q, R]):
         except RequestValidationError as error:
             return self._refused(item, error)
         final = row.state in {State.APPLIED, State.REJECTED} and not claimed.taken_up
-        return self.skipped(item.request, row) if final else None
+        if not final:
+            return None
+        return attrs.evolve(outcome_of(self._operation, item.request, row), state=State.SKIPPED)
 
     def _refused(self, item: Item[Q, R], error: RequestValidationError) -> Outcome[Q, R]:
         error.operation = self._operation.name
@@ -142,20 +144,6 @@ class Items(Generic[Q, R]):
         except RequestValidationError:
             return None
         return row.past(self._book.alive_at)
-
-    def skipped(self, request: Q, row: Row) -> Outcome[Q, R]:
-        """The outcome of an item that was final before."""
-        detail = Detail() if row.detail is None else read_detail(row.detail)
-        error, result = detail.error, None
-        body = row.result or row.response
-        unsent = isinstance(error, errors.ReceiptNotSentError)
-        if body is not None and (error is None or unsent):
-            result = read_result(self._operation, body, recovered=detail.recovered)
-        if error is not None:
-            error.operation = self._operation.name
-        if isinstance(error, errors.ReceiptNotSentError):
-            error.receipt = result
-        return Outcome(row.key, request, State.SKIPPED, result, error, detail.attempts)
 
     # Sending -------------------------------------------------------------------------------------
 

@@ -14,11 +14,12 @@ import attrs
 import msgspec
 
 from chat2pay_async import _wire, errors
+from chat2pay_async._journal import SENT, Row
 from chat2pay_async._operations import Operation
-from chat2pay_async._outcomes import Outcome
+from chat2pay_async._outcomes import Outcome, State
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
-__all__ = ["read_detail", "read_result", "write_detail", "write_result"]
+__all__ = ["Detail", "outcome_of", "read_detail", "read_result", "write_detail", "write_result"]
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _OWN = frozenset({"extra", "recovered"})
@@ -53,6 +54,22 @@ def read_result(operation: Operation[Any, Any], body: bytes, *, recovered: bool)
         return None
     result = _wire.structure(operation.result, data)
     return attrs.evolve(result, recovered=True) if recovered else result
+
+
+def outcome_of(operation: Operation[Any, Any], request: Any, row: Row) -> Outcome[Any, Any]:
+    """The outcome that a row holds; unknown, where it holds none."""
+    detail = Detail() if row.detail is None else read_detail(row.detail)
+    error, result = detail.error, None
+    body = row.result or row.response
+    unsent = isinstance(error, errors.ReceiptNotSentError)
+    if body is not None and row.detail is not None and (error is None or unsent):
+        result = read_result(operation, body, recovered=detail.recovered)
+    if error is not None:
+        error.operation = operation.name
+    if isinstance(error, errors.ReceiptNotSentError):
+        error.receipt = result
+    state = State.UNKNOWN if row.state == SENT else State(row.state)
+    return Outcome(row.key, request, state, result, error, detail.attempts)
 
 
 def write_detail(outcome: Outcome[Any, Any]) -> bytes:

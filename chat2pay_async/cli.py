@@ -1,56 +1,50 @@
 """`chat2pay`, the command line; it needs the extra `cli`.
 
-    chat2pay sandbox [--host 127.0.0.1] [--port 0] [--api-key KEY]
+    export CHAT2PAY_API_KEY=...
+    chat2pay links send spring.csv               # a campaign: one payment link for each row
+    chat2pay captures captures.csv               # and likewise reversals, cancellations, receipts
+    chat2pay resume spring.csv.links.journal     # go on with what was interrupted
+    chat2pay report spring.csv.links.journal     # what became of it
 
-serves a Chat 2 Pay of your own until it is interrupted (extra `sandbox`).
-Exit codes: 0 done, 1 it could not be done (the reason is on standard error), 2 a missing extra or
-a wrong argument.
+A campaign is checked whole before anything is sent: every bad row is told with its line and column
+(`--skip-bad-rows` sends the others). `--dry-run` goes no further than that, and says what would be
+sent, who would get more than one link, and how long it would take. The columns of a file are the
+fields of its requests (see `chat2pay_async.models`): CSV, JSON lines, or Excel (extra `excel`).
+
+# Journals
+
+Beside the file comes a journal, `spring.csv.links.journal`, in which every request is written down
+before it leaves. The same command again, after whatever has happened, goes on where it ended, and
+sends nothing twice. Ctrl-C lets what is under way come to its end; a second one stops at once, and
+loses nothing either. `--journal` puts the journal somewhere else; a second journal for the same
+file needs `--force`, since across journals nothing protects.
+
+# For programs
+
+`--json` prints a JSON object a line for each item, and one for the summary. Progress and messages
+are on standard error, and nothing is coloured where it is piped.
+
+| Exit code | Meaning |
+|---|---|
+| 0 | everything took effect |
+| 1 | it could not be done, or stopped before its end; standard error says why |
+| 2 | a missing extra, or a wrong argument |
+| 3 | it was done, but items were refused, failed, or did not reach their customer |
+| 4 | it was done, but of some items it is not known whether they took effect |
+| 130 | it was interrupted |
+
+`chat2pay sandbox` serves a Chat 2 Pay of your own (extra `sandbox`); with what it prints in
+CHAT2PAY_BASE_URL and CHAT2PAY_API_KEY all of this can be tried without an account.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from chat2pay_async._config import __version__
-
-if TYPE_CHECKING:
-    from cyclopts import App
 
 __all__ = ["main"]
 
-_FAILED, _WRONG_USE = 1, 2
-
-
-def _sandbox(*, host: str = "127.0.0.1", port: int = 0, api_key: str = "sandbox-key") -> int:
-    """Serve a Chat 2 Pay of your own: nothing is sent, and no money moves.
-
-    Parameters
-    ----------
-    host
-        A loopback address.
-    port
-        The port; 0 takes any that is free.
-    api_key
-        The key that its clients must send.
-    """
-    from chat2pay_async.sandbox import SandboxError  # noqa: PLC0415 - not for other commands
-    from chat2pay_async.sandbox._server import run  # noqa: PLC0415 - the same
-
-    try:
-        return run(host, port, api_key)
-    except (SandboxError, ImportError, OSError, OverflowError) as error:
-        print(f"chat2pay sandbox: {error}", file=sys.stderr)  # noqa: T201 - a command's output
-        return _FAILED
-
-
-def _app() -> App:
-    from cyclopts import App  # noqa: PLC0415 - an extra, and asked for only by this command
-
-    app = App(name="chat2pay", version=__version__, help="Chat 2 Pay on the command line.")
-    app.command(_sandbox, name="sandbox")
-    return app
+_WRONG_USE = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
-        app = _app()
+        from chat2pay_async._commands import app  # noqa: PLC0415 - it needs the extra
     except ImportError:
         hint = 'chat2pay needs its extra: pip install "chat2pay-async[cli]"'
         print(hint, file=sys.stderr)  # noqa: T201 - a command's output

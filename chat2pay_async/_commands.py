@@ -1,0 +1,404 @@
+"""The commands of `chat2pay`, as cyclopts reads them: their words, options and help texts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+from cyclopts import App, Parameter
+
+from chat2pay_async import _requests, models
+from chat2pay_async._campaign_file import CampaignFile
+from chat2pay_async._client import AsyncChat2Pay
+from chat2pay_async._config import RetryPolicy, __version__
+from chat2pay_async._jobs import (
+    DONE,
+    DOUBT,
+    FAILED,
+    JOBS,
+    PROBLEMS,
+    STOPPED,
+    Plan,
+    client_of,
+    resume_job,
+    start_job,
+)
+from chat2pay_async._printing import Printer, write_csv
+from chat2pay_async._report import Report
+from chat2pay_async._tables import QUERIES
+from chat2pay_async._watch import show_statuses
+from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError
+
+__all__ = ["app"]
+
+app = App(
+    name="chat2pay",
+    version=__version__,
+    help="Chat 2 Pay on the command line: payment links, captures, reversals and receipts.",
+    default_parameter=Parameter(negative=()),
+)
+links = App(name="links", help="Campaigns: many payment links from a file.")
+app.command(links)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Service:
+    """Where the service is, and how the result is printed. The API key is in CHAT2PAY_API_KEY."""
+
+    base_url: str | None = None
+    """Where the service is; CHAT2PAY_BASE_URL, or the vendor's own, unless given."""
+    json: bool = False
+    """Print JSON, one object a line, for programs."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Running(Service):
+    """How a job is run."""
+
+    concurrency: int = 64
+    """How many items may be under way at a time."""
+    rate_limit: float | None = None
+    """How many requests may leave in a second."""
+    stop_at_failure_rate: float | None = None
+    """Stop, once more than this share of the latest items (0 to 1) did not take effect."""
+    settle: float = RetryPolicy().settle
+    """Seconds in which the service is assumed to apply, and show, what it was sent."""
+    never_resend: bool = False
+    """Never send again what a look-up showed to be absent."""
+    dry_run: bool = False
+    """Check everything, say what would be sent, and send nothing."""
+
+    def plan(self, *, check_existing: bool = False) -> Plan:
+        """The same, as jobs take it."""
+        return Plan(
+            base_url=self.base_url,
+            rate_limit=self.rate_limit,
+            settle=self.settle,
+            resend_when_absent=not self.never_resend,
+            concurrency=self.concurrency,
+            stop_at_failure_rate=self.stop_at_failure_rate,
+            check_existing=check_existing,
+            dry_run=self.dry_run,
+            as_json=self.json,
+        )
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class FromFile(Running):
+    """How a file is read, and where its journal is."""
+
+    journal: Path | None = None
+    """Where the journal is; beside the file, unless given."""
+    force: bool = False
+    """Allow a second journal for the same file: everything in it may be sent again."""
+    skip_bad_rows: bool = False
+    """Send the good rows of a file that has bad ones."""
+    ignore: tuple[str, ...] = ()
+    """A column that may be there and means nothing; can be given more than once."""
+
+    def start(self, name: str, path: Path, *, check_existing: bool = False) -> int:
+        """Start a job."""
+        job = JOBS[name]
+        file = CampaignFile(path, job.kind, self.ignore, self.skip_bad_rows)
+        plan = self.plan(check_existing=check_existing)
+        return _told(lambda: start_job(job, file, plan, journal=self.journal, force=self.force))
+
+
+def _told(work: Callable[[], int]) -> int:
+    """Do it; what can't be done is told in a line, not in a traceback."""
+    try:
+        return work()
+    except OutcomeUnknownError as error:
+        print(f"chat2pay: {error}", file=sys.stderr)  # noqa: T201 - a command's output
+        return DOUBT
+    except (Chat2PayError, TypeError, OSError) as error:
+        print(f"chat2pay: {error}", file=sys.stderr)  # noqa: T201 - the same
+        return FAILED
+    except KeyboardInterrupt:
+        return STOPPED
+
+
+# Campaigns and jobs -------------------------------------------------------------------------------
+
+
+@links.command(name=["create", "send"])
+def links_send(
+    file: Path, /, *, check_existing: bool = False, options: FromFile = FromFile()
+) -> int:
+    """Make a payment link for each row of a file, and have it sent.
+
+    Parameters
+    ----------
+    file
+        CSV, JSON lines or Excel; its columns are the fields of a payment link.
+    check_existing
+        Look each order up first, and skip those that there are already: if the journal is lost.
+    """
+    return options.start("links", file, check_existing=check_existing)
+
+
+@app.command
+def captures(file: Path, /, *, options: FromFile = FromFile()) -> int:
+    """Take the money of authorizations: payment_link_ref and, where it is not all, amount.
+
+    Parameters
+    ----------
+    file
+        CSV, JSON lines or Excel.
+    """
+    return options.start("captures", file)
+
+
+@app.command
+def reversals(file: Path, /, *, options: FromFile = FromFile()) -> int:
+    """Give back authorizations, or captures that are not settled yet: payment_link_ref.
+
+    Parameters
+    ----------
+    file
+        CSV, JSON lines or Excel.
+    """
+    return options.start("reversals", file)
+
+
+@app.command
+def cancellations(file: Path, /, *, options: FromFile = FromFile()) -> int:
+    """Cancel links that were not clicked yet: payment_link_ref.
+
+    Parameters
+    ----------
+    file
+        CSV, JSON lines or Excel.
+    """
+    return options.start("cancellations", file)
+
+
+@app.command
+def receipts(file: Path, /, *, options: FromFile = FromFile()) -> int:
+    """Send customers their receipts: payment_link_ref, receipt_link and, if not now, timestamp.
+
+    Parameters
+    ----------
+    file
+        CSV, JSON lines or Excel.
+    """
+    return options.start("receipts", file)
+
+
+@app.command
+def resume(journal: Path, /, *, options: Running = Running()) -> int:
+    """Go on with an interrupted job: settle what is in doubt, then send the rest.
+
+    Parameters
+    ----------
+    journal
+        The job's journal.
+    """
+    return _told(lambda: resume_job(journal, options.plan()))
+
+
+@app.command
+def report(journal: Path, /, *, csv: Path | None = None, json: bool = False) -> int:
+    """Say what became of a job.
+
+    Parameters
+    ----------
+    journal
+        The job's journal.
+    csv
+        Write every item to this file, as CSV; `-` is standard output.
+    json
+        Print JSON, for programs.
+    """
+
+    def work() -> int:
+        with Report(journal) as found:
+            if csv is None:
+                Printer(as_json=json).report(found)
+            elif str(csv) == "-":
+                write_csv(found, sys.stdout)
+            else:
+                with csv.open("w", encoding="utf-8", newline="") as file:
+                    write_csv(found, file)
+        return DONE
+
+    return _told(work)
+
+
+# Single calls -------------------------------------------------------------------------------------
+
+
+def _call(
+    service: Service, work: Callable[[AsyncChat2Pay, Printer], Coroutine[Any, Any, int]]
+) -> int:
+    """Make calls with a client."""
+
+    async def main() -> int:
+        async with client_of(Plan(base_url=service.base_url)) as client:
+            return await work(client, Printer(as_json=service.json))
+
+    return _told(lambda: anyio.run(main))
+
+
+@app.command
+def link(  # noqa: PLR0913 - a link has this many fields
+    *,
+    to: str,
+    order_number: str,
+    currency: str,
+    total_amount: Decimal,
+    channel: str = "sms",
+    transaction_type: str | None = None,
+    reconciliation_id: str | None = None,
+    merchant_descriptor: str | None = None,
+    return_payment_link: bool = False,
+    service: Service = Service(),
+) -> int:
+    """Make one payment link, and have it sent.
+
+    Parameters
+    ----------
+    to
+        The customer's phone number: digits, country code first.
+    order_number
+        Its identity: never used before.
+    currency
+        An ISO 4217 code, such as ZAR.
+    total_amount
+        What is to be paid.
+    channel
+        sms, whatsapp, or none (which sends no message: ask for the link and deliver it yourself).
+    transaction_type
+        sale or authorization.
+    reconciliation_id
+        Your own reference; status answers echo it.
+    merchant_descriptor
+        What the customer's statement says.
+    return_payment_link
+        Print the payment page's URL.
+    """
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        made = await client.create_payment_link(
+            models.PaymentLinkRequest(
+                channel=channel,
+                to=to,
+                order_number=order_number,
+                currency=currency,
+                total_amount=total_amount,
+                transaction_type=transaction_type,
+                reconciliation_id=reconciliation_id,
+                merchant_descriptor=merchant_descriptor,
+                return_payment_link=return_payment_link,
+            )
+        )
+        printer.model(made)
+        return PROBLEMS if made.delivered is False else DONE
+
+    return _call(service, work)
+
+
+@app.command
+def cancel(payment_link_ref: str, /, *, service: Service = Service()) -> int:
+    """Cancel a link that was not clicked yet.
+
+    Parameters
+    ----------
+    payment_link_ref
+        The link's reference.
+    """
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        printer.model(await client.cancel_payment_link(payment_link_ref))
+        return DONE
+
+    return _call(service, work)
+
+
+@app.command
+def config(*, service: Service = Service()) -> int:
+    """Show how the account is set up."""
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        printer.model(await client.get_configuration())
+        return DONE
+
+    return _call(service, work)
+
+
+@app.command
+def status(
+    *payment_link_refs: str,
+    order_number: tuple[str, ...] = (),
+    file: Path | None = None,
+    watch: bool = False,
+    every: float = 5.0,
+    service: Service = Service(),
+) -> int:
+    """Show where links and payments stand.
+
+    Parameters
+    ----------
+    payment_link_refs
+        The links' references.
+    order_number
+        An order's number instead; can be given more than once.
+    file
+        Take more of them from a file with the columns payment_link_ref or order_number.
+    watch
+        Go on until every payment has come to its end.
+    every
+        Seconds between two looks.
+    """
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        queries = [
+            *(_requests.TransactionQuery(payment_link_ref=one) for one in payment_link_refs),
+            *(_requests.TransactionQuery(order_number=one) for one in order_number),
+            *(CampaignFile(file, QUERIES).requests() if file else ()),
+        ]
+        return await show_statuses(client, printer, queries, every if watch else None)
+
+    return _call(service, work)
+
+
+@app.command
+def sandbox(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    api_key: str = "sandbox-key",
+    faults: str | None = None,
+    seed: int | None = None,
+) -> int:
+    """Serve a Chat 2 Pay of your own: nothing is sent, and no money moves.
+
+    Parameters
+    ----------
+    host
+        A loopback address.
+    port
+        The port; 0 takes any that is free.
+    api_key
+        The key that its clients must send.
+    faults
+        What goes wrong: mild, harsh, lossy, a plan as JSON, or a file with one.
+    seed
+        Makes references and faults repeatable.
+    """
+    from chat2pay_async.sandbox import SandboxError  # noqa: PLC0415 - not for other commands
+    from chat2pay_async.sandbox._server import run  # noqa: PLC0415 - the same
+
+    try:
+        return run(host, port, api_key, faults=faults, seed=seed)
+    except (SandboxError, ImportError, OSError, OverflowError) as error:
+        print(f"chat2pay sandbox: {error}", file=sys.stderr)  # noqa: T201 - a command's output
+        return FAILED
