@@ -1,52 +1,64 @@
-"""The main job, seen whole: a campaign from a CSV file on a sandbox in a process of its own.
+"""The main job, seen whole: a campaign from a CSV file, on a sandbox in which things go wrong.
 
     python benchmarks/demo.py [campaign.csv]
 
-Links are created concurrently over real sockets, simulated customers pay most of them, what they
-authorized is captured concurrently, and the summary is held against the sandbox's own ledger. It
-exits with 1 if the two disagree, or if fewer links than rows were made.
+`chat2pay links send` makes the links, and is killed (SIGKILL) in the middle of it, and `chat2pay
+resume` does the rest. Simulated customers pay most of them, `chat2pay captures` takes what they
+authorized, and the summary is held against the sandbox's own ledger. It exits with 1 if the two
+disagree, if fewer links than rows were made, or if nothing went wrong on the way.
 """
 
 from __future__ import annotations
 
 import csv
+import json
+import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import anyio
 import attrs
 import httpx
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from chat2pay_async import (
-    AsyncChat2Pay,
-    Chat2PayError,
-    PaymentLink,
-    PaymentLinkRequest,
-    RequestValidationError,
-    TransactionType,
-)
-
-CONCURRENCY = 64
 SEED = 1
+SETTLE = 4.0
+"""Seconds: longer than anything in the faults below takes."""
+FAULTS = {
+    "seed": SEED,
+    "faults": [
+        *({"kind": kind, "rate": 0.01} for kind in ("drop_before", "drop_after", "truncated")),
+        *({"kind": kind, "rate": 0.01} for kind in ("reset_before", "reset_after", "html")),
+        *({"kind": kind, "rate": 0.01} for kind in ("error_500_after", "error_502_before")),
+        *({"kind": kind, "rate": 0.01} for kind in ("error_503_before", "error_503_after")),
+        {"kind": "apply_late", "rate": 0.01, "seconds": [0.1, 1.0], "form": "reset"},
+        {"kind": "throttle", "rate": 0.002},
+        {"kind": "lag", "rate": 0.1, "seconds": [0.1, 1.0]},
+    ],
+}
 # What customers do with a link, and how many of 100.
 CUSTOMERS = {"pay": 86, "decline": 6, "review": 3, "expire": 3, "click": 2}
 DECLINED_CAPTURES = 0.02
 PARTIAL_CAPTURES = 0.10
+RETURNED = {0, 3}
+"""Exit codes of a job that is done; 3 says that the gateway declined some of it."""
+TRIES = 5
 
-T = TypeVar("T")
 Money = dict[str, Decimal]
+Row = dict[str, str]
+
+say = Console(stderr=True, highlight=False)
 
 
 @attrs.frozen
@@ -56,11 +68,17 @@ class Sandbox:
     url: str
     api_key: str
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the command line needs to find it."""
+        own = {"CHAT2PAY_BASE_URL": self.url, "CHAT2PAY_API_KEY": self.api_key}
+        return dict(os.environ) | own
+
 
 @contextmanager
 def sandbox_process() -> Iterator[Sandbox]:
-    """Start `python -m chat2pay_async.sandbox`, and stop it in the end."""
-    command = [sys.executable, "-m", "chat2pay_async.sandbox", "--api-key", "demo-key"]
+    """Start `chat2pay sandbox`, and stop it in the end."""
+    command = chat2pay("sandbox", "--api-key", "demo-key", "--faults", json.dumps(FAULTS))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
@@ -71,107 +89,9 @@ def sandbox_process() -> Iterator[Sandbox]:
             process.terminate()
 
 
-def read_requests(path: Path) -> list[PaymentLinkRequest]:
-    """Read a campaign; every bad row is reported with its line, and nothing is sent."""
-    requests, bad = [], []
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        for row in reader:
-            given: dict[str, Any] = {name: value for name, value in row.items() if value}
-            customer = given.pop("additional_data.customer", None)
-            if customer:
-                given["additional_data"] = {"customer": customer}
-            try:
-                requests.append(PaymentLinkRequest(**given))
-            except (RequestValidationError, TypeError) as error:
-                bad.append(f"line {reader.line_num}: {error}")
-    if bad:
-        sys.exit("nothing was sent:\n" + "\n".join(bad))
-    return requests
-
-
-async def concurrently(
-    items: Iterable[T], work: Callable[[T], Awaitable[object]], progress: Progress, title: str
-) -> None:
-    """Do the work for every item, `CONCURRENCY` at a time."""
-    todo = list(items)
-    task = progress.add_task(title, total=len(todo))
-    queue = iter(todo)
-
-    async def worker() -> None:
-        for item in queue:
-            await work(item)
-            progress.advance(task)
-
-    async with anyio.create_task_group() as workers:
-        for _ in range(CONCURRENCY):
-            workers.start_soon(worker)
-
-
-@attrs.define
-class Run:
-    """What this side saw happen."""
-
-    created: dict[str, tuple[PaymentLinkRequest, PaymentLink]] = attrs.field(factory=dict)
-    done: Counter[str] = attrs.field(factory=Counter)
-    captured: Money = attrs.field(factory=lambda: defaultdict(Decimal))
-    failed: Counter[str] = attrs.field(factory=Counter)
-
-    def sums(self) -> Money:
-        """What the links are worth, by currency."""
-        sums: Money = defaultdict(Decimal)
-        for request, _link in self.created.values():
-            sums[request.currency] += request.total_amount
-        return sums
-
-
-def chance_of(request: PaymentLinkRequest) -> random.Random:
-    """Each order's own luck, so that it has the same in every run."""
-    return random.Random(f"{SEED}:{request.order_number}")  # noqa: S311 - who pays is no secret
-
-
-async def campaign(sandbox: Sandbox, requests: list[PaymentLinkRequest], bars: Progress) -> Run:
-    """Create, let customers pay, capture."""
-    run = Run()
-    async with (
-        AsyncChat2Pay(sandbox.api_key, base_url=sandbox.url) as client,
-        httpx.AsyncClient(base_url=f"{sandbox.url}/sandbox/") as customers,
-    ):
-
-        async def create(request: PaymentLinkRequest) -> None:
-            try:
-                link = await client.create_payment_link(request)
-            except Chat2PayError as error:
-                run.failed[type(error).__name__] += 1
-            else:
-                run.created[link.payment_link_ref or ""] = (request, link)
-
-        async def act(ref: str) -> None:
-            chance = chance_of(run.created[ref][0])
-            verb = chance.choices(list(CUSTOMERS), list(CUSTOMERS.values()))[0]
-            (await customers.post(f"links/{ref}/{verb}")).raise_for_status()
-            run.done[verb] += 1
-            authorized = run.created[ref][0].transaction_type is TransactionType.AUTHORIZATION
-            if verb == "pay" and authorized:
-                to_capture.append(ref)
-                if chance.random() < DECLINED_CAPTURES:
-                    (await customers.post(f"links/{ref}/decline-capture")).raise_for_status()
-
-        async def capture(ref: str) -> None:
-            request, _link = run.created[ref]
-            total = request.total_amount
-            partial = chance_of(request).random() < PARTIAL_CAPTURES
-            amount = (total * Decimal("0.5")).quantize(total) if partial else None
-            result = await client.capture_payment(ref, amount)
-            run.done["captured" if result.succeeded else "capture declined"] += 1
-            if result.succeeded:
-                run.captured[request.currency] += result.total_amount or Decimal(0)
-
-        to_capture: list[str] = []
-        await concurrently(requests, create, bars, "links created")
-        await concurrently(list(run.created), act, bars, "customers acted")
-        await concurrently(to_capture, capture, bars, "captures")
-    return run
+def chat2pay(*arguments: str) -> list[str]:
+    """A command line of the SDK's."""
+    return [sys.executable, "-m", "chat2pay_async", *arguments]
 
 
 def read_ledger(sandbox: Sandbox) -> Mapping[str, Any]:
@@ -181,47 +101,203 @@ def read_ledger(sandbox: Sandbox) -> Mapping[str, Any]:
     return ledger
 
 
+# The job ------------------------------------------------------------------------------------------
+
+
+def run_and_kill(sandbox: Sandbox, command: Sequence[str], links: int) -> bool:
+    """Run a command, and kill it once there are so many links; whether it had to be."""
+    with subprocess.Popen(command, env=sandbox.environment) as process:  # noqa: S603
+        while process.poll() is None:
+            if read_ledger(sandbox)["counts"].get("link_created", 0) >= links:
+                process.kill()
+                return True
+            time.sleep(0.05)
+    return False
+
+
+def run_to_the_end(sandbox: Sandbox, first: Sequence[str], again: Sequence[str]) -> None:
+    """Run a command; go on while there is something to try again, or in doubt."""
+    command = first
+    for _try in range(TRIES):
+        done = subprocess.run(command, env=sandbox.environment, check=False)  # noqa: S603
+        summary = totals(sandbox, Path(again[-1]))
+        if done.returncode in RETURNED and not summary["failed"]["items"]:
+            return
+        command = again
+    sys.exit("the job did not come to its end")
+
+
+def totals(sandbox: Sandbox, journal: Path) -> Mapping[str, Any]:
+    """A journal in numbers."""
+    told = output(sandbox, "report", str(journal), "--json")
+    found: Mapping[str, Any] = json.loads(told)["totals"]
+    return found
+
+
+def output(sandbox: Sandbox, *arguments: str) -> str:
+    """What a command prints."""
+    command = chat2pay(*arguments)
+    done = subprocess.run(  # noqa: S603
+        command, env=sandbox.environment, check=True, stdout=subprocess.PIPE, text=True
+    )
+    return done.stdout
+
+
+def rows_of(sandbox: Sandbox, journal: Path) -> list[Row]:
+    """A journal's items."""
+    return list(csv.DictReader(output(sandbox, "report", str(journal), "--csv", "-").splitlines()))
+
+
+def make_links(sandbox: Sandbox, campaign: Path, rows: int) -> list[Row]:
+    """Send the campaign, be killed, and go on."""
+    settle = ("--settle", str(SETTLE))
+    journal = campaign.with_name(f"{campaign.name}.links.journal")
+    first = chat2pay("links", "send", str(campaign), *settle)
+    if run_and_kill(sandbox, first, rows // 2):
+        doubt = totals(sandbox, journal)["in doubt"]["items"]
+        say.print(f"[bold]kill -9[/]: {doubt} links are in doubt. Resuming:")
+    run_to_the_end(sandbox, first, chat2pay("resume", *settle, str(journal)))
+    return [row for row in rows_of(sandbox, journal) if row["state"] == "applied"]
+
+
+def make_captures(sandbox: Sandbox, folder: Path, captures: Mapping[str, str]) -> list[Row]:
+    """Capture what was authorized: the whole, where no amount is given."""
+    source = folder / "captures.csv"
+    with source.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("payment_link_ref", "amount"), *captures.items()])
+    journal = folder / "captures.csv.captures.journal"
+    settle = ("--settle", str(SETTLE))
+    first = chat2pay("captures", str(source), *settle)
+    run_to_the_end(sandbox, first, chat2pay("resume", *settle, str(journal)))
+    return rows_of(sandbox, journal)
+
+
+# The customers ------------------------------------------------------------------------------------
+
+
+def chance_of(order_number: str) -> random.Random:
+    """Each order's own luck, so that it has the same in every run."""
+    return random.Random(f"{SEED}:{order_number}")  # noqa: S311 - who pays is no secret
+
+
+async def let_customers_act(
+    sandbox: Sandbox, links: Sequence[Row], authorized: frozenset[str]
+) -> tuple[Counter[str], dict[str, str]]:
+    """Most of them pay. What they did, and what there is to capture."""
+    done: Counter[str] = Counter()
+    captures: dict[str, str] = {}
+    queue = iter(links)
+    async with httpx.AsyncClient(base_url=f"{sandbox.url}/sandbox/") as customers:
+
+        async def act(link: Row) -> None:
+            ref, chance = link["payment_link_ref"], chance_of(link["key"])
+            verb = chance.choices(list(CUSTOMERS), list(CUSTOMERS.values()))[0]
+            (await customers.post(f"links/{ref}/{verb}")).raise_for_status()
+            done[verb] += 1
+            if verb == "pay" and link["key"] in authorized:
+                total = Decimal(link["amount"])
+                partial = chance.random() < PARTIAL_CAPTURES
+                captures[ref] = f"{(total / 2).quantize(total)}" if partial else ""
+                if chance.random() < DECLINED_CAPTURES:
+                    (await customers.post(f"links/{ref}/decline-capture")).raise_for_status()
+
+        async def worker() -> None:
+            for link in queue:
+                await act(link)
+
+        async with anyio.create_task_group() as workers:
+            for _ in range(16):
+                workers.start_soon(worker)
+    return done, captures
+
+
+# The sums -----------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Sums:
+    """What this side saw happen."""
+
+    links: Counter[str]
+    """By currency, like all of these."""
+    value: Money
+    captured: Money
+    done: Counter[str]
+
+
+def add_up(links: Sequence[Row], captures: Sequence[Row], acted: Counter[str]) -> Sums:
+    """Sum up what the journals say."""
+    currencies = {link["payment_link_ref"]: link["currency"] for link in links}
+    value: Money = defaultdict(Decimal)
+    captured: Money = defaultdict(Decimal)
+    done = Counter(acted)
+    for link in links:
+        value[link["currency"]] += Decimal(link["amount"])
+    for capture in captures:
+        if capture["state"] == "applied":
+            done["captured"] += 1
+            captured[currencies[capture["payment_link_ref"]]] += Decimal(capture["amount"])
+        else:
+            done["capture declined"] += capture["declined"] == "yes"
+    return Sums(Counter(link["currency"] for link in links), value, captured, done)
+
+
 def money_of(ledger: Mapping[str, Any], kind: str) -> Money:
     """A kind's sums by currency."""
-    totals = ledger["totals"].get(kind, {})
-    return {currency: Decimal(total) for currency, total in totals.items() if Decimal(total)}
+    found = ledger["totals"].get(kind, {})
+    return {currency: Decimal(total) for currency, total in found.items() if Decimal(total)}
 
 
-def disagreements(run: Run, ledger: Mapping[str, Any], rows: int) -> Iterator[str]:
+def made_anew(ledger: Mapping[str, Any]) -> int:
+    """Links that were cancelled to be made anew, since nobody had their address."""
+    return int(ledger["counts"].get("link_cancelled", 0))
+
+
+def faults_in(ledger: Mapping[str, Any]) -> int:
+    """How often something went wrong."""
+    return sum(int(count) for kinds in ledger["faults"].values() for count in kinds.values())
+
+
+def disagreements(sums: Sums, ledger: Mapping[str, Any], rows: int) -> Iterator[str]:
     """Where what was seen here and what took place there differ."""
-    counts = ledger["counts"]
-    if len(run.created) != rows:
-        yield f"{rows} rows, but {len(run.created)} links: {dict(run.failed)}"
+    counts, links = ledger["counts"], sums.links.total()
+    if links != rows:
+        yield f"{rows} rows, but {links} links"
+    if not faults_in(ledger):
+        yield "no request met a fault"
+    twice = {kind: keys for kind, keys in ledger["twice"].items() if keys}
+    if made_anew(ledger):
+        twice.pop("link_created", None)  # told by the number of links
     for name, mine, theirs in (
-        ("links created", len(run.created), counts.get("link_created", 0)),
-        ("payments", run.done["pay"], counts.get("paid", 0)),
-        ("captures", run.done["captured"], counts.get("captured", 0)),
-        ("declined captures", run.done["capture declined"], counts.get("capture_declined", 0)),
-        ("value of links", run.sums(), money_of(ledger, "link_created")),
-        ("value of captures", dict(run.captured), money_of(ledger, "captured")),
-        ("twice", {}, {kind: keys for kind, keys in ledger["twice"].items() if keys}),
+        ("links created", links, counts.get("link_created", 0) - made_anew(ledger)),
+        ("payments", sums.done["pay"], counts.get("paid", 0)),
+        ("captures", sums.done["captured"], counts.get("captured", 0)),
+        ("declined captures", sums.done["capture declined"], counts.get("capture_declined", 0)),
+        ("value of captures", dict(sums.captured), money_of(ledger, "captured")),
+        ("twice", {}, twice),
     ):
         if mine != theirs:
             yield f"{name}: {mine} here, {theirs} in the ledger"
+    if not made_anew(ledger) and dict(sums.value) != money_of(ledger, "link_created"):
+        yield f"value of links: {dict(sums.value)} here, {money_of(ledger, 'link_created')} there"
 
 
-def summary(run: Run, ledger: Mapping[str, Any], seconds: float) -> Table:
-    """The table of sums, with the ledger's beside ours."""
-    table = Table(
-        title=f"{len(run.created)} links in {seconds:.1f} s",
+def table(sums: Sums, ledger: Mapping[str, Any], seconds: float) -> Table:
+    """The sums, with the ledger's beside ours."""
+    drawn = Table(
+        title=f"{sums.links.total()} links in {seconds:.1f} s",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
     for heading in ("currency", "links", "value", "paid", "captured", "in ledger"):
-        table.add_column(heading, justify="left" if heading == "currency" else "right")
-    links = Counter(request.currency for request, _link in run.created.values())
+        drawn.add_column(heading, justify="left" if heading == "currency" else "right")
     paid, captured = money_of(ledger, "paid"), money_of(ledger, "captured")
-    for currency, value in sorted(run.sums().items()):
-        amounts = (value, paid.get(currency), run.captured.get(currency), captured.get(currency))
+    for currency, value in sorted(sums.value.items()):
+        amounts = (value, paid.get(currency), sums.captured.get(currency), captured.get(currency))
         cells = ("-" if amount is None else f"{amount:,f}" for amount in amounts)
-        table.add_row(currency, str(links[currency]), *cells)
-    return table
+        drawn.add_row(currency, str(sums.links[currency]), *cells)
+    return drawn
 
 
 def main() -> int:
@@ -230,18 +306,26 @@ def main() -> int:
     Returns:
         The exit code.
     """
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("campaign.csv")
-    requests = read_requests(path)
+    source = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("campaign.csv")
     started = time.perf_counter()
-    columns = (TextColumn("{task.description:16}"), BarColumn(), MofNCompleteColumn())
-    with sandbox_process() as sandbox:
-        with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bars:
-            run = anyio.run(campaign, sandbox, requests, bars)
+    with sandbox_process() as sandbox, tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        campaign = folder / "campaign.csv"
+        campaign.write_bytes(source.read_bytes())
+        rows = list(csv.DictReader(source.read_text("utf-8-sig").splitlines()))
+        authorized = frozenset(
+            row["order_number"] for row in rows if row["transaction_type"] == "authorization"
+        )
+        links = make_links(sandbox, campaign, len(rows))
+        acted, to_capture = anyio.run(let_customers_act, sandbox, links, authorized)
+        captures = make_captures(sandbox, folder, to_capture)
         ledger = read_ledger(sandbox)
+    sums = add_up(links, captures, acted)
     console = Console()
-    console.print(summary(run, ledger, time.perf_counter() - started))
-    console.print(", ".join(f"{what}: {count}" for what, count in sorted(run.done.items())))
-    faults = list(disagreements(run, ledger, len(requests)))
+    console.print(table(sums, ledger, time.perf_counter() - started))
+    console.print(", ".join(f"{what}: {count}" for what, count in sorted(sums.done.items())))
+    console.print(f"requests that something befell: {faults_in(ledger)}, and one kill -9")
+    faults = list(disagreements(sums, ledger, len(rows)))
     for fault in faults:
         console.print(f"[red]DISAGREES[/red] {fault}")
     if not faults:

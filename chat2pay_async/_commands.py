@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 from cyclopts import App, Parameter
@@ -15,24 +14,13 @@ from cyclopts import App, Parameter
 from chat2pay_async import _requests, models
 from chat2pay_async._campaign_file import CampaignFile
 from chat2pay_async._client import AsyncChat2Pay
-from chat2pay_async._config import RetryPolicy, __version__
-from chat2pay_async._jobs import (
-    DONE,
-    DOUBT,
-    FAILED,
-    JOBS,
-    PROBLEMS,
-    STOPPED,
-    Plan,
-    client_of,
-    resume_job,
-    start_job,
-)
+from chat2pay_async._config import __version__
+from chat2pay_async._jobs import DONE, FAILED, PROBLEMS, Plan, client_of, resume_job
+from chat2pay_async._options import FromFile, Running, Service, told
 from chat2pay_async._printing import Printer, write_csv
 from chat2pay_async._report import Report
 from chat2pay_async._tables import QUERIES
 from chat2pay_async._watch import show_statuses
-from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError
 
 __all__ = ["app"]
 
@@ -44,86 +32,6 @@ app = App(
 )
 links = App(name="links", help="Campaigns: many payment links from a file.")
 app.command(links)
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Service:
-    """Where the service is, and how the result is printed. The API key is in CHAT2PAY_API_KEY."""
-
-    base_url: str | None = None
-    """Where the service is; CHAT2PAY_BASE_URL, or the vendor's own, unless given."""
-    json: bool = False
-    """Print JSON, one object a line, for programs."""
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class Running(Service):
-    """How a job is run."""
-
-    concurrency: int = 64
-    """How many items may be under way at a time."""
-    rate_limit: float | None = None
-    """How many requests may leave in a second."""
-    stop_at_failure_rate: float | None = None
-    """Stop, once more than this share of the latest items (0 to 1) did not take effect."""
-    settle: float = RetryPolicy().settle
-    """Seconds in which the service is assumed to apply, and show, what it was sent."""
-    never_resend: bool = False
-    """Never send again what a look-up showed to be absent."""
-    dry_run: bool = False
-    """Check everything, say what would be sent, and send nothing."""
-
-    def plan(self, *, check_existing: bool = False) -> Plan:
-        """The same, as jobs take it."""
-        return Plan(
-            base_url=self.base_url,
-            rate_limit=self.rate_limit,
-            settle=self.settle,
-            resend_when_absent=not self.never_resend,
-            concurrency=self.concurrency,
-            stop_at_failure_rate=self.stop_at_failure_rate,
-            check_existing=check_existing,
-            dry_run=self.dry_run,
-            as_json=self.json,
-        )
-
-
-@Parameter(name="*")
-@dataclass(frozen=True)
-class FromFile(Running):
-    """How a file is read, and where its journal is."""
-
-    journal: Path | None = None
-    """Where the journal is; beside the file, unless given."""
-    force: bool = False
-    """Allow a second journal for the same file: everything in it may be sent again."""
-    skip_bad_rows: bool = False
-    """Send the good rows of a file that has bad ones."""
-    ignore: tuple[str, ...] = ()
-    """A column that may be there and means nothing; can be given more than once."""
-
-    def start(self, name: str, path: Path, *, check_existing: bool = False) -> int:
-        """Start a job."""
-        job = JOBS[name]
-        file = CampaignFile(path, job.kind, self.ignore, self.skip_bad_rows)
-        plan = self.plan(check_existing=check_existing)
-        return _told(lambda: start_job(job, file, plan, journal=self.journal, force=self.force))
-
-
-def _told(work: Callable[[], int]) -> int:
-    """Do it; what can't be done is told in a line, not in a traceback."""
-    try:
-        return work()
-    except OutcomeUnknownError as error:
-        print(f"chat2pay: {error}", file=sys.stderr)  # noqa: T201 - a command's output
-        return DOUBT
-    except (Chat2PayError, TypeError, OSError) as error:
-        print(f"chat2pay: {error}", file=sys.stderr)  # noqa: T201 - the same
-        return FAILED
-    except KeyboardInterrupt:
-        return STOPPED
 
 
 # Campaigns and jobs -------------------------------------------------------------------------------
@@ -202,11 +110,17 @@ def resume(journal: Path, /, *, options: Running = Running()) -> int:
     journal
         The job's journal.
     """
-    return _told(lambda: resume_job(journal, options.plan()))
+    return told(lambda: resume_job(journal, options.plan()))
 
 
 @app.command
-def report(journal: Path, /, *, csv: Path | None = None, json: bool = False) -> int:
+def report(
+    journal: Path,
+    /,
+    *,
+    csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    json: bool = False,
+) -> int:
     """Say what became of a job.
 
     Parameters
@@ -230,7 +144,7 @@ def report(journal: Path, /, *, csv: Path | None = None, json: bool = False) -> 
                     write_csv(found, file)
         return DONE
 
-    return _told(work)
+    return told(work)
 
 
 # Single calls -------------------------------------------------------------------------------------
@@ -245,7 +159,7 @@ def _call(
         async with client_of(Plan(base_url=service.base_url)) as client:
             return await work(client, Printer(as_json=service.json))
 
-    return _told(lambda: anyio.run(main))
+    return told(lambda: anyio.run(main))
 
 
 @app.command

@@ -12,7 +12,7 @@ from typing import Any, Final, TextIO
 import attrs
 import msgspec
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -150,19 +150,13 @@ class Printer:
 _NAMES: Final = {State.REJECTED: "refused", State.UNKNOWN: "in doubt"}
 
 
-def _table_of(title: str, headings: Sequence[str], rows: Iterable[Iterable[object]]) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        show_header=any(headings),
-    )
+def _table_of(title: str, headings: Sequence[str], rows: Iterable[Iterable[object]]) -> Group:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(headings))
     for number, heading in enumerate(headings):
         table.add_column(heading, overflow="fold", no_wrap=not number)
     for row in rows:
         table.add_row(*(Text(shown(cell)) for cell in row))  # no markup: it is data
-    return table
+    return Group(Text(title, style="bold"), table)  # a table's own title is as narrow as it is
 
 
 def shown(value: object) -> str:

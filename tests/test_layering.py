@@ -67,6 +67,7 @@ CORRIDOR = (
     "_display",
     "_jobs",
     "_watch",
+    "_options",
     "_commands",
     "cli",
     "__main__",
