@@ -16,7 +16,10 @@ PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
 # The rooms with a door: pdoc takes a package with `__all__` at its word, and renders no other.
 ROOMS = [
     "chat2pay_async",
-    *(f"chat2pay_async.{name}" for name in ("errors", "models", "events", "sandbox", "cli")),
+    *(
+        f"chat2pay_async.{name}"
+        for name in ("errors", "models", "events", "bulk", "sandbox", "cli")
+    ),
 ]
 GROUPS = nox.project.load_toml("pyproject.toml")
 
@@ -83,6 +86,21 @@ def chaos(session: nox.Session) -> None:
     """Thousands of calls against a sandbox in which everything goes wrong (takes long)."""
     session.install(".[sandbox,trio]")
     session.run("python", "benchmarks/chaos.py", *session.posargs)
+
+
+@nox.session
+def kill(session: nox.Session) -> None:
+    """Campaigns and captures that are killed (SIGKILL) again and again, judged by the ledger."""
+    session.install(".[sandbox]")
+    session.run("python", "benchmarks/kill.py", *session.posargs)
+
+
+@nox.session
+def bulk(session: nox.Session) -> None:
+    """What a journal costs, and how much memory a run of a million items needs (takes long)."""
+    session.install(".", "uvloop>=0.21; platform_system != 'Windows'")
+    session.run("python", "benchmarks/journal.py", *session.posargs)
+    session.run("python", "benchmarks/memory.py")
 
 
 @nox.session

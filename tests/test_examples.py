@@ -11,10 +11,12 @@ import sys
 import textwrap
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import chat2pay_async
+from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
 from chat2pay_async.sandbox import serve_sandbox
 
 ROOT = Path(__file__).parent.parent
@@ -69,6 +71,57 @@ async def test_the_packages_first_example_makes_a_link() -> None:
     done = await run_as_script(source)
     assert done.stderr == ""
     assert done.stdout.startswith("http")
+
+
+def blocks_of(text: str) -> list[str]:
+    """The indented blocks of code in a docstring."""
+    found = re.findall(r"(?:^ {4}\S.*\n(?:^(?: {4}.*)?\n)*)", text, flags=re.MULTILINE)
+    return [textwrap.dedent(block) for block in found]
+
+
+def orders(count: int, kind: str = "sale") -> list[PaymentLinkRequest]:
+    return [
+        PaymentLinkRequest(
+            channel="sms",
+            to=f"2783123000{number}",
+            order_number=f"A-{number}-{kind}",
+            currency="ZAR",
+            total_amount="10.00",
+            transaction_type=kind,
+        )
+        for number in range(count)
+    ]
+
+
+@pytest.mark.anyio
+async def test_the_guides_of_bulk_runs_do_what_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign, dry_run, captures = blocks_of(bulk.__doc__ or "")
+    monkeypatch.chdir(tmp_path)
+    async with serve_sandbox() as sandbox:
+        monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
+        monkeypatch.setenv("CHAT2PAY_BASE_URL", sandbox.url)
+        async with AsyncChat2Pay() as client:
+            paid = orders(3, "authorization")
+            refs = [(await client.create_payment_link(one)).payment_link_ref for one in paid]
+            for ref in refs:
+                sandbox.pay(ref or "")
+            sandbox.decline_capture(refs[0] or "")
+            names = {"client": client, "refs": refs, "requests": orders(5), "bulk": bulk}
+            runs = [await run_of(source, names) for source in (dry_run, campaign, captures)]
+        counts = sandbox.ledger.counts
+    assert runs[0].forecast.to_send == 5
+    assert [runs[1].summary.applied, runs[2].summary.applied, runs[2].summary.declined] == [5, 2, 1]
+    assert (counts["link_created"], counts["captured"], counts["capture_declined"]) == (8, 2, 1)
+
+
+async def run_of(source: str, names: dict[str, object]) -> Any:
+    """Run an example as the body of a coroutine; the run that it made."""
+    body = textwrap.indent(source, "    ")
+    exec(f"async def example():\n{body}\n    return run", names)  # noqa: S102 - as a user would
+    example: Any = names["example"]
+    return await example()
 
 
 def test_the_readmes_two_commands_stand_as_they_are_run() -> None:
