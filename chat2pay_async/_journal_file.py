@@ -78,7 +78,7 @@ class Binding:
         if not others:
             return
         what = ", ".join(
-            f"{name} {notes.get(name)!r} instead of {mine[name]!r}".replace("_", " ", 1)
+            f"{name.replace('_', ' ')} {notes.get(name)!r} instead of {mine[name]!r}"
             for name in others
         )
         raise JournalError(
@@ -113,13 +113,15 @@ _EXPLANATIONS: Final = {
         "is damaged: bring it back from a backup, with the file beside it that ends in -wal. Do "
         "not start anew without it: what it knows to be sent would be sent again"
     ),
+    sqlite3.SQLITE_IOERR_LOCK: "can't be locked: make it writable, and keep it on a local disk",
     sqlite3.SQLITE_IOERR: "can't be written: the disk, or a limit on file sizes, refused",
 }
 
 
 def _explained(error: sqlite3.Error) -> str:
-    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY
-    return _EXPLANATIONS.get(code, f"can't be used: {error}")
+    code = getattr(error, "sqlite_errorcode", 0)
+    words = _EXPLANATIONS.get(code) or _EXPLANATIONS.get(code & _PRIMARY)
+    return words or f"can't be used: {error}"
 
 
 def open_file(
@@ -163,7 +165,11 @@ def open_to_read(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
         if not path.exists():
             raise JournalError(f"there is no journal {path}")
         db = _connect(path)
-        return db, _notes_of(db)
+        try:
+            return db, _notes_of(db)
+        except BaseException:
+            db.close()
+            raise
 
 
 def _make(path: Path, notes: Mapping[str, str]) -> None:
@@ -180,6 +186,7 @@ def _make(path: Path, notes: Mapping[str, str]) -> None:
         with closing(sqlite3.connect(new, isolation_level=None)) as db:
             db.executescript(_SCHEMA)
             db.executemany("INSERT INTO note VALUES (?, ?)", notes.items())
+        new.chmod(0o600)  # it will hold personal data; what SQLite puts beside it is as private
         try:
             # Unlike a renaming, this never replaces a journal that came to be in the meantime.
             os.link(new, path)
@@ -226,8 +233,16 @@ def _take(db: sqlite3.Connection, path: Path) -> None:
             raise
         message = f"the journal {path} is in use{_owner(path)}: wait for it to end, or stop it"
         raise JournalError(message) from error
-    if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+    if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",) or _is_short(db, path):
         raise JournalError(f"the journal {path} {_EXPLANATIONS[sqlite3.SQLITE_CORRUPT]}")
+
+
+def _is_short(db: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file was cut within its last page, which SQLite takes for one that ends in 0s."""
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a crash may have left that page in the log
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    (size,) = db.execute("PRAGMA page_size").fetchone()
+    return bool(path.stat().st_size < pages * size)
 
 
 def _check_identity(db: sqlite3.Connection, path: Path) -> None:
@@ -282,7 +297,7 @@ def check_local(path: Path, mounts: Path = _MOUNTS) -> None:
     Raises:
         JournalError: It is one.
     """
-    place = path.absolute().parent.resolve()
+    place = path.resolve().parent
     kind = "a share" if str(place).startswith("\\\\") else _file_system(place, mounts)
     if kind in _ACROSS_NETWORKS | {"a share"}:
         raise JournalError(
@@ -296,10 +311,11 @@ def _file_system(place: Path, mounts: Path) -> str:
     if not mounts.exists():
         return ""
     best, kind = "", ""
-    for line in mounts.read_text("utf-8", "surrogateescape").splitlines():
+    # Only blanks and line ends part: any other character may be in a name.
+    for line in filter(None, mounts.read_text("utf-8", "surrogateescape").split("\n")):
         # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
         left, _, right = line.partition(" - ")
-        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split()[4])
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4])
         if place.is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, right.split()[0]
+            best, kind = point, right.partition(" ")[0]
     return kind

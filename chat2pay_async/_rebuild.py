@@ -51,7 +51,8 @@ def _fields_of(sent: SentRequest, request_id: str | None) -> dict[str, Any]:
     parts = urlsplit(sent.target)
     if sent.body is None:
         fields["paymentLinkRef"] = unquote(parts.path.split("/")[_REFERENCE])
-    fields |= parse_qsl(parts.query)
+    # A capture's amount: 100 and 100.00 are the same one.
+    fields |= {name: _wire.read_amount(text) for name, text in parse_qsl(parts.query)}
     data = fields.get("additionalData")
     if request_id is not None and isinstance(data, dict):
         fields["additionalData"] = {k: v for k, v in data.items() if k != _wire.STAMP}

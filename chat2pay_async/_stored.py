@@ -126,4 +126,11 @@ def _error_of(told: dict[str, Any]) -> Chat2PayError:
     if issubclass(kind, errors.ApiError):
         fields = {name: told[name] for name in _API_FIELDS}
         return kind(told["text"], **fields | {"errors": tuple(fields["errors"])})
-    return Chat2PayError(told["text"])
+    return Chat2PayError(told["text"]) if issubclass(kind, _MORE_THAN_WORDS) else kind(told["text"])
+
+
+_MORE_THAN_WORDS = (
+    errors.RequestValidationError,
+    errors.ResponseDecodeError,
+    errors.OutcomeUnknownError,
+)

@@ -20,6 +20,7 @@ from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hin
 import attrs
 import cattrs
 import msgspec
+from cattrs.fns import identity
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
 from chat2pay_async import _requests
@@ -281,21 +282,23 @@ def write_timestamp(value: datetime) -> str:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
-def _write_value(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return write_timestamp(value)
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, tuple):
-        return [_converter.unstructure(item) for item in value]
-    return value
+def _write_items(items: tuple[Any, ...]) -> list[Any]:
+    return [_converter.unstructure(item) for item in items]
+
+
+def _writer_for(annotation: Any) -> Callable[[Any], Any]:
+    """How values of an attribute's type are written; msgspec knows what to do with the others."""
+    if annotation is datetime:
+        return write_timestamp
+    return _write_items if get_origin(annotation) is tuple else identity
 
 
 def _register(kind: type[Any]) -> None:
+    hints = get_type_hints(kind)
     overrides: dict[str, Any] = {
         field.name: override(
             rename=wire_name(field.name),
-            unstruct_hook=_write_value,
+            unstruct_hook=_writer_for(hints[field.name]),
             omit=field.name == "extra",
             omit_if_default=field.default in (None, ()),
         )

@@ -1,0 +1,462 @@
+"""What a run knows of its keys and writes down of its items, with and without a journal."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+from chat2pay_async import models
+from chat2pay_async._answers import WireResponse
+from chat2pay_async._book import Book, Claimed, ItemLog
+from chat2pay_async._call import Past
+from chat2pay_async._journal import Answered, Departed, Ended, Journal, Row
+from chat2pay_async._journal_file import Binding
+from chat2pay_async._outcomes import Outcome, State
+from chat2pay_async._stored import read_detail
+from chat2pay_async.errors import Attempt, JournalError, Pending, Proof, SentRequest
+
+pytestmark = pytest.mark.anyio
+
+BINDING = Binding("create_payment_link", "https://api.example", "f00d")
+NOON = datetime(2021, 4, 27, 12, tzinfo=UTC)
+LATER = NOON + timedelta(seconds=5)
+SENT = SentRequest("POST", "/api/v2/chat-2-pay", bytes(range(256)))
+CANCEL = SentRequest("POST", "/api/v2/cancel/ref-1")
+UNANSWERED = Attempt(NOON, 0.5, Proof.UNKNOWN, error="ReadTimeout")
+ANSWERED = Attempt(NOON, 0.5, Proof.UNKNOWN, 503)
+PENDING = Pending(
+    "create_payment_link", "A-1", SENT, "https://s.test", "f00d", "id-1", UNANSWERED, UNANSWERED
+)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "spring.db")
+
+
+@asynccontextmanager
+async def opened(journal: Journal | None) -> AsyncIterator[Book]:
+    """A book that is open and served, as a run has it."""
+    book = Book(journal)
+    await book.open(BINDING)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(book.serve)
+        try:
+            yield book
+        finally:
+            tasks.cancel_scope.cancel()
+    await book.close()
+
+
+def earlier(journal: Journal, **states: str) -> None:
+    """Let an earlier run have left rows of these keys in these states."""
+    journal.open(BINDING)
+    journal.write([departed(key) for key in states])
+    ends = {key: state for key, state in states.items() if state != "sent"}
+    journal.write(
+        [Ended(key, state, None, None, b'{"attempts":[]}') for key, state in ends.items()]
+    )
+    journal.close()
+
+
+def departed(key: str) -> Departed:
+    return Departed(key, SENT, "id-1", NOON, NOON)
+
+
+def row_of(journal: Journal, key: str = "A-1") -> Row | None:
+    return journal.rows([key]).get(key)
+
+
+def history(journal: Journal) -> list[tuple[Any, ...]]:
+    query = "SELECT key, at, what, status, body FROM history ORDER BY id"
+    return list(journal._opened().execute(query))
+
+
+async def leave(log: ItemLog, at: datetime = NOON, *, sent: SentRequest = SENT) -> None:
+    await log.leaving(sent, "id-1", NOON, at)
+
+
+def sent_before(log: ItemLog) -> Past | None:
+    return log.sent_before
+
+
+def failure(book: Book) -> JournalError | None:
+    return book.failure
+
+
+def outcome(state: State = State.APPLIED, **fields: Any) -> Outcome[Any, Any]:
+    return Outcome("A-1", None, state, **fields)
+
+
+def answer(status: int = 201, body: bytes = b'{"paymentLinkRef": "ref-1"}') -> WireResponse:
+    return WireResponse(status, {}, body)
+
+
+# Keys --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("journalled", [False, True])
+async def test_a_key_that_the_source_has_twice_is_told(
+    journal: Journal,
+    journalled: bool,  # noqa: FBT001 - a column
+) -> None:
+    async with opened(journal if journalled else None) as book:
+        assert book.has_journal is journalled
+        told = [(await book.claim(key)).repeated for key in ("A-1", "A-2", "A-1", "a-1", "A-1")]
+    assert told == [False, False, True, False, True]
+
+
+async def test_keys_that_are_claimed_at_once_are_told_apart_in_order() -> None:
+    async with opened(None) as book:
+        claimed: dict[int, Claimed] = {}
+
+        async def claim(number: int) -> None:
+            claimed[number] = await book.claim(f"A-{number % 100}")
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(300):
+                tasks.start_soon(claim, number)
+    for key in range(100):
+        told = sorted(claimed[number].repeated for number in (key, key + 100, key + 200))
+        assert told == [False, True, True]
+
+
+async def test_a_recipient_of_two_items_is_told_where_that_is_asked_for() -> None:
+    async with opened(None) as book:
+        told = [
+            await book.claim("A-1", "27831234567"),
+            await book.claim("A-2"),
+            await book.claim("A-3", "27831234567"),
+            await book.claim("A-4", "27830000000"),
+            await book.claim("27831234567", "A-1"),
+        ]
+    assert [one.recipient_repeated for one in told] == [False, False, True, False, False]
+    assert not any(one.repeated for one in told)
+
+
+async def test_recipients_that_are_asked_about_at_once_go_to_the_right_askers() -> None:
+    async with opened(None) as book:
+        claimed: dict[int, Claimed] = {}
+
+        async def claim(number: int) -> None:
+            claimed[number] = await book.claim(
+                f"A-{number}", f"to {number}" if number % 3 else None
+            )
+
+        for _round in range(2):
+            async with anyio.create_task_group() as tasks:
+                for number in range(90):
+                    tasks.start_soon(claim, number)
+            told = {number: one.recipient_repeated for number, one in claimed.items()}
+            assert told == {number: bool(_round and number % 3) for number in range(90)}
+
+
+async def test_without_a_journal_nothing_is_known_of_a_key_and_nothing_is_open() -> None:
+    async with opened(None) as book:
+        assert await book.claim("A-1") == Claimed(repeated=False)
+        assert [row async for row in book.open_rows()] == []
+        assert book.alive_at == 0.0
+
+
+async def test_a_claim_is_answered_with_what_the_journal_has(journal: Journal) -> None:
+    earlier(journal, final="applied", open="sent")
+    async with opened(journal) as book:
+        final, doubt = await book.claim("final"), await book.claim("open")
+        assert (final.repeated, final.taken_up) == (False, False)
+        assert final.row is not None
+        assert (final.row.state, final.row.body) == ("applied", SENT.body)
+        assert doubt.row is not None
+        assert doubt.row.state == "sent"
+        assert (await book.claim("new")).row is None
+
+
+async def test_when_an_earlier_run_was_last_at_work_is_known(journal: Journal) -> None:
+    earlier(journal, a="applied")
+    journal.open(BINDING)
+    alive_at = journal.alive_at
+    journal.close()
+    async with opened(journal) as book:
+        assert book.alive_at == alive_at > NOON.timestamp()
+
+
+# What an earlier run left ------------------------------------------------------------------------
+
+
+async def test_what_is_in_doubt_is_taken_up_though_the_source_may_not_have_it(
+    journal: Journal,
+) -> None:
+    earlier(journal, one="sent", two="unknown", three="applied", four="failed", five="rejected")
+    async with opened(journal) as book:
+        assert [row.key async for row in book.open_rows()] == ["one", "two"]
+        told = {key: await book.claim(key) for key in ("one", "two", "three", "four", "five")}
+    assert {key for key, one in told.items() if one.taken_up} == {"one", "two"}
+    assert not any(one.repeated for one in told.values())
+
+
+async def test_any_number_of_rows_is_taken_up_in_order(journal: Journal) -> None:
+    keys = [f"A-{number}" for number in range(250)]
+    earlier(journal, **dict.fromkeys(keys, "sent"))
+    async with opened(journal) as book:
+        assert [row.key async for row in book.open_rows()] == keys
+        assert (await book.claim("A-0")).taken_up
+        assert (await book.claim("A-249")).taken_up
+
+
+async def test_a_row_is_taken_up_once_though_it_is_in_doubt_again_meanwhile(
+    journal: Journal,
+) -> None:
+    keys = [f"A-{number}" for number in range(150)]
+    earlier(journal, **dict.fromkeys(keys, "sent"))
+    taken: list[str] = []
+    async with opened(journal) as book:
+        async with aclosing(book.open_rows()) as rows:
+            async for row in rows:
+                taken.append(row.key)
+                await leave(book.log(row.key, resumed=True))
+        assert taken == keys
+
+
+async def test_a_row_that_settled_in_this_run_still_counts_as_taken_up(journal: Journal) -> None:
+    earlier(journal, **{"A-1": "sent"})
+    async with opened(journal) as book:
+        assert [row.key async for row in book.open_rows()] == ["A-1"]
+        await book.end(outcome(), None)
+        claimed = await book.claim("A-1")
+        assert claimed.taken_up
+        assert claimed.row is not None
+        assert claimed.row.state == "applied"
+
+
+# What is written down ----------------------------------------------------------------------------
+
+
+async def test_a_post_is_in_the_journal_when_it_may_leave(journal: Journal) -> None:
+    async with opened(journal) as book:
+        log = book.log("A-1", resumed=False)
+        await leave(log)
+        row = row_of(journal)
+        assert row is not None
+        assert not journal._opened().in_transaction
+        assert (row.state, row.sent, row.request_id) == ("sent", SENT, "id-1")
+        assert (row.first_at, row.last_at, row.posts) == (NOON.timestamp(), NOON.timestamp(), 1)
+
+
+async def test_a_post_does_not_leave_before_the_disk_has_it(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, write = threading.Event(), threading.Event(), journal.write
+
+    def slow(notes: Sequence[Any]) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        write(notes)
+
+    monkeypatch.setattr(journal, "write", slow)
+    left: list[str] = []
+
+    async def send(log: ItemLog) -> None:
+        await leave(log)
+        left.append("A-1")
+
+    async with opened(journal) as book, anyio.create_task_group() as tasks:
+        tasks.start_soon(send, book.log("A-1", resumed=False))
+        assert await anyio.to_thread.run_sync(begun.wait, 30)
+        await anyio.wait_all_tasks_blocked()
+        assert left == []
+        go_on.set()
+    assert left == ["A-1"]
+
+
+async def test_an_end_is_told_once_the_disk_has_it(journal: Journal) -> None:
+    async with opened(journal) as book:
+        log = book.log("A-1", resumed=False)
+        await leave(log)
+        log.answered(ANSWERED, answer())
+        assert log.response == answer()
+        ended = outcome(result=models.PaymentLink(payment_link_ref="ref-1"), attempts=(ANSWERED,))
+        await book.end(ended, log.response)
+        row = row_of(journal)
+        assert row is not None
+        assert (row.state, row.response, row.result) == ("applied", answer().body, None)
+        assert read_detail(row.detail or b"").attempts == (ANSWERED,)
+        assert history(journal) == []
+
+
+async def test_what_look_ups_read_back_is_kept_as_a_result(journal: Journal) -> None:
+    async with opened(journal) as book:
+        log = book.log("A-1", resumed=False)
+        await leave(log)
+        log.answered(UNANSWERED, None)
+        assert log.response is None
+        link = models.PaymentLink(payment_link_ref="ref-1", recovered=True)
+        await book.end(outcome(result=link), log.response)
+        row = row_of(journal)
+        assert row is not None
+        assert (row.response, row.result) == (None, b'{"paymentLinkRef":"ref-1"}')
+        assert read_detail(row.detail or b"").recovered
+
+
+async def test_an_item_in_doubt_keeps_the_answer_that_left_it_so(journal: Journal) -> None:
+    async with opened(journal) as book:
+        log = book.log("A-1", resumed=False)
+        await leave(log)
+        log.answered(ANSWERED, answer(503, b"<html>"))
+        log.doubted(PENDING)
+        assert log.pending is PENDING
+        await book.end(outcome(State.UNKNOWN), log.response)
+        row = row_of(journal)
+        assert row is not None
+        assert (row.state, row.response) == ("unknown", b"<html>")
+
+
+async def test_every_repeated_post_is_counted_and_every_answer_stored(journal: Journal) -> None:
+    async with opened(journal) as book:
+        log = book.log("A-1", resumed=False)
+        await leave(log)
+        log.answered(ANSWERED, answer(429, b"slower"))
+        await leave(log, LATER)
+        assert log.response is None
+        log.answered(UNANSWERED, None)
+        await leave(log, LATER)
+        log.answered(ANSWERED, answer())
+        await book.end(outcome(), log.response)
+        row = row_of(journal)
+        assert row is not None
+        assert (row.posts, row.last_at, row.response) == (3, LATER.timestamp(), answer().body)
+        again = ("A-1", LATER.timestamp(), "POST /api/v2/chat-2-pay", None, SENT.body)
+        assert sorted(history(journal), key=lambda entry: entry[2]) == [
+            again,
+            again,
+            ("A-1", NOON.timestamp(), "answer", 429, b"slower"),
+        ]
+
+
+async def test_what_goes_again_in_another_run_is_a_repetition(journal: Journal) -> None:
+    earlier(journal, **{"A-1": "failed"})
+    async with opened(journal) as book:
+        await leave(book.log("A-1", resumed=True), LATER)
+        row = row_of(journal)
+        assert row is not None
+        assert (row.state, row.posts) == ("sent", 2)
+        assert [what for _, _, what, _, _ in history(journal)] == ["POST /api/v2/chat-2-pay"]
+
+
+async def test_calls_on_behalf_of_an_item_stand_beside_it(journal: Journal) -> None:
+    async with opened(journal) as book:
+        log = book.log("A-1", resumed=False)
+        await leave(log)
+        aside = log.aside()
+        await leave(aside, LATER, sent=CANCEL)
+        aside.answered(ANSWERED, answer(200, b"cancelled"))
+        log.answered(ANSWERED, answer())
+        await book.end(outcome(), log.response)
+        row = row_of(journal)
+        assert row is not None
+        assert (row.sent, row.posts, row.response) == (SENT, 1, answer().body)
+        assert history(journal) == [
+            ("A-1", LATER.timestamp(), "POST /api/v2/cancel/ref-1", None, None),
+            ("A-1", NOON.timestamp(), "answer", 200, b"cancelled"),
+        ]
+
+
+async def test_what_a_call_sent_is_known_for_sending_it_again(journal: Journal) -> None:
+    for book_of in (journal, None):
+        async with opened(book_of) as book:
+            log = book.log("A-1", resumed=False)
+            assert sent_before(log) is None
+            await log.leaving(SENT, "id-1", NOON, LATER)
+            past = sent_before(log)
+            assert past is not None
+            assert (past.sent, past.request_id) == (SENT, "id-1")
+            assert (past.first_at, past.last_at, past.alive_at) == (NOON, LATER, LATER)
+            assert not past.in_doubt
+
+
+async def test_without_a_journal_nothing_is_written() -> None:
+    async with opened(None) as book:
+        log = book.log("A-1", resumed=False)
+        await leave(log)
+        log.answered(ANSWERED, answer())
+        await leave(log)
+        aside = log.aside()
+        await leave(aside, sent=CANCEL)
+        aside.answered(ANSWERED, answer())
+        await book.end(outcome(), log.response)
+        assert book._batches._queue == []
+
+
+# When it fails -----------------------------------------------------------------------------------
+
+
+async def test_where_it_can_not_be_written_nothing_leaves_and_the_run_knows_why(
+    journal: Journal,
+) -> None:
+    async with opened(journal) as book:
+        await leave(book.log("A-0", resumed=False))
+        assert failure(book) is None
+        db = journal._opened()
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+        large = SentRequest("POST", "/x", b"x" * 100_000)
+        log = book.log("A-1", resumed=False)
+        with pytest.raises(JournalError, match="the disk is full") as caught:
+            await leave(log, sent=large)
+        assert failure(book) is caught.value
+        assert sent_before(log) is None
+        assert row_of(journal) is None
+
+
+async def test_an_end_that_can_not_be_written_leaves_the_item_in_doubt(journal: Journal) -> None:
+    async with opened(journal) as book:
+        await leave(book.log("A-1", resumed=False))
+        db = journal._opened()
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(JournalError, match="the disk is full") as caught:
+            await book.end(outcome(), answer(body=b"x" * 100_000))
+        assert book.failure is caught.value
+        row = row_of(journal)
+        assert row is not None
+        assert row.state == "sent"
+
+
+async def test_a_journal_that_is_refused_is_told_and_the_book_can_be_closed(
+    journal: Journal,
+) -> None:
+    earlier(journal, a="sent")
+    book = Book(journal)
+    with pytest.raises(JournalError, match="belongs to another run"):
+        await book.open(Binding("capture_payment", "https://api.example", "f00d"))
+    await book.close()
+
+
+# Closing -----------------------------------------------------------------------------------------
+
+
+async def test_what_is_left_to_be_written_is_written_at_the_end_even_when_cancelled(
+    journal: Journal,
+) -> None:
+    book = Book(journal)
+    await book.open(BINDING)
+    book.answer(Answered("A-1", NOON, 429, b"slower"))
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await book.close()
+    journal.open_to_read()
+    assert history(journal) == [("A-1", NOON.timestamp(), "answer", 429, b"slower")]
+    journal.close()
+
+
+async def test_a_closed_book_leaves_its_journal_to_others(journal: Journal) -> None:
+    for _times in range(2):
+        async with opened(journal) as book:
+            await book.claim("A-1")
+        assert journal._db is None

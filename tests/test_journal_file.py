@@ -1,0 +1,621 @@
+"""A journal's file is made whole or not at all, has one writer, and is refused when in doubt."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import attrs
+import pytest
+
+from chat2pay_async import _journal_file as room
+from chat2pay_async._journal_file import Binding, check_local, guarded, open_file, open_to_read
+from chat2pay_async.errors import JournalError
+
+BINDING = Binding("create_payment_link", "https://api.example", "f00d")
+NOBODY = 65534
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spring.db"
+
+
+@contextmanager
+def opened(path: Path, **notes: str) -> Iterator[sqlite3.Connection]:
+    db, _found = open_file(path, BINDING, notes)
+    with closing(db):
+        yield db
+
+
+def make(path: Path, *, items: int = 0) -> Path:
+    """A journal that was used and closed."""
+    with opened(path) as db:
+        rows = [(f"A-{number}", "/api/v2/chat-2-pay", b"x" * 200) for number in range(items)]
+        db.execute("BEGIN")
+        db.executemany(
+            "INSERT INTO item (key, state, target, body, first_at, last_at, posts)"
+            " VALUES (?, 'sent', ?, ?, 0, 0, 1)",
+            rows,
+        )
+        db.execute("COMMIT")
+    return path
+
+
+def refusal(path: Path, binding: Binding = BINDING) -> str:
+    """What is said of a journal that is refused."""
+    with pytest.raises(JournalError) as caught:
+        open_file(path, binding, {})
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def names(folder: Path) -> set[str]:
+    return {entry.name for entry in folder.iterdir()}
+
+
+# How it is made -----------------------------------------------------------------------------------
+
+
+def test_a_journal_is_made_where_there_is_none(path: Path) -> None:
+    with opened(path, colour="green") as db:
+        assert db.execute("SELECT count(*) FROM item").fetchone() == (0,)
+        notes = dict(db.execute("SELECT name, value FROM note"))
+    assert notes.items() >= (attrs.asdict(BINDING) | {"colour": "green"}).items()
+    assert names(path.parent) == {"spring.db"}
+
+
+def test_a_journal_that_is_there_is_opened_with_its_own_notes(path: Path) -> None:
+    with opened(path, colour="green"):
+        pass
+    db, notes = open_file(path, BINDING, {"colour": "blue"})
+    db.close()
+    assert notes["colour"] == "green"
+
+
+def test_what_is_committed_is_synced_to_the_disk_through_a_write_ahead_log(path: Path) -> None:
+    for _times in ("made", "opened again"):
+        with opened(path) as db:
+            assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+            assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            assert db.execute("PRAGMA locking_mode").fetchone() == ("exclusive",)
+
+
+def test_the_entry_in_the_folder_is_synced_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    with opened(path):
+        pass
+    assert path.parent.stat().st_ino in synced
+
+
+def test_a_system_that_opens_no_folders_is_spared_that(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "open", refuse)
+    room._sync_folder(path.parent)
+
+
+def test_nothing_is_left_of_a_journal_that_could_not_be_put_in_its_place(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[set[str]] = []
+
+    def refuse(new: Path, _place: Path) -> None:
+        seen.append(names(path.parent))
+        assert new.stat().st_size > 0
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert "can't be used: Operation not permitted" in refusal(path)
+    # While it was made there was only a hidden folder.
+    (during,) = seen
+    assert len(during) == 1
+    assert during.pop().startswith(".spring.db.")
+    assert names(path.parent) == set()
+
+
+def test_nothing_is_left_of_a_journal_that_could_not_be_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_SCHEMA", room._SCHEMA + "CREATE TABLE note (again);")
+    assert "table note already exists" in refusal(path)
+    assert names(path.parent) == set()
+
+
+def test_a_journal_that_comes_to_be_in_the_meantime_is_not_replaced(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def late(new: Path, place: Path) -> None:
+        monkeypatch.setattr(os, "link", link)
+        with opened(path, maker="the other one"):
+            pass
+        link(new, place)
+
+    monkeypatch.setattr(os, "link", late)
+    db, notes = open_file(path, BINDING, {"maker": "this one"})
+    db.close()
+    assert notes["maker"] == "the other one"
+    assert names(path.parent) == {"spring.db"}
+
+
+def test_a_log_without_its_journal_is_no_reason_to_start_anew(path: Path) -> None:
+    left = path.with_name("spring.db-wal")
+    left.write_bytes(b"what was sent")
+    message = refusal(path)
+    assert "is gone, but a part of it is left, spring.db-wal" in message
+    assert names(path.parent) == {"spring.db-wal"}
+    assert left.read_bytes() == b"what was sent"
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    assert "No such file or directory" in refusal(tmp_path / "nowhere" / "spring.db")
+
+
+# What it belongs to -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (
+            {"operation": "capture_payment"},
+            "operation 'create_payment_link' instead of 'capture_payment'",
+        ),
+        (
+            {"base_url": "https://x.example"},
+            "base url 'https://api.example' instead of 'https://x.example'",
+        ),
+        ({"key_fingerprint": "beef"}, "key fingerprint 'f00d' instead of 'beef'"),
+    ],
+)
+def test_the_journal_of_another_run_is_refused_and_the_difference_named(
+    path: Path, other: dict[str, str], told: str
+) -> None:
+    make(path)
+    assert f"belongs to another run ({told})" in refusal(path, attrs.evolve(BINDING, **other))
+    make(path)  # it is still usable, and unlocked, for the run that it belongs to
+
+
+def test_all_differences_are_named_at_once(path: Path) -> None:
+    make(path)
+    message = refusal(path, Binding("capture_payment", "https://x.example", "beef"))
+    assert message.count("instead of") == 3
+
+
+def test_a_journal_that_lacks_a_note_belongs_to_nobody(path: Path) -> None:
+    with opened(path) as db:
+        db.execute("DELETE FROM note WHERE name = 'base_url'")
+    assert "base url None instead of" in refusal(path)
+
+
+# What is no journal, or no whole one --------------------------------------------------------------
+
+
+def test_an_empty_file_is_refused(path: Path) -> None:
+    path.touch()
+    assert "is empty: a journal never is" in refusal(path)
+    assert path.stat().st_size == 0
+
+
+@pytest.mark.parametrize("open_it", [lambda path: open_file(path, BINDING, {}), open_to_read])
+def test_a_journal_that_was_cut_short_is_refused_wherever_it_was_cut(
+    path: Path, open_it: Callable[[Path], Any]
+) -> None:
+    whole = make(path, items=1000).read_bytes()
+    cuts = {1, 15, 16, 60, 99, 100, 511, 512, 4095, 4096, 4097, 8192, len(whole) // 2}
+    cuts |= {len(whole) - 4097, len(whole) - 4096, len(whole) - 1}
+    for cut in sorted(cuts):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(JournalError, match=r"is damaged: bring it back|is no journal") as told:
+            open_it(path)
+        assert str(path) in str(told.value)
+    path.write_bytes(whole)
+    open_it(path)[0].close()
+
+
+def test_a_damaged_page_is_noticed(path: Path) -> None:
+    whole = bytearray(make(path, items=1000).read_bytes())
+    page = 4096 * (len(whole) // 4096 // 2)
+    whole[page : page + 4096] = os.urandom(8) * 512
+    path.write_bytes(whole)
+    message = refusal(path)
+    assert "is damaged: bring it back from a backup, with the file beside it" in message
+    assert "Do not start anew without it" in message
+
+
+def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+    path.write_bytes(b"order_number,total_amount\nA-1,199.90\n" * 100)
+    assert "is no journal: name another file" in refusal(path)
+    assert path.read_bytes().startswith(b"order_number")
+
+
+def test_the_database_of_another_application_is_refused(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE note (name, value)")
+    before = path.read_bytes()
+    assert "is no journal of this package: name another file" in refusal(path)
+    assert path.read_bytes() == before
+
+
+def test_a_journal_of_a_later_version_is_refused(path: Path) -> None:
+    with opened(path) as db:
+        db.execute("PRAGMA user_version = 2")
+    assert "is of version 2, and this package knows 1" in refusal(path)
+
+
+def test_a_folder_in_its_place_is_refused(path: Path) -> None:
+    path.mkdir()
+    assert "can't be opened: see that its folder is there and may be written" in refusal(path)
+
+
+# Only to look -------------------------------------------------------------------------------------
+
+
+def test_a_look_into_a_journal_asks_not_whose_it_is(path: Path) -> None:
+    make(path, items=3)
+    db, notes = open_to_read(path)
+    with closing(db):
+        assert db.execute("SELECT count(*) FROM item").fetchone() == (3,)
+    assert notes["key_fingerprint"] == "f00d"
+
+
+def test_a_look_makes_no_journal(path: Path) -> None:
+    with pytest.raises(JournalError, match="there is no journal"):
+        open_to_read(path)
+    assert names(path.parent) == set()
+
+
+def test_a_look_into_a_journal_that_is_in_use_is_refused(path: Path) -> None:
+    with opened(path), pytest.raises(JournalError, match="is in use by process"):
+        open_to_read(path)
+
+
+@pytest.mark.parametrize("open_it", [lambda path: open_file(path, BINDING, {}), open_to_read])
+def test_a_journal_that_lacks_its_notes_is_refused_and_let_go(
+    path: Path, open_it: Callable[[Path], Any]
+) -> None:
+    with opened(path) as db:
+        db.execute("DROP TABLE note")
+    for _again in range(2):
+        with pytest.raises(JournalError, match="no such table: note"):
+            open_it(path)
+
+
+# One writer ---------------------------------------------------------------------------------------
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from chat2pay_async._journal_file import Binding, open_file
+from chat2pay_async.errors import JournalError
+try:
+    db, notes = open_file(Path(sys.argv[1]), Binding(*sys.argv[2:]), {})
+except JournalError as error:
+    print(error, flush=True)
+    sys.exit(1)
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process(program: str, *args: object) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs a program, and is ended at the end."""
+    command = [sys.executable, "-c", textwrap.dedent(program), *map(str, args)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603 - our own
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def said_by(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_a_second_writer_in_the_same_process_is_refused_and_told_who_is_the_first(
+    path: Path,
+) -> None:
+    with opened(path):
+        message = refusal(path)
+    owner = f"by process {os.getpid()} on {socket.gethostname()}"
+    assert f"is in use {owner}: wait for it to end, or stop it" in message
+
+
+def test_the_journal_is_free_again_once_it_is_closed(path: Path) -> None:
+    for _times in range(3):
+        make(path)
+
+
+def test_a_refusal_leaves_the_first_writer_its_lock(path: Path) -> None:
+    with opened(path) as db:
+        refusal(path)
+        with another_process(HOLD, path, *attrs.astuple(BINDING)) as other:
+            assert f"is in use by process {os.getpid()} on {socket.gethostname()}" in said_by(other)
+        db.execute("INSERT INTO note VALUES ('still', 'writable')")
+
+
+def test_another_process_that_writes_is_named_until_it_is_killed(path: Path) -> None:
+    with another_process(HOLD, path, *attrs.astuple(BINDING)) as other:
+        assert said_by(other) == "open"
+        assert f"is in use by process {other.pid} on {socket.gethostname()}" in refusal(path)
+        other.kill()
+        other.wait()
+        with opened(path) as db:
+            notes = dict(db.execute("SELECT name, value FROM note"))
+    assert notes["pid"] == str(os.getpid())
+
+
+def test_the_owner_that_can_not_be_read_is_not_named(path: Path) -> None:
+    with opened(path) as db:
+        db.execute("DELETE FROM note WHERE name = 'pid'")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert "is in use: wait for it to end" in refusal(path)
+        db.execute("DROP TABLE note")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert "is in use: wait for it to end" in refusal(path)
+
+
+# Permissions --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bound_by_permissions() -> Iterator[Path]:
+    """A folder, while this process is a user whom permissions bind: root is not."""
+    if not hasattr(os, "geteuid"):
+        pytest.skip("permissions are another thing on this system")
+    with tempfile.TemporaryDirectory() as made:
+        folder, user = Path(made), os.geteuid()
+        if user == 0:
+            os.chown(folder, NOBODY, -1)
+            try:
+                os.seteuid(NOBODY)
+            except OSError as error:
+                pytest.skip(f"root can't become another user here: {error}")
+        try:
+            yield folder
+        finally:
+            os.seteuid(user)
+            with suppress(FileNotFoundError):
+                folder.chmod(stat.S_IRWXU)
+
+
+def test_a_file_that_may_not_be_written_is_refused(bound_by_permissions: Path) -> None:
+    path = make(bound_by_permissions / "spring.db")
+    path.chmod(stat.S_IRUSR)
+    assert "can't be locked: make it writable" in refusal(path)
+    path.chmod(stat.S_IRUSR | stat.S_IWUSR)
+    make(path)
+
+
+def test_a_file_that_may_not_be_read_is_refused(bound_by_permissions: Path) -> None:
+    path = make(bound_by_permissions / "spring.db")
+    path.chmod(0)
+    assert "can't be opened: see that its folder is there and may be written" in refusal(path)
+
+
+def test_a_folder_that_may_not_be_written_gets_no_journal(bound_by_permissions: Path) -> None:
+    bound_by_permissions.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert "can't be used: Permission denied" in refusal(bound_by_permissions / "spring.db")
+
+
+def test_a_journal_in_a_folder_that_may_not_be_written_is_refused(
+    bound_by_permissions: Path,
+) -> None:
+    path = make(bound_by_permissions / "spring.db")
+    bound_by_permissions.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert "can't be written: make the file and its folder writable" in refusal(path)
+
+
+# Limits -------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_is_called_that(path: Path) -> None:
+    with opened(path) as db:
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(JournalError, match="the disk is full; make room"), guarded(path):
+            db.execute("INSERT INTO note VALUES ('large', ?)", ("x" * 100_000,))
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from chat2pay_async._journal_file import Binding, guarded, open_file
+from chat2pay_async.errors import JournalError
+path = Path(sys.argv[1])
+db, notes = open_file(path, Binding(*sys.argv[2:]), {})
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    with guarded(path):
+        db.execute("INSERT INTO note VALUES ('large', ?)", ("x" * 100_000,))
+except JournalError as error:
+    print(error, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="files have no limits there")
+def test_a_limit_on_the_size_of_files_is_told_from_a_full_disk(path: Path) -> None:
+    with another_process(LIMITED, path, *attrs.astuple(BINDING)) as other:
+        assert "can't be written: the disk, or a limit on file sizes, refused" in said_by(other)
+    with opened(path) as db:
+        assert db.execute("SELECT count(*) FROM note WHERE name = 'large'").fetchone() == (0,)
+
+
+def test_an_error_that_has_no_words_of_ours_comes_in_its_own() -> None:
+    with (
+        pytest.raises(JournalError, match=r"x\.db can't be used: what a day"),
+        guarded(Path("x.db")),
+    ):
+        raise sqlite3.ProgrammingError("what a day")
+
+
+def test_an_error_of_another_kind_passes() -> None:
+    with pytest.raises(ZeroDivisionError), guarded(Path("x.db")):
+        raise ZeroDivisionError
+
+
+# Durability ---------------------------------------------------------------------------------------
+
+
+KILLED = """
+import sys
+from datetime import UTC, datetime
+from chat2pay_async._journal import Departed, Journal
+from chat2pay_async._journal_file import Binding
+from chat2pay_async.errors import SentRequest
+journal = Journal(sys.argv[1])
+journal.open(Binding(*sys.argv[2:]))
+now = datetime.now(UTC)
+for number in range(3):
+    sent = SentRequest("POST", "/api/v2/chat-2-pay", b"bytes %d" % number)
+    journal.write([Departed(f"A-{number}", sent, "id", now, now)])
+    print("written", number, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_was_written_is_there_after_the_writer_was_killed(path: Path) -> None:
+    with another_process(KILLED, path, *attrs.astuple(BINDING)) as other:
+        assert [said_by(other) for _ in range(3)] == ["written 0", "written 1", "written 2"]
+        other.kill()
+        assert other.wait() in {-signal.SIGKILL, 1}
+    with opened(path) as db:
+        rows = db.execute("SELECT key, state, body FROM item ORDER BY id").fetchall()
+    assert rows == [(f"A-{n}", "sent", b"bytes %d" % n) for n in range(3)]
+
+
+# File systems across a network --------------------------------------------------------------------
+
+
+def mounts(folder: Path, *lines: tuple[str, str]) -> Path:
+    """What the kernel says of mounted file systems: where, and of what kind."""
+    table = folder / "mountinfo"
+    table.write_text(
+        "".join(
+            f"{36 + number} 35 98:0 / {point} rw,noatime shared:1 - {kind} /dev/root rw\n"
+            for number, (point, kind) in enumerate(lines)
+        ),
+        "utf-8",
+    )
+    return table
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "ceph", "9p"])
+def test_a_file_system_across_a_network_is_refused(tmp_path: Path, kind: str) -> None:
+    table = mounts(tmp_path, ("/", "ext4"), (str(tmp_path), kind))
+    with pytest.raises(JournalError, match=rf"across a network \({kind}\).*put it on a local disk"):
+        check_local(tmp_path / "spring.db", table)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "tmpfs", "apfs", "zfs"])
+def test_a_local_file_system_is_accepted(tmp_path: Path, kind: str) -> None:
+    check_local(tmp_path / "spring.db", mounts(tmp_path, ("/", "nfs"), (str(tmp_path), kind)))
+
+
+def test_the_nearest_mount_counts_wherever_it_is_listed(tmp_path: Path) -> None:
+    near, far = (str(tmp_path), "nfs"), (str(tmp_path.parent), "ext4")
+    for lines in ([near, far, ("/", "ext4")], [("/", "ext4"), far, near]):
+        with pytest.raises(JournalError, match="nfs"):
+            check_local(tmp_path / "spring.db", mounts(tmp_path, *lines))
+    below = (str(tmp_path / "below"), "nfs")
+    beside = (str(tmp_path)[:-1], "nfs")
+    check_local(tmp_path / "spring.db", mounts(tmp_path, ("/", "ext4"), below, beside))
+
+
+def test_of_two_mounts_at_one_place_the_later_is_seen(tmp_path: Path) -> None:
+    place = str(tmp_path)
+    with pytest.raises(JournalError, match="nfs"):
+        check_local(tmp_path / "spring.db", mounts(tmp_path, (place, "autofs"), (place, "nfs")))
+
+
+def test_blanks_and_backslashes_in_a_mount_point_are_read(tmp_path: Path) -> None:
+    for name, written in {"my disk": "my\\040disk", "a\\b": "a\\134b"}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        table = mounts(tmp_path, ("/", "ext4"), (f"{tmp_path}/{written}", "nfs"))
+        with pytest.raises(JournalError, match="nfs"):
+            check_local(folder / "spring.db", table)
+
+
+@pytest.mark.parametrize("odd", ["\x0c", "\x85", "\xa0", "\u2028"], ids=ascii)
+def test_odd_characters_in_a_mount_point_part_nothing(tmp_path: Path, odd: str) -> None:
+    folder = tmp_path / f"a{odd}b"
+    folder.mkdir()
+    table = mounts(tmp_path, ("/", "ext4"), (str(tmp_path / "a"), "ext4"), (str(folder), "nfs"))
+    with pytest.raises(JournalError, match="nfs"):
+        check_local(folder / "spring.db", table)
+
+
+def test_a_link_is_followed_to_the_disk_that_it_leads_to(tmp_path: Path) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    table = mounts(tmp_path, ("/", "ext4"), (str(share), "nfs"))
+    (tmp_path / "folder").symlink_to(share)
+    (tmp_path / "spring.db").symlink_to(share / "spring.db")
+    for path in (tmp_path / "folder" / "spring.db", tmp_path / "spring.db"):
+        with pytest.raises(JournalError, match="nfs"):
+            check_local(path, table)
+
+
+def test_where_the_system_does_not_tell_it_is_trusted(tmp_path: Path) -> None:
+    check_local(tmp_path / "spring.db", tmp_path / "no mountinfo")
+
+
+def test_a_disk_that_is_not_listed_is_trusted(tmp_path: Path) -> None:
+    check_local(tmp_path / "spring.db", mounts(tmp_path))
+    check_local(tmp_path / "spring.db", mounts(tmp_path, ("/elsewhere", "nfs")))
+
+
+class Share:
+    """A path on a share, as Windows resolves it."""
+
+    def resolve(self) -> Share:
+        return self
+
+    def __str__(self) -> str:
+        return str(PureWindowsPath(r"\\server\share\folder"))
+
+    @property
+    def parent(self) -> Share:
+        return self
+
+
+def test_a_share_of_windows_is_refused(tmp_path: Path) -> None:
+    share: Any = Share()
+    with pytest.raises(JournalError, match=r"across a network \(a share\)"):
+        check_local(share, tmp_path / "no mountinfo")
+
+
+def test_a_journal_is_neither_made_nor_opened_across_a_network(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = mounts(path.parent, ("/", "nfs"))
+    monkeypatch.setattr(room, "check_local", lambda path: check_local(path, table))
+    assert "across a network" in refusal(path)
+    assert not path.exists()
+    monkeypatch.undo()
+    before = make(path).read_bytes()
+    monkeypatch.setattr(room, "check_local", lambda path: check_local(path, table))
+    assert "across a network" in refusal(path)
+    assert path.read_bytes() == before
