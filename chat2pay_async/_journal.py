@@ -20,7 +20,13 @@ from typing import Any, Final
 import attrs
 
 from chat2pay_async._call import Past
-from chat2pay_async._journal_file import Binding, guarded, open_file, open_to_read
+from chat2pay_async._journal_file import (
+    Binding,
+    close_file,
+    guarded,
+    open_file,
+    open_to_read,
+)
 from chat2pay_async._seen import marks
 from chat2pay_async.errors import SentRequest
 
@@ -165,7 +171,7 @@ class Journal:
         if self._db is not None:
             db, self._db = self._db, None
             with guarded(self.path):
-                db.close()
+                close_file(db, self.path)
 
     @property
     def alive_at(self) -> float:
@@ -226,6 +232,12 @@ ON CONFLICT (key) DO UPDATE SET state = excluded.state, target = excluded.target
     last_at = excluded.last_at, posts = item.posts + 1, response = NULL, result = NULL,
     detail = NULL
 """
+_KEEP: Final = """
+INSERT INTO history (key, at, what, status, body)
+    WITH before AS (SELECT * FROM item WHERE key IN ({keys}))
+    SELECT key, last_at, 'POST ' || target, NULL, body FROM before
+    UNION ALL SELECT key, last_at, 'answer', NULL, response FROM before WHERE response IS NOT NULL
+"""
 _END: Final = """
 WITH ended (key, state, response, result, detail) AS (VALUES {marks})
 UPDATE item SET state = ended.state, response = ended.response, result = ended.result,
@@ -243,6 +255,11 @@ def _execute(db: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, .
 
 def _depart(db: sqlite3.Connection, notes: Sequence[Departed]) -> None:
     own = [note for note in notes if not note.aside]
+    # A row holds the last POST of its item: what it takes the place of moves to the history.
+    before = [note.key for note in own if note.again]
+    for start in range(0, len(before), _AT_ONCE):
+        part = before[start : start + _AT_ONCE]
+        db.execute(_KEEP.format(keys=", ".join("?" * len(part))), part)
     rows = [
         (
             *(note.key, SENT, note.sent.target, note.sent.body, note.request_id),
@@ -251,13 +268,12 @@ def _depart(db: sqlite3.Connection, notes: Sequence[Departed]) -> None:
         for note in own
     ]
     _execute(db, _DEPART, rows)
-    # The row holds the last; those before it are told apart, and so is what is not the item's own.
-    others = [note for note in notes if note.aside or note.again]
-    _execute(
-        db,
-        _HISTORY,
-        [(n.key, n.at.timestamp(), f"POST {n.sent.target}", None, n.sent.body) for n in others],
-    )
+    beside = [
+        (note.key, note.at.timestamp(), f"POST {note.sent.target}", None, note.sent.body)
+        for note in notes
+        if note.aside
+    ]
+    _execute(db, _HISTORY, beside)
 
 
 def _answer(db: sqlite3.Connection, notes: Sequence[Answered]) -> None:

@@ -8,7 +8,6 @@ a file system across a network, whose locks and syncs may be lies.
 from __future__ import annotations
 
 import os
-import re
 import socket
 import sqlite3
 import tempfile
@@ -20,9 +19,10 @@ from typing import Final
 
 import attrs
 
+from chat2pay_async._local_disk import check_local
 from chat2pay_async.errors import JournalError
 
-__all__ = ["Binding", "guarded", "open_file", "open_to_read"]
+__all__ = ["Binding", "close_file", "guarded", "open_file", "open_to_read"]
 
 _APPLICATION: Final = 0x43325041
 """`C2PA`: tells a journal from any other SQLite file."""
@@ -124,6 +124,21 @@ def _explained(error: sqlite3.Error) -> str:
     return words or f"can't be used: {error}"
 
 
+_CLOSED: Final = "INSERT OR REPLACE INTO note VALUES ('closed', 'yes')"
+
+
+def close_file(db: sqlite3.Connection, path: Path) -> None:
+    """Close a journal, and note that it is whole without the file beside it."""
+    try:
+        db.execute(_CLOSED)
+    except sqlite3.Error:
+        db.close()
+        with suppress(OSError):
+            _log_of(path).touch()  # so that the next opening does not miss it
+        raise
+    db.close()
+
+
 def open_file(
     path: Path, binding: Binding, notes: Mapping[str, str]
 ) -> tuple[sqlite3.Connection, dict[str, str]]:
@@ -175,7 +190,7 @@ def open_to_read(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
 def _make(path: Path, notes: Mapping[str, str]) -> None:
     """Make a journal beside its place, and put it there when it is whole."""
     folder, name = path.absolute().parent, path.name
-    left = folder / f"{name}-wal"
+    left = _log_of(path)
     if left.exists():  # SQLite would take it for the new file's
         raise JournalError(
             f"the journal {path} is gone, but a part of it is left, {left.name}: bring the journal "
@@ -205,15 +220,22 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+def _log_of(path: Path) -> Path:
+    """SQLite's write-ahead log: what was committed last is there, and not in the file itself."""
+    return path.with_name(f"{path.name}-wal")
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     if not path.stat().st_size:
         raise JournalError(
             f"the journal {path} is empty: a journal never is, so it was cut short. Bring it back "
             "from a backup; delete it only if nothing was ever sent with it"
         )
+    had_log = _log_of(path.resolve()).exists()
     db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         _take(db, path)
+        _check_whole(db, path, had_log=had_log)
     except BaseException:
         db.close()
         raise
@@ -245,6 +267,16 @@ def _is_short(db: sqlite3.Connection, path: Path) -> bool:
     return bool(path.stat().st_size < pages * size)
 
 
+def _check_whole(db: sqlite3.Connection, path: Path, *, had_log: bool) -> None:
+    """See that what was committed last is there; from here on it is in the file itself."""
+    if not had_log and _notes_of(db).get("closed") == "no":
+        raise JournalError(
+            f"the journal {path} was not closed, and the file {path.name}-wal that belongs to it "
+            "is missing: bring it back. Without it, what was sent last would be sent again"
+        )
+    db.execute(_CLOSED)
+
+
 def _check_identity(db: sqlite3.Connection, path: Path) -> None:
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -263,7 +295,12 @@ def _notes_of(db: sqlite3.Connection) -> dict[str, str]:
 
 def _sign(db: sqlite3.Connection) -> None:
     """Say who writes, where somebody who finds the journal locked can read it."""
-    owner = {"host": socket.gethostname(), "pid": str(os.getpid()), "opened_at": f"{time.time():f}"}
+    owner = {
+        "closed": "no",
+        "host": socket.gethostname(),
+        "opened_at": f"{time.time():f}",
+        "pid": str(os.getpid()),
+    }
     db.execute("BEGIN IMMEDIATE")
     db.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", owner.items())
     db.execute("COMMIT")
@@ -279,43 +316,3 @@ def _owner(path: Path) -> str:
     except sqlite3.Error:
         return ""
     return f" by process {notes['pid']} on {notes['host']}" if "pid" in notes else ""
-
-
-# File systems across a network ------------------------------------------------------------------
-
-_ACROSS_NETWORKS: Final = frozenset(
-    {"9p", "afs", "beegfs", "ceph", "cifs", "fuse.cephfs", "fuse.glusterfs", "fuse.rclone"}
-    | {"fuse.s3fs", "fuse.sshfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2"}
-    | {"smb2", "smb3", "smbfs"}
-)
-_MOUNTS: Final = Path("/proc/self/mountinfo")
-
-
-def check_local(path: Path, mounts: Path = _MOUNTS) -> None:
-    """Refuse a path across a network, as far as the system tells (Linux, and Windows' shares).
-
-    Raises:
-        JournalError: It is one.
-    """
-    place = path.resolve().parent
-    kind = "a share" if str(place).startswith("\\\\") else _file_system(place, mounts)
-    if kind in _ACROSS_NETWORKS | {"a share"}:
-        raise JournalError(
-            f"the journal {path} would be on a file system across a network ({kind}), whose locks "
-            "and syncs can't be relied on: put it on a local disk"
-        )
-
-
-def _file_system(place: Path, mounts: Path) -> str:
-    """The kind of the file system that a folder is on; empty where it can't be told."""
-    if not mounts.exists():
-        return ""
-    best, kind = "", ""
-    # Only blanks and line ends part: any other character may be in a name.
-    for line in filter(None, mounts.read_text("utf-8", "surrogateescape").split("\n")):
-        # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
-        left, _, right = line.partition(" - ")
-        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4])
-        if place.is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, right.partition(" ")[0]
-    return kind

@@ -331,10 +331,9 @@ async def test_every_repeated_post_is_counted_and_every_answer_stored(journal: J
         row = row_of(journal)
         assert row is not None
         assert (row.posts, row.last_at, row.response) == (3, LATER.timestamp(), answer().body)
-        again = ("A-1", LATER.timestamp(), "POST /api/v2/chat-2-pay", None, SENT.body)
         assert sorted(history(journal), key=lambda entry: entry[2]) == [
-            again,
-            again,
+            ("A-1", NOON.timestamp(), "POST /api/v2/chat-2-pay", None, SENT.body),
+            ("A-1", LATER.timestamp(), "POST /api/v2/chat-2-pay", None, SENT.body),
             ("A-1", NOON.timestamp(), "answer", 429, b"slower"),
         ]
 

@@ -30,11 +30,13 @@ STORY: tuple[Event, ...] = (
     events.CallStarted("c1", "create_payment_link"),
     events.AttemptFinished("c1", "create_payment_link", 1, ATTEMPT),
     events.RetryScheduled("c1", "create_payment_link", 1, 0.5, Proof.NOT_SENT),
+    events.Paused("c1", "create_payment_link", 2.0),
     events.LookedUp("c1", "create_payment_link", "nothing", "404 {errors: [str], message: str}"),
     events.OutcomeUnknown("c1", "create_payment_link", PENDING),
     events.CallFinished(
         "c1", "create_payment_link", 1.5, (ATTEMPT,), "OutcomeUnknownError", recovered=False
     ),
+    events.ItemFinished("c1", "create_payment_link", "A-1001", "unknown", recovered=False),
 )
 """One event of each kind."""
 
@@ -42,9 +44,11 @@ LEVELS = {
     events.CallStarted: logging.DEBUG,
     events.AttemptFinished: logging.DEBUG,
     events.RetryScheduled: logging.INFO,
+    events.Paused: logging.INFO,
     events.LookedUp: logging.DEBUG,
     events.OutcomeUnknown: logging.WARNING,
     events.CallFinished: logging.DEBUG,
+    events.ItemFinished: logging.DEBUG,
 }
 
 
@@ -148,7 +152,7 @@ def test_events_are_logged_with_no_hook_at_all(caplog: pytest.LogCaptureFixture)
     caplog.set_level(logging.INFO, logger=LOGGER)
     for event in STORY:
         Hooks([]).emit(event)
-    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING"]
 
 
 def test_no_event_shows_the_request(caplog: pytest.LogCaptureFixture) -> None:

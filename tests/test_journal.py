@@ -90,8 +90,8 @@ def test_every_further_post_is_counted_and_written_down_with_its_bytes(journal: 
     row = row_of(journal)
     assert (row.posts, row.first_at, row.last_at) == (3, NOON.timestamp(), last.timestamp())
     assert history(journal) == [
+        ("A-1", NOON.timestamp(), f"POST {TARGET}", None, ODD),
         ("A-1", later.timestamp(), f"POST {TARGET}", None, ODD),
-        ("A-1", last.timestamp(), f"POST {TARGET}", None, ODD),
     ]
 
 
@@ -102,6 +102,7 @@ def test_a_new_identity_takes_the_place_of_the_one_that_was_undone(journal: Jour
     row = row_of(journal)
     assert (row.body, row.request_id, row.posts) == (ODD, "id-2", 2)
     assert row.first_at == row.last_at == later.timestamp()
+    assert history(journal) == [("A-1", NOON.timestamp(), f"POST {TARGET}", None, b"{}")]
 
 
 def test_an_item_that_failed_is_in_doubt_again_when_it_goes_again(journal: Journal) -> None:
@@ -111,6 +112,16 @@ def test_an_item_that_failed_is_in_doubt_again_when_it_goes_again(journal: Journ
     row = row_of(journal)
     assert (row.state, row.response, row.result, row.detail) == ("sent", None, None, None)
     assert row.posts == 2
+
+
+def test_what_was_sent_and_answered_before_an_item_goes_again_is_kept(journal: Journal) -> None:
+    journal.write([departed(body=b"first")])
+    journal.write([ended(state="failed", response=b"401 and its words")])
+    journal.write([departed(body=b"second", at=NOON + timedelta(days=1), again=True)])
+    assert history(journal) == [
+        ("A-1", NOON.timestamp(), f"POST {TARGET}", None, b"first"),
+        ("A-1", NOON.timestamp(), "answer", None, b"401 and its words"),
+    ]
 
 
 def test_what_is_sent_on_behalf_of_an_item_stands_beside_it(journal: Journal) -> None:

@@ -46,6 +46,7 @@ CORRIDOR = (
     "_rebuild",
     "_batches",
     "_seen",
+    "_local_disk",
     "_journal_file",
     "_journal",
     "_stored",
