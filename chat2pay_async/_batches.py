@@ -7,7 +7,7 @@ for while the thread is busy is done together when it is next free: a group comm
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -17,6 +17,7 @@ __all__ = ["Batches"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
+T = TypeVar("T")
 
 
 @attrs.define(eq=False)
@@ -60,6 +61,10 @@ class Batches(Generic[In, Out]):
         for entry in batch:
             if entry.done is not None:
                 entry.done.set()
+
+    async def alone(self, work: Callable[[Any], T], argument: Any) -> T:
+        """Have something else done in the thread, between two batches."""
+        return await anyio.to_thread.run_sync(work, argument, limiter=self._limiter)
 
     def add(self, item: In) -> None:
         """Have an item done with what comes after it; nobody waits for it."""

@@ -111,7 +111,7 @@ class Book:
     async def open_rows(self) -> AsyncGenerator[Row]:
         """What an earlier run left in doubt; from here on it counts as taken up."""
         after = 0
-        while page := await anyio.to_thread.run_sync(self._open_page, after):
+        while page := await self._batches.alone(self._open_page, after):
             for number, row in page:
                 after = number
                 yield row
@@ -238,6 +238,11 @@ class ItemLog(Log):
                 self._book.answer(note)
             else:
                 self._unwritten = note
+
+    def stopped(self) -> None:
+        """The call was cancelled: what it was answered last is still to be written."""
+        if self._unwritten is not None:
+            self._book.answer(self._unwritten)
 
     def doubted(self, pending: Pending) -> None:
         """The call ends, or was cancelled, while it may have been applied."""

@@ -263,3 +263,23 @@ async def test_where_nothing_was_asked_for_there_is_nothing_to_finish() -> None:
     async with bench(serving=False) as made:
         await made.batches.finish()
         assert made.worker.batches == []
+
+
+async def test_something_else_is_done_alone_between_two_batches() -> None:
+    async with bench() as made:
+        inside: list[int] = []
+        await made.ask(1)
+        await made.worker.begun()
+        over = anyio.Event()
+
+        async def alone() -> None:
+            await made.batches.alone(inside.append, made.worker.inside)
+            over.set()
+
+        made.tasks.start_soon(alone)
+        await anyio.wait_all_tasks_blocked()
+        assert inside == []
+        made.worker.let_go()
+        await over.wait()
+        assert (inside, made.worker.inside) == ([1], 0)
+        assert await made.batches.alone(lambda number: number + 1, 1) == 2

@@ -317,6 +317,17 @@ async def test_an_item_in_doubt_keeps_the_answer_that_left_it_so(journal: Journa
         assert (row.state, row.response) == ("unknown", b"<html>")
 
 
+async def test_what_an_item_was_answered_before_it_was_stopped_is_kept(journal: Journal) -> None:
+    async with opened(journal) as book:
+        log = book.log("A-1", resumed=False)
+        await leave(log)
+        log.stopped()
+        log.answered(ANSWERED, answer(503, b"<html>"))
+        log.stopped()
+        await book._batches.finish()
+        assert history(journal) == [("A-1", NOON.timestamp(), "answer", 503, b"<html>")]
+
+
 async def test_every_repeated_post_is_counted_and_every_answer_stored(journal: Journal) -> None:
     async with opened(journal) as book:
         log = book.log("A-1", resumed=False)
