@@ -93,6 +93,7 @@ def journal_for(
     Raises:
         ConfigurationError: The source has another journal already.
     """
+    source = source.resolve()  # by whatever name it is called, it is the same source
     usual = source.with_name(f"{source.name}.{what}.journal")
     if given is None:
         return usual.resolve()

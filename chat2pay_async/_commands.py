@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,12 +15,14 @@ from chat2pay_async import _requests, models
 from chat2pay_async._campaign_file import CampaignFile
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import __version__
-from chat2pay_async._jobs import DONE, FAILED, PROBLEMS, Plan, client_of, resume_job
+from chat2pay_async._jobs import DONE, FAILED, PROBLEMS, STOPPED, Plan, client_of, resume_job
 from chat2pay_async._options import FromFile, Running, Service, told
-from chat2pay_async._printing import Printer, write_csv
+from chat2pay_async._printing import Printer, faults_of, write_csv
 from chat2pay_async._report import Report
 from chat2pay_async._tables import QUERIES
 from chat2pay_async._watch import show_statuses
+from chat2pay_async.errors import ConfigurationError
+from chat2pay_async.events import Event, OutcomeUnknown
 
 __all__ = ["app"]
 
@@ -154,12 +156,21 @@ def _call(
     service: Service, work: Callable[[AsyncChat2Pay, Printer], Coroutine[Any, Any, int]]
 ) -> int:
     """Make calls with a client."""
+    doubts: list[OutcomeUnknown] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, OutcomeUnknown):
+            doubts.append(event)
 
     async def main() -> int:
-        async with client_of(Plan(base_url=service.base_url)) as client:
+        async with client_of(Plan(base_url=service.base_url), [listen]) as client:
             return await work(client, Printer(as_json=service.json))
 
-    return told(lambda: anyio.run(main))
+    code = told(lambda: anyio.run(main))
+    if code == STOPPED and doubts:
+        hint = "It may have been applied before it was interrupted: chat2pay status shows it"
+        print(f"chat2pay: {hint}", file=sys.stderr)  # noqa: T201 - a command's output
+    return code
 
 
 @app.command
@@ -248,6 +259,14 @@ def config(*, service: Service = Service()) -> int:
     return _call(service, work)
 
 
+def _queries_in(path: Path) -> Iterable[_requests.TransactionQuery]:
+    file = CampaignFile(path, QUERIES)
+    faults = faults_of(path, file.check())
+    if faults:
+        raise ConfigurationError("\n".join(faults))
+    return file.requests()
+
+
 @app.command
 def status(
     *payment_link_refs: str,
@@ -277,7 +296,7 @@ def status(
         queries = [
             *(_requests.TransactionQuery(payment_link_ref=one) for one in payment_link_refs),
             *(_requests.TransactionQuery(order_number=one) for one in order_number),
-            *(CampaignFile(file, QUERIES).requests() if file else ()),
+            *(_queries_in(file) if file else ()),
         ]
         return await show_statuses(client, printer, queries, every if watch else None)
 

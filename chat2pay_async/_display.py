@@ -26,7 +26,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from chat2pay_async.events import Event, ItemFinished, LookedUp, Paused
+from chat2pay_async.events import Event, ItemFinished, Paused
 
 if TYPE_CHECKING:
     from typing import Self
@@ -55,6 +55,18 @@ class _Rate(ProgressColumn):
         """Draw it."""
         speed = task.finished_speed or task.speed or 0.0
         return Text(f"{speed:,.0f}/s", style="progress.data.speed")
+
+
+class _Notes(ProgressColumn):
+    """What there is to tell besides; it is asked anew for every picture, since a pause goes by."""
+
+    def __init__(self, notes: Callable[[], str]) -> None:
+        super().__init__()
+        self._notes = notes
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002 - there is one task
+        """Draw it."""
+        return Text.from_markup(self._notes())
 
 
 class Display:
@@ -93,12 +105,12 @@ class Display:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[notes]}"),
+            _Notes(lambda: self.notes),
             console=self._console,
             get_time=clock,
             refresh_per_second=4,
         )
-        self._task = self._bar.add_task(title, total=total, notes="")
+        self._task = self._bar.add_task(title, total=total)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -112,7 +124,6 @@ class Display:
         trace: TracebackType | None,
     ) -> None:
         if self._console.is_terminal:
-            self._bar.update(self._task, notes=self.notes)
             self._bar.stop()
         else:
             self._say()
@@ -127,8 +138,6 @@ class Display:
                 self._bar.advance(self._task)
             case Paused():
                 self._paused_until = max(self._paused_until, self._clock() + event.seconds)
-            case LookedUp():
-                self._counts["looked up"] += 1
             case _:
                 return
         self._show()
@@ -148,12 +157,10 @@ class Display:
 
     def say(self, text: str) -> None:
         """Write a line of its own."""
-        self._console.print(text, highlight=False)
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def _show(self) -> None:
-        if self._console.is_terminal:
-            self._bar.update(self._task, notes=self.notes)
-        elif self._clock() - self._said >= EVERY:
+        if not self._console.is_terminal and self._clock() - self._said >= EVERY:
             self._said = self._clock()
             self._say()
 
@@ -162,4 +169,4 @@ class Display:
         seconds = max(self._clock() - self._begun, 1e-9)
         told = f"{self._title}: {self._done:,}{of}, {self._done / seconds:,.0f}/s"
         notes = Text.from_markup(self.notes).plain
-        self._console.print(", ".join(filter(None, [told, notes])), highlight=False)
+        self.say(", ".join(filter(None, [told, notes])))

@@ -6,7 +6,7 @@ import json
 import shlex
 import signal
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -120,6 +120,10 @@ JOBS: Final[Mapping[str, Job]] = MappingProxyType(
         )
     }
 )
+_SOURCE: Final = ("ignore", "skip_bad_rows")
+"""What a journal says of how its source is read, and ..."""
+_KEPT: Final = ("check_existing", "resend_when_absent", "settle")
+"""... of how it is sent: what protects from sending twice must hold to the end."""
 _BY_OPERATION: Final = {
     "create_payment_link": "links",
     "capture_payment": "captures",
@@ -148,13 +152,18 @@ def start_job(
     Raises:
         Chat2PayError: It can't be begun.
     """
-    place = journal_for(file.path, job.name, journal, force=force, look_only=plan.dry_run)
     notes = {
         "source": str(file.path.resolve()),
         "ignore": json.dumps(file.ignore),
         "skip_bad_rows": json.dumps(file.skip_bad_rows),
+        **{name: json.dumps(getattr(plan, name)) for name in _KEPT},
     }
-    return _check_and_send(job, file, Journal(place, notes=notes), plan)
+
+    def kept() -> Journal:
+        place = journal_for(file.path, job.name, journal, force=force, look_only=plan.dry_run)
+        return Journal(place, notes=notes)
+
+    return _check_and_send(job, file, kept, plan)
 
 
 def resume_job(path: Path, plan: Plan) -> int:
@@ -170,25 +179,36 @@ def resume_job(path: Path, plan: Plan) -> int:
         notes, operation = report.notes, report.operation
     job = JOBS[_BY_OPERATION[operation.name]]
     plan = attrs.evolve(plan, base_url=plan.base_url or notes["base_url"])
-    source = notes.get("user source")
+    # A program's own journal may have notes of its own, that mean something else.
+    began_here = all(f"user {name}" in notes for name in ("source", *_SOURCE, *_KEPT))
+    source = notes["user source"] if began_here else None
     if source is None or not Path(source).exists():
         missing = "it names no source" if source is None else f"its source {source} is gone"
         _tell(f"{path}: {missing}, so only what was left in doubt is settled")
         return _send(job, (), None, Journal(path), plan)
-    ignore = tuple(json.loads(notes["user ignore"]))
-    skip_bad_rows = json.loads(notes["user skip_bad_rows"])
-    file = CampaignFile(Path(source), job.kind, ignore, skip_bad_rows)
-    return _check_and_send(job, file, Journal(path), plan)
+    ignore, skip_bad_rows, check_existing, resend, settle = (
+        json.loads(notes[f"user {name}"]) for name in (*_SOURCE, *_KEPT)
+    )
+    plan = attrs.evolve(
+        plan,
+        check_existing=check_existing,
+        resend_when_absent=plan.resend_when_absent and resend,
+        settle=settle if plan.settle == Plan().settle else plan.settle,
+    )
+    file = CampaignFile(Path(source), job.kind, tuple(ignore), skip_bad_rows)
+    return _check_and_send(job, file, lambda: Journal(path), plan)
 
 
-def _check_and_send(job: Job, file: CampaignFile[Any], journal: Journal, plan: Plan) -> int:
+def _check_and_send(
+    job: Job, file: CampaignFile[Any], kept: Callable[[], Journal], plan: Plan
+) -> int:
     check = file.check()
     for line in faults_of(file.path, check):
         _tell(line)
     if check.bad and not file.skip_bad_rows:
         _tell("Nothing was sent: mend these rows, or say --skip-bad-rows to send the others.")
         return FAILED
-    code = _send(job, file.requests(), check.good, journal, plan)
+    code = _send(job, file.requests(), check.good, kept(), plan)
     return PROBLEMS if code == DONE and check.bad else code
 
 
@@ -217,31 +237,42 @@ class _Course:
         self._display = display
         self._printer = printer
         self._interrupts = 0
-        self._failure: Chat2PayError | None = None
+        self._failure: Chat2PayError | OSError | None = None
         self._problems = self._earlier_problems = 0
         self._summary = Summary()
         self._forecast: bulk.Forecast | None = None
 
     async def follow(self, job: Job, source: Iterable[Any], journal: Journal, plan: Plan) -> None:
         """Run it."""
-        async with client_of(plan, [self._display]) as client, anyio.create_task_group() as tasks:
+        shown = nullcontext() if plan.dry_run else self._display
+        async with client_of(plan, [self._display]) as client:
             run = job.run_of(client, source, journal, plan)
-            tasks.start_soon(self._listen, run, tasks.cancel_scope)
-            try:
-                with self._display:
-                    async with run:
-                        async for outcome in run:
-                            self._note(outcome)
-            except Chat2PayError as failure:
-                self._failure = failure
-            finally:
-                for outcome in run.undelivered:
-                    self._note(outcome)
-                self._summary, self._forecast = run.summary, run.forecast
-            tasks.cancel_scope.cancel()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._listen, run, tasks.cancel_scope)
+                try:
+                    with shown:
+                        await self._read(run)
+                # Among these: whoever read standard output has gone.
+                except (Chat2PayError, OSError) as failure:
+                    self._failure = failure
+                finally:
+                    for outcome in run.undelivered:
+                        self._note(outcome)
+                    self._summary, self._forecast = run.summary, run.forecast
+                tasks.cancel_scope.cancel()
+
+    async def _read(self, run: Run[Any, Any]) -> None:
+        async with run:
+            if self._interrupts:  # before there was anything to stop
+                run.stop()
+            async for outcome in run:
+                self._note(outcome)
 
     async def _listen(self, run: Run[Any, Any], everything: anyio.CancelScope) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with (
+            suppress(NotImplementedError),  # Windows: there Ctrl-C stops at once
+            anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
+        ):
             async for _signal in signals:
                 self._interrupts += 1
                 if self._interrupts > 1:
@@ -276,9 +307,11 @@ class _Course:
             _tell(f"chat2pay: {self._failure}")
         code = self._code()
         unfinished = code in {STOPPED, FAILED} or self._summary.failed or self._summary.unknown
-        if unfinished and not plan.dry_run:
+        if plan.dry_run or not journal.path.exists():
+            return code
+        if unfinished:
             _tell(f"To go on: chat2pay resume {_quoted(journal.path)}")
-        elif not plan.as_json and not plan.dry_run:
+        elif not plan.as_json:
             _tell(f"All of it is in the journal: chat2pay report {_quoted(journal.path)}")
         return code
 

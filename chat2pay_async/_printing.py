@@ -35,6 +35,29 @@ _MEANINGS: Final = {
 }
 
 
+class _Console(Console):
+    """Standard output."""
+
+    WIDE: Final = 200
+    """Columns where there is no terminal: a reference that is cut in two can't be searched for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        if not self.is_terminal:
+            self.width = max(self.width, self.WIDE)
+
+    def on_broken_pipe(self) -> None:
+        """Whoever read it has gone: print nothing more, and let what is under way end properly.
+
+        Raises:
+            BrokenPipeError: Instead of the exit at once that rich would make of it.
+        """
+        try:
+            super().on_broken_pipe()
+        except SystemExit:
+            raise BrokenPipeError("nobody reads standard output any more") from None
+
+
 class Printer:
     """Prints results to standard output."""
 
@@ -46,7 +69,7 @@ class Printer:
             console: Where to; standard output, unless given. It colours nothing when it is piped.
         """
         self.as_json = as_json
-        self._console = console or Console()
+        self._console = console or _Console()
 
     def line(self, fields: Any) -> None:
         """Print a JSON object on a line of its own."""

@@ -43,6 +43,7 @@ async def show_statuses(
     """
     if not queries:
         raise ConfigurationError("name payment link references, --order-number or --file")
+    queries = list(dict.fromkeys(queries))
     told: dict[str, object] = {}
     with printer.live() as show:
         while True:
@@ -73,7 +74,9 @@ def _print_news(printer: Printer, found: Sequence[Found], told: dict[str, object
 
 
 def _has_ended(found: Found) -> bool:
-    return found.result is None or payment_has_ended(found.result)
+    if found.result is None:
+        return found.state is State.REJECTED  # there is no such payment; what failed may work yet
+    return payment_has_ended(found.result)
 
 
 def _cells(found: Found) -> tuple[Any, ...]:

@@ -28,7 +28,7 @@ are on standard error, and nothing is coloured where it is piped.
 |---|---|
 | 0 | everything took effect |
 | 1 | it could not be done, or stopped before its end; standard error says why |
-| 2 | a missing extra, or a wrong argument |
+| 2 | an argument is wrong, or the extra `cli` is missing |
 | 3 | it was done, but items were refused, failed, or did not reach their customer |
 | 4 | it was done, but of some items it is not known whether they took effect |
 | 130 | it was interrupted |
@@ -39,12 +39,14 @@ CHAT2PAY_BASE_URL and CHAT2PAY_API_KEY all of this can be tried without an accou
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 
 __all__ = ["main"]
 
 _WRONG_USE = 2
+_SILENT = logging.NullHandler()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = 'chat2pay needs its extra: pip install "chat2pay-async[cli]"'
         print(hint, file=sys.stderr)  # noqa: T201 - a command's output
         return _WRONG_USE
+    # What a run's log would warn of is told in the command's own words.
+    logging.getLogger("chat2pay_async").addHandler(_SILENT)
     try:
         code = app(sys.argv[1:] if argv is None else argv, result_action="return_value")
     except SystemExit as stop:

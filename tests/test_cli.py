@@ -1,5 +1,8 @@
+"""The way in: how it is called, and what it says without its extra."""
+
 from __future__ import annotations
 
+import logging
 import runpy
 import sys
 from collections.abc import Sequence
@@ -8,32 +11,6 @@ import pytest
 
 from chat2pay_async import __version__
 from chat2pay_async.cli import main
-from chat2pay_async.sandbox import SandboxError
-from chat2pay_async.sandbox import _server as server
-
-
-def test_the_sandbox_command_serves_as_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    served: list[tuple[str, int, str]] = []
-
-    def run(host: str, port: int, api_key: str) -> int:
-        served.append((host, port, api_key))
-        return 0
-
-    monkeypatch.setattr(server, "run", run)
-    assert main(["sandbox"]) == 0
-    assert main(["sandbox", "--host", "::1", "--port", "8123", "--api-key", "k"]) == 0
-    assert served == [("127.0.0.1", 0, "sandbox-key"), ("::1", 8123, "k")]
-
-
-def test_a_sandbox_that_cannot_start_says_why_and_fails(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def run(*_arguments: object) -> int:
-        raise SandboxError("this machine only")
-
-    monkeypatch.setattr(server, "run", run)
-    assert main(["sandbox"]) == 1
-    assert capsys.readouterr().err == "chat2pay sandbox: this machine only\n"
 
 
 @pytest.mark.parametrize(
@@ -44,24 +21,48 @@ def test_it_tells_its_version_and_how_to_use_it(
     arguments: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 0
-    assert said in capsys.readouterr().out
+    streams = capsys.readouterr()
+    assert said in streams.out
+    assert "\x1b" not in streams.out
+    assert not streams.err
 
 
-@pytest.mark.parametrize("arguments", [["no-such"], ["sandbox", "--port", "x"], ["--odd"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["no-such"],
+        ["--odd"],
+        ["sandbox", "--port", "x"],
+        ["links", "send"],
+        ["links", "send", "spring.csv", "--concurrency", "many"],
+        ["link", "--to", "1"],
+    ],
+)
 def test_wrong_use_is_told_apart_by_its_exit_code(
     arguments: Sequence[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
     streams = capsys.readouterr()
-    assert "Error" in streams.out + streams.err
+    assert "Error" in streams.err
+    assert not streams.out
 
 
 def test_without_its_extra_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.delitem(sys.modules, "chat2pay_async._commands", raising=False)
     monkeypatch.setitem(sys.modules, "cyclopts", None)
-    assert main(["sandbox"]) == 2
-    assert 'pip install "chat2pay-async[cli]"' in capsys.readouterr().err
+    assert main(["config"]) == 2
+    streams = capsys.readouterr()
+    assert 'pip install "chat2pay-async[cli]"' in streams.err
+    assert not streams.out
+
+
+def test_the_log_says_nothing_of_its_own() -> None:
+    main(["--version"])
+    main(["--version"])
+    handlers = logging.getLogger("chat2pay_async").handlers
+    assert len([one for one in handlers if isinstance(one, logging.NullHandler)]) == 1
 
 
 def test_the_module_runs_as_the_command(

@@ -1,0 +1,155 @@
+"""The command line as a person or a script meets it: what it prints, where, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+
+from chat2pay_async.cli import main
+from chat2pay_async.sandbox import Sandbox
+from chat2pay_async.sandbox import _server as server
+
+PHONE = "2783123456"
+HEADER = "order_number,channel,to,currency,total_amount"
+_read_json = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+@attrs.frozen
+class Ran:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Its standard output, which is JSON and nothing else."""
+        return [_read_json(line) for line in self.out.splitlines()]
+
+    def outcomes(self) -> dict[str, dict[str, Any]]:
+        """What it tells of each item."""
+        return {line["key"]: line for line in self.lines if "key" in line}
+
+
+def served(monkeypatch: pytest.MonkeyPatch, where: Path) -> Iterator[Sandbox]:
+    """Serve a sandbox while a plain test runs in a folder of its own, as if it were the service."""
+    sandbox = Sandbox(seed=7)
+    monkeypatch.chdir(where)
+    monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
+    stop = server._Runner(sandbox, "127.0.0.1", 0, 5).start()
+    monkeypatch.setenv("CHAT2PAY_BASE_URL", sandbox.url)
+    try:
+        yield sandbox
+    finally:
+        stop()
+
+
+def links_csv(path: Path, count: int, prefix: str = "A") -> Path:
+    """A campaign of so many links, of 199.90 each."""
+    rows = [f"{prefix}-{n},sms,{PHONE}{n},ZAR,199.90" for n in range(1, count + 1)]
+    return lines_to(path, HEADER, *rows)
+
+
+def lines_to(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join((*lines, "")), encoding="utf-8")
+    return path
+
+
+@attrs.frozen
+class Terminal:
+    """Runs commands in this process, and holds them to what is true of all of them."""
+
+    capsys: pytest.CaptureFixture[str]
+
+    def __call__(self, *arguments: object) -> Ran:
+        code = main([str(argument) for argument in arguments])
+        ran = Ran(code, *self.capsys.readouterr())
+        assert "\x1b" not in ran.out + ran.err, "colours, though nothing here is a terminal"
+        assert PHONE not in ran.err
+        assert "/pay/" not in ran.err
+        assert "Traceback" not in ran.err
+        return ran
+
+
+# In a process of its own --------------------------------------------------------------------------
+
+PATIENCE = 30.0
+"""Seconds that anything may take, on a machine that has other things to do."""
+
+
+def until(condition: Callable[[], object], what: str) -> None:
+    """Wait for something to be so."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain: {what}"
+        time.sleep(0.01)
+
+
+@attrs.define
+class Process:
+    """A command that runs, and what it has said so far."""
+
+    running: subprocess.Popen[str]
+    told: list[str] = attrs.field(factory=list[str])
+    printed: list[str] = attrs.field(factory=list[str])
+    readers: list[threading.Thread] = attrs.field(factory=list[threading.Thread])
+
+    def ends(self) -> Ran:
+        """Wait until it has ended by itself."""
+        code = self.running.wait(PATIENCE)
+        for reader in self.readers:
+            reader.join(PATIENCE)
+        return Ran(code, "".join(self.printed), "".join(self.told))
+
+
+@contextmanager
+def begun(arguments: Sequence[object], where: Path, *, reads: bool = True) -> Iterator[Process]:
+    """Start a command; whatever happens, it is gone after the block.
+
+    Args:
+        arguments: The command's.
+        where: The folder to run it in.
+        reads: Whether its standard output is read, or closed on it.
+    """
+    command = [sys.executable, "-m", "chat2pay_async", *map(str, arguments)]
+    running = subprocess.Popen(  # noqa: S603 - our own command
+        command,
+        cwd=where,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONWARNINGS": ""},
+    )
+    process = Process(running)
+    pairs = ((running.stdout, process.printed), (running.stderr, process.told))
+    for stream, lines in pairs:
+        assert stream is not None
+        if stream is running.stdout and not reads:
+            stream.close()
+            continue
+        reader = threading.Thread(target=lines.extend, args=(stream,))
+        reader.start()
+        process.readers.append(reader)
+    try:
+        yield process
+    finally:
+        running.kill()
+        running.wait()
+        for reader in process.readers:
+            reader.join()
+        for stream, _lines in pairs:
+            assert stream is not None
+            stream.close()

@@ -1,0 +1,306 @@
+"""The commands for one thing at a time: a link, a look, an account, a sandbox."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+from commandline import PHONE, Terminal, begun, lines_to, links_csv, served, until
+
+from chat2pay_async import _commands
+from chat2pay_async._jobs import Plan
+from chat2pay_async.sandbox import Fault, Sandbox, SandboxError
+from chat2pay_async.sandbox import _server as server
+
+LINK = ("link", "--to", f"{PHONE}1", "--order-number", "B-1", "--currency", "ZAR")
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox]:
+    yield from served(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(capsys)
+
+
+# A link -------------------------------------------------------------------------------------------
+
+
+def test_a_link_is_made_and_shown(sandbox: Sandbox, run: Terminal) -> None:
+    ran = run(*LINK, "--total-amount", "1.50", "--return-payment-link")
+    assert (ran.code, ran.err) == (0, "")
+    assert sandbox.ref_of("B-1") in ran.out
+    assert f"{sandbox.url}/pay/" in ran.out
+    assert sandbox.ledger.total("link_created", "ZAR") == Decimal("1.50")
+
+
+def test_a_link_is_made_with_all_that_it_can_be_told(sandbox: Sandbox, run: Terminal) -> None:
+    more = ("--channel", "whatsapp", "--transaction-type", "authorization")
+    words = ("--reconciliation-id", "rec-1", "--merchant-descriptor", "Mugs")
+    ran = run(*LINK, "--total-amount", "1.50", *more, *words, "--json")
+    assert ran.lines[0]["payment_link_ref"] == sandbox.ref_of("B-1")
+    status = run("status", "--order-number", "B-1", "--json").lines[0]["result"]
+    assert status["reconciliation_id"] == "rec-1"
+    assert status["total_amount"] == Decimal("1.50")
+
+
+def test_a_link_that_does_not_reach_its_customer_is_a_problem(
+    sandbox: Sandbox, run: Terminal
+) -> None:
+    sandbox.fail_delivery("B-1")
+    assert run(*LINK, "--total-amount", "1.50").code == 3
+    assert sandbox.ledger.count("link_created") == 1
+
+
+def test_a_link_that_cannot_be_is_refused_before_it_is_sent(
+    sandbox: Sandbox, run: Terminal
+) -> None:
+    ran = run(*LINK, "--total-amount", "1.505")
+    assert ran.code == 1
+    assert "total_amount" in ran.err
+    assert not ran.out
+    assert not sandbox.ledger.requests
+
+
+def test_a_link_of_which_nothing_is_known_is_in_doubt(
+    sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_commands, "Plan", partial(Plan, settle=0.1, resend_when_absent=False))
+    sandbox.next_faults("create_payment_link", ["drop_before"])
+    ran = run(*LINK, "--total-amount", "1.50")
+    assert ran.code == 4
+    assert ran.err.startswith("chat2pay: create_payment_link: ")
+    assert not ran.out
+
+
+def test_ctrl_c_while_a_link_is_made_says_that_it_may_be_there(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    sandbox.next_faults("create_payment_link", ["silence_after"])
+    with begun([*LINK, "--total-amount", "1.50"], tmp_path) as process:
+        until(lambda: sandbox.ledger.faulted() == 1, "for a request without an answer")
+        process.running.send_signal(signal.SIGINT)
+        ran = process.ends()
+    assert (ran.code, ran.out) == (130, "")
+    assert ran.err == (
+        "chat2pay: It may have been applied before it was interrupted: chat2pay status shows it\n"
+    )
+
+
+def test_that_is_said_only_of_what_may_have_left(
+    sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_run = anyio.run
+
+    async def cut(main: Callable[[], Coroutine[Any, Any, int]]) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(main)
+            await anyio.to_thread.run_sync(until, lambda: sandbox.ledger.faulted() > 0, "a request")
+            tasks.cancel_scope.cancel()
+
+    def interrupted(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+        # On Python 3.11 a thread in which a loop was cut off is not traced any more for a while.
+        thread = threading.Thread(target=really_run, args=(cut, main))
+        thread.start()
+        thread.join()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(anyio, "run", interrupted)
+    sandbox.next_faults("create_payment_link", ["silence_after"])
+    made = run(*LINK, "--total-amount", "1.50")
+    sandbox.next_faults("get_configuration", ["silence_before"])
+    looked = run("config")
+    assert (made.code, looked.code) == (130, 130)
+    assert "may have been applied" in made.err
+    assert "may have been applied" not in looked.err
+
+
+# Other calls --------------------------------------------------------------------------------------
+
+
+def test_a_link_is_cancelled(sandbox: Sandbox, run: Terminal) -> None:
+    run(*LINK, "--total-amount", "1.50")
+    ref = sandbox.ref_of("B-1")
+    ran = run("cancel", ref, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.lines[0]["payment_link_ref"] == ref
+    assert sandbox.ledger.count("link_cancelled") == 1
+    refused = run("cancel", ref)
+    assert (refused.code, refused.out) == (1, "")
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_the_account_is_shown_without_its_key(
+    sandbox: Sandbox, run: Terminal, form: tuple[str, ...]
+) -> None:
+    ran = run("config", *form)
+    assert ran.code == 0
+    assert "ZAR" in ran.out
+    assert sandbox.api_key not in ran.out + ran.err
+    assert "api_key" not in ran.out
+
+
+def test_a_wrong_key_is_told_and_not_shown(
+    sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAT2PAY_API_KEY", "wrong-key")
+    ran = run("config")
+    assert (ran.code, ran.out) == (1, "")
+    assert "401" in ran.err
+    assert "wrong-key" not in ran.err
+    assert sandbox.ledger.answered("get_configuration", 401) == 1
+
+
+def test_without_a_key_nothing_is_asked(
+    sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CHAT2PAY_API_KEY")
+    ran = run("config")
+    assert ran.code == 1
+    assert "CHAT2PAY_API_KEY" in ran.err
+    assert not sandbox.ledger.requests
+
+
+def test_the_service_can_be_named_on_the_command_line(
+    sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAT2PAY_BASE_URL", "http://127.0.0.1:9")
+    assert run("config", "--base-url", sandbox.url).code == 0
+
+
+# Reports ------------------------------------------------------------------------------------------
+
+JOURNAL = "spring.csv.links.journal"
+
+
+def test_a_report_is_a_table_a_csv_or_json(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    run("links", "send", links_csv(tmp_path / "spring.csv", 2))
+    table = run("report", JOURNAL)
+    assert (table.code, table.err) == (0, "")
+    assert f"create_payment_link at {sandbox.url}" in table.out
+    assert "ZAR 399.80" in table.out
+    assert run("report", JOURNAL, "--json").lines[0]["totals"]["applied"] == {
+        "items": 2,
+        "recovered": 0,
+        "not_delivered": 0,
+        "declined": 0,
+        "amounts": {"ZAR": Decimal("399.80")},
+    }
+    piped = run("report", JOURNAL, "--csv", "-")
+    assert piped.out.startswith("key,state,payment_link_ref,payment_link,")
+    assert f"A-1,applied,{sandbox.ref_of('A-1')},,PAYMENT_LINK_SENT,199.90,ZAR," in piped.out
+    written = run("report", JOURNAL, "--csv", "report.csv")
+    assert written.out == ""
+    assert (tmp_path / "report.csv").read_text().splitlines() == piped.out.splitlines()
+
+
+@pytest.mark.parametrize("csv", [(), ("--csv", "no-such-folder/report.csv")])
+def test_a_report_that_cannot_be_is_told_in_a_line(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, csv: tuple[str, ...]
+) -> None:
+    if csv:
+        run("links", "send", links_csv(tmp_path / "spring.csv", 1))
+    ran = run("report", JOURNAL, *csv)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert sandbox.ledger.count("link_created") == len(csv[1:])
+
+
+def test_a_journal_that_a_run_uses_is_not_reported(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    links_csv(tmp_path / "spring.csv", 3)
+    sandbox.next_faults("create_payment_link", ["silence_after"])
+    with begun(["links", "send", "spring.csv"], tmp_path):
+        until(lambda: sandbox.ledger.count("link_created") == 3, "for a run that goes on")
+        ran = run("report", JOURNAL)
+    assert (ran.code, ran.out) == (1, "")
+    assert "is in use by process" in ran.err
+
+
+# The sandbox --------------------------------------------------------------------------------------
+
+
+def test_the_sandbox_serves_as_it_is_told(monkeypatch: pytest.MonkeyPatch, run: Terminal) -> None:
+    served_at: list[Any] = []
+
+    def serve(*place: object, **more: object) -> int:
+        served_at.append((place, more))
+        return 0
+
+    monkeypatch.setattr(server, "run", serve)
+    assert run("sandbox").code == 0
+    options = ("--host", "::1", "--port", "8123", "--api-key", "k", "--faults", "mild")
+    assert run("sandbox", *options, "--seed", "7").code == 0
+    assert served_at == [
+        (("127.0.0.1", 0, "sandbox-key"), {"faults": None, "seed": None}),
+        (("::1", 8123, "k"), {"faults": "mild", "seed": 7}),
+    ]
+
+
+def test_a_sandbox_that_cannot_start_says_why_and_fails(
+    monkeypatch: pytest.MonkeyPatch, run: Terminal
+) -> None:
+    def serve(*_place: object, **_more: object) -> int:
+        raise SandboxError("this machine only")
+
+    monkeypatch.setattr(server, "run", serve)
+    ran = run("sandbox")
+    assert (ran.code, ran.err) == (1, "chat2pay sandbox: this machine only\n")
+
+
+# Status -------------------------------------------------------------------------------------------
+
+
+def test_one_status_is_looked_up_by_reference(sandbox: Sandbox, run: Terminal) -> None:
+    run(*LINK, "--total-amount", "1.50")
+    ref = sandbox.ref_of("B-1")
+    sandbox.pay(ref)
+    ran = run("status", ref)
+    assert (ran.code, ran.err) == (0, "")
+    assert [ref in ran.out, "B-1" in ran.out, "1.50" in ran.out, "SUCCESS" in ran.out] == [True] * 4
+
+
+def test_many_are_looked_up_in_their_order_each_once(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    run("links", "send", links_csv(tmp_path / "spring.csv", 3))
+    sandbox.next_faults("get_transaction", [Fault("answer_late", seconds=(0.1, 0.1))])
+    lines_to(tmp_path / "orders.csv", "order_number", "A-3", "A-2")
+    names = (sandbox.ref_of("A-1"), "--order-number", "A-2", "--file", "orders.csv")
+    ran = run("status", *names, "--json")
+    assert ran.code == 0
+    assert [line["result"]["order_number"] for line in ran.lines] == ["A-1", "A-2", "A-3"]
+
+
+def test_what_is_not_there_is_a_problem(sandbox: Sandbox, run: Terminal) -> None:
+    ran = run("status", "--order-number", "none")
+    assert ran.code == 3
+    assert "404" in ran.out
+    assert sandbox.ledger.answered("get_transaction", 404) == 1
+
+
+def test_nothing_to_look_up_is_told(sandbox: Sandbox, run: Terminal) -> None:
+    ran = run("status")
+    assert (ran.code, ran.out) == (1, "")
+    assert "--order-number" in ran.err
+    assert not sandbox.ledger.requests
+
+
+def test_a_bad_row_stops_a_look_up(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    path = lines_to(tmp_path / "orders.jsonl", '{"order_number": "A-1"}', "{}", "{}")
+    ran = run("status", "--file", path)
+    assert (ran.code, ran.out) == (1, "")
+    assert "line 3, order_number: " in ran.err
+    assert "line 2, order_number: " in ran.err
+    assert "2 bad rows, 1 good ones" in ran.err
+    assert not sandbox.ledger.requests
