@@ -357,7 +357,8 @@ class AsyncChat2Pay:
 
 def inner(client: AsyncChat2Pay) -> tuple[Sender, Options]:
     """What a client works with: for rooms that make its calls in their own way."""
-    return client._sender, client._options  # noqa: SLF001 - this room's own
+    # This room's own names.
+    return client._sender, client._options  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def payment_has_ended(transaction: models.Transaction) -> bool:

@@ -12,7 +12,7 @@ import socket
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -88,7 +88,7 @@ class Binding:
 
 
 @contextmanager
-def guarded(path: Path) -> Iterator[None]:
+def guarded(path: Path) -> Generator[None]:
     """Say in plain words what SQLite, or the system below it, can't do with a journal.
 
     Raises:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final, TextIO, TypeAlias
 
 import attrs
 import msgspec
@@ -21,6 +21,8 @@ from chat2pay_async import models
 from chat2pay_async._campaign_file import Check
 from chat2pay_async._outcomes import Forecast, Outcome, State, Summary
 from chat2pay_async._report import COLUMNS, Report, Totals
+
+Rows: TypeAlias = Iterable[Iterable[object]]
 
 __all__ = ["Printer", "write_csv"]
 
@@ -79,18 +81,22 @@ class Printer:
         """Print a line for a person."""
         self._console.print(Text(text), soft_wrap=True)
 
-    def table(self, title: str, headings: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    def table(self, title: str, headings: Sequence[str], rows: Rows) -> None:
         """Print a table."""
         self._console.print(_table_of(title, headings, rows))
 
     @contextmanager
-    def live(self) -> Iterator[Callable[[str, Sequence[str], Iterable[Iterable[object]]], None]]:
+    def live(self) -> Generator[Callable[[str, Sequence[str], Rows], None]]:
         """A table that is drawn anew in its place; below each other, where that can't be done."""
         if not self._console.is_terminal:
             yield self.table
             return
         with Live(console=self._console, auto_refresh=False) as live:
-            yield lambda *table: live.update(_table_of(*table), refresh=True)
+
+            def draw(title: str, headings: Sequence[str], rows: Rows) -> None:
+                live.update(_table_of(title, headings, rows), refresh=True)
+
+            yield draw
 
     # What there is to print ----------------------------------------------------------------------
 
@@ -173,7 +179,7 @@ class Printer:
 _NAMES: Final = {State.REJECTED: "refused", State.UNKNOWN: "in doubt"}
 
 
-def _table_of(title: str, headings: Sequence[str], rows: Iterable[Iterable[object]]) -> Group:
+def _table_of(title: str, headings: Sequence[str], rows: Rows) -> Group:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(headings))
     for number, heading in enumerate(headings):
         table.add_column(heading, overflow="fold", no_wrap=not number)

@@ -21,7 +21,7 @@ R = TypeVar("R")
 class Rehearsal(Items[Q, R]):
     """Brings items to the point where they would be sent."""
 
-    _forecast = Forecast()
+    _forecast: Forecast = Forecast()
 
     @property
     def forecast(self) -> Forecast:

@@ -23,9 +23,9 @@ async def read(source: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
     Raises:
         ConfigurationError: It is nothing that can be read.
     """
-    given: Any = source
+    given: object = source
     if isinstance(given, AsyncIterable):
-        items = aiter(given)
+        items: Any = aiter(given)
         try:
             async for item in items:
                 yield item
@@ -34,7 +34,7 @@ async def read(source: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
                 with anyio.CancelScope(shield=True):
                     await items.aclose()
     elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
-        iterator = iter(given)
+        iterator: Any = iter(given)
         try:
             for item in iterator:
                 yield item

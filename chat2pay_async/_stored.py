@@ -124,8 +124,9 @@ def _error_of(told: dict[str, Any]) -> Chat2PayError:
     """The error that was raised; a plain one of its words where its class needs more than those."""
     kind = getattr(errors, told["type"], Chat2PayError)
     if issubclass(kind, errors.ApiError):
-        fields = {name: told[name] for name in _API_FIELDS}
-        return kind(told["text"], **fields | {"errors": tuple(fields["errors"])})
+        fields: dict[str, Any] = {name: told[name] for name in _API_FIELDS}
+        fields["errors"] = tuple(fields["errors"])
+        return kind(told["text"], **fields)
     return Chat2PayError(told["text"]) if issubclass(kind, _MORE_THAN_WORDS) else kind(told["text"])
 
 

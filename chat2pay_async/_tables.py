@@ -1,9 +1,9 @@
-"""The rows of a file, as checked requests: for campaigns that come as CSV, JSON lines or Excel.
+r"""The rows of a file, as checked requests: for campaigns that come as CSV, JSON lines or Excel.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "captures.csv")
-    ...     _ = path.write_text("payment_link_ref,amount\\n8a1f,100.00\\n8a20,1e\\n")
+    ...     _ = path.write_text("payment_link_ref,amount\n8a1f,100.00\n8a20,1e\n")
     ...     for row in read_rows(path, CAPTURES):
     ...         print(row.request or row.faults[0])
     Capture(payment_link_ref='8a1f', amount=Decimal('100.00'))

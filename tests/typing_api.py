@@ -11,7 +11,7 @@ from typing import assert_type
 import httpx
 
 import chat2pay_async as c2p
-from chat2pay_async import events
+from chat2pay_async import bulk, events
 from chat2pay_async.sandbox import Sandbox, serve_sandbox
 
 
@@ -91,6 +91,27 @@ async def views(client: c2p.AsyncChat2Pay) -> None:
     assert_type(raw.headers, Mapping[str, str])
     assert_type(raw.attempts, tuple[c2p.Attempt, ...])
     await client.aclose()
+
+
+async def runs(client: c2p.AsyncChat2Pay, requests: list[c2p.PaymentLinkRequest]) -> None:
+    async with bulk.create_payment_links(
+        client, requests, journal="spring.db", concurrency=64, check_existing=True
+    ) as run:
+        async for outcome in run:
+            assert_type(outcome, bulk.Outcome[c2p.PaymentLinkRequest, c2p.PaymentLink])
+            assert_type(outcome.state, bulk.State)
+            assert_type(outcome.result, c2p.PaymentLink | None)
+            assert_type(outcome.error, c2p.Chat2PayError | None)
+    assert_type(run.summary, bulk.Summary)
+    assert_type(run.forecast, bulk.Forecast | None)
+    assert_type(run.undelivered, list[bulk.Outcome[c2p.PaymentLinkRequest, c2p.PaymentLink]])
+    captures = (bulk.Capture(ref, "1.00") for ref in ("a", "b"))
+    job = bulk.capture_payments(client, captures, journal=bulk.Journal("c.db"), dry_run=True)
+    assert_type(job, bulk.Run[bulk.Capture, c2p.GatewayResult])
+    bulk.reverse_payments(client, ["ref"], stop_at_failure_rate=0.2)
+    bulk.get_transactions(client, ["ref", bulk.TransactionQuery(order_number="A-1")])
+    bulk.get_transactions(client, ["ref"], journal="no.db")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    bulk.capture_payments(client, ["ref"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
 
 
 async def errors(client: c2p.AsyncChat2Pay) -> None:
