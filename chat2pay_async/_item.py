@@ -21,7 +21,13 @@ from chat2pay_async._outcomes import Forecast, Outcome, State, state_after, stat
 from chat2pay_async._rebuild import check_unchanged, request_of
 from chat2pay_async._send import Sender
 from chat2pay_async._stored import outcome_of
-from chat2pay_async.errors import Chat2PayError, Fault, RequestValidationError
+from chat2pay_async.errors import (
+    Chat2PayError,
+    Fault,
+    Pending,
+    Proof,
+    RequestValidationError,
+)
 
 __all__ = ["Item", "Items"]
 
@@ -97,9 +103,14 @@ class Items(Generic[Q, R]):
 
     def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:
         """What became of an item that was stopped on its way."""
+        name, log = self._operation.name, item.log
+        if log is not None:
+            log.stopped()
         if item.outcome is not None:
             return item.outcome
-        name, pending = self._operation.name, None if item.log is None else item.log.pending
+        pending = None if log is None else log.pending
+        if item.row is not None and (log is None or (pending is None and not log.sent_before)):
+            pending = self._pending_of(item.row)  # nobody has looked it up yet
         if pending is None:
             late = errors.RequestTimeoutError(f"{name}: the run was stopped before it was sent")
             late.operation = name
@@ -111,13 +122,27 @@ class Items(Generic[Q, R]):
         doubt.operation, doubt.attempts = name, (pending.last_attempt,)
         return self._failed(item, doubt)
 
+    def _pending_of(self, row: Row) -> Pending:
+        attempts = row.past(self._book.alive_at).attempts
+        return Pending(
+            operation=self._operation.name,
+            identity=row.key,
+            request=row.sent,
+            base_url=self._sender.base_url,
+            key_fingerprint=self._sender.key_fingerprint,
+            request_id=row.request_id,
+            first_attempt=attempts[0],
+            last_attempt=attempts[-1],
+        )
+
     # What is known before anything is sent -------------------------------------------------------
 
     def known(self, item: Item[Q, R], claimed: Claimed) -> Outcome[Q, R] | None:
         """The outcome of an item that is not sent; None where it is, or where one was told."""
         if claimed.repeated:
             problem = "occurs twice in this run, and was sent once"
-            fault = Fault(_KEYS[type(item.request)], problem)
+            names = [name for name in _KEYS if getattr(item.request, name, None) == item.key]
+            fault = Fault(names[0], problem)
             return self._refused(item, RequestValidationError(self._operation.name, (fault,)))
         row = claimed.row
         if row is None or row.state == State.FAILED:
@@ -149,28 +174,33 @@ class Items(Generic[Q, R]):
 
     async def _sent(self, item: Item[Q, R], log: ItemLog, past: Past | None) -> Outcome[Q, R]:
         """Send an item, and wait out what is longer than a call waits."""
-        if self._check_existing and past is None:
-            outcome = await self._existing(item)
-            if outcome is not None:
-                return outcome
         while True:
             await anyio.sleep(max(0.0, self._paused_until - anyio.current_time()))
             try:
-                raw = await self._sender.send(
-                    self._operation, item.request, self._options, log, past
-                )
+                return await self._once(item, log, past)
             except errors.RateLimitedError as error:
                 asked = error.retry_after or 0.0
                 if asked <= LONGEST_PAUSE:
                     return self._failed(item, error)
-                self._paused_until = anyio.current_time() + asked
+                self._paused_until = max(self._paused_until, anyio.current_time() + asked)
                 self._sender.tell_pause(self._operation.name, asked)
                 past = log.sent_before
+                if past is not None and any(one.proof is Proof.UNKNOWN for one in error.attempts):
+                    # It was absent, but a verdict goes stale: look again before it is sent.
+                    past = attrs.evolve(past, in_doubt=True)
+            except (errors.ConfigurationError, errors.JournalError):
+                raise  # no item's own: the client is closed, or the journal can't be written
             except Chat2PayError as error:
                 return self._failed(item, error)
-            else:
-                state = state_after(raw.parsed)
-                return Outcome(item.key, item.request, state, raw.parsed, None, raw.attempts)
+
+    async def _once(self, item: Item[Q, R], log: ItemLog, past: Past | None) -> Outcome[Q, R]:
+        if self._check_existing and past is None:
+            outcome = await self._existing(item)
+            if outcome is not None:
+                return outcome
+        raw = await self._sender.send(self._operation, item.request, self._options, log, past)
+        state = state_after(raw.parsed)
+        return Outcome(item.key, item.request, state, raw.parsed, None, raw.attempts)
 
     def _failed(self, item: Item[Q, R], error: Chat2PayError) -> Outcome[Q, R]:
         result: Any = error.receipt if isinstance(error, errors.ReceiptNotSentError) else None
@@ -183,10 +213,10 @@ class Items(Generic[Q, R]):
         query = _requests.TransactionQuery(order_number=item.key)
         try:
             raw = await self._sender.send(GET_TRANSACTION, query, self._options)
-        except errors.NotFoundError as error:
+        except errors.ApiError as error:
+            if state_of(error) is not State.REJECTED:
+                raise
             answer = WireResponse(error.status_code, error.headers, error.body)
-        except Chat2PayError as error:
-            return self._failed(item, error)
         else:
             answer, found = WireResponse(raw.status_code, raw.headers, raw.body), raw.parsed
         now = datetime.now(UTC)
@@ -205,11 +235,5 @@ class Items(Generic[Q, R]):
         return Outcome(item.key, item.request, State.SKIPPED, link)
 
 
-_KEYS: dict[type[Any], str] = {
-    _requests.PaymentLinkRequest: "order_number",
-    _requests.Capture: "payment_link_ref",
-    _requests.LinkReference: "payment_link_ref",
-    _requests.ReceiptRequest: "payment_link_ref",
-    _requests.TransactionQuery: "order_number",
-}
-"""The field that tells a request from all others of its run."""
+_KEYS = ("order_number", "payment_link_ref", "receipt_link_ref")
+"""The fields that tell a request from all others of its run."""

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
+import anyio.lowlevel
 import attrs
 from anyio.abc import TaskGroup
 
@@ -182,12 +183,15 @@ class Run(Generic[Q, R]):
         self._group.cancel_scope.cancel()
         with anyio.CancelScope(shield=True):
             await self._quiet.wait()
-        # Without an exception, and with nothing to wait for: it can raise no group of any.
-        await self._group.__aexit__(None, None, None)
-        self._ended = anyio.current_time()
-        self.undelivered.extend(self._ready)
-        self._ready.clear()
-        await self._book.close()
+        try:
+            # Without an exception, and with nothing to wait for: it can raise no group of any. But
+            # a cancellation from outside may show here.
+            await self._group.__aexit__(None, None, None)
+        finally:
+            self._ended = anyio.current_time()
+            self.undelivered.extend(self._ready)
+            self._ready.clear()
+            await self._book.close()
 
     # Its tasks -----------------------------------------------------------------------------------
 
@@ -224,15 +228,21 @@ class Run(Generic[Q, R]):
     async def _read(self) -> None:
         """Begin items as there is room for them: first those in doubt, then the source's."""
         with self._reading:
-            await self._slots.acquire()
+            await self._room()
             async with aclosing(self._book.open_rows()) as rows:
                 async for row in rows:
                     self._begin(self._finish, self._items.in_doubt(row))
-                    await self._slots.acquire()
+                    await self._room()
             async with aclosing(read(self._setup.source)) as things:
                 async for thing in things:
                     self._take(thing)
-                    await self._slots.acquire()
+                    await self._room()
+
+    async def _room(self) -> None:
+        """Wait until one more item may be under way."""
+        await self._slots.acquire()
+        # A slot that is free is given to a task that was cancelled, too: nothing more may begin.
+        await anyio.lowlevel.checkpoint_if_cancelled()
 
     def _take(self, thing: Any) -> None:
         try:

@@ -93,7 +93,7 @@ from chat2pay_async._client import AsyncChat2Pay, inner
 from chat2pay_async._item import Items
 from chat2pay_async._journal import Journal
 from chat2pay_async._journal_file import Binding
-from chat2pay_async._operations import Operation
+from chat2pay_async._operations import Operation, Safety
 from chat2pay_async._outcomes import Forecast, Outcome, State, Summary
 from chat2pay_async._rehearsal import Rehearsal
 from chat2pay_async._requests import Capture, LinkReference, ReceiptRequest, TransactionQuery
@@ -308,6 +308,11 @@ def _run(  # noqa: PLR0913, PLR0917 - an operation, what it is done to, and how
 ) -> Run[Q, R]:
     sender, call_options = inner(client)
     kept = _journal(journal)
+    takes = ReadOptions if operation.safety is Safety.READ else RunOptions
+    unknown = sorted(options.keys() - takes.__optional_keys__)
+    if unknown:  # a misspelt journal would be none at all
+        known = ", ".join(sorted(takes.__optional_keys__))
+        raise ConfigurationError(f"no option of this run: {', '.join(unknown)}; it takes {known}")
     dry_run = options.get("dry_run", False)
     if dry_run and kept is not None and not kept.path.exists():
         kept = None

@@ -168,6 +168,17 @@ async def test_a_limiter_of_the_users_own_is_asked_for_look_ups_too(asked: float
     assert limiter.told == ["acquire", "acquire", asked]
 
 
+async def test_a_line_says_how_long_it_pauses() -> None:
+    line = line_to(Wire())
+    assert [line.throttled(asked) for asked in (None, 2.5, 60.0, 3600.0)] == [1.0, 2.5, 60.0, 60.0]
+
+
+async def test_a_line_tells_the_time_between_two_requests_where_it_is_known() -> None:
+    assert line_to(Wire(), pace=Pace(RateLimit(5, per=2))).interval == pytest.approx(0.4)
+    assert line_to(Wire(), pace=Pace()).interval == 0
+    assert line_to(Wire(), pace=OwnLimiter()).interval == 0
+
+
 # Closed -------------------------------------------------------------------------------------------
 
 

@@ -516,3 +516,30 @@ async def test_a_misused_engine_is_reported_as_it_is_and_nothing_is_in_doubt() -
     with pytest.raises(ConfigurationError, match="http_client"):
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     assert not made.heard_of(events.OutcomeUnknown)
+
+
+# Pauses that others hear of ----------------------------------------------------------------------
+
+
+async def test_a_throttle_is_told_with_the_pause_of_everyone() -> None:
+    made = bench(THROTTLED, answer(429), CREATED)
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    told = made.heard_of(events.Paused)
+    assert [(one.operation, one.seconds) for one in told] == [
+        ("create_payment_link", 2.0),
+        ("create_payment_link", 1.0),
+    ]
+    assert {one.call_id for one in told} == {made.heard[0].call_id}
+
+
+async def test_a_throttled_look_up_is_told_too() -> None:
+    made = bench(lost(), look_ups=[answer(429, retry_after="3"), answer(500)])
+    with pytest.raises(OutcomeUnknownError):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert [one.seconds for one in made.heard_of(events.Paused)] == [3.0]
+
+
+async def test_a_run_tells_of_a_longer_wait_by_the_same_hooks() -> None:
+    made = bench()
+    made.sender.tell_pause("create_payment_link", 90.0)
+    assert made.heard == [events.Paused("", "create_payment_link", 90.0)]

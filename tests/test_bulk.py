@@ -1,0 +1,837 @@
+"""Campaigns and jobs against a sandbox, whose ledger says what really took place."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import attrs
+import httpx
+import pytest
+
+from chat2pay_async import (
+    AsyncChat2Pay,
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    Event,
+    JournalError,
+    OutcomeUnknownError,
+    PaymentLinkRequest,
+    ReceiptNotSentError,
+    RequestTimeoutError,
+    RequestValidationError,
+    RetryPolicy,
+    RunStoppedError,
+    Verdict,
+    bulk,
+)
+from chat2pay_async._journal import Journal, Row
+from chat2pay_async.bulk import Run, State
+from chat2pay_async.events import ItemFinished
+from chat2pay_async.sandbox import FaultKind, Sandbox
+
+pytestmark = pytest.mark.anyio
+
+QUICK = RetryPolicy(initial=0.001, maximum=0.002, settle=0.02)
+CREATE = "create_payment_link"
+
+
+def request_for(number: object, **fields: Any) -> PaymentLinkRequest:
+    given = {
+        "channel": "sms",
+        "to": "27831234567",
+        "order_number": f"A-{number}",
+        "currency": "ZAR",
+        "total_amount": "10.00",
+    }
+    return PaymentLinkRequest(**(given | fields))
+
+
+def requests_for(count: int, **fields: Any) -> list[PaymentLinkRequest]:
+    return [request_for(number, **fields) for number in range(count)]
+
+
+async def never() -> httpx.Response:
+    await anyio.sleep_forever()
+    raise AssertionError
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """The way to the sandbox: it keeps what passes, and may be told what else to do."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.inner = httpx.ASGITransport(app=sandbox.app)
+        self.passed: list[tuple[str, str, bytes]] = []
+        self.post: Callable[[httpx.Request], Awaitable[httpx.Response]] = self.pass_on
+
+    @property
+    def posts(self) -> list[bytes]:
+        return [body for method, _, body in self.passed if method == "POST"]
+
+    async def pass_on(self, request: httpx.Request) -> httpx.Response:
+        return await self.inner.handle_async_request(request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        body = await request.aread()
+        self.passed.append((request.method, request.url.raw_path.decode(), body))
+        if request.method == "POST":
+            return await self.post(request)
+        return await self.pass_on(request)
+
+
+@attrs.define
+class World:
+    """A sandbox, and clients of it."""
+
+    sandbox: Sandbox = attrs.field(factory=lambda: Sandbox(seed=3))
+
+    def client(self, wire: Wire | None = None, **settings: Any) -> AsyncChat2Pay:
+        given: dict[str, Any] = {
+            "api_key": self.sandbox.api_key,
+            "base_url": "http://localhost",
+            "transport": Wire(self.sandbox) if wire is None else wire,
+            "retry": QUICK,
+        }
+        return AsyncChat2Pay(**(given | settings))
+
+    @property
+    def created(self) -> Counter[str | None]:
+        """How many links there are of each order."""
+        return Counter(
+            effect.order_number
+            for effect in self.sandbox.ledger.effects
+            if effect.kind == "link_created"
+        )
+
+    async def links(self, count: int, **fields: Any) -> list[str]:
+        """Make so many links; their references."""
+        async with self.client() as client:
+            requests = requests_for(count, **fields)
+            made = [await client.create_payment_link(request) for request in requests]
+        return [str(link.payment_link_ref) for link in made]
+
+    async def authorizations(self, count: int) -> list[str]:
+        references = await self.links(count, transaction_type="authorization")
+        for reference in references:
+            self.sandbox.pay(reference)
+        return references
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spring.db"
+
+
+def each_once(count: int) -> Counter[str | None]:
+    return Counter(f"A-{number}" for number in range(count))
+
+
+async def read(run: Run[Any, Any]) -> dict[str, Any]:
+    async with run:
+        outcomes = [outcome async for outcome in run]
+    assert len({outcome.key for outcome in outcomes}) == len(outcomes)
+    return {outcome.key: outcome for outcome in outcomes}
+
+
+def states(outcomes: dict[str, Any]) -> Counter[str]:
+    return Counter(outcome.state.name for outcome in outcomes.values())
+
+
+def rows_of(path: Path) -> dict[str, Row]:
+    journal = Journal(path)
+    journal.open_to_read()
+    try:
+        return {row.key: row for _, row in journal.page(0, open_only=False)}
+    finally:
+        journal.close()
+
+
+def there_is(path: Path) -> bool:
+    return path.exists()
+
+
+def copy(path: Path, left: Path) -> None:
+    for end in ("", "-wal"):
+        if path.with_name(path.name + end).exists():
+            shutil.copy(path.with_name(path.name + end), left.with_name(left.name + end))
+
+
+# Campaigns ---------------------------------------------------------------------------------------
+
+
+class Pages:
+    async def __aiter__(self) -> AsyncGenerator[PaymentLinkRequest]:
+        for request in requests_for(20):
+            await anyio.lowlevel.checkpoint()
+            yield request
+
+
+async def pages() -> AsyncGenerator[PaymentLinkRequest]:
+    async for request in Pages():
+        yield request
+
+
+@pytest.mark.parametrize(
+    "source",
+    [lambda: requests_for(20), lambda: iter(requests_for(20)), pages, Pages],
+    ids=["list", "iterator", "async generator", "async iterable"],
+)
+@pytest.mark.parametrize("journalled", [True, False])
+async def test_a_campaign_makes_each_link_once(
+    world: World, path: Path, source: Callable[[], Any], *, journalled: bool
+) -> None:
+    async with world.client() as client:
+        run = bulk.create_payment_links(
+            client, source(), concurrency=7, journal=path if journalled else None
+        )
+        outcomes = await read(run)
+    assert world.created == each_once(20)
+    assert states(outcomes) == {"APPLIED": 20}
+    for outcome in outcomes.values():
+        assert outcome.request.order_number == outcome.key
+        assert outcome.result.payment_link_ref == world.sandbox.ref_of(outcome.key)
+        assert outcome.delivered
+    assert run.summary.amounts == {"ZAR": Decimal("200.00")}
+    assert str(run.summary).startswith("20 applied; ZAR 200.00; ")
+    assert run.forecast is None
+    assert there_is(path) is journalled
+
+
+async def test_what_is_lost_on_the_way_is_looked_up_and_nothing_is_made_twice(
+    world: World, path: Path
+) -> None:
+    faults: list[FaultKind] = ["drop_after", "drop_before", "error_502_after", "hollow_201_before"]
+    world.sandbox.next_faults(CREATE, faults)
+    async with world.client() as client:
+        run = bulk.create_payment_links(client, requests_for(12), journal=path, concurrency=4)
+        outcomes = await read(run)
+    assert {kind: world.sandbox.ledger.faults[CREATE, kind] for kind in faults} == dict.fromkeys(
+        faults, 1
+    )
+    assert states(outcomes) == {"APPLIED": 12}
+    assert world.created == each_once(12)
+    assert run.summary.recovered == 2
+    assert {row.state for row in rows_of(path).values()} == {"applied"}
+
+
+async def test_the_summary_counts_what_needs_a_look(world: World) -> None:
+    world.sandbox.fail_delivery("A-1")
+    source = [
+        *requests_for(3),
+        request_for(1),
+        request_for("rand", currency="CHF"),
+        request_for("yen", currency="JPY", total_amount=500),
+    ]
+    async with world.client() as client:
+        run = bulk.create_payment_links(client, source, concurrency=1)
+        async with run:
+            outcomes = [outcome async for outcome in run]
+    assert run.summary.counts == {
+        State.APPLIED: 4,
+        State.REJECTED: 2,
+        State.FAILED: 0,
+        State.UNKNOWN: 0,
+        State.SKIPPED: 0,
+    }
+    assert run.summary.not_delivered == 1
+    assert run.summary.amounts == {"ZAR": Decimal("30.00"), "JPY": Decimal(500)}
+    assert [type(one.error) for one in outcomes if one.state is State.REJECTED] == [
+        RequestValidationError,
+        BadRequestError,
+    ]
+    assert world.created["A-1"] == 1
+
+
+async def test_a_clients_hooks_hear_of_every_item(world: World) -> None:
+    heard: list[Event] = []
+    async with world.client(hooks=[heard.append]) as client:
+        await read(bulk.create_payment_links(client, requests_for(3)))
+    told = [event for event in heard if isinstance(event, ItemFinished)]
+    assert {(event.key, event.state) for event in told} == {
+        (f"A-{number}", "applied") for number in range(3)
+    }
+    assert len({event.call_id for event in told}) == 1
+
+
+async def test_a_view_s_settings_are_the_runs(world: World) -> None:
+    world.sandbox.next_faults(CREATE, ["drop_before"] * 3)
+    async with world.client() as client:
+        view = client.with_options(retry=attrs.evolve(QUICK, resend_when_absent=False))
+        outcomes = await read(bulk.create_payment_links(view, requests_for(3)))
+    assert states(outcomes) == {"UNKNOWN": 3}
+    assert world.sandbox.ledger.faulted(CREATE, "drop_before") == 3
+
+
+# Leaving early -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("taken", [0, 1, 9])
+async def test_delivered_and_undelivered_are_together_what_the_service_did(
+    world: World, taken: int
+) -> None:
+    pulled: list[str] = []
+
+    def source() -> Iterator[PaymentLinkRequest]:
+        for request in requests_for(1000):
+            pulled.append(request.order_number)
+            yield request
+
+    delivered: list[str] = []
+    async with (
+        world.client() as client,
+        bulk.create_payment_links(client, source(), concurrency=5) as run,
+    ):
+        while len(delivered) < taken:
+            delivered.append((await anext(run)).key)
+    undelivered = [outcome.key for outcome in run.undelivered]
+    assert {outcome.state for outcome in run.undelivered} <= {State.APPLIED}
+    assert Counter(delivered + undelivered) == world.created == Counter(pulled)
+    assert len(pulled) <= taken + 5
+    assert run.summary.applied == len(pulled)
+
+
+async def test_without_drain_what_is_under_way_is_in_doubt_and_can_be_settled(
+    world: World,
+) -> None:
+    wire, under_way = Wire(world.sandbox), anyio.Event()
+
+    async def silent(request: httpx.Request) -> httpx.Response:
+        answer = await wire.pass_on(request)
+        if b'"A-0"' in request.content:
+            return answer
+        under_way.set()
+        return await never()
+
+    wire.post = silent
+    async with world.client(wire) as client:
+        source = requests_for(2)
+        async with bulk.create_payment_links(client, source, concurrency=2, drain=0) as run:
+            assert (await anext(run)).key == "A-0"
+            await under_way.wait()
+        (left,) = run.undelivered
+        assert (left.key, left.state) == ("A-1", State.UNKNOWN)
+        assert isinstance(left.error, OutcomeUnknownError)
+        resolution = await client.resolve(left.error.pending)
+    assert resolution.verdict is Verdict.APPLIED
+    assert resolution.result.payment_link_ref == world.sandbox.ref_of("A-1")
+
+
+async def test_a_cancelled_run_tells_what_it_does_not_know(world: World, path: Path) -> None:
+    wire = Wire(world.sandbox)
+
+    async def stop(_request: httpx.Request) -> httpx.Response:
+        if len(wire.posts) == 2:
+            scope.cancel()
+        return await never()
+
+    wire.post = stop
+    async with world.client(wire, max_connections=2) as client:
+        with anyio.CancelScope() as scope:
+            run = bulk.create_payment_links(client, requests_for(9), concurrency=4, journal=path)
+            async with run:
+                await anext(run)
+    assert scope.cancelled_caught
+    told: dict[str, Any] = {outcome.key: outcome for outcome in run.undelivered}
+    assert states(told) == {"UNKNOWN": 2, "FAILED": 2}
+    assert {type(one.error) for one in told.values()} == {
+        OutcomeUnknownError,
+        RequestTimeoutError,
+    }
+    sent = {key for key, one in told.items() if one.state is State.UNKNOWN}
+    assert set(rows_of(path)) == sent
+    async with world.client() as client:
+        outcomes = await read(bulk.create_payment_links(client, requests_for(9), journal=path))
+    assert states(outcomes) == {"APPLIED": 9}
+    assert world.created == each_once(9)
+
+
+# What stops a run --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+async def test_a_wrong_key_stops_a_campaign(world: World, concurrency: int) -> None:
+    wire = Wire(world.sandbox)
+    async with world.client(wire, api_key="wrong") as client:
+        run = bulk.create_payment_links(client, requests_for(100), concurrency=concurrency)
+        with pytest.raises(AuthenticationError):
+            await read(run)
+    assert len(wire.posts) <= concurrency + 1
+    assert run.summary.failed == len(wire.posts)
+
+
+async def test_a_campaign_that_fails_too_often_stops_itself(world: World) -> None:
+    wire = Wire(world.sandbox)
+    source = requests_for(100, currency="CHF")
+    async with world.client(wire) as client:
+        run = bulk.create_payment_links(client, source, concurrency=1, stop_at_failure_rate=0.2)
+        with pytest.raises(RunStoppedError):
+            await read(run)
+    assert len(wire.posts) == run.summary.rejected == 5
+
+
+async def test_a_client_that_is_closed_stops_a_run(world: World) -> None:
+    client = world.client()
+    await client.aclose()
+    with pytest.raises(ConfigurationError, match="closed"):
+        await read(bulk.create_payment_links(client, requests_for(3)))
+
+
+# Jobs --------------------------------------------------------------------------------------------
+
+
+async def test_captures_are_applied_or_declined(world: World, path: Path) -> None:
+    refs = await world.authorizations(3)
+    world.sandbox.decline_capture(refs[1])
+    world.sandbox.next_faults("capture_payment", ["drop_after"])
+    source = [bulk.Capture(refs[0]), bulk.Capture(refs[1]), bulk.Capture(refs[2], amount="4.00")]
+    async with world.client() as client:
+        run = bulk.capture_payments(client, source, journal=path, concurrency=1)
+        outcomes = await read(run)
+        again = await read(bulk.capture_payments(client, source, journal=path))
+    assert [outcomes[ref].state for ref in refs] == [
+        State.APPLIED,
+        State.REJECTED,
+        State.APPLIED,
+    ]
+    assert outcomes[refs[1]].declined
+    assert (run.summary.declined, run.summary.recovered) == (1, 1)
+    assert run.summary.amounts == {}
+    ledger = world.sandbox.ledger
+    assert ledger.total("captured", "ZAR") == Decimal("14.00")
+    assert ledger.faulted("capture_payment", "drop_after") == 1
+    assert states(again) == {"SKIPPED": 3}
+    assert again[refs[1]].declined
+    assert again[refs[2]].result.total_amount == Decimal(4)
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+async def test_payments_are_reversed(world: World, path: Path, *, as_text: bool) -> None:
+    refs = await world.authorizations(2)
+    source: Any = refs if as_text else [bulk.LinkReference(payment_link_ref=ref) for ref in refs]
+    async with world.client() as client:
+        outcomes = await read(bulk.reverse_payments(client, source, journal=path))
+    assert states(outcomes) == {"APPLIED": 2}
+    assert world.sandbox.ledger.count("reversed") == 2
+    assert outcomes[refs[0]].request == bulk.LinkReference(payment_link_ref=refs[0])
+
+
+async def test_links_are_cancelled(world: World, path: Path) -> None:
+    refs = await world.links(3)
+    world.sandbox.click(refs[1])
+    async with world.client() as client:
+        run = bulk.cancel_payment_links(client, [*refs, " "], journal=path)
+        outcomes = await read(run)
+    assert states(outcomes) == {"APPLIED": 2, "REJECTED": 2}
+    assert isinstance(outcomes[refs[1]].error, BadRequestError)
+    assert isinstance(outcomes[" "].error, RequestValidationError)
+    assert world.sandbox.ledger.count("link_cancelled") == 2
+
+
+async def test_receipts_are_sent_or_not_delivered(world: World, path: Path) -> None:
+    refs = await world.links(2)
+    for ref in refs:
+        world.sandbox.pay(ref)
+    world.sandbox.fail_receipt(refs[1])
+    source = [
+        bulk.ReceiptRequest(payment_link_ref=ref, receipt_link="https://shop.test/1")
+        for ref in refs
+    ]
+    async with world.client() as client:
+        run = bulk.create_receipts(client, source, journal=path)
+        outcomes = await read(run)
+    assert states(outcomes) == {"APPLIED": 2}
+    assert outcomes[refs[0]].error is None
+    assert outcomes[refs[1]].delivered is False
+    assert isinstance(outcomes[refs[1]].error, ReceiptNotSentError)
+    assert run.summary.not_delivered == 1
+    assert world.sandbox.ledger.count("receipt_created") == 2
+
+
+async def test_links_are_looked_up_by_reference_or_by_any_query(world: World) -> None:
+    (ref,) = await world.links(1)
+    queries: list[Any] = [ref, bulk.TransactionQuery(order_number="A-0"), "nothing", ""]
+    async with world.client() as client:
+        outcomes = await read(bulk.get_transactions(client, queries))
+    assert states(outcomes) == {"APPLIED": 2, "REJECTED": 2}
+    assert outcomes[ref].result.order_number == outcomes["A-0"].result.order_number == "A-0"
+
+
+async def test_items_of_another_kind_stop_a_run_before_they_are_sent(world: World) -> None:
+    wire = Wire(world.sandbox)
+    captures: Any = ["ref-1"]
+    async with world.client(wire) as client:
+        with pytest.raises(TypeError, match="items of Capture, not of str"):
+            await read(bulk.capture_payments(client, captures))
+        with pytest.raises(TypeError, match="items of PaymentLinkRequest, not of str"):
+            await read(bulk.create_payment_links(client, captures))
+        with pytest.raises(TypeError, match="items of ReceiptRequest, not of str"):
+            await read(bulk.create_receipts(client, captures))
+    assert wire.passed == []
+
+
+# Options -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"concurrency": 0}, "concurrency must be an int, 1 or more"),
+        ({"concurrency": True}, "concurrency must be an int, 1 or more"),
+        ({"concurrency": 2.0}, "concurrency must be an int, 1 or more"),
+        ({"drain": -1}, "drain must be a number, 0 or more"),
+        ({"drain": float("nan")}, "drain must be a number, 0 or more"),
+        ({"drain": None}, "drain must be a number, 0 or more"),
+        ({"stop_at_failure_rate": 1.5}, "stop_at_failure_rate must be a number, from 0 to 1"),
+        ({"stop_at_failure_rate": True}, "stop_at_failure_rate must be a number, from 0 to 1"),
+        ({"stop_at_failure_rate": "20%"}, "stop_at_failure_rate must be a number, from 0 to 1"),
+        ({"journal": 7}, "journal must be a path or a bulk.Journal"),
+        (
+            {"jornal": "spring.db"},
+            (
+                "no option of this run: jornal; it takes concurrency, drain, dry_run, journal, "
+                "stop_at_failure_rate"
+            ),
+        ),
+    ],
+)
+async def test_an_option_that_can_not_work_is_refused(
+    world: World, options: dict[str, Any], problem: str
+) -> None:
+    async with world.client() as client:
+        with pytest.raises(ConfigurationError) as caught:
+            bulk.create_payment_links(client, [], **options)
+    assert str(caught.value) == problem
+
+
+async def test_what_changes_nothing_takes_no_journal(world: World, path: Path) -> None:
+    options: Any = {"journal": path}
+    async with world.client() as client:
+        with pytest.raises(ConfigurationError, match="no option of this run: journal; it takes"):
+            bulk.get_transactions(client, [], **options)
+
+
+async def test_a_drain_may_last_for_ever(world: World) -> None:
+    async with world.client() as client:
+        run = bulk.create_payment_links(
+            client, requests_for(3), concurrency=3, drain=float("inf"), stop_at_failure_rate=0
+        )
+        async with run:
+            await anext(run)
+    assert len(run.undelivered) == 2
+
+
+# Orders that may exist already -------------------------------------------------------------------
+
+
+async def test_without_the_old_journal_what_exists_is_not_made_again(
+    world: World, path: Path
+) -> None:
+    await world.links(3)
+    wire = Wire(world.sandbox)
+    async with world.client(wire) as client:
+        run = bulk.create_payment_links(client, requests_for(5), journal=path, check_existing=True)
+        outcomes = await read(run)
+    assert states(outcomes) == {"SKIPPED": 3, "APPLIED": 2}
+    assert outcomes["A-0"].result.payment_link_ref == world.sandbox.ref_of("A-0")
+    assert world.created == each_once(5)
+    assert (len(wire.passed), len(wire.posts)) == (7, 2)
+    assert set(rows_of(path)) == {"A-3", "A-4"}
+
+
+async def test_across_journals_nothing_protects(world: World, path: Path) -> None:
+    async with world.client() as client:
+        for end in (".1", ".2"):
+            run = bulk.create_payment_links(client, requests_for(1), journal=f"{path}{end}")
+            await read(run)
+    assert world.created["A-0"] == 2
+
+
+# Journals ----------------------------------------------------------------------------------------
+
+
+async def test_the_same_run_again_skips_what_is_final_with_its_results(
+    world: World, path: Path
+) -> None:
+    source = [
+        *requests_for(3, channel="none", return_payment_link=True),
+        request_for("franc", currency="CHF"),
+    ]
+    async with world.client() as client:
+        first = await read(bulk.create_payment_links(client, source, journal=path))
+    wire = Wire(world.sandbox)
+    async with world.client(wire) as client:
+        run = bulk.create_payment_links(client, source, journal=Journal(path))
+        second = await read(run)
+    assert states(second) == {"SKIPPED": 4}
+    for key, outcome in second.items():
+        assert outcome.result == first[key].result
+        assert (outcome.result is None) == (key == "A-franc")
+    assert second["A-0"].result.payment_link.startswith("https://")
+    assert isinstance(second["A-franc"].error, BadRequestError)
+    assert str(second["A-franc"].error) == str(first["A-franc"].error)
+    assert wire.passed == []
+    assert run.summary.amounts == {}
+
+
+async def test_a_journal_is_let_go_at_the_end_of_its_run(world: World, path: Path) -> None:
+    async with world.client() as client:
+        run = bulk.create_payment_links(client, requests_for(2), journal=path)
+        other = bulk.create_payment_links(client, requests_for(2), journal=path)
+        async with run:
+            with pytest.raises(JournalError, match="in use"):
+                await read(other)
+            await anext(run)
+        with anyio.CancelScope() as scope:
+            async with bulk.create_payment_links(client, requests_for(4), journal=path) as run:
+                scope.cancel()
+                await anyio.lowlevel.checkpoint()
+        outcomes = await read(bulk.create_payment_links(client, requests_for(4), journal=path))
+    assert states(outcomes) == {"SKIPPED": 2, "APPLIED": 2}
+
+
+@pytest.mark.parametrize("other", ["operation", "key", "base URL"])
+async def test_a_journal_is_of_one_operation_one_key_and_one_base_url(
+    world: World, path: Path, other: str
+) -> None:
+    async with world.client() as client:
+        await read(bulk.cancel_payment_links(client, [], journal=path))
+    settings: dict[str, Any] = {
+        "key": {"api_key": "other"},
+        "base URL": {"base_url": "http://127.0.0.1"},
+    }
+    async with world.client(**settings.get(other, {})) as client:
+        make: Any = bulk.reverse_payments if other == "operation" else bulk.cancel_payment_links
+        with pytest.raises(JournalError, match="belongs to another run"):
+            await read(make(client, [], journal=path))
+
+
+# After the death of a process --------------------------------------------------------------------
+
+
+@attrs.define
+class Death:
+    """Stops a run dead at one of its POSTs: before the service has it, or after."""
+
+    wire: Wire
+    path: Path
+    left: Path
+    at: int
+    after: bool
+    scope: anyio.CancelScope = attrs.field(factory=anyio.CancelScope)
+
+    async def post(self, request: httpx.Request) -> httpx.Response:
+        number = len(self.wire.posts)
+        if number < self.at:
+            return await self.wire.pass_on(request)
+        if number == self.at:
+            if self.after:
+                await self.wire.pass_on(request)
+            copy(self.path, self.left)
+            self.scope.cancel()
+        return await never()
+
+
+async def killed(
+    world: World, path: Path, source: list[PaymentLinkRequest], at: int, *, after: bool, **how: Any
+) -> tuple[Path, Wire]:
+    """What is left on the disk of a campaign that died, and what it had sent."""
+    wire = Wire(world.sandbox)
+    death = Death(wire, path, path.with_name("left.db"), at, after)
+    wire.post = death.post
+    async with world.client(wire) as client:
+        with death.scope:
+            await read(bulk.create_payment_links(client, source, journal=path, **how))
+    assert death.scope.cancelled_caught
+    return death.left, wire
+
+
+@pytest.mark.parametrize("after", [True, False])
+@pytest.mark.parametrize("at", [1, 6, 12])
+async def test_whenever_a_process_dies_the_next_run_does_the_rest_once(
+    world: World, path: Path, at: int, *, after: bool
+) -> None:
+    source = requests_for(12)
+    left, before = await killed(world, path, source, at, after=after, concurrency=4)
+    on_disk = rows_of(left)
+    assert set(before.posts) <= {row.body for row in on_disk.values()}
+    in_doubt = {key for key, row in on_disk.items() if row.state == "sent"}
+    assert 1 <= len(in_doubt) <= 4
+    wire = Wire(world.sandbox)
+    async with world.client(wire) as client:
+        outcomes = await read(
+            bulk.create_payment_links(client, iter(source), journal=left, concurrency=4)
+        )
+    assert world.created == each_once(12)
+    assert outcomes.keys() == {request.order_number for request in source}
+    final = {key for key, row in on_disk.items() if row.state == "applied"}
+    assert {key for key, one in outcomes.items() if one.state is State.SKIPPED} == final
+    assert states(outcomes)["APPLIED"] == 12 - len(final)
+    # What goes again is what the journal has, and what was final does not go.
+    bodies = {row.body for row in on_disk.values()}
+    again = [body for body in wire.posts if body in bodies]
+    assert set(again) <= {on_disk[key].body for key in in_doubt}
+    assert len(set(wire.posts)) == len(wire.posts)
+    assert {row.state for row in rows_of(left).values()} == {"applied"}
+
+
+async def test_what_is_in_doubt_is_looked_up_before_anything_is_sent(
+    world: World, path: Path
+) -> None:
+    source = requests_for(8)
+    left, _ = await killed(world, path, source, 3, after=False, concurrency=3)
+    in_doubt = {key for key, row in rows_of(left).items() if row.state == "sent"}
+    assert in_doubt
+    wire = Wire(world.sandbox)
+    async with world.client(wire) as client:
+        await read(bulk.create_payment_links(client, source, journal=left, concurrency=8))
+    first_post = [method for method, _, _ in wire.passed].index("POST")
+    looked_up = {target.rpartition("=")[2] for _, target, _ in wire.passed[:first_post]}
+    assert looked_up == in_doubt
+    assert world.created == each_once(8)
+
+
+async def test_what_is_in_doubt_is_settled_though_its_source_is_gone(
+    world: World, path: Path
+) -> None:
+    left, before = await killed(world, path, requests_for(2), 1, after=False, concurrency=1)
+    wire = Wire(world.sandbox)
+    async with world.client(wire) as client:
+        outcomes = await read(bulk.create_payment_links(client, [], journal=left))
+    assert states(outcomes) == {"APPLIED": 1}
+    assert outcomes["A-0"].request.total_amount == Decimal("10.00")
+    assert wire.posts == before.posts
+    assert world.created == each_once(1)
+
+
+async def test_a_source_that_was_changed_meanwhile_is_an_error_of_its_rows(
+    world: World, path: Path
+) -> None:
+    left, before = await killed(world, path, requests_for(3), 2, after=True, concurrency=1)
+    source = requests_for(3, total_amount="99.00")
+    wire = Wire(world.sandbox)
+    async with (
+        world.client(wire) as client,
+        bulk.create_payment_links(client, source, journal=left) as run,
+    ):
+        outcomes = [outcome async for outcome in run]
+    told = Counter((outcome.key, outcome.state) for outcome in outcomes)
+    assert told == {
+        ("A-0", State.REJECTED): 1,
+        ("A-1", State.APPLIED): 1,
+        ("A-1", State.REJECTED): 1,
+        ("A-2", State.APPLIED): 1,
+    }
+    for outcome in outcomes:
+        if outcome.state is State.REJECTED:
+            assert isinstance(outcome.error, RequestValidationError)
+            assert [fault.field for fault in outcome.error.faults] == ["total_amount"]
+    assert not set(wire.posts) & set(before.posts)
+    assert world.created == each_once(3)
+    assert world.sandbox.ledger.total("link_created", "ZAR") == Decimal("119.00")
+
+
+async def test_what_failed_goes_again_in_the_next_run(world: World, path: Path) -> None:
+    once = attrs.evolve(QUICK, max_attempts=1)
+    wire = Wire(world.sandbox)
+
+    async def unreachable(_request: httpx.Request) -> httpx.Response:
+        await anyio.lowlevel.checkpoint()
+        raise httpx.ConnectError("refused")
+
+    wire.post = unreachable
+    source = requests_for(3)
+    async with world.client(wire, retry=once) as client:
+        first = await read(bulk.create_payment_links(client, source, journal=path))
+    assert states(first) == {"FAILED": 3}
+    later = Wire(world.sandbox)
+    async with world.client(later) as client:
+        changed = [*source[:2], attrs.evolve(source[2], total_amount="5.00")]
+        second = await read(bulk.create_payment_links(client, changed, journal=path))
+    assert states(second) == {"APPLIED": 3}
+    assert len(set(later.posts) & set(wire.posts)) == 2
+    assert b'"totalAmount":5' in b"".join(set(later.posts) - set(wire.posts))
+    assert world.created == each_once(3)
+
+
+async def test_what_stays_in_doubt_is_told_again_and_never_sent_again_on_a_guess(
+    world: World, path: Path
+) -> None:
+    source = requests_for(1)
+    left, _ = await killed(world, path, source, 1, after=True)
+    never = attrs.evolve(QUICK, resend_when_absent=False)
+    world.sandbox.next_faults("get_transaction", ["html"] * 50)
+    wire = Wire(world.sandbox)
+    async with world.client(wire, retry=never) as client:
+        outcomes = await read(bulk.create_payment_links(client, source, journal=left))
+        assert states(outcomes) == {"UNKNOWN": 1}
+        assert world.sandbox.ledger.faulted("get_transaction", "html") > 0
+        world.sandbox.set_faults(None)
+        pending = outcomes["A-0"].error.pending
+        assert (await client.resolve(pending)).verdict is Verdict.APPLIED
+        outcomes = await read(bulk.create_payment_links(client, source, journal=left))
+        assert states(outcomes) == {"APPLIED": 1}
+    assert wire.posts == []
+
+
+class SmallDisk(Journal):
+    """A journal on a disk that has room for no more than so many pages beyond the first."""
+
+    def __init__(self, path: Path, pages: int) -> None:
+        super().__init__(path)
+        self.pages = pages
+
+    def open(self, binding: Any) -> None:
+        super().open(binding)
+        db = self._opened()
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages + self.pages}")
+
+
+async def test_on_a_full_disk_nothing_is_sent_that_is_not_written_down(
+    world: World, path: Path
+) -> None:
+    source = requests_for(40, merchant_descriptor="x" * 500)
+    wire = Wire(world.sandbox)
+    async with world.client(wire) as client:
+        run = bulk.create_payment_links(client, source, journal=SmallDisk(path, 8), concurrency=4)
+        with pytest.raises(JournalError, match="the disk is full") as caught:
+            await read(run)
+    assert not hasattr(caught.value, "__notes__")
+    rows = rows_of(path)
+    assert 0 < len(wire.posts) < 40
+    assert set(wire.posts) <= {row.body for row in rows.values()}
+    async with world.client() as client:
+        outcomes = await read(bulk.create_payment_links(client, source, journal=path))
+    assert len(outcomes) == 40
+    assert states(outcomes).keys() <= {"SKIPPED", "APPLIED"}
+    assert world.created == each_once(40)
+
+
+async def test_a_journal_keeps_a_users_notes(world: World, path: Path) -> None:
+    async with world.client() as client:
+        journal = Journal(path, notes={"source": "spring.csv"})
+        await read(bulk.create_payment_links(client, requests_for(1), journal=journal))
+    with closing(sqlite3.connect(path)) as db:
+        assert ("user source", "spring.csv") in set(db.execute("SELECT name, value FROM note"))
+
+
+async def test_a_source_of_ones_own_is_left_open(world: World) -> None:
+    async with world.client() as client, aclosing(pages()) as source:
+        async with bulk.create_payment_links(client, source, concurrency=1) as run:
+            await anext(run)
+        rest = [request.order_number async for request in source]
+    assert 18 <= len(rest) <= 19

@@ -1,0 +1,1101 @@
+"""One item of a run, to its outcome: over a scripted engine, a real journal, and jumping time."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import attrs
+import pytest
+from scripted import (
+    BY_ORDER,
+    CREATED,
+    LINK,
+    REFERENCE,
+    THROTTLED,
+    Act,
+    Bench,
+    answer,
+    bench,
+    forever,
+    lost,
+    not_sent,
+    options,
+)
+
+from chat2pay_async import (
+    AuthenticationError,
+    BadRequestError,
+    Chat2PayError,
+    ConfigurationError,
+    ConnectionFailedError,
+    JournalError,
+    NotFoundError,
+    OutcomeUnknownError,
+    PaymentLinkRequest,
+    RateLimitedError,
+    ReceiptNotSentError,
+    RequestTimeoutError,
+    RequestValidationError,
+    ResponseDecodeError,
+    ServerError,
+    TransactionStatus,
+    Verdict,
+    events,
+)
+from chat2pay_async import _operations as operations
+from chat2pay_async import _requests as requests
+from chat2pay_async._answers import WireResponse
+from chat2pay_async._book import Book
+from chat2pay_async._config import ApiKey
+from chat2pay_async._item import Item, Items
+from chat2pay_async._journal import Journal, Row
+from chat2pay_async._journal_file import Binding
+from chat2pay_async._outcomes import State
+from chat2pay_async.errors import Fault
+
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+
+CREATE = operations.CREATE_PAYMENT_LINK
+CAPTURE = requests.Capture(payment_link_ref="ref-1")
+RECEIPT = requests.ReceiptRequest(payment_link_ref="ref-1", receipt_link="https://r.example")
+WITH_URL = answer(201, b'{"paymentLinkRef": "ref-1", "paymentLink": "https://pay.test/1"}')
+REFUSED = answer(400, b'{"message": "no such currency", "errors": ["currency"]}')
+NOWHERE = answer(
+    404,
+    b'{"status": "NOT_FOUND", "message": "URL /x",'
+    b' "errors": ["There is no such transaction with order number A-1"]}',
+)
+
+
+class Inline:
+    """Batches that are done where they are asked for: threads know nothing of jumping time."""
+
+    def __init__(self, work: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
+        self._work = work
+        self._left: list[Any] = []
+
+    def add(self, item: Any) -> None:
+        self._left.append(item)
+
+    async def do(self, item: Any) -> Any:
+        await anyio.lowlevel.checkpoint()
+        batch, self._left = [*self._left, item], []
+        return self._work(batch)[-1]
+
+    def finish_now(self) -> None:
+        with suppress(JournalError):
+            self._work(self._left)
+
+
+@attrs.define
+class Shop:
+    """A run's items at work."""
+
+    made: Bench
+    items: Items[Any, Any]
+    book: Book
+    journal: Journal | None
+
+    async def finish(self, request: Any = LINK) -> Any:
+        item = self.items.new(request)
+        await self.items.finish(item)
+        return item.outcome
+
+    async def take_up(self) -> Any:
+        """Bring the one row that is in doubt to its outcome."""
+        ((_number, row),) = self.book._open_page(0)
+        item = self.items.in_doubt(row)
+        await self.items.finish(item)
+        return item.outcome
+
+
+@contextmanager
+def shop(
+    made: Bench,
+    path: Path | None = None,
+    operation: operations.Operation[Any, Any] = CREATE,
+    *,
+    check_existing: bool = False,
+    total: float | None = None,
+    **retry: Any,
+) -> Iterator[Shop]:
+    journal = None if path is None else Journal(path)
+    book = Book(journal)
+    inline: Any = Inline(book._work)
+    book._batches = inline
+    book._open(Binding(operation.name, "https://s.test", ApiKey("secret-key").fingerprint))
+    items = Items(
+        operation,
+        made.sender,
+        options(total, **retry),
+        book,
+        concurrency=4,
+        check_existing=check_existing,
+    )
+    try:
+        yield Shop(made, items, book, journal)
+    finally:
+        inline.finish_now()
+        book._close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "spring.db"
+
+
+@pytest.fixture(autouse=True)
+def full_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the jitter out: the back-off is always its ceiling."""
+    monkeypatch.setattr("chat2pay_async._retry._jitter.uniform", lambda _low, high: high)
+
+
+def rows_of(path: Path) -> list[Row]:
+    journal = Journal(path)
+    journal.open_to_read()
+    try:
+        return [row for _, row in journal.page(0, open_only=False)]
+    finally:
+        journal.close()
+
+
+def row_of(path: Path) -> Row:
+    (row,) = rows_of(path)
+    return row
+
+
+def history_of(path: Path) -> list[tuple[str, int | None]]:
+    with closing(sqlite3.connect(path)) as db:
+        return list(db.execute("SELECT what, status FROM history ORDER BY at, id"))
+
+
+@contextmanager
+def mending(path: Path) -> Iterator[sqlite3.Connection]:
+    """Change a journal by hand; it is whole then, as one that was closed."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        yield db
+        db.execute("UPDATE note SET value = 'yes' WHERE name = 'closed'")
+
+
+def crash_at(path: Path, act: Act, *left: Path) -> Act:
+    """Perform an act, and let the machine stop right before it: what is on the disk is kept."""
+    places = list(left)
+
+    async def performed() -> WireResponse:
+        await anyio.lowlevel.checkpoint()
+        copy(path, places.pop(0))
+        if isinstance(act, Exception):
+            raise act
+        return act if isinstance(act, WireResponse) else await act()
+
+    return performed
+
+
+def copy(path: Path, left: Path) -> None:
+    for end in ("", "-wal"):
+        if path.with_name(path.name + end).exists():
+            shutil.copy(path.with_name(path.name + end), left.with_name(left.name + end))
+
+
+async def crashed(
+    path: Path,
+    tmp_path: Path,
+    request: Any = LINK,
+    operation: operations.Operation[Any, Any] = CREATE,
+    **retry: Any,
+) -> tuple[Path, Bench]:
+    """A journal whose machine stopped while the item's POST was under way; what was sent."""
+    left = tmp_path / "left.db"
+    made = bench(crash_at(path, answer(400), left))
+    with shop(made, path, operation, **retry) as first:
+        await first.finish(request)
+    return left, made
+
+
+def now(ahead: float = 0) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=ahead)).isoformat()
+
+
+def shown(sent: Bench | None = None, **fields: Any) -> WireResponse:
+    """A status answer about `A-1`, which is `ref-1`; with the stamp that was sent, if any was."""
+    entry = {"transactionStatusName": "PAYMENT_LINK_SENT", "created": now()}
+    body: dict[str, Any] = {
+        "orderNumber": "A-1",
+        "paymentLinkRef": "ref-1",
+        "transactionStatuses": [entry],
+    }
+    if sent is not None:
+        told = json.loads(sent.engine.sent[-1].body or b"{}")
+        body["additionalData"] = json.dumps(told["additionalData"])
+    date = format_datetime(datetime.now(UTC), usegmt=True)
+    return answer(200, json.dumps(body | fields).encode(), date=date)
+
+
+def payments(*entries: dict[str, Any], **fields: Any) -> WireResponse:
+    return shown(currency="ZAR", paymentStatuses=list(entries), **fields)
+
+
+def captured(decision: str = "ACCEPT") -> dict[str, Any]:
+    return {
+        "transactionType": "CAPTURE",
+        "totalAmount": "100.00",
+        "paymentGatewayDecision": decision,
+        "paymentGatewayResponseTimestamp": now(),
+    }
+
+
+# How an item ends --------------------------------------------------------------------------------
+
+
+async def test_an_item_that_is_applied_comes_with_all_that_the_call_told() -> None:
+    with shop(bench(CREATED)) as one:
+        outcome = await one.finish()
+    assert (outcome.key, outcome.request, outcome.state) == ("A-1", LINK, State.APPLIED)
+    assert outcome.result.payment_link_ref == "ref-1"
+    assert outcome.error is None
+    assert [attempt.status_code for attempt in outcome.attempts] == [201]
+
+
+@pytest.mark.parametrize(
+    ("script", "look_ups", "state", "kind"),
+    [
+        ([REFUSED], [], State.REJECTED, BadRequestError),
+        ([answer(401)], [], State.FAILED, AuthenticationError),
+        ([not_sent()] * 4, [], State.FAILED, ConnectionFailedError),
+        ([lost()] * 4, [NOWHERE], State.FAILED, RequestTimeoutError),
+        ([THROTTLED] * 200, [], State.FAILED, RateLimitedError),
+        ([answer(429, retry_after="60")] * 200, [], State.FAILED, RateLimitedError),
+        ([lost()], [answer(500)], State.UNKNOWN, OutcomeUnknownError),
+    ],
+)
+async def test_an_item_that_is_not_applied_comes_with_its_error(
+    script: list[Act], look_ups: list[Act], state: State, kind: type[Chat2PayError], path: Path
+) -> None:
+    with shop(bench(*script, look_ups=look_ups), path) as one:
+        outcome = await one.finish()
+    assert outcome.state is state
+    assert type(outcome.error) is kind
+    assert outcome.result is None
+    assert outcome.attempts == outcome.error.attempts != ()
+    assert row_of(path).state == state.value
+
+
+@pytest.mark.parametrize(
+    ("decision", "state"),
+    [("ACCEPT", State.APPLIED), ("DECLINE", State.REJECTED), ("REVIEW", State.UNKNOWN)],
+)
+async def test_a_gateways_answer_decides_the_state(decision: str, state: State, path: Path) -> None:
+    body = json.dumps({"transactionType": "CAPTURE", "paymentGatewayDecision": decision})
+    with shop(bench(answer(200, body.encode())), path, operations.CAPTURE_PAYMENT) as one:
+        outcome = await one.finish(CAPTURE)
+    assert outcome.state is state
+    assert outcome.result.payment_gateway_decision == decision
+    assert outcome.declined is (decision == "DECLINE")
+    assert outcome.error is None
+    assert row_of(path).state == state.value
+
+
+async def test_a_receipt_that_nobody_was_sent_is_applied_and_not_delivered(path: Path) -> None:
+    body = b'{"receiptLinkRef": "rec-1", "error": {"code": 7}}'
+    with shop(bench(answer(400, body)), path, operations.CREATE_RECEIPT) as one:
+        outcome = await one.finish(RECEIPT)
+    assert (outcome.state, outcome.delivered) == (State.APPLIED, False)
+    assert outcome.result.receipt_link_ref == "rec-1"
+    assert isinstance(outcome.error, ReceiptNotSentError)
+    assert row_of(path).state == "applied"
+    with shop(bench(), path, operations.CREATE_RECEIPT) as one:
+        again = await one.finish(RECEIPT)
+    assert (again.state, again.delivered) == (State.SKIPPED, False)
+    assert again.result.receipt_link_ref == again.error.receipt.receipt_link_ref == "rec-1"
+    assert again.error.operation == "create_receipt"
+
+
+async def test_a_link_that_nobody_was_sent_is_applied_and_not_delivered() -> None:
+    body = b'{"paymentLinkRef": "ref-1", "transactionStatus": "PAYMENT_LINK_SENT_FAILED"}'
+    with shop(bench(answer(201, body))) as one:
+        outcome = await one.finish()
+    assert (outcome.state, outcome.delivered) == (State.APPLIED, False)
+    assert len(one.made.engine.sent) == 1
+
+
+# What the journal knows, and when ----------------------------------------------------------------
+
+
+async def test_a_post_is_in_the_journal_to_the_byte_before_it_leaves(
+    path: Path, tmp_path: Path
+) -> None:
+    left = tmp_path / "left.db"
+    made = bench(crash_at(path, CREATED, left))
+    before = datetime.now(UTC).timestamp()
+    with shop(made, path) as one:
+        await one.finish()
+    row = row_of(left)
+    assert (row.key, row.state, row.posts) == ("A-1", "sent", 1)
+    assert row.sent == made.engine.sent[0]
+    assert row.request_id is not None
+    assert row.request_id in str(made.engine.sent[0].body)
+    assert before <= row.first_at == row.last_at <= datetime.now(UTC).timestamp()
+    assert row.detail is None
+
+
+async def test_so_is_every_further_post_with_the_answers_before_it(
+    path: Path, tmp_path: Path
+) -> None:
+    first, second, third = (tmp_path / f"left-{number}.db" for number in range(3))
+    made = bench(
+        crash_at(path, not_sent(), first),
+        crash_at(path, THROTTLED, second),
+        crash_at(path, CREATED, third),
+    )
+    with shop(made, path) as one:
+        await one.finish()
+    assert [row_of(left).posts for left in (first, second, third)] == [1, 2, 3]
+    assert [row_of(left).state for left in (first, second, third)] == ["sent"] * 3
+    post = ("POST /api/v2/chat-2-pay", None)
+    assert history_of(first) == []
+    assert history_of(second) == [post]
+    assert history_of(third) == [post, post, ("answer", 429)]
+    assert row_of(third).first_at == row_of(first).first_at
+    assert row_of(third).last_at >= row_of(second).last_at
+    assert len({sent.body for sent in made.engine.sent}) == 1
+
+
+async def test_an_outcome_is_told_when_it_is_on_the_disk(path: Path, tmp_path: Path) -> None:
+    left = tmp_path / "left.db"
+    with shop(bench(WITH_URL), path) as one:
+        await one.finish()
+        copy(path, left)
+    row = row_of(left)
+    assert (row.state, row.response) == ("applied", WITH_URL.body)
+
+
+async def test_an_answer_that_can_not_be_written_down_leaves_the_row_in_doubt(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with shop(bench(CREATED), path) as one:
+
+        def full(_notes: Any) -> None:
+            raise JournalError("full")
+
+        async def created() -> WireResponse:
+            await anyio.lowlevel.checkpoint()
+            monkeypatch.setattr(one.journal, "write", full)
+            return CREATED
+
+        one.made.engine.script[:] = [created]
+        item = one.items.new(LINK)
+        with pytest.raises(JournalError, match="full"):
+            await one.items.finish(item)
+        assert one.items.stopped(item).state is State.APPLIED
+    assert row_of(path).state == "sent"
+
+
+async def test_what_can_not_be_written_down_does_not_leave(path: Path) -> None:
+    with shop(bench(CREATED), path) as one:
+        assert one.journal is not None
+        db = one.journal._opened()
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        db.execute(f"PRAGMA max_page_count = {pages}")
+        item = one.items.new(attrs.evolve(LINK, additional_data={"note": "x" * 10_000}))
+        with pytest.raises(JournalError, match="the disk is full"):
+            await one.items.finish(item)
+        assert one.items.stopped(item).state is State.FAILED
+    assert one.made.engine.sent == []
+    assert rows_of(path) == []
+
+
+@pytest.mark.parametrize("doubtful", [True, False])
+async def test_a_closed_client_is_no_items_fault_and_settles_nothing(
+    path: Path, tmp_path: Path, *, doubtful: bool
+) -> None:
+    left, _ = await crashed(path, tmp_path)
+    with shop(bench(), left if doubtful else None) as one:
+        await one.made.sender.aclose()
+        with pytest.raises(ConfigurationError, match="closed"):
+            await (one.take_up() if doubtful else one.finish())
+    assert row_of(left).state == "sent"
+
+
+async def test_without_a_journal_an_item_ends_all_the_same() -> None:
+    with shop(bench(not_sent(), CREATED)) as one:
+        assert not one.book.has_journal
+        outcome = await one.finish()
+    assert (outcome.state, len(outcome.attempts)) == (State.APPLIED, 2)
+
+
+# Asked to wait for longer than a call waits ------------------------------------------------------
+
+
+async def test_a_longer_wait_than_a_calls_is_told_and_waited_and_the_same_is_sent_again(
+    path: Path,
+) -> None:
+    made = bench(answer(429, retry_after="90"), CREATED)
+    started = anyio.current_time()
+    with shop(made, path) as one:
+        outcome = await one.finish()
+    assert outcome.state is State.APPLIED
+    assert made.engine.times[1] - started == pytest.approx(90, abs=1)
+    assert made.engine.sent[0] == made.engine.sent[1]
+    assert made.heard_of(events.Paused)[-1] == events.Paused("", "create_payment_link", 90.0)
+    assert row_of(path).posts == 2
+    assert ("answer", 429) in history_of(path)
+
+
+async def test_it_is_waited_as_often_as_it_is_asked_for() -> None:
+    made = bench(*[answer(429, retry_after="3600")] * 5, CREATED)
+    started = anyio.current_time()
+    with shop(made) as one:
+        outcome = await one.finish()
+    assert outcome.state is State.APPLIED
+    assert anyio.current_time() - started == pytest.approx(5 * 3600, abs=5)
+    assert len({sent.body for sent in made.engine.sent}) == 1
+
+
+@pytest.mark.parametrize("waits", [1, 3])
+async def test_what_was_lost_before_a_long_wait_is_looked_up_again_after_it(waits: int) -> None:
+    made = bench(lost(), *[answer(429, retry_after="90")] * waits, CREATED, look_ups=[NOWHERE])
+    with shop(made) as one:
+        outcome = await one.finish()
+    assert outcome.state is State.APPLIED
+    for at in made.engine.times[1:]:
+        assert any(0 <= at - looked <= 1 for looked in made.engine.looked)
+    assert len(made.engine.times) == waits + 2
+    assert len({sent.body for sent in made.engine.sent}) == 1
+
+
+async def test_what_turns_out_to_be_applied_during_a_long_wait_is_not_sent_again() -> None:
+    made = bench(lost(), answer(429, retry_after="90"), look_ups=[NOWHERE])
+    with shop(made) as one, anyio.fail_after(300):
+        async with anyio.create_task_group() as tasks:
+            outcomes: list[Any] = []
+
+            async def finish() -> None:
+                outcomes.append(await one.finish())
+
+            tasks.start_soon(finish)
+            await anyio.sleep(60)
+            made.engine.look_ups[:] = [shown(made)]
+    assert len(made.engine.sent) == 2
+    assert (outcomes[0].state, outcomes[0].recovered) == (State.APPLIED, True)
+
+
+async def test_all_of_the_run_waits_and_for_the_longest_that_was_asked_for() -> None:
+    made = bench(answer(429, retry_after="600"), answer(429, retry_after="61"), *[CREATED] * 3)
+    started = anyio.current_time()
+    with shop(made) as one:
+        async with anyio.create_task_group() as tasks:
+            for number in range(2):
+                tasks.start_soon(one.finish, attrs.evolve(LINK, order_number=f"B-{number}"))
+            await anyio.sleep(300)
+            assert len(made.engine.sent) == 2
+            tasks.start_soon(one.finish, attrs.evolve(LINK, order_number="B-2"))
+    assert all(at - started == pytest.approx(600, abs=2) for at in made.engine.times[2:])
+    assert len(made.engine.sent) == 5
+
+
+# An order that may exist already -----------------------------------------------------------------
+
+
+async def test_an_order_that_is_explicitly_not_there_is_sent() -> None:
+    made = bench(NOWHERE, CREATED)
+    with shop(made, check_existing=True) as one:
+        outcome = await one.finish()
+    assert outcome.state is State.APPLIED
+    assert [sent.method for sent in made.engine.sent] == ["GET", "POST"]
+    assert made.engine.sent[0].target.endswith("transaction-status?orderNumber=A-1")
+
+
+async def test_an_order_that_is_there_is_skipped_whoever_made_it(path: Path) -> None:
+    made = bench(shown(additionalData='{"sdkRequestId": "another\'s"}'))
+    with shop(made, path, check_existing=True) as one:
+        outcome = await one.finish()
+    assert outcome.state is State.SKIPPED
+    assert outcome.result.payment_link_ref == "ref-1"
+    assert outcome.result.transaction_status is TransactionStatus.PAYMENT_LINK_SENT
+    assert [sent.method for sent in made.engine.sent] == ["GET"]
+    assert rows_of(path) == []
+
+
+@pytest.mark.parametrize(
+    ("looked_up", "kind"),
+    [
+        ([answer(404, b'{"status": 404, "error": "Not Found"}')], Chat2PayError),
+        ([answer(404, b"<html>")], Chat2PayError),
+        ([answer(404, NOWHERE.body.replace(b"A-1", b"A-10"))], Chat2PayError),
+        ([answer(400, b'{"errors": ["no such order"]}')], Chat2PayError),
+        ([answer(200, b"{}")], Chat2PayError),
+        ([answer(200, b'{"orderNumber": "A-2", "paymentLinkRef": "r"}')], Chat2PayError),
+        ([answer(200, b"null")] * 4, ResponseDecodeError),
+        ([answer(200, b"")] * 4, ResponseDecodeError),
+        ([answer(503)] * 4, ServerError),
+        ([lost()] * 4, RequestTimeoutError),
+        ([answer(401)], AuthenticationError),
+    ],
+)
+async def test_an_order_that_may_be_there_is_not_sent(
+    looked_up: list[Act], kind: type[Chat2PayError]
+) -> None:
+    made = bench(*looked_up)
+    with shop(made, check_existing=True) as one:
+        outcome = await one.finish()
+    assert outcome.state is State.FAILED
+    assert type(outcome.error) is kind
+    assert outcome.error.operation
+    assert {sent.method for sent in made.engine.sent} == {"GET"}
+
+
+async def test_a_look_up_that_is_to_wait_for_long_is_waited_for_too() -> None:
+    made = bench(answer(429, retry_after="90"), NOWHERE, CREATED)
+    started = anyio.current_time()
+    with shop(made, check_existing=True) as one:
+        outcome = await one.finish()
+    assert outcome.state is State.APPLIED
+    assert [sent.method for sent in made.engine.sent] == ["GET", "GET", "POST"]
+    assert made.engine.times[1] - started == pytest.approx(90, abs=1)
+
+
+async def test_only_the_first_post_is_preceded_by_a_look_up(path: Path) -> None:
+    made = bench(NOWHERE, *[not_sent()] * 4)
+    with shop(made, path, check_existing=True) as one:
+        assert (await one.finish()).state is State.FAILED
+    again = bench(CREATED)
+    with shop(again, path, check_existing=True) as one:
+        assert (await one.finish()).state is State.APPLIED
+
+
+async def test_without_being_asked_no_order_is_looked_up() -> None:
+    made = bench(CREATED)
+    with shop(made) as one:
+        await one.finish()
+    assert [sent.method for sent in made.engine.sent] == ["POST"]
+
+
+# A key that occurs twice -------------------------------------------------------------------------
+
+
+class Order(PaymentLinkRequest):
+    """A caller's own kind of request."""
+
+
+@pytest.mark.parametrize("journalled", [True, False])
+@pytest.mark.parametrize(
+    ("operation", "request_", "field"),
+    [
+        (CREATE, LINK, "order_number"),
+        (operations.CAPTURE_PAYMENT, CAPTURE, "payment_link_ref"),
+        (operations.CANCEL_PAYMENT_LINK, REFERENCE, "payment_link_ref"),
+        (operations.CREATE_RECEIPT, RECEIPT, "payment_link_ref"),
+    ],
+)
+async def test_a_key_that_occurs_twice_is_sent_once(
+    operation: operations.Operation[Any, Any],
+    request_: Any,
+    field: str,
+    path: Path,
+    *,
+    journalled: bool,
+) -> None:
+    made = bench(REFUSED)
+    with shop(made, path if journalled else None, operation) as one:
+        await one.finish(request_)
+        outcome = await one.finish(request_)
+    assert len(made.engine.sent) == 1
+    assert outcome.state is State.REJECTED
+    assert isinstance(outcome.error, RequestValidationError)
+    assert outcome.error.operation == operation.name
+    assert outcome.error.faults == (Fault(field, "occurs twice in this run, and was sent once"),)
+    if journalled:
+        assert row_of(path).state == "rejected"
+
+
+async def test_a_query_that_occurs_twice_is_named_by_what_it_asks_for() -> None:
+    by_reference = requests.TransactionQuery(payment_link_ref="ref-1")
+    by_receipt = requests.TransactionQuery(receipt_link_ref="rec-1")
+    with shop(bench(*[answer(200)] * 3), None, operations.GET_TRANSACTION) as one:
+        fields: list[str] = []
+        for query in (BY_ORDER, by_reference, by_receipt):
+            assert (await one.finish(query)).state is State.APPLIED
+            fields.append((await one.finish(query)).error.faults[0].field)
+    assert fields == ["order_number", "payment_link_ref", "receipt_link_ref"]
+
+
+async def test_a_kind_of_request_of_ones_own_may_occur_twice_too() -> None:
+    own = Order(**attrs.asdict(LINK, recurse=False))
+    with shop(bench(CREATED)) as one:
+        assert (await one.finish(own)).state is State.APPLIED
+        assert (await one.finish(own)).state is State.REJECTED
+
+
+# The next run: what was final --------------------------------------------------------------------
+
+
+async def test_what_was_applied_is_skipped_with_the_result_of_then(path: Path) -> None:
+    with shop(bench(not_sent(), WITH_URL), path) as one:
+        then = await one.finish()
+    made = bench()
+    with shop(made, path) as one:
+        outcome = await one.finish()
+    assert outcome == attrs.evolve(then, state=State.SKIPPED)
+    assert outcome.result.payment_link == "https://pay.test/1"
+    assert made.engine.sent == []
+
+
+async def test_what_was_refused_is_skipped_with_its_error(path: Path) -> None:
+    with shop(bench(REFUSED), path) as one:
+        then = await one.finish()
+    made = bench()
+    with shop(made, path) as one:
+        outcome = await one.finish()
+    assert (outcome.state, outcome.result) == (State.SKIPPED, None)
+    assert type(outcome.error) is BadRequestError
+    assert str(outcome.error) == str(then.error)
+    assert outcome.error.errors == ("currency",)
+    assert outcome.error.operation == "create_payment_link"
+    assert outcome.attempts == outcome.error.attempts == then.attempts
+    assert made.engine.sent == []
+
+
+async def test_what_the_gateway_declined_is_skipped_as_declined(path: Path) -> None:
+    body = b'{"transactionType": "CAPTURE", "paymentGatewayDecision": "DECLINE"}'
+    with shop(bench(answer(200, body)), path, operations.CAPTURE_PAYMENT) as one:
+        await one.finish(CAPTURE)
+    with shop(bench(), path, operations.CAPTURE_PAYMENT) as one:
+        outcome = await one.finish(CAPTURE)
+    assert (outcome.state, outcome.declined) == (State.SKIPPED, True)
+
+
+async def test_what_was_read_back_is_skipped_with_what_was_read(path: Path) -> None:
+    made = bench(lost())
+    made.engine.look_ups.append(stamped(made))
+    with shop(made, path) as one:
+        then = await one.finish()
+    assert (then.state, then.recovered) == (State.APPLIED, True)
+    with shop(bench(), path) as one:
+        outcome = await one.finish()
+    assert (outcome.state, outcome.recovered) == (State.SKIPPED, True)
+    assert outcome.result == then.result
+
+
+def stamped(made: Bench, **fields: Any) -> Act:
+    """The stamped status answer, made when it is asked for: the stamp is known only then."""
+
+    async def answering() -> WireResponse:
+        await anyio.lowlevel.checkpoint()
+        return shown(made, **fields)
+
+    return answering
+
+
+# The next run: what failed -----------------------------------------------------------------------
+
+
+async def test_what_failed_goes_again_to_the_byte(path: Path) -> None:
+    made = bench(*[not_sent()] * 4)
+    with shop(made, path) as one:
+        assert (await one.finish()).state is State.FAILED
+    later = attrs.evolve(LINK, timestamp=LINK.timestamp + timedelta(hours=1))
+    again = bench(CREATED)
+    with shop(again, path) as one:
+        outcome = await one.finish(later)
+    assert outcome.state is State.APPLIED
+    assert again.engine.sent == [made.engine.sent[0]]
+    assert row_of(path).posts == 5
+
+
+async def test_what_failed_goes_as_it_is_now_if_it_was_changed(path: Path) -> None:
+    made = bench(*[not_sent()] * 4)
+    with shop(made, path) as one:
+        await one.finish()
+    again = bench(CREATED)
+    with shop(again, path) as one:
+        outcome = await one.finish(attrs.evolve(LINK, total_amount="5.00"))
+    assert outcome.state is State.APPLIED
+    then, now_ = (json.loads(one.engine.sent[0].body or b"") for one in (made, again))
+    assert (then["totalAmount"], now_["totalAmount"]) == (199.9, 5)
+    assert then["additionalData"] != now_["additionalData"]
+    assert row_of(path).sent == again.engine.sent[0]
+
+
+# The next run: what is in doubt ------------------------------------------------------------------
+
+
+async def test_what_is_in_doubt_and_was_applied_is_read_back(path: Path, tmp_path: Path) -> None:
+    left, before = await crashed(path, tmp_path)
+    made = bench(look_ups=[shown(before)])
+    with shop(made, left) as one:
+        outcome = await one.take_up()
+        assert await one.finish() is None  # the source has it too: it is not told twice
+    assert (outcome.state, outcome.recovered) == (State.APPLIED, True)
+    assert made.engine.sent == []
+    assert row_of(left).state == "applied"
+
+
+async def test_what_is_in_doubt_and_absent_is_sent_to_the_byte(path: Path, tmp_path: Path) -> None:
+    left, before = await crashed(path, tmp_path)
+    made = bench(CREATED, look_ups=[NOWHERE])
+    started = anyio.current_time()
+    with shop(made, left) as one:
+        outcome = await one.take_up()
+    assert outcome.state is State.APPLIED
+    assert made.engine.sent == before.engine.sent
+    assert made.engine.looked[0] - started == pytest.approx(0)
+    assert made.engine.times[0] - started == pytest.approx(10, abs=1)
+    assert row_of(left).posts == 2
+
+
+@pytest.mark.parametrize(
+    ("last", "alive", "waits"),
+    [(-100.0, -4.0, 6.0), (-4.0, -100.0, 6.0), (-100.0, -100.0, 0.0), (-100.0, 50.0, 10.0)],
+)
+async def test_its_window_starts_no_earlier_than_the_last_sign_of_life(
+    path: Path, tmp_path: Path, last: float, alive: float, waits: float
+) -> None:
+    left, _ = await crashed(path, tmp_path)
+    now_ = datetime.now(UTC).timestamp()
+    with mending(left) as db:
+        db.execute("UPDATE item SET first_at = ?, last_at = ?", (now_ + last, now_ + last))
+        db.execute("UPDATE note SET value = ? WHERE name = 'alive_at'", (f"{now_ + alive}",))
+    made = bench(CREATED, look_ups=[NOWHERE])
+    started = anyio.current_time()
+    with shop(made, left) as one:
+        assert (await one.take_up()).state is State.APPLIED
+    assert made.engine.times[0] - started == pytest.approx(waits, abs=0.8)
+
+
+async def test_it_is_looked_up_by_the_time_of_its_first_attempt(path: Path, tmp_path: Path) -> None:
+    left, _ = await crashed(path, tmp_path, operation=operations.CAPTURE_PAYMENT, request=CAPTURE)
+    with mending(left) as db:
+        db.execute("UPDATE item SET first_at = first_at - 7200")
+    entry = captured() | {"paymentGatewayResponseTimestamp": now(-3600)}
+    made = bench(look_ups=[payments(entry)])
+    with shop(made, left, operations.CAPTURE_PAYMENT) as one:
+        outcome = await one.take_up()
+    assert outcome.state is State.APPLIED
+    assert made.engine.sent == []
+
+
+async def test_what_can_not_be_settled_is_told_again_with_its_pending(
+    path: Path, tmp_path: Path
+) -> None:
+    left, before = await crashed(path, tmp_path)
+    first_at = row_of(left).first_at
+    for _ in range(2):
+        made = bench(look_ups=[answer(500)])
+        with shop(made, left) as one:
+            outcome = await one.take_up()
+        assert outcome.state is State.UNKNOWN
+        assert made.engine.sent == []
+        pending = outcome.error.pending
+        assert pending.request == before.engine.sent[0]
+        assert pending.request_id == row_of(left).request_id
+        assert pending.first_attempt.started_at.timestamp() == pytest.approx(first_at)
+        assert row_of(left).state == "unknown"
+        made.engine.look_ups[:] = [shown(before)]
+        resolution = await made.sender.resolve(pending, options())
+        assert resolution.verdict is Verdict.APPLIED
+
+
+async def test_those_who_never_send_again_do_not_in_the_next_run_either(
+    path: Path, tmp_path: Path
+) -> None:
+    left, _ = await crashed(path, tmp_path)
+    made = bench(look_ups=[NOWHERE])
+    with shop(made, left, resend_when_absent=False) as one:
+        outcome = await one.take_up()
+        assert await one.finish() is None
+    assert outcome.state is State.UNKNOWN
+    assert made.engine.sent == []
+    assert row_of(left).state == "unknown"
+
+
+async def test_what_the_gateway_had_not_decided_is_looked_up_and_told_when_it_has(
+    path: Path,
+) -> None:
+    body = b'{"transactionType": "CAPTURE", "paymentGatewayDecision": "REVIEW"}'
+    with shop(bench(answer(200, body)), path, operations.CAPTURE_PAYMENT) as one:
+        assert (await one.finish(CAPTURE)).state is State.UNKNOWN
+    made = bench(look_ups=[payments(captured("REVIEW"))])
+    with shop(made, path, operations.CAPTURE_PAYMENT) as one:
+        outcome = await one.take_up()
+    assert (outcome.state, outcome.error.pending.identity) == (State.UNKNOWN, "ref-1")
+    made = bench(look_ups=[payments(captured())])
+    with shop(made, path, operations.CAPTURE_PAYMENT) as one:
+        outcome = await one.take_up()
+    assert (outcome.state, outcome.result.succeeded) == (State.APPLIED, True)
+    assert made.engine.sent == []
+
+
+async def test_what_is_absent_and_then_refused_is_refused(path: Path, tmp_path: Path) -> None:
+    left, _ = await crashed(path, tmp_path, request=CAPTURE, operation=operations.CAPTURE_PAYMENT)
+    made = bench(answer(422), look_ups=[payments()])
+    with shop(made, left, operations.CAPTURE_PAYMENT) as one:
+        outcome = await one.take_up()
+    assert outcome.state is State.REJECTED
+    assert len(made.engine.sent) == 1
+
+
+async def test_what_was_in_doubt_and_is_refused_stays_quiet_for_its_source(
+    path: Path, tmp_path: Path
+) -> None:
+    left, _ = await crashed(path, tmp_path)
+    made = bench(*[not_sent()] * 3, look_ups=[NOWHERE])
+    with shop(made, left) as one:
+        assert (await one.take_up()).state is State.FAILED
+        assert await one.finish() is None
+        assert (await one.finish()).state is State.REJECTED  # the source has it twice
+    assert made.engine.script == []
+    assert row_of(left).state == "failed"
+
+
+# The next run: a source that was changed ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("script", "look_ups", "state"),
+    [
+        ([CREATED], [], "applied"),
+        ([REFUSED], [], "rejected"),
+        ([lost()], [answer(500)], "unknown"),
+    ],
+)
+async def test_a_change_of_what_was_sent_is_an_error_that_names_the_field(
+    script: list[Act], look_ups: list[Act], state: str, path: Path
+) -> None:
+    with shop(bench(*script, look_ups=look_ups), path) as one:
+        await one.finish()
+    made = bench()
+    with shop(made, path) as one:
+        outcome = await one.finish(attrs.evolve(LINK, total_amount="5.00", to="27000000001"))
+    assert outcome.state is State.REJECTED
+    assert isinstance(outcome.error, RequestValidationError)
+    assert {fault.field for fault in outcome.error.faults} == {"to", "total_amount"}
+    assert outcome.error.operation == "create_payment_link"
+    assert "27000000001" not in str(outcome.error)
+    assert made.engine.sent == []
+    assert row_of(path).state == state
+
+
+async def test_what_is_in_doubt_is_settled_as_it_was_sent_whatever_its_source_says_now(
+    path: Path, tmp_path: Path
+) -> None:
+    left, before = await crashed(path, tmp_path)
+    made = bench(CREATED, look_ups=[NOWHERE])
+    with shop(made, left) as one:
+        settled = await one.take_up()
+        changed = await one.finish(attrs.evolve(LINK, total_amount="5.00"))
+    assert settled.state is State.APPLIED
+    assert settled.request.total_amount == LINK.total_amount
+    assert (settled.request.to, settled.request.additional_data) == (LINK.to, None)
+    assert made.engine.sent == before.engine.sent
+    assert changed.state is State.REJECTED
+    assert changed.error.faults[0].field == "total_amount"
+
+
+async def test_a_new_timestamp_is_no_change(path: Path) -> None:
+    with shop(bench(CREATED), path) as one:
+        await one.finish()
+    with shop(bench(), path) as one:
+        later = attrs.evolve(LINK, timestamp=LINK.timestamp + timedelta(hours=1))
+        assert (await one.finish(later)).state is State.SKIPPED
+
+
+# A link that is made anew ------------------------------------------------------------------------
+
+SILENT = attrs.evolve(LINK, channel="none", return_payment_link=True)
+
+
+async def test_a_link_made_anew_is_in_the_journal_at_every_step(path: Path, tmp_path: Path) -> None:
+    cancelling, anew = tmp_path / "cancelling.db", tmp_path / "anew.db"
+    cancelled = b'{"paymentLinkRef": "ref-1", "transactionStatus": "PAYMENT_LINK_CANCELLED"}'
+    made = bench(
+        lost(),
+        crash_at(path, answer(200, cancelled), cancelling),
+        crash_at(path, answer(201, WITH_URL.body.replace(b"ref-1", b"ref-2")), anew),
+    )
+    made.engine.look_ups.append(stamped(made))
+    with shop(made, path) as one:
+        outcome = await one.finish(SILENT)
+    assert outcome.result.payment_link_ref == "ref-2"
+    first, cancel, second = made.engine.sent
+    assert row_of(cancelling).sent == first
+    assert history_of(cancelling) == [(f"POST {cancel.target}", None)]
+    assert row_of(anew).sent == second
+    assert row_of(anew).posts == 2
+    assert row_of(anew).first_at >= row_of(cancelling).first_at
+    assert row_of(anew).request_id != row_of(cancelling).request_id
+    assert history_of(anew) == [
+        (f"POST {first.target}", None),
+        (f"POST {cancel.target}", None),
+        ("answer", 200),
+    ]
+    # Whoever goes on from there looks for the new one.
+    made.engine.sent.pop()
+    again = bench(answer(201, WITH_URL.body), look_ups=[NOWHERE])
+    with shop(again, anew) as one:
+        assert (await one.take_up()).state is State.APPLIED
+    assert again.engine.sent == [second]
+
+
+async def test_a_link_that_was_cancelled_to_be_made_anew_is_made_by_the_next_run(
+    path: Path, tmp_path: Path
+) -> None:
+    cancelling = tmp_path / "cancelling.db"
+    made = bench(lost(), crash_at(path, answer(401), cancelling))
+    made.engine.look_ups.append(stamped(made))
+    with shop(made, path) as one:
+        await one.finish(SILENT)
+    before = bench()
+    before.engine.sent.append(made.engine.sent[0])
+    gone = [
+        {"transactionStatusName": name, "created": now()}
+        for name in ("PAYMENT_LINK_SENT", "PAYMENT_LINK_CANCELLED")
+    ]
+    shows = shown(before, transactionStatuses=gone)
+    again = bench(answer(400), WITH_URL, look_ups=[shows])
+    with shop(again, cancelling) as one:
+        outcome = await one.take_up()
+    assert (outcome.state, outcome.result.payment_link) == (State.APPLIED, "https://pay.test/1")
+    assert [sent.target for sent in again.engine.sent] == [
+        "/api/v2/cancel/ref-1",
+        "/api/v2/chat-2-pay",
+    ]
+    assert again.engine.sent[1].body != before.engine.sent[0].body
+
+
+# Stopped on its way ------------------------------------------------------------------------------
+
+
+async def stopped(one: Shop, item: Item[Any, Any], after: float = 1.0) -> Any:
+    with anyio.move_on_after(after) as scope:
+        await one.items.finish(item)
+    assert scope.cancelled_caught
+    return one.items.stopped(item)
+
+
+async def test_an_item_whose_post_was_under_way_is_in_doubt(path: Path) -> None:
+    made = bench(forever)
+
+    async def departing() -> WireResponse:
+        made.engine.departures[-1]()
+        return await forever()
+
+    made.engine.script[:] = [departing]
+    with shop(made, path) as one:
+        outcome = await stopped(one, one.items.new(LINK))
+    assert outcome.state is State.UNKNOWN
+    assert isinstance(outcome.error, OutcomeUnknownError)
+    assert outcome.error.operation == "create_payment_link"
+    assert outcome.error.pending.request == made.engine.sent[0]
+    assert outcome.attempts == (outcome.error.pending.last_attempt,)
+    assert row_of(path).state == "sent"
+    before = bench()
+    before.engine.sent.append(made.engine.sent[0])
+    made.engine.look_ups.append(shown(before))
+    resolution = await made.sender.resolve(outcome.error.pending, options())
+    assert resolution.verdict is Verdict.APPLIED
+
+
+async def test_an_item_that_had_not_left_yet_has_failed(path: Path) -> None:
+    made = bench(forever, size=1)
+    with shop(made, path) as one:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.finish, attrs.evolve(LINK, order_number="first"))
+            await anyio.sleep(0.5)
+            outcome = await stopped(one, one.items.new(LINK))
+            tasks.cancel_scope.cancel()
+    assert outcome.state is State.FAILED
+    assert isinstance(outcome.error, RequestTimeoutError)
+    assert outcome.error.operation == "create_payment_link"
+    assert "before it was sent" in str(outcome.error)
+    assert outcome.attempts == ()
+    assert [row.key for row in rows_of(path)] == ["first"]
+
+
+async def test_an_item_that_nothing_was_done_for_has_failed() -> None:
+    with shop(bench()) as one:
+        assert one.items.stopped(one.items.new(LINK)).state is State.FAILED
+
+
+async def test_an_item_that_waits_out_a_throttle_has_failed(path: Path) -> None:
+    with shop(bench(answer(429, retry_after="90")), path) as one:
+        outcome = await stopped(one, one.items.new(LINK))
+    assert outcome.state is State.FAILED
+    assert history_of(path) == [("answer", 429)]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+async def test_an_item_of_an_earlier_run_stays_in_doubt_until_it_was_looked_up(
+    path: Path, tmp_path: Path, *, begun: bool
+) -> None:
+    left, before = await crashed(path, tmp_path)
+    with shop(bench(look_ups=[forever]), left) as one:
+        ((_number, row),) = one.book._open_page(0)
+        item = one.items.in_doubt(row)
+        one.items._paused_until = anyio.current_time() + 3600
+        outcome: Any = await stopped(one, item) if begun else one.items.stopped(item)
+    assert outcome.state is State.UNKNOWN
+    pending = outcome.error.pending
+    assert pending.request == before.engine.sent[0]
+    assert (pending.identity, pending.request_id) == ("A-1", row.request_id)
+    assert pending.first_attempt.started_at.timestamp() == pytest.approx(row.first_at)
+    one.made.engine.look_ups[:] = [shown(before)]
+    resolution = await one.made.sender.resolve(pending, options())
+    assert resolution.verdict is Verdict.APPLIED
+    assert row_of(left).state == "sent"
+
+
+async def test_an_item_of_an_earlier_run_that_is_being_looked_up_is_in_doubt(
+    path: Path, tmp_path: Path
+) -> None:
+    left, before = await crashed(path, tmp_path)
+    with shop(bench(look_ups=[forever]), left) as one:
+        ((_number, row),) = one.book._open_page(0)
+        outcome = await stopped(one, one.items.in_doubt(row))
+    assert outcome.state is State.UNKNOWN
+    assert outcome.error.pending.request == before.engine.sent[0]
+
+
+async def test_an_item_of_an_earlier_run_that_was_sent_again_and_throttled_has_failed(
+    path: Path, tmp_path: Path
+) -> None:
+    left, _ = await crashed(path, tmp_path)
+    made = bench(answer(429, retry_after="90"), look_ups=[NOWHERE])
+    with shop(made, left) as one:
+        ((_number, row),) = one.book._open_page(0)
+        outcome = await stopped(one, one.items.in_doubt(row), after=60)
+    assert len(made.engine.sent) == 1
+    assert outcome.state is State.FAILED
+
+
+async def test_an_item_whose_outcome_is_known_has_that_outcome() -> None:
+    with shop(bench(CREATED)) as one:
+        item = one.items.new(LINK)
+        await one.items.finish(item)
+        assert one.items.stopped(item) is item.outcome
+
+
+async def test_a_read_that_was_stopped_has_failed() -> None:
+    with shop(bench(forever), None, operations.GET_TRANSACTION) as one:
+        outcome = await stopped(one, one.items.new(BY_ORDER))
+    assert outcome.state is State.FAILED
+
+
+async def test_items_forecast_nothing() -> None:
+    with shop(bench()) as one:
+        assert one.items.forecast is None
+
+
+async def test_a_look_up_of_a_run_that_finds_nothing_is_refused() -> None:
+    with shop(bench(answer(404)), None, operations.GET_TRANSACTION) as one:
+        outcome = await one.finish(BY_ORDER)
+    assert (outcome.state, type(outcome.error)) == (State.REJECTED, NotFoundError)

@@ -1,0 +1,236 @@
+"""What a dry run says, and that it does nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import httpx
+import pytest
+
+from chat2pay_async import (
+    AsyncChat2Pay,
+    JournalError,
+    PaymentLinkRequest,
+    RateLimit,
+    RequestValidationError,
+    RetryPolicy,
+    bulk,
+)
+from chat2pay_async.bulk import Forecast, Run, State
+
+pytestmark = pytest.mark.anyio
+
+
+class Service(httpx.AsyncBaseTransport):
+    """Answers as it is told, and counts what it is asked."""
+
+    def __init__(self, answer: Callable[[httpx.Request], httpx.Response] | None = None) -> None:
+        self.asked = 0
+        self.answer = answer
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await anyio.lowlevel.checkpoint()
+        self.asked += 1
+        assert self.answer is not None, "a dry run sends nothing"
+        return self.answer(request)
+
+
+def client_of(service: Service, **settings: Any) -> AsyncChat2Pay:
+    retry = RetryPolicy(max_attempts=1, initial=0.0, settle=0.0, resend_when_absent=False)
+    return AsyncChat2Pay(
+        "k", base_url="http://localhost", transport=service, retry=retry, **settings
+    )
+
+
+def request_for(number: object, **fields: Any) -> PaymentLinkRequest:
+    given = {
+        "channel": "sms",
+        "to": f"2783123{number:0>4}",
+        "order_number": f"A-{number}",
+        "currency": "ZAR",
+        "total_amount": "10.10",
+    }
+    return PaymentLinkRequest(**(given | fields))
+
+
+async def read(run: Run[Any, Any]) -> list[Any]:
+    async with run:
+        return [outcome async for outcome in run]
+
+
+async def rehearsed(
+    source: Any, make: Any = bulk.create_payment_links, **options: Any
+) -> tuple[Forecast, list[Any]]:
+    service = Service()
+    settings = {"rate_limit": options.pop("rate_limit", None)}
+    async with client_of(service, **settings) as client:
+        run = make(client, source, dry_run=True, **options)
+        outcomes = await read(run)
+    assert service.asked == 0
+    assert run.forecast is not None
+    assert run.summary.applied == 0
+    return run.forecast, outcomes
+
+
+async def test_it_says_how_many_would_be_sent_and_what_they_come_to() -> None:
+    source = [request_for(1), request_for(2), request_for(3, currency="JPY", total_amount=500)]
+    forecast, outcomes = await rehearsed(source)
+    assert outcomes == []
+    assert (forecast.to_send, forecast.to_look_up, forecast.final, forecast.refused) == (3, 0, 0, 0)
+    assert forecast.amounts == {"ZAR": Decimal("20.20"), "JPY": Decimal(500)}
+    assert (forecast.same_recipient, forecast.same_recipient_keys) == (0, ())
+
+
+async def test_it_reads_more_than_may_be_under_way_at_a_time() -> None:
+    forecast, _ = await rehearsed(map(request_for, range(50)), concurrency=2)
+    assert forecast.to_send == 50
+
+
+async def test_it_finds_orders_that_occur_twice() -> None:
+    source = [request_for(1), request_for(2), request_for(1, total_amount="5.00")]
+    forecast, (outcome,) = await rehearsed(source, concurrency=1)
+    assert (forecast.to_send, forecast.refused) == (2, 1)
+    assert forecast.amounts == {"ZAR": Decimal("20.20")}
+    assert (outcome.key, outcome.state) == ("A-1", State.REJECTED)
+    assert isinstance(outcome.error, RequestValidationError)
+    assert "occurs twice" in str(outcome.error)
+
+
+async def test_it_finds_recipients_that_would_get_more_than_one_link() -> None:
+    source = [request_for(number, to="27830000001") for number in range(30)]
+    forecast, outcomes = await rehearsed([*source, request_for(99)], concurrency=1)
+    assert outcomes == []
+    assert (forecast.to_send, forecast.same_recipient) == (31, 29)
+    assert forecast.same_recipient_keys == tuple(f"A-{number}" for number in range(1, 21))
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [
+        ({"concurrency": 1}, 5.0),
+        ({"concurrency": 20}, 0.25),
+        ({"rate_limit": RateLimit(2)}, 5.0),
+        ({"rate_limit": RateLimit(2), "concurrency": 1}, 5.0),
+        ({"rate_limit": RateLimit(1, per=60)}, 600.0),
+        ({"rate_limit": RateLimit(1000), "concurrency": 2}, 2.5),
+    ],
+)
+async def test_it_says_how_long_it_would_take(options: dict[str, Any], seconds: float) -> None:
+    forecast, _ = await rehearsed([request_for(number) for number in range(10)], **options)
+    assert forecast.seconds == pytest.approx(seconds)
+
+
+async def test_it_checks_what_can_not_be_sent() -> None:
+    forecast, (outcome,) = await rehearsed(["ref-1", " ", "ref-2"], bulk.cancel_payment_links)
+    assert forecast.to_send == 2
+    assert (outcome.key, outcome.state) == (" ", State.REJECTED)
+    with pytest.raises(TypeError, match="items of Capture"):
+        await rehearsed(["ref-1"], bulk.capture_payments)
+
+
+async def test_only_links_name_what_they_come_to() -> None:
+    forecast, _ = await rehearsed([bulk.Capture("ref-1", "5.00")], bulk.capture_payments)
+    assert (forecast.to_send, forecast.amounts) == (1, {})
+
+
+async def test_it_does_not_look_up_what_may_exist() -> None:
+    forecast, _ = await rehearsed([request_for(1)], check_existing=True)
+    assert forecast.to_send == 1
+
+
+async def test_it_tells_while_it_reads() -> None:
+    async with client_of(Service()) as client:
+        source = [request_for(1), request_for(1), request_for(2)]
+        run = bulk.create_payment_links(client, source, dry_run=True, concurrency=1)
+        assert run.forecast == Forecast()
+        async with run:
+            await anext(run)
+            assert run.forecast is not None
+            assert (run.forecast.to_send, run.forecast.refused) == (1, 1)
+
+
+async def test_a_run_that_is_none_has_no_forecast() -> None:
+    async with client_of(Service()) as client:
+        assert bulk.create_payment_links(client, [], dry_run=False).forecast is None
+
+
+# With a journal ----------------------------------------------------------------------------------
+
+
+def by_order(request: httpx.Request) -> httpx.Response:
+    """A-1 and A-5 are made, A-2 is refused, A-3 is denied, and nobody knows about A-4."""
+    if request.method == "GET":
+        return httpx.Response(500)
+    if b'"A-2"' in request.content:
+        return httpx.Response(400)
+    if b'"A-3"' in request.content:
+        return httpx.Response(403)
+    if b'"A-4"' in request.content:
+        return httpx.Response(500)
+    return httpx.Response(201, json={"paymentLinkRef": "r", "paymentLink": "https://pay.test/1"})
+
+
+def names_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+def content_of(path: Path) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(path)) as db:
+        return [
+            *db.execute("SELECT * FROM item ORDER BY id"),
+            *db.execute("SELECT * FROM history ORDER BY id"),
+            *db.execute("SELECT * FROM note WHERE name = 'alive_at'"),
+        ]
+
+
+async def test_a_journal_that_is_there_is_asked_and_not_changed(tmp_path: Path) -> None:
+    path = tmp_path / "spring.db"
+    source = [request_for(number) for number in range(1, 6)]
+    async with client_of(Service(by_order)) as client:
+        done = await read(bulk.create_payment_links(client, source, journal=path))
+    assert Counter(outcome.state for outcome in done) == {
+        State.APPLIED: 2,
+        State.REJECTED: 1,
+        State.FAILED: 1,
+        State.UNKNOWN: 1,
+    }
+    before = content_of(path)
+    changed = request_for(5, total_amount="1.00")
+    forecast, outcomes = await rehearsed(
+        [*source[:4], changed, request_for(6)], journal=path, concurrency=1
+    )
+    assert (forecast.to_send, forecast.to_look_up) == (2, 1)
+    assert (forecast.final, forecast.refused) == (2, 1)
+    assert forecast.amounts == {"ZAR": Decimal("20.20")}
+    assert forecast.seconds == pytest.approx(1.5)
+    assert {outcome.key: outcome.state for outcome in outcomes} == {
+        "A-1": State.SKIPPED,
+        "A-2": State.SKIPPED,
+        "A-5": State.REJECTED,
+    }
+    assert outcomes[0].result.payment_link == "https://pay.test/1"
+    assert content_of(path) == before
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+async def test_a_journal_that_is_not_there_is_not_made(tmp_path: Path, *, as_text: bool) -> None:
+    path = tmp_path / "spring.db"
+    forecast, _ = await rehearsed([request_for(1)], journal=str(path) if as_text else path)
+    assert forecast.to_send == 1
+    assert names_in(tmp_path) == []
+
+
+async def test_a_journal_of_another_run_is_refused_by_the_dry_run(tmp_path: Path) -> None:
+    path = tmp_path / "spring.db"
+    async with client_of(Service()) as client:
+        await read(bulk.cancel_payment_links(client, [], journal=path))
+    with pytest.raises(JournalError, match="belongs to another run"):
+        await rehearsed([request_for(1)], journal=path)

@@ -1,0 +1,914 @@
+"""The machine of a run, over items and a book that do as they are told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import aclosing
+from typing import Any, cast
+
+import anyio
+import anyio.lowlevel
+import attrs
+import pytest
+import uvloop
+
+from chat2pay_async import (
+    AuthenticationError,
+    ConfigurationError,
+    ConnectionFailedError,
+    Event,
+    JournalError,
+    RequestValidationError,
+    RunStoppedError,
+)
+from chat2pay_async._item import Item
+from chat2pay_async._journal_file import Binding
+from chat2pay_async._outcomes import Forecast, Outcome, State, Summary
+from chat2pay_async._run import Run, Setup
+from chat2pay_async.errors import Fault
+from chat2pay_async.events import Hooks, ItemFinished
+
+pytestmark = pytest.mark.anyio
+
+BINDING = Binding("create_payment_link", "https://s.test", "0123456789abcdef")
+NOT_REACHED = ConnectionFailedError("no")
+
+
+async def settled() -> None:
+    """Let every task go as far as it can: nothing here waits for a thread, or for a network."""
+    for _ in range(100):
+        await anyio.lowlevel.checkpoint()
+
+
+class CrashError(BaseException):
+    """What no program survives."""
+
+
+class MistakeError(Exception):
+    """What a caller's own code raises."""
+
+
+@attrs.define(eq=False)
+class Book:
+    """A book that has nothing written down, but for what is in doubt."""
+
+    rows: list[str] = attrs.field(factory=list[str])
+    story: list[str] = attrs.field(factory=list[str])
+    refusal: BaseException | None = None
+
+    async def open(self, binding: Binding) -> None:
+        assert binding is BINDING
+        self.story.append("opened")
+        await anyio.lowlevel.checkpoint()
+        if self.refusal is not None:
+            raise self.refusal
+
+    async def serve(self) -> None:
+        await anyio.sleep_forever()
+
+    async def open_rows(self) -> AsyncGenerator[str]:
+        for row in self.rows:
+            await anyio.lowlevel.checkpoint()
+            yield row
+
+    async def close(self) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.lowlevel.checkpoint()
+        self.story.append("closed")
+
+
+Act = Callable[[Item[Any, Any]], Awaitable[None]]
+
+
+@attrs.define(eq=False)
+class Items:
+    """Items that end as they are told; each is stopped in doubt."""
+
+    act: Act
+    begun: list[str] = attrs.field(factory=list[str])
+    forecast: Forecast | None = None
+
+    def new(self, request: Any) -> Item[Any, Any]:
+        return Item(str(request), request)
+
+    def in_doubt(self, row: str) -> Item[Any, Any]:
+        return Item(row, row)
+
+    async def finish(self, item: Item[Any, Any]) -> None:
+        self.begun.append(item.key)
+        await self.act(item)
+
+    def stopped(self, item: Item[Any, Any]) -> Outcome[Any, Any]:
+        return item.outcome or ended(item, State.UNKNOWN)
+
+
+def ended(
+    item: Item[Any, Any], state: State = State.APPLIED, error: Any = None
+) -> Outcome[Any, Any]:
+    return Outcome(item.key, item.request, state, error=error)
+
+
+async def at_once(item: Item[Any, Any]) -> None:
+    await anyio.lowlevel.checkpoint()
+    item.outcome = ended(item)
+
+
+async def never(_item: Item[Any, Any]) -> None:
+    await anyio.sleep_forever()
+
+
+def failing(error: BaseException) -> Act:
+    async def act(_item: Item[Any, Any]) -> None:
+        await anyio.lowlevel.checkpoint()
+        raise error
+
+    return act
+
+
+class Gates:
+    """Items that end when they are let."""
+
+    def __init__(self, *names: object) -> None:
+        self.gates = {str(name): anyio.Event() for name in names}
+
+    async def act(self, item: Item[Any, Any]) -> None:
+        await self.gates[item.key].wait()
+        item.outcome = ended(item)
+
+    async def let(self, *names: object) -> None:
+        for name in names:
+            self.gates[str(name)].set()
+        await settled()
+
+
+class Pulled:
+    """An endless source that counts what is taken from it."""
+
+    def __init__(self, most: int = 10**9) -> None:
+        self.count = 0
+        self.most = most
+
+    def __iter__(self) -> Iterator[int]:
+        while self.count < self.most:
+            self.count += 1
+            yield self.count
+
+
+@attrs.define
+class Bench:
+    run: Run[Any, Any]
+    items: Items
+    book: Book
+    heard: list[Any]
+
+
+def bench(
+    source: Any,
+    act: Act = at_once,
+    *,
+    rows: list[str] | None = None,
+    read: Callable[[Any], Any] = lambda thing: thing,
+    **setup: Any,
+) -> Bench:
+    items, book, heard = Items(act), Book(rows or []), list[Event]()
+    made = Setup(source=source, read=read, binding=BINDING, **setup)
+    stand_in: Any = book
+    run = Run[Any, Any](made, stand_in, cast("Any", items), Hooks([heard.append]))
+    return Bench(run, items, book, heard)
+
+
+def keys(outcomes: list[Outcome[Any, Any]]) -> list[str]:
+    return [outcome.key for outcome in outcomes]
+
+
+Body = Callable[[Run[Any, Any]], Coroutine[Any, Any, None]]
+
+
+async def within(run: Run[Any, Any], body: Body) -> None:
+    """Enter a run's block, and do something there."""
+    async with run:
+        await body(run)
+
+
+def reading(told: list[Outcome[Any, Any]]) -> Body:
+    """Read a run to its end, and keep what it told until then."""
+
+    async def body(run: Run[Any, Any]) -> None:
+        async for outcome in run:
+            told.append(outcome)  # noqa: PERF401 - a comprehension would lose it to an error
+
+    return body
+
+
+# How much is taken from the source ---------------------------------------------------------------
+
+
+async def test_nothing_is_taken_before_the_first_outcome_is_asked_for() -> None:
+    source = Pulled()
+    async with bench(source).run:
+        await settled()
+        assert source.count == 0
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+async def test_a_slow_reader_stops_the_source(concurrency: int) -> None:
+    source = Pulled()
+    async with bench(source, concurrency=concurrency).run as run:
+        for taken in range(1, 8):
+            await anext(run)
+            await settled()
+            assert source.count == taken + concurrency
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+async def test_slow_items_stop_the_source(concurrency: int) -> None:
+    source, gates = Pulled(), Gates(*range(1, 200))
+    made = bench(source, gates.act, concurrency=concurrency)
+    async with made.run as run, anyio.create_task_group() as tasks:
+        tasks.start_soon(anext, run)
+        await settled()
+        assert source.count == len(made.items.begun) == concurrency
+        await gates.let(1)
+        assert source.count == concurrency + 1
+        run.stop()
+        await gates.let(*range(2, 200))
+
+
+async def test_an_item_that_is_not_told_makes_room_at_once() -> None:
+    async def quiet(item: Item[Any, Any]) -> None:
+        await anyio.lowlevel.checkpoint()
+        if item.request % 10 == 0:
+            item.outcome = ended(item)
+
+    async with bench(Pulled(30), quiet, concurrency=2).run as run:
+        assert keys([outcome async for outcome in run]) == ["10", "20", "30"]
+
+
+async def test_what_is_in_doubt_comes_before_all_that_the_source_has() -> None:
+    source = Pulled(2)
+    made = bench(source, rows=["a", "b"], concurrency=1)
+    async with made.run as run:
+        assert (await anext(run)).key == "a"
+        await settled()
+        assert source.count == 0
+        assert keys([outcome async for outcome in run]) == ["b", "1", "2"]
+    assert made.items.begun == ["a", "b", "1", "2"]
+
+
+async def test_a_source_that_waits_keeps_no_outcome_back() -> None:
+    more = anyio.Event()
+
+    async def source() -> AsyncGenerator[int]:
+        yield 1
+        await more.wait()
+        yield 2
+
+    async with aclosing(source()) as given, bench(given).run as run:
+        assert (await anext(run)).key == "1"
+        more.set()
+        assert keys([outcome async for outcome in run]) == ["2"]
+
+
+# What comes out ----------------------------------------------------------------------------------
+
+
+async def test_every_item_is_told_once() -> None:
+    async with bench(range(100), concurrency=7).run as run:
+        told = keys([outcome async for outcome in run])
+    assert sorted(told, key=int) == [str(number) for number in range(100)]
+    assert run.undelivered == []
+
+
+async def test_a_run_over_nothing_ends_at_once() -> None:
+    async with bench([]).run as run:
+        assert [outcome async for outcome in run] == []
+        assert [outcome async for outcome in run] == []
+    assert run.summary.total == 0
+
+
+async def test_outcomes_come_as_they_finish() -> None:
+    gates = Gates(1, 2, 3)
+    async with bench([1, 2, 3], gates.act).run as run, anyio.create_task_group() as tasks:
+        told: list[str] = []
+
+        async def reader() -> None:
+            told.extend([outcome.key async for outcome in run])
+
+        tasks.start_soon(reader)
+        for name in (2, 3, 1):
+            await settled()
+            await gates.let(name)
+    assert told == ["2", "3", "1"]
+
+
+async def test_several_readers_share_the_outcomes_and_all_come_to_the_end() -> None:
+    told: Counter[str] = Counter()
+    all_read = anyio.Event()
+
+    async def reader() -> None:
+        async for outcome in made.run:
+            told[outcome.key] += 1
+            if len(told) == 4:
+                all_read.set()
+            await all_read.wait()
+
+    made = bench(range(60), concurrency=5)
+    async with made.run, anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(reader)
+    assert told == Counter(map(str, range(60)))
+
+
+async def test_a_reader_that_is_cancelled_takes_nothing_with_it() -> None:
+    gates = Gates(1, 2)
+    async with bench([1, 2], gates.act).run as run:
+        for _ in range(3):
+            with anyio.move_on_after(0):
+                await anext(run)
+        await gates.let(1, 2)
+        assert sorted(keys([outcome async for outcome in run])) == ["1", "2"]
+
+
+async def test_an_item_that_can_not_be_read_is_refused_and_the_run_goes_on() -> None:
+    def read(thing: str) -> str:
+        if not thing:
+            raise RequestValidationError("LinkReference", (Fault("it", "must not be blank"),))
+        return thing
+
+    async with bench(["a", "", "b"], read=read).run as run:
+        outcomes = {outcome.key: outcome async for outcome in run}
+    assert {key: one.state for key, one in outcomes.items()} == {
+        "a": State.APPLIED,
+        "": State.REJECTED,
+        "b": State.APPLIED,
+    }
+    assert isinstance(outcomes[""].error, RequestValidationError)
+    assert run.summary.rejected == 1
+
+
+async def test_hooks_are_told_of_every_item() -> None:
+    made = bench(["a", "b"], concurrency=1)
+    async with made.run as run:
+        assert [outcome async for outcome in run]
+    (run_id,) = {event.call_id for event in made.heard}
+    assert made.heard == [
+        ItemFinished(run_id, "create_payment_link", key, "applied", recovered=False)
+        for key in ("a", "b")
+    ]
+    other = bench(["a"])
+    async with other.run as run:
+        await anext(run)
+    assert other.heard[0].call_id != run_id
+
+
+async def test_the_forecast_is_that_of_the_items() -> None:
+    made = bench([])
+    assert made.run.forecast is None
+    made.items.forecast = Forecast(to_send=3)
+    assert made.run.forecast == Forecast(to_send=3)
+
+
+@pytest.mark.virtual_time
+async def test_the_summary_tells_how_long_it_took_so_far_and_in_all() -> None:
+    async def slow(item: Item[Any, Any]) -> None:
+        await anyio.sleep(2)
+        item.outcome = ended(item)
+
+    made = bench([1, 2], slow, concurrency=1)
+    assert made.run.summary == Summary()
+    async with made.run as run:
+        await anext(run)
+        assert run.summary.applied == 1
+        assert run.summary.elapsed == pytest.approx(2)
+        await anext(run)
+        await anyio.sleep(1)
+    await anyio.sleep(60)
+    assert run.summary.applied == 2
+    assert run.summary.elapsed == pytest.approx(5)
+
+
+# Leaving early -----------------------------------------------------------------------------------
+
+
+async def test_leaving_early_stops_the_source_and_lets_what_is_under_way_finish() -> None:
+    source, gates = Pulled(), Gates(*range(1, 10))
+    made = bench(source, gates.act, concurrency=4)
+    async with anyio.create_task_group() as tasks, made.run as run:
+        tasks.start_soon(gates.let, 2)
+        assert (await anext(run)).key == "2"
+        await settled()
+        tasks.start_soon(gates.let, *range(1, 10))
+    assert source.count == 5
+    assert sorted(keys(run.undelivered)) == ["1", "3", "4", "5"]
+    assert {outcome.state for outcome in run.undelivered} == {State.APPLIED}
+    assert run.summary.applied == 5
+    assert made.book.story == ["opened", "closed"]
+
+
+async def test_what_was_ready_and_not_taken_is_undelivered_once() -> None:
+    made = bench(range(5))
+    async with made.run as run:
+        first = await anext(run)
+        await settled()
+    told = keys([first, *run.undelivered])
+    assert sorted(told) == ["0", "1", "2", "3", "4"]
+    assert run.summary.total == 5
+
+
+@pytest.mark.virtual_time
+async def test_leaving_waits_for_what_is_under_way_no_longer_than_drain() -> None:
+    async def act(item: Item[Any, Any]) -> None:
+        await anyio.sleep(item.request)
+        item.outcome = ended(item)
+
+    async with bench([1, 30, 32], act).run as run:
+        await anext(run)
+        left = anyio.current_time()
+    assert anyio.current_time() - left == pytest.approx(30)
+    assert {one.key: one.state for one in run.undelivered} == {
+        "30": State.APPLIED,
+        "32": State.UNKNOWN,
+    }
+    assert run.summary.unknown == 1
+
+
+@pytest.mark.virtual_time
+async def test_leaving_waits_no_longer_than_it_must() -> None:
+    async def act(item: Item[Any, Any]) -> None:
+        await anyio.sleep(item.request)
+        item.outcome = ended(item)
+
+    async with bench([1, 2], act).run as run:
+        await anext(run)
+        left = anyio.current_time()
+    assert anyio.current_time() - left == pytest.approx(1)
+    assert keys(run.undelivered) == ["2"]
+
+
+async def test_leaving_waits_for_what_a_cancelled_reader_had_begun() -> None:
+    gates = Gates(1, 2)
+    async with anyio.create_task_group() as tasks, bench([1, 2], gates.act).run as run:
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(cancel_later, scope)
+            await anext(run)
+        tasks.start_soon(gates.let, 1, 2)
+    assert sorted(keys(run.undelivered)) == ["1", "2"]
+    assert {outcome.state for outcome in run.undelivered} == {State.APPLIED}
+
+
+async def cancel_later(scope: anyio.CancelScope) -> None:
+    await settled()
+    scope.cancel()
+
+
+@pytest.mark.virtual_time
+async def test_without_drain_leaving_waits_for_nothing() -> None:
+    gates = Gates(1, 2, 3)
+    async with bench([1, 2, 3], gates.act, drain=0.0).run as run:
+        gates.gates["1"].set()
+        await anext(run)
+        left = anyio.current_time()
+    assert anyio.current_time() == left
+    assert sorted(keys(run.undelivered)) == ["2", "3"]
+    assert {outcome.state for outcome in run.undelivered} == {State.UNKNOWN}
+
+
+async def test_a_source_that_waits_when_the_block_is_left_is_ended_there() -> None:
+    cleaned_up: list[bool] = []
+
+    class Waiting:
+        async def __aiter__(self) -> AsyncGenerator[int]:
+            yield 1
+            try:
+                await anyio.sleep_forever()
+            finally:
+                cleaned_up.append(True)
+
+    async with bench(Waiting()).run as run:
+        await anext(run)
+        await settled()
+    assert cleaned_up == [True]
+    assert run.undelivered == []
+
+
+async def test_an_exception_from_the_block_comes_out_as_it_is_after_the_drain() -> None:
+    mistake, gates = MistakeError("mine"), Gates(1, 2)
+    made = bench([1, 2], gates.act)
+
+    async def body(run: Run[Any, Any]) -> None:
+        tasks.start_soon(gates.let, 1)
+        await anext(run)
+        tasks.start_soon(gates.let, 2)
+        raise mistake
+
+    async with anyio.create_task_group() as tasks:
+        with pytest.raises(MistakeError) as caught:
+            await within(made.run, body)
+    assert caught.value is mistake
+    assert not hasattr(mistake, "__notes__")
+    assert {one.key: one.state for one in made.run.undelivered} == {"2": State.APPLIED}
+    assert made.book.story == ["opened", "closed"]
+
+
+# Stopping ----------------------------------------------------------------------------------------
+
+
+async def test_stop_ends_the_source_and_the_loop_goes_on_with_the_rest() -> None:
+    source = Pulled()
+    told: list[str] = []
+    taken = 0
+    async with bench(source, concurrency=3).run as run:
+        async for outcome in run:
+            told.append(outcome.key)
+            if len(told) == 2:
+                run.stop()
+                taken = source.count
+    assert len(told) == source.count == taken
+    assert run.undelivered == []
+
+
+async def test_an_item_that_stops_the_run_is_the_last_that_begins() -> None:
+    async def act(item: Item[Any, Any]) -> None:
+        if item.request == 3:
+            made.run.stop()
+            taken.append(source.count)
+        item.outcome = ended(item)
+
+    source, taken = Pulled(), list[int]()
+    made = bench(source, act, concurrency=64)
+    async with made.run as run:
+        assert len([outcome async for outcome in run]) == source.count
+    assert taken == [source.count]
+
+
+async def test_stop_may_come_from_another_task() -> None:
+    source, gates = Pulled(), Gates(1, 2)
+    told: list[Outcome[Any, Any]] = []
+    made = bench(source, gates.act, concurrency=2)
+    async with made.run as run, anyio.create_task_group() as tasks:
+        tasks.start_soon(reading(told), run)
+        await settled()
+        run.stop()
+        await gates.let(1, 2)
+    assert sorted(keys(told)) == ["1", "2"]
+    assert source.count == 2
+
+
+async def test_a_run_that_is_stopped_before_it_is_read_takes_nothing() -> None:
+    source = Pulled()
+    async with bench(source).run as run:
+        run.stop()
+        assert [outcome async for outcome in run] == []
+    assert source.count == 0
+
+
+async def test_to_stop_a_run_that_is_not_open_does_nothing() -> None:
+    run = bench([1]).run
+    run.stop()
+    async with run:
+        assert keys([outcome async for outcome in run]) == ["1"]
+    run.stop()
+
+
+# What stops a run --------------------------------------------------------------------------------
+
+
+async def test_what_the_source_raises_comes_out_as_it_is_after_all_outcomes() -> None:
+    broken, gates = MistakeError("row 3"), Gates(1, 2)
+
+    def source() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise broken
+
+    told: list[Outcome[Any, Any]] = []
+    made = bench(source(), gates.act)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(gates.let, 2, 1)
+        with pytest.raises(MistakeError) as caught:
+            await within(made.run, reading(told))
+    assert caught.value is broken
+    assert not hasattr(broken, "__notes__")
+    assert sorted(keys(told)) == ["1", "2"]
+    assert made.run.undelivered == []
+    assert made.book.story == ["opened", "closed"]
+
+
+async def test_what_stops_a_run_is_raised_where_its_outcomes_are_read() -> None:
+    broken = MistakeError("row 1")
+    async with bench([1], failing(broken)).run as run:
+        with pytest.raises(MistakeError) as caught:
+            await anext(run)
+    assert caught.value is broken
+
+
+async def test_what_stops_a_run_is_raised_once() -> None:
+    made = bench([1], failing(MistakeError("once")))
+    async with made.run as run:
+        with pytest.raises(MistakeError):
+            await anext(run)
+        assert [outcome async for outcome in run] == []
+
+
+async def test_of_several_readers_one_hears_what_stopped_the_run() -> None:
+    heard: list[str] = []
+
+    async def reader(run: Run[Any, Any]) -> None:
+        try:
+            async for _ in run:
+                pass
+        except MistakeError:
+            heard.append("mistake")
+        else:
+            heard.append("end")
+
+    made = bench([1], failing(MistakeError("once")))
+    async with made.run as run, anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(reader, run)
+    assert sorted(heard) == ["end", "end", "mistake"]
+
+
+async def test_of_what_stops_a_run_the_first_is_raised() -> None:
+    gates = Gates(1, 2)
+    errors = {"1": MistakeError("late"), "2": MistakeError("early")}
+
+    async def act(item: Item[Any, Any]) -> None:
+        await gates.gates[item.key].wait()
+        raise errors[item.key]
+
+    async def let() -> None:
+        await settled()
+        await gates.let(2)
+        await gates.let(1)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(let)
+        with pytest.raises(MistakeError, match="early"):
+            await within(bench([1, 2], act).run, reading([]))
+
+
+async def test_what_stops_a_run_that_was_left_comes_out_of_its_block() -> None:
+    gates = Gates(1, 2)
+    journal = JournalError("full")
+
+    async def act(item: Item[Any, Any]) -> None:
+        await gates.act(item)
+        if item.key == "2":
+            raise journal
+
+    async def body(run: Run[Any, Any]) -> None:
+        tasks.start_soon(gates.let, 1)
+        await anext(run)
+        tasks.start_soon(gates.let, 2)
+
+    made = bench([1, 2], act)
+    async with anyio.create_task_group() as tasks:
+        with pytest.raises(JournalError) as caught:
+            await within(made.run, body)
+    assert caught.value is journal
+    assert {one.key: one.state for one in made.run.undelivered} == {"2": State.APPLIED}
+
+
+async def test_an_exception_from_the_block_says_if_the_run_had_stopped_by_itself() -> None:
+    made = bench([1, 2], failing(JournalError("the disk is full")))
+
+    async def body(run: Run[Any, Any]) -> None:
+        with anyio.move_on_after(0):
+            await anext(run)
+        await settled()
+        raise MistakeError("mine")
+
+    with pytest.raises(MistakeError) as caught:
+        await within(made.run, body)
+    assert caught.value.__notes__ == ["The run had stopped by itself before: the disk is full"]
+
+
+async def test_an_item_of_the_wrong_kind_stops_the_run() -> None:
+    source = Pulled()
+
+    def read(thing: int) -> int:
+        if thing == 2:
+            raise TypeError("this run takes items of str, not of int")
+        return thing
+
+    made = bench(source, read=read)
+    told: list[Outcome[Any, Any]] = []
+    with pytest.raises(TypeError, match="not of int"):
+        await within(made.run, reading(told))
+    assert keys(told) == ["1"]
+    assert source.count == 2
+
+
+async def test_what_can_not_be_read_at_all_stops_the_run() -> None:
+    with pytest.raises(ConfigurationError, match="not from int"):
+        await within(bench(3).run, reading([]))
+
+
+async def test_a_wrong_key_stops_the_run() -> None:
+    source, gates = Pulled(), Gates(1, 2, 3)
+    denied = AuthenticationError("no", status_code=401)
+
+    async def act(item: Item[Any, Any]) -> None:
+        await gates.act(item)
+        if item.key == "2":
+            item.outcome = ended(item, State.FAILED, denied)
+
+    async def let() -> None:
+        await settled()
+        await gates.let(2)
+        await gates.let(1, 3)
+
+    told: list[Outcome[Any, Any]] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(let)
+        with pytest.raises(AuthenticationError) as caught:
+            await within(bench(source, act, concurrency=3).run, reading(told))
+    assert caught.value is denied
+    assert (keys(told)[0], sorted(keys(told))) == ("2", ["1", "2", "3"])
+    assert source.count == 3
+
+
+@pytest.mark.parametrize(("rate", "most"), [(0.0, 1), (0.2, 5), (0.5, 11)])
+async def test_too_large_a_share_of_failures_stops_the_run(rate: float, most: int) -> None:
+    async def act(item: Item[Any, Any]) -> None:
+        await anyio.lowlevel.checkpoint()
+        item.outcome = ended(item, State.FAILED, NOT_REACHED)
+
+    source = Pulled()
+    told: list[Outcome[Any, Any]] = []
+    made = bench(source, act, concurrency=1, stop_at_failure_rate=rate)
+    with pytest.raises(RunStoppedError, match=f"{most} of the latest {most} items"):
+        await within(made.run, reading(told))
+    assert len(told) == source.count == most
+
+
+async def test_without_a_rate_failures_stop_nothing() -> None:
+    async def act(item: Item[Any, Any]) -> None:
+        await anyio.lowlevel.checkpoint()
+        item.outcome = ended(item, State.FAILED, NOT_REACHED)
+
+    async with bench(range(600), act).run as run:
+        assert len([outcome async for outcome in run]) == 600
+
+
+# Cancelled from outside --------------------------------------------------------------------------
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("waiting", [True, False])
+async def test_a_cancelled_run_does_not_wait(*, waiting: bool) -> None:
+    gates = Gates(1, 2, 3)
+    gates.gates["1"].set()
+    made = bench([1, 2, 3], gates.act)
+    with anyio.move_on_after(5) as scope:
+        async with made.run as run:
+            await anext(run)
+            if waiting:
+                await anext(run)
+            await anyio.sleep_forever()
+    assert scope.cancelled_caught
+    assert anyio.current_time() - scope.deadline == pytest.approx(0)
+    assert sorted(keys(run.undelivered)) == ["2", "3"]
+    assert {outcome.state for outcome in run.undelivered} == {State.UNKNOWN}
+    assert made.book.story == ["opened", "closed"]
+    assert run.summary.unknown == 2
+
+
+@pytest.mark.virtual_time
+async def test_a_drain_that_is_cancelled_ends_at_once() -> None:
+    gates = Gates(1, 2)
+    gates.gates["1"].set()
+    made = bench([1, 2], gates.act)
+    with anyio.move_on_after(5) as scope:
+        async with made.run as run:
+            await anext(run)
+    assert scope.cancelled_caught
+    assert keys(run.undelivered) == ["2"]
+    assert made.book.story == ["opened", "closed"]
+
+
+async def test_a_run_that_is_cancelled_while_it_is_opened_is_closed_again() -> None:
+    made = bench([1])
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        async with made.run:
+            pytest.fail("it was cancelled")
+    assert made.book.story == ["opened", "closed"]
+
+
+LOOPS = [asyncio.SelectorEventLoop, uvloop.new_event_loop]
+
+
+def native(loop: Any, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_task_of_asyncio_may_be_cancelled(loop: Any) -> None:
+    made = bench(range(3), never)
+
+    async def main() -> None:
+        task = asyncio.create_task(within(made.run, reading([])))
+        await settled()
+        assert made.items.begun == ["0", "1", "2"]
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+
+    native(loop, main)
+    assert sorted(keys(made.run.undelivered)) == ["0", "1", "2"]
+    assert made.book.story == ["opened", "closed"]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_timeout_of_asyncio_may_run_out(loop: Any) -> None:
+    made = bench(range(3), never)
+
+    async def limited() -> None:
+        async with asyncio.timeout(None) as limit, made.run as run:
+            await settled()
+            asyncio.get_running_loop().call_soon(limit.reschedule, 0)
+            await anext(run)
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await limited()
+        task = asyncio.current_task()
+        assert task is not None
+        assert task.cancelling() == 0
+        await asyncio.sleep(0)  # nothing is left behind that would cancel this
+
+    native(loop, main)
+    assert made.book.story == ["opened", "closed"]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_native_cancellation_of_the_drain_ends_it(loop: Any) -> None:
+    async def act(item: Item[Any, Any]) -> None:
+        await (at_once if item.key == "1" else never)(item)
+
+    made = bench([1, 2], act)
+
+    async def body(run: Run[Any, Any]) -> None:
+        await anext(run)
+
+    async def main() -> None:
+        task = asyncio.create_task(within(made.run, body))
+        await settled()
+        assert not task.done()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    native(loop, main)
+    assert keys(made.run.undelivered) == ["2"]
+    assert made.book.story == ["opened", "closed"]
+
+
+async def test_what_no_program_survives_leaves_the_book_closed() -> None:
+    made = bench([1, 2], failing(CrashError()))
+    with pytest.raises(BaseExceptionGroup) as caught:
+        await within(made.run, reading([]))
+    assert caught.group_contains(CrashError)
+    assert made.book.story == ["opened", "closed"]
+    assert sorted(keys(made.run.undelivered)) == ["1", "2"]
+
+
+# Opened once -------------------------------------------------------------------------------------
+
+
+async def test_a_run_is_good_for_one_block() -> None:
+    made = bench([1])
+    async with made.run:
+        with pytest.raises(ConfigurationError, match="make another one"):
+            await made.run.__aenter__()
+    with pytest.raises(ConfigurationError, match="make another one"):
+        async with made.run:
+            pytest.fail("it was used before")
+    assert made.book.story == ["opened", "closed"]
+
+
+async def test_a_run_is_read_inside_its_block() -> None:
+    made = bench([1])
+    with pytest.raises(ConfigurationError, match="inside its `async with` block"):
+        await anext(made.run)
+    async with made.run:
+        pass
+    with pytest.raises(ConfigurationError, match="inside its `async with` block"):
+        await anext(made.run)
+    assert made.items.begun == []
+
+
+async def test_a_book_that_can_not_be_opened_is_closed_and_its_reason_comes_out() -> None:
+    made = bench([1])
+    made.book.refusal = JournalError("in use")
+    with pytest.raises(JournalError) as caught:
+        async with made.run:
+            pytest.fail("it was not opened")
+    assert caught.value is made.book.refusal
+    assert made.book.story == ["opened", "closed"]
