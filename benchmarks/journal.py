@@ -1,0 +1,269 @@
+"""What a journal costs: orders written down a second, and a campaign with one and without.
+
+    python benchmarks/journal.py [--folder .] [--orders 20000] [--links 4000] [--rounds 5]
+
+First without any HTTP: how many POSTs can be written down durably before they leave, 50 at a time,
+and what it would be with a commit for each. Then a campaign against a server that does nothing but
+answer, in a process of its own: with a journal and without, taking turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, cast
+
+import anyio
+from rich.console import Console
+from rich.table import Table
+
+from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, SentRequest, bulk
+from chat2pay_async._answers import WireResponse
+from chat2pay_async._book import Book
+from chat2pay_async._journal import Departed, Journal
+from chat2pay_async._journal_file import Binding
+from chat2pay_async._operations import CREATE_PAYMENT_LINK, prepare
+from chat2pay_async._outcomes import Outcome, State
+
+CONCURRENCY: Final = 50
+BINDING: Final = Binding("create_payment_link", "http://127.0.0.1", "a-fingerprint")
+CREATED: Final = (
+    b'{"paymentLinkRef":"0b6f1c9e-5a52-4a8e-8d39-6f3b6f0d7c11",'
+    b'"paymentLink":"https://pay.example/0b6f1c9e"}'
+)
+ANSWER: Final = (
+    b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: "
+    + str(len(CREATED)).encode()
+    + b"\r\n\r\n"
+    + CREATED
+)
+
+
+def orders(count: int) -> Iterator[PaymentLinkRequest]:
+    """So many orders, made one by one."""
+    for number in range(count):
+        yield PaymentLinkRequest(
+            channel="sms",
+            to=f"2783{number:07}",
+            order_number=f"SPRING-{number:08}",
+            currency="ZAR",
+            total_amount="199.90",
+        )
+
+
+# Without HTTP -------------------------------------------------------------------------------------
+
+Work = Callable[[Book, str, SentRequest], Awaitable[None]]
+
+
+async def intent(book: Book, key: str, sent: SentRequest) -> None:
+    """Write down that a POST leaves."""
+    now = datetime.now(UTC)
+    await book.log(key, resumed=False).leaving(sent, None, now, now)
+
+
+async def whole(book: Book, key: str, sent: SentRequest) -> None:
+    """All that an order's run has to do with a journal."""
+    await book.claim(key)
+    await intent(book, key, sent)
+    outcome: Outcome[Any, Any] = Outcome(key, None, State.APPLIED)
+    await book.end(outcome, WireResponse(201, {}, CREATED))
+
+
+async def written(work: Work, sent: list[SentRequest], folder: str) -> float:
+    """Orders a second, `CONCURRENCY` at a time."""
+    book = Book(Journal(Path(folder, "journal.db")))
+    await book.open(BINDING)
+    queue = iter(enumerate(sent))
+
+    async def worker() -> None:
+        for number, request in queue:
+            await work(book, str(number), request)
+
+    async with anyio.create_task_group() as serving:
+        serving.start_soon(book.serve)
+        started = time.perf_counter()
+        async with anyio.create_task_group() as workers:
+            for _ in range(CONCURRENCY):
+                workers.start_soon(worker)
+        seconds = time.perf_counter() - started
+        serving.cancel_scope.cancel()
+    await book.close()
+    return len(sent) / seconds
+
+
+def one_by_one(sent: list[SentRequest], folder: str) -> float:
+    """Orders a second, with a commit for each."""
+    journal = Journal(Path(folder, "journal.db"))
+    journal.open(BINDING)
+    started = time.perf_counter()
+    for number, request in enumerate(sent):
+        now = datetime.now(UTC)
+        journal.write([Departed(str(number), request, None, now, now)])
+    seconds = time.perf_counter() - started
+    journal.close()
+    return len(sent) / seconds
+
+
+def show_written(console: Console, place: Path, count: int, rounds: int) -> None:
+    """Measure what is written down, and print a table."""
+    sent = [prepare(CREATE_PAYMENT_LINK, request) for request in orders(count)]
+    ways: dict[str, Callable[[str], float]] = {
+        "intents, committed together": lambda folder: anyio.run(written, intent, sent, folder),
+        "claim, intent and end": lambda folder: anyio.run(written, whole, sent, folder),
+        "intents, a commit for each": lambda folder: one_by_one(sent[: count // 10], folder),
+    }
+    table = Table("written down durably", "a second", "from", "to")
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            with tempfile.TemporaryDirectory(dir=place) as folder:
+                found[name].append(way(folder))
+    for name, rates in found.items():
+        table.add_row(name, *(f"{rate:,.0f}" for rate in spread(rates)))
+    console.print(table)
+
+
+def spread(rates: Sequence[float]) -> tuple[float, float, float]:
+    """The median, the least and the most."""
+    return statistics.median(rates), min(rates), max(rates)
+
+
+# A campaign ---------------------------------------------------------------------------------------
+
+
+class Server(asyncio.Protocol):
+    """Answers each request as soon as it has come whole, and knows of HTTP only where it ends."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to answer."""
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's is of no kind of it
+        self._held = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer what is complete."""
+        held = self._held + data
+        while (end := self._end(held)) is not None:
+            held = held[end:]
+            self._transport.write(ANSWER)
+        self._held = held
+
+    @staticmethod
+    def _end(held: bytes) -> int | None:
+        """Where a request ends; None while it does not."""
+        head = held.find(b"\r\n\r\n")
+        if head < 0:
+            return None
+        place = held[:head].lower().find(b"content-length:")
+        length = int(held[place + 15 : head].split(b"\r\n", 1)[0]) if place >= 0 else 0
+        end = head + 4 + length
+        return end if len(held) >= end else None
+
+
+async def serve() -> None:
+    """Serve until killed, after printing the port."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Server, "127.0.0.1", 0, backlog=1024)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await server.serve_forever()
+
+
+def serve_fast() -> None:
+    """Serve, on the fastest loop that there is."""
+    try:
+        import uvloop  # noqa: PLC0415 - where it is installed
+    except ImportError:
+        asyncio.run(serve())
+    else:
+        uvloop.run(serve())
+
+
+@contextlib.contextmanager
+def served() -> Iterator[str]:
+    """The server's URL."""
+    with subprocess.Popen(  # noqa: S603 - this very file
+        [sys.executable, __file__, "serve"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        process.kill()
+
+
+async def campaign(url: str, count: int, journal: Path | None) -> tuple[float, float]:
+    """Links a second, and milliseconds of this process's own work for each."""
+    options: bulk.RunOptions = {"journal": journal, "concurrency": CONCURRENCY}
+    async with AsyncChat2Pay("a-key", base_url=url) as client:
+        began, worked = time.perf_counter(), time.process_time()
+        async with bulk.create_payment_links(client, orders(count), **options) as run:
+            async for outcome in run:
+                assert outcome.state is State.APPLIED, outcome  # noqa: S101 - it measures nothing
+        worked, seconds = time.process_time() - worked, time.perf_counter() - began
+        return count / seconds, worked / count * 1000
+
+
+def show_campaigns(console: Console, place: Path, count: int, rounds: int) -> None:
+    """Measure campaigns with a journal and without, in turns, and print a table."""
+    found: dict[str, list[tuple[float, float]]] = {"without a journal": [], "with a journal": []}
+    with served() as url:
+        anyio.run(campaign, url, count // 10, None)
+        for _ in range(rounds):
+            for name, measured in found.items():
+                with tempfile.TemporaryDirectory(dir=place) as folder:
+                    path = Path(folder, "journal.db") if name == "with a journal" else None
+                    measured.append(anyio.run(campaign, url, count, path))
+    title = f"{count:,} links, {CONCURRENCY} at a time"
+    table = Table(title, "a second", "from", "to", "ms of work each", "from", "to")
+    for name, measured in found.items():
+        rates, works = zip(*measured, strict=True)
+        shown = [f"{rate:,.0f}" for rate in spread(rates)]
+        table.add_row(name, *shown, *(f"{work:.2f}" for work in spread(works)))
+    console.print(table)
+    (plain, plain_work), (kept, kept_work) = (
+        [statistics.median(column) for column in zip(*measured, strict=True)]
+        for measured in found.values()
+    )
+    console.print(
+        f"with a journal: {kept / plain:.2f} of the throughput without; by the work alone, which "
+        f"a busy machine changes less, {plain_work / kept_work:.2f}"
+    )
+
+
+def file_system(folder: Path) -> str:
+    """The kind of the file system that a folder is on, where the system tells."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():
+        return "a file system that can't be told"
+    lines = [line.split() for line in mounts.read_text(encoding="utf-8").splitlines()]
+    above = [(len(line[1]), line[2]) for line in lines if folder.is_relative_to(line[1])]
+    return max(above)[1]
+
+
+def main() -> None:
+    """Measure, and print tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--orders", type=int, default=20_000)
+    parser.add_argument("--links", type=int, default=4_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    chosen = parser.parse_args()
+    console = Console(width=100)
+    folder = chosen.folder.resolve()
+    console.print(f"{folder} is on {file_system(folder)}")
+    show_written(console, folder, chosen.orders, chosen.rounds)
+    show_campaigns(console, folder, chosen.links, chosen.rounds)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["serve"]:
+        serve_fast()
+    else:
+        main()
