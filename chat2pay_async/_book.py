@@ -22,7 +22,7 @@ from chat2pay_async._journal_file import Binding
 from chat2pay_async._outcomes import Outcome
 from chat2pay_async._seen import Seen
 from chat2pay_async._stored import write_detail, write_result
-from chat2pay_async.errors import Attempt, JournalError, Pending, SentRequest
+from chat2pay_async.errors import Attempt, Pending, SentRequest
 
 __all__ = ["Book", "Claimed", "ItemLog"]
 
@@ -60,8 +60,6 @@ class Book:
         self._journal = journal
         self._seen: Seen | None = None
         self._batches: Batches[_Task, Claimed | None] = Batches(self._work)
-        self.failure: JournalError | None = None
-        """Why the journal can't be written any more."""
 
     @property
     def has_journal(self) -> bool:
@@ -157,11 +155,7 @@ class Book:
         await self._write(Ended(outcome.key, state, body, result, write_detail(outcome)))
 
     async def _write(self, note: Departed | Ended) -> None:
-        try:
-            await self._batches.do(note)
-        except JournalError as error:
-            self.failure = error
-            raise
+        await self._batches.do(note)
 
     @property
     def _keys(self) -> Seen:

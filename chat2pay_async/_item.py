@@ -12,7 +12,7 @@ import attrs
 from chat2pay_async import _requests, errors, models
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._book import Book, Claimed, ItemLog
-from chat2pay_async._call import Options, Past
+from chat2pay_async._call import Options, Past, ended_at
 from chat2pay_async._evidence import Shows, case_of, link_shown, read_evidence
 from chat2pay_async._journal import Row
 from chat2pay_async._limits import LONGEST_PAUSE
@@ -20,7 +20,7 @@ from chat2pay_async._operations import GET_TRANSACTION, Operation, prepare
 from chat2pay_async._outcomes import Forecast, Outcome, State, state_after, state_of
 from chat2pay_async._rebuild import check_unchanged, request_of
 from chat2pay_async._send import Sender
-from chat2pay_async._stored import outcome_of
+from chat2pay_async._stored import outcome_of, read_detail
 from chat2pay_async.errors import (
     Chat2PayError,
     Fault,
@@ -90,7 +90,7 @@ class Items(Generic[Q, R]):
         """
         past: Past | None = None
         if item.row is not None:
-            past = item.row.past(self._book.alive_at)
+            past = item.row.past(self._gave_up_at(item.row))
         else:
             claimed = await self._book.claim(item.key)
             item.outcome = self.known(item, claimed)
@@ -122,8 +122,13 @@ class Items(Generic[Q, R]):
         doubt.operation, doubt.attempts = name, (pending.last_attempt,)
         return self._failed(item, doubt)
 
+    def _gave_up_at(self, row: Row) -> float:
+        """When its last attempt ended; that of a run that died, at its last sign of life."""
+        known = () if row.detail is None else read_detail(row.detail).attempts
+        return ended_at(known[-1]).timestamp() if known else self._book.alive_at
+
     def _pending_of(self, row: Row) -> Pending:
-        attempts = row.past(self._book.alive_at).attempts
+        attempts = row.past(self._gave_up_at(row)).attempts
         return Pending(
             operation=self._operation.name,
             identity=row.key,

@@ -331,7 +331,7 @@ class _Course:
 def _problem_of(outcome: Outcome[Any, Any]) -> str | None:
     """What did not go well with an item."""
     if outcome.error is not None:
-        return f"{outcome.state.value}: {outcome.error}"
+        return f"{outcome.state.value}: {' '.join(str(outcome.error).split())}"
     if outcome.declined:
         return f"{outcome.state.value}: declined by the gateway"
     if outcome.delivered is False:

@@ -6,6 +6,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from chat2pay_async.errors import JournalError
+
 __all__ = ["Seen", "marks"]
 
 _AT_ONCE: Final = 500
@@ -37,11 +39,21 @@ class Seen:
         return known
 
     def add(self, texts: Sequence[str]) -> list[bool]:
-        """Add texts in order; says of each whether it was there before."""
+        """Add texts in order; says of each whether it was there before.
+
+        Raises:
+            JournalError: The disk with the temporary file is full.
+        """
         known = self.has(texts)
-        for part in _parts(texts):
-            insert = f"INSERT OR IGNORE INTO seen VALUES {marks(len(part))}"  # noqa: S608 - the same
-            self._db.execute(insert, part)
+        try:
+            for part in _parts(texts):
+                insert = f"INSERT OR IGNORE INTO seen VALUES {marks(len(part))}"  # noqa: S608 - the same
+                self._db.execute(insert, part)
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"a temporary file for the run's keys can't be written ({error}): make room, or "
+                "let SQLITE_TMPDIR name another folder"
+            ) from error
         answers: list[bool] = []
         for text in texts:
             answers.append(text in known)

@@ -20,9 +20,9 @@ Outcomes come as they finish, in any order; a slow reader slows the run down, an
 
 `APPLIED` and `REJECTED` are final. `FAILED` means that nothing was applied, so the next run tries
 again. `UNKNOWN` is what can't be told: the next run looks it up first, and so does
-`client.resolve(outcome.error.pending)`. What was applied may still need a look: a link that
-nobody received (`outcome.delivered is False`), a capture that the gateway declined
-(`outcome.declined`, state `REJECTED`). `run.summary` counts all of these.
+`client.resolve(outcome.error.pending)` (without an error, a gateway has not decided yet). What was
+applied may still need a look: a link that nobody received (`outcome.delivered is False`), a capture
+that the gateway declined (`outcome.declined`, state `REJECTED`). `run.summary` counts all of these.
 
 An order number, or a payment link reference, occurs once in a run: a second one is refused, and
 not sent. A wrong API key stops the run, and so does `stop_at_failure_rate=0.2` once more than a

@@ -60,8 +60,9 @@ from chat2pay_async._config import ApiKey
 from chat2pay_async._item import Item, Items
 from chat2pay_async._journal import Journal, Row
 from chat2pay_async._journal_file import Binding
-from chat2pay_async._outcomes import State
-from chat2pay_async.errors import Fault
+from chat2pay_async._outcomes import Outcome, State
+from chat2pay_async._stored import write_detail
+from chat2pay_async.errors import Attempt, Fault, Proof
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -765,6 +766,24 @@ async def test_its_window_starts_no_earlier_than_the_last_sign_of_life(
     with mending(left) as db:
         db.execute("UPDATE item SET first_at = ?, last_at = ?", (now_ + last, now_ + last))
         db.execute("UPDATE note SET value = ? WHERE name = 'alive_at'", (f"{now_ + alive}",))
+    made = bench(CREATED, look_ups=[NOWHERE])
+    started = anyio.current_time()
+    with shop(made, left) as one:
+        assert (await one.take_up()).state is State.APPLIED
+    assert made.engine.times[0] - started == pytest.approx(waits, abs=0.8)
+
+
+@pytest.mark.parametrize(("ended", "waits"), [(-100.0, 0.0), (-7.0, 3.0)])
+async def test_the_window_of_what_the_run_saw_the_end_of_starts_there(
+    path: Path, tmp_path: Path, ended: float, waits: float
+) -> None:
+    left, _ = await crashed(path, tmp_path)
+    at = datetime.now(UTC) + timedelta(seconds=ended - 5)
+    attempt = Attempt(at, 5.0, Proof.UNKNOWN)
+    told: Outcome[Any, Any] = Outcome("A-1", None, State.UNKNOWN, attempts=(attempt,))
+    with mending(left) as db:
+        query = "UPDATE item SET state = 'unknown', first_at = ?, last_at = ?, detail = ?"
+        db.execute(query, (at.timestamp(), at.timestamp(), write_detail(told)))
     made = bench(CREATED, look_ups=[NOWHERE])
     started = anyio.current_time()
     with shop(made, left) as one:

@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chat2pay_async._seen import Seen, marks
+from chat2pay_async.errors import JournalError
 
 texts = st.text(max_size=3) | st.sampled_from(["A-1", "a-1", "A-1 ", "Ä", "\x00", "'", "?"])
 
@@ -101,3 +102,12 @@ def test_many_texts_go_to_a_file_that_stands_in_no_folder_and_ends_with_the_set(
 )
 def test_placeholders_stand_in_rows(count: int, columns: int, written: str) -> None:
     assert marks(count, columns) == written
+
+
+def test_a_disk_that_is_full_is_told_with_what_to_do() -> None:
+    seen = Seen()
+    pages = seen._db.execute("PRAGMA page_count").fetchone()[0]
+    seen._db.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(JournalError, match="SQLITE_TMPDIR"):
+        seen.add([f"{number:0100}" for number in range(1000)])
+    seen.close()
