@@ -15,6 +15,7 @@
 - `AsyncChat2Pay` is the client: eight operations, one method each.
 - `models` has what is sent and what comes back, `errors` every way to fail and what it proves.
 - `events` tells what a client does while it does it.
+- `bulk` runs campaigns and jobs of thousands, that survive `kill -9`; `cli` does so from files.
 - `sandbox` is a whole Chat 2 Pay on your own machine.
 """
 

@@ -58,7 +58,7 @@ async def run_as_script(source: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.anyio
 async def test_the_readmes_example_makes_a_link() -> None:
-    (source,) = readme_blocks("python")
+    source, _campaign = readme_blocks("python")
     done = await run_as_script(source)
     assert done.stderr == ""
     assert re.fullmatch(r"[0-9a-f-]{36} https?://\S+\n", done.stdout)
@@ -98,6 +98,7 @@ async def test_the_guides_of_bulk_runs_do_what_they_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign, dry_run, captures = blocks_of(bulk.__doc__ or "")
+    _single, readme = readme_blocks("python")
     monkeypatch.chdir(tmp_path)
     async with serve_sandbox() as sandbox:
         monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
@@ -109,10 +110,12 @@ async def test_the_guides_of_bulk_runs_do_what_they_say(
                 sandbox.pay(ref or "")
             sandbox.decline_capture(refs[0] or "")
             names = {"client": client, "refs": refs, "requests": orders(5), "bulk": bulk}
-            runs = [await run_of(source, names) for source in (dry_run, campaign, captures)]
+            sources = (dry_run, campaign, captures, readme)
+            runs = [await run_of(source, names) for source in sources]
         counts = sandbox.ledger.counts
     assert runs[0].forecast.to_send == 5
     assert [runs[1].summary.applied, runs[2].summary.applied, runs[2].summary.declined] == [5, 2, 1]
+    assert runs[3].summary.skipped == 5  # the same campaign, with the same journal
     assert (counts["link_created"], counts["captured"], counts["capture_declined"]) == (8, 2, 1)
 
 
