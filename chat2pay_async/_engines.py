@@ -11,10 +11,10 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
-import anyio
 import attrs
 import httpx
 
+from chat2pay_async import _clock as clock
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Timeout
 from chat2pay_async._pool import PoolTransport
@@ -55,7 +55,7 @@ class Departure:
         Raises:
             StaleVerdictError: It is too late.
         """
-        if self.latest is not None and anyio.current_time() > self.latest:
+        if self.latest is not None and clock.now() > self.latest:
             raise StaleVerdictError
 
 

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 import attrs
 
+from chat2pay_async import _clock as clock
 from chat2pay_async import _requests, errors, models
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._book import Book, Claimed, ItemLog
@@ -180,14 +181,14 @@ class Items(Generic[Q, R]):
     async def _sent(self, item: Item[Q, R], log: ItemLog, past: Past | None) -> Outcome[Q, R]:
         """Send an item, and wait out what is longer than a call waits."""
         while True:
-            await anyio.sleep(max(0.0, self._paused_until - anyio.current_time()))
+            await anyio.sleep(max(0.0, self._paused_until - clock.now()))
             try:
                 return await self._once(item, log, past)
             except errors.RateLimitedError as error:
                 asked = error.retry_after or 0.0
                 if asked <= LONGEST_PAUSE:
                     return self._failed(item, error)
-                self._paused_until = max(self._paused_until, anyio.current_time() + asked)
+                self._paused_until = max(self._paused_until, clock.now() + asked)
                 self._sender.tell_pause(self._operation.name, asked)
                 past = log.sent_before
                 if past is not None and any(one.proof is Proof.UNKNOWN for one in error.attempts):

@@ -16,6 +16,7 @@ import anyio
 import anyio.lowlevel
 import attrs
 
+from chat2pay_async import _clock as clock
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["LONGEST_PAUSE", "Gate", "Limiter", "Pace", "RateLimit", "pause_after"]
@@ -110,15 +111,15 @@ class Pace:
         """Wait for a request's turn; `ahead` of all that are not."""
         if self.free:
             return
-        now = anyio.current_time()
+        now = clock.now()
         if self._queue or self._ahead or now < self._ready_at():
             await self._wait_in(self._ahead if ahead else self._queue)
-            now = anyio.current_time()
+            now = clock.now()
         self._next = max(self._next, now) + self.interval / self._share_at(now)
 
     def throttled(self, retry_after: float | None) -> None:
         """Pause every task of the client, and go slower."""
-        now = anyio.current_time()
+        now = clock.now()
         self._paused_until = max(self._paused_until, now + pause_after(retry_after))
         self._share = max(self._lowest, self._share_at(now) * _SLOWER)
         self._lowered_at = now
@@ -147,7 +148,7 @@ class Pace:
                 if self._head() is not ticket:
                     await ticket.wait()
                     continue
-                delay = self._ready_at() - anyio.current_time()
+                delay = self._ready_at() - clock.now()
                 if delay <= 0:
                     return
                 with anyio.move_on_after(delay):
@@ -211,7 +212,7 @@ class Gate(AbstractAsyncContextManager[None]):
         ticket.bell.set()
 
     def _check_loop(self) -> None:
-        loop = anyio.lowlevel.current_token()
+        loop = clock.current_loop()
         if self._loop is None:
             self._loop = loop
         elif self._loop != loop:

@@ -27,6 +27,7 @@ import httpcore
 import httpx
 from anyio.lowlevel import checkpoint
 
+from chat2pay_async import _clock as clock
 from chat2pay_async._backend import CLOSE_LIMIT, Line, raise_as_httpx
 from chat2pay_async._places import Place, Places
 from chat2pay_async._proxies import Proxies
@@ -140,10 +141,10 @@ class PoolTransport(httpx.AsyncBaseTransport):
             with anyio.move_on_after(seconds):
                 await waiter.event.wait()
         except BaseException:
-            self._places.leave(waiter, anyio.current_time())
+            self._places.leave(waiter, clock.now())
             raise
         if waiter.place is None:
-            self._places.leave(waiter, anyio.current_time())
+            self._places.leave(waiter, clock.now())
             raise httpx.PoolTimeout(f"no connection became free within {seconds} s")
         return waiter.place
 
@@ -151,9 +152,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         """The connection in a place, or a new one instead of what is of no use."""
         link = place.link
         if link is not None and (
-            place.key != key
-            or link.line.is_stale
-            or self._places.has_expired(place, anyio.current_time())
+            place.key != key or link.line.is_stale or self._places.has_expired(place, clock.now())
         ):
             place.link = None
             await link.line.close()
@@ -215,10 +214,10 @@ class PoolTransport(httpx.AsyncBaseTransport):
         """Let go of a place, and of the connection in it unless it can be used again."""
         link = place.link
         if clean and not self._closed and link is not None and link.is_reusable:
-            self._places.release(place, anyio.current_time())
+            self._places.release(place, clock.now())
         else:
             await self._hang_up(place)
-        while (old := self._places.overdue(anyio.current_time())) is not None:
+        while (old := self._places.overdue(clock.now())) is not None:
             await self._hang_up(old)
 
     async def _hang_up(self, place: Place[_Link]) -> None:
@@ -227,7 +226,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             if link is not None:
                 await link.line.close()
         finally:
-            self._places.release(place, anyio.current_time())
+            self._places.release(place, clock.now())
 
 
 @attrs.define(eq=False)

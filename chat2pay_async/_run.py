@@ -18,6 +18,7 @@ import anyio.lowlevel
 import attrs
 from anyio.abc import TaskGroup
 
+from chat2pay_async import _clock as clock
 from chat2pay_async._book import Book
 from chat2pay_async._call import Call
 from chat2pay_async._item import Item, Items
@@ -91,7 +92,7 @@ class Run(Generic[Q, R]):
         """The run in numbers, so far."""
         if self._started is None:
             return self._tally.summary(0.0)
-        now = anyio.current_time() if self._ended is None else self._ended
+        now = clock.now() if self._ended is None else self._ended
         return self._tally.summary(now - self._started)
 
     @property
@@ -135,7 +136,7 @@ class Run(Generic[Q, R]):
     async def __aenter__(self) -> Self:
         if self._started is not None:
             raise ConfigurationError("a run is made for one `async with`: make another one")
-        self._started = anyio.current_time()
+        self._started = clock.now()
         self._group = anyio.create_task_group()
         self._reading = anyio.CancelScope()
         self._slots = anyio.Semaphore(self._setup.concurrency)
@@ -188,7 +189,7 @@ class Run(Generic[Q, R]):
             # a cancellation from outside may show here.
             await self._group.__aexit__(None, None, None)
         finally:
-            self._ended = anyio.current_time()
+            self._ended = clock.now()
             self.undelivered.extend(self._ready)
             self._ready.clear()
             await self._book.close()

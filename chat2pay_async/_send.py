@@ -22,7 +22,6 @@ The first attempt costs nothing of tenacity, which takes over when there is some
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -30,6 +29,7 @@ import anyio
 import attrs
 import tenacity
 
+from chat2pay_async import _clock as clock
 from chat2pay_async import errors, events
 from chat2pay_async._answers import Answer, RawResponse, WireResponse, read_answer
 from chat2pay_async._call import Call, Log, Options, Past, Step, about
@@ -83,7 +83,7 @@ class Sender:
         self._line.check_open()
         listening = bool(self.hooks)
         call_id = Call.next_id() if listening else ""
-        call = Call(operation, request, options, anyio.current_time(), call_id, log)
+        call = Call(operation, request, options, clock.now(), call_id, log)
         if past is not None:
             call.take_up(past, call.started, self._line.now())
         if listening:
@@ -109,7 +109,9 @@ class Sender:
     # One call ------------------------------------------------------------------------------------
 
     async def _within_deadline(self, call: Call[Q, R]) -> RawResponse[R]:
-        total = math.inf if call.options.timeout.total is None else call.options.timeout.total
+        total = call.options.timeout.total
+        if total is None:
+            return await self._proven(call)
         with anyio.move_on_after(total):
             return await self._proven(call)
         if call.doubt:
@@ -155,7 +157,7 @@ class Sender:
             headers=step.response.headers,
             body=step.response.body,
             attempts=tuple(call.attempts),
-            elapsed=anyio.current_time() - call.started,
+            elapsed=clock.now() - call.started,
             recovered=step.settled,
         )
 
@@ -228,11 +230,11 @@ class Sender:
                 if settlement.verdict is not Verdict.ABSENT:
                     return self._settled(call, settlement, None)
                 call.doubt = not settlement.waited
-                departure.latest = anyio.current_time() + FRESH
+                departure.latest = clock.now() + FRESH
             at = self._line.now()
             if call.log is not None and call.operation.safety is Safety.ONCE:
                 await call.log.leaving(sent, call.request_id, call.first_at(at), at)
-            began = anyio.current_time()
+            began = clock.now()
             response: WireResponse | None = None
             reason: str | None = None
             try:
@@ -263,7 +265,7 @@ class Sender:
         response: WireResponse | None = None,
         error: str | None = None,
     ) -> None:
-        now = anyio.current_time()
+        now = clock.now()
         status = None if response is None else response.status_code
         attempt = Attempt(at, now - began, proof, status, error)
         call.record(attempt, now)
@@ -362,7 +364,7 @@ class Sender:
             events.CallFinished(
                 call.call_id,
                 call.operation.name,
-                anyio.current_time() - call.started,
+                clock.now() - call.started,
                 tuple(call.attempts),
                 error,
                 recovered,

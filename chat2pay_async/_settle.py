@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import anyio
 import attrs
 
+from chat2pay_async import _clock as clock
 from chat2pay_async import _requests, errors, models
 from chat2pay_async._answers import Answer, WireResponse, form_of
 from chat2pay_async._call import Call, Options, Step, about, ended_at
@@ -98,7 +99,7 @@ class Settler:
         """
         assert call.lost_at is not None  # noqa: S101 - only a lost attempt is looked up
         case = call.case(self.known)
-        now = anyio.current_time()
+        now = clock.now()
         look_ups = look_up(
             case.operation, call.lost_at, call.options.retry.settle, now, patient=patient
         )
@@ -125,7 +126,7 @@ class Settler:
             self.known,
         )
         with anyio.move_on_after(options.timeout.total):
-            now = anyio.current_time()
+            now = clock.now()
             lost_at = now - max(0.0, ago)
             settle = options.retry.settle
             look_ups = look_up(case.operation, lost_at, settle, now, patient=True)
@@ -144,13 +145,13 @@ class Settler:
     ) -> Settlement:
         look = next(look_ups)
         while True:
-            await anyio.sleep(max(0.0, look.at - anyio.current_time()))
+            await anyio.sleep(max(0.0, look.at - clock.now()))
             place: AbstractAsyncContextManager[None] = (
                 nullcontext() if placed else self._line.place_ahead
             )
             async with place:
                 await self._line.turn_ahead()
-                started = anyio.current_time()
+                started = clock.now()
                 evidence, response = await self._look(case, options, call_id)
             try:
                 look = look_ups.send(Seen(started, evidence))

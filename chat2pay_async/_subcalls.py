@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, Protocol, TypeVar
 
-import anyio
-
+from chat2pay_async import _clock as clock
 from chat2pay_async import _operations as operations
 from chat2pay_async import _requests, errors, models
 from chat2pay_async._answers import Answer, RawResponse, WireResponse
@@ -34,7 +33,7 @@ class Run(Protocol):
 
 def _within(call: Call[Any, Any], operation: Operation[Q, R], request: Q) -> Call[Q, R]:
     log = None if call.log is None else call.log.aside()
-    return Call(operation, request, call.options, anyio.current_time(), call.call_id, log)
+    return Call(operation, request, call.options, clock.now(), call.call_id, log)
 
 
 async def cancelled(run: Run, call: Call[Any, Any], ref: str) -> bool:

@@ -22,6 +22,7 @@ CORRIDOR = (
     "_requests",
     "models",
     "events",
+    "_clock",
     "_limits",
     "_config",
     "_wire",
