@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 import attrs
@@ -68,7 +68,7 @@ class AsyncChat2Pay:
         retry: RetryPolicy = RetryPolicy(),
         rate_limit: RateLimit | Limiter | None = None,
         max_connections: int = 100,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: httpx.AsyncBaseTransport | Literal["aiohttp"] | None = None,
         http_client: httpx.AsyncClient | None = None,
         proxy: str | httpx.URL | httpx.Proxy | None = None,
         http2: bool = False,
@@ -85,7 +85,8 @@ class AsyncChat2Pay:
             rate_limit: A `RateLimit`, or a `Limiter` of your own; None sends as fast as the
                 connections allow. In each case a 429 pauses all of this client's tasks.
             max_connections: How many requests may be on the wire at a time.
-            transport: An httpx transport to send over (a mock, `httpx.ASGITransport`, …); closed
+            transport: `"aiohttp"` for the fast engine (extra `aiohttp`; asyncio and uvloop), or an
+                httpx transport to send over (a mock, `httpx.ASGITransport`, …), which is closed
                 with this client.
             http_client: Your own `httpx.AsyncClient`: its proxies, TLS settings, event hooks,
                 auth, headers and cookies act. It is never closed by this client, and its

@@ -7,7 +7,7 @@ anyio finds out anew each time which library runs, which takes 4 µs. asyncio kn
 from __future__ import annotations
 
 # Documented, in spite of its name: it is what `asyncio.get_running_loop` asks, without the raise.
-from asyncio import _get_running_loop
+from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 
 import anyio
 import anyio.lowlevel

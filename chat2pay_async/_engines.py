@@ -9,76 +9,17 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal
 
-import attrs
 import httpx
 
-from chat2pay_async import _clock as clock
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Timeout
+from chat2pay_async._exchange import Departure, Engine, ExchangeError, StaleVerdictError
 from chat2pay_async._pool import PoolTransport
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = ["Departure", "Engine", "ExchangeError", "HttpxEngine", "StaleVerdictError", "engine_for"]
-
-
-class ExchangeError(Exception):
-    """An exchange that brought no answer; the library's own exception is its cause."""
-
-    def __init__(self, reason: str, *, proof: Proof, timed_out: bool) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.proof = proof
-        self.timed_out = timed_out
-
-
-class StaleVerdictError(Exception):
-    """A request was kept from leaving: what allowed it to was seen too long ago."""
-
-
-@attrs.define
-class Departure:
-    """When a request leaves: our own pool calls it right before the first byte is written.
-
-    Other transports do not: there a request that is cancelled may always have left.
-    """
-
-    latest: float | None = None
-    """When it must have left, on the event loop's clock; None: whenever."""
-    possible: bool = True
-    """Whether it may have left; False only where that is certain."""
-
-    def __call__(self) -> None:
-        """Let it leave.
-
-        Raises:
-            StaleVerdictError: It is too late.
-        """
-        if self.latest is not None and clock.now() > self.latest:
-            raise StaleVerdictError
-
-
-class Engine(Protocol):
-    """Carries out exchanges."""
-
-    async def exchange(
-        self,
-        request: SentRequest,
-        headers: Mapping[str, str],
-        limits: Timeout,
-        departure: Departure,
-    ) -> WireResponse:
-        """Send a request once and read its answer; redirects are not followed.
-
-        Raises:
-            ExchangeError: There was no answer.
-        """
-        ...
-
-    async def aclose(self) -> None:
-        """Close what is this engine's own."""
-        ...
 
 
 NOT_SENT_ERRORS: Final = frozenset(
@@ -231,11 +172,11 @@ def engine_for(  # noqa: PLR0913 - what a client's settings say about its connec
     base_url: str,
     *,
     max_connections: int,
-    transport: httpx.AsyncBaseTransport | None = None,
+    transport: httpx.AsyncBaseTransport | Literal["aiohttp"] | None = None,
     http_client: httpx.AsyncClient | None = None,
     proxy: str | httpx.URL | httpx.Proxy | None = None,
     http2: bool = False,
-) -> HttpxEngine:
+) -> Engine:
     """The engine that a client's settings ask for.
 
     Raises:
@@ -243,6 +184,8 @@ def engine_for(  # noqa: PLR0913 - what a client's settings say about its connec
     """
     if transport is not None and http_client is not None:
         raise ConfigurationError("pass http_client or transport, not both")
+    if transport == "aiohttp":
+        return _fast_engine(base_url, proxy, http2=http2)
     if (transport is not None or http_client is not None) and (proxy is not None or http2):
         raise ConfigurationError(
             "proxy and http2 are about this client's own connections: set them on the "
@@ -258,3 +201,17 @@ def engine_for(  # noqa: PLR0913 - what a client's settings say about its connec
         chosen = PoolTransport(max_connections=max_connections, proxy=proxy, http2=http2)
     library = library_of(chosen)
     return HttpxEngine(library.AsyncClient(transport=chosen), library, base_url, owned=True)
+
+
+def _fast_engine(
+    base_url: str, proxy: str | httpx.URL | httpx.Proxy | None, *, http2: bool
+) -> Engine:
+    if http2:
+        raise ConfigurationError('transport="aiohttp" has no HTTP/2: leave one of the two out')
+    try:
+        from chat2pay_async._aiohttp import AiohttpEngine  # noqa: PLC0415 - it needs the extra
+    except ImportError as error:
+        raise ConfigurationError(
+            'transport="aiohttp" needs its extra: pip install "chat2pay-async[aiohttp]"'
+        ) from error
+    return AiohttpEngine(base_url, proxy=proxy)

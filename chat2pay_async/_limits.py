@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Final, Protocol, TypeAlias
 
 import anyio
-import anyio.lowlevel
 import attrs
 
 from chat2pay_async import _clock as clock

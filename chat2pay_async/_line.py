@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Headers, Timeout, __version__
-from chat2pay_async._engines import Departure, Engine
+from chat2pay_async._exchange import Departure, Engine
 from chat2pay_async._limits import Gate, Limiter, Pace, pause_after
 from chat2pay_async.errors import ConfigurationError, SentRequest
 

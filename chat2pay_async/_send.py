@@ -34,7 +34,7 @@ from chat2pay_async import errors, events
 from chat2pay_async._answers import Answer, RawResponse, WireResponse, read_answer
 from chat2pay_async._call import Call, Log, Options, Past, Step, about
 from chat2pay_async._config import ApiKey
-from chat2pay_async._engines import Departure, ExchangeError
+from chat2pay_async._exchange import Departure, ExchangeError
 from chat2pay_async._line import Line
 from chat2pay_async._operations import Operation, Safety
 from chat2pay_async._recovery import FRESH, Resolution, Verdict

@@ -1,0 +1,73 @@
+"""What an engine is: it carries out one exchange, and says what it proves if there is no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import attrs
+
+from chat2pay_async import _clock as clock
+from chat2pay_async._answers import WireResponse
+from chat2pay_async._config import Timeout
+from chat2pay_async.errors import Proof, SentRequest
+
+__all__ = ["Departure", "Engine", "ExchangeError", "StaleVerdictError"]
+
+
+class ExchangeError(Exception):
+    """An exchange that brought no answer; the library's own exception is its cause."""
+
+    def __init__(self, reason: str, *, proof: Proof, timed_out: bool) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.proof = proof
+        self.timed_out = timed_out
+
+
+class StaleVerdictError(Exception):
+    """A request was kept from leaving: what allowed it to was seen too long ago."""
+
+
+@attrs.define
+class Departure:
+    """When a request leaves: our own pool calls it right before the first byte is written.
+
+    Other transports do not: there a request that is cancelled may always have left.
+    """
+
+    latest: float | None = None
+    """When it must have left, on the event loop's clock; None: whenever."""
+    possible: bool = True
+    """Whether it may have left; False only where that is certain."""
+
+    def __call__(self) -> None:
+        """Let it leave.
+
+        Raises:
+            StaleVerdictError: It is too late.
+        """
+        if self.latest is not None and clock.now() > self.latest:
+            raise StaleVerdictError
+
+
+class Engine(Protocol):
+    """Carries out exchanges."""
+
+    async def exchange(
+        self,
+        request: SentRequest,
+        headers: Mapping[str, str],
+        limits: Timeout,
+        departure: Departure,
+    ) -> WireResponse:
+        """Send a request once and read its answer; redirects are not followed.
+
+        Raises:
+            ExchangeError: There was no answer.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is this engine's own."""
+        ...
