@@ -5,8 +5,9 @@ was handed to a connection before. That is noticed in `aiohttp.ClientRequest.sen
 first byte; whatever ends before it has not been sent. A kept connection that the other side has
 closed is noticed there too, and the request takes another one.
 
-aiohttp repeats GET and PUT once by itself if a kept connection had been closed, which is harmless,
-and never a POST. It has no timeout for writing: `Timeout.read` is the limit there, too.
+aiohttp would repeat a GET or PUT by itself if its connection was lost, without saying so. It is
+kept from it: a DELETED that was applied and repeated would be told as "no such integration".
+It has no timeout for writing: `Timeout.read` is the limit there, for the whole request.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from yarl import URL
 
 from chat2pay_async import _clock as clock
 from chat2pay_async._answers import WireResponse
-from chat2pay_async._config import Timeout
+from chat2pay_async._config import Headers, Timeout
 from chat2pay_async._exchange import Departure, ExchangeError, StaleVerdictError
 from chat2pay_async._pool import KEEPALIVE_EXPIRY
 from chat2pay_async._proxies import Proxies
@@ -56,12 +57,22 @@ class _Request(aiohttp.ClientRequest):
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         """Write it."""
         sending = _sending.get()
-        if not sending.left:
-            if _is_closed(conn.transport):
-                raise _ClosedError
-            sending.departure()
-            sending.left = True
+        if sending.left:  # aiohttp repeats it
+            raise aiohttp.ServerDisconnectedError
+        line = conn.protocol
+        # Only one that was kept: on a new one, TLS's own messages may still be coming in, and a
+        # server that closes each at once would have us connect for ever.
+        if hasattr(line, _KEPT) and _is_closed(conn.transport):
+            raise _ClosedError
+        sending.departure()
+        sending.left = True
+        setattr(line, _KEPT, True)
+        line.start_timeout()  # aiohttp starts it once all is written
         return await super().send(conn)
+
+
+_KEPT: Final = "chat2pay_kept"
+"""Marks a connection that has carried a request."""
 
 
 def _is_closed(transport: Any) -> bool:
@@ -80,11 +91,8 @@ def _is_closed(transport: Any) -> bool:
 @lru_cache(maxsize=256)
 def _timeout_of(limits: Timeout) -> aiohttp.ClientTimeout:
     # No total: the gate bounds how many requests there are, and the deadline how long they take.
-    return aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=limits.read)
-
-
-_ERRORS: Final = (aiohttp.ClientError, OSError, asyncio.TimeoutError, ValueError)
-"""What aiohttp raises: its own, the system's, and for answers that are no HTTP."""
+    # `connect` is over all of it: `sock_connect` is no limit for names and for a proxy's CONNECT.
+    return aiohttp.ClientTimeout(total=None, connect=limits.connect, sock_read=limits.read)
 
 
 class AiohttpEngine:
@@ -109,6 +117,9 @@ class AiohttpEngine:
         """
         self._base_url = base_url
         self._proxy = _proxy_for(base_url, proxy)
+        # aiohttp tells them to a proxy that it has CONNECT to https, and to no other.
+        plain = not base_url.startswith("https:")
+        self._told: dict[str, str] = (plain and self._proxy.get("proxy_headers")) or {}
         self._connector = connector
         self._session: aiohttp.ClientSession | None = None
 
@@ -121,6 +132,8 @@ class AiohttpEngine:
     ) -> WireResponse:
         """Send a request once and read its answer; redirects are not followed."""
         session = self._session or self._open()
+        if self._told:
+            headers = Headers({**headers, **self._told})
         sending = _Sending(departure)
         _sending.set(sending)
         try:
@@ -131,7 +144,10 @@ class AiohttpEngine:
                     continue  # each time with one connection less
         except StaleVerdictError as error:
             raise ExchangeError("StaleVerdict", proof=Proof.NOT_SENT, timed_out=False) from error
-        except _ERRORS as error:
+        except aiohttp.ClientResponseError as error:
+            # It shows the request's headers, the key among them: only its own cause is told.
+            raise classify(error, left=sending.left) from error.__cause__
+        except Exception as error:  # aiohttp's, the system's, and what its parsers stumble over
             raise classify(error, left=sending.left) from error
         except BaseException:
             departure.possible = sending.left
@@ -154,7 +170,7 @@ class AiohttpEngine:
             **self._proxy,
         ) as answer:
             body = await answer.read()
-            return WireResponse(answer.status, _lower(answer.headers), body)
+            return WireResponse(answer.status, _lower(answer.raw_headers), body)
 
     def _open(self) -> aiohttp.ClientSession:
         if not isinstance(clock.current_loop(), asyncio.AbstractEventLoop):
@@ -170,7 +186,7 @@ class AiohttpEngine:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             request_class=_Request,
-            skip_auto_headers=("User-Agent",),
+            skip_auto_headers=("User-Agent", "Content-Type"),
         )
         return self._session
 
@@ -200,7 +216,7 @@ def _url(text: str) -> URL:
 
 
 def _lower(headers: Any) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
 def _proxy_for(base_url: str, proxy: str | httpx.URL | httpx.Proxy | None) -> dict[str, Any]:

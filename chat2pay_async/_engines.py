@@ -7,19 +7,29 @@ from the library that a given client's or transport's class comes from, since an
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
+import httpcore
 import httpx
 
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Timeout
 from chat2pay_async._exchange import Departure, Engine, ExchangeError, StaleVerdictError
-from chat2pay_async._pool import PoolTransport
+from chat2pay_async._pool import Download, Once, PoolTransport, key_of
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
-__all__ = ["Departure", "Engine", "ExchangeError", "HttpxEngine", "StaleVerdictError", "engine_for"]
+__all__ = [
+    "Departure",
+    "DirectEngine",
+    "Engine",
+    "ExchangeError",
+    "HttpxEngine",
+    "StaleVerdictError",
+    "engine_for",
+]
 
 
 NOT_SENT_ERRORS: Final = frozenset(
@@ -164,6 +174,97 @@ class HttpxEngine:
             await self._client.aclose()
 
 
+class DirectEngine:
+    """Exchanges over our own connections, with no object of httpx on the way: they cost as much.
+
+    Nothing of the user's is lost by it. Whoever has hooks, auth or cookies of their own passes an
+    `http_client`.
+    """
+
+    def __init__(self, transport: PoolTransport, base_url: str) -> None:
+        self._transport = transport
+        self._url = httpx.URL(base_url)
+        self._key = key_of(self._url)
+        self._host = self._url.netloc
+        self._path = self._url.raw_path.rstrip(b"/")
+
+    async def exchange(
+        self,
+        request: SentRequest,
+        headers: Mapping[str, str],
+        limits: Timeout,
+        departure: Departure,
+    ) -> WireResponse:
+        """Send a request once and read its answer; redirects are not followed."""
+        extensions = _extensions(limits, departure)
+        try:
+            return await self._carried_out(self._written(request, headers, extensions), extensions)
+        except StaleVerdictError as error:
+            raise ExchangeError("StaleVerdict", proof=Proof.NOT_SENT, timed_out=False) from error
+        except Exception as error:
+            raise classify(error, None) from error
+        except BaseException:
+            departure.possible = not extensions["not_sent"]
+            raise
+
+    async def _carried_out(
+        self, sent: httpcore.Request, extensions: dict[str, Any]
+    ) -> WireResponse:
+        pool = self._transport
+        place = await pool.take(self._key, None)
+        try:
+            link = await pool.link(place, self._key, self._url)
+            extensions["not_sent"] = False
+            answer = await link.send(sent)
+        except BaseException:
+            await pool.give_back(place, clean=False)
+            raise
+        download = Download(answer, link.line, functools.partial(pool.give_back, place))
+        pieces = [piece async for piece in download]
+        await download.aclose()
+        found = {
+            name.decode("ascii").lower(): value.decode("latin-1") for name, value in answer.headers
+        }
+        whole = b"".join(pieces)
+        if "content-encoding" in found:  # although none was asked for
+            whole = httpx.Response(answer.status, headers=answer.headers, content=whole).content
+        return WireResponse(answer.status, found, whole)
+
+    def _written(
+        self,
+        request: SentRequest,
+        headers: Mapping[str, str],
+        extensions: dict[str, Any],
+    ) -> httpcore.Request:
+        body = request.body
+        fields = [
+            (b"Host", self._host),
+            (b"Accept-Encoding", b"identity"),
+            *((name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()),
+        ]
+        if body is not None:
+            fields.append((b"Content-Length", b"%d" % len(body)))
+        url = self._url
+        target = self._path + request.target.encode("ascii")
+        return httpcore.Request(
+            request.method,
+            httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=target),
+            headers=fields,
+            content=Once(body or b""),
+            extensions=extensions,
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._transport.aclose()
+
+
+def _extensions(limits: Timeout, departure: Departure) -> dict[str, Any]:
+    """What a request to our own connections carries beside itself; see `_pool.py`."""
+    timeout = {"connect": limits.connect, "read": limits.read, "write": limits.write, "pool": None}
+    return {"timeout": timeout, "first_byte": departure, "not_sent": True}
+
+
 def _lower(headers: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
@@ -196,11 +297,12 @@ def engine_for(  # noqa: PLR0913 - what a client's settings say about its connec
         if not isinstance(http_client, library.AsyncClient):
             raise ConfigurationError("http_client must be an httpx.AsyncClient")
         return HttpxEngine(http_client, library, base_url, owned=False)
-    chosen: Any = transport
-    if chosen is None:
-        chosen = PoolTransport(max_connections=max_connections, proxy=proxy, http2=http2)
-    library = library_of(chosen)
-    return HttpxEngine(library.AsyncClient(transport=chosen), library, base_url, owned=True)
+    if transport is None:
+        own = PoolTransport(max_connections=max_connections, proxy=proxy, http2=http2)
+        return DirectEngine(own, base_url)
+    library = library_of(transport)
+    client = library.AsyncClient(transport=transport)
+    return HttpxEngine(client, library, base_url, owned=True)
 
 
 def _fast_engine(

@@ -33,7 +33,7 @@ from chat2pay_async._places import Place, Places
 from chat2pay_async._proxies import Proxies
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["PoolTransport"]
+__all__ = ["Download", "Key", "Once", "PoolTransport", "key_of"]
 
 KEEPALIVE_EXPIRY: Final = 4.0
 """Seconds after which an idle connection is not used again.
@@ -85,7 +85,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             raise ConfigurationError(
                 'HTTP/2 needs one more package: pip install "chat2pay-async[http2]"'
             )
-        self._places: Places[_Link] = Places(
+        self._places: Places[Link] = Places(
             max_connections,
             max_idle=(
                 max_connections if max_keepalive_connections is None else max_keepalive_connections
@@ -103,25 +103,25 @@ class PoolTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the answer's body is still to be read, and the answer to be closed."""
-        key = _key_of(request.url)
+        key = key_of(request.url)
         # A body in pieces is read first: what httpx wraps around it is a generator, too.
-        body = _Once(await request.aread())
+        body = Once(await request.aread())
         extensions = _extensions(request)
         extensions["not_sent"] = True
-        place = await self._take(key, extensions.get("timeout", {}).get("pool"))
+        place = await self.take(key, extensions.get("timeout", {}).get("pool"))
         try:
-            link = await self._link(place, key, request.url)
+            link = await self.link(place, key, request.url)
             extensions["not_sent"] = False
             answer = await link.send(_for_httpcore(request, body))
-            give_back = functools.partial(self._give_back, place)
+            give_back = functools.partial(self.give_back, place)
             return httpx.Response(
                 answer.status,
                 headers=answer.headers,
-                stream=_Download(answer, link.line, give_back),
+                stream=Download(answer, link.line, give_back),
                 extensions=_extensions(answer),
             )
         except BaseException:
-            await self._give_back(place, clean=False)
+            await self.give_back(place, clean=False)
             raise
 
     async def aclose(self) -> None:
@@ -131,7 +131,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             if place.link is not None:
                 await place.link.line.close()
 
-    async def _take(self, key: Key, seconds: float | None) -> Place[_Link]:
+    async def take(self, key: Key, seconds: float | None) -> Place[Link]:
         """Hold a place, after waiting for it if need be."""
         place = self._places.take(key)
         if place is not None:
@@ -148,7 +148,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             raise httpx.PoolTimeout(f"no connection became free within {seconds} s")
         return waiter.place
 
-    async def _link(self, place: Place[_Link], key: Key, url: httpx.URL) -> _Link:
+    async def link(self, place: Place[Link], key: Key, url: httpx.URL) -> Link:
         """The connection in a place, or a new one instead of what is of no use."""
         link = place.link
         if link is not None and (
@@ -162,7 +162,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             place.link, place.key = self._new_link(key, url), key
         return place.link
 
-    def _new_link(self, key: Key, url: httpx.URL) -> _Link:
+    def _new_link(self, key: Key, url: httpx.URL) -> Link:
         proxy = self._proxies.proxy_for(url)
         scheme, host, port = key
         through = b"" if proxy is None else proxy.url.scheme
@@ -173,7 +173,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         )
         context = self._tls() if scheme == b"https" else None
         if proxy is None:
-            return _Link(
+            return Link(
                 line,
                 httpcore.AsyncHTTPConnection(
                     httpcore.Origin(scheme, host, port),
@@ -185,7 +185,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         if through == b"https" and proxy.ssl_context is None:
             # Not the other one: httpcore sets each connection's protocols on the context itself.
             proxy.ssl_context = self._new_context()
-        return _Link(
+        return Link(
             line,
             httpcore.AsyncConnectionPool(
                 ssl_context=context,
@@ -210,7 +210,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
                 f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR name can't be read: {error}"
             ) from error
 
-    async def _give_back(self, place: Place[_Link], *, clean: bool) -> None:
+    async def give_back(self, place: Place[Link], *, clean: bool) -> None:
         """Let go of a place, and of the connection in it unless it can be used again."""
         link = place.link
         if clean and not self._closed and link is not None and link.is_reusable:
@@ -220,7 +220,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         while (old := self._places.overdue(clock.now())) is not None:
             await self._hang_up(old)
 
-    async def _hang_up(self, place: Place[_Link]) -> None:
+    async def _hang_up(self, place: Place[Link]) -> None:
         link, place.link = place.link, None
         try:
             if link is not None:
@@ -230,7 +230,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
 
 
 @attrs.define(eq=False)
-class _Link:
+class Link:
     """A connection of httpcore's, and its network."""
 
     line: Line
@@ -262,7 +262,7 @@ class _Link:
 # What goes to httpcore, and what comes back -------------------------------------------------------
 
 
-def _key_of(url: httpx.URL) -> Key:
+def key_of(url: httpx.URL) -> Key:
     scheme = url.raw_scheme
     if scheme not in PORTS:
         raise httpx.UnsupportedProtocol(f"a request to {url.scheme!r}: it must be http or https")
@@ -274,7 +274,7 @@ def _extensions(request: Any) -> MutableMapping[str, Any]:
     return extensions
 
 
-def _for_httpcore(request: httpx.Request, body: _Once) -> httpcore.Request:
+def _for_httpcore(request: httpx.Request, body: Once) -> httpcore.Request:
     url = request.url
     return httpcore.Request(
         request.method,
@@ -285,13 +285,13 @@ def _for_httpcore(request: httpx.Request, body: _Once) -> httpcore.Request:
     )
 
 
-class _Once:
+class Once:
     """A body. An object: trio complains of a generator that is collected before its end."""
 
     def __init__(self, piece: bytes) -> None:
         self._piece: bytes | None = piece
 
-    def __aiter__(self) -> _Once:
+    def __aiter__(self) -> Once:
         return self
 
     async def __anext__(self) -> bytes:
@@ -305,7 +305,7 @@ class _GiveBack(Protocol):
     def __call__(self, *, clean: bool) -> Awaitable[None]: ...
 
 
-class _Download(httpx.AsyncByteStream):
+class Download(httpx.AsyncByteStream):
     """The body of an answer."""
 
     def __init__(self, answer: httpcore.Response, line: Line, give_back: _GiveBack) -> None:
@@ -316,7 +316,7 @@ class _Download(httpx.AsyncByteStream):
         self._complete = False
         self._closed = False
 
-    def __aiter__(self) -> _Download:
+    def __aiter__(self) -> Download:
         return self
 
     async def __anext__(self) -> bytes:
