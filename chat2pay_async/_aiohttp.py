@@ -57,7 +57,7 @@ class _Request(aiohttp.ClientRequest):
     async def send(self, conn: Any) -> aiohttp.ClientResponse:
         """Write it."""
         sending = _sending.get()
-        if sending.left:  # aiohttp repeats it
+        if sending.left or conn.transport is None:  # aiohttp repeats it; a new one is lost already
             raise aiohttp.ServerDisconnectedError
         line = conn.protocol
         # Only one that was kept: on a new one, TLS's own messages may still be coming in, and a
@@ -77,7 +77,7 @@ _KEPT: Final = "chat2pay_kept"
 
 def _is_closed(transport: Any) -> bool:
     """Whether the other side has closed it, which the loop may not have had the time to notice."""
-    idle = None if transport is None else transport.get_extra_info("socket")
+    idle = transport.get_extra_info("socket")
     if idle is None:
         return True
     if not hasattr(select, "poll"):  # Windows

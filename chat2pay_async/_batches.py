@@ -6,6 +6,7 @@ for while the thread is busy is done together when it is next free: a group comm
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -26,7 +27,7 @@ class _Entry(Generic[In, Out]):
     done: anyio.Event | None
     """None where nobody waits."""
     result: Out | None = None
-    error: Exception | None = None
+    error: Exception | None = attrs.field(factory=lambda: RuntimeError("it was interrupted"))
 
 
 class Batches(Generic[In, Out]):
@@ -43,6 +44,8 @@ class Batches(Generic[In, Out]):
         self._queue: list[_Entry[In, Out]] = []
         self._news = anyio.Event()
         self._limiter = anyio.CapacityLimiter(1)
+        # asyncio's own cancellation does not wait for a thread, shield or not.
+        self._lock = threading.Lock()
 
     async def serve(self) -> None:
         """Do batches until it is cancelled; the one at hand is done to its end."""
@@ -56,24 +59,32 @@ class Batches(Generic[In, Out]):
         batch, self._queue = self._queue, []
         if not batch:
             return
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._do, batch, limiter=self._limiter)
-        for entry in batch:
-            if entry.done is not None:
-                entry.done.set()
+        try:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._do, batch, limiter=self._limiter)
+        finally:
+            for entry in batch:
+                if entry.done is not None:
+                    entry.done.set()
 
     async def alone(self, work: Callable[[Any], T], argument: Any) -> T:
         """Have something else done in the thread, between two batches."""
-        return await anyio.to_thread.run_sync(work, argument, limiter=self._limiter)
+
+        def locked() -> T:
+            with self._lock:
+                return work(argument)
+
+        return await anyio.to_thread.run_sync(locked, limiter=self._limiter)
 
     def add(self, item: In) -> None:
         """Have an item done with what comes after it; nobody waits for it."""
         self._queue.append(_Entry(item, None))
 
-    async def do(self, item: In) -> Out | None:
+    async def do(self, item: In, *, keep: bool = False) -> Out | None:
         """Have an item done, and wait until it is.
 
-        A task that is cancelled in the meantime takes its item back, unless it is being done.
+        A task that is cancelled in the meantime takes its item back, unless it is being done, or
+        is to be done in any case (`keep`).
 
         Raises:
             Exception: What the work raised for its batch.
@@ -85,7 +96,7 @@ class Batches(Generic[In, Out]):
         try:
             await entry.done.wait()
         except BaseException:
-            if entry in self._queue:
+            if entry in self._queue and not keep:
                 self._queue.remove(entry)
             raise
         if entry.error is not None:
@@ -94,10 +105,11 @@ class Batches(Generic[In, Out]):
 
     def _do(self, batch: Sequence[_Entry[In, Out]]) -> None:
         try:
-            results = self._work([entry.item for entry in batch])
+            with self._lock:
+                results = self._work([entry.item for entry in batch])
         except Exception as error:  # noqa: BLE001 - it is for those who wait to see
             for entry in batch:
                 entry.error = error
         else:
             for entry, result in zip(batch, results, strict=True):
-                entry.result = result
+                entry.result, entry.error = result, None

@@ -59,6 +59,7 @@ class Book:
     def __init__(self, journal: Journal | None) -> None:
         self._journal = journal
         self._seen: Seen | None = None
+        self._has_opened = False
         self._batches: Batches[_Task, Claimed | None] = Batches(self._work)
 
     @property
@@ -82,6 +83,7 @@ class Book:
     def _open(self, binding: Binding) -> None:
         if self._journal is not None:
             self._journal.open(binding)
+            self._has_opened = True
         self._seen = Seen()
 
     async def serve(self) -> None:
@@ -92,12 +94,12 @@ class Book:
         """Write what is left to be written, and let go; also in a task that was cancelled."""
         with anyio.CancelScope(shield=True):
             await self._batches.finish()
-            await anyio.to_thread.run_sync(self._close)
+            await self._batches.alone(lambda _nothing: self._close(), None)
 
     def _close(self) -> None:
         if self._seen is not None:
             self._seen.close()
-        if self._journal is not None:
+        if self._has_opened and self._journal is not None:
             self._journal.close()
 
     async def claim(self, key: str, recipient: str | None = None) -> Claimed:
@@ -155,7 +157,8 @@ class Book:
         await self._write(Ended(outcome.key, state, body, result, write_detail(outcome)))
 
     async def _write(self, note: Departed | Ended) -> None:
-        await self._batches.do(note)
+        # An outcome is written even if nobody is left to wait for it.
+        await self._batches.do(note, keep=isinstance(note, Ended))
 
     @property
     def _keys(self) -> Seen:

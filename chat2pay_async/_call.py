@@ -82,10 +82,14 @@ class Past:
     """The last time that the process was certainly at work: it gave up no earlier."""
     in_doubt: bool
     """Whether it may have been applied; it is looked up before anything else."""
+    seen: tuple[Attempt, ...] = ()
+    """The attempts whose end was seen, if it died after that."""
 
     @property
     def attempts(self) -> list[Attempt]:
-        """The attempts that are known; nobody saw how they ended."""
+        """The attempts that are known."""
+        if self.seen:
+            return list(self.seen)
         first = Attempt(self.first_at, 0.0, Proof.UNKNOWN, error="Interrupted")
         elapsed = max(0.0, (self.alive_at - self.last_at).total_seconds())
         last = Attempt(self.last_at, elapsed, Proof.UNKNOWN, error="Interrupted")
@@ -105,6 +109,8 @@ class Step(Generic[R]):
     """Whether look-ups had the last word on it."""
     recreate: bool = False
     """Whether a recovered link has to be made anew, since nobody has its URL."""
+    ended: bool = False
+    """Whether such a link is gone already."""
 
 
 @attrs.define(eq=False)
@@ -124,6 +130,8 @@ class Call(Generic[Q, R]):
     attempts: list[Attempt] = attrs.field(factory=list[Attempt])
     first: int = 0
     """Which of them was the first to send what is now sent."""
+    earlier: int = 0
+    """How many of them an earlier process made."""
     lost_at: float | None = None
     """When the last attempt of unknown outcome ended; None while there was none."""
     doubt: bool = False
@@ -149,6 +157,7 @@ class Call(Generic[Q, R]):
         self.sent, self.request_id = past.sent, past.request_id
         if past.in_doubt:
             self.attempts = past.attempts
+            self.earlier = len(self.attempts)
             ago = (time - ended_at(self.attempts[-1])).total_seconds()
             self.lost_at, self.doubt = now - max(0.0, ago), True
             self.last_error = ConnectionFailedError(

@@ -55,6 +55,8 @@ class Evidence:
     """Whether the stamp or the reconciliation id said that it is ours."""
     clicked: bool = False
     """Whether the customer has opened the link."""
+    ended: bool = False
+    """Whether the link was cancelled, or has expired."""
 
 
 @attrs.frozen
@@ -177,7 +179,13 @@ def _read_created(case: Case, found: models.Transaction, since: datetime) -> Evi
         return Evidence(Shows.OTHER)
     reconciled = case.sent.get("reconciliationId") is not None
     certain = certain or reconciled
-    return Evidence(Shows.OURS, link_shown(found), certain=certain, clicked=was_opened(found))
+    return Evidence(
+        Shows.OURS,
+        link_shown(found),
+        certain=certain,
+        clicked=was_opened(found),
+        ended=models.link_ended(found),
+    )
 
 
 def link_shown(found: models.Transaction) -> models.PaymentLink:

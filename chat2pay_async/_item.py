@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +24,7 @@ from chat2pay_async._rebuild import check_unchanged, request_of
 from chat2pay_async._send import Sender
 from chat2pay_async._stored import outcome_of, read_detail
 from chat2pay_async.errors import (
+    Attempt,
     Chat2PayError,
     Fault,
     Pending,
@@ -89,18 +91,19 @@ class Items(Generic[Q, R]):
         Raises:
             JournalError: The outcome can't be written down.
         """
-        past: Past | None = None
-        if item.row is not None:
-            past = item.row.past(self._gave_up_at(item.row))
-        else:
+        row = item.row
+        if row is None:
             claimed = await self._book.claim(item.key)
             item.outcome = self.known(item, claimed)
             if item.outcome is not None or claimed.taken_up:
                 return
-            past = self._past(item, claimed.row)
-        item.log = self._book.log(item.key, resumed=past is not None)
-        item.outcome = await self._sent(item, item.log, past)
-        await self._book.end(item.outcome, item.log.response)
+            row = claimed.row
+        past = None if row is None else self._past(item, row)
+        item.log = log = self._book.log(item.key, resumed=row is not None)
+        item.outcome = await self._sent(item, log, past)
+        # Only what left, or was looked up, has an outcome of its own.
+        if log.sent_before is not None or (past is not None and past.in_doubt):
+            await self._book.end(item.outcome, log.response)
 
     def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:
         """What became of an item that was stopped on its way."""
@@ -123,13 +126,19 @@ class Items(Generic[Q, R]):
         doubt.operation, doubt.attempts = name, (pending.last_attempt,)
         return self._failed(item, doubt)
 
-    def _gave_up_at(self, row: Row) -> float:
-        """When its last attempt ended; that of a run that died, at its last sign of life."""
+    def _past_of(self, row: Row) -> Past:
+        """What a row tells of what was sent before."""
         known = () if row.detail is None else read_detail(row.detail).attempts
-        return ended_at(known[-1]).timestamp() if known else self._book.alive_at
+        seen = tuple(one for one in known if one.started_at.timestamp() > row.first_at - _CUT)
+        # A run that died can have gone on with its last attempt to its last sign of life.
+        alive_at = ended_at(seen[-1]).timestamp() if seen else self._book.alive_at
+        past = row.past(alive_at)
+        # It failed after an explicit absence; but that was then.
+        doubted = any(one.proof is Proof.UNKNOWN for one in seen)
+        return attrs.evolve(past, seen=seen, in_doubt=past.in_doubt or doubted)
 
     def _pending_of(self, row: Row) -> Pending:
-        attempts = row.past(self._gave_up_at(row)).attempts
+        attempts = self._past_of(row).attempts
         return Pending(
             operation=self._operation.name,
             identity=row.key,
@@ -151,7 +160,7 @@ class Items(Generic[Q, R]):
             fault = Fault(names[0], problem)
             return self._refused(item, RequestValidationError(self._operation.name, (fault,)))
         row = claimed.row
-        if row is None or row.state == State.FAILED:
+        if row is None or (row.state == State.FAILED and not self._past_of(row).in_doubt):
             return None
         try:
             check_unchanged(self._operation, item.request, row.sent, row.request_id)
@@ -166,15 +175,15 @@ class Items(Generic[Q, R]):
         error.operation = self._operation.name
         return Outcome(item.key, item.request, State.REJECTED, error=error)
 
-    def _past(self, item: Item[Q, R], row: Row | None) -> Past | None:
-        """What to send of an item that failed before: the same bytes, unless its source changed."""
-        if row is None:
-            return None
-        try:
-            check_unchanged(self._operation, item.request, row.sent, row.request_id)
-        except RequestValidationError:
-            return None
-        return row.past(self._book.alive_at)
+    def _past(self, item: Item[Q, R], row: Row) -> Past | None:
+        """What was sent of an item that goes on: the same goes again, unless its source changed."""
+        past = self._past_of(row)
+        if item.row is None and not past.in_doubt:
+            try:
+                check_unchanged(self._operation, item.request, row.sent, row.request_id)
+            except RequestValidationError:
+                return None
+        return past
 
     # Sending -------------------------------------------------------------------------------------
 
@@ -191,7 +200,7 @@ class Items(Generic[Q, R]):
                 self._paused_until = max(self._paused_until, clock.now() + asked)
                 self._sender.tell_pause(self._operation.name, asked)
                 past = log.sent_before
-                if past is not None and any(one.proof is Proof.UNKNOWN for one in error.attempts):
+                if past is not None and _was_lost(error.attempts, past.first_at):
                     # It was absent, but a verdict goes stale: look again before it is sent.
                     past = attrs.evolve(past, in_doubt=True)
             except (errors.ConfigurationError, errors.JournalError):
@@ -204,7 +213,12 @@ class Items(Generic[Q, R]):
             outcome = await self._existing(item)
             if outcome is not None:
                 return outcome
-        raw = await self._sender.send(self._operation, item.request, self._options, log, past)
+        options = self._options
+        if past is not None and any(one.proof is Proof.APPLIED for one in past.seen):
+            # It was answered, and only what became of it is open: it is never sent again.
+            retry = attrs.evolve(options.retry, resend_when_absent=False)
+            options = attrs.evolve(options, retry=retry)
+        raw = await self._sender.send(self._operation, item.request, options, log, past)
         state = state_after(raw.parsed)
         return Outcome(item.key, item.request, state, raw.parsed, None, raw.attempts)
 
@@ -241,5 +255,12 @@ class Items(Generic[Q, R]):
         return Outcome(item.key, item.request, State.SKIPPED, link)
 
 
+def _was_lost(attempts: Sequence[Attempt], since: datetime) -> bool:
+    """Whether one of the attempts at what is now sent had no answer."""
+    return any(one.proof is Proof.UNKNOWN and one.started_at >= since for one in attempts)
+
+
+_CUT = 1e-3
+"""Seconds by which a time can be cut in a journal."""
 _KEYS = ("order_number", "payment_link_ref", "receipt_link_ref")
 """The fields that tell a request from all others of its run."""

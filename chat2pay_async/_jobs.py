@@ -185,7 +185,8 @@ def resume_job(path: Path, plan: Plan) -> int:
     if source is None or not Path(source).exists():
         missing = "it names no source" if source is None else f"its source {source} is gone"
         _tell(f"{path}: {missing}, so only what was left in doubt is settled")
-        return _send(job, (), None, Journal(path), plan)
+        code = _send(job, (), None, Journal(path), plan)
+        return FAILED if code == DONE else code  # what was not sent yet is not known
     ignore, skip_bad_rows, check_existing, resend, settle = (
         json.loads(notes[f"user {name}"]) for name in (*_SOURCE, *_KEPT)
     )
@@ -299,20 +300,21 @@ class _Course:
 
     def end(self, job: Job, journal: Journal, plan: Plan) -> int:
         """Say what came of it, and how to go on; the exit code."""
+        nothing = self._failure is not None and not self._summary.total
         if self._forecast is not None:
             self._printer.forecast(job.title, self._forecast)
-        else:
+        elif not nothing:
             self._printer.summary(job.title, self._summary)
         if self._failure is not None:
             _tell(f"chat2pay: {self._failure}")
         code = self._code()
         unfinished = code in {STOPPED, FAILED} or self._summary.failed or self._summary.unknown
-        if plan.dry_run or not journal.path.exists():
+        if plan.dry_run or nothing or not journal.path.exists():
             return code
         if unfinished:
             _tell(f"To go on: chat2pay resume {_quoted(journal.path)}")
         elif not plan.as_json:
-            _tell(f"All of it is in the journal: chat2pay report {_quoted(journal.path)}")
+            _tell(f"What became of it: chat2pay report {_quoted(journal.path)}")
         return code
 
     def _code(self) -> int:

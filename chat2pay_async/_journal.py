@@ -28,7 +28,7 @@ from chat2pay_async._journal_file import (
     open_to_read,
 )
 from chat2pay_async._seen import marks
-from chat2pay_async.errors import SentRequest
+from chat2pay_async.errors import JournalError, SentRequest
 
 __all__ = ["Answered", "Departed", "Ended", "Journal", "Row"]
 
@@ -156,6 +156,8 @@ class Journal:
         Raises:
             JournalError: It can't be used, or not for this run.
         """
+        if self._db is not None:
+            raise JournalError(f"the journal {self.path} is in use by another run of this program")
         self._db, self.notes = open_file(self.path, binding, self._new_notes)
 
     def open_to_read(self) -> None:
@@ -240,8 +242,8 @@ INSERT INTO history (key, at, what, status, body)
 """
 _END: Final = """
 WITH ended (key, state, response, result, detail) AS (VALUES {marks})
-UPDATE item SET state = ended.state, response = ended.response, result = ended.result,
-    detail = ended.detail FROM ended WHERE item.key = ended.key
+UPDATE item SET state = ended.state, response = coalesce(ended.response, item.response),
+    result = ended.result, detail = ended.detail FROM ended WHERE item.key = ended.key
 """
 _HISTORY: Final = "INSERT INTO history (key, at, what, status, body) VALUES {marks}"
 

@@ -158,5 +158,5 @@ class Report:
         totals = {state.value: Totals() for state in State if state is not State.SKIPPED}
         totals[IN_DOUBT] = Totals()
         for line in self.lines():
-            totals[line.state].add(line)
+            totals.setdefault(line.state, Totals()).add(line)
         return totals

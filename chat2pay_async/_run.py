@@ -25,7 +25,12 @@ from chat2pay_async._item import Item, Items
 from chat2pay_async._journal_file import Binding
 from chat2pay_async._outcomes import Forecast, Guard, Outcome, State, Summary, Tally
 from chat2pay_async._source import read
-from chat2pay_async.errors import AuthenticationError, ConfigurationError, RequestValidationError
+from chat2pay_async.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    JournalError,
+    RequestValidationError,
+)
 from chat2pay_async.events import Hooks, ItemFinished
 
 if TYPE_CHECKING:
@@ -66,7 +71,6 @@ class Run(Generic[Q, R]):
     _reading: anyio.CancelScope
     _slots: anyio.Semaphore
     _news: anyio.Event
-    _quiet: anyio.Event
 
     def __init__(self, setup: Setup[Q], book: Book, items: Items[Q, R], hooks: Hooks) -> None:
         """See the functions of `chat2pay_async.bulk`, which make runs."""
@@ -81,7 +85,7 @@ class Run(Generic[Q, R]):
         self._failure: Exception | None = None
         self._under_way = 0
         """Items that have no outcome yet, and one for the source while it is read."""
-        self._tasks = 0
+        self._begun: set[Item[Q, R]] = set()
         self._started: float | None = None
         self._ended: float | None = None
         self._is_open = self._is_reading = False
@@ -141,14 +145,13 @@ class Run(Generic[Q, R]):
         self._reading = anyio.CancelScope()
         self._slots = anyio.Semaphore(self._setup.concurrency)
         self._news = anyio.Event()
-        self._quiet = anyio.Event()
         try:
             await self._book.open(self._setup.binding)
         except BaseException:
             await self._book.close()
             raise
         await self._group.__aenter__()
-        self._spawn(self._book.serve)
+        self._group.start_soon(self._book.serve)
         self._is_open = True
         return self
 
@@ -164,8 +167,10 @@ class Run(Generic[Q, R]):
             # A cancellation, or Ctrl-C, must not have to wait.
             if error is None or isinstance(error, Exception):
                 await self._drain()
-        finally:
-            await self._end()
+        except BaseException as cut:
+            await self._end(cut)
+            raise
+        await self._end(error)
         if error is None:
             self._raise_failure()
         elif self._failure is not None:
@@ -179,38 +184,34 @@ class Run(Generic[Q, R]):
                     self._news = anyio.Event()
                 await self._news.wait()
 
-    async def _end(self) -> None:
+    async def _end(self, error: BaseException | None) -> None:
         """Stop everything, and write down what is left to be written."""
         self._group.cancel_scope.cancel()
-        with anyio.CancelScope(shield=True):
-            await self._quiet.wait()
         try:
-            # Without an exception, and with nothing to wait for: it can raise no group of any. But
-            # a cancellation from outside may show here.
+            # Without an exception, so that it raises no group of any; but a cancellation from
+            # outside may show here.
             await self._group.__aexit__(None, None, None)
         finally:
             self._ended = clock.now()
+            for item in tuple(self._begun):  # cancelled before they took their first step
+                self._leave(item)
             self.undelivered.extend(self._ready)
             self._ready.clear()
+            await self._close(error)
+
+    async def _close(self, error: BaseException | None) -> None:
+        try:
             await self._book.close()
+        except JournalError as failure:
+            if error is None:
+                raise
+            error.add_note(f"Its journal could not be closed: {failure}")
 
     # Its tasks -----------------------------------------------------------------------------------
 
-    def _spawn(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
-        self._tasks += 1
-        self._group.start_soon(self._counted, work, *args)
-
-    async def _counted(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
-        try:
-            await work(*args)
-        finally:
-            self._tasks -= 1
-            if not self._tasks:
-                self._quiet.set()
-
     def _begin(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
         self._under_way += 1
-        self._spawn(self._watched, work, *args)
+        self._group.start_soon(self._watched, work, *args)
 
     async def _watched(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
         try:
@@ -232,7 +233,7 @@ class Run(Generic[Q, R]):
             await self._room()
             async with aclosing(self._book.open_rows()) as rows:
                 async for row in rows:
-                    self._begin(self._finish, self._items.in_doubt(row))
+                    self._begin_item(self._items.in_doubt(row))
                     await self._room()
             async with aclosing(read(self._setup.source)) as things:
                 async for thing in things:
@@ -252,24 +253,33 @@ class Run(Generic[Q, R]):
             refused: Any = Outcome(str(thing), thing, State.REJECTED, error=error)
             self._deliver(refused)
         else:
-            self._begin(self._finish, item)
+            self._begin_item(item)
+
+    def _begin_item(self, item: Item[Q, R]) -> None:
+        self._begun.add(item)
+        self._begin(self._finish, item)
 
     async def _finish(self, item: Item[Q, R]) -> None:
         try:
             await self._items.finish(item)
         except BaseException:
-            outcome = self._items.stopped(item)
-            self._tally.add(outcome)
-            self.undelivered.append(outcome)
+            self._leave(item)
             raise
+        self._begun.discard(item)
         if item.outcome is None:
             self._slots.release()
         else:
             self._deliver(item.outcome)
 
-    def _deliver(self, outcome: Outcome[Q, R]) -> None:
+    def _leave(self, item: Item[Q, R]) -> None:
+        """Let an item be that was stopped on its way."""
+        self._begun.discard(item)
+        outcome = self._items.stopped(item)
+        self._tell(outcome)
+        self.undelivered.append(outcome)
+
+    def _tell(self, outcome: Outcome[Q, R]) -> None:
         self._tally.add(outcome)
-        self._ready.append(outcome)
         self._hooks.emit(
             ItemFinished(
                 self._id,
@@ -279,6 +289,10 @@ class Run(Generic[Q, R]):
                 outcome.recovered,
             )
         )
+
+    def _deliver(self, outcome: Outcome[Q, R]) -> None:
+        self._tell(outcome)
+        self._ready.append(outcome)
         too_many = self._guard.notice(outcome.state)
         if isinstance(outcome.error, AuthenticationError):
             self._fail(outcome.error)

@@ -141,7 +141,8 @@ class Sender:
             raise self._settler.outcome_unknown(call)
         if step.answer.error is not None:
             raise about(step.answer.error, call)
-        if step.recreate and len(call.attempts) < call.options.retry.max_attempts:
+        more = len(call.attempts) - call.earlier < call.options.retry.max_attempts
+        if step.recreate and (more or step.ended):
             return await self._recreate(call, step)
         return self._success(call, step)
 
@@ -286,9 +287,8 @@ class Sender:
             self.hooks.emit(events.Paused(call.call_id, call.operation.name, seconds))
         if not absent and not may_go_again(call.operation.safety, answer.proof):
             return None
-        delay = delay_before_next(
-            call.options.retry, call.attempts, answer.asked, call.throttled_for
-        )
+        made = call.attempts[call.earlier :]
+        delay = delay_before_next(call.options.retry, made, answer.asked, call.throttled_for)
         if delay is None:
             return None
         cost = self._quota.spend(answer.proof)
@@ -329,20 +329,23 @@ class Sender:
 
         Nobody but the caller was to have the URL, and status answers never carry it.
         """
-        found = self._success(call, step)
         call.doubt = True
-        try:
-            ref: str = getattr(found.parsed, "payment_link_ref", "")
-            gone = await cancelled(self._run, call, ref)
-        except errors.OutcomeUnknownError as error:
-            raise self._settler.outcome_unknown(call) from error
-        except Chat2PayError:
-            gone = False
+        gone = step.ended or await self._is_gone(call, step)
         call.doubt = False
         if not gone:
-            return found
+            return self._success(call, step)
         call.begin_anew()
         return await self._run(call)
+
+    async def _is_gone(self, call: Call[Any, Any], step: Step[Any]) -> bool:
+        ref: str = getattr(step.answer.result, "payment_link_ref", "")
+        try:
+            return await cancelled(self._run, call, ref)
+        except Chat2PayError as error:
+            # An earlier process may have cancelled it, and have been killed before it said so.
+            if call.earlier or isinstance(error, errors.OutcomeUnknownError):
+                raise self._settler.outcome_unknown(call) from error
+            return False
 
     def tell_pause(self, operation: str, seconds: float) -> None:
         """A run waits for so many seconds, longer than a call does."""

@@ -199,6 +199,7 @@ class Settler:
             settlement.response,
             settled=True,
             recreate=recreate,
+            ended=settlement.evidence.ended,
         )
 
     def outcome_unknown(self, call: Call[Any, Any]) -> errors.OutcomeUnknownError:

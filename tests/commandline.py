@@ -98,6 +98,15 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
+# Whoever starts the tests in the background has their children ignore Ctrl-C.
+_INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from chat2pay_async.cli import main
+sys.exit(main())
+"""
+
+
 @attrs.define
 class Process:
     """A command that runs, and what it has said so far."""
@@ -124,7 +133,7 @@ def begun(arguments: Sequence[object], where: Path, *, reads: bool = True) -> It
         where: The folder to run it in.
         reads: Whether its standard output is read, or closed on it.
     """
-    command = [sys.executable, "-m", "chat2pay_async", *map(str, arguments)]
+    command = [sys.executable, "-c", _INTERRUPTIBLE, *map(str, arguments)]
     running = subprocess.Popen(  # noqa: S603 - our own command
         command,
         cwd=where,

@@ -283,3 +283,21 @@ async def test_something_else_is_done_alone_between_two_batches() -> None:
         await over.wait()
         assert (inside, made.worker.inside) == ([1], 0)
         assert await made.batches.alone(lambda number: number + 1, 1) == 2
+
+
+async def test_what_is_to_be_done_in_any_case_is_not_taken_back() -> None:
+    async with bench() as made:
+        await made.ask(1)
+        await made.worker.begun()
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as tasks:
+
+                async def keep() -> None:
+                    await made.batches.do(2, keep=True)
+
+                tasks.start_soon(keep)
+                await anyio.wait_all_tasks_blocked()
+                scope.cancel()
+        made.worker.let_go(3)
+        assert await made.batches.do(3) == "#3"
+        assert [number for batch in made.worker.batches for number in batch] == [1, 2, 3]

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import anyio
@@ -11,6 +10,17 @@ import httpx
 import httpx2
 import pytest
 import respx
+from sockets import (
+    GET,
+    PATIENT,
+    POST,
+    QUICK,
+    listening,
+    nobody_listening,
+    read_request,
+    reset,
+    silent,
+)
 
 from chat2pay_async import ConfigurationError, Proof, SentRequest, Timeout
 from chat2pay_async._engines import (
@@ -18,6 +28,7 @@ from chat2pay_async._engines import (
     TIMEOUT_ERRORS,
     UNKNOWN_ERRORS,
     Departure,
+    Engine,
     ExchangeError,
     HttpxEngine,
     classify,
@@ -27,9 +38,6 @@ from chat2pay_async._engines import (
 
 pytestmark = pytest.mark.anyio
 
-GET = SentRequest("GET", "/api/v2/config")
-POST = SentRequest("POST", "/api/v2/chat-2-pay", b'{"a":1}')
-QUICK = Timeout(connect=0.2, read=0.2, write=0.2)
 LIBRARIES = [httpx, httpx2]
 
 
@@ -322,23 +330,6 @@ def test_a_synchronous_client_is_refused() -> None:
 
 # Real sockets, where what breaks is not made up --------------------------------------------------
 
-Serve = Callable[[anyio.abc.SocketStream], Awaitable[None]]
-
-
-@contextlib.asynccontextmanager
-async def listening(serve: Serve) -> AsyncIterator[str]:
-    """A server on loopback that treats each connection as it is told."""
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with listener, anyio.create_task_group() as tasks:
-        port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        tasks.start_soon(listener.serve, serve)
-        yield f"http://127.0.0.1:{port}"
-        tasks.cancel_scope.cancel()
-
-
-PATIENT = Timeout(connect=60.0, read=60.0, write=60.0)
-"""For whatever ends by itself: a machine, or its resolver, can be slow."""
-
 
 async def exchange_with(url: str, limits: Timeout = PATIENT) -> ExchangeError:
     """What an exchange ends with: over our own connections as over httpx's."""
@@ -353,7 +344,7 @@ async def exchange_with(url: str, limits: Timeout = PATIENT) -> ExchangeError:
 
 
 @contextlib.asynccontextmanager
-async def own_engine(url: str, **settings: Any) -> AsyncIterator[HttpxEngine]:
+async def own_engine(url: str, **settings: Any) -> AsyncIterator[Engine]:
     engine = engine_for(url, max_connections=2, **settings)
     try:
         yield engine
@@ -362,10 +353,7 @@ async def own_engine(url: str, **settings: Any) -> AsyncIterator[HttpxEngine]:
 
 
 async def test_nobody_listening_is_not_sent() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    error = await exchange_with(f"http://127.0.0.1:{port}")
+    error = await exchange_with(nobody_listening())
     assert (error.proof, error.reason) == (Proof.NOT_SENT, "ConnectError")
 
 
@@ -385,12 +373,6 @@ async def test_a_tls_handshake_that_fails_is_not_sent() -> None:
     assert error.proof is Proof.NOT_SENT
 
 
-async def read_request(stream: anyio.abc.SocketStream) -> None:
-    seen = b""
-    while b'{"a":1}' not in seen:
-        seen += await stream.receive()
-
-
 async def test_a_connection_that_ends_after_the_request_leaves_the_outcome_unknown() -> None:
     async def hang_up(stream: anyio.abc.SocketStream) -> None:
         async with stream:
@@ -402,14 +384,11 @@ async def test_a_connection_that_ends_after_the_request_leaves_the_outcome_unkno
 
 
 async def test_a_reset_after_the_request_leaves_the_outcome_unknown() -> None:
-    async def reset(stream: anyio.abc.SocketStream) -> None:
+    async def break_off(stream: anyio.abc.SocketStream) -> None:
         await read_request(stream)
-        raw: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)
-        linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        await stream.aclose()
+        await reset(stream)
 
-    async with listening(reset) as url:
+    async with listening(break_off) as url:
         error = await exchange_with(url)
     assert error.proof is Proof.UNKNOWN
 
@@ -420,11 +399,6 @@ async def test_silence_after_the_request_is_a_timeout_with_unknown_outcome() -> 
     assert (error.proof, error.timed_out) == (Proof.UNKNOWN, True)
 
 
-async def silent(stream: anyio.abc.SocketStream) -> None:
-    async with stream:
-        await anyio.sleep_forever()
-
-
 async def test_a_request_that_would_leave_too_late_is_kept_back() -> None:
     async with listening(silent) as url, own_engine(url) as engine:
         with pytest.raises(ExchangeError) as caught:
@@ -432,7 +406,7 @@ async def test_a_request_that_would_leave_too_late_is_kept_back() -> None:
     assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "StaleVerdict")
 
 
-async def cancelled_departure(engine: HttpxEngine, *, before: bool) -> Departure:
+async def cancelled_departure(engine: Engine, *, before: bool) -> Departure:
     """What is known of a request that is cancelled, before its first byte left or after."""
     left = anyio.Event()
 

@@ -142,6 +142,8 @@ def test_the_tree_is_the_published_one() -> None:
         "RateLimitedError": "ApiError",
         "ServerError": "ApiError",
         "ResponseDecodeError": "Chat2PayError",
+        "JournalError": "Chat2PayError",
+        "RunStoppedError": "Chat2PayError",
         "OutcomeUnknownError": "Chat2PayError",
     }
 

@@ -57,7 +57,7 @@ from chat2pay_async import _requests as requests
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._book import Book
 from chat2pay_async._config import ApiKey
-from chat2pay_async._item import Item, Items
+from chat2pay_async._item import Item, Items, _was_lost
 from chat2pay_async._journal import Journal, Row
 from chat2pay_async._journal_file import Binding
 from chat2pay_async._outcomes import Outcome, State
@@ -88,7 +88,8 @@ class Inline:
     def add(self, item: Any) -> None:
         self._left.append(item)
 
-    async def do(self, item: Any) -> Any:
+    async def do(self, item: Any, *, keep: bool = False) -> Any:
+        del keep
         await anyio.lowlevel.checkpoint()
         batch, self._left = [*self._left, item], []
         return self._work(batch)[-1]
@@ -867,7 +868,7 @@ async def test_what_was_in_doubt_and_is_refused_stays_quiet_for_its_source(
     path: Path, tmp_path: Path
 ) -> None:
     left, _ = await crashed(path, tmp_path)
-    made = bench(*[not_sent()] * 3, look_ups=[NOWHERE])
+    made = bench(*[not_sent()] * 4, look_ups=[NOWHERE])
     with shop(made, left) as one:
         assert (await one.take_up()).state is State.FAILED
         assert await one.finish() is None
@@ -980,15 +981,113 @@ async def test_a_link_that_was_cancelled_to_be_made_anew_is_made_by_the_next_run
         for name in ("PAYMENT_LINK_SENT", "PAYMENT_LINK_CANCELLED")
     ]
     shows = shown(before, transactionStatuses=gone)
-    again = bench(answer(400), WITH_URL, look_ups=[shows])
-    with shop(again, cancelling) as one:
+    again = bench(WITH_URL, look_ups=[shows])
+    with shop(again, cancelling, max_attempts=1) as one:
         outcome = await one.take_up()
     assert (outcome.state, outcome.result.payment_link) == (State.APPLIED, "https://pay.test/1")
-    assert [sent.target for sent in again.engine.sent] == [
-        "/api/v2/cancel/ref-1",
-        "/api/v2/chat-2-pay",
-    ]
-    assert again.engine.sent[1].body != before.engine.sent[0].body
+    # It is seen to be gone, so it is not cancelled again.
+    assert [sent.target for sent in again.engine.sent] == ["/api/v2/chat-2-pay"]
+    assert again.engine.sent[0].body != before.engine.sent[0].body
+
+
+@pytest.mark.parametrize("refusal", [answer(400), answer(404), not_sent()])
+async def test_where_it_can_not_be_told_whether_an_earlier_run_cancelled_it_it_stays_in_doubt(
+    refusal: Act, path: Path, tmp_path: Path
+) -> None:
+    cancelling = tmp_path / "cancelling.db"
+    made = bench(lost(), crash_at(path, answer(401), cancelling))
+    made.engine.look_ups.append(stamped(made))
+    with shop(made, path) as one:
+        await one.finish(SILENT)
+    before = bench()
+    before.engine.sent.append(made.engine.sent[0])
+    again = bench(*[refusal] * 4, look_ups=[shown(before), *[answer(503)] * 30])
+    with shop(again, cancelling) as one:
+        outcome = await one.take_up()
+    assert outcome.state is State.UNKNOWN
+    assert {sent.target for sent in again.engine.sent} == {"/api/v2/cancel/ref-1"}
+
+
+# What failed although it may have been applied, for a while ---------------------------------------
+
+
+async def failed_after_doubt(path: Path) -> Bench:
+    """A journal with an item that was lost, found absent, and not sent again."""
+    made = bench(lost(), *[not_sent()] * 3, look_ups=[NOWHERE])
+    with shop(made, path) as one:
+        assert (await one.finish()).state is State.FAILED
+    return made
+
+
+async def test_what_was_lost_and_absent_is_looked_up_again_by_the_next_run(path: Path) -> None:
+    before = await failed_after_doubt(path)
+    again = bench(look_ups=[shown(before)])
+    with shop(again, path) as one:
+        outcome = await one.finish()
+    assert (outcome.state, outcome.recovered) == (State.APPLIED, True)
+    assert again.engine.sent == []
+
+
+async def test_what_is_absent_still_goes_again_to_the_byte(path: Path) -> None:
+    before = await failed_after_doubt(path)
+    again = bench(CREATED, look_ups=[NOWHERE])
+    with shop(again, path) as one:
+        assert (await one.finish()).state is State.APPLIED
+    assert again.engine.looked
+    assert again.engine.sent == before.engine.sent[:1]
+
+
+async def test_what_was_lost_once_may_not_change_afterwards(path: Path) -> None:
+    await failed_after_doubt(path)
+    again = bench(look_ups=[NOWHERE])
+    with shop(again, path) as one:
+        outcome = await one.finish(attrs.evolve(LINK, total_amount="1.00"))
+    assert outcome.state is State.REJECTED
+    assert again.engine.sent == []
+
+
+async def test_what_was_answered_is_never_sent_again(path: Path) -> None:
+    review = answer(200, b'{"transactionType": "Void", "paymentGatewayDecision": "REVIEW"}')
+    authorized = {"transactionType": "AUTHORIZATION", "totalAmount": "100.00"}
+    with shop(bench(review), path, operations.REVERSE_PAYMENT) as one:
+        assert (await one.finish(REFERENCE)).state is State.UNKNOWN
+    for _ in range(2):
+        again = bench(look_ups=[payments(authorized)])
+        with shop(again, path, operations.REVERSE_PAYMENT) as one:
+            assert (await one.take_up()).state is State.UNKNOWN
+        assert again.engine.sent == []
+        assert again.engine.looked
+    assert row_of(path).response == review.body
+
+
+async def test_what_is_found_to_exist_already_leaves_its_row_alone(path: Path) -> None:
+    with shop(bench(answer(401)), path) as one:
+        assert (await one.finish()).state is State.FAILED
+    before = row_of(path)
+    there = shown(orderNumber="A-1")
+    with shop(bench(look_ups=[there]), path, check_existing=True) as one:
+        outcome = await one.finish(attrs.evolve(LINK, total_amount="1.00"))
+    assert outcome.state is State.SKIPPED
+    assert row_of(path) == before
+
+
+async def test_what_a_changed_item_takes_the_place_of_is_kept(path: Path) -> None:
+    with shop(bench(answer(401, b"no")), path) as one:
+        await one.finish()
+    first = row_of(path).body
+    with shop(bench(CREATED), path) as one:
+        assert (await one.finish(attrs.evolve(LINK, total_amount="1.00"))).state is State.APPLIED
+    with mending(path) as db:
+        kept = db.execute("SELECT what, body FROM history ORDER BY id").fetchall()
+    assert kept == [("POST /api/v2/chat-2-pay", first), ("answer", b"no")]
+
+
+def test_only_what_was_lost_of_what_is_now_sent_counts() -> None:
+    then = datetime(2026, 1, 1, tzinfo=UTC)
+    lost_then = Attempt(then, 1.0, Proof.UNKNOWN)
+    assert _was_lost((lost_then,), then)
+    assert not _was_lost((lost_then,), then + timedelta(seconds=1))
+    assert not _was_lost((attrs.evolve(lost_then, proof=Proof.THROTTLED),), then)
 
 
 # Stopped on its way ------------------------------------------------------------------------------

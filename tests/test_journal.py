@@ -157,6 +157,19 @@ def test_an_end_is_kept_with_the_answer_as_it_came(journal: Journal) -> None:
     assert row_of(journal, "A-2").state == "sent"
 
 
+def test_an_end_without_an_answer_keeps_the_one_of_before(journal: Journal) -> None:
+    journal.write([departed()])
+    journal.write([ended(state="unknown", response=b"<html>")])
+    journal.write([ended(response=None, result=b"{}")])
+    assert (row_of(journal).response, row_of(journal).state) == (b"<html>", "applied")
+
+
+def test_a_journal_that_is_open_is_not_opened_again(journal: Journal) -> None:
+    with pytest.raises(JournalError, match="in use by another run of this program"):
+        journal.open(BINDING)
+    journal.write([departed()])
+
+
 def test_an_end_without_an_answer_has_none(journal: Journal) -> None:
     journal.write([departed()])
     journal.write([ended(state="unknown", response=None)])

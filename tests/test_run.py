@@ -57,6 +57,7 @@ class Book:
     rows: list[str] = attrs.field(factory=list[str])
     story: list[str] = attrs.field(factory=list[str])
     refusal: BaseException | None = None
+    late_refusal: BaseException | None = None
 
     async def open(self, binding: Binding) -> None:
         assert binding is BINDING
@@ -77,6 +78,8 @@ class Book:
         with anyio.CancelScope(shield=True):
             await anyio.lowlevel.checkpoint()
         self.story.append("closed")
+        if self.late_refusal is not None:
+            raise self.late_refusal
 
 
 Act = Callable[[Item[Any, Any]], Awaitable[None]]
@@ -825,6 +828,32 @@ def test_a_task_of_asyncio_may_be_cancelled(loop: Any) -> None:
     assert made.book.story == ["opened", "closed"]
 
 
+# asyncio itself tells of tasks that it cancels before their first step.
+@pytest.mark.filterwarnings("ignore:coroutine 'Run._watched' was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_loop_that_shuts_down_while_items_begin_takes_the_run_with_it(loop: Any) -> None:
+    begun = asyncio.Event()
+
+    def source() -> Iterator[int]:
+        for number in range(8):
+            if number == 5:
+                begun.set()
+            yield number
+
+    made = bench(source(), never)
+    kept: list[Any] = []
+
+    async def main() -> None:
+        kept.append(asyncio.create_task(within(made.run, reading([]))))
+        await begun.wait()
+
+    native(loop, main)
+    assert made.book.story == ["opened", "closed"]
+    assert len(made.run.undelivered) >= 5
+    assert kept[0].cancelled()
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_timeout_of_asyncio_may_run_out(loop: Any) -> None:
     made = bench(range(3), never)
@@ -902,6 +931,35 @@ async def test_a_run_is_read_inside_its_block() -> None:
     with pytest.raises(ConfigurationError, match="inside its `async with` block"):
         await anext(made.run)
     assert made.items.begun == []
+
+
+async def test_a_book_that_can_not_be_closed_says_so() -> None:
+    made = bench([1])
+    made.book.late_refusal = JournalError("the disk is full")
+    with pytest.raises(JournalError) as caught:
+        async with made.run as run:
+            assert keys([outcome async for outcome in run]) == ["1"]
+    assert caught.value is made.book.late_refusal
+
+
+async def test_what_leaves_the_block_is_not_replaced_by_a_book_that_can_not_be_closed() -> None:
+    made = bench([1])
+    made.book.late_refusal = JournalError("the disk is full")
+    mistake = MistakeError("mine")
+    with pytest.raises(MistakeError) as caught:
+        async with made.run:
+            raise mistake
+    assert caught.value is mistake
+    assert mistake.__notes__ == ["Its journal could not be closed: the disk is full"]
+
+
+async def test_a_cancellation_is_not_replaced_by_a_book_that_can_not_be_closed() -> None:
+    made = bench(range(3), never)
+    made.book.late_refusal = JournalError("the disk is full")
+    with anyio.move_on_after(0.01) as scope:
+        async with made.run as run:
+            await anext(run)
+    assert scope.cancelled_caught
 
 
 async def test_a_book_that_can_not_be_opened_is_closed_and_its_reason_comes_out() -> None:
