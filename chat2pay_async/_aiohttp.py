@@ -67,7 +67,6 @@ class _Request(aiohttp.ClientRequest):
         sending.departure()
         sending.left = True
         setattr(line, _KEPT, True)
-        line.start_timeout()  # aiohttp starts it once all is written
         return await super().send(conn)
 
 

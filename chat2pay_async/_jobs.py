@@ -180,13 +180,10 @@ def resume_job(path: Path, plan: Plan) -> int:
     job = JOBS[_BY_OPERATION[operation.name]]
     plan = attrs.evolve(plan, base_url=plan.base_url or notes["base_url"])
     # A program's own journal may have notes of its own, that mean something else.
-    began_here = all(f"user {name}" in notes for name in ("source", *_SOURCE, *_KEPT))
-    source = notes["user source"] if began_here else None
-    if source is None or not Path(source).exists():
-        missing = "it names no source" if source is None else f"its source {source} is gone"
-        _tell(f"{path}: {missing}, so only what was left in doubt is settled")
-        code = _send(job, (), None, Journal(path), plan)
-        return FAILED if code == DONE else code  # what was not sent yet is not known
+    if not all(f"user {name}" in notes for name in ("source", *_SOURCE, *_KEPT)):
+        _tell(f"{path}: it names no source, so only what was left in doubt is settled")
+        return _send(job, (), None, Journal(path), plan)
+    source = Path(notes["user source"])
     ignore, skip_bad_rows, check_existing, resend, settle = (
         json.loads(notes[f"user {name}"]) for name in (*_SOURCE, *_KEPT)
     )
@@ -196,7 +193,11 @@ def resume_job(path: Path, plan: Plan) -> int:
         resend_when_absent=plan.resend_when_absent and resend,
         settle=settle if plan.settle == Plan().settle else plan.settle,
     )
-    file = CampaignFile(Path(source), job.kind, tuple(ignore), skip_bad_rows)
+    if not source.exists():
+        _tell(f"{path}: its source {source} is gone, so only what was left in doubt is settled")
+        code = _send(job, (), None, Journal(path), plan)
+        return FAILED if code == DONE else code  # what it still had to be sent is not known
+    file = CampaignFile(source, job.kind, tuple(ignore), skip_bad_rows)
     return _check_and_send(job, file, lambda: Journal(path), plan)
 
 

@@ -406,6 +406,18 @@ async def test_a_request_that_would_leave_too_late_is_kept_back() -> None:
     assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "StaleVerdict")
 
 
+async def test_a_transport_that_asks_whether_it_is_too_late_is_told() -> None:
+    def late(request: httpx.Request) -> httpx.Response:
+        request.extensions["first_byte"]()
+        raise AssertionError
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(late)) as client:
+        departure = Departure(latest=anyio.current_time() - 1)
+        with pytest.raises(ExchangeError) as caught:
+            await engine_over(client).exchange(POST, {}, PATIENT, departure)
+    assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "StaleVerdict")
+
+
 async def cancelled_departure(engine: Engine, *, before: bool) -> Departure:
     """What is known of a request that is cancelled, before its first byte left or after."""
     left = anyio.Event()
