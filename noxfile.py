@@ -91,16 +91,23 @@ def chaos(session: nox.Session) -> None:
 @nox.session
 def kill(session: nox.Session) -> None:
     """Campaigns and captures that are killed (SIGKILL) again and again, judged by the ledger."""
-    session.install(".[sandbox]")
+    session.install(".[cli,sandbox]")
     session.run("python", "benchmarks/kill.py", *session.posargs)
 
 
 @nox.session
 def bulk(session: nox.Session) -> None:
     """What a journal costs, and how much memory a run of a million items needs (takes long)."""
-    session.install(".", "uvloop>=0.21; platform_system != 'Windows'")
+    session.install(".[cli]", "uvloop>=0.21; platform_system != 'Windows'")
     session.run("python", "benchmarks/journal.py", *session.posargs)
     session.run("python", "benchmarks/memory.py")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The same call by this SDK, by bare HTTP libraries and by other SDKs, side by side."""
+    session.install(".[aiohttp,cli,http2,trio]", *_group("peers"))
+    session.run("python", "benchmarks/bench.py", *session.posargs)
 
 
 @nox.session
