@@ -195,8 +195,8 @@ def resume_job(path: Path, plan: Plan) -> int:
     )
     if not source.exists():
         _tell(f"{path}: its source {source} is gone, so only what was left in doubt is settled")
-        code = _send(job, (), None, Journal(path), plan)
-        return FAILED if code == DONE else code  # what it still had to be sent is not known
+        # What the file still had to be sent is not known, so this is never all of it.
+        return _send(job, (), None, Journal(path), plan, done=FAILED)
     file = CampaignFile(source, job.kind, tuple(ignore), skip_bad_rows)
     return _check_and_send(job, file, lambda: Journal(path), plan)
 
@@ -210,18 +210,24 @@ def _check_and_send(
     if check.bad and not file.skip_bad_rows:
         _tell("Nothing was sent: mend these rows, or say --skip-bad-rows to send the others.")
         return FAILED
-    code = _send(job, file.requests(), check.good, kept(), plan)
-    return PROBLEMS if code == DONE and check.bad else code
+    done = PROBLEMS if check.bad else DONE
+    return _send(job, file.requests(), check.good, kept(), plan, done=done)
 
 
 def _tell(text: str) -> None:
     Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def _send(job: Job, source: Iterable[Any], total: int | None, journal: Journal, plan: Plan) -> int:
-    shown = Display(job.title, total)
-    printer = Printer(as_json=plan.as_json)
-    course = _Course(shown, printer)
+def _send(  # noqa: PLR0913 - what is sent, how, and what it comes to
+    job: Job,
+    source: Iterable[Any],
+    total: int | None,
+    journal: Journal,
+    plan: Plan,
+    *,
+    done: int = DONE,
+) -> int:
+    course = _Course(Display(job.title, total), Printer(as_json=plan.as_json), done)
     anyio.run(course.follow, job, source, journal, plan)
     return course.end(job, journal, plan)
 
@@ -235,7 +241,8 @@ class _Course:
     SHOWN: Final = 20
     """How many items that did not go well are told one by one."""
 
-    def __init__(self, display: Display, printer: Printer) -> None:
+    def __init__(self, display: Display, printer: Printer, done: int) -> None:
+        self._done = done
         self._display = display
         self._printer = printer
         self._interrupts = 0
@@ -328,7 +335,7 @@ class _Course:
             return DOUBT
         refused = 0 if self._forecast is None else self._forecast.refused
         problems = found.rejected + found.failed + found.not_delivered + self._earlier_problems
-        return PROBLEMS if problems + refused else DONE
+        return PROBLEMS if problems + refused else self._done
 
 
 def _problem_of(outcome: Outcome[Any, Any]) -> str | None:

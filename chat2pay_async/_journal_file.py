@@ -179,12 +179,8 @@ def open_to_read(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
     with guarded(path):
         if not path.exists():
             raise JournalError(f"there is no journal {path}")
-        db = _connect(path)
-        try:
-            return db, _notes_of(db)
-        except BaseException:
-            db.close()
-            raise
+        db = _connect(path)  # it has read the notes already
+        return db, _notes_of(db)
 
 
 def _make(path: Path, notes: Mapping[str, str]) -> None:
