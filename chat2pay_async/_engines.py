@@ -1,8 +1,9 @@
 """One exchange: bytes out, status, headers and bytes back. What breaks is classified here.
 
-The only room that knows an HTTP library. It drives httpx, and httpx2 just the same: classes come
-from the library that a given client's or transport's class comes from, since an
-`httpx2.AsyncClient` refuses an `httpx.Request`, and its errors are no `httpx.HTTPError`.
+Our own connections are driven directly (`DirectEngine`), a client or transport of the user's
+through its library (`HttpxEngine`): httpx, and httpx2 just the same. Classes come from the library
+that the given object's class comes from, since an `httpx2.AsyncClient` refuses an `httpx.Request`,
+and its errors are no `httpx.HTTPError`. The third engine has a room of its own, `_aiohttp.py`.
 """
 
 from __future__ import annotations
