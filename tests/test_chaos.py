@@ -84,7 +84,7 @@ def test_beyond_the_assumption_nothing_is_twice_if_nothing_is_sent_again(loop: s
 
 def test_unknown_forms_of_absence_let_nothing_be_sent_again() -> None:
     for form in ("empty", "null", "bad_request", "foreign_404", "html"):
-        report = report_of(f"D {form}", "asyncio", 40)
+        report = report_of(f"D {form}", "asyncio", 80)
         assert_promise_kept(report)
         create = report.tallies["create_payment_link"]
         assert create.undetermined > 0, chaos.table(report)
@@ -92,7 +92,7 @@ def test_unknown_forms_of_absence_let_nothing_be_sent_again() -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_deadlines_and_cancellations_leave_no_effect_untold(loop: str) -> None:
-    report = report_of("E", loop, 60)
+    report = report_of("E", loop, 120)
     assert_promise_kept(report)
     assert report.total("cancelled") + report.total("undetermined") >= 20
 
