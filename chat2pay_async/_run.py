@@ -163,14 +163,16 @@ class Run(Generic[Q, R]):
     ) -> None:
         self.stop()
         self._is_open = False
+        cut = error
         try:
             # A cancellation, or Ctrl-C, must not have to wait.
             if error is None or isinstance(error, Exception):
                 await self._drain()
-        except BaseException as cut:
-            await self._end(cut)
+        except BaseException as stopped:
+            cut = stopped
             raise
-        await self._end(error)
+        finally:
+            await self._end(cut)
         if error is None:
             self._raise_failure()
         elif self._failure is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
+import warnings
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import aclosing
@@ -871,6 +873,38 @@ def test_a_loop_that_shuts_down_while_items_begin_takes_the_run_with_it() -> Non
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
     assert done.returncode == 0, done.stderr
     assert 5 <= int(done.stdout) <= 64
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_item_that_is_cancelled_before_its_first_step_is_told(loop: Any) -> None:
+    begun = asyncio.Event()
+
+    def source() -> Iterator[int]:
+        for number in range(20):
+            if number == 5:
+                begun.set()
+            yield number
+
+    async def act(item: Item[Any, Any]) -> None:
+        stepped.append(item.key)
+        await never(item)
+
+    made = bench(source(), act, concurrency=8)
+    stepped, left = list[str](), list[asyncio.Task[None]]()
+
+    async def main() -> None:
+        left.append(asyncio.create_task(within(made.run, reading([]))))
+        await begun.wait()
+
+    with warnings.catch_warnings():
+        # asyncio warns of tasks that are cancelled before their first step.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        native(loop, main)
+        gc.collect()
+    assert left[0].cancelled()
+    assert len(stepped) < len(made.items.begun)
+    assert sorted(keys(made.run.undelivered)) == made.items.begun
+    assert made.book.story == ["opened", "closed"]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
