@@ -885,12 +885,8 @@ def test_an_item_that_is_cancelled_before_its_first_step_is_told(loop: Any) -> N
                 begun.set()
             yield number
 
-    async def act(item: Item[Any, Any]) -> None:
-        stepped.append(item.key)
-        await never(item)
-
-    made = bench(source(), act, concurrency=8)
-    stepped, left = list[str](), list[asyncio.Task[None]]()
+    made = bench(source(), never, concurrency=20)
+    left: list[asyncio.Task[None]] = []
 
     async def main() -> None:
         left.append(asyncio.create_task(within(made.run, reading([]))))
@@ -902,8 +898,9 @@ def test_an_item_that_is_cancelled_before_its_first_step_is_told(loop: Any) -> N
         native(loop, main)
         gc.collect()
     assert left[0].cancelled()
-    assert len(stepped) < len(made.items.begun)
-    assert sorted(keys(made.run.undelivered)) == made.items.begun
+    told = sorted(keys(made.run.undelivered), key=int)
+    assert 5 <= len(made.items.begun) < len(told) < 20
+    assert told[: len(made.items.begun)] == made.items.begun
     assert made.book.story == ["opened", "closed"]
 
 
