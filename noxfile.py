@@ -45,7 +45,7 @@ _activate_pyenv()
 
 @nox.session(python=[python for python in PYTHONS if shutil.which(f"python{python}")])
 def tests(session: nox.Session) -> None:
-    """Everything that proves it: the suite, every branch covered; then lint and types."""
+    """Everything that proves it: the suite, every branch covered; then aiohttp, lint, types."""
     session.install(".[all]", *_group("tests"))
     data = Path(session.create_tmp()) / "coverage"
     env = {"COVERAGE_FILE": str(data)}
@@ -56,6 +56,14 @@ def tests(session: nox.Session) -> None:
         session.run("coverage", "report", env=env)
         session.notify("lint")
         session.notify("types")
+        session.notify("aiohttp")
+
+
+@nox.session
+def aiohttp(session: nox.Session) -> None:
+    """The suite over the aiohttp engine."""
+    session.install(".[all]", *_group("tests"))
+    session.run("pytest", "--engine=aiohttp", "-rfE", *session.posargs)
 
 
 @nox.session

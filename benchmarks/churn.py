@@ -27,6 +27,8 @@ from anyio.streams.tls import TLSListener
 from rich.console import Console
 from rich.table import Table
 
+from chat2pay_async._clock import current_loop
+from chat2pay_async._network import network_for
 from chat2pay_async._pool import PoolTransport
 
 SECONDS = 6.0
@@ -137,13 +139,13 @@ async def tunnel(stream: anyio.abc.ByteStream) -> None:
 
 
 class Spy(httpcore.AsyncNetworkBackend):
-    """httpcore's own network, counting the sockets that are open."""
+    """A network, httpcore's own unless another is given, that counts the sockets that are open."""
 
-    def __init__(self) -> None:
+    def __init__(self, network: httpcore.AsyncNetworkBackend | None = None) -> None:
         """Begin with none."""
         self.most_open = 0
         self.connected = 0
-        self._network: Any = httpcore.AnyIOBackend()
+        self._network: Any = network or httpcore.AnyIOBackend()
         self._sockets: list[Any] = []
 
     @property
@@ -271,7 +273,7 @@ async def measure(
     way: str, certificates: Certificates, make: Callable[..., httpx.AsyncBaseTransport], time: float
 ) -> Iterator[str]:
     """One line of the table."""
-    spy = Spy()
+    spy = Spy(network_for(current_loop()) if make is ours else None)
     server = slow_server(random.Random(SEED), LONGEST_ANSWER)  # noqa: S311 - a load
     async with served(way, certificates, server) as (url, proxy):
         transport = make(spy, certificates, proxy)

@@ -13,7 +13,6 @@ It has no timeout for writing: `Timeout.read` is the limit there, for the whole 
 from __future__ import annotations
 
 import asyncio
-import select
 from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import lru_cache
@@ -27,6 +26,7 @@ from chat2pay_async import _clock as clock
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Headers, Timeout
 from chat2pay_async._exchange import Departure, ExchangeError, StaleVerdictError
+from chat2pay_async._network import is_readable
 from chat2pay_async._pool import KEEPALIVE_EXPIRY
 from chat2pay_async._proxies import Proxies
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
@@ -76,15 +76,8 @@ _KEPT: Final = "chat2pay_kept"
 
 def _is_closed(transport: Any) -> bool:
     """Whether the other side has closed it, which the loop may not have had the time to notice."""
-    idle = transport.get_extra_info("socket")
-    if idle is None:
-        return True
-    if not hasattr(select, "poll"):  # Windows
-        return False
     # A socket that is idle has nothing else to read.
-    look = select.poll()
-    look.register(idle, select.POLLIN)
-    return bool(look.poll(0))
+    return is_readable(transport.get_extra_info("socket"))
 
 
 @lru_cache(maxsize=256)

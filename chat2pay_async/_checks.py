@@ -9,14 +9,30 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from datetime import MAXYEAR, datetime
+from datetime import MAXYEAR, UTC, datetime
 from decimal import Context, Decimal
 from enum import StrEnum
+from functools import lru_cache, reduce
 from typing import Any, TypeVar
 
 from chat2pay_async.errors import Fault, RequestValidationError
 
-__all__ = ["Faults", "amount", "exact_sum", "member", "phone_digits", "snapshot"]
+__all__ = [
+    "Faults",
+    "adds_up",
+    "amount",
+    "exact_sum",
+    "exponent_of",
+    "is_phone",
+    "is_plain_amount",
+    "is_plain_data",
+    "is_plain_moment",
+    "is_plain_text",
+    "member",
+    "phone_digits",
+    "snapshot",
+    "unit_of",
+]
 
 MAX_DIGITS = 30
 MAX_DEPTH = 64
@@ -33,8 +49,6 @@ _MINOR_UNITS = {
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
-_CURRENCY = re.compile(r"[A-Za-z]{3}")
-_PHONE = re.compile(r"[0-9]{7,15}")
 # `ChannelType.SMS(name=SMS, id=1)`: the contract's enums are leaked Java strings.
 _LEAKED = re.compile(r"[A-Za-z_]+\.([A-Za-z_]+)\(.*\)")
 # What could be a phone or card number, in a key of the caller's own data.
@@ -42,6 +56,13 @@ _LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){6,}")
 
 # Sums of 30-digit amounts, whatever the caller's own decimal context rounds to.
 _EXACT = Context(prec=4 * MAX_DIGITS)
+
+_ZERO, _UNIT, _HUNDREDTH = Decimal(0), Decimal(1), Decimal("0.01")
+_UNCOMMON = Decimal(10**15)
+_CODE_LENGTH = 3
+_PHONE_LENGTHS = range(7, 16)
+_YEARS = range(2, MAXYEAR)  # beyond them, a time in UTC might not be a date any more
+_LEAVES = frozenset({str, int, float, bool, Decimal, type(None)})
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -53,10 +74,18 @@ def minor_units(currency: str) -> int:
 
 def exact_sum(*amounts: Decimal) -> Decimal:
     """Add without rounding."""
-    total = Decimal(0)
-    for value in amounts:
-        total = _EXACT.add(total, value)
-    return total
+    return reduce(_EXACT.add, amounts, _ZERO)
+
+
+def exponent_of(value: Decimal) -> int | None:
+    """The power of ten that the last digit stands for; None where the value is not finite."""
+    # Nearly every amount has one of these, and `as_tuple` takes six times as long to say so.
+    if value.same_quantum(_HUNDREDTH):
+        return -2
+    if value.same_quantum(_UNIT):
+        return 0
+    exponent = value.as_tuple().exponent
+    return exponent if isinstance(exponent, int) else None
 
 
 def amount(value: Decimal | int | str | None) -> Any:
@@ -65,8 +94,8 @@ def amount(value: Decimal | int | str | None) -> Any:
     Raises:
         TypeError: A float (it has lost the exact amount already) or no number at all.
     """
-    if value is None:
-        return None
+    if value is None or (type(value) is Decimal and value and value.same_quantum(_HUNDREDTH)):
+        return value  # it has that form, as nearly all have
     if isinstance(value, str):
         return _plain(Decimal(value)) if _NUMBER.fullmatch(value) else value
     given: object = value
@@ -80,23 +109,27 @@ def amount(value: Decimal | int | str | None) -> Any:
 
 def _plain(value: Decimal) -> Decimal:
     """Write the exponent out, where the result is of a sane size; the check refuses the rest."""
-    if not value.is_finite():
-        return value
     if not value:
         value = value.copy_abs()
-    exponent = value.as_tuple().exponent
-    if isinstance(exponent, int) and 0 < exponent <= MAX_DIGITS:
+    exponent = exponent_of(value)
+    if exponent is not None and 0 < exponent <= MAX_DIGITS:
         return Decimal(f"{value:f}")
     return value
 
 
 def member(kind: type[E], value: str | None) -> Any:
     """The enum's member that a text names in whatever form; the value itself where none does."""
-    if not isinstance(value, str) or isinstance(value, kind):
+    if type(value) is not str and (not isinstance(value, str) or isinstance(value, kind)):
         return value
-    leaked = _LEAKED.fullmatch(value.strip())
-    name = leaked[1] if leaked else re.sub(r"[^A-Za-z0-9]+", "_", value.strip())
-    return kind.__members__.get(name.upper(), value)
+    found = _named(kind, str.__str__(value))
+    return value if found is None else found
+
+
+@lru_cache(maxsize=1024)
+def _named(kind: type[E], text: str) -> E | None:
+    leaked = _LEAKED.fullmatch(text.strip())
+    name = leaked[1] if leaked else re.sub(r"[^A-Za-z0-9]+", "_", text.strip())
+    return kind.__members__.get(name.upper())
 
 
 def phone_digits(value: str) -> Any:
@@ -116,11 +149,71 @@ def snapshot(value: Any) -> Any:
 def _copy(value: Any, depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise RecursionError
-    if isinstance(value, Mapping):
+    if type(value) in _LEAVES:  # to ask whether it is a Mapping takes far longer
+        return value
+    if type(value) is dict or isinstance(value, Mapping):
         return {key: _copy(inner, depth + 1) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [_copy(inner, depth + 1) for inner in value]
     return value
+
+
+def is_phone(value: Any) -> bool:
+    """Whether it is a phone number in international digits."""
+    return (
+        isinstance(value, str)
+        and len(value) in _PHONE_LENGTHS
+        and value.isascii()
+        and value.isdecimal()
+    )
+
+
+@lru_cache(maxsize=256)
+def unit_of(currency: str) -> Decimal | None:
+    """The smallest amount of a currency; None where that is no ISO 4217 code."""
+    if len(currency) == _CODE_LENGTH and currency.isascii() and currency.isalpha():
+        return Decimal((0, (1,), -minor_units(currency)))
+    return None
+
+
+def adds_up(total: Decimal, sub_total: Decimal, tax: Decimal) -> bool:
+    """Whether a total is the sum of its parts, to the digit."""
+    return _EXACT.add(sub_total, tax) == total
+
+
+# Nearly every request is plain through and through, which a short look at each field shows. These
+# looks know fewer forms than `Faults`, and no other rules: in what is plain it would find nothing.
+
+
+def is_plain_text(value: Any, longest: int = 255) -> bool:
+    """Whether it is a short str of printable characters; no surrogate is one."""
+    return type(value) is str and len(value) <= longest and value.isprintable()
+
+
+def is_plain_moment(value: Any) -> bool:
+    """Whether it is a datetime in UTC."""
+    return type(value) is datetime and value.tzinfo is UTC and value.year in _YEARS
+
+
+def is_plain_amount(value: Any, unit: Decimal) -> bool:
+    """Whether it is above 0, of a common size, and written with the decimals of its currency."""
+    return type(value) is Decimal and value.same_quantum(unit) and _ZERO < value < _UNCOMMON
+
+
+def is_plain_data(value: object, levels: int = 8) -> bool:
+    """Whether it is JSON of a few levels, as `snapshot` copies it, in printable texts."""
+    if type(value) is dict:
+        for key, inner in value.items():
+            if type(key) is not str or not key.isascii():
+                return False
+            if not levels or not is_plain_data(inner, levels - 1):
+                return False
+        return True
+    if type(value) is list:
+        return levels > 0 and all(is_plain_data(inner, levels - 1) for inner in value)
+    if type(value) is str:
+        return value.isprintable()
+    return value is None or type(value) is bool or (type(value) is int and abs(value) <= INT32_MAX)
 
 
 class Faults:
@@ -162,6 +255,8 @@ class Faults:
             self.add(field, "must not be blank")
         elif longest is not None and len(value) > longest:
             self.add(field, f"has {len(value)} characters; at most {longest} are allowed")
+        elif value.isprintable():
+            return  # neither of the following is
         elif _CONTROL.search(value):
             self.add(field, "has control characters; take them out")
         elif not _encodable(value):
@@ -179,7 +274,7 @@ class Faults:
 
     def phone(self, field: str, value: Any) -> None:
         """A phone number in international digits."""
-        if not isinstance(value, str) or not _PHONE.fullmatch(value):
+        if not is_phone(value):
             self.add(
                 field,
                 "must be 7 to 15 digits, country code first, without blanks or dashes",
@@ -203,14 +298,14 @@ class Faults:
         """An aware datetime."""
         if not isinstance(value, datetime):
             self.add(field, f"must be a datetime, not {type(value).__name__}")
-        elif value.utcoffset() is None:
+        elif value.tzinfo is not UTC and value.utcoffset() is None:
             self.add(field, "must be an aware datetime, such as datetime.now(UTC)")
-        elif not 1 < value.year < MAXYEAR:  # its time in UTC might not be a date any more
+        elif value.year not in _YEARS:
             self.add(field, "is out of range")
 
     def currency(self, field: str, value: Any) -> str | None:
         """An ISO 4217 code; returned where it is one."""
-        if isinstance(value, str) and _CURRENCY.fullmatch(value):
+        if isinstance(value, str) and unit_of(value) is not None:
             return value
         self.add(field, "must be a three-letter ISO 4217 code, such as ZAR")
         return None
@@ -237,12 +332,12 @@ class Faults:
         if not isinstance(value, Decimal):
             self.add(field, 'is no number; write it with digits and a point, such as "199.90"')
             return None
-        exponent = value.as_tuple().exponent
-        if not isinstance(exponent, int):
+        exponent = exponent_of(value)
+        if exponent is None:
             self.add(field, "must be a finite number")
-        elif exponent > 0 or max(len(value.as_tuple().digits), 1 - exponent) > MAX_DIGITS:
+        elif exponent > 0 or max(value.adjusted(), 0) - exponent >= MAX_DIGITS:
             self.add(field, f"has more than {MAX_DIGITS} digits")
-        elif value < 0 or not (value or zero):
+        elif value < _ZERO or not (value or zero):
             self.add(field, "must not be negative" if zero else "must be greater than 0")
         elif currency is not None and -exponent > minor_units(currency):
             self.add(

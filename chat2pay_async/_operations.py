@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import enum
-import secrets
+import os
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote, urlencode
@@ -62,14 +62,17 @@ class Operation(Generic[Q, R]):
     query: tuple[str, ...] = ()
     """The request's attributes that travel in the query."""
 
-    @property
-    def safety(self) -> Safety:
-        """Follows from the method: the API has no idempotency keys."""
+    safety: Safety = attrs.field(init=False)
+    """Follows from the method: the API has no idempotency keys."""
+    has_body: bool = attrs.field(init=False)
+    """Whether the request itself is the body, rather than path and query."""
+
+    @safety.default
+    def _by_method(self) -> Safety:
         return _SAFETY[self.method]
 
-    @property
-    def has_body(self) -> bool:
-        """Whether the request itself is the body, rather than path and query."""
+    @has_body.default
+    def _by_method_and_path(self) -> bool:
         return self.method != "GET" and "{" not in self.path
 
 
@@ -216,7 +219,7 @@ def mint(operation: Operation[Any, Any], request: Any) -> str | None:
     """A new id for a new link, by which it is recognised after a lost answer."""
     if operation is not CREATE_PAYMENT_LINK or not _wire.takes_stamp(request):
         return None
-    return secrets.token_hex(16)
+    return os.urandom(16).hex()
 
 
 def prepare(operation: Operation[Q, Any], request: Q, request_id: str | None = None) -> SentRequest:
@@ -226,15 +229,16 @@ def prepare(operation: Operation[Q, Any], request: Q, request_id: str | None = N
         # Everything is quoted, so that no reference can reach another endpoint.
         reference = quote(operation.identity(request), safe="")
         target = target.replace("{payment_link_ref}", reference)
-    query = {
-        _wire.wire_name(name): value
+    if operation.query:
+        target += _query(operation, request)
+    body = _wire.encode(request, request_id) if operation.has_body else None
+    return SentRequest(operation.method, target, body)
+
+
+def _query(operation: Operation[Q, Any], request: Q) -> str:
+    given = {
+        _wire.wire_name(name): f"{value:f}" if name == "amount" else value
         for name in operation.query
         if (value := getattr(request, name)) is not None
     }
-    if query:
-        target += "?" + urlencode(
-            {name: f"{value:f}" if name == "amount" else value for name, value in query.items()},
-            quote_via=quote,
-        )
-    body = _wire.encode(request, request_id) if operation.has_body else None
-    return SentRequest(operation.method, target, body)
+    return "?" + urlencode(given, quote_via=quote) if given else ""

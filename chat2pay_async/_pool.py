@@ -29,6 +29,7 @@ from anyio.lowlevel import checkpoint
 
 from chat2pay_async import _clock as clock
 from chat2pay_async._backend import CLOSE_LIMIT, Line, raise_as_httpx
+from chat2pay_async._network import network_for
 from chat2pay_async._places import Place, Places
 from chat2pay_async._proxies import Proxies
 from chat2pay_async.errors import ConfigurationError
@@ -93,9 +94,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             expiry=keepalive_expiry,
         )
         self._proxies = Proxies(proxy, trust_env=trust_env)
-        self._network = network_backend or cast(
-            "httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend()
-        )
+        self._network = network_backend
         self._http2 = http2
         self._trust_env = trust_env
         self._ssl_context = ssl_context
@@ -166,6 +165,8 @@ class PoolTransport(httpx.AsyncBaseTransport):
         proxy = self._proxies.proxy_for(url)
         scheme, host, port = key
         through = b"" if proxy is None else proxy.url.scheme
+        # Known only now: a transport may be made outside a running loop.
+        self._network = self._network or network_for(clock.current_loop())
         line = Line(
             self._network,
             layer=(scheme == b"https") + (through == b"https"),

@@ -19,7 +19,21 @@ from typing import Any
 
 import attrs
 
-from chat2pay_async._checks import Faults, amount, exact_sum, member, phone_digits, snapshot
+from chat2pay_async._checks import (
+    INT32_MAX,
+    Faults,
+    adds_up,
+    amount,
+    is_phone,
+    is_plain_amount,
+    is_plain_data,
+    is_plain_moment,
+    is_plain_text,
+    member,
+    phone_digits,
+    snapshot,
+    unit_of,
+)
 from chat2pay_async._enums import Channel, IntegrationStatus, TransactionType
 
 __all__ = [
@@ -35,6 +49,14 @@ __all__ = [
     "keys_only",
     "masked",
 ]
+
+
+ORDER_NUMBER, RECONCILIATION_ID, NAME = 32, 60, 255
+"""The most characters of each."""
+_CHANNELS = tuple(Channel)
+_TRANSACTION_TYPES = (TransactionType.AUTHORIZATION, TransactionType.SALE)
+_PLAIN_TYPES = (None, *reversed(_TRANSACTION_TYPES))
+_INTEGRATION_STATUSES = tuple(IntegrationStatus)
 
 
 def masked(value: object) -> str:
@@ -71,6 +93,8 @@ def _integration_status(value: IntegrationStatus | str) -> Any:
 
 def _items(value: Iterable[LineItem]) -> Any:
     given: object = value
+    if type(given) is tuple:
+        return given
     return tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else given
 
 
@@ -92,6 +116,23 @@ class LineItem:
     """Greater than 0, where given."""
     extra: dict[str, Any] = extra_fields()
     """What an answer's line item had beside these; never sent."""
+
+
+def _are_plain_items(items: Any, unit: Decimal) -> bool:
+    for item in items if type(items) is tuple else (None,):
+        if type(item) is not LineItem or not is_plain_amount(item.unit_price, unit):
+            return False
+        if item.tax_amount is not None and not is_plain_amount(item.tax_amount, unit):
+            return False
+        quantity: object = item.quantity
+        if quantity is not None and (type(quantity) is not int or not 1 <= quantity <= INT32_MAX):
+            return False
+        if not is_plain_text(item.name, NAME):
+            return False
+        for text in (item.code, item.sku):
+            if text is not None and not is_plain_text(text, NAME):
+                return False
+    return True
 
 
 @attrs.frozen(kw_only=True)
@@ -142,11 +183,56 @@ class PaymentLinkRequest:
     merchant_descriptor: str | None = None
 
     def __attrs_post_init__(self) -> None:
+        if not self._is_plain():
+            self._check()
+
+    def _is_plain(self) -> bool:
+        """Whether each field has a form in which `_check` would find no fault."""
+        currency: object = self.currency
+        unit = unit_of(currency) if type(currency) is str else None
+        return (
+            unit is not None
+            and type(self.channel) is Channel
+            and self.transaction_type in _PLAIN_TYPES
+            and is_phone(self.to)
+            and is_plain_moment(self.timestamp)
+            and is_plain_data(self.additional_data)
+            and self._has_plain_texts()
+            and self._has_plain_amounts(unit)
+            and _are_plain_items(self.order_line_items, unit)
+        )
+
+    def _has_plain_texts(self) -> bool:
+        flags: tuple[object, ...] = (self.return_payment_link, self.payment_review_auto_reversal)
+        for flag in flags:
+            if flag is not None and type(flag) is not bool:
+                return False
+        number, reconciliation = self.order_number, self.reconciliation_id
+        if not is_plain_text(number, ORDER_NUMBER) or not number.strip():
+            return False
+        if reconciliation is not None and not is_plain_text(reconciliation, RECONCILIATION_ID):
+            return False
+        settings = self.payment_gateway_settings_id
+        for text in (self.from_, settings, self.application_id, self.merchant_descriptor):
+            if text is not None and not is_plain_text(text):
+                return False
+        return True
+
+    def _has_plain_amounts(self, unit: Decimal) -> bool:
+        total, sub_total, tax = self.total_amount, self.sub_total_amount, self.tax_amount
+        return (
+            is_plain_amount(total, unit)
+            and (sub_total is None or is_plain_amount(sub_total, unit))
+            and (tax is None or is_plain_amount(tax, unit))
+            and (sub_total is None or tax is None or adds_up(total, sub_total, tax))
+        )
+
+    def _check(self) -> None:
         """Check everything at once: attrs' own validators would stop at the first fault."""
         faults = Faults()
-        faults.choice("channel", self.channel or "", tuple(Channel))
+        faults.choice("channel", self.channel or "", _CHANNELS)
         faults.phone("to", self.to)
-        faults.text("order_number", self.order_number, required=True, longest=32)
+        faults.text("order_number", self.order_number, required=True, longest=ORDER_NUMBER)
         faults.moment("timestamp", self.timestamp)
         faults.text("from_", self.from_)
         faults.text("payment_gateway_settings_id", self.payment_gateway_settings_id)
@@ -154,12 +240,8 @@ class PaymentLinkRequest:
         faults.flag("return_payment_link", self.return_payment_link)
         faults.text("application_id", self.application_id)
         faults.flag("payment_review_auto_reversal", self.payment_review_auto_reversal)
-        faults.choice(
-            "transaction_type",
-            self.transaction_type,
-            (TransactionType.AUTHORIZATION, TransactionType.SALE),
-        )
-        faults.text("reconciliation_id", self.reconciliation_id, longest=60)
+        faults.choice("transaction_type", self.transaction_type, _TRANSACTION_TYPES)
+        faults.text("reconciliation_id", self.reconciliation_id, longest=RECONCILIATION_ID)
         faults.text("merchant_descriptor", self.merchant_descriptor)
         currency = faults.currency("currency", self.currency)
         self._check_amounts(faults, currency)
@@ -173,7 +255,7 @@ class PaymentLinkRequest:
         if total is None or sub_total is None or tax is None:
             return
         # The service answers 400 to this, in these words.
-        if exact_sum(sub_total, tax) != total:
+        if not adds_up(total, sub_total, tax):
             faults.add("total_amount", "is not equal to the sum of tax and sub-total")
 
     def _check_items(self, faults: Faults, currency: str | None) -> None:
@@ -186,11 +268,11 @@ class PaymentLinkRequest:
                 faults.add(f"order_line_items[{index}]", "must be a LineItem")
                 continue
             line = faults.below(f"order_line_items[{index}]")
-            line.name("name", item.name, longest=255, required=True)
+            line.name("name", item.name, longest=NAME, required=True)
             line.money("unit_price", item.unit_price, currency=currency, required=True)
-            line.name("code", item.code, longest=255)
+            line.name("code", item.code, longest=NAME)
             line.count("quantity", item.quantity)
-            line.name("sku", item.sku, longest=255)
+            line.name("sku", item.sku, longest=NAME)
             line.money("tax_amount", item.tax_amount, currency=currency)
 
 
@@ -270,5 +352,5 @@ class IntegrationRequest:
     def __attrs_post_init__(self) -> None:
         faults = Faults()
         faults.text("application_uuid", self.application_uuid, required=True)
-        faults.choice("status", self.status or "", tuple(IntegrationStatus))
+        faults.choice("status", self.status or "", _INTEGRATION_STATUSES)
         faults.raise_if_any("IntegrationRequest")

@@ -1,9 +1,8 @@
 """The one converter between models and JSON.
 
-Sending is strict: one form for everything, exact decimals. Reading is lenient: cattrs' generated
-function first, and on its error field by field, so that what can't be read costs nothing but
-itself. The forms are those that the service was seen to send, or that its contract declares; where
-those disagree, every form is read.
+Sending is strict: one form for everything, exact decimals. Reading is lenient, field by field, so
+that what can't be read costs nothing but itself. The forms are those that the service was seen to
+send, or that its contract declares; where those disagree, every form is read.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from functools import cache, lru_cache, partial
+from functools import cache, partial
 from types import UnionType
-from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
 import msgspec
 from cattrs.fns import identity
-from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+from cattrs.gen import make_dict_unstructure_fn, override
 
 from chat2pay_async import _requests
-from chat2pay_async._checks import MAX_DIGITS, member
+from chat2pay_async._checks import MAX_DIGITS, exponent_of, member
 
 __all__ = [
     "STAMP",
@@ -83,8 +82,8 @@ def read_amount(value: Any) -> Decimal:
         value = Decimal(value)
     if not isinstance(value, Decimal) or abs(value.adjusted()) > MAX_DIGITS:
         raise UnreadableError
-    exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int) or abs(exponent) > MAX_DIGITS:
+    exponent = exponent_of(value)
+    if exponent is None or abs(exponent) > MAX_DIGITS:
         raise UnreadableError
     return value
 
@@ -115,23 +114,18 @@ def read_flag(value: Any) -> bool:
 
 def read_timestamp(value: Any) -> datetime:
     """RFC 3339, Jackson's `+0000`, any fraction, no offset (UTC), or epoch milliseconds."""
-    if isinstance(value, str) and not _INTEGER.fullmatch(value.strip()):
+    if isinstance(value, str) and (":" in value or not _INTEGER.fullmatch(value.strip())):
         moment = datetime.fromisoformat(value.strip().upper())
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return _EPOCH + timedelta(milliseconds=float(read_amount(value)))
-
-
-@lru_cache(maxsize=1024)
-def _read_member(kind: type[StrEnum], value: str) -> StrEnum | str:
-    known: StrEnum | str = member(kind, value)
-    return known
 
 
 def read_enum(kind: type[StrEnum], value: Any) -> StrEnum | str:
     """A member, from its name, its words or its leaked Java form; an unknown text stays itself."""
     if not isinstance(value, str):
         raise UnreadableError
-    return _read_member(kind, value)
+    known: StrEnum | str = member(kind, value)
+    return known
 
 
 def read_model(kind: type[Any], value: Any) -> Any:
@@ -163,18 +157,14 @@ _SCALARS: dict[frozenset[Any], Reader] = {
 
 
 def reader_for(annotation: Any) -> Reader:
-    """How values of an attribute's type are read; JSON's null is None (or an empty tuple)."""
+    """How values of an attribute's type are read, where they are not null."""
     if annotation is Any:
         return _keep
     if get_origin(annotation) is tuple:
-        return partial(_unless_null, partial(read_models, get_args(annotation)[0]), ())
+        return partial(read_models, get_args(annotation)[0])
     options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     kinds = frozenset(options) - {type(None)}
-    return partial(_unless_null, _SCALARS.get(kinds) or _structured(kinds), None)
-
-
-def _unless_null(read: Reader, null: Any, value: Any) -> Any:
-    return null if value is None else read(value)
+    return _SCALARS.get(kinds) or _structured(kinds)
 
 
 def _structured(kinds: frozenset[Any]) -> Reader:
@@ -182,76 +172,38 @@ def _structured(kinds: frozenset[Any]) -> Reader:
     return partial(read_enum if issubclass(kind, StrEnum) else read_model, kind)
 
 
-def _hook(read: Reader) -> Callable[[Any, Any], Any]:
-    """A reader as cattrs calls it."""
-    return lambda value, _kind: read(value)
-
-
 # Reading one object ------------------------------------------------------------------------------
 
 
-@attrs.frozen
-class _Shape:
-    """How one class of answers is read."""
-
-    generated: Callable[[dict[str, Any], Any], Any]
-    readers: dict[str, tuple[str, Reader]]
-    """wire name → attribute and reader."""
-
-
-_converter = cattrs.Converter(detailed_validation=False)
-
-
 @cache
-def _shape_of(kind: Any) -> _Shape:
+def _fields_of(kind: Any) -> tuple[dict[str, tuple[str, Reader]], dict[str, None]]:
+    """How a class of answers is read: wire name → attribute and reader; what must be given."""
     hints = get_type_hints(kind)
     readers = {
         wire_name(field.name): (field.name, reader_for(hints[field.name]))
         for field in attrs.fields(kind)
         if field.name not in {"extra", "recovered"}
     }
-    overrides: dict[str, Any] = {
-        attribute: override(rename=name, struct_hook=_hook(read))
-        for name, (attribute, read) in readers.items()
+    return readers, {
+        field.name: None for field in attrs.fields(kind) if field.default is attrs.NOTHING
     }
-    own = {"extra", "recovered"} & hints.keys()
-    overrides |= {name: override(omit=True) for name in own}
-    generated = make_dict_structure_fn(kind, _converter, **overrides)
-    return _Shape(generated, readers)
 
 
 def structure(kind: Callable[..., T], data: dict[str, Any]) -> T:
     """Read an object. It never fails: what can't be read is None, and raw in `extra`."""
-    shape = _shape_of(kind)
-    try:
-        value: T = shape.generated(data, kind)
-    except Exception:  # noqa: BLE001 - whatever form it was, the fields beside it still count
-        return _structure_by_field(kind, shape, data)
-    unknown = data.keys() - shape.readers.keys()
-    if unknown:
-        extra = {name: data[name] for name in data if name in unknown}
-        return cast("T", attrs.evolve(cast("Any", value), extra=extra))
-    return value
-
-
-def _structure_by_field(kind: Callable[..., T], shape: _Shape, data: dict[str, Any]) -> T:
-    fields: dict[str, Any] = dict.fromkeys(_required(kind))
+    readers, required = _fields_of(kind)
+    fields: dict[str, Any] = required.copy()
     extra: dict[str, Any] = {}
     for name, raw in data.items():
-        known = shape.readers.get(name)
-        if known is None:
+        if name not in readers:
             extra[name] = raw
-            continue
-        attribute, read = known
-        try:
-            fields[attribute] = read(raw)
-        except Exception:  # noqa: BLE001 - the same
-            extra[name] = raw
+        elif raw is not None:  # null is what an attribute is without it
+            attribute, read = readers[name]
+            try:
+                fields[attribute] = read(raw)
+            except Exception:  # noqa: BLE001 - whatever form it was, its neighbours still count
+                extra[name] = raw
     return kind(**fields, extra=extra)
-
-
-def _required(kind: Any) -> list[str]:
-    return [field.name for field in attrs.fields(kind) if field.default is attrs.NOTHING]
 
 
 def _read_number(text: str) -> Decimal | str:
@@ -277,13 +229,19 @@ def decode_object(body: bytes) -> dict[str, Any] | None:
 # Writing -----------------------------------------------------------------------------------------
 
 
+_converter = cattrs.Converter()
+_writer_of = cache(_converter.get_unstructure_hook)
+
+
 def write_timestamp(value: datetime) -> str:
     """RFC 3339, UTC, milliseconds."""
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+    # msgspec's form of it has six decimals, or none, and takes a tenth of the time of `isoformat`.
+    text: str = msgspec.to_builtins(value.astimezone(UTC))
+    return f"{text[:23]}Z" if value.microsecond else f"{text[:19]}.000Z"
 
 
 def _write_items(items: tuple[Any, ...]) -> list[Any]:
-    return [_converter.unstructure(item) for item in items]
+    return [_writer_of(type(item))(item) for item in items]
 
 
 def _writer_for(annotation: Any) -> Callable[[Any], Any]:
@@ -336,7 +294,7 @@ STAMP: Final = "sdkRequestId"
 
 def encode(request: Any, request_id: str | None = None) -> bytes:
     """A request's JSON, exact to the digit; with a minted id in its additional data."""
-    data = _converter.unstructure(request)
+    data = _writer_of(type(request))(request)
     if request_id is not None:
         data["additionalData"] = {**data.get("additionalData", {}), STAMP: request_id}
     return _encoder.encode(data)

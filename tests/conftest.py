@@ -65,3 +65,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         virtual = metafunc.definition.get_closest_marker("virtual_time") is not None
         loops = VIRTUAL_LOOPS if virtual else REAL_LOOPS
         metafunc.parametrize("anyio_backend", loops, indirect=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the suite be run over another engine."""
+    parser.addoption("--engine", choices=["aiohttp"], help="what all clients exchange over")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lead every client over the engine that was asked for."""
+    if config.getoption("--engine") == "aiohttp":
+        from engines import OverAiohttp  # noqa: PLC0415 - coverage is to see the package's import
+
+        config.pluginmanager.register(OverAiohttp())

@@ -32,6 +32,7 @@ CORRIDOR = (
     "_evidence",
     "_recovery",
     "_backend",
+    "_network",
     "_places",
     "_proxies",
     "_pool",
@@ -201,7 +202,7 @@ def test_few_rooms_know_an_http_library() -> None:
         if one.name.partition(".")[0] in HTTP_LIBRARIES
     }
     at_run_time = {room for room, only_for_types in known if not only_for_types}
-    assert at_run_time == {"_aiohttp", "_engines", "_pool", "_backend", "_proxies"}
+    assert at_run_time == {"_aiohttp", "_engines", "_pool", "_backend", "_network", "_proxies"}
     assert {room for room, _ in known} - at_run_time == {"_client"}
 
 

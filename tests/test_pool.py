@@ -22,7 +22,9 @@ import pytest
 import respx
 
 from chat2pay_async import ConfigurationError, Proof
+from chat2pay_async._clock import current_loop
 from chat2pay_async._engines import classify
+from chat2pay_async._network import network_for
 from chat2pay_async._pool import PoolTransport
 
 pytestmark = pytest.mark.anyio
@@ -92,7 +94,7 @@ async def bench_at(
     timeout: Any = 5.0,  # noqa: ASYNC109 - the client's
     **arguments: Any,
 ) -> AsyncIterator[Bench]:
-    spy = churn.Spy()
+    spy = churn.Spy(network_for(current_loop()))
     settings = {"network_backend": spy, "ssl_context": CERTIFICATES.client, "trust_env": False}
     transport = PoolTransport(**(settings | arguments))
     async with httpx.AsyncClient(transport=transport, timeout=timeout) as client:

@@ -1,0 +1,148 @@
+"""What callers were told, held against what took place, by the sandbox's ledger.
+
+- wrong: a success without an effect, or with somebody else's; or a call left in doubt that a later
+  `resolve()`, on a new client and after pickling, settled wrongly;
+- lost: an effect that the caller was told had failed;
+- twice: an effect that took place more than once;
+- unsettled: calls left in doubt that such a `resolve()` left in doubt again;
+- replaced: the same, where a recovered link had been cancelled and made anew (channel `none`). The
+  order number then shows the cancelled link, and nothing says that there is no later one.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from chaos_world import spread
+
+from chat2pay_async import AsyncChat2Pay, Resolution, Verdict
+
+EFFECTS = {
+    "create_payment_link": "link_created",
+    "cancel_payment_link": "link_cancelled",
+    "capture_payment": "captured",
+    "reverse_payment": "reversed",
+    "create_receipt": "receipt_created",
+}
+
+
+@attrs.define
+class Tally:
+    """What became of the calls of one operation."""
+
+    calls: int = 0
+    applied: int = 0
+    recovered: int = 0
+    failed: int = 0
+    undetermined: int = 0
+    cancelled: int = 0
+    twice: int = 0
+    lost: int = 0
+    wrong: int = 0
+    unsettled: int = 0
+    replaced: int = 0
+
+
+@attrs.frozen
+class Said:
+    """What a caller was told."""
+
+    key: str
+    outcome: str
+    """`applied`, `declined`, `failed`, `unknown` or `cancelled`."""
+    reference: str | None = None
+    recovered: bool = False
+    pending: bytes | None = None
+
+
+@attrs.frozen
+class Truth:
+    """What the ledger knows of one key that bears on settling a call in doubt."""
+
+    effects: int
+    """How often it took place, a link that was made anew included."""
+    declined: bool
+    """Whether a gateway refused a capture."""
+    replaced: bool
+    """Whether a link was cancelled to be made anew."""
+
+    @classmethod
+    def of(cls, ledger: Any, name: str, key: str) -> Truth:
+        """Read the ledger."""
+        creating = name == "create_payment_link"
+        return cls(
+            effects_of(ledger, name, key) or ledger.count("link_created", order_number=key),
+            bool(ledger.count("capture_declined", payment_link_ref=key)),
+            creating and bool(ledger.count("link_cancelled", order_number=key)),
+        )
+
+    def is_told_by(self, resolution: Resolution) -> bool:
+        """Whether a verdict is true; one that leaves it open always is."""
+        if resolution.verdict is Verdict.APPLIED:
+            refused = getattr(resolution.result, "succeeded", None) is False
+            return self.declined if refused else self.effects > 0
+        return resolution.verdict is Verdict.UNDETERMINED or not (self.effects or self.declined)
+
+
+async def judge(
+    ledger: Any,
+    everything_said: Mapping[str, Sequence[Said]],
+    client: AsyncChat2Pay,
+    tallies: Mapping[str, Tally],
+) -> None:
+    """Count every call, and settle those that were left in doubt."""
+    work = []
+    for name, every in everything_said.items():
+        tally = tallies[name]
+        for said in every:
+            note(tally, said, effects_of(ledger, name, said.key))
+            if said.pending is not None:
+                truth = Truth.of(ledger, name, said.key)
+                work.append((check_settled, (client, tally, said, truth)))
+    await spread(work)
+    known = references_of(ledger)
+    for said in everything_said["create_payment_link"]:
+        if said.outcome == "applied" and said.reference not in known[said.key]:
+            tallies["create_payment_link"].wrong += 1
+
+
+def references_of(ledger: Any) -> dict[str, set[str]]:
+    """Every order's links."""
+    known: dict[str, set[str]] = {}
+    for effect in ledger.effects:
+        if effect.kind == "link_created":
+            known.setdefault(effect.order_number, set()).add(effect.payment_link_ref)
+    return known
+
+
+def effects_of(ledger: Any, name: str, key: str) -> int:
+    """How often an effect took place; a link that was cancelled to be made anew does not count."""
+    if name != "create_payment_link":
+        return int(ledger.count(EFFECTS[name], payment_link_ref=key))
+    made = ledger.count("link_created", order_number=key)
+    return int(made - ledger.count("link_cancelled", order_number=key))
+
+
+def note(tally: Tally, said: Said, effects: int) -> None:
+    """Count a call."""
+    tally.calls += 1
+    tally.applied += said.outcome == "applied"
+    tally.recovered += said.recovered
+    tally.failed += said.outcome in {"failed", "declined"}
+    tally.undetermined += said.outcome == "unknown"
+    tally.cancelled += said.outcome == "cancelled"
+    tally.twice += effects > 1
+    tally.wrong += said.outcome == "applied" and effects == 0
+    tally.lost += said.outcome in {"failed", "declined", "cancelled"} and effects > 0
+
+
+async def check_settled(client: AsyncChat2Pay, tally: Tally, said: Said, truth: Truth) -> None:
+    """Settle a call that was left in doubt, as another process would."""
+    resolution = await client.resolve(pickle.loads(said.pending or b""))  # noqa: S301 - our own
+    if resolution.verdict is Verdict.UNDETERMINED:
+        tally.replaced += truth.replaced
+        tally.unsettled += not truth.replaced
+    tally.wrong += not truth.is_told_by(resolution)

@@ -1,0 +1,143 @@
+"""`--engine=aiohttp`: every client that a test makes exchanges over the aiohttp engine.
+
+A transport, or an engine that plays the service, then stands behind a connection in memory; what
+would connect to a server connects to it by aiohttp.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from bridge import BridgedEngine
+
+from chat2pay_async._aiohttp import AiohttpEngine
+from chat2pay_async._engines import DirectEngine, HttpxEngine
+from chat2pay_async._exchange import Engine
+from chat2pay_async._line import Line
+
+__all__ = ["OverAiohttp"]
+
+TRIO = "aiohttp has no trio"
+OTHER = "is about the other engines"
+SLOW = "takes long, and chooses its engine itself"
+THEIRS = "a user's http_client is httpx's to exchange over"
+RESPX = "respx answers in httpx's and httpcore's place, not in aiohttp's"
+CONNECTING = "plays an engine that is still connecting"
+SKIPPED = {
+    "test_backend.py": OTHER,
+    "test_chaos.py": SLOW,
+    "test_client.py::test_a_client_or_transport_of_httpx2_will_do": THEIRS,
+    "test_client.py::test_a_users_client_is_used_and_left_open": THEIRS,
+    "test_client.py::test_nothing_that_a_run_prints_shows_a_secret": RESPX,
+    "test_client.py::test_the_environments_key_and_base_url_are_used": RESPX,
+    "test_demo.py": SLOW,
+    "test_engines.py": OTHER,
+    "test_kill.py": SLOW,
+    "test_line.py::test_a_request_goes_out_as_it_is_with_the_keys_headers": (
+        "compares the very objects that an engine is given and returns"
+    ),
+    "test_pool.py": OTHER,
+    "test_proxies.py": OTHER,
+    (
+        "test_send.py::test_a_transport_error_names_its_cause_and_shows_none_of_its_words"
+    ): "expects the name of httpx's exception",
+    (
+        "test_send.py::test_cancelling_a_post_that_certainly_did_not_leave_leaves_nothing_in_doubt"
+    ): CONNECTING,
+}
+"""Why what is not run is not: a file's name, or a test's with it."""
+
+
+LEAST = 600
+"""How many tests go over aiohttp when all are run."""
+
+
+class OverAiohttp:
+    """The plugin that the option registers."""
+
+    def __init__(self) -> None:
+        self._bridges: list[BridgedEngine] = []
+        self._exchanges: Counter[str] = Counter()
+        self._test = ""
+        self._least = LEAST
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(Line, "__init__", self._leading(Line.__init__))
+        self._patch.setattr(AiohttpEngine, "exchange", self._counting(AiohttpEngine.exchange))
+
+    def _leading(self, make: Callable[..., None]) -> Callable[..., None]:
+        def made(line: Line, engine: Engine, *rest: Any) -> None:
+            make(line, self._over_aiohttp(engine), *rest)
+
+        return made
+
+    def _over_aiohttp(self, engine: Engine) -> Engine:
+        if isinstance(engine, AiohttpEngine):
+            return engine
+        if isinstance(engine, DirectEngine):
+            return AiohttpEngine(str(engine._url))
+        base_url = "http://far.test"
+        if isinstance(engine, HttpxEngine):
+            assert engine._owned, "a test of a user's http_client belongs in SKIPPED"
+            base_url = engine._base_url
+        self._bridges.append(BridgedEngine(engine, base_url))
+        return self._bridges[-1]
+
+    def _counting(self, exchange: Callable[..., Any]) -> Callable[..., Any]:
+        async def counted(*arguments: Any) -> Any:
+            self._exchanges[self._test] += 1
+            return await exchange(*arguments)
+
+        return counted
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Skip what can't be run, with the reason."""
+        for item in items:
+            reason = reason_to_skip(item)
+            if reason is not None:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Note whose exchanges come now."""
+        self._test = item.nodeid
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self) -> None:
+        """Let go of what the test left open: an engine that plays the service needs no closing."""
+        for bridge in self._bridges:
+            bridge.abandon()
+        self._bridges.clear()
+
+    def pytest_deselected(self) -> None:
+        """Note that not all tests are run."""
+        self._least = 1
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Fail where too few went over aiohttp: it would prove nothing."""
+        if session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+            self._least = 1
+        if len(self._exchanges) < self._least:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Tell how much it was."""
+        tests, exchanges = len(self._exchanges), self._exchanges.total()
+        told = f"{tests} tests made {exchanges} exchanges over aiohttp"
+        few = tests < self._least
+        missing = f"; {self._least} tests or more should have" if few else ""
+        terminalreporter.write_line(told + missing, red=few)
+
+    def pytest_unconfigure(self) -> None:
+        """Leave everything as it was."""
+        self._patch.undo()
+
+
+def reason_to_skip(item: pytest.Item) -> str | None:
+    """Why a test is not run; None where it is."""
+    call = getattr(item, "callspec", None)
+    if call is not None and str(call.params.get("anyio_backend")).startswith("trio"):
+        return TRIO
+    name = getattr(item, "originalname", item.name)
+    return SKIPPED.get(item.path.name) or SKIPPED.get(f"{item.path.name}::{name}")
