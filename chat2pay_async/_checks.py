@@ -140,6 +140,10 @@ def phone_digits(value: str) -> Any:
 
 def snapshot(value: Any) -> Any:
     """Copy JSON-like containers, so that a request can't change after it was checked."""
+    if value is None:
+        return None
+    if type(value) is dict and _LEAVES.issuperset(map(type, value.values())):
+        return value.copy()
     try:
         return _copy(value, 0)
     except RecursionError:  # a circle, perhaps; the check refuses it

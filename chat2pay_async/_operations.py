@@ -44,6 +44,17 @@ class Safety(enum.Enum):
     ONCE = "may move money, or send a message, a second time"
 
 
+_SAFETY = {"GET": Safety.READ, "PUT": Safety.REPEATABLE, "POST": Safety.ONCE}
+
+
+def _safety_of(operation: Operation[Any, Any]) -> Safety:
+    return _SAFETY[operation.method]
+
+
+def _has_body(operation: Operation[Any, Any]) -> bool:
+    return operation.method != "GET" and "{" not in operation.path
+
+
 @attrs.frozen
 class Operation(Generic[Q, R]):
     """One row of the table."""
@@ -62,21 +73,14 @@ class Operation(Generic[Q, R]):
     query: tuple[str, ...] = ()
     """The request's attributes that travel in the query."""
 
-    safety: Safety = attrs.field(init=False)
+    safety: Safety = attrs.field(
+        init=False, repr=False, eq=False, default=attrs.Factory(_safety_of, takes_self=True)
+    )
     """Follows from the method: the API has no idempotency keys."""
-    has_body: bool = attrs.field(init=False)
+    has_body: bool = attrs.field(
+        init=False, repr=False, eq=False, default=attrs.Factory(_has_body, takes_self=True)
+    )
     """Whether the request itself is the body, rather than path and query."""
-
-    @safety.default
-    def _by_method(self) -> Safety:
-        return _SAFETY[self.method]
-
-    @has_body.default
-    def _by_method_and_path(self) -> bool:
-        return self.method != "GET" and "{" not in self.path
-
-
-_SAFETY = {"GET": Safety.READ, "PUT": Safety.REPEATABLE, "POST": Safety.ONCE}
 
 
 def _is_object(_request: Any, _result: Any) -> bool:

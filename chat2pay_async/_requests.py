@@ -119,6 +119,7 @@ class LineItem:
 
 
 def _are_plain_items(items: Any, unit: Decimal) -> bool:
+    """Whether each line item has a form in which a check would find no fault."""
     for item in items if type(items) is tuple else (None,):
         if type(item) is not LineItem or not is_plain_amount(item.unit_price, unit):
             return False

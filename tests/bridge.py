@@ -95,13 +95,13 @@ class Connector(aiohttp.BaseConnector):
         self._far = far
         self._prefix = prefix
 
-    async def connect(self, req: Any, *rest: Any, **named: Any) -> Any:
+    async def connect(self, req: Any, *rest: Any) -> Any:
         """Connect, or use a connection that was kept."""
         exchange = _exchange.get()
         if refuses(self._far, exchange.request):
             with as_refusal(req):
                 await self._far.exchange(exchange.request, {}, exchange.limits, exchange.departure)
-        taken = await super().connect(req, *rest, **named)
+        taken = await super().connect(req, *rest)
         assert isinstance(taken.transport, Pipe)
         taken.transport.exchange = exchange
         return taken

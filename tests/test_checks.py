@@ -10,7 +10,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chat2pay_async._checks import Faults, amount, exact_sum, member, minor_units, snapshot
+from chat2pay_async._checks import (
+    Faults,
+    amount,
+    exact_sum,
+    exponent_of,
+    member,
+    minor_units,
+    snapshot,
+    unit_of,
+)
 from chat2pay_async._enums import Channel, IntegratorType, PaymentStatus, TransactionStatus
 from chat2pay_async.errors import Fault, RequestValidationError
 
@@ -53,6 +62,27 @@ def test_a_currency_whose_minor_unit_is_not_known_has_hundredths(
     assert minor_units(currency) == decimals
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["0", "1", "0.00", "1.5", "199.90", "1E+5", "1.50E-7", "-0.01", "9" * 30, "NaN", "-Infinity"],
+)
+def test_an_exponent_is_the_one_of_the_tuple(value: str) -> None:
+    exponent = Decimal(value).as_tuple().exponent
+    assert exponent_of(Decimal(value)) == (exponent if isinstance(exponent, int) else None)
+
+
+@pytest.mark.parametrize(
+    ("currency", "unit"), [("ZAR", "0.01"), ("jpy", "1"), ("KWD", "0.001"), ("CLF", "0.0001")]
+)
+def test_the_unit_of_a_currency_has_its_decimals_and_no_more(currency: str, unit: str) -> None:
+    assert str(unit_of(currency)) == unit
+
+
+@pytest.mark.parametrize("currency", ["", "ZA", "ZARR", "Z4R", "\u0131dr", "ZA\n"])
+def test_what_is_no_currency_has_no_unit(currency: str) -> None:
+    assert unit_of(currency) is None
+
+
 @pytest.mark.parametrize("kind", [Channel, PaymentStatus, IntegratorType, TransactionStatus])
 def test_a_member_is_found_by_its_name_its_words_or_its_leaked_form(kind: type[Channel]) -> None:
     for one in kind:
@@ -78,6 +108,13 @@ def test_a_snapshot_copies_every_container_and_shares_nothing() -> None:
     assert copied == {"list": [1], "tuple": [[1]]}
     inner.append(2)
     assert copied == {"list": [1], "tuple": [[1]]}
+
+
+@pytest.mark.parametrize("flat", [{}, {"a": 1}, {"a": 1.5, "b": None}, {1: "a"}, {"a": [2]}])
+def test_a_snapshot_of_an_object_is_another_object(flat: dict[object, object]) -> None:
+    copied = snapshot(flat)
+    assert copied == flat
+    assert copied is not flat
 
 
 def test_a_snapshot_of_what_is_too_deep_to_send_is_the_thing_itself() -> None:

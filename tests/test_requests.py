@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import Enum, IntEnum
 from fractions import Fraction
 from typing import Any
+from unittest import mock
 
 import attrs
 import pytest
@@ -148,6 +149,103 @@ def test_no_fault_repeats_a_phone_number(build: Callable[[str], object]) -> None
     shown = str(caught.value) + repr(caught.value) + repr(caught.value.faults)
     assert "9876543" not in shown
     assert "27839876" not in shown
+
+
+# The short look ----------------------------------------------------------------------------------
+
+PLAIN: dict[str, Any] = LINK | {
+    "from_": "27115550000",
+    "tax_amount": "26.07",
+    "sub_total_amount": "173.83",
+    "payment_gateway_settings_id": "pg",
+    "additional_data": {"campaign": "spring", "tags": ["a", 1, True, None], "more": {"deep": "é"}},
+    "return_payment_link": True,
+    "application_id": "app",
+    "payment_review_auto_reversal": False,
+    "transaction_type": "sale",
+    "order_line_items": (LineItem(name="Tea", unit_price="9.90", code="t", quantity=2, sku="T"),),
+    "reconciliation_id": "rec",
+    "merchant_descriptor": "Shop",
+}
+ODD: list[Any] = [
+    None, "", " ", "a", "x" * 32, "x" * 33, "x" * 60, "x" * 61, "x" * 255, "x" * 256, "x\n",
+    "\xa0", "\x85", "\ud800", "ZAR", "JPY", "ZA1", "1234567", "123456", "1" * 15, "1" * 16,
+    "\u0661" * 8, "+27831234567", "void", "sale", "none", True, 0, 1, -1, 2**31 - 1, 2**31,
+    2**4096, b"x", object(), "0.00", "-0.01", "0.01", "1.5", "1.234", "1E+5", "1E-30", 10**14,
+    Decimal(10**15).quantize(Decimal("0.01")), Decimal("NaN"), Decimal("sNaN"), Decimal("Infinity"),
+    Decimal("-199.90"), NOW, NOW.replace(tzinfo=None), NOW.replace(year=1), NOW.replace(year=9999),
+    NOW.replace(tzinfo=timezone(timedelta(hours=2))), TransactionType.VOID, Channel.SMS, (), [],
+    {}, [[[[[[[[[[1]]]]]]]]]], {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}}}}},
+    {"é": 1}, {"\ud800": 1}, {1: 1}, {"a": "\ud800"}, {"a": "\x00"}, {"a": Decimal("NaN")},
+    {"a": b""}, {"a": [object()]}, {"a": {"b": {1}}}, ["\ud800"], ["tea"],
+]  # fmt: skip
+
+
+def unchecked(build: Callable[..., Any], **given: Any) -> Any:
+    """A value as it is when it is checked; None where an amount is none at all."""
+    with mock.patch.object(PaymentLinkRequest, "_check", lambda _self: None):
+        try:
+            return build(**given)
+        except TypeError as error:
+            assert "an amount must be" in str(error)
+            return None
+
+
+def passes_wrongly(request: PaymentLinkRequest | None) -> bool:
+    """Whether the short look takes for plain what has a fault."""
+    if request is None or not request._is_plain():
+        return False
+    try:
+        request._check()
+    except RequestValidationError:
+        return True
+    return False
+
+
+def test_an_order_like_any_other_is_plain() -> None:
+    assert PaymentLinkRequest(**PLAIN)._is_plain()
+    assert PaymentLinkRequest(**LINK)._is_plain()
+    assert link_with_item()._is_plain()
+
+
+@pytest.mark.parametrize("field", PLAIN)
+def test_no_odd_value_passes_for_plain_unless_it_is_sound(field: str) -> None:
+    for value in ODD:
+        request = unchecked(PaymentLinkRequest, **PLAIN | {field: value})
+        assert not passes_wrongly(request), value
+
+
+@pytest.mark.parametrize("field", ["name", "unit_price", "code", "quantity", "sku", "tax_amount"])
+def test_no_odd_line_item_passes_for_plain_unless_it_is_sound(field: str) -> None:
+    for value in ODD:
+        request = unchecked(link_with_item, **{field: value})
+        assert not passes_wrongly(request), value
+
+
+@unhurried
+@given(
+    st.dictionaries(st.sampled_from(sorted(PLAIN)), st.sampled_from(ODD), max_size=4),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "total_amount": st.decimals(-1, 10**16, places=2),
+            "sub_total_amount": st.decimals(-1, 10**16, places=2),
+            "tax_amount": st.decimals(-1, 10, places=2),
+            "order_number": st.text(max_size=40),
+            "reconciliation_id": st.text(max_size=70),
+            "to": st.text("0123456789+\u0661", max_size=18),
+            "currency": st.text("ZARJPKWD1\u0131", min_size=2, max_size=4),
+            "timestamp": st.datetimes(timezones=st.none() | st.just(UTC)),
+            "additional_data": st.recursive(
+                st.none() | st.text(max_size=3) | st.integers() | st.floats() | st.decimals(),
+                lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=3), inner),
+                max_leaves=5,
+            ),
+        },
+    ),
+)
+def test_what_passes_for_plain_has_no_fault(odd: dict[str, Any], drawn: dict[str, Any]) -> None:
+    assert not passes_wrongly(unchecked(PaymentLinkRequest, **PLAIN | odd | drawn))
 
 
 # Amounts -----------------------------------------------------------------------------------------

@@ -169,11 +169,33 @@ def test_a_timestamp_is_written_in_utc_with_milliseconds(moment: datetime, writt
     assert write_timestamp(moment) == written
 
 
+class Moment(datetime):
+    """As pandas' and freezegun's are."""
+
+
+@pytest.mark.parametrize("zone", [UTC, timezone(timedelta(hours=2, microseconds=1500))])
+@pytest.mark.parametrize("microsecond", [0, 999, 1000, 999_999])
+def test_a_moment_of_a_derived_class_is_written_like_any_other(
+    zone: timezone, microsecond: int
+) -> None:
+    parts = (2021, 4, 27, 17, 35, 58, microsecond, zone)
+    assert write_timestamp(Moment(*parts)) == write_timestamp(datetime(*parts))
+
+
 moments = st.datetimes(
     min_value=datetime(2, 1, 1),  # noqa: DTZ001 - hypothesis adds the offset
     max_value=datetime(9998, 12, 31),  # noqa: DTZ001 - the same
     timezones=st.timedeltas(timedelta(hours=-23), timedelta(hours=23)).map(timezone),
 )
+
+
+@unhurried
+@given(moments)
+@example(NOON.replace(tzinfo=timezone(timedelta(microseconds=1))))
+@example(NOON.replace(microsecond=1, tzinfo=timezone(timedelta(microseconds=1))))
+def test_a_timestamp_is_written_as_the_standard_library_writes_it(moment: datetime) -> None:
+    standard = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    assert write_timestamp(moment) == standard.replace("+00:00", "Z")
 
 
 @unhurried
