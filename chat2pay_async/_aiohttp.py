@@ -1,25 +1,28 @@
 """The fast engine: exchanges over an `aiohttp.ClientSession` of our own, on asyncio and uvloop.
 
-It needs the extra `aiohttp`. What an exception proves follows from one fact: whether the request
-was handed to a connection before. That is noticed in `aiohttp.ClientRequest.send`, which writes the
-first byte; whatever ends before it has not been sent. A kept connection that the other side has
-closed is noticed there too, and the request takes another one.
+It needs the extra `aiohttp`. The session makes and keeps the connections and parses what comes in.
+Its `request` is not used: it would take as long as all else here together, for what no exchange of
+ours has (cookies, redirects, bodies that have to be asked for), and it would repeat a GET or PUT
+whose connection was lost without saying so: a DELETED that was applied and repeated would be told
+as "no such integration".
 
-aiohttp would repeat a GET or PUT by itself if its connection was lost, without saying so. It is
-kept from it: a DELETED that was applied and repeated would be told as "no such integration".
-It has no timeout for writing: `Timeout.read` is the limit there, for the whole request.
+What an exception proves follows from one fact: whether the request was handed to a connection
+before. A kept connection that the other side has closed is noticed before that, and the request
+takes another one. There is no timeout for writing: a request is handed over as a whole, and
+`Timeout.read` limits how long anything may take from then on.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, Final
 
 import aiohttp
+import attrs
 import httpx
+from aiohttp.connector import Connection
 from yarl import URL
 
 from chat2pay_async import _clock as clock
@@ -33,51 +36,24 @@ from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = ["AiohttpEngine"]
 
+@attrs.frozen
+class _Way:
+    """Where all of an engine's requests go, and how."""
 
-class _Sending:
-    """One exchange, as its request meets a connection."""
-
-    __slots__ = ("departure", "left")
-
-    def __init__(self, departure: Departure) -> None:
-        self.departure = departure
-        self.left = False
-
-
-_sending: ContextVar[_Sending] = ContextVar("chat2pay_async_sending")
-
-
-class _ClosedError(Exception):
-    """A kept connection was closed by the other side; nothing was written to it."""
-
-
-class _Request(aiohttp.ClientRequest):
-    """A request that tells when it leaves."""
-
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        """Write it."""
-        sending = _sending.get()
-        if sending.left or conn.transport is None:  # aiohttp repeats it; a new one is lost already
-            raise aiohttp.ServerDisconnectedError
-        line = conn.protocol
-        # Only one that was kept: on a new one, TLS's own messages may still be coming in, and a
-        # server that closes each at once would have us connect for ever.
-        if hasattr(line, _KEPT) and _is_closed(conn.transport):
-            raise _ClosedError
-        sending.departure()
-        sending.left = True
-        setattr(line, _KEPT, True)
-        return await super().send(conn)
+    session: aiohttp.ClientSession
+    lead: aiohttp.ClientRequest
+    """Never sent: it says where connections lead, and through what."""
+    front: str
+    """What stands before a request's target."""
+    fields: Mapping[str, str]
+    """What every request says to whoever is connected to."""
 
 
 _KEPT: Final = "chat2pay_kept"
 """Marks a connection that has carried a request."""
 
-
-def _is_closed(transport: Any) -> bool:
-    """Whether the other side has closed it, which the loop may not have had the time to notice."""
-    # A socket that is idle has nothing else to read.
-    return is_readable(transport.get_extra_info("socket"))
+_INTERIM: Final = frozenset(range(100, 200)) - {101}
+"""Statuses of answers that are followed by another one."""
 
 
 @lru_cache(maxsize=256)
@@ -108,12 +84,9 @@ class AiohttpEngine:
             ConfigurationError: The proxy can't be used.
         """
         self._base_url = base_url
-        self._proxy = _proxy_for(base_url, proxy)
-        # aiohttp tells them to a proxy that it has CONNECT to https, and to no other.
-        plain = not base_url.startswith("https:")
-        self._told: dict[str, str] = (plain and self._proxy.get("proxy_headers")) or {}
+        self._proxy, self._told = _proxy_for(base_url, proxy)
         self._connector = connector
-        self._session: aiohttp.ClientSession | None = None
+        self._way: _Way | None = None
 
     async def exchange(
         self,
@@ -123,69 +96,118 @@ class AiohttpEngine:
         departure: Departure,
     ) -> WireResponse:
         """Send a request once and read its answer; redirects are not followed."""
-        session = self._session or self._open()
-        if self._told:
-            headers = Headers({**headers, **self._told})
-        sending = _Sending(departure)
-        _sending.set(sending)
+        left = False
         try:
-            while True:
-                try:
-                    return await self._once(session, request, headers, _timeout_of(limits))
-                except _ClosedError:
-                    continue  # each time with one connection less
+            way = self._way or self._open()
+            written = _written(way, request, headers)
+            taken = await _connection(way, _timeout_of(limits))
+            try:
+                departure()
+                left = True
+                answer = await _carried_out(taken, written, limits)
+                taken.release()
+            finally:
+                taken.close()  # unless it was released
+        except ConfigurationError:
+            raise
         except StaleVerdictError as error:
             raise ExchangeError("StaleVerdict", proof=Proof.NOT_SENT, timed_out=False) from error
         except aiohttp.ClientResponseError as error:
-            # It shows the request's headers, the key among them: only its own cause is told.
-            raise classify(error, left=sending.left) from error.__cause__
+            # A proxy's: it shows the request's headers. Only its own cause is told.
+            raise classify(error, left=left) from error.__cause__
         except Exception as error:  # aiohttp's, the system's, and what its parsers stumble over
-            raise classify(error, left=sending.left) from error
+            raise classify(error, left=left) from error
         except BaseException:
-            departure.possible = sending.left
+            departure.possible = left
             raise
+        return answer
 
-    async def _once(
-        self,
-        session: aiohttp.ClientSession,
-        request: SentRequest,
-        headers: Mapping[str, str],
-        limits: aiohttp.ClientTimeout,
-    ) -> WireResponse:
-        async with session.request(
-            request.method,
-            _url(self._base_url + request.target),
-            data=request.body,
-            headers=headers,
-            timeout=limits,
-            allow_redirects=False,
-            **self._proxy,
-        ) as answer:
-            body = await answer.read()
-            return WireResponse(answer.status, _lower(answer.raw_headers), body)
-
-    def _open(self) -> aiohttp.ClientSession:
-        if not isinstance(clock.current_loop(), asyncio.AbstractEventLoop):
+    def _open(self) -> _Way:
+        loop = clock.current_loop()
+        if not isinstance(loop, asyncio.AbstractEventLoop):
             raise ConfigurationError(
                 'transport="aiohttp" works on asyncio and uvloop; leave it out on trio'
             )
+        url = URL(self._base_url, encoded=True)  # it is percent-encoded already
+        plain = url.scheme == "http"
+        fields = {"Host": url.host_port_subcomponent or "", "Accept-Encoding": "identity"}
+        proxy, told = self._proxy, self._told
+        if told:  # aiohttp adds the host with the first tunnel; but connections are kept by it all
+            proxy = proxy | {"proxy_headers": told | {"Host": fields["Host"]}}
+        lead = aiohttp.ClientRequest("GET", url, loop=loop, **proxy)
         connector = self._connector or aiohttp.TCPConnector(
             limit=0,  # the gate in front of it is the limit
             keepalive_timeout=KEEPALIVE_EXPIRY,
-            ssl=_tls() if self._base_url.startswith("https:") else True,
+            ssl=True if plain else _tls(),
         )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            request_class=_Request,
-            skip_auto_headers=("User-Agent", "Content-Type"),
-        )
-        return self._session
+        session = aiohttp.ClientSession(connector=connector)
+        # A proxy that is asked for a tunnel is told by aiohttp, and the service is not.
+        fields |= told if plain else {}
+        front = self._base_url if plain and proxy else url.raw_path.rstrip("/")
+        self._way = _Way(session, lead, front, Headers(fields))
+        return self._way
 
     async def aclose(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
+        if self._way is not None:
+            await self._way.session.close()
+
+
+async def _connection(way: _Way, limits: aiohttp.ClientTimeout) -> Connection:
+    """A connection that is open as far as the system knows."""
+    while True:
+        if way.session.connector is None:
+            raise aiohttp.ClientConnectionError("the session is closed")
+        taken = await way.session.connector.connect(way.lead, [], limits)
+        if not hasattr(taken.protocol, _KEPT):
+            # It is not looked at: TLS's own messages may still be coming in, and a server that
+            # closes each at once would have us connect for ever.
+            if taken.transport is None:
+                taken.close()
+                raise aiohttp.ServerDisconnectedError
+            setattr(taken.protocol, _KEPT, True)
+            return taken
+        if not _is_closed(taken.transport):
+            return taken
+        taken.close()
+
+
+def _is_closed(transport: asyncio.BaseTransport | None) -> bool:
+    """Whether the other side has closed it, which the loop may not have had the time to notice."""
+    # A socket that is idle has nothing else to read.
+    return transport is None or is_readable(transport.get_extra_info("socket"))
+
+
+class _Written(bytes):
+    """A request, as it goes over the wire; `repr` does not show it, since the key is in it."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes>"
+
+
+def _written(way: _Way, request: SentRequest, headers: Mapping[str, str]) -> _Written:
+    # None of it can hold a line break: `_config` sees to the key, `prepare` to the target, and
+    # `_proxy_for` to what a proxy is told.
+    fields = {**way.fields, **headers}
+    body = request.body or b""
+    if body or request.method != "GET":
+        fields["Content-Length"] = str(len(body))
+    head = f"{request.method} {way.front}{request.target} HTTP/1.1\r\n"
+    text = head + "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+    return _Written(text.encode() + b"\r\n" + body)
+
+
+async def _carried_out(taken: Connection, written: _Written, limits: Timeout) -> WireResponse:
+    """Write a request and read its answer."""
+    line, transport = taken.protocol, taken.transport
+    assert line is not None and transport is not None  # noqa: S101, PT018 - it is open
+    line.set_response_params(read_until_eof=True, read_timeout=limits.read)
+    transport.write(written)
+    line.start_timeout()
+    message, content = await line.read()
+    while message.code in _INTERIM:
+        message, content = await line.read()
+    return WireResponse(message.code, _lower(message.raw_headers), await content.read())
 
 
 def classify(error: BaseException, *, left: bool) -> ExchangeError:
@@ -202,24 +224,22 @@ def _tls() -> Any:
     return httpx.create_ssl_context()
 
 
-@lru_cache(maxsize=256)
-def _url(text: str) -> URL:
-    return URL(text, encoded=True)  # it is percent-encoded already
-
-
 def _lower(headers: Any) -> dict[str, str]:
     return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in headers}
 
 
-def _proxy_for(base_url: str, proxy: str | httpx.URL | httpx.Proxy | None) -> dict[str, Any]:
-    """The proxy to go through, as aiohttp's arguments."""
+def _proxy_for(
+    base_url: str, proxy: str | httpx.URL | httpx.Proxy | None
+) -> tuple[dict[str, Any], Headers]:
+    """The proxy to go through, as aiohttp's arguments, and what it is told."""
     found = Proxies(proxy, trust_env=True).proxy_for(httpx.URL(base_url))
     if found is None:
-        return {}
+        return {}, Headers()
     url = found.url
     scheme, host = url.scheme.decode(), url.host.decode()
     if scheme.startswith("socks"):
         raise ConfigurationError('transport="aiohttp" knows no SOCKS proxies: leave it out')
-    address = URL.build(scheme=scheme, host=host, port=url.port)
-    told = {name.decode(): value.decode() for name, value in found.headers}
-    return {"proxy": address, "proxy_headers": told or None}
+    told = Headers({name.decode(): value.decode() for name, value in found.headers})
+    if not all(text.isprintable() for text in (*told, *told.values())):
+        raise ConfigurationError("a header for the proxy has characters that it can't carry")
+    return {"proxy": URL.build(scheme=scheme, host=host, port=url.port)}, told

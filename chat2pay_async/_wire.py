@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cache, partial
 from types import UnionType
-from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import attrs
 import cattrs
@@ -174,36 +174,44 @@ def _structured(kinds: frozenset[Any]) -> Reader:
 
 # Reading one object ------------------------------------------------------------------------------
 
+_converter = cattrs.Converter()
 
-@cache
-def _fields_of(kind: Any) -> tuple[dict[str, tuple[str, Reader]], dict[str, None]]:
-    """How a class of answers is read: wire name → attribute and reader; what must be given."""
+
+@_converter.register_structure_hook_factory(attrs.has)
+def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
+    """How a class is read; cattrs' own way would fail as a whole if one field does."""
     hints = get_type_hints(kind)
-    readers = {
-        wire_name(field.name): (field.name, reader_for(hints[field.name]))
-        for field in attrs.fields(kind)
-        if field.name not in {"extra", "recovered"}
-    }
-    return readers, {
-        field.name: None for field in attrs.fields(kind) if field.default is attrs.NOTHING
-    }
+    given = [field for field in attrs.fields(cast("Any", kind)) if field.name not in _OWN]
+    readers = {wire_name(one.name): (one.name, reader_for(hints[one.name])) for one in given}
+    required = {field.name: None for field in given if field.default is attrs.NOTHING}
+
+    def read_object(data: dict[str, Any], _kind: object) -> T:
+        fields: dict[str, Any] = required.copy()
+        extra: dict[str, Any] = {}
+        for name, raw in data.items():
+            if name not in readers:
+                extra[name] = raw
+            elif raw is not None:  # null is what an attribute is without it
+                attribute, read = readers[name]
+                try:
+                    fields[attribute] = read(raw)
+                except Exception:  # noqa: BLE001 - whatever form it was, its neighbours still count
+                    extra[name] = raw
+        return kind(**fields, extra=extra) if extra else kind(**fields)
+
+    return read_object
+
+
+_OWN: Final = frozenset({"extra", "recovered"})
+"""Attributes that come from nowhere on the wire."""
+
+_reader_of: Callable[[Any], Callable[[Any, Any], Any]] = cache(_converter.get_structure_hook)
 
 
 def structure(kind: Callable[..., T], data: dict[str, Any]) -> T:
     """Read an object. It never fails: what can't be read is None, and raw in `extra`."""
-    readers, required = _fields_of(kind)
-    fields: dict[str, Any] = required.copy()
-    extra: dict[str, Any] = {}
-    for name, raw in data.items():
-        if name not in readers:
-            extra[name] = raw
-        elif raw is not None:  # null is what an attribute is without it
-            attribute, read = readers[name]
-            try:
-                fields[attribute] = read(raw)
-            except Exception:  # noqa: BLE001 - whatever form it was, its neighbours still count
-                extra[name] = raw
-    return kind(**fields, extra=extra)
+    value: T = _reader_of(kind)(data, kind)
+    return value
 
 
 def _read_number(text: str) -> Decimal | str:
@@ -229,7 +237,6 @@ def decode_object(body: bytes) -> dict[str, Any] | None:
 # Writing -----------------------------------------------------------------------------------------
 
 
-_converter = cattrs.Converter()
 _writer_of: Callable[[Any], Callable[[Any], Any]] = cache(_converter.get_unstructure_hook)
 
 

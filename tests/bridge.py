@@ -71,7 +71,7 @@ class BridgedEngine(AiohttpEngine):
                 raise exchange.ended from exchange.ended.__cause__
             raise
 
-    def _open(self) -> aiohttp.ClientSession:
+    def _open(self) -> Any:
         self._connector = Connector(self._far, urlsplit(self._base_url).path.rstrip("/"))
         return super()._open()
 
@@ -82,8 +82,8 @@ class BridgedEngine(AiohttpEngine):
 
     def abandon(self) -> None:
         """Let go of what a test left open, whose event loop is gone."""
-        if self._session is not None:
-            self._session.detach()
+        if self._way is not None:
+            self._way.session.detach()
             self._connector._conns.clear()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import gzip
@@ -26,6 +27,7 @@ import attrs
 import httpx
 import pytest
 import trustme
+from aiohttp.client_proto import ResponseHandler
 from anyio.streams.tls import TLSListener, TLSStream
 from sockets import (
     GET,
@@ -223,8 +225,8 @@ async def test_no_exception_gets_out_unclassified(
         raise made(kind)
 
     monkeypatch.setattr(
-        aiohttp.ClientRequest if left else aiohttp.TCPConnector,
-        "send" if left else "connect",
+        ResponseHandler if left else aiohttp.TCPConnector,
+        "read" if left else "connect",
         fail,
     )
     async with listening(Server().serve) as url:
@@ -549,6 +551,16 @@ async def test_an_answer_is_unpacked(told: bytes) -> None:
 
 
 @on_loops
+async def test_what_a_server_says_before_its_answer_is_not_the_answer() -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
+    server = Server(b"HTTP/1.1 100 Continue\r\n\r\n" + hints + OK)
+    async with listening(server.serve) as url, engine_on(url) as engine:
+        answers = [await engine.exchange(POST, {}, PATIENT, Departure()) for _ in range(2)]
+    assert [(one.status_code, one.body) for one in answers] == [(200, b"{}")] * 2
+    assert (server.connections, len(server.requests)) == (1, 2)
+
+
+@on_loops
 async def test_redirects_are_not_followed_and_cookies_not_sent_back() -> None:
     elsewhere = Server()
     async with listening(elsewhere.serve) as other:
@@ -661,9 +673,9 @@ async def test_calls_that_are_cancelled_at_any_moment_leave_nothing_behind() -> 
             impossible += sum(not departure.possible for departure in departures)
             answer = await engine.exchange(GET, {}, PATIENT, Departure())
             assert answer.status_code == 200
-        assert engine._session is not None
-        assert engine._session.connector is not None
-        kept = sum(map(len, engine._session.connector._conns.values()))
+        assert engine._way is not None
+        assert engine._way.session.connector is not None
+        kept = sum(map(len, engine._way.session.connector._conns.values()))
         await until(lambda: server.open == kept)
         posts = [sent for sent in server.requests if sent.startswith(b"POST")]
         # What certainly never left is not there.
@@ -743,11 +755,8 @@ async def test_where_the_system_cant_tell_a_post_is_unknown_and_not_sent_again(
 
 
 def test_a_connection_that_has_no_socket_any_more_is_closed() -> None:
-    class Gone:
-        def get_extra_info(self, name: str) -> None:
-            assert name == "socket"
-
-    assert _is_closed(Gone())
+    assert _is_closed(asyncio.BaseTransport({"socket": None}))
+    assert _is_closed(None)
 
 
 # TLS ---------------------------------------------------------------------------------------------
@@ -936,6 +945,13 @@ async def test_the_environments_proxy_is_used_but_for_what_is_exempt(
 def test_a_socks_proxy_is_refused_without_showing_its_password() -> None:
     with pytest.raises(ConfigurationError, match="no SOCKS proxies") as caught:
         AiohttpEngine("https://a.test", proxy="socks5://me:secret@p.test:1080")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_header_for_the_proxy_that_it_cant_carry_is_refused_without_showing_it() -> None:
+    proxy = httpx.Proxy("http://p.test", headers={"X-Token": "secret\r\nX-More: 1"})
+    with pytest.raises(ConfigurationError, match="a header for the proxy") as caught:
+        AiohttpEngine("https://a.test", proxy=proxy)
     assert "secret" not in str(caught.value)
 
 
