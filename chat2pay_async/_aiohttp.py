@@ -45,7 +45,7 @@ class _Way:
     """Never sent: it says where connections lead, and through what."""
     front: str
     """What stands before a request's target."""
-    fields: Mapping[str, str]
+    fields: Headers
     """What every request says to whoever is connected to."""
 
 
@@ -188,13 +188,11 @@ class _Written(bytes):
 def _written(way: _Way, request: SentRequest, headers: Mapping[str, str]) -> _Written:
     # None of it can hold a line break: `_config` sees to the key, `prepare` to the target, and
     # `_proxy_for` to what a proxy is told.
-    fields = {**way.fields, **headers}
     body = request.body or b""
-    if body or request.method != "GET":
-        fields["Content-Length"] = str(len(body))
-    head = f"{request.method} {way.front}{request.target} HTTP/1.1\r\n"
-    text = head + "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
-    return _Written(text.encode() + b"\r\n" + body)
+    head = f"{request.method} {way.front}{request.target} HTTP/1.1\r\n{way.fields.lines}"
+    lines = headers.lines if isinstance(headers, Headers) else Headers(headers).lines
+    size = f"Content-Length: {len(body)}\r\n" if body or request.method != "GET" else ""
+    return _Written(f"{head}{lines}{size}\r\n".encode() + body)
 
 
 async def _carried_out(taken: Connection, written: _Written, limits: Timeout) -> WireResponse:
@@ -207,7 +205,9 @@ async def _carried_out(taken: Connection, written: _Written, limits: Timeout) ->
     message, content = await line.read()
     while message.code in _INTERIM:
         message, content = await line.read()
-    return WireResponse(message.code, _lower(message.raw_headers), await content.read())
+    # Most often it came with the head, and then `read` takes ten times as long.
+    body = content.read_nowait() if content.is_eof() else await content.read()
+    return WireResponse(message.code, _lower(message.raw_headers), body)
 
 
 def classify(error: BaseException, *, left: bool) -> ExchangeError:

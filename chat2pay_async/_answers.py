@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
 
@@ -52,8 +52,7 @@ class RawResponse(Generic[T]):
     """Whether the answer is that of a look-up, after the operation's own was lost."""
 
 
-@attrs.frozen
-class Answer(Generic[R]):
+class Answer(NamedTuple, Generic[R]):
     """What one answer comes to."""
 
     proof: Proof

@@ -6,7 +6,7 @@ import itertools
 import secrets
 from collections.abc import Container
 from datetime import datetime, timedelta
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import attrs
 
@@ -96,8 +96,7 @@ class Past:
         return [last] if self.first_at == self.last_at else [first, last]
 
 
-@attrs.frozen
-class Step(Generic[R]):
+class Step(NamedTuple, Generic[R]):
     """One attempt and what follows from it."""
 
     answer: Answer[R]

@@ -12,6 +12,7 @@ import hashlib
 import ipaddress
 import math
 import os
+from functools import cached_property
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -134,6 +135,11 @@ class ApiKey:
 
 class Headers(dict[str, str]):
     """The headers of every request: `repr` shows their names only, since one is the key."""
+
+    @cached_property
+    def lines(self) -> str:
+        """How HTTP/1.1 writes them."""
+        return "".join([f"{name}: {value}\r\n" for name, value in self.items()])
 
     def __repr__(self) -> str:
         return f"<headers {list(self)}>"

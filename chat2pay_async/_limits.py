@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeAlias
@@ -200,6 +201,10 @@ class Gate(AbstractAsyncContextManager[None]):
     def release(self) -> None:
         """Give the place back, to whoever is first."""
         self._free += 1
+        if self._ahead or self._queue:
+            self._let_in()
+
+    def _let_in(self) -> None:
         while self._ahead and self._free > 0:
             self._let_through(self._ahead)
         while self._queue and self._free > self._reserved:
@@ -220,8 +225,8 @@ class Gate(AbstractAsyncContextManager[None]):
                 "that one: make one client for each loop (each asyncio.run, each thread)"
             )
 
-    async def __aenter__(self) -> None:
-        await self.acquire()
+    def __aenter__(self) -> Coroutine[Any, Any, None]:
+        return self.acquire()
 
     async def __aexit__(
         self,
@@ -240,8 +245,8 @@ class _Ahead(AbstractAsyncContextManager[None]):
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    async def __aenter__(self) -> None:
-        await self._gate.acquire(ahead=True)
+    def __aenter__(self) -> Coroutine[Any, Any, None]:
+        return self._gate.acquire(ahead=True)
 
     async def __aexit__(
         self,

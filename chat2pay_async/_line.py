@@ -5,6 +5,7 @@ It has as many places as there are connections, one pace and one pause for all o
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 
@@ -55,28 +56,27 @@ class Line:
         """A connection's turn; enter it before anything is written out."""
         return self._gate
 
-    async def turn(self) -> None:
+    def turn(self) -> Awaitable[None]:
         """Wait, in a place, for the pause to end and for the pace."""
-        await self._pace.acquire()
+        return self._pace.acquire()
 
     @property
     def place_ahead(self) -> AbstractAsyncContextManager[None]:
         """A connection's turn for a look-up: ahead of everything that is none."""
         return self._gate.ahead
 
-    async def turn_ahead(self) -> None:
+    def turn_ahead(self) -> Awaitable[None]:
         """Wait, in a place, as a look-up does: ahead of everything that is none."""
         if isinstance(self._pace, Pace):
-            await self._pace.acquire(ahead=True)
-        else:
-            await self._pace.acquire()
+            return self._pace.acquire(ahead=True)
+        return self._pace.acquire()
 
-    async def exchange(
+    def exchange(
         self, request: SentRequest, limits: Timeout, departure: Departure | None = None
-    ) -> WireResponse:
+    ) -> Awaitable[WireResponse]:
         """Send a request once; see `Engine.exchange`."""
         headers = self._headers if request.body is None else self._body_headers
-        return await self._engine.exchange(request, headers, limits, departure or Departure())
+        return self._engine.exchange(request, headers, limits, departure or Departure())
 
     def now(self) -> datetime:
         """This machine's time: look-ups compare it with the service's."""

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TypeVar
-
 from chat2pay_async import _operations as operations
 from chat2pay_async import _requests, models
 from chat2pay_async._answers import RawResponse
@@ -17,9 +15,6 @@ from chat2pay_async._call import Options
 from chat2pay_async._send import Sender
 
 __all__ = ["RawChat2Pay"]
-
-Q = TypeVar("Q")
-R = TypeVar("R")
 
 
 class RawChat2Pay:
@@ -33,24 +28,24 @@ class RawChat2Pay:
         self, request: models.PaymentLinkRequest
     ) -> RawResponse[models.PaymentLink]:
         """See `AsyncChat2Pay.create_payment_link`."""
-        return await self._send(operations.CREATE_PAYMENT_LINK, request)
+        return await self._sender.send(operations.CREATE_PAYMENT_LINK, request, self._options)
 
     async def cancel_payment_link(self, payment_link_ref: str) -> RawResponse[models.Cancellation]:
         """See `AsyncChat2Pay.cancel_payment_link`."""
         request = _requests.LinkReference(payment_link_ref=payment_link_ref)
-        return await self._send(operations.CANCEL_PAYMENT_LINK, request)
+        return await self._sender.send(operations.CANCEL_PAYMENT_LINK, request, self._options)
 
     async def capture_payment(
         self, payment_link_ref: str, amount: Decimal | int | str | None = None
     ) -> RawResponse[models.GatewayResult]:
         """See `AsyncChat2Pay.capture_payment`."""
         request = _requests.Capture(payment_link_ref=payment_link_ref, amount=amount)
-        return await self._send(operations.CAPTURE_PAYMENT, request)
+        return await self._sender.send(operations.CAPTURE_PAYMENT, request, self._options)
 
     async def reverse_payment(self, payment_link_ref: str) -> RawResponse[models.GatewayResult]:
         """See `AsyncChat2Pay.reverse_payment`."""
         request = _requests.LinkReference(payment_link_ref=payment_link_ref)
-        return await self._send(operations.REVERSE_PAYMENT, request)
+        return await self._sender.send(operations.REVERSE_PAYMENT, request, self._options)
 
     async def create_receipt(
         self, payment_link_ref: str, receipt_link: str, timestamp: datetime | None = None
@@ -61,7 +56,7 @@ class RawChat2Pay:
             receipt_link=receipt_link,
             timestamp=datetime.now(UTC) if timestamp is None else timestamp,
         )
-        return await self._send(operations.CREATE_RECEIPT, request)
+        return await self._sender.send(operations.CREATE_RECEIPT, request, self._options)
 
     async def get_transaction(
         self,
@@ -76,18 +71,17 @@ class RawChat2Pay:
             payment_link_ref=payment_link_ref,
             receipt_link_ref=receipt_link_ref,
         )
-        return await self._send(operations.GET_TRANSACTION, request)
+        return await self._sender.send(operations.GET_TRANSACTION, request, self._options)
 
     async def get_configuration(self) -> RawResponse[models.Configuration]:
         """See `AsyncChat2Pay.get_configuration`."""
-        return await self._send(operations.GET_CONFIGURATION, _requests.ConfigurationQuery())
+        return await self._sender.send(
+            operations.GET_CONFIGURATION, _requests.ConfigurationQuery(), self._options
+        )
 
     async def update_integration(
         self, application_uuid: str, status: models.IntegrationStatus | str
     ) -> RawResponse[models.IntegrationUpdate]:
         """See `AsyncChat2Pay.update_integration`."""
         request = _requests.IntegrationRequest(application_uuid=application_uuid, status=status)
-        return await self._send(operations.UPDATE_INTEGRATION, request)
-
-    async def _send(self, operation: operations.Operation[Q, R], request: Q) -> RawResponse[R]:
-        return await self._sender.send(operation, request, self._options)
+        return await self._sender.send(operations.UPDATE_INTEGRATION, request, self._options)

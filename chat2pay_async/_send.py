@@ -26,7 +26,6 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import anyio
-import attrs
 import tenacity
 
 from chat2pay_async import _clock as clock
@@ -89,7 +88,9 @@ class Sender:
         if listening:
             self.hooks.emit(events.CallStarted(call_id, operation.name))
         try:
-            result = await self._within_deadline(call)
+            total = options.timeout.total
+            run = self._proven(call) if total is None else self._within_deadline(call, total)
+            result = await run
         except BaseException as error:
             self._tell_failure(call, error, listening=listening)
             raise
@@ -108,10 +109,7 @@ class Sender:
 
     # One call ------------------------------------------------------------------------------------
 
-    async def _within_deadline(self, call: Call[Q, R]) -> RawResponse[R]:
-        total = call.options.timeout.total
-        if total is None:
-            return await self._proven(call)
+    async def _within_deadline(self, call: Call[Q, R], total: float) -> RawResponse[R]:
         with anyio.move_on_after(total):
             return await self._proven(call)
         if call.doubt:
@@ -134,7 +132,12 @@ class Sender:
             raise
 
     async def _run(self, call: Call[Q, R]) -> RawResponse[R]:
-        step = await (self._round(call) if call.lost_at is None else self._take_up(call))
+        if call.lost_at is not None:
+            step = await self._take_up(call)
+        else:
+            step = await self._attempt(call)
+            if call.lost_at is not None:
+                step = await self._clarified(call, step)
         if step.delay is not None:
             step = await self._again(call, step)
         if call.doubt:
@@ -195,8 +198,11 @@ class Sender:
         return await retrying(next_round)
 
     async def _round(self, call: Call[Q, R]) -> Step[R]:
-        """One attempt and, if its outcome is unknown, what look-ups make of it."""
-        step = await self._attempt(call)
+        """One attempt, and what look-ups make of it."""
+        return await self._clarified(call, await self._attempt(call))
+
+    async def _clarified(self, call: Call[Q, R], step: Step[R]) -> Step[R]:
+        """What look-ups make of an attempt, if its outcome is unknown."""
         if call.lost_at is None or step.settled:
             return step
         if call.operation.safety is Safety.REPEATABLE:
@@ -308,7 +314,7 @@ class Sender:
             delay = self._delay(call, step.answer, absent=True)
             if delay is not None:
                 call.doubt = not settlement.waited
-                return attrs.evolve(step, delay=delay)
+                return step._replace(delay=delay)
             if not settlement.waited:
                 settlement = await self._settler.look_up(call, patient=True)
         return self._settled(call, settlement, step)

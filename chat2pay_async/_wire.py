@@ -120,6 +120,17 @@ def read_timestamp(value: Any) -> datetime:
     return _EPOCH + timedelta(milliseconds=float(read_amount(value)))
 
 
+class Members(dict[Any, Any]):
+    """How an enum is read: from a name at once, from another form as `read_enum` does."""
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__(kind.__members__)
+        self._kind = kind
+
+    def __missing__(self, value: Any) -> StrEnum | str:
+        return read_enum(self._kind, value)
+
+
 def read_enum(kind: type[StrEnum], value: Any) -> StrEnum | str:
     """A member, from its name, its words or its leaked Java form; an unknown text stays itself."""
     if not isinstance(value, str):
@@ -162,14 +173,24 @@ def reader_for(annotation: Any) -> Reader:
         return _keep
     if get_origin(annotation) is tuple:
         return partial(read_models, get_args(annotation)[0])
-    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    kinds = frozenset(options) - {type(None)}
+    kinds = _kinds_of(annotation)
     return _SCALARS.get(kinds) or _structured(kinds)
+
+
+def _kinds_of(annotation: Any) -> frozenset[Any]:
+    options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    return frozenset(options) - {type(None)}
+
+
+def _kept_kind(annotation: Any) -> type[Any] | None:
+    """A JSON type whose values an attribute takes as they are, so that none needs a reader."""
+    kinds = _kinds_of(annotation)
+    return next((kind for kind in (int, str, bool) if kind in kinds and kinds in _SCALARS), None)
 
 
 def _structured(kinds: frozenset[Any]) -> Reader:
     (kind,) = kinds - {str}
-    return partial(read_enum if issubclass(kind, StrEnum) else read_model, kind)
+    return Members(kind).__getitem__ if issubclass(kind, StrEnum) else partial(read_model, kind)
 
 
 # Reading one object ------------------------------------------------------------------------------
@@ -182,7 +203,10 @@ def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
     """How a class is read; cattrs' own way would fail as a whole if one field does."""
     hints = get_type_hints(kind)
     given = [field for field in attrs.fields(cast("Any", kind)) if field.name not in _OWN]
-    readers = {wire_name(one.name): (one.name, reader_for(hints[one.name])) for one in given}
+    readers = {
+        wire_name(one.name): (one.name, _kept_kind(hints[one.name]), reader_for(hints[one.name]))
+        for one in given
+    }
     required = {field.name: None for field in given if field.default is attrs.NOTHING}
 
     def read_object(data: dict[str, Any], _kind: object) -> T:
@@ -191,8 +215,11 @@ def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
         for name, raw in data.items():
             if name not in readers:
                 extra[name] = raw
+                continue
+            attribute, kept, read = readers[name]
+            if type(raw) is kept:
+                fields[attribute] = raw
             elif raw is not None:  # null is what an attribute is without it
-                attribute, read = readers[name]
                 try:
                     fields[attribute] = read(raw)
                 except Exception:  # noqa: BLE001 - whatever form it was, its neighbours still count
@@ -222,13 +249,17 @@ def _read_number(text: str) -> Decimal | str:
         return text
 
 
-_decoder = msgspec.json.Decoder(float_hook=_read_number)
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_patient_decoder = msgspec.json.Decoder(float_hook=_read_number)
 
 
 def decode_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object in an answer's body; None where there is none, whatever else is there."""
     try:
-        value = _decoder.decode(body.removeprefix(_BOM))
+        try:
+            value = _decoder.decode(body.removeprefix(_BOM))
+        except ArithmeticError:
+            value = _patient_decoder.decode(body.removeprefix(_BOM))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
