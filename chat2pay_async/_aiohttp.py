@@ -36,6 +36,7 @@ from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = ["AiohttpEngine"]
 
+
 @attrs.frozen
 class _Way:
     """Where all of an engine's requests go, and how."""

@@ -93,9 +93,9 @@ class Ends(asyncio.Protocol):
         """What ended it, if it did not end in peace."""
         self.is_full = False
         """Whether what is written has to wait."""
+        self.reader = Waiter(loop)
+        self.writer = Waiter(loop)
         self._is_halted = False
-        self._loop = loop
-        self._waiter: asyncio.Future[bool] | None = None
 
     def take(self, most: int) -> bytes:
         """Some of what came in."""
@@ -106,21 +106,6 @@ class Ends(asyncio.Protocol):
             self.transport.resume_reading()
         return data
 
-    async def wait(self, seconds: float | None) -> bool:
-        """Wait for the next callback; False if there was none in time."""
-        waiter = self._waiter = self._loop.create_future()
-        timer = None if seconds is None else self._loop.call_later(seconds, _settle, waiter, False)
-        try:
-            return await waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
-
-    def _tell(self) -> None:
-        if self._waiter is not None:
-            _settle(self._waiter, True)
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
@@ -129,38 +114,67 @@ class Ends(asyncio.Protocol):
         if len(self.held) > MOST_HELD and not self._is_halted:
             self._is_halted = True
             self.transport.pause_reading()
-        self._tell()
+        self.reader.wake()
 
     def eof_received(self) -> None:
         self.at_end = True
-        self._tell()
+        self.reader.wake()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.at_end, self.lost = True, error
-        self._tell()
+        self.reader.wake()
+        self.writer.wake()
 
     def pause_writing(self) -> None:
         self.is_full = True
 
     def resume_writing(self) -> None:
         self.is_full = False
-        self._tell()
+        self.writer.wake()
 
 
-def _settle(waiter: asyncio.Future[bool], told: bool) -> None:  # noqa: FBT001 - a callback's
-    if not waiter.done():
-        waiter.set_result(told)
+class Waiter:
+    """Lets one task wait for a callback."""
+
+    __slots__ = ("_future", "_loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._future: asyncio.Future[bool] | None = None
+
+    async def wait(self, seconds: float | None) -> bool:
+        """Wait for the next callback; False if there was none in time."""
+        self._future = self._loop.create_future()
+        timer = None if seconds is None else self._loop.call_later(seconds, self._give_up)
+        try:
+            return await self._future
+        finally:
+            self._future = None
+            if timer is not None:
+                timer.cancel()
+
+    def wake(self) -> None:
+        """There was one."""
+        if self._future is not None and not self._future.done():
+            self._future.set_result(True)
+
+    def _give_up(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(False)
 
 
 class Stream(httpcore.AsyncNetworkStream):
-    """One connection, or a layer of TLS upon one: read and written by one task at a time."""
+    """One connection, or a layer of TLS upon one: read by one task at a time, and written by one.
+
+    With HTTP/2 these may be two.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ends: Ends) -> None:
         self._loop = loop
         self._ends = ends
         self._closed = False
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
         """What came in, once there is something; nothing at the end."""
         ends = self._ends
         while not ends.held:
@@ -168,21 +182,23 @@ class Stream(httpcore.AsyncNetworkStream):
                 if ends.lost is not None or self._closed:
                     raise httpcore.ReadError(_said(ends.lost)) from ends.lost
                 return b""
-            if not await ends.wait(timeout):
+            if not await ends.reader.wait(timeout):
                 raise httpcore.ReadTimeout
         return ends.take(max_bytes)
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the same
         """Hand it to the transport, which may have to wait for the other side."""
         ends = self._ends
-        if ends.transport.is_closing():
-            raise httpcore.WriteError(_said(ends.lost)) from ends.lost
+        self._check_open()
         ends.transport.write(buffer)
         while ends.is_full:
-            if ends.transport.is_closing():
-                raise httpcore.WriteError(_said(ends.lost)) from ends.lost
-            if not await ends.wait(timeout):
+            if not await ends.writer.wait(timeout):
                 raise httpcore.WriteTimeout
+            self._check_open()
+
+    def _check_open(self) -> None:
+        if self._ends.transport.is_closing():
+            raise httpcore.WriteError(_said(self._ends.lost)) from self._ends.lost
 
     async def start_tls(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal
+
 from chat2pay_async import _operations as operations
 from chat2pay_async import _requests, models
 from chat2pay_async._answers import RawResponse

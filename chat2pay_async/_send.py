@@ -88,12 +88,16 @@ class Sender:
         if listening:
             self.hooks.emit(events.CallStarted(call_id, operation.name))
         try:
-            total = options.timeout.total
-            run = self._proven(call) if total is None else self._within_deadline(call, total)
-            result = await run
+            if options.timeout.total is None:
+                result = await self._run(call)
+            else:
+                result = await self._within_deadline(call, options.timeout.total)
         except BaseException as error:
-            self._tell_failure(call, error, listening=listening)
-            raise
+            told = self._told_of_doubt(call, error)
+            self._tell_failure(call, told, listening=listening)
+            if told is error:
+                raise
+            raise told from error
         if listening:
             self._tell_end(call, None, recovered=result.recovered)
         return result
@@ -111,7 +115,7 @@ class Sender:
 
     async def _within_deadline(self, call: Call[Q, R], total: float) -> RawResponse[R]:
         with anyio.move_on_after(total):
-            return await self._proven(call)
+            return await self._run(call)
         if call.doubt:
             raise self._settler.outcome_unknown(call)
         error = errors.RequestTimeoutError(
@@ -120,23 +124,19 @@ class Sender:
         error.__cause__ = call.last_error
         raise about(error, call)
 
-    async def _proven(self, call: Call[Q, R]) -> RawResponse[R]:
-        """Run a call; whatever breaks while it is in doubt, the caller is told of the doubt."""
-        try:
-            return await self._run(call)
-        except errors.OutcomeUnknownError:
-            raise
-        except Exception as error:
-            if call.doubt:
-                raise self._settler.outcome_unknown(call) from error
-            raise
+    def _told_of_doubt(self, call: Call[Any, Any], error: BaseException) -> BaseException:
+        """Whatever breaks while a call is in doubt, the caller is told of the doubt."""
+        if not call.doubt or not isinstance(error, Exception):
+            return error
+        is_told = isinstance(error, errors.OutcomeUnknownError)
+        return error if is_told else self._settler.outcome_unknown(call)
 
     async def _run(self, call: Call[Q, R]) -> RawResponse[R]:
         if call.lost_at is not None:
             step = await self._take_up(call)
         else:
             step = await self._attempt(call)
-            if call.lost_at is not None:
+            if step.answer.proof is not Proof.APPLIED:
                 step = await self._clarified(call, step)
         if step.delay is not None:
             step = await self._again(call, step)
