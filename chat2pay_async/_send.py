@@ -336,22 +336,16 @@ class Sender:
         Nobody but the caller was to have the URL, and status answers never carry it.
         """
         call.doubt = True
-        gone = step.ended or await self._is_gone(call, step)
+        ref: str = getattr(step.answer.result, "payment_link_ref", "")
+        try:
+            gone = step.ended or await cancelled(self._run, call, ref)
+        except Chat2PayError as error:
+            raise self._settler.outcome_unknown(call) from error
         call.doubt = False
         if not gone:
             return self._success(call, step)
         call.begin_anew()
         return await self._run(call)
-
-    async def _is_gone(self, call: Call[Any, Any], step: Step[Any]) -> bool:
-        ref: str = getattr(step.answer.result, "payment_link_ref", "")
-        try:
-            return await cancelled(self._run, call, ref)
-        except Chat2PayError as error:
-            # An earlier process may have cancelled it, and have been killed before it said so.
-            if call.earlier or isinstance(error, errors.OutcomeUnknownError):
-                raise self._settler.outcome_unknown(call) from error
-            return False
 
     def tell_pause(self, operation: str, seconds: float) -> None:
         """A run waits for so many seconds, longer than a call does."""

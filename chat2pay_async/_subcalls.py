@@ -37,7 +37,21 @@ def _within(call: Call[Any, Any], operation: Operation[Q, R], request: Q) -> Cal
 
 
 async def cancelled(run: Run, call: Call[Any, Any], ref: str) -> bool:
-    """Cancel a link, or see that it ended unopened; False where its customer was faster."""
+    """Cancel a link, or see that it ended unopened; False where its customer was faster.
+
+    Raises:
+        Chat2PayError: It may be gone or not.
+    """
+    try:
+        return await _is_gone(run, call, ref)
+    except Chat2PayError as error:
+        # An earlier process may have cancelled it, and have been killed before it said so.
+        if call.earlier or isinstance(error, errors.OutcomeUnknownError):
+            raise
+        return False
+
+
+async def _is_gone(run: Run, call: Call[Any, Any], ref: str) -> bool:
     reference = _requests.LinkReference(payment_link_ref=ref)
     try:
         await run(_within(call, operations.CANCEL_PAYMENT_LINK, reference))

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -546,7 +545,7 @@ def test_an_engines_answer_shows_neither_headers_nor_body() -> None:
     [(WireResponse(200, {}, b""), "body"), (Answer[Any](Proof.REJECTED), "proof")],
 )
 def test_answers_are_frozen(value: object, field: str) -> None:
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         setattr(value, field, None)
 
 
