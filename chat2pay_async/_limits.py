@@ -74,11 +74,13 @@ class _Ticket:
     __slots__ = ("bell",)
 
     def __init__(self) -> None:
-        self.bell = anyio.Event()
+        self.bell = clock.Bell()
 
     async def wait(self) -> None:
-        await self.bell.wait()
-        self.bell = anyio.Event()
+        try:
+            await self.bell.wait()
+        finally:
+            self.bell = clock.Bell()
 
 
 _Queue: TypeAlias = "OrderedDict[_Ticket, None]"
@@ -142,7 +144,7 @@ class Pace:
         ticket, displaced = _Ticket(), self._head()
         queue[ticket] = None
         if displaced is not None and self._head() is ticket:
-            displaced.bell.set()
+            displaced.bell.ring()
         try:
             while True:
                 if self._head() is not ticket:
@@ -157,7 +159,7 @@ class Pace:
             del queue[ticket]
             following = self._head()
             if following is not None:
-                following.bell.set()
+                following.bell.ring()
 
 
 class Gate(AbstractAsyncContextManager[None]):
@@ -213,7 +215,7 @@ class Gate(AbstractAsyncContextManager[None]):
     def _let_through(self, queue: _Queue) -> None:
         self._free -= 1
         ticket, _ = queue.popitem(last=False)
-        ticket.bell.set()
+        ticket.bell.ring()
 
     def _check_loop(self) -> None:
         loop = clock.current_loop()

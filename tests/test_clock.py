@@ -32,3 +32,41 @@ def test_two_loops_are_not_the_same() -> None:
 
     loops = [anyio.run(loop, backend=backend) for backend in ("asyncio", "trio", "asyncio")]
     assert all(one != other for one in loops for other in loops if one is not other)
+
+
+# The bell ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_who_waits_is_woken_when_it_rings() -> None:
+    bell, heard = clock.Bell(), anyio.Event()
+
+    async def wait() -> None:
+        await bell.wait()
+        heard.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        assert not heard.is_set()
+        bell.ring()
+        bell.ring()
+    assert heard.is_set()
+
+
+@pytest.mark.anyio
+async def test_nobody_waits_for_what_rang_before() -> None:
+    bell = clock.Bell()
+    bell.ring()
+    with anyio.fail_after(10):
+        await bell.wait()
+
+
+@pytest.mark.anyio
+async def test_ringing_for_who_was_cancelled_does_nothing() -> None:
+    bell = clock.Bell()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(bell.wait)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    bell.ring()
