@@ -7,6 +7,7 @@ it here. On trio they remain.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import select
 import socket
 import ssl
@@ -23,6 +24,10 @@ HAPPY_EYEBALLS_DELAY: Final = 0.25
 
 MOST_HELD: Final = 256 * 1024
 """Bytes that may have come in without being read; then the other side has to wait."""
+
+PIECE: Final = 64 * 1024
+"""Bytes that are handed on at once: TLS takes whatever it is given before it says that it is full.
+"""
 
 
 def network_for(loop: object) -> httpcore.AsyncNetworkBackend:
@@ -63,7 +68,8 @@ class AsyncioNetwork(httpcore.AsyncNetworkBackend):
                 return await self._connected(host, port)
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error
-        except (OSError, RuntimeError) as error:  # uvloop raises the latter for some of them
+        except (OSError, RuntimeError, UnicodeError) as error:
+            # The last is for names that can't be one; uvloop raises the one before for some errors.
             raise httpcore.ConnectError(str(error)) from error
 
     async def _connected(self, host: str, port: int) -> Stream:
@@ -73,10 +79,8 @@ class AsyncioNetwork(httpcore.AsyncNetworkBackend):
         try:
             await self._loop.create_connection(lambda: ends, sock=connected)
         except BaseException:
-            if ends.transport is None:
+            with contextlib.suppress(OSError):  # from uvloops that closed it behind its back
                 connected.close()
-            else:
-                ends.transport.abort()
             raise
         return Stream(self._loop, ends)
 
@@ -101,7 +105,7 @@ class Ends(asyncio.Protocol):
         """Some of what came in."""
         data = bytes(self.held[:most])
         del self.held[:most]
-        if self._is_halted:
+        if self._is_halted and len(self.held) <= MOST_HELD:
             self._is_halted = False
             self.transport.resume_reading()
         return data
@@ -120,8 +124,8 @@ class Ends(asyncio.Protocol):
         self.at_end = True
         self.reader.wake()
 
-    def connection_lost(self, error: Exception | None) -> None:
-        self.at_end, self.lost = True, error
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.at_end, self.lost = True, exc
         self.reader.wake()
         self.writer.wake()
 
@@ -173,6 +177,8 @@ class Stream(httpcore.AsyncNetworkStream):
         self._loop = loop
         self._ends = ends
         self._closed = False
+        self._upon: Stream | None = None
+        """The layer upon it: from then on, what comes in is held there."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
         """What came in, once there is something; nothing at the end."""
@@ -190,11 +196,12 @@ class Stream(httpcore.AsyncNetworkStream):
         """Hand it to the transport, which may have to wait for the other side."""
         ends = self._ends
         self._check_open()
-        ends.transport.write(buffer)
-        while ends.is_full:
-            if not await ends.writer.wait(timeout):
-                raise httpcore.WriteTimeout
-            self._check_open()
+        for start in range(0, len(buffer), PIECE):
+            ends.transport.write(buffer[start : start + PIECE])
+            while ends.is_full:
+                if not await ends.writer.wait(timeout):
+                    raise httpcore.WriteTimeout
+                self._check_open()
 
     def _check_open(self) -> None:
         if self._ends.transport.is_closing():
@@ -209,6 +216,8 @@ class Stream(httpcore.AsyncNetworkStream):
         """Put a layer of TLS upon it."""
         if self._ends.held:
             raise httpcore.ConnectError("it spoke before it was asked to")
+        if self._ends.at_end:  # the loops would wait for an answer all the same
+            raise httpcore.ConnectError(_said(None))
         inner = Ends(self._loop)
         try:
             async with asyncio.timeout(timeout):
@@ -219,16 +228,27 @@ class Stream(httpcore.AsyncNetworkStream):
             raise httpcore.ConnectTimeout(str(error)) from error
         except OSError as error:  # TLS's own errors are such
             raise httpcore.ConnectError(str(error)) from error
-        return Stream(self._loop, inner)
+        if inner.transport is None or inner.transport.is_closing():  # closed by another task
+            raise httpcore.ConnectError(_said(None))
+        self._upon = Stream(self._loop, inner)
+        return self._upon
 
     async def aclose(self) -> None:
         """Close the socket at once; what was not yet sent never will be."""
-        self._closed = True
-        self._ends.transport.abort()
+        self.abort()
         await asyncio.sleep(0)  # by then the transport has closed it
+
+    def abort(self) -> None:
+        """Close it without a turn of the loop."""
+        self._closed = True
+        if self._upon is not None:  # whose reader could not tell it from the other side's farewell
+            self._upon.abort()
+        self._ends.transport.abort()
 
     def get_extra_info(self, info: str) -> Any:
         """What httpcore asks about it."""
+        if self._upon is not None:
+            return self._upon.get_extra_info(info)
         transport = self._ends.transport
         if info != "is_readable":
             return transport.get_extra_info(_NAMES.get(info, info))
