@@ -182,6 +182,12 @@ class Call(Generic[Q, R]):
             self.lost_at = now
             self.doubt = self.operation.safety is Safety.ONCE
 
+    @property
+    def arrived(self) -> int:
+        """How many attempts at what is now sent the service has answered, or may have got."""
+        got = {Proof.APPLIED, Proof.UNKNOWN}
+        return sum(one.proof in got for one in self.attempts[self.first :])
+
     def first_at(self, at: datetime) -> datetime:
         """When what is now sent left for the first time; now (`at`), if it did not yet."""
         return self.attempts[self.first].started_at if len(self.attempts) > self.first else at

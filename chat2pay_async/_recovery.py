@@ -24,7 +24,17 @@ import attrs
 from chat2pay_async import _operations as operations
 from chat2pay_async._evidence import Evidence, Shows
 
-__all__ = ["FRESH", "Look", "Lookups", "Resolution", "Seen", "Settled", "Verdict", "look_up"]
+__all__ = [
+    "FRESH",
+    "Look",
+    "Lookups",
+    "Resolution",
+    "Seen",
+    "Settled",
+    "Verdict",
+    "look_up",
+    "was_declined",
+]
 
 STRETCH: Final = 3
 """How many windows at most until an answer counts."""
@@ -84,12 +94,24 @@ class Settled:
 
 Lookups: TypeAlias = Generator[Look, Seen, Settled]
 
-# The service itself refuses a second capture, and a second cancellation.
+# The service itself refuses a second capture, and a second cancellation; but not a capture after
+# one that the gateway declined.
 _REFUSED_TWICE = frozenset({operations.CAPTURE_PAYMENT.name, operations.CANCEL_PAYMENT_LINK.name})
 
 
-def look_up(
-    operation: str, lost_at: float, settle: float, now: float, *, patient: bool = False
+def was_declined(result: Any) -> bool:
+    """Whether a gateway refused, so that nothing keeps it from accepting the same later."""
+    return getattr(result, "succeeded", None) is False
+
+
+def look_up(  # noqa: PLR0913 - what there is to know of a lost call
+    operation: str,
+    lost_at: float,
+    settle: float,
+    now: float,
+    *,
+    patient: bool = False,
+    several: bool = False,
 ) -> Lookups:
     """Settle a call whose last attempt ended without an answer at `lost_at`.
 
@@ -101,6 +123,8 @@ def look_up(
         patient: Whether *absent* is to be the last word. A capture may be sent again before the
             window has passed, since the service refuses a second one; but that it failed can't
             be said before.
+        several: Whether more than one of the call's requests may have arrived. Then a refusal
+            by the gateway may be the answer to one, and another, still on its way, be accepted.
 
     Yields:
         When to look next; expects what was seen.
@@ -114,10 +138,10 @@ def look_up(
     gap, at, sightings = FIRST_GAP, now, 0
     while True:
         seen = yield Look(at)
-        shows = seen.evidence.shows
-        if shows is Shows.OURS:
+        shows, waited = seen.evidence.shows, seen.started >= closes
+        early = several and operation in _REFUSED_TWICE and not waited
+        if shows is Shows.OURS and not (early and was_declined(seen.evidence.result)):
             return Settled(Verdict.APPLIED, seen.evidence)
-        waited = seen.started >= closes
         if shows is Shows.ABSENT and (waited or (operation in _REFUSED_TWICE and not patient)):
             return Settled(Verdict.ABSENT, seen.evidence, waited)
         sightings = sightings + 1 if waited and shows is Shows.OTHER else 0

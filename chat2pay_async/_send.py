@@ -36,7 +36,7 @@ from chat2pay_async._config import ApiKey
 from chat2pay_async._exchange import Departure, ExchangeError
 from chat2pay_async._line import Line
 from chat2pay_async._operations import Operation, Safety
-from chat2pay_async._recovery import FRESH, Resolution, Verdict
+from chat2pay_async._recovery import FRESH, Resolution, Verdict, was_declined
 from chat2pay_async._retry import Quota, delay_before_next, may_go_again
 from chat2pay_async._settle import Settlement, Settler
 from chat2pay_async._subcalls import cancelled, read_back
@@ -257,7 +257,8 @@ class Sender:
                 raise
         call.last_error = answer.error
         if answer.proof is Proof.APPLIED:
-            call.doubt = False
+            # What an early *absent* let go again, and was declined, leaves the one before it open.
+            call.doubt = call.doubt and was_declined(answer.result)
         self._record(call, at, began, answer.proof, response=response, error=reason)
         delay = self._delay(call, answer) if answer.error is not None else None
         return Step(answer, response, delay)

@@ -101,7 +101,12 @@ class Settler:
         case = call.case(self.known)
         now = clock.now()
         look_ups = look_up(
-            case.operation, call.lost_at, call.options.retry.settle, now, patient=patient
+            case.operation,
+            call.lost_at,
+            call.options.retry.settle,
+            now,
+            patient=patient,
+            several=call.arrived > 1,
         )
         return await self._settle(case, look_ups, call.options, call.call_id, placed=placed)
 
@@ -129,7 +134,8 @@ class Settler:
             now = clock.now()
             lost_at = now - max(0.0, ago)
             settle = options.retry.settle
-            look_ups = look_up(case.operation, lost_at, settle, now, patient=True)
+            several = pending.first_attempt != pending.last_attempt
+            look_ups = look_up(case.operation, lost_at, settle, now, patient=True, several=several)
             settlement = await self._settle(case, look_ups, options, "")
             return Resolution(settlement.verdict, settlement.result)
         return Resolution(Verdict.UNDETERMINED)

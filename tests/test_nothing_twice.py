@@ -8,10 +8,12 @@ told "succeeded" without one, and no result is another's.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
+from unittest import mock
 
 import anyio
 import attrs
@@ -42,12 +44,26 @@ POST_ACTS = st.one_of(
     st.tuples(st.sampled_from(["lost", "500"]), st.floats(0.1, 0.5 * SETTLE)),
     st.sampled_from([("throttled", None), ("not sent", None)]),
 )
+# Captures only: the gateway declines, and that is seen or not.
+DECLINES = st.one_of(
+    st.just(("declined", 0.0)), st.tuples(st.just("lost declined"), st.floats(0.0, 0.5 * SETTLE))
+)
 # What happens to a look-up: shown as it was so many seconds ago, or not shown at all.
 LOOK_ACTS = st.one_of(
     st.just(0.0),
     st.floats(0.0, 0.4 * SETTLE),
     st.sampled_from(["500", "empty", "null", "html", "401", "429", "lost", "misrouted", "foreign"]),
 )
+
+
+def time_at(seconds: float) -> datetime:
+    """What a clock on the wall shows at this time of the loop's."""
+    return START + timedelta(seconds=seconds)
+
+
+def present() -> datetime:
+    """What it shows now."""
+    return time_at(anyio.current_time())
 
 
 @attrs.define
@@ -60,6 +76,8 @@ class Service:
     clock_offset: float
     accepted: list[tuple[float, str, str | None]] = attrs.field(factory=list)
     """When each is applied, its reference, and the stamp that came with it."""
+    declined: list[float] = attrs.field(factory=list)
+    """When each capture is declined."""
     log: list[tuple[float, str]] = attrs.field(factory=list)
 
     @property
@@ -89,9 +107,12 @@ class Service:
         reference = "ref-1" if self.capture else f"ref-{len(self.effects) + 1}"
         refused = self.capture and any(at <= now for at, _, _ in self.effects)
         if delay is not None and not refused:
-            self.accepted.append((now + delay, reference, data.get("sdkRequestId")))
+            if "declined" in seen:
+                self.declined.append(now + delay)
+            else:
+                self.accepted.append((now + delay, reference, data.get("sdkRequestId")))
         match seen:
-            case "lost":
+            case "lost" | "lost declined":
                 raise lost()
             case "not sent":
                 raise not_sent()
@@ -104,19 +125,25 @@ class Service:
         if refused:
             return answer(400, b'{"errors": ["already captured"]}')
         body = {"paymentLinkRef": reference}
-        return answer(201, json.dumps(self.entry(now) if self.capture else body).encode())
+        decision = "DECLINE" if seen == "declined" else "ACCEPT"
+        return answer(201, json.dumps(self.entry(now, decision) if self.capture else body).encode())
 
-    def entry(self, at: float) -> dict[str, Any]:
+    @property
+    def refusals(self) -> list[float]:
+        """When the gateway declined: what arrives after a capture is refused by the service."""
+        first = min((at for at, _, _ in self.accepted), default=math.inf)
+        return [at for at in self.declined if at <= first]
+
+    def entry(self, at: float, decision: str) -> dict[str, Any]:
         return {
             "transactionType": "CAPTURE",
             "totalAmount": 100,
-            "paymentGatewayDecision": "ACCEPT",
+            "paymentGatewayDecision": decision,
             "paymentGatewayResponseTimestamp": self.stamp(at),
         }
 
     def stamp(self, at: float) -> str:
-        passed = at - anyio.current_time() + self.clock_offset
-        return (datetime.now(UTC) + timedelta(seconds=passed)).isoformat()
+        return time_at(at + self.clock_offset).isoformat()
 
     def look(self, act: Any) -> WireResponse:
         response = self.shown(act)
@@ -134,7 +161,11 @@ class Service:
             return self.unhelpful(act)
         seen = [one for one in self.effects if one[0] <= anyio.current_time() - act]
         if self.capture:
-            return self.authorization(seen)
+            declined = [at for at in self.refusals if at <= anyio.current_time() - act]
+            return self.authorization(
+                [self.entry(at, "DECLINE") for at in declined]
+                + [self.entry(at, "ACCEPT") for at, _, _ in seen]
+            )
         if not seen:
             said = "There is no such transaction with order number A-1"
             return answer(404, json.dumps({"errors": [said]}).encode())
@@ -154,7 +185,7 @@ class Service:
         return self.transaction("ref-other", anyio.current_time(), "another's")
 
     def dated(self, body: dict[str, Any]) -> WireResponse:
-        now = datetime.now(UTC) + timedelta(seconds=self.clock_offset)
+        now = present() + timedelta(seconds=self.clock_offset)
         return answer(200, json.dumps(body).encode(), date=format_datetime(now, usegmt=True))
 
     def transaction(self, reference: str, at: float, stamp: str | None) -> WireResponse:
@@ -169,9 +200,9 @@ class Service:
             }
         )
 
-    def authorization(self, seen: list[tuple[float, str, str | None]]) -> WireResponse:
+    def authorization(self, entries: list[dict[str, Any]]) -> WireResponse:
         body = {"paymentLinkRef": "ref-1", "currency": "ZAR", "transactionStatuses": [{}]}
-        return self.dated(body | {"paymentStatuses": [self.entry(at) for at, _, _ in seen]})
+        return self.dated(body | {"paymentStatuses": entries})
 
 
 CAPTURE = requests.Capture(payment_link_ref="ref-1", amount=100)
@@ -195,8 +226,7 @@ async def run_call(service: Service, *, resend: bool) -> tuple[str, Any]:
     await anyio.sleep(SETTLE)
     service.looks.clear()
     if outcome == "unknown":
-        resolution = await sender.resolve(detail, chosen)
-        detail = resolution.verdict
+        detail = await sender.resolve(detail, chosen)
     return outcome, detail
 
 
@@ -208,7 +238,7 @@ def absent_before(log: list[tuple[float, str]], index: int) -> bool:
 
 @pytest.mark.parametrize("capture", [False, True], ids=["create", "capture"])
 @given(
-    posts=st.lists(POST_ACTS, max_size=6),
+    posts=st.lists(st.one_of(POST_ACTS, DECLINES), max_size=6),
     looks=st.lists(LOOK_ACTS, max_size=30),
     clock_offset=st.sampled_from([0.0, -3600.0, 3600.0]),
     resend=st.booleans(),
@@ -221,23 +251,35 @@ def test_nothing_twice_and_nothing_lost(
     clock_offset: float,
     resend: bool,  # noqa: FBT001 - the same
 ) -> None:
+    if not capture:
+        posts = [("lost" if "declined" in seen else seen, delay) for seen, delay in posts]
     service = Service(capture, posts, looks, clock_offset)
-    outcome, detail = anyio.run(
-        lambda: run_call(service, resend=resend), backend_options={"loop_factory": VirtualLoop}
-    )
+    with mock.patch("chat2pay_async._line.wall_clock", present):
+        outcome, detail = anyio.run(
+            lambda: run_call(service, resend=resend), backend_options={"loop_factory": VirtualLoop}
+        )
     event(f"{outcome}, {len(service.effects)} effects")
     assert len(service.effects) <= 1, service.log
     if outcome == "success":
-        assert len(service.effects) == 1, service.log
+        declined = capture and detail.succeeded is False
+        assert len(service.effects) == (0 if declined else 1), service.log
+        assert service.refusals or not declined
         if not capture:
             assert detail.payment_link_ref == service.effects[0][1]
     if outcome == "failed":
         assert service.effects == [], (service.log, detail)
     if outcome == "unknown":
-        expected = Verdict.APPLIED if service.effects else Verdict.ABSENT
-        assert detail is expected, service.log
+        told = service.effects or service.refusals
+        assert detail.verdict is (Verdict.APPLIED if told else Verdict.ABSENT), service.log
+        if capture and told:
+            assert detail.result.succeeded is bool(service.effects), service.log
     unknown = False
     for index, (_, what) in enumerate(service.log):
         if what.startswith("POST") and unknown:
             assert absent_before(service.log, index), service.log
-        unknown = unknown or what in {"POST lost", "POST 500", "POST empty"}
+        unknown = unknown or what in {
+            "POST lost",
+            "POST lost declined",
+            "POST 500",
+            "POST empty",
+        }

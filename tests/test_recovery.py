@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chat2pay_async import GatewayResult
 from chat2pay_async._evidence import Evidence, Shows
 from chat2pay_async._recovery import FRESH, Look, Resolution, Seen, Settled, Verdict, look_up
 
@@ -45,9 +46,11 @@ def play(  # noqa: PLR0913 - whatever can be different
     lost_at: float = 0,
     now: float = 0,
     patient: bool = False,
+    several: bool = False,
+    result: Any = None,
 ) -> Story:
     """Drive look-ups: what each shows, how late it starts, and how long it takes."""
-    look_ups = look_up(operation, lost_at, settle, now, patient=patient)
+    look_ups = look_up(operation, lost_at, settle, now, patient=patient, several=several)
     look, clock = next(look_ups), now
     asked: list[float] = []
     seen: list[Seen] = []
@@ -56,7 +59,7 @@ def play(  # noqa: PLR0913 - whatever can be different
         asked.append(look.at)
         started = max(clock, look.at) + late
         clock = started + takes
-        seen.append(Seen(started, Evidence(shows, result=len(seen))))
+        seen.append(Seen(started, Evidence(shows, result=result or len(seen))))
         try:
             look = look_ups.send(seen[-1])
         except StopIteration as end:
@@ -150,6 +153,28 @@ def test_ours_ends_it_at_once(operation: str, before: list[Shows]) -> None:
     story = play(operation, saw(*before, OURS))
     assert len(story.seen) == len(before) + 1
     assert story.settled == Settled(Verdict.APPLIED, story.seen[-1].evidence)
+
+
+DECLINED = GatewayResult(payment_gateway_decision="DECLINE")
+
+
+def test_where_several_captures_may_arrive_a_decline_counts_at_the_windows_end() -> None:
+    assert play("capture_payment", always(OURS), result=DECLINED).asked == [0]
+    story = play("capture_payment", always(OURS), result=DECLINED, several=True)
+    assert story.asked == TO_THE_END
+    assert story.settled == Settled(Verdict.APPLIED, story.seen[-1].evidence)
+    accepted = GatewayResult(payment_gateway_decision="ACCEPT")
+    assert play("capture_payment", always(OURS), result=accepted, several=True).asked == [0]
+
+
+@each_windowed
+def test_where_each_was_waited_for_a_decline_counts_at_once(operation: str) -> None:
+    assert play(operation, always(OURS), result=DECLINED, several=True).asked == [0]
+
+
+def test_a_decline_that_is_not_seen_again_at_the_windows_end_settles_nothing() -> None:
+    story = play("capture_payment", saw(OURS), result=DECLINED, several=True)
+    assert story.verdict is Verdict.UNDETERMINED
 
 
 def test_a_short_window_has_a_look_at_each_end() -> None:

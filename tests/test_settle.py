@@ -288,6 +288,54 @@ async def test_that_a_capture_failed_is_said_only_when_its_first_attempt_can_no_
     assert (raw.recovered, raw.parsed.succeeded) == (True, True)
 
 
+async def test_that_a_capture_was_declined_is_said_only_when_an_earlier_one_can_no_longer_land() -> (
+    None
+):
+    declined = answer(200, b'{"paymentGatewayDecision": "DECLINE"}')
+    shows = [shown(), shown(), *[captured("DECLINE")] * 3]
+    made = bench(lost(), declined, look_ups=[*shows, captured()])
+    raw = await capture(made)
+    assert (raw.recovered, raw.parsed.succeeded) == (True, True)
+    assert len(made.engine.sent) == 2
+
+    made = bench(lost(), declined, look_ups=[*shows])
+    started = anyio.current_time()
+    raw = await capture(made)
+    assert (raw.recovered, raw.parsed.succeeded) == (True, False)
+    assert anyio.current_time() - started == pytest.approx(10)
+
+    made = bench(lost(), declined, look_ups=[shown()])  # an entry of it never shows
+    raw = await capture(made)
+    assert (raw.recovered, raw.parsed.succeeded) == (False, False)
+
+    made = bench(lost(), lost(), look_ups=[*shows, captured()])  # whose it is can't be told
+    raw = await capture(made)
+    assert (raw.recovered, raw.parsed.succeeded) == (True, True)
+
+
+async def test_a_declined_capture_whose_earlier_attempt_can_not_be_looked_up_stays_in_doubt() -> (
+    None
+):
+    declined = answer(200, b'{"paymentGatewayDecision": "DECLINE"}')
+    made = bench(lost(), declined, look_ups=[shown(), shown(), captured("DECLINE"), answer(500)])
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await capture(made)
+    assert len(made.engine.sent) == 2
+    made.engine.look_ups = [captured("DECLINE")]
+    resolution = await made.sender.resolve(caught.value.pending, options())
+    assert resolution.result.succeeded is False
+
+
+async def test_a_pending_capture_that_was_sent_twice_is_not_resolved_by_one_early_decline() -> None:
+    made = bench(lost(), lost(), look_ups=[shown()])
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options(total=0.6))
+    assert len(made.engine.sent) == 2
+    made.engine.look_ups = [captured("DECLINE"), captured()]
+    resolution = await made.sender.resolve(caught.value.pending, options())
+    assert (resolution.verdict, resolution.result.succeeded) == (Verdict.APPLIED, True)
+
+
 async def test_a_deadline_after_an_early_absent_of_a_capture_leaves_it_in_doubt() -> None:
     made = bench(lost(), look_ups=[shown()])
     with pytest.raises(OutcomeUnknownError):
