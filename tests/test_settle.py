@@ -288,9 +288,7 @@ async def test_that_a_capture_failed_is_said_only_when_its_first_attempt_can_no_
     assert (raw.recovered, raw.parsed.succeeded) == (True, True)
 
 
-async def test_that_a_capture_was_declined_is_said_only_when_an_earlier_one_can_no_longer_land() -> (
-    None
-):
+async def test_a_capture_is_declined_only_when_an_earlier_one_can_no_longer_land() -> None:
     declined = answer(200, b'{"paymentGatewayDecision": "DECLINE"}')
     shows = [shown(), shown(), *[captured("DECLINE")] * 3]
     made = bench(lost(), declined, look_ups=[*shows, captured()])
