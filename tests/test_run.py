@@ -879,10 +879,11 @@ def test_a_loop_that_shuts_down_while_items_begin_takes_the_run_with_it() -> Non
 def test_an_item_that_is_cancelled_before_its_first_step_is_told(loop: Any) -> None:
     begun = asyncio.Event()
 
-    def source() -> Iterator[int]:
+    async def source() -> AsyncGenerator[int]:
         for number in range(20):
             if number == 5:
                 begun.set()
+            await anyio.lowlevel.checkpoint()
             yield number
 
     made = bench(source(), never, concurrency=20)
