@@ -147,8 +147,8 @@ class Run(Generic[Q, R]):
         self._news = anyio.Event()
         try:
             await self._book.open(self._setup.binding)
-        except BaseException:
-            await self._book.close()
+        except BaseException as error:
+            await self._close(error)
             raise
         await self._group.__aenter__()
         self._group.start_soon(self._book.serve)
