@@ -86,7 +86,7 @@ class Batches(Generic[In, Out]):
 
     def add(self, item: In) -> None:
         """Have an item done with what comes after it; nobody waits for it."""
-        self._next.entries.append(_Entry(item))
+        self._append(item)
 
     async def do(self, item: In, *, keep: bool = False) -> Out | None:
         """Have an item done, and wait until it is.
@@ -97,8 +97,7 @@ class Batches(Generic[In, Out]):
         Raises:
             Exception: What the work raised for its batch.
         """
-        batch, entry = self._next, _Entry[In, Out](item)
-        batch.entries.append(entry)
+        batch, entry = self._next, self._append(item)
         self._news.set()
         try:
             await batch.over.wait()
@@ -109,6 +108,11 @@ class Batches(Generic[In, Out]):
         if batch.error is not None:
             raise batch.error.with_traceback(None)
         return entry.result
+
+    def _append(self, item: In) -> _Entry[In, Out]:
+        entry: _Entry[In, Out] = _Entry(item)
+        self._next.entries.append(entry)
+        return entry
 
     def _do(self, batch: _Batch[In, Out]) -> None:
         try:
