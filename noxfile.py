@@ -112,6 +112,13 @@ def bulk(session: nox.Session) -> None:
 
 
 @nox.session
+def flat(session: nox.Session) -> None:
+    """Whether a campaign of a million links is as fast at its end as at its beginning (long)."""
+    session.install(".[aiohttp]", "httptools>=0.6", "uvloop>=0.21")
+    session.run("python", "benchmarks/flat.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The same call by this SDK, by bare HTTP libraries and by other SDKs, side by side."""
     session.install(".[aiohttp,cli,http2,trio]", *_group("peers"))

@@ -24,9 +24,14 @@ T = TypeVar("T")
 @attrs.define(eq=False)
 class _Entry(Generic[In, Out]):
     item: In
-    done: anyio.Event | None
-    """None where nobody waits."""
     result: Out | None = None
+
+
+@attrs.define(eq=False)
+class _Batch(Generic[In, Out]):
+    entries: list[_Entry[In, Out]] = attrs.field(factory=list[_Entry[In, Out]])
+    over: anyio.Event = attrs.field(factory=anyio.Event)
+    """One for all who wait: to wake each by an event of its own costs as much as to write a row."""
     error: Exception | None = attrs.field(factory=lambda: RuntimeError("it was interrupted"))
 
 
@@ -41,11 +46,16 @@ class Batches(Generic[In, Out]):
                 fails the whole batch.
         """
         self._work = work
-        self._queue: list[_Entry[In, Out]] = []
+        self._next: _Batch[In, Out] = _Batch()
         self._news = anyio.Event()
         self._limiter = anyio.CapacityLimiter(1)
         # asyncio's own cancellation does not wait for a thread, shield or not.
         self._lock = threading.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """How many items were asked for and are not being done yet."""
+        return len(self._next.entries)
 
     async def serve(self) -> None:
         """Do batches until it is cancelled; the one at hand is done to its end."""
@@ -56,16 +66,14 @@ class Batches(Generic[In, Out]):
 
     async def finish(self) -> None:
         """Do what was asked for so far, also in a task that has been cancelled."""
-        batch, self._queue = self._queue, []
-        if not batch:
+        if not self.waiting:
             return
+        batch, self._next = self._next, _Batch()
         try:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._do, batch, limiter=self._limiter)
         finally:
-            for entry in batch:
-                if entry.done is not None:
-                    entry.done.set()
+            batch.over.set()
 
     async def alone(self, work: Callable[[Any], T], argument: Any) -> T:
         """Have something else done in the thread, between two batches."""
@@ -78,7 +86,7 @@ class Batches(Generic[In, Out]):
 
     def add(self, item: In) -> None:
         """Have an item done with what comes after it; nobody waits for it."""
-        self._queue.append(_Entry(item, None))
+        self._append(item)
 
     async def do(self, item: In, *, keep: bool = False) -> Out | None:
         """Have an item done, and wait until it is.
@@ -89,27 +97,30 @@ class Batches(Generic[In, Out]):
         Raises:
             Exception: What the work raised for its batch.
         """
-        entry: _Entry[In, Out] = _Entry(item, anyio.Event())
-        assert entry.done is not None  # noqa: S101 - it was just made
-        self._queue.append(entry)
+        batch, entry = self._next, self._append(item)
         self._news.set()
         try:
-            await entry.done.wait()
+            await batch.over.wait()
         except BaseException:
-            if entry in self._queue and not keep:
-                self._queue.remove(entry)
+            if batch is self._next and not keep:
+                batch.entries.remove(entry)
             raise
-        if entry.error is not None:
-            raise entry.error.with_traceback(None)
+        if batch.error is not None:
+            raise batch.error.with_traceback(None)
         return entry.result
 
-    def _do(self, batch: Sequence[_Entry[In, Out]]) -> None:
+    def _append(self, item: In) -> _Entry[In, Out]:
+        entry: _Entry[In, Out] = _Entry(item)
+        self._next.entries.append(entry)
+        return entry
+
+    def _do(self, batch: _Batch[In, Out]) -> None:
         try:
             with self._lock:
-                results = self._work([entry.item for entry in batch])
+                results = self._work([entry.item for entry in batch.entries])
         except Exception as error:  # noqa: BLE001 - it is for those who wait to see
-            for entry in batch:
-                entry.error = error
+            batch.error = error
         else:
-            for entry, result in zip(batch, results, strict=True):
-                entry.result, entry.error = result, None
+            for entry, result in zip(batch.entries, results, strict=True):
+                entry.result = result
+            batch.error = None

@@ -6,12 +6,11 @@ thread, in batches; see `_batches.py`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import anyio
-import anyio.to_thread
 import attrs
 
 from chat2pay_async._answers import WireResponse
@@ -20,20 +19,22 @@ from chat2pay_async._call import Log, Past
 from chat2pay_async._journal import Answered, Departed, Ended, Journal, Row
 from chat2pay_async._journal_file import Binding
 from chat2pay_async._outcomes import Outcome
-from chat2pay_async._seen import Seen
+from chat2pay_async._seen import Seen, Sieve
 from chat2pay_async._stored import write_detail, write_result
 from chat2pay_async.errors import Attempt, Pending, SentRequest
 
 __all__ = ["Book", "Claimed", "ItemLog"]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Claim:
     """The source has an item with this key."""
 
     key: str
     recipient: str | None = None
     """Whom it goes to, where that is asked about."""
+    is_new: bool = False
+    """Whether both are certainly new: then nobody waits for an answer."""
 
 
 @attrs.frozen
@@ -50,6 +51,10 @@ class Claimed:
     """Whether another item goes to the same recipient."""
 
 
+_NEW: Final = Claimed(repeated=False)
+_UNWRITTEN: Final = 500
+"""New keys that may wait in memory for being remembered."""
+
 _Task = Claim | Departed | Answered | Ended
 
 
@@ -58,7 +63,10 @@ class Book:
 
     def __init__(self, journal: Journal | None) -> None:
         self._journal = journal
+        self._sieve = Sieve()
         self._seen: Seen | None = None
+        self._forgot: Exception | None = None
+        """Why keys are missing among those that were seen."""
         self._has_opened = False
         self._batches: Batches[_Task, Claimed | None] = Batches(self._work)
 
@@ -78,12 +86,14 @@ class Book:
         Raises:
             JournalError: The journal can't be used, or not for this run.
         """
-        await anyio.to_thread.run_sync(self._open, binding)
+        await self._batches.alone(self._open, binding)
 
     def _open(self, binding: Binding) -> None:
         if self._journal is not None:
             self._journal.open(binding)
             self._has_opened = True
+            for key in self._journal.all_keys():
+                self._sieve.add(_OWN + key)
         self._seen = Seen()
 
     async def serve(self) -> None:
@@ -93,8 +103,10 @@ class Book:
     async def close(self) -> None:
         """Write what is left to be written, and let go; also in a task that was cancelled."""
         with anyio.CancelScope(shield=True):
-            await self._batches.finish()
-            await self._batches.alone(lambda _nothing: self._close(), None)
+            try:
+                await self._batches.finish()
+            finally:  # asyncio's own cancellation heeds no shield, and the journal stays locked
+                await self._batches.alone(lambda _nothing: self._close(), None)
 
     def _close(self) -> None:
         if self._seen is not None:
@@ -103,7 +115,17 @@ class Book:
             self._journal.close()
 
     async def claim(self, key: str, recipient: str | None = None) -> Claimed:
-        """Tell that the source has an item with this key, and hear what is known of it."""
+        """Tell that the source has an item with this key, and hear what is known of it.
+
+        Raises:
+            JournalError: What was met can't be remembered, so the same could be sent twice.
+        """
+        is_new = self._sieve.add(_OWN + key)
+        if recipient:
+            is_new = self._sieve.add(_RECIPIENT + recipient) and is_new
+        if is_new and self._batches.waiting < _UNWRITTEN:
+            self._batches.add(Claim(key, recipient, is_new=True))
+            return _NEW
         claimed = await self._batches.do(Claim(key, recipient))
         assert isinstance(claimed, Claimed)  # noqa: S101 - that is what a claim is answered
         return claimed
@@ -170,12 +192,26 @@ class Book:
     def _work(self, tasks: Sequence[_Task]) -> list[Claimed | None]:
         claims = [task for task in tasks if isinstance(task, Claim)]
         notes = [task for task in tasks if not isinstance(task, Claim)]
-        if notes and self._journal is not None:
-            self._journal.write(notes)
-        claimed = iter(self._claim(claims) if claims else [])
-        return [next(claimed) if isinstance(task, Claim) else None for task in tasks]
+        try:
+            if notes and self._journal is not None:
+                self._journal.write(notes)
+        finally:  # a key that is not remembered could be sent twice
+            answers = self._claim(claims) if claims else {}
+        return [answers.get(task) if isinstance(task, Claim) else None for task in tasks]
 
-    def _claim(self, claims: Sequence[Claim]) -> list[Claimed]:
+    def _claim(self, claims: Sequence[Claim]) -> dict[Claim, Claimed]:
+        if self._forgot is not None:
+            raise self._forgot.with_traceback(None)
+        asking = [claim for claim in claims if not claim.is_new]
+        try:
+            # Those that are new are like none before them, so they may go first.
+            self._keys.put([text for claim in claims if claim.is_new for text in _texts(claim)])
+            return dict(zip(asking, self._answers(asking), strict=True)) if asking else {}
+        except Exception as error:
+            self._forgot = error
+            raise
+
+    def _answers(self, claims: Sequence[Claim]) -> list[Claimed]:
         keys = [claim.key for claim in claims]
         repeated = self._keys.add([_OWN + key for key in keys])
         rows: dict[str, Row] = {}
@@ -194,6 +230,12 @@ class Book:
             )
             for claim, again in zip(claims, repeated, strict=True)
         ]
+
+
+def _texts(claim: Claim) -> Iterator[str]:
+    yield _OWN + claim.key
+    if claim.recipient:
+        yield _RECIPIENT + claim.recipient
 
 
 _OWN, _TAKEN_UP, _RECIPIENT = "own:", "taken up:", "recipient:"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -205,6 +205,12 @@ class Journal:
         query = f"SELECT {_COLUMNS} FROM item WHERE key IN ({', '.join('?' * len(keys))})"  # noqa: S608 - placeholders
         with guarded(self.path):
             return {row[0]: Row(*row) for row in self._opened().execute(query, keys)}
+
+    def all_keys(self) -> Iterator[str]:
+        """The keys of all rows."""
+        with guarded(self.path):
+            for (key,) in self._opened().execute("SELECT key FROM item"):
+                yield key
 
     def page(self, after: int, *, open_only: bool) -> list[tuple[int, Row]]:
         """The next rows after a row's number, in the order in which they came, with their numbers.

@@ -143,12 +143,12 @@ class Run(Generic[Q, R]):
         self._started = clock.now()
         self._group = anyio.create_task_group()
         self._reading = anyio.CancelScope()
-        self._slots = anyio.Semaphore(self._setup.concurrency)
+        self._slots = anyio.Semaphore(self._setup.concurrency, fast_acquire=True)
         self._news = anyio.Event()
         try:
             await self._book.open(self._setup.binding)
-        except BaseException:
-            await self._book.close()
+        except BaseException as error:
+            await self._close(error)
             raise
         await self._group.__aenter__()
         self._group.start_soon(self._book.serve)

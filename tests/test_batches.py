@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 import anyio.abc
 import anyio.to_thread
 import pytest
+import uvloop
 
 from chat2pay_async._batches import Batches
 
@@ -162,6 +165,20 @@ async def test_what_nobody_waits_for_is_done_with_what_comes_after_it() -> None:
         assert made.worker.batches == [[1, 2, 3]]
 
 
+async def test_what_is_not_being_done_yet_is_counted() -> None:
+    async with bench() as made:
+        assert made.batches.waiting == 0
+        await made.ask(1)
+        await made.worker.begun()
+        assert made.batches.waiting == 0
+        made.batches.add(2)
+        (asker,) = await made.ask(3)
+        assert made.batches.waiting == 2
+        asker.scope.cancel()
+        await asker.over.wait()
+        assert made.batches.waiting == 1
+
+
 async def test_an_error_fails_its_batch_and_no_other() -> None:
     async with bench() as made:
         before = await made.ask(0)
@@ -285,6 +302,20 @@ async def test_something_else_is_done_alone_between_two_batches() -> None:
         assert await made.batches.alone(lambda number: number + 1, 1) == 2
 
 
+async def test_where_all_have_taken_their_items_back_nothing_is_done() -> None:
+    async with bench() as made:
+        await made.ask(0)
+        await made.worker.begun()
+        others = await made.ask(1, 2)
+        for asker in others:
+            asker.scope.cancel()
+            await asker.over.wait()
+        made.worker.let_go(2)
+        await anyio.wait_all_tasks_blocked()
+        assert await made.batches.do(3) == "#3"
+        assert made.worker.batches == [[0], [3]]
+
+
 async def test_what_is_to_be_done_in_any_case_is_not_taken_back() -> None:
     async with bench() as made:
         await made.ask(1)
@@ -301,3 +332,31 @@ async def test_what_is_to_be_done_in_any_case_is_not_taken_back() -> None:
         made.worker.let_go(3)
         assert await made.batches.do(3) == "#3"
         assert [number for batch in made.worker.batches for number in batch] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_whoever_waits_is_told_of_an_interruption_and_the_thread_is_waited_for(loop: Any) -> None:
+    worker, told = Worker(), list[str]()
+
+    async def ask(batches: Batches[int, str]) -> None:
+        try:
+            await batches.do(1)
+        except RuntimeError as error:
+            told.append(str(error))
+
+    async def main() -> None:
+        batches: Batches[int, str] = Batches(worker.work)
+        asking = asyncio.create_task(ask(batches))
+        serving = asyncio.create_task(batches.serve())
+        await worker.begun()
+        serving.cancel()  # asyncio's own way, which heeds no shield
+        await asking
+        after = asyncio.create_task(batches.alone(str, worker.inside))
+        await anyio.wait_all_tasks_blocked()
+        assert not after.done()
+        worker.let_go()
+        assert (await after, worker.inside) == ("1", 0)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
+    assert told == ["it was interrupted"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -12,7 +13,9 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+import uvloop
 
+from chat2pay_async import _book as room
 from chat2pay_async import models
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._book import Book, Claimed, ItemLog
@@ -20,6 +23,7 @@ from chat2pay_async._call import Past
 from chat2pay_async._journal import Answered, Departed, Ended, Journal, Row
 from chat2pay_async._journal_file import Binding
 from chat2pay_async._outcomes import Outcome, State
+from chat2pay_async._seen import Seen, Sieve
 from chat2pay_async._stored import read_detail
 from chat2pay_async.errors import Attempt, JournalError, Pending, Proof, SentRequest
 
@@ -153,6 +157,58 @@ async def test_recipients_that_are_asked_about_at_once_go_to_the_right_askers() 
                     tasks.start_soon(claim, number)
             told = {number: one.recipient_repeated for number, one in claimed.items()}
             assert told == {number: bool(_round and number % 3) for number in range(90)}
+
+
+async def test_whoever_claims_a_new_key_waits_for_nothing(journal: Journal) -> None:
+    book = Book(journal)
+    await book.open(BINDING)
+    for number in range(10):
+        # Nobody serves: to wait would be for ever.
+        assert await book.claim(f"A-{number}", f"to {number}") == Claimed(repeated=False)
+    await book.close()
+
+
+async def test_of_new_keys_that_wait_for_being_remembered_there_are_only_so_many() -> None:
+    batches: list[int] = []
+
+    def noted(tasks: Sequence[Any]) -> list[Claimed | None]:
+        batches.append(len(tasks))
+        return work(tasks)
+
+    async with opened(None) as book:
+        work, book._batches._work = book._work, noted
+        for number in range(1200):
+            assert not (await book.claim(f"A-{number}")).repeated
+        assert batches == [room._UNWRITTEN + 1] * 2
+        assert (await book.claim("A-1199")).repeated
+
+
+async def test_a_sieve_that_can_not_tell_new_keys_only_costs_time(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier(journal, old="applied")
+    monkeypatch.setattr(Sieve, "add", lambda _self, _text: False)
+    async with opened(journal) as book:
+        told = [await book.claim(key, "27831234567") for key in ("old", "A-1", "A-2", "A-1")]
+    assert [one.repeated for one in told] == [False, False, False, True]
+    assert [one.recipient_repeated for one in told] == [False, True, True, True]
+    assert [one.row is not None for one in told] == [True, False, False, False]
+
+
+async def test_a_key_is_met_again_though_nobody_waited_for_its_first_claim(
+    journal: Journal,
+) -> None:
+    async with opened(journal) as book:
+        told: list[tuple[int, bool]] = []
+
+        async def claim(number: int) -> None:
+            told.append((number, (await book.claim("A-1")).repeated))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(claim, 1)
+            tasks.start_soon(claim, 2)
+            tasks.start_soon(leave, book.log("A-0", resumed=False))
+        assert sorted(repeated for _, repeated in told) == [False, True]
 
 
 async def test_without_a_journal_nothing_is_known_of_a_key_and_nothing_is_open() -> None:
@@ -396,7 +452,7 @@ async def test_without_a_journal_nothing_is_written() -> None:
         await leave(aside, sent=CANCEL)
         aside.answered(ANSWERED, answer())
         await book.end(outcome(), log.response)
-        assert book._batches._queue == []
+        assert book._batches.waiting == 0
 
 
 # When it fails -----------------------------------------------------------------------------------
@@ -416,6 +472,44 @@ async def test_where_it_can_not_be_written_nothing_leaves(
             await leave(log, sent=large)
         assert sent_before(log) is None
         assert row_of(journal) is None
+
+
+async def test_keys_are_remembered_though_the_journal_can_not_be_written(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_notes: object) -> None:
+        raise JournalError("the disk is full")
+
+    async with opened(journal) as book:
+        with monkeypatch.context() as patch:
+            patch.setattr(journal, "write", fail)
+            assert not (await book.claim("A-1", "27831234567")).repeated
+            with pytest.raises(JournalError, match="the disk is full"):
+                await leave(book.log("A-1", resumed=False))
+        claimed = await book.claim("A-1", "27831234567")
+        assert (claimed.repeated, claimed.recipient_repeated) == (True, True)
+
+
+@pytest.mark.parametrize("error", [JournalError("make room"), ValueError("no text")])
+async def test_once_keys_were_not_remembered_no_claim_that_needs_them_is_answered(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(_self: object, texts: Sequence[str]) -> None:
+        if texts:
+            raise error
+
+    async with opened(journal) as book:
+        with monkeypatch.context() as patch:
+            patch.setattr(Seen, "put", fail)
+            await book.claim("A-1")
+            with pytest.raises(type(error), match=str(error)):  # at once: the run is to end
+                await leave(book.log("A-1", resumed=False))
+        with pytest.raises(type(error), match=str(error)):
+            await book.claim("A-1")
+        # What is to be written down does not depend on them.
+        await leave(book.log("A-2", resumed=False))
+        row = row_of(journal, "A-2")
+        assert row is not None
 
 
 async def test_an_end_that_can_not_be_written_leaves_the_item_in_doubt(journal: Journal) -> None:
@@ -456,6 +550,69 @@ async def test_what_is_left_to_be_written_is_written_at_the_end_even_when_cancel
     journal.open_to_read()
     assert history(journal) == [("A-1", NOON.timestamp(), "answer", 429, b"slower")]
     journal.close()
+
+
+@pytest.mark.parametrize("loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_a_book_whose_closing_is_cancelled_by_asyncio_writes_all_and_is_closed(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, loop: Any
+) -> None:
+    begun, go_on, write = threading.Event(), threading.Event(), journal.write
+
+    def slow(notes: Sequence[Any]) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        write(notes)
+
+    monkeypatch.setattr(journal, "write", slow)
+
+    async def main() -> None:
+        book = Book(journal)
+        await book.open(BINDING)
+        book.answer(Answered("A-1", NOON, 429, b"slower"))
+        closing = asyncio.create_task(book.close())
+        assert await anyio.to_thread.run_sync(begun.wait, 30)
+        closing.cancel()
+        await anyio.wait_all_tasks_blocked()
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
+    assert journal._db is None
+    journal.open_to_read()
+    assert history(journal) == [("A-1", NOON.timestamp(), "answer", 429, b"slower")]
+    journal.close()
+
+
+@pytest.mark.parametrize("loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_a_book_whose_opening_is_cancelled_by_asyncio_is_closed_when_it_is_open(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, loop: Any
+) -> None:
+    begun, go_on, open_ = threading.Event(), threading.Event(), journal.open
+
+    def slow(binding: Binding) -> None:
+        begun.set()
+        assert go_on.wait(30)
+        open_(binding)
+
+    monkeypatch.setattr(journal, "open", slow)
+
+    async def main() -> None:
+        book = Book(journal)
+        opening = asyncio.create_task(book.open(BINDING))
+        assert await anyio.to_thread.run_sync(begun.wait, 30)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        closing = asyncio.create_task(book.close())
+        await anyio.wait_all_tasks_blocked()
+        go_on.set()
+        await closing
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
+    assert journal._db is None
 
 
 async def test_a_closed_book_leaves_its_journal_to_others(journal: Journal) -> None:

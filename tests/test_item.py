@@ -85,6 +85,10 @@ class Inline:
         self._work = work
         self._left: list[Any] = []
 
+    @property
+    def waiting(self) -> int:
+        return len(self._left)
+
     def add(self, item: Any) -> None:
         self._left.append(item)
 

@@ -285,6 +285,19 @@ def test_rows_are_found_by_their_keys_and_by_nothing_else(journal: Journal) -> N
     assert journal.rows([]) == {}
 
 
+def test_all_keys_are_told_whatever_their_state(journal: Journal) -> None:
+    assert list(journal.all_keys()) == []
+    journal.write([departed("A-1"), departed("a-1"), departed("Ä'1\x00?")])
+    journal.write([ended("a-1")])
+    assert sorted(journal.all_keys()) == ["A-1", "a-1", "Ä'1\x00?"]
+
+
+def test_keys_that_can_not_be_read_are_told_in_plain_words(journal: Journal) -> None:
+    journal._opened().execute("DROP TABLE item")
+    with pytest.raises(JournalError, match="no such table: item"):
+        list(journal.all_keys())
+
+
 def test_a_journal_outlives_its_run(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "spring.db")
     journal.open(BINDING)

@@ -879,10 +879,11 @@ def test_a_loop_that_shuts_down_while_items_begin_takes_the_run_with_it() -> Non
 def test_an_item_that_is_cancelled_before_its_first_step_is_told(loop: Any) -> None:
     begun = asyncio.Event()
 
-    def source() -> Iterator[int]:
+    async def source() -> AsyncGenerator[int]:
         for number in range(20):
             if number == 5:
                 begun.set()
+            await anyio.lowlevel.checkpoint()
             yield number
 
     made = bench(source(), never, concurrency=20)
@@ -1006,10 +1007,23 @@ async def test_what_leaves_the_block_is_not_replaced_by_a_book_that_can_not_be_c
 async def test_a_cancellation_is_not_replaced_by_a_book_that_can_not_be_closed() -> None:
     made = bench(range(3), never)
     made.book.late_refusal = JournalError("the disk is full")
-    with anyio.move_on_after(0.01) as scope:
+    with anyio.CancelScope() as scope:
         async with made.run as run:
+            scope.cancel()
             await anext(run)
     assert scope.cancelled_caught
+    assert made.book.story == ["opened", "closed"]
+
+
+async def test_neither_is_one_that_comes_while_the_book_is_opened() -> None:
+    made = bench(range(3), never)
+    made.book.late_refusal = JournalError("the disk is full")
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        async with made.run:
+            pytest.fail("it was cancelled")
+    assert scope.cancelled_caught
+    assert made.book.story == ["opened", "closed"]
 
 
 async def test_a_book_that_can_not_be_opened_is_closed_and_its_reason_comes_out() -> None:

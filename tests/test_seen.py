@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chat2pay_async._seen import Seen, marks
+from chat2pay_async._seen import Seen, Sieve, marks
 from chat2pay_async.errors import JournalError
 
 texts = st.text(max_size=3) | st.sampled_from(["A-1", "a-1", "A-1 ", "Ä", "\x00", "'", "?"])
@@ -96,6 +96,53 @@ def test_many_texts_go_to_a_file_that_stands_in_no_folder_and_ends_with_the_set(
     assert temporary_files() == before
 
 
+@settings(deadline=None)
+@given(st.lists(st.lists(texts, max_size=8), max_size=6))
+def test_what_is_put_is_there_as_if_it_were_added(batches: list[list[str]]) -> None:
+    seen, known = Seen(), set[str]()
+    try:
+        for batch in batches:
+            seen.put(batch)
+            known.update(batch)
+            assert seen.has([*batch, "b-1"]) == known & {*batch, "b-1"}
+            assert all(seen.add(batch))
+    finally:
+        seen.close()
+
+
+# The sieve ----------------------------------------------------------------------------------------
+
+
+@given(st.lists(texts))
+def test_of_no_text_that_was_added_before_a_sieve_says_that_it_is_new(given: list[str]) -> None:
+    sieve, known = Sieve(), set[str]()
+    for text in given:
+        assert not (sieve.add(text) and text in known)
+        known.add(text)
+
+
+def test_nearly_every_new_text_is_told_to_be_new_and_a_sieve_does_not_grow() -> None:
+    sieve = Sieve()
+    size = len(sieve._bits)
+    told = sum(sieve.add(f"A-{number}") for number in range(100_000))
+    assert told > 99_900
+    assert not any(sieve.add(f"A-{number}") for number in range(100_000))
+    assert len(sieve._bits) == size == 2 * 2**20
+
+
+@pytest.mark.parametrize("number", [-(2**63), -1, 0, 1, 2**63 - 1])
+def test_any_hash_has_a_place(number: int) -> None:
+    class Text(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            return number
+
+    sieve = Sieve()
+    assert sieve.add(Text("a"))
+    assert not sieve.add(Text("a"))
+
+
 @pytest.mark.parametrize(
     ("count", "columns", "written"),
     [(1, 1, "(?)"), (3, 1, "(?), (?), (?)"), (1, 3, "(?, ?, ?)"), (2, 2, "(?, ?), (?, ?)")],
@@ -108,6 +155,7 @@ def test_a_disk_that_is_full_is_told_with_what_to_do() -> None:
     seen = Seen()
     pages = seen._db.execute("PRAGMA page_count").fetchone()[0]
     seen._db.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(JournalError, match="SQLITE_TMPDIR"):
-        seen.add([f"{number:0100}" for number in range(1000)])
+    for add in (seen.add, seen.put):
+        with pytest.raises(JournalError, match="SQLITE_TMPDIR"):
+            add([f"{number:0100}" for number in range(1000)])
     seen.close()
