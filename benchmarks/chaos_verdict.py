@@ -1,0 +1,245 @@
+"""What callers were told, held against what took place, by the sandbox's ledger.
+
+- wrong: a success without an effect, or with somebody else's; or a call left in doubt that a later
+  `resolve()`, on a new client and after pickling, settled wrongly;
+- lost: an effect that the caller was told had failed;
+- twice: an effect that took place more than once;
+- unsettled: calls left in doubt that such a `resolve()` left in doubt again;
+- replaced: the same, where a recovered link had been cancelled and made anew (channel `none`). The
+  order number then shows the cancelled link, and nothing says that there is no later one.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from chaos_world import ENGINES, spread
+
+from chat2pay_async import AsyncChat2Pay, Resolution, Verdict
+from chat2pay_async.sandbox import FAULT_KINDS
+
+EFFECTS = {
+    "create_payment_link": "link_created",
+    "cancel_payment_link": "link_cancelled",
+    "capture_payment": "captured",
+    "reverse_payment": "reversed",
+    "create_receipt": "receipt_created",
+}
+CUTS = ("reset_before", "reset_after", "drop_before", "drop_after", "truncated")
+"""Faults that end the connection, where there is one."""
+FAULTY, EACH, LONG = 0.3, 0.01, 20_000
+"""The least share of faults, that of each kind, and how many requests show the latter."""
+HURRIED = 1 / 15
+"""The least share of calls that haste must leave in doubt, where there is haste."""
+
+
+@attrs.define
+class Tally:
+    """What became of the calls of one operation."""
+
+    calls: int = 0
+    applied: int = 0
+    recovered: int = 0
+    failed: int = 0
+    undetermined: int = 0
+    cancelled: int = 0
+    twice: int = 0
+    lost: int = 0
+    wrong: int = 0
+    unsettled: int = 0
+    replaced: int = 0
+
+
+@attrs.frozen
+class Said:
+    """What a caller was told."""
+
+    key: str
+    outcome: str
+    """`applied`, `declined`, `failed`, `unknown` or `cancelled`."""
+    reference: str | None = None
+    recovered: bool = False
+    pending: bytes | None = None
+
+
+@attrs.frozen
+class Truth:
+    """What the ledger knows of one key that bears on settling a call in doubt."""
+
+    effects: int
+    """How often it took place, a link that was made anew included."""
+    declined: bool
+    """Whether a gateway refused a capture."""
+    replaced: bool
+    """Whether a link was cancelled to be made anew."""
+
+    @classmethod
+    def of(cls, ledger: Any, name: str, key: str) -> Truth:
+        """Read the ledger."""
+        creating = name == "create_payment_link"
+        return cls(
+            effects_of(ledger, name, key) or ledger.count("link_created", order_number=key),
+            bool(ledger.count("capture_declined", payment_link_ref=key)),
+            creating and bool(ledger.count("link_cancelled", order_number=key)),
+        )
+
+    def is_told_by(self, resolution: Resolution) -> bool:
+        """Whether a verdict is true; one that leaves it open always is."""
+        if resolution.verdict is Verdict.APPLIED:
+            refused = getattr(resolution.result, "succeeded", None) is False
+            return self.declined if refused else self.effects > 0
+        return resolution.verdict is Verdict.UNDETERMINED or not (self.effects or self.declined)
+
+
+async def judge(
+    ledger: Any,
+    said_of: Mapping[str, Sequence[Said]],
+    client: AsyncChat2Pay,
+    tallies: Mapping[str, Tally],
+) -> None:
+    """Count every call, and settle those that were left in doubt."""
+    work = []
+    for name, every in said_of.items():
+        tally = tallies[name]
+        for said in every:
+            note(tally, said, effects_of(ledger, name, said.key))
+            if said.pending is not None:
+                truth = Truth.of(ledger, name, said.key)
+                work.append((check_settled, (client, tally, said, truth)))
+    await spread(work)
+    known = references_of(ledger)
+    for said in said_of["create_payment_link"]:
+        if said.outcome == "applied" and said.reference not in known[said.key]:
+            tallies["create_payment_link"].wrong += 1
+
+
+def references_of(ledger: Any) -> dict[str, set[str]]:
+    """Every order's links."""
+    known: dict[str, set[str]] = {}
+    for effect in ledger.effects:
+        if effect.kind == "link_created":
+            known.setdefault(effect.order_number, set()).add(effect.payment_link_ref)
+    return known
+
+
+def effects_of(ledger: Any, name: str, key: str) -> int:
+    """How often an effect took place; a link that was cancelled to be made anew does not count."""
+    if name != "create_payment_link":
+        return int(ledger.count(EFFECTS[name], payment_link_ref=key))
+    made = ledger.count("link_created", order_number=key)
+    return int(made - ledger.count("link_cancelled", order_number=key))
+
+
+def note(tally: Tally, said: Said, effects: int) -> None:
+    """Count a call."""
+    tally.calls += 1
+    tally.applied += said.outcome == "applied"
+    tally.recovered += said.recovered
+    tally.failed += said.outcome in {"failed", "declined"}
+    tally.undetermined += said.outcome == "unknown"
+    tally.cancelled += said.outcome == "cancelled"
+    tally.twice += effects > 1
+    tally.wrong += said.outcome == "applied" and effects == 0
+    tally.lost += said.outcome in {"failed", "declined", "cancelled"} and effects > 0
+
+
+async def check_settled(client: AsyncChat2Pay, tally: Tally, said: Said, truth: Truth) -> None:
+    """Settle a call that was left in doubt, as another process would."""
+    resolution = await client.resolve(pickle.loads(said.pending or b""))  # noqa: S301 - our own
+    if resolution.verdict is Verdict.UNDETERMINED:
+        tally.replaced += truth.replaced
+        tally.unsettled += not truth.replaced
+    tally.wrong += not truth.is_told_by(resolution)
+
+
+# The figures --------------------------------------------------------------------------------------
+
+
+@attrs.define
+class Report:
+    """A run's figures."""
+
+    plan: str
+    engine: str
+    loop: str
+    seed: int
+    tallies: dict[str, Tally] = attrs.field(factory=lambda: {name: Tally() for name in EFFECTS})
+    faults: Counter[str] = attrs.field(factory=Counter)
+    requests: int = 0
+    connections: int = 0
+    by_aiohttp: int = 0
+    """See `Access`."""
+    seconds: float = 0.0
+
+    def total(self, what: str) -> int:
+        """A figure summed up over the operations."""
+        return sum(getattr(tally, what) for tally in self.tallies.values())
+
+    @property
+    def faulty(self) -> float:
+        """The share of the requests that met a fault."""
+        return (self.faults.total() - self.faults["lag"]) / self.requests
+
+    @property
+    def hurried(self) -> int:
+        """Calls that were ended before they could be settled."""
+        return self.total("cancelled") + self.total("undetermined")
+
+    @property
+    def cuts(self) -> int:
+        """Connections that a fault must have ended, each its own."""
+        return sum(self.faults[kind] for kind in CUTS)
+
+    @property
+    def astray(self) -> list[str]:
+        """What shows that the calls went another way than the engine's."""
+        found = {
+            f"{self.connections} connections for {self.cuts} cuts": self.engine != ENGINES[0]
+            and self.connections < self.cuts,
+            "aiohttp took no part": (self.engine == "aiohttp") != (self.by_aiohttp > 0),
+        }
+        return [what for what, true in found.items() if true]
+
+    @property
+    def too_calm(self) -> list[str]:
+        """What went wrong too seldom for the rest to mean much."""
+        least = EACH * self.requests if self.requests >= LONG else 1
+        calm: list[str] = [kind for kind in FAULT_KINDS if self.faults[kind] < least]
+        calm += ["haste"] * (self.plan == "E" and self.hurried < HURRIED * self.total("calls"))
+        return calm if self.faulty >= FAULTY else ["all of it", *calm]
+
+
+COLUMNS = [field.name for field in attrs.fields(Tally)]
+
+
+def table(report: Report) -> str:
+    """A report as text."""
+    lines = [
+        (
+            f"plan {report.plan}, seed {report.seed}, {report.engine}, {report.loop}: "
+            f"{report.requests} requests, {report.connections} connections, "
+            f"{report.faulty:.1%} faulty, {report.seconds:.0f} s"
+        ),
+        f"{'':20}" + "".join(f"{column:>13}" for column in COLUMNS),
+    ]
+    lines += [
+        f"{name:20}" + "".join(f"{getattr(tally, column):13}" for column in COLUMNS)
+        for name, tally in report.tallies.items()
+    ]
+    faults = ", ".join(f"{kind} {count}" for kind, count in sorted(report.faults.items()))
+    return "\n".join([*lines, f"faults: {faults}"])
+
+
+def is_broken(report: Report) -> bool:
+    """Whether a promise was broken, or there was nothing, or too little, to break it."""
+    if report.too_calm:
+        print("too seldom:", ", ".join(report.too_calm))
+    if report.astray:
+        print("astray:", ", ".join(report.astray))
+    promised = report.plan != "C"
+    broken = sum(map(report.total, ("wrong", "lost", "twice", "unsettled")))
+    return bool(report.too_calm or report.astray or (promised and broken))

@@ -1,0 +1,203 @@
+"""Virtual time, and the sandbox as clients come to it in there: in process, or over sockets.
+
+Over sockets it is served on loopback by the loop that the clients run on, as `serve_sandbox` serves
+it. Time then jumps only if nothing has arrived for `GRACE` seconds, which pass on real clocks. What
+is sent over loopback has arrived when `send` returns, so nothing is on its way. Were it otherwise,
+there would be one lost answer more, and nothing to judge differently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from unittest import mock
+
+import anyio
+import attrs
+import httpx
+import trio.testing
+
+from chat2pay_async import _line
+from chat2pay_async.sandbox import Sandbox, _server
+
+CONCURRENCY = 400
+ENGINES = ("httpx", "aiohttp", "default")
+GRACE = 0.001
+KEEP_ALIVE = 5
+BASE = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+# Virtual time ------------------------------------------------------------------------------------
+
+
+class JumpingSelector(selectors.DefaultSelector):
+    """Waits for nothing: where the loop would sleep until a timer, time jumps to that timer."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Report what is ready; if nothing is, let `timeout` seconds have passed."""
+        if timeout is None:
+            return self._ready(None)
+        ready = self._ready(0)
+        if not ready and timeout > 0:
+            # The loop itself has one file open, by which other threads wake it.
+            ready = self._ready(GRACE) if len(self.get_map()) > 1 else []
+            self.now += 0 if ready else timeout
+        return ready
+
+    def _ready(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop on virtual time."""
+
+    def __init__(self) -> None:
+        self._jumping = JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        """Seconds of virtual time since the loop was made."""
+        return self._jumping.now
+
+    async def getaddrinfo(self, *args: Any, **options: Any) -> Any:
+        """Look it up at once: time would jump while another thread does it."""
+        return socket.getaddrinfo(*args, **options)
+
+
+def virtually(loop: str, work: Callable[[], Awaitable[Any]]) -> Any:
+    """Run on a loop, asyncio or trio, whose time jumps instead of passing."""
+    if loop == "trio":
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        return anyio.run(work, backend="trio", backend_options={"clock": clock})
+    return anyio.run(work, backend_options={"loop_factory": VirtualLoop})
+
+
+class VirtualClock:
+    """The wall clock of a virtual loop; the client's and the sandbox's alike."""
+
+    def __init__(self) -> None:
+        self._zero = anyio.current_time()
+
+    def __call__(self) -> datetime:
+        """The time, in UTC."""
+        return BASE + timedelta(seconds=anyio.current_time() - self._zero)
+
+    @contextmanager
+    def for_clients(self) -> Iterator[None]:
+        """Let every client tell its time by this clock."""
+        with mock.patch.object(_line, "wall_clock", self):
+            yield
+
+
+async def spread(work: Sequence[tuple[Callable[..., Awaitable[Any]], tuple[Any, ...]]]) -> None:
+    """Do it all, `CONCURRENCY` at a time."""
+    queue = iter(work)
+
+    async def worker() -> None:
+        for do, args in queue:
+            await do(*args)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(CONCURRENCY):
+            tasks.start_soon(worker)
+
+
+# The ways in -------------------------------------------------------------------------------------
+
+
+@attrs.define
+class Access:
+    """How clients come to a sandbox, and how many requests came to it that may meet a fault."""
+
+    engine: str
+    """One of `ENGINES`: httpx in process, or one of the client's own two over sockets."""
+    sandbox: Sandbox
+    base_url: str = "http://localhost"
+    requests: int = 0
+    connections: int = 0
+    """Accepted; none where there are no sockets."""
+    by_aiohttp: int = 0
+    """How often aiohttp asked for the time, as it does for every connection that it keeps."""
+
+    async def app(self, scope: Any, receive: Any, send: Any) -> None:
+        """The sandbox's application, and a counter in front of it."""
+        self.requests += self.sandbox.faults is not None
+        await self.sandbox.app(scope, receive, send)
+
+    @property
+    def transport(self) -> Any:
+        """What a client needs as its `transport`."""
+        if self.engine == "httpx":
+            return PatientTransport(self.app)
+        return "aiohttp" if self.engine == "aiohttp" else None
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """Let clients in, for as long as the block lasts."""
+        if self.engine == "httpx":
+            yield
+        elif self.engine == "default":
+            async with self._served():
+                yield
+        else:
+            # By which it tells how long a connection has been idle.
+            with mock.patch("aiohttp.connector.monotonic", self._time_for_aiohttp):
+                async with self._served():
+                    yield
+
+    def _time_for_aiohttp(self) -> float:
+        self.by_aiohttp += 1
+        return anyio.current_time()
+
+    @asynccontextmanager
+    async def _served(self) -> AsyncIterator[None]:
+        server = _server._make_server(self.sandbox, KEEP_ALIVE)  # noqa: SLF001 - its very settings
+        config = server.config
+        config.app, config.interface = self.app, "asgi3"
+        config.load()
+        protocol = config.http_protocol_class
+
+        def accepted(**options: Any) -> Any:
+            self.connections += 1
+            return protocol(**options)
+
+        config.http_protocol_class = cast("type[asyncio.Protocol]", accepted)
+        server.lifespan = config.lifespan_class(config)
+        # Not `serve`: it looks ten times a second whether it has to stop, and keeps the signals.
+        with _listener() as listener:
+            self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+            await server.startup([listener])
+            try:
+                yield
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await server.shutdown([listener])
+
+
+def _listener() -> socket.socket:
+    # Only where the protocol is named does asyncio send each piece at once. The second piece of an
+    # answer would else wait 40 ms for the first to be acknowledged, which is longer than `GRACE`.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    return listener
+
+
+class PatientTransport(httpx.AsyncBaseTransport):
+    """`httpx.ASGITransport`, with the read timeout that it ignores."""
+
+    def __init__(self, app: Any) -> None:
+        self._inner = httpx.ASGITransport(app=app)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer in time, or not at all."""
+        with anyio.move_on_after(request.extensions["timeout"]["read"]):
+            return await self._inner.handle_async_request(request)
+        raise httpx.ReadTimeout("", request=request)
