@@ -159,11 +159,29 @@ def once(command: list[str], options: Options, patience: float) -> dict[str, Any
     return told
 
 
-def seconds_of_import(names: str) -> float | None:
-    """How long a fresh interpreter takes to import modules; None if it can't."""
-    code = f"import time; t = time.perf_counter(); import {names}; print(time.perf_counter() - t)"
+EXTRAS = (
+    *("aiohttp", "click", "cyclopts", "h2", "python_calamine", "rich", "socksio"),
+    *("starlette", "trio", "uvicorn"),
+)
+"""What httpx, httpcore and our extras may use, and nobody's dependencies bring."""
+IMPORT_CODE = """
+import asyncio, sys, time
+sys.modules.update(dict.fromkeys(sys.argv[1:]))
+start = time.perf_counter()
+{}
+print(time.perf_counter() - start)
+"""
+
+
+def seconds_of_import(code: str, *, bare: bool) -> float | None:
+    """How long imports take a fresh interpreter; None if it can't.
+
+    Args:
+        code: The imports.
+        bare: As if no extras were installed.
+    """
     done = subprocess.run(  # noqa: S603 - this very interpreter
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", IMPORT_CODE.format(code), *EXTRAS[: len(EXTRAS) * bare]],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,

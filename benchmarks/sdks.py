@@ -268,14 +268,18 @@ async def _engine(target: Target, **settings: Any) -> AsyncIterator[Call]:
     await engine.aclose()
 
 
-@peer("our engine alone", "the same bytes again and again, the answer not parsed", http2=True)
+@peer(
+    "chat2pay_async engine alone",
+    "the same bytes again and again, the answer not parsed",
+    http2=True,
+)
 async def engine_alone(target: Target) -> AsyncIterator[Call]:
     """What the SDK itself comes on top of."""
     async for call in _engine(target, http2=target.http2):
         yield call
 
 
-@peer("our engine alone (aiohttp)", "the same over aiohttp")
+@peer("chat2pay_async (aiohttp) engine alone", "the same over aiohttp")
 async def engine_alone_aiohttp(target: Target) -> AsyncIterator[Call]:
     """The fast engine."""
     async for call in _engine(target, transport="aiohttp"):
