@@ -3,8 +3,9 @@
     python benchmarks/bench.py [--quick] [--peers NAME …] [--concurrency N …] [--output FILE]
         [--steady --own --slow --tls --http2 --uvloop --pending --imports --construction]
 
-Without arguments everything is measured, in some 25 minutes, and written to `RESULTS.md`; otherwise
-the results are printed. Each peer has a process of its own on one CPU, the server has the other.
+Without arguments everything is measured, in some 30 minutes, and written to `RESULTS.md`, with a
+chart beside it; otherwise the results are printed, or written to FILE. With `PYTHONPATH` another
+checkout of the SDK is measured. Each peer has a process of its own on one CPU, the server another.
 The peers take turns, round by round; what is shown are medians, and medians of the ratios within
 each round. CPU time is the whole process's, the threads of native clients included.
 
@@ -16,22 +17,23 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 import sdks  # noqa: F401 - it enters the second part of the peers into the list
 import trustme
+from measure import STARTED, Plan, construction, imports, pending, steady
 from peers import PEERS
-from processes import Options, Server, Steady, once, seconds_of_import
-from report import report
-from results import Construction, Figures, Imports, Pending, Round, Steadies
-from targets import ALONE, FAST, IMPORTED, OURS, OWN_PAIRS, REQUEST
+from processes import Options, Server
+from report import chart, report
+from results import Figures, Steadies
+from targets import ALONE, FAST, OURS, OWN_PAIRS
+
+import chat2pay_async
 
 CONCURRENCIES = (1, 10, 100, 1_000)
 FEWER = (1, 10, 100)
@@ -41,200 +43,17 @@ ROUNDS, OWN_ROUNDS, FEWER_ROUNDS = 5, 9, 3
 CALLS = 3_000
 SECONDS = 1.5
 """A round ends with so many calls, or after so long."""
-WARM_UP, WARM_UP_SECONDS = 200, 0.4
-BUDGET = 12.0
-"""Seconds after which a peer has had enough rounds at a concurrency."""
 QUICK = (2, 100, 0.15)
 """Rounds, calls and seconds of a quick run."""
-PATIENCE = 60.0
-"""Seconds after which a measurement is given up."""
 DELAY = 0.05
 """Seconds until a slow server's answer: only then are so many calls on the wire as there are."""
-
-PENDING, QUICK_PENDING = (500, 50_000), (500, 2_000)
-PENDING_ROUNDS = {OURS: (5, 3), FAST: (5, 3), "aiohttp": (5, 3)}
-"""Of few calls, and of many; of everybody else one is enough to see."""
-PENDING_PATIENCE = {OURS: 150.0, FAST: 150.0}
-OTHERS_PATIENCE = 45.0
-PENDING_PEERS = (
-    *(OURS, FAST, "aiohttp", "pyreqwest", "httpx-aiohttp", "stripe (aiohttp)"),
-    *("openai (aiohttp)", "httpx", "httpx2"),
-)
-
-DEPENDENCIES = "anyio.abc, anyio.lowlevel, attrs, cattrs.gen, httpcore, httpx, msgspec, tenacity"
-# anyio loads what it is made of when it is asked for it.
-NEEDED = f"import {DEPENDENCIES}; anyio.Event"
-IMPORTS = {
-    OURS: "import chat2pay_async",
-    IMPORTED[OURS]: NEEDED,
-    f"{OURS}, bare": "import chat2pay_async",
-    IMPORTED[f"{OURS}, bare"]: NEEDED,
-    "httpx": "import httpx",
-    "httpx2": "import httpx2",
-    "aiohttp": "import aiohttp",
-    "pyreqwest": "import pyreqwest.client",
-    "niquests": "import niquests",
-    "stripe": "import stripe",
-    "openai": "import openai",
-}
-IMPORT_ROUNDS = 15
-CONSTRUCTIONS = 15
 
 ON_UVLOOP = ("raw protocol", "aiohttp", "httpx", "httpx-aiohttp", "stripe (aiohttp)", OURS, FAST)
 OWN = tuple(name for pair in OWN_PAIRS.items() for name in pair)
 RESULTS = Path(__file__).with_name("RESULTS.md")
-STARTED = time.monotonic()
 SECTIONS = (
     *("steady", "own", "slow", "tls", "http2", "uvloop", "pending", "imports", "construction"),
 )
-
-
-@attrs.frozen
-class Plan:
-    """What is measured, and how thoroughly."""
-
-    peers: tuple[str, ...]
-    concurrencies: tuple[int, ...]
-    rounds: int
-    calls: int
-    seconds: float
-    options: Options
-    quick: bool
-
-    def some(self, names: Iterable[str]) -> list[str]:
-        """Those of the asked-for peers that are among `names`."""
-        return [name for name in names if name in self.peers]
-
-    def less(self, concurrencies: Sequence[int], rounds: int, **changes: Any) -> Plan:
-        """A plan for a section that needs no more than this."""
-        return attrs.evolve(
-            self,
-            concurrencies=tuple(one for one in self.concurrencies if one in concurrencies),
-            rounds=min(rounds, self.rounds) if self.quick else rounds,
-            **changes,
-        )
-
-
-# With a steady number of callers ------------------------------------------------------------------
-
-
-@contextlib.contextmanager
-def started(plan: Plan, server: Server, names: Iterable[str]) -> Iterator[dict[str, Steady]]:
-    """A process for each peer; those that can't take part say why."""
-    with contextlib.ExitStack() as stack:
-        workers = {}
-        for name in names:
-            worker = stack.enter_context(Steady(name, server.url, plan.options))
-            if worker.skipped is None:
-                workers[name] = worker
-            else:
-                print(f"  {name}: left out, {worker.skipped}")
-        yield workers
-
-
-def measure(plan: Plan, worker: Steady, server: Server, concurrency: int) -> Round | None:
-    """One round of one peer; None if it took too long."""
-    level = {"concurrency": concurrency}
-    cold = server.stats()
-    worker.run(
-        PATIENCE,
-        **level,
-        calls=max(WARM_UP, concurrency),
-        seconds=min(plan.seconds, WARM_UP_SECONDS),
-    )
-    before = server.stats()
-    calls = max(plan.calls, concurrency)
-    told = worker.run(PATIENCE, **level, calls=calls, seconds=plan.seconds)
-    after = server.stats()
-    if told is None:
-        return None
-    posts = max(1, after["posts"] - before["posts"])
-    return Round(
-        calls=told["done"],
-        failed=told["failed"],
-        wall=told["wall"],
-        cpu=told["cpu"],
-        connections=int(after["connections"] - before["connections"]),
-        opened=int(after["connections"] - cold["connections"]),
-        server_cpu=(after["cpu"] - before["cpu"]) / posts,
-    )
-
-
-def steady(plan: Plan, server: Server, names: Sequence[str]) -> Steadies:
-    """Every peer at every concurrency, in turns."""
-    found: Steadies = {}
-    with started(plan, server, names) as workers:
-        for concurrency in plan.concurrencies:
-            left = dict.fromkeys(workers, BUDGET)
-            for _ in range(plan.rounds):
-                turns = [name for name in workers if left[name] > 0]
-                random.shuffle(turns)
-                for name in turns:
-                    begun = time.monotonic()
-                    result = measure(plan, workers[name], server, concurrency)
-                    left[name] -= time.monotonic() - begun
-                    if result is None:
-                        print(f"  {name}: gave no answer in {PATIENCE} s")
-                        workers.pop(name).kill()
-                    else:
-                        found.setdefault(name, {}).setdefault(concurrency, []).append(result)
-            print(f"  C = {concurrency}: {time.monotonic() - STARTED:.0f} s", flush=True)
-    return {name: found[name] for name in names if name in found}
-
-
-# Everything at once, and before the first call ----------------------------------------------------
-
-
-def pending(plan: Plan, server: Server) -> Pending:
-    """Hundreds, and tens of thousands, of calls awaited at once."""
-    found: Pending = {}
-    for place, size in enumerate(QUICK_PENDING if plan.quick else PENDING):
-        waiting = once(["waiting", f"--size={size}"], plan.options, PATIENCE) or {}
-        holding = once(["holding", f"--size={size}"], plan.options, PATIENCE) or {}
-        bare = waiting["kib"]
-        found.setdefault(REQUEST, {})[size] = [holding | {"kib": holding["kib"] - bare}]
-        for turn in range(1 if plan.quick else max(PENDING_ROUNDS[OURS])):
-            for name in plan.some(PENDING_PEERS):
-                if turn < PENDING_ROUNDS.get(name, (1, 1))[place]:
-                    told = await_at_once(plan, server, name, size, bare)
-                    found.setdefault(name, {}).setdefault(size, []).append(told)
-    return found
-
-
-def await_at_once(
-    plan: Plan, server: Server, name: str, size: int, bare: int
-) -> dict[str, Any] | None:
-    """What one peer makes of it; None if it took too long, or broke."""
-    patience = PENDING_PATIENCE.get(name, OTHERS_PATIENCE)
-    told = once(["pending", name, server.url, f"--size={size}"], plan.options, patience)
-    print(f"  {size} calls: {name}: {told or 'too long'}", flush=True)
-    if told is None or "skipped" in told:
-        return None
-    return told | {"kib": told["kib"] - bare}
-
-
-def imports(rounds: int) -> Imports:
-    """Seconds that imports take in fresh interpreters."""
-    found: Imports = {}
-    for _ in range(rounds):
-        for label, code in IMPORTS.items():
-            seconds = seconds_of_import(code, bare=label.endswith("bare"))
-            if seconds is not None:
-                found.setdefault(label, []).append(seconds)
-    return found
-
-
-def construction(plan: Plan, servers: dict[str, Server]) -> Construction:
-    """Seconds that a client takes to be made, and until its first answer."""
-    found: Construction = {}
-    for name in (one for one in plan.peers if not one.endswith(ALONE)):
-        for kind, server in servers.items():
-            size = f"--size={3 if plan.quick else CONSTRUCTIONS}"
-            command = ["construct", name, server.url, size]
-            told = once(command, server.trusting(plan.options), PATIENCE)
-            if told is not None and "skipped" not in told:
-                found.setdefault(name, {})[kind] = (told["made"], told["called"])
-    return found
 
 
 # The program --------------------------------------------------------------------------------------
@@ -306,7 +125,7 @@ def everything(plan: Plan, sections: Sequence[str]) -> Iterator[Figures]:
                 case "pending":
                     figures.pending = pending(plan, servers.plain)
                 case "imports":
-                    figures.imports = imports(3 if plan.quick else IMPORT_ROUNDS)
+                    figures.imports = imports(plan)
                 case "construction":
                     both = {"plain": servers.plain, "TLS": servers.tls}
                     figures.construction = construction(plan, both)
@@ -344,11 +163,18 @@ def main(arguments: Sequence[str]) -> None:
     )
     sections = [one for one in SECTIONS if getattr(given, one)] or SECTIONS
     output = given.output or (None if arguments else RESULTS)
+    picture = (output or RESULTS).with_suffix(".svg")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    print(f"measuring {Path(chat2pay_async.__file__).parent}", flush=True)
     text = ""
     for figures in everything(plan, sections):
-        text = report(figures, plan.rounds, plan.calls)
+        drawn = chart(figures.steady) if figures.steady else ""
+        text = report(figures, plan.rounds, plan.calls, picture.name if drawn else None)
         if output is not None:
             output.write_text(text, encoding="utf-8")
+            if drawn:
+                picture.write_text(drawn, encoding="utf-8")
+    print(f"{time.monotonic() - STARTED:.0f} s")
     if output is None:
         print(text)
 

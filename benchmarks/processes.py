@@ -114,10 +114,16 @@ class Steady:
         self.skipped: str | None = told.get("skipped")
 
     def run(self, patience: float, **command: Any) -> dict[str, Any] | None:
-        """What it measured; None if that took longer than `patience`."""
+        """What it measured; None if that took longer than `patience`, or it broke.
+
+        Its next answer would then be this one's: it has to be killed.
+        """
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return None
         return self._listen(patience)
 
     def _listen(self, patience: float) -> dict[str, Any] | None:
@@ -173,18 +179,23 @@ print(time.perf_counter() - start)
 """
 
 
-def seconds_of_import(code: str, *, bare: bool) -> float | None:
+def seconds_of_import(code: str, cache: str, *, bare: bool) -> float | None:
     """How long imports take a fresh interpreter; None if it can't.
 
     Args:
         code: The imports.
+        cache: A folder for the bytecode, whatever the environment says of writing any.
         bare: As if no extras were installed.
     """
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    # -P: what is measured is what is installed or in PYTHONPATH, whatever lies in this folder.
+    command = [sys.executable, "-P", "-c", IMPORT_CODE.format(code)]
     done = subprocess.run(  # noqa: S603 - this very interpreter
-        [sys.executable, "-c", IMPORT_CODE.format(code), *EXTRAS[: len(EXTRAS) * bare]],
+        [*command, *EXTRAS[: len(EXTRAS) * bare]],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         check=False,
+        env=kept | {"PYTHONPYCACHEPREFIX": cache},
     )
     return float(done.stdout) if done.returncode == 0 else None

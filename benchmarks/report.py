@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from chart import svg
 from results import (
     NONE,
     THOUSAND,
@@ -21,7 +22,7 @@ from results import (
     Steadies,
     as_fast,
     by_level,
-    chart,
+    charted,
     compared,
     connection_table,
     cpu_table,
@@ -32,10 +33,12 @@ from results import (
     ratio_table,
     table,
 )
-from targets import OWN_PAIRS, target_table
+from targets import OURS, OWN_PAIRS, every_target, target_table
+
+import chat2pay_async
 
 PACKAGES = (
-    *("chat2pay-async", "aiohttp", "anyio", "attrs", "cattrs", "h2", "httpcore", "httptools"),
+    *("aiohttp", "anyio", "attrs", "cattrs", "h2", "httpcore", "httptools"),
     *("httpx", "httpx-aiohttp", "httpx2", "msgspec", "niquests", "openai", "pydantic"),
     *("pyreqwest", "stripe", "tenacity", "uvloop"),
 )
@@ -44,11 +47,18 @@ BASES = ("httpx", "aiohttp")
 MILLION = 1e6
 
 
-def steady_section(figures: Figures) -> Iterator[str]:
+def chart(found: Steadies) -> str:
+    """What a call costs everybody, drawn."""
+    level, each = charted(found)
+    return svg(f"CPU µs a call, {number(level)} callers (logarithmic scale)", each, OURS)
+
+
+def steady_section(figures: Figures, picture: str | None) -> Iterator[str]:
     """With a steady number of callers."""
     found = figures.steady
     yield "## So many callers, each making its next call when it has its answer\n"
-    yield chart(found)
+    if picture is not None:
+        yield f"![CPU µs a call, as bars; the table below has the figures]({picture})\n"
     yield "CPU µs a call:\n"
     yield cpu_table(found)
     yield "Calls a second:\n"
@@ -73,9 +83,9 @@ def own_section(found: Steadies) -> Iterator[str]:
     """What the SDK itself costs."""
     yield "## The SDK's own cost\n"
     yield (
-        "CPU µs a call. An engine alone carries the same prepared bytes again and again, and does"
-        " not read the answer; the SDK on top of it checks a request, writes it, and reads the"
-        " answer.\n"
+        "CPU µs a call. An engine alone carries the same prepared bytes again and again, and only"
+        " parses the answer; the SDK on top of it checks a request, writes it, and makes values of"
+        " the answer.\n"
     )
     yield cpu_table(found)
 
@@ -169,6 +179,7 @@ def machine() -> Iterator[str]:
 
 
 def _versions() -> Iterator[str]:
+    yield f"chat2pay_async {chat2pay_async.__version__}"  # what is imported, not what is installed
     for name in PACKAGES:
         try:
             yield f"{name} {importlib.metadata.version(name)}"
@@ -176,7 +187,7 @@ def _versions() -> Iterator[str]:
             continue
 
 
-def parts(figures: Figures, rounds: int, calls: int) -> Iterator[str]:
+def parts(figures: Figures, rounds: int, calls: int, picture: str | None) -> Iterator[str]:
     """What the page says."""
     yield "# Results\n"
     yield (
@@ -187,9 +198,9 @@ def parts(figures: Figures, rounds: int, calls: int) -> Iterator[str]:
         " round.\n"
     )
     yield "\n".join(machine())
-    yield from target_table(figures)
+    yield from target_table(every_target(figures))
     if figures.steady:
-        yield from steady_section(figures)
+        yield from steady_section(figures, picture)
     if figures.own:
         yield from own_section(figures.own)
     for title, found in (
@@ -208,6 +219,6 @@ def parts(figures: Figures, rounds: int, calls: int) -> Iterator[str]:
         yield from construction_section(figures.construction)
 
 
-def report(figures: Figures, rounds: int, calls: int) -> str:
-    """The page."""
-    return "\n".join(parts(figures, rounds, calls))
+def report(figures: Figures, rounds: int, calls: int, picture: str | None) -> str:
+    """The page; `picture` is the name of its chart's file."""
+    return "\n".join(parts(figures, rounds, calls, picture))

@@ -10,9 +10,6 @@ import attrs
 
 CHARTED = 100
 """The concurrency that is drawn."""
-BAR = 60
-FULL_BAR = 1_000.0
-"""µs at which a bar is cut off."""
 NONE = "-"
 MILLION, THOUSAND = 1e6, 1e3
 
@@ -162,18 +159,13 @@ def connection_table(found: Steadies) -> str:
     return by_level(found, tell)
 
 
-def chart(found: Steadies) -> str:
-    """Bars: CPU time a call."""
+def charted(found: Steadies) -> tuple[int, dict[str, float]]:
+    """CPU µs a call of everybody, and at which concurrency."""
     known = levels(found)
     level = CHARTED if CHARTED in known else known[-1]
-    each = {name: median(one[level], _cpu_each) for name, one in found.items() if level in one}
-    width = max(map(len, each))
-    lines = [
-        f"{name:{width}} {'█' * max(1, round(min(us, FULL_BAR) / FULL_BAR * BAR))}"
-        f"{'…' * (us > FULL_BAR)} {number(us)}"
-        for name, us in sorted(each.items(), key=lambda item: item[1])
-    ]
-    return f"CPU µs a call at C = {level}:\n\n```text\n" + "\n".join(lines) + "\n```\n"
+    return level, {
+        name: median(one[level], _cpu_each) for name, one in found.items() if level in one
+    }
 
 
 def _cpu_each(one: Round) -> float:
