@@ -148,6 +148,17 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def written(figures: Figures, plan: Plan, output: Path | None) -> str:
+    """The page so far; into its file as well, with the chart beside it, if there is one."""
+    picture = output.with_suffix(".svg") if output is not None and figures.steady else None
+    text = report(figures, plan.rounds, plan.calls, picture.name if picture else None)
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+    if picture is not None:
+        picture.write_text(chart(figures.steady), encoding="utf-8")
+    return text
+
+
 def main(arguments: Sequence[str]) -> None:
     """Measure, and write the results down."""
     given = read_arguments(arguments)
@@ -163,17 +174,12 @@ def main(arguments: Sequence[str]) -> None:
     )
     sections = [one for one in SECTIONS if getattr(given, one)] or SECTIONS
     output = given.output or (None if arguments else RESULTS)
-    picture = (output or RESULTS).with_suffix(".svg")
-    picture.parent.mkdir(parents=True, exist_ok=True)
+    if output is not None:
+        output.parent.mkdir(parents=True, exist_ok=True)
     print(f"measuring {Path(chat2pay_async.__file__).parent}", flush=True)
     text = ""
     for figures in everything(plan, sections):
-        drawn = chart(figures.steady) if figures.steady else ""
-        text = report(figures, plan.rounds, plan.calls, picture.name if drawn else None)
-        if output is not None:
-            output.write_text(text, encoding="utf-8")
-            if drawn:
-                picture.write_text(drawn, encoding="utf-8")
+        text = written(figures, plan, output)
     print(f"{time.monotonic() - STARTED:.0f} s")
     if output is None:
         print(text)

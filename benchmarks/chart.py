@@ -1,4 +1,8 @@
-"""The chart: what a call costs everybody, as bars on a logarithmic scale."""
+"""The chart: what a call costs everybody.
+
+The scale is logarithmic, since the values lie far apart; so there are dots, no bars, whose lengths
+would mean nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from html import escape
 
 WIDTH, ROW, TOP = 860, 24, 56
 LABEL, VALUE = 230, 80
-"""Room left of the bars, and right of them."""
+"""Room left of the dots, and right of them."""
 FONT = "font-family='system-ui, sans-serif' font-size='13'"
 OURS, OTHERS, LINES = "#0b7a75", "#a9b4c2", "#dfe4ea"
 
@@ -66,8 +70,7 @@ def _parts(title: str, values: Mapping[str, float], ours: str) -> Iterator[str]:
         colour = OURS if name.startswith(ours) else OTHERS
         yield (
             f"<text x='{LABEL - 10}' y='{top + 15}' text-anchor='end'>{escape(name)}</text>"
-            f"<rect x='{LABEL}' y='{top + 3}' width='{place(value) - LABEL:.1f}'"
-            f" height='{ROW - 7}' rx='2' fill='{colour}'/>"
-            f"<text x='{place(value) + 6:.1f}' y='{top + 15}'>{told(value)}</text>"
+            f"<circle cx='{place(value):.1f}' cy='{top + 11}' r='6' fill='{colour}'/>"
+            f"<text x='{place(value) + 12:.1f}' y='{top + 15}'>{told(value)}</text>"
         )
     yield "</svg>"

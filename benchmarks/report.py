@@ -58,7 +58,7 @@ def steady_section(figures: Figures, picture: str | None) -> Iterator[str]:
     found = figures.steady
     yield "## So many callers, each making its next call when it has its answer\n"
     if picture is not None:
-        yield f"![CPU µs a call, as bars; the table below has the figures]({picture})\n"
+        yield f"![CPU µs a call; the table below has the figures]({picture})\n"
     yield "CPU µs a call:\n"
     yield cpu_table(found)
     yield "Calls a second:\n"
