@@ -3,7 +3,7 @@
     python benchmarks/bench.py [--quick] [--peers NAME …] [--concurrency N …] [--output FILE]
         [--steady --own --slow --tls --http2 --uvloop --pending --imports --construction]
 
-Without arguments everything is measured, in some 30 minutes, and written to `RESULTS.md`, with a
+Without arguments everything is measured, in some 40 minutes, and written to `RESULTS.md`, with a
 chart beside it; otherwise the results are printed, or written to FILE. With `PYTHONPATH` another
 checkout of the SDK is measured. Each peer has a process of its own on one CPU, the server another.
 The peers take turns, round by round; what is shown are medians, and medians of the ratios within
@@ -167,6 +167,7 @@ def main(arguments: Sequence[str]) -> None:
         peers=tuple(given.peers),
         concurrencies=tuple(given.concurrency),
         rounds=given.rounds or rounds,
+        fixed=given.quick or given.rounds is not None,
         calls=given.calls or calls,
         seconds=seconds,
         options=Options(),

@@ -57,6 +57,8 @@ class Plan:
     peers: tuple[str, ...]
     concurrencies: tuple[int, ...]
     rounds: int
+    fixed: bool
+    """Whether so many rounds are asked for, or every section has its own number."""
     calls: int
     seconds: float
     options: Options
@@ -71,7 +73,7 @@ class Plan:
         return attrs.evolve(
             self,
             concurrencies=tuple(one for one in self.concurrencies if one in concurrencies),
-            rounds=min(rounds, self.rounds) if self.quick else rounds,
+            rounds=self.rounds if self.fixed else rounds,
             **changes,
         )
 
