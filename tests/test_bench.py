@@ -72,8 +72,8 @@ def ideal(rooms: dict[str, Any]) -> Any:
     return figures
 
 
-def pending(size: int, us: float, kib: float) -> dict[str, Any]:
-    return {"wall": us * size / 1e6, "cpu": us * size / 1e6, "kib": kib * size, "failed": 0}
+def pending(size: int, us: float, kib: float, *, cpu: float = 100.0) -> dict[str, Any]:
+    return {"wall": us * size / 1e6, "cpu": cpu * size / 1e6, "kib": kib * size, "failed": 0}
 
 
 def missed(rooms: dict[str, Any], figures: Any) -> list[str]:
@@ -130,14 +130,18 @@ def test_a_slow_import_is_told(rooms: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("us", "kib", "what"),
-    [(121.0, 2.5, "by one of 500"), (100.0, 2.6, "KB a call of 50 000 pending")],
+    ("us", "cpu", "kib", "what"),
+    [
+        (121.0, 100.0, 2.5, "by one of 500"),
+        (100.0, 121.0, 2.5, "by one of 500"),
+        (100.0, 100.0, 2.6, "KB a call of 50 000 pending"),
+    ],
 )
 def test_many_pending_that_cost_too_much_are_told(
-    rooms: dict[str, Any], us: float, kib: float, what: str
+    rooms: dict[str, Any], us: float, cpu: float, kib: float, what: str
 ) -> None:
     figures = ideal(rooms)
-    figures.pending["chat2pay_async"][50_000] = [pending(50_000, us, kib)]
+    figures.pending["chat2pay_async"][50_000] = [pending(50_000, us, kib, cpu=cpu)]
     (found,) = missed(rooms, figures)
     assert what in found
 
