@@ -76,6 +76,6 @@ def read(status: int, body: bytes) -> Any:
         BadAnswerError: It is not the server's.
     """
     answer = decode(body)
-    if status != CREATED or answer["totalAmount"] is None:
+    if status != CREATED or answer["totalAmount"] != TOTAL:
         raise BadAnswerError(status)
     return answer
