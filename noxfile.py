@@ -92,7 +92,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def chaos(session: nox.Session) -> None:
     """Thousands of calls against a sandbox in which everything goes wrong (takes long)."""
-    session.install(".[sandbox,trio]")
+    session.install(".[aiohttp,sandbox,trio]")
     session.run("python", "benchmarks/chaos.py", *session.posargs)
 
 

@@ -12,13 +12,15 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
-from chaos_world import spread
+from chaos_world import ENGINES, spread
 
 from chat2pay_async import AsyncChat2Pay, Resolution, Verdict
+from chat2pay_async.sandbox import FAULT_KINDS
 
 EFFECTS = {
     "create_payment_link": "link_created",
@@ -27,6 +29,12 @@ EFFECTS = {
     "reverse_payment": "reversed",
     "create_receipt": "receipt_created",
 }
+CUTS = ("reset_before", "reset_after", "drop_before", "drop_after", "truncated")
+"""Faults that end the connection, where there is one."""
+FAULTY, EACH, LONG = 0.3, 0.01, 20_000
+"""The least share of faults, that of each kind, and how many requests show the latter."""
+HURRIED = 1 / 15
+"""The least share of calls that haste must leave in doubt, where there is haste."""
 
 
 @attrs.define
@@ -89,13 +97,13 @@ class Truth:
 
 async def judge(
     ledger: Any,
-    everything_said: Mapping[str, Sequence[Said]],
+    said_of: Mapping[str, Sequence[Said]],
     client: AsyncChat2Pay,
     tallies: Mapping[str, Tally],
 ) -> None:
     """Count every call, and settle those that were left in doubt."""
     work = []
-    for name, every in everything_said.items():
+    for name, every in said_of.items():
         tally = tallies[name]
         for said in every:
             note(tally, said, effects_of(ledger, name, said.key))
@@ -104,7 +112,7 @@ async def judge(
                 work.append((check_settled, (client, tally, said, truth)))
     await spread(work)
     known = references_of(ledger)
-    for said in everything_said["create_payment_link"]:
+    for said in said_of["create_payment_link"]:
         if said.outcome == "applied" and said.reference not in known[said.key]:
             tallies["create_payment_link"].wrong += 1
 
@@ -146,3 +154,92 @@ async def check_settled(client: AsyncChat2Pay, tally: Tally, said: Said, truth: 
         tally.replaced += truth.replaced
         tally.unsettled += not truth.replaced
     tally.wrong += not truth.is_told_by(resolution)
+
+
+# The figures --------------------------------------------------------------------------------------
+
+
+@attrs.define
+class Report:
+    """A run's figures."""
+
+    plan: str
+    engine: str
+    loop: str
+    seed: int
+    tallies: dict[str, Tally] = attrs.field(factory=lambda: {name: Tally() for name in EFFECTS})
+    faults: Counter[str] = attrs.field(factory=Counter)
+    requests: int = 0
+    connections: int = 0
+    by_aiohttp: int = 0
+    """See `Access`."""
+    seconds: float = 0.0
+
+    def total(self, what: str) -> int:
+        """A figure summed up over the operations."""
+        return sum(getattr(tally, what) for tally in self.tallies.values())
+
+    @property
+    def faulty(self) -> float:
+        """The share of the requests that met a fault."""
+        return (self.faults.total() - self.faults["lag"]) / self.requests
+
+    @property
+    def hurried(self) -> int:
+        """Calls that were ended before they could be settled."""
+        return self.total("cancelled") + self.total("undetermined")
+
+    @property
+    def cuts(self) -> int:
+        """Connections that a fault must have ended, each its own."""
+        return sum(self.faults[kind] for kind in CUTS)
+
+    @property
+    def astray(self) -> list[str]:
+        """What shows that the calls went another way than the engine's."""
+        found = {
+            f"{self.connections} connections for {self.cuts} cuts": self.engine != ENGINES[0]
+            and self.connections < self.cuts,
+            "aiohttp took no part": (self.engine == "aiohttp") != (self.by_aiohttp > 0),
+        }
+        return [what for what, true in found.items() if true]
+
+    @property
+    def too_calm(self) -> list[str]:
+        """What went wrong too seldom for the rest to mean much."""
+        least = EACH * self.requests if self.requests >= LONG else 1
+        calm: list[str] = [kind for kind in FAULT_KINDS if self.faults[kind] < least]
+        calm += ["haste"] * (self.plan == "E" and self.hurried < HURRIED * self.total("calls"))
+        return calm if self.faulty >= FAULTY else ["all of it", *calm]
+
+
+COLUMNS = [field.name for field in attrs.fields(Tally)]
+
+
+def table(report: Report) -> str:
+    """A report as text."""
+    lines = [
+        (
+            f"plan {report.plan}, seed {report.seed}, {report.engine}, {report.loop}: "
+            f"{report.requests} requests, {report.connections} connections, "
+            f"{report.faulty:.1%} faulty, {report.seconds:.0f} s"
+        ),
+        f"{'':20}" + "".join(f"{column:>13}" for column in COLUMNS),
+    ]
+    lines += [
+        f"{name:20}" + "".join(f"{getattr(tally, column):13}" for column in COLUMNS)
+        for name, tally in report.tallies.items()
+    ]
+    faults = ", ".join(f"{kind} {count}" for kind, count in sorted(report.faults.items()))
+    return "\n".join([*lines, f"faults: {faults}"])
+
+
+def is_broken(report: Report) -> bool:
+    """Whether a promise was broken, or there was nothing, or too little, to break it."""
+    if report.too_calm:
+        print("too seldom:", ", ".join(report.too_calm))
+    if report.astray:
+        print("astray:", ", ".join(report.astray))
+    promised = report.plan != "C"
+    broken = sum(map(report.total, ("wrong", "lost", "twice", "unsettled")))
+    return bool(report.too_calm or report.astray or (promised and broken))

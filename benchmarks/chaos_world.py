@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import anyio
@@ -67,12 +68,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._jumping.now
 
     async def getaddrinfo(self, *args: Any, **options: Any) -> Any:
-        """Resolve at once: time would jump while another thread does it."""
-        with mock.patch.object(self, "run_in_executor", self._at_once):
-            return await super().getaddrinfo(*args, **options)
-
-    async def _at_once(self, _executor: object, work: Callable[..., Any], *args: Any) -> Any:
-        return work(*args)
+        """Look it up at once: time would jump while another thread does it."""
+        return socket.getaddrinfo(*args, **options)
 
 
 def virtually(loop: str, work: Callable[[], Awaitable[Any]]) -> Any:
@@ -125,6 +122,10 @@ class Access:
     sandbox: Sandbox
     base_url: str = "http://localhost"
     requests: int = 0
+    connections: int = 0
+    """Accepted; none where there are no sockets."""
+    by_aiohttp: int = 0
+    """How often aiohttp asked for the time, as it does for every connection that it keeps."""
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         """The sandbox's application, and a counter in front of it."""
@@ -134,9 +135,9 @@ class Access:
     @property
     def transport(self) -> Any:
         """What a client needs as its `transport`."""
-        return {"httpx": PatientTransport(self.app), "aiohttp": "aiohttp", "default": None}[
-            self.engine
-        ]
+        if self.engine == "httpx":
+            return PatientTransport(self.app)
+        return "aiohttp" if self.engine == "aiohttp" else None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -148,19 +149,30 @@ class Access:
                 yield
         else:
             # By which it tells how long a connection has been idle.
-            with mock.patch("aiohttp.connector.monotonic", anyio.current_time):
+            with mock.patch("aiohttp.connector.monotonic", self._time_for_aiohttp):
                 async with self._served():
                     yield
+
+    def _time_for_aiohttp(self) -> float:
+        self.by_aiohttp += 1
+        return anyio.current_time()
 
     @asynccontextmanager
     async def _served(self) -> AsyncIterator[None]:
         server = _server._make_server(self.sandbox, KEEP_ALIVE)  # noqa: SLF001 - its very settings
         config = server.config
-        config.app = self.app
+        config.app, config.interface = self.app, "asgi3"
         config.load()
+        protocol = config.http_protocol_class
+
+        def accepted(**options: Any) -> Any:
+            self.connections += 1
+            return protocol(**options)
+
+        config.http_protocol_class = cast("type[asyncio.Protocol]", accepted)
         server.lifespan = config.lifespan_class(config)
         # Not `serve`: it looks ten times a second whether it has to stop, and keeps the signals.
-        with _server._listen("127.0.0.1", 0) as listener:  # noqa: SLF001 - the same
+        with _listener() as listener:
             self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
             await server.startup([listener])
             try:
@@ -168,6 +180,14 @@ class Access:
             finally:
                 with anyio.CancelScope(shield=True):
                     await server.shutdown([listener])
+
+
+def _listener() -> socket.socket:
+    # Only where the protocol is named does asyncio send each piece at once. The second piece of an
+    # answer would else wait 40 ms for the first to be acknowledged, which is longer than `GRACE`.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    return listener
 
 
 class PatientTransport(httpx.AsyncBaseTransport):

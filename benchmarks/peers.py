@@ -1,4 +1,4 @@
-"""Who is measured, first part: HTTP clients, each doing the JSON of its exchange with msgspec.
+"""Who is measured, first part: HTTP clients, each with the JSON of `payload.py`.
 
 A peer is a context manager that makes a client and yields a coroutine function: one call of it is
 one exchange, encoded from Python values and parsed, with exact decimals both ways.
@@ -145,7 +145,7 @@ async def pyreqwest(target: Target) -> AsyncIterator[Call]:
         async def call() -> object:
             request = client.post(target.endpoint).headers(HEADERS).body_bytes(encode(order()))
             answer = await request.build().send()
-            return read(answer.status, await answer.bytes())
+            return read(answer.status, bytes(await answer.bytes()))
 
         yield call
 

@@ -114,10 +114,16 @@ class Steady:
         self.skipped: str | None = told.get("skipped")
 
     def run(self, patience: float, **command: Any) -> dict[str, Any] | None:
-        """What it measured; None if that took longer than `patience`."""
+        """What it measured; None if that took longer than `patience`, or it broke.
+
+        Its next answer would then be this one's: it has to be killed.
+        """
         assert self._process.stdin is not None  # noqa: S101 - a pipe was asked for
-        self._process.stdin.write(json.dumps(command) + "\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(json.dumps(command) + "\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return None
         return self._listen(patience)
 
     def _listen(self, patience: float) -> dict[str, Any] | None:
@@ -159,14 +165,37 @@ def once(command: list[str], options: Options, patience: float) -> dict[str, Any
     return told
 
 
-def seconds_of_import(names: str) -> float | None:
-    """How long a fresh interpreter takes to import modules; None if it can't."""
-    code = f"import time; t = time.perf_counter(); import {names}; print(time.perf_counter() - t)"
+EXTRAS = (
+    *("aiohttp", "click", "cyclopts", "h2", "python_calamine", "rich", "socksio"),
+    *("starlette", "trio", "uvicorn"),
+)
+"""What httpx, httpcore and our extras may use, and nobody's dependencies bring."""
+IMPORT_CODE = """
+import asyncio, sys, time
+sys.modules.update(dict.fromkeys(sys.argv[1:]))
+start = time.perf_counter()
+{}
+print(time.perf_counter() - start)
+"""
+
+
+def seconds_of_import(code: str, cache: str, *, bare: bool) -> float | None:
+    """How long imports take a fresh interpreter; None if it can't.
+
+    Args:
+        code: The imports.
+        cache: A folder for the bytecode, whatever the environment says of writing any.
+        bare: As if no extras were installed.
+    """
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    # -P: what is measured is what is installed or in PYTHONPATH, whatever lies in this folder.
+    command = [sys.executable, "-P", "-c", IMPORT_CODE.format(code)]
     done = subprocess.run(  # noqa: S603 - this very interpreter
-        [sys.executable, "-c", code],
+        [*command, *EXTRAS[: len(EXTRAS) * bare]],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         check=False,
+        env=kept | {"PYTHONPYCACHEPREFIX": cache},
     )
     return float(done.stdout) if done.returncode == 0 else None

@@ -1,46 +1,15 @@
-"""What was measured, and its telling as Markdown."""
+"""What was measured, and the tables it is told in."""
 
 from __future__ import annotations
 
-import importlib.metadata
-import os
-import platform
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
 
-PACKAGES = (
-    "chat2pay-async",
-    "aiohttp",
-    "anyio",
-    "attrs",
-    "cattrs",
-    "h2",
-    "httpcore",
-    "httptools",
-    "httpx",
-    "httpx-aiohttp",
-    "httpx2",
-    "msgspec",
-    "niquests",
-    "openai",
-    "pydantic",
-    "pyreqwest",
-    "stripe",
-    "tenacity",
-    "uvloop",
-)
-BASES = ("httpx", "aiohttp")
-"""What the others are compared with."""
 CHARTED = 100
 """The concurrency that is drawn."""
-BAR = 60
-FULL_BAR = 1_000.0
-"""µs at which a bar is cut off."""
 NONE = "-"
 MILLION, THOUSAND = 1e6, 1e3
 
@@ -54,6 +23,9 @@ class Round:
     wall: float
     cpu: float
     connections: int
+    """New ones."""
+    opened: int
+    """The same, with those of the warm-up."""
     server_cpu: float
     """Seconds a call, the server's."""
 
@@ -70,7 +42,7 @@ class Round:
     @property
     def rate(self) -> float:
         """Calls that succeeded, a second."""
-        return (self.calls - self.failed) / self.wall
+        return self.good / self.wall
 
 
 Steadies: TypeAlias = dict[str, dict[int, list[Round]]]
@@ -88,20 +60,19 @@ class Figures:
 
     notes: Mapping[str, str]
     steady: Steadies = attrs.field(factory=dict)
+    own: Steadies = attrs.field(factory=dict)
     slow: Steadies = attrs.field(factory=dict)
     tls: Steadies = attrs.field(factory=dict)
     http2: Steadies = attrs.field(factory=dict)
+    uvloop: Steadies = attrs.field(factory=dict)
     pending: Pending = attrs.field(factory=dict)
     imports: Imports = attrs.field(factory=dict)
     construction: Construction = attrs.field(factory=dict)
 
 
-# Numbers and tables -------------------------------------------------------------------------------
-
-
 def number(value: float) -> str:
     """Three digits that count, thousands apart."""
-    return f"{value:,.0f}".replace(",", " ") if value >= CHARTED else f"{value:.3g}"
+    return f"{value:,.0f}".replace(",", " ") if abs(value) >= CHARTED else f"{value:.3g}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -113,6 +84,30 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def median(rounds: Sequence[Round], value: Callable[[Round], float]) -> float:
     """Of the rounds."""
     return statistics.median(value(one) for one in rounds)
+
+
+def compared(
+    found: Steadies, mine: str, other: str, level: int, compare: Callable[[Round, Round], float]
+) -> float | None:
+    """How two peers compare, side by side within each round; None if one was not measured."""
+    ours, theirs = (found.get(name, {}).get(level, ()) for name in (mine, other))
+    each = [compare(one, two) for one, two in zip(ours, theirs, strict=False)]
+    return statistics.median(each) if each else None
+
+
+def as_fast(mine: Round, other: Round) -> float:
+    """Calls a second, as a multiple."""
+    return mine.rate / other.rate
+
+
+def as_costly(mine: Round, other: Round) -> float:
+    """CPU time a call, as a multiple."""
+    return mine.cpu_each / other.cpu_each
+
+
+def on_top(mine: Round, other: Round) -> float:
+    """CPU time a call, in µs more."""
+    return mine.cpu_each - other.cpu_each
 
 
 def levels(found: Steadies) -> list[int]:
@@ -140,15 +135,14 @@ def rate_table(found: Steadies) -> str:
     return by_level(found, lambda _name, _level, rounds: number(median(rounds, _rate)))
 
 
-def ratio_table(found: Steadies, base: str) -> str:
-    """CPU time as a multiple of another peer's, side by side within each round."""
+def ratio_table(
+    found: Steadies, base: str, compare: Callable[[Round, Round], float] = as_costly
+) -> str:
+    """How everybody compares with one peer."""
 
-    def tell(_name: str, level: int, rounds: list[Round]) -> str:
-        others = found[base].get(level, ())
-        ratios = [
-            mine.cpu_each / other.cpu_each for mine, other in zip(rounds, others, strict=False)
-        ]
-        return f"{statistics.median(ratios):.2f}" if ratios else NONE
+    def tell(name: str, level: int, _rounds: list[Round]) -> str:
+        ratio = compared(found, name, base, level, compare)
+        return NONE if ratio is None else f"{ratio:.2f}"
 
     return by_level(found, tell)
 
@@ -165,18 +159,13 @@ def connection_table(found: Steadies) -> str:
     return by_level(found, tell)
 
 
-def chart(found: Steadies) -> str:
-    """Bars: CPU time a call."""
+def charted(found: Steadies) -> tuple[int, dict[str, float]]:
+    """CPU µs a call of everybody, and at which concurrency."""
     known = levels(found)
     level = CHARTED if CHARTED in known else known[-1]
-    each = {name: median(one[level], _cpu_each) for name, one in found.items() if level in one}
-    width = max(map(len, each))
-    lines = [
-        f"{name:{width}} {'█' * max(1, round(min(us, FULL_BAR) / FULL_BAR * BAR))}"
-        f"{'…' * (us > FULL_BAR)} {number(us)}"
-        for name, us in sorted(each.items(), key=lambda item: item[1])
-    ]
-    return f"CPU µs a call at C = {level}:\n\n```text\n" + "\n".join(lines) + "\n```\n"
+    return level, {
+        name: median(one[level], _cpu_each) for name, one in found.items() if level in one
+    }
 
 
 def _cpu_each(one: Round) -> float:
@@ -187,146 +176,11 @@ def _rate(one: Round) -> float:
     return one.rate
 
 
-# Sections -----------------------------------------------------------------------------------------
-
-
-def steady_section(figures: Figures) -> Iterator[str]:
-    """With a steady number of callers."""
-    found = figures.steady
-    yield "## So many callers, each making its next call when it has its answer\n"
-    yield chart(found)
-    yield "CPU µs a call:\n"
-    yield cpu_table(found)
-    yield "Calls a second:\n"
-    yield rate_table(found)
-    for base in BASES:
-        if base in found:
-            yield f"CPU time as a multiple of bare {base}'s:\n"
-            yield ratio_table(found, base)
-    yield "New connections for every 1 000 calls:\n"
-    yield connection_table(found)
-    server = statistics.median(
-        one.server_cpu for levels in found.values() for rounds in levels.values() for one in rounds
-    )
-    yield f"The server spent {number(server * MILLION)} µs of its own CPU on a call.\n"
-    yield "Who is who:\n"
-    yield "\n".join(f"- {name}: {figures.notes[name]}" for name in found) + "\n"
-
-
-def variant_section(title: str, found: Steadies) -> Iterator[str]:
-    """The same over TLS, over HTTP/2, or slowly."""
-    yield f"## {title}\n"
-    yield "CPU µs a call:\n"
-    yield cpu_table(found)
-    yield "New connections for every 1 000 calls:\n"
-    yield connection_table(found)
-
-
-def pending_section(found: Pending) -> Iterator[str]:
-    """Everything awaited at once."""
-    sizes = sorted({size for one in found.values() for size in one})
-    yield "## So many calls awaited at once\n"
-    yield (
-        "Wall-clock µs a call that succeeded; KiB are the most memory that a pending call took,"
-        " less what a task takes that only waits.\n"
-    )
-    rows = []
-    for name, by_size in found.items():
-        cells = [_pending_cells(by_size.get(size, []), size) for size in sizes]
-        rows.append([name, *(cell for pair in cells for cell in pair)])
-    head = [title for size in sizes for title in (f"{number(size)}: µs", "KiB")]
-    yield table(["", *head], rows)
-
-
-def _pending_cells(told: list[dict[str, Any] | None], size: int) -> tuple[str, str]:
-    if None in told or not told:  # those that took too long are not asked for more
-        return "too long", NONE
+def pending_medians(told: Sequence[dict[str, Any] | None], size: int) -> Iterator[float]:
+    """Of calls awaited at once: µs, µs of CPU, KiB, each a call, and the share that failed."""
     every = [one for one in told if one is not None]
-    failed = statistics.median(one["failed"] for one in every)
-    kib = f"{max(0.0, statistics.median(one['kib'] for one in every) / size):.1f}"
-    if failed == size:
-        return "all failed", kib
-    each = statistics.median(one["wall"] / max(1, size - one["failed"]) for one in every)
-    lost = f", {failed / size:.0%} failed" if failed else ""
-    return f"{number(each * MILLION)}{lost}", kib
-
-
-def imports_section(found: Imports) -> Iterator[str]:
-    """Before anything else."""
-    yield "## Imports\n"
-    yield "ms in a fresh interpreter, bytecode cached:\n"
-    rows = [
-        [name, number(statistics.median(seconds) * THOUSAND)] for name, seconds in found.items()
-    ]
-    yield table(["", "ms"], rows)
-
-
-def construction_section(found: Construction) -> Iterator[str]:
-    """Before the first call."""
-    kinds = list(dict.fromkeys(kind for one in found.values() for kind in one))
-    yield "## A client, and its first call\n"
-    yield "ms until a client is made, and until its first call is answered:\n"
-    rows = [
-        [
-            name,
-            *(number(part * THOUSAND) for kind in kinds for part in one.get(kind, (0.0, 0.0))),
-        ]
-        for name, one in found.items()
-    ]
-    yield table(["", *(f"{kind}: {what}" for kind in kinds for what in ("made", "answered"))], rows)
-
-
-# The whole ----------------------------------------------------------------------------------------
-
-
-def machine() -> Iterator[str]:
-    """Where and with what."""
-    cpu, memory = platform.processor(), ""
-    if (known := Path("/proc/cpuinfo")).exists():
-        models = (line for line in known.read_text().splitlines() if "model name" in line)
-        cpu = next(models, cpu).rpartition(":")[2].strip()
-        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        memory = f", {size / 2**30:.0f} GiB of memory"
-    yield f"- {cpu}, {os.cpu_count()} cores{memory}, {platform.system()} {platform.release()}"
-    yield f"- {platform.python_implementation()} {platform.python_version()}"
-    yield "- " + ", ".join(_versions())
-    yield f"- {datetime.now(UTC):%Y-%m-%d}\n"
-
-
-def _versions() -> Iterator[str]:
-    for name in PACKAGES:
-        try:
-            yield f"{name} {importlib.metadata.version(name)}"
-        except importlib.metadata.PackageNotFoundError:
-            continue
-
-
-def parts(figures: Figures, rounds: int, calls: int) -> Iterator[str]:
-    """What the page says."""
-    yield "# Results\n"
-    yield (
-        "Written by `nox -s bench` (`benchmarks/bench.py`): the same exchange for everyone on"
-        " loopback, some 500 bytes of JSON up and 400 down, exact decimals, parsed. Client and"
-        f" server each have a CPU of their own. Medians of {rounds} rounds of up to {calls} calls,"
-        " the peers taking turns; ratios are taken within each round.\n"
-    )
-    yield "\n".join(machine())
-    if figures.steady:
-        yield from steady_section(figures)
-    if figures.slow:
-        yield from variant_section("The same with a server that takes 50 ms", figures.slow)
-    if figures.tls:
-        yield from variant_section("The same over TLS", figures.tls)
-    if figures.http2:
-        yield from variant_section("The same over HTTP/2 (and TLS)", figures.http2)
-    if figures.pending:
-        yield from pending_section(figures.pending)
-    if figures.imports:
-        yield from imports_section(figures.imports)
-    if figures.construction:
-        yield from construction_section(figures.construction)
-
-
-def report(figures: Figures, rounds: int, calls: int) -> str:
-    """The page."""
-    return "\n".join(parts(figures, rounds, calls))
+    for key in ("wall", "cpu"):
+        each = [one[key] / max(1, size - one["failed"]) * MILLION for one in every]
+        yield statistics.median(each)
+    yield statistics.median(one["kib"] for one in every) / size
+    yield statistics.median(one["failed"] for one in every) / size

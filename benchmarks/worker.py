@@ -3,6 +3,7 @@
     python benchmarks/worker.py steady NAME URL     rounds, as told by lines of JSON on stdin
     python benchmarks/worker.py pending NAME URL    many calls awaited at once
     python benchmarks/worker.py waiting             as many tasks that only wait
+    python benchmarks/worker.py holding             the same, each with a request of its own
     python benchmarks/worker.py construct NAME URL  clients made, and their first calls
 
 What was measured is a line of JSON on stdout.
@@ -22,14 +23,15 @@ import statistics
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
-from peers import PEERS, Call, Target
+from peers import LIMIT, PEERS, Call, Target
 from server import pin
 
-WARM_UP = 200
+WARM_UP = 300
 PROCESS = Path("/proc/self")
 
 
@@ -101,7 +103,7 @@ async def steady(name: str, target: Target) -> None:
 async def pending(name: str, target: Target, size: int) -> None:
     """Await many calls at once."""
     async with PEERS[name].make(target) as call:
-        await keep_busy(call, concurrency=10, calls=WARM_UP, seconds=60.0)
+        await keep_busy(call, concurrency=LIMIT, calls=WARM_UP, seconds=60.0)
         tally = Tally()
         gc.collect()
         before, clock = new_peak(), Clock()
@@ -109,17 +111,22 @@ async def pending(name: str, target: Target, size: int) -> None:
         say(**clock.read(), **tally.read(), kib=peak() - before)
 
 
-async def waiting(size: int) -> None:
+async def waiting(size: int, make: Callable[[], object] | None) -> None:
     """What tasks cost that only wait: the caller's own share of `pending`."""
     event, tally = asyncio.Event(), Tally()
+
+    async def call() -> None:
+        _held = make() if make is not None else None
+        await event.wait()
+
     gc.collect()
-    before = new_peak()
-    tasks = [asyncio.create_task(tally.count(event.wait)) for _ in range(size)]
+    before, clock = new_peak(), Clock()
+    tasks = [asyncio.create_task(tally.count(call)) for _ in range(size)]
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     event.set()
     await asyncio.gather(*tasks)
-    say(kib=peak() - before)
+    say(**clock.read(), **tally.read(), kib=peak() - before)
 
 
 def peak() -> int:
@@ -162,8 +169,10 @@ async def work(given: argparse.Namespace) -> None:
             await pending(given.name, target, given.size)
         case "construct":
             await construct(given.name, target, given.size)
+        case "waiting":
+            await waiting(given.size, None)
         case _:
-            await waiting(given.size)
+            await waiting(given.size, importlib.import_module("sdks").our_order)
 
 
 def run(given: argparse.Namespace) -> None:
@@ -179,7 +188,7 @@ def run(given: argparse.Namespace) -> None:
 def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("task", choices=("steady", "pending", "waiting", "construct"))
+    parser.add_argument("task", choices=("steady", "pending", "waiting", "holding", "construct"))
     parser.add_argument("name", nargs="?", default="")
     parser.add_argument("url", nargs="?", default="")
     parser.add_argument("--size", type=int, default=0)

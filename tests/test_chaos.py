@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -42,30 +42,37 @@ def load_chaos() -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["chaos"] = module  # attrs looks its classes' module up
-    spec.loader.exec_module(module)
+    sys.path.append(str(BENCHMARKS))  # where its other rooms are
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(BENCHMARKS))
     return module
 
 
 chaos = load_chaos()
 LOOPS = ["asyncio", "trio"]
+WAYS = [*(("httpx", loop) for loop in LOOPS), ("aiohttp", "asyncio"), ("default", "asyncio")]
+"""In process, and over sockets."""
 
 
-def report_of(plan: str, loop: str, operations: int) -> Any:
-    return chaos.virtually(loop, lambda: chaos.run(chaos.PLANS[plan], loop, 7, operations))
+def report_of(plan: str, engine: str, loop: str, operations: int) -> Any:
+    return chaos.virtually(loop, lambda: chaos.run(chaos.PLANS[plan], engine, loop, 7, operations))
 
 
 def assert_promise_kept(report: Any) -> None:
     told = chaos.table(report)
-    assert report.faulty >= 0.3, told
+    assert report.too_calm == [], told
+    assert report.astray == [], told
     assert report.total("wrong") == 0, told
     assert report.total("lost") == 0, told
     assert report.total("twice") == 0, told
     assert report.total("unsettled") == 0, told
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_within_the_assumption_nothing_is_twice_lost_or_wrong(loop: str) -> None:
-    report = report_of("A", loop, 120)
+@pytest.mark.parametrize(("engine", "loop"), WAYS)
+def test_within_the_assumption_nothing_is_twice_lost_or_wrong(engine: str, loop: str) -> None:
+    report = report_of("A", engine, loop, 120)
     assert_promise_kept(report)
     told = chaos.table(report)
     assert report.total("calls") == 600
@@ -77,24 +84,28 @@ def test_within_the_assumption_nothing_is_twice_lost_or_wrong(loop: str) -> None
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_beyond_the_assumption_nothing_is_twice_if_nothing_is_sent_again(loop: str) -> None:
-    report = report_of("B", loop, 50)
+    report = report_of("B", "httpx", loop, 50)
     assert_promise_kept(report)
     assert report.total("undetermined") > 0
 
 
 def test_unknown_forms_of_absence_let_nothing_be_sent_again() -> None:
     for form in ("empty", "null", "bad_request", "foreign_404", "html"):
-        report = report_of(f"D {form}", "asyncio", 80)
+        report = report_of(f"D {form}", "httpx", "asyncio", 80)
         assert_promise_kept(report)
         create = report.tallies["create_payment_link"]
         assert create.undetermined > 0, chaos.table(report)
 
 
-@pytest.mark.parametrize("loop", LOOPS)
-def test_deadlines_and_cancellations_leave_no_effect_untold(loop: str) -> None:
-    report = report_of("E", loop, 120)
+@pytest.mark.parametrize(("engine", "loop"), WAYS)
+def test_deadlines_and_cancellations_leave_no_effect_untold(engine: str, loop: str) -> None:
+    # Over sockets the order of requests is no seed's, and chance needs more room.
+    operations, hurried = (120, 40) if engine == "httpx" else (180, 60)
+    report = report_of("E", engine, loop, operations)
     assert_promise_kept(report)
-    assert report.total("cancelled") + report.total("undetermined") >= 40
+    told = chaos.table(report)
+    assert report.total("calls") == 5 * operations
+    assert report.hurried >= hurried, told
 
 
 def request_for(order: str) -> PaymentLinkRequest:
@@ -146,13 +157,12 @@ def chaos_client(sandbox: Sandbox) -> AsyncChat2Pay:
     return AsyncChat2Pay(
         sandbox.api_key,
         base_url="http://localhost",
-        transport=chaos.PatientTransport(sandbox),
+        transport=chaos.Access("httpx", sandbox).transport,
         timeout=Timeout(read=3),
     )
 
 
-@pytest.mark.anyio
-async def test_real_connections_that_break_lose_nothing_and_repeat_nothing() -> None:
+async def break_connections(transport: Literal["aiohttp"] | None) -> None:
     kinds: tuple[FaultKind, ...] = (
         "reset_after",
         "reset_before",
@@ -166,7 +176,10 @@ async def test_real_connections_that_break_lose_nothing_and_repeat_nothing() -> 
     async with (
         serve_sandbox(Sandbox(faults=plan)) as sandbox,
         AsyncChat2Pay(
-            sandbox.api_key, base_url=sandbox.url, retry=RetryPolicy(settle=settle, initial=0.01)
+            sandbox.api_key,
+            base_url=sandbox.url,
+            transport=transport,
+            retry=RetryPolicy(settle=settle, initial=0.01),
         ) as client,
     ):
         told: dict[str, str] = {}
@@ -193,3 +206,12 @@ async def test_real_connections_that_break_lose_nothing_and_repeat_nothing() -> 
     assert max(effects.values()) == 1
     fired = {kind for (_operation, kind), count in ledger.faults.items() if count}
     assert fired == set(kinds)
+
+
+@pytest.mark.anyio
+async def test_real_connections_that_break_lose_nothing_and_repeat_nothing() -> None:
+    await break_connections(None)
+
+
+def test_neither_do_those_of_aiohttp() -> None:
+    anyio.run(break_connections, "aiohttp")
