@@ -132,7 +132,8 @@ class AiohttpEngine:
         url = URL(self._base_url, encoded=True)  # it is percent-encoded already
         plain = url.scheme == "http"
         fields = {"Host": url.host_port_subcomponent or "", "Accept-Encoding": "identity"}
-        proxy, told = self._proxy, self._told
+        proxy: dict[str, Any] = self._proxy
+        told = self._told
         if told:  # aiohttp adds the host with the first tunnel; but connections are kept by it all
             proxy = proxy | {"proxy_headers": told | {"Host": fields["Host"]}}
         lead = aiohttp.ClientRequest("GET", url, loop=loop, **proxy)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Final, Protocol, TypeAlias
@@ -227,8 +226,8 @@ class Gate(AbstractAsyncContextManager[None]):
                 "that one: make one client for each loop (each asyncio.run, each thread)"
             )
 
-    def __aenter__(self) -> Coroutine[Any, Any, None]:
-        return self.acquire()
+    # Not a method that calls it: each call that waits here would keep a frame more.
+    __aenter__ = acquire
 
     async def __aexit__(
         self,
@@ -247,8 +246,8 @@ class _Ahead(AbstractAsyncContextManager[None]):
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
 
-    def __aenter__(self) -> Coroutine[Any, Any, None]:
-        return self._gate.acquire(ahead=True)
+    async def __aenter__(self) -> None:
+        await self._gate.acquire(ahead=True)
 
     async def __aexit__(
         self,
