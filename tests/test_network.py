@@ -501,6 +501,15 @@ async def test_who_says_more_than_is_read_has_to_wait_and_goes_on_later() -> Non
 
 
 @on_loops
+async def test_who_had_to_wait_once_has_to_wait_again() -> None:
+    async with connected() as (stream, there):
+        for _ in range(2):
+            said = await says_until_it_has_to_wait(there, DATA)
+            assert MOST_HELD < len(ends(stream).held) <= MOST_HELD + ONE_READ
+            await reads(stream, DATA[:said], HANG)
+
+
+@on_loops
 async def test_no_more_is_held_if_little_is_read_at_a_time() -> None:
     async with connected() as (stream, there):
         await says_until_it_has_to_wait(there, DATA)
