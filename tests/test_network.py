@@ -300,11 +300,12 @@ async def test_it_is_an_error_if_all_addresses_refuse(monkeypatch: pytest.Monkey
 
 
 @on_loops
+@pytest.mark.parametrize("kind", [OSError, RuntimeError])
 async def test_a_socket_that_the_loop_does_not_take_is_closed(
-    monkeypatch: pytest.MonkeyPatch,
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(*_arguments: Any, **_named: Any) -> Any:
-        raise OSError("too many")
+        raise kind("too many")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", refuse)
     with listener() as (_, port):
@@ -419,8 +420,18 @@ async def test_the_first_of_what_happens_and_of_running_out_of_time_counts() -> 
     assert await waiter.wait(0)
     loop.call_soon(lambda: loop.call_soon(waiter.wake))
     assert not await waiter.wait(0)
+
+
+@on_loops
+async def test_only_what_happens_during_a_wait_ends_it() -> None:
+    loop = asyncio.get_running_loop()
+    waiter = Waiter(loop)
     waiter.wake()
     assert not await waiter.wait(0)
+    loop.call_soon(waiter.wake)
+    assert await waiter.wait(SHORT)
+    loop.call_later(2 * SHORT, waiter.wake)  # when the time of the wait before has run out
+    assert await waiter.wait(HANG)
 
 
 @on_loops
@@ -487,6 +498,15 @@ async def test_who_says_more_than_is_read_has_to_wait_and_goes_on_later() -> Non
             while said < len(DATA):
                 said += there.say(DATA[said:])
                 await asyncio.sleep(0)
+
+
+@on_loops
+async def test_who_had_to_wait_once_has_to_wait_again() -> None:
+    async with connected() as (stream, there):
+        for _ in range(2):
+            said = await says_until_it_has_to_wait(there, DATA)
+            assert MOST_HELD < len(ends(stream).held) <= MOST_HELD + ONE_READ
+            await reads(stream, DATA[:said], HANG)
 
 
 @on_loops
@@ -592,6 +612,25 @@ async def test_reading_and_writing_at_once_do_not_disturb_each_other() -> None:
         await until(lambda: not ends(stream).held and waits(ends(stream).reader))
         assert_same(await there.hear(len(DATA)), DATA)
         there.say(b"ta")
+
+
+@on_loops
+async def test_the_last_word_is_heard_by_who_still_has_much_to_say(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with connected() as (stream, there):
+        await fails(httpcore.WriteTimeout, stream.write(DATA, SHORT))
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(hears_the_end, stream)
+            await until(lambda: waits(ends(stream).reader))
+            there.finish()
+        assert stream.get_extra_info("socket").fileno() >= 0
+        monkeypatch.delattr(select, "poll")
+        assert stream.get_extra_info("is_readable")
+
+
+async def hears_the_end(stream: httpcore.AsyncNetworkStream) -> None:
+    assert await stream.read(9, HANG) == b""
 
 
 @on_loops
