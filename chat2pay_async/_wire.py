@@ -62,13 +62,11 @@ def wire_name(attribute: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
-# Reading one value -------------------------------------------------------------------------------
+# Reading one value, where it is not of the JSON type that is kept as it is ------------------------
 
 
 def read_text(value: Any) -> str:
-    """A text; a whole number is taken for one, since ids come as either."""
-    if isinstance(value, str):
-        return value
+    """A whole number is taken for a text, since ids come as either."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise UnreadableError
@@ -89,9 +87,7 @@ def read_amount(value: Any) -> Decimal:
 
 
 def read_integer(value: Any) -> int:
-    """A whole number, quoted or with an empty fraction as well."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
+    """A whole number, quoted or with an empty fraction."""
     number = read_amount(value)
     if number != number.to_integral_value():
         raise UnreadableError
@@ -104,9 +100,7 @@ def read_identifier(value: Any) -> int | str:
 
 
 def read_flag(value: Any) -> bool:
-    """True or false, quoted as well."""
-    if isinstance(value, bool):
-        return value
+    """True or false, quoted."""
     if isinstance(value, str) and value.strip().lower() in {"true", "false"}:
         return value.strip().lower() == "true"
     raise UnreadableError
