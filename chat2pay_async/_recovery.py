@@ -11,6 +11,10 @@ window then stretches, to three times its length at most, until one does.
 
 **Verdicts.** *Applied*: the effect is there and is ours. *Absent*: explicitly, no such effect.
 *Undetermined*: anything else, an effect that may not be ours included.
+
+**Captures** go again on an early *absent*, since the service refuses a second one. It does not
+after one that the gateway declined: of several captures that may have arrived, a declined one says
+nothing about the others until the window has passed.
 """
 
 from __future__ import annotations
