@@ -88,6 +88,7 @@ class AiohttpEngine:
         self._proxy, self._told = _proxy_for(base_url, proxy)
         self._connector = connector
         self._way: _Way | None = None
+        self._taken: set[Connection] = set()
 
     async def exchange(
         self,
@@ -102,13 +103,15 @@ class AiohttpEngine:
             way = self._way or self._open()
             written = _written(way, request, headers)
             taken = await _connection(way, _timeout_of(limits))
+            self._taken.add(taken)
             try:
                 departure()
                 left = True
                 answer = await _carried_out(taken, written, limits)
                 taken.release()
             finally:
-                taken.close()  # unless it was released
+                self._taken.discard(taken)
+                _hang_up(taken)
         except ConfigurationError:
             raise
         except StaleVerdictError as error:
@@ -135,7 +138,7 @@ class AiohttpEngine:
         proxy: dict[str, Any] = self._proxy
         told = self._told
         if told:  # aiohttp adds the host with the first tunnel; but connections are kept by it all
-            proxy = proxy | {"proxy_headers": told | {"Host": fields["Host"]}}
+            proxy = proxy | {"proxy_headers": Headers({**told, "Host": fields["Host"]})}
         lead = aiohttp.ClientRequest("GET", url, loop=loop, **proxy)
         connector = self._connector or aiohttp.TCPConnector(
             limit=0,  # the gate in front of it is the limit
@@ -150,8 +153,17 @@ class AiohttpEngine:
         return self._way
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        if self._way is not None:
+        """Close the connections; who waits for an answer hears that there is none."""
+        if self._way is None:
+            return
+        # The session would let go of them without a word to those who wait for an answer.
+        open_ones = [taken for taken in self._taken if taken.transport is not None]
+        ends = [taken.protocol.closed for taken in open_ones if taken.protocol is not None]
+        for transport in [taken.transport for taken in open_ones if taken.transport is not None]:
+            transport.abort()
+        try:
+            await asyncio.gather(*filter(None, ends), return_exceptions=True)
+        finally:
             await self._way.session.close()
 
 
@@ -169,15 +181,29 @@ async def _connection(way: _Way, limits: aiohttp.ClientTimeout) -> Connection:
                 raise aiohttp.ServerDisconnectedError
             setattr(taken.protocol, _KEPT, True)
             return taken
-        if not _is_closed(taken.transport):
+        if not _is_stale(taken):
             return taken
         taken.close()
 
 
-def _is_closed(transport: asyncio.BaseTransport | None) -> bool:
-    """Whether the other side has closed it, which the loop may not have had the time to notice."""
-    # A socket that is idle has nothing else to read.
-    return transport is None or is_readable(transport.get_extra_info("socket"))
+def _is_stale(kept: Connection) -> bool:
+    """Whether the other side has closed it, or has said something that nobody asked for.
+
+    The loop may not have had the time to notice the one, and the next request would be answered by
+    the other.
+    """
+    line, transport = kept.protocol, kept.transport
+    if line is None or transport is None or line.should_close:
+        return True
+    # A socket that is idle has nothing else to read than its end.
+    return is_readable(transport.get_extra_info("socket"))
+
+
+def _hang_up(taken: Connection) -> None:
+    """Close it at once, unless it was released: what was not yet sent never will be."""
+    if taken.transport is not None:
+        taken.transport.abort()
+    taken.close()
 
 
 class _Written(bytes):
@@ -206,7 +232,8 @@ async def _carried_out(taken: Connection, written: _Written, limits: Timeout) ->
     line.start_timeout()
     message, content = await line.read()
     while message.code in _INTERIM:
-        message, content = await line.read()
+        async with asyncio.timeout(limits.read):  # the line's own ended with the first of them
+            message, content = await line.read()
     # Most often it came with the head, and then `read` takes ten times as long.
     body = content.read_nowait() if content.is_eof() else await content.read()
     return WireResponse(message.code, _lower(message.raw_headers), body)

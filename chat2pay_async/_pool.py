@@ -257,7 +257,17 @@ class Link:
             if isinstance(self.connection, httpcore.AsyncConnectionPool)
             else [self.connection]
         )
-        return any(one.is_idle() and one.is_available() for one in held)
+        return any(one.is_idle() and one.is_available() and not _has_more(one) for one in held)
+
+
+def _has_more(connection: object) -> bool:
+    """Whether more came in than the answer: it would be taken for the next request's."""
+    # A connection of httpcore's may be within another. What its parser holds is known to none
+    # but itself, and HTTP/2 tells answers apart.
+    while (inner := getattr(connection, "_connection", None)) is not None:
+        connection = inner
+    parser = getattr(connection, "_h11_state", None)
+    return parser is not None and parser.trailing_data[0] != b""
 
 
 # What goes to httpcore, and what comes back -------------------------------------------------------

@@ -13,8 +13,8 @@ window then stretches, to three times its length at most, until one does.
 *Undetermined*: anything else, an effect that may not be ours included.
 
 **Captures** go again on an early *absent*, since the service refuses a second one. It does not
-after one that the gateway declined: of several captures that may have arrived, a declined one says
-nothing about the others until the window has passed.
+after one that the gateway declined: of several captures that may have arrived, one that was not
+accepted says nothing about the others until the window has passed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
     "Settled",
     "Verdict",
     "look_up",
-    "was_declined",
+    "settles_all",
 ]
 
 STRETCH: Final = 3
@@ -103,9 +103,12 @@ Lookups: TypeAlias = Generator[Look, Seen, Settled]
 _REFUSED_TWICE = frozenset({operations.CAPTURE_PAYMENT.name, operations.CANCEL_PAYMENT_LINK.name})
 
 
-def was_declined(result: Any) -> bool:
-    """Whether a gateway refused, so that nothing keeps it from accepting the same later."""
-    return getattr(result, "succeeded", None) is False
+def settles_all(result: Any) -> bool:
+    """Whether a result leaves nothing open of the same requests before it.
+
+    What a gateway refused, or did not say that it accepted, it may accept later.
+    """
+    return getattr(result, "succeeded", True) is True
 
 
 def look_up(  # noqa: PLR0913 - what there is to know of a lost call
@@ -144,7 +147,7 @@ def look_up(  # noqa: PLR0913 - what there is to know of a lost call
         seen = yield Look(at)
         shows, waited = seen.evidence.shows, seen.started >= closes
         early = several and operation in _REFUSED_TWICE and not waited
-        if shows is Shows.OURS and not (early and was_declined(seen.evidence.result)):
+        if shows is Shows.OURS and (settles_all(seen.evidence.result) or not early):
             return Settled(Verdict.APPLIED, seen.evidence)
         if shows is Shows.ABSENT and (waited or (operation in _REFUSED_TWICE and not patient)):
             return Settled(Verdict.ABSENT, seen.evidence, waited)

@@ -36,7 +36,7 @@ from chat2pay_async._config import ApiKey
 from chat2pay_async._exchange import Departure, ExchangeError
 from chat2pay_async._line import Line
 from chat2pay_async._operations import Operation, Safety
-from chat2pay_async._recovery import FRESH, Resolution, Verdict, was_declined
+from chat2pay_async._recovery import FRESH, Resolution, Verdict, settles_all
 from chat2pay_async._retry import Quota, delay_before_next, may_go_again
 from chat2pay_async._settle import Settlement, Settler
 from chat2pay_async._subcalls import cancelled, read_back
@@ -258,7 +258,7 @@ class Sender:
         call.last_error = answer.error
         if answer.proof is Proof.APPLIED:
             # What an early *absent* let go again, and was declined, leaves the one before it open.
-            call.doubt = call.doubt and was_declined(answer.result)
+            call.doubt = call.doubt and not settles_all(answer.result)
         self._record(call, at, began, answer.proof, response=response, error=reason)
         delay = self._delay(call, answer) if answer.error is not None else None
         return Step(answer, response, delay)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import gzip
@@ -56,7 +55,14 @@ from chat2pay_async import (
     Verdict,
     bulk,
 )
-from chat2pay_async._aiohttp import AiohttpEngine, _is_closed, classify
+from chat2pay_async._aiohttp import (
+    AiohttpEngine,
+    _connection,
+    _hang_up,
+    _is_stale,
+    _timeout_of,
+    classify,
+)
 from chat2pay_async._engines import engine_for
 from chat2pay_async._exchange import Departure, ExchangeError
 from chat2pay_async.sandbox import POSTS, Fault, FaultKind, FaultPlan, Sandbox, serve_sandbox
@@ -409,6 +415,40 @@ async def test_silence_in_the_middle_of_an_answer_is_a_timeout_with_unknown_outc
 
 
 @on_loops
+async def test_silence_after_an_interim_answer_is_a_timeout_with_unknown_outcome() -> None:
+    async def promising(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await read_request(stream)
+            await stream.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+            await anyio.sleep_forever()
+
+    async with listening(promising) as url:
+        error = await failure(url, QUICK)
+    assert verdict(error) == (Proof.UNKNOWN, True)
+
+
+@on_loops
+async def test_what_was_not_yet_sent_when_a_call_gave_up_never_is() -> None:
+    given_up, received = anyio.Event(), 0
+
+    async def late(stream: anyio.abc.SocketStream) -> None:
+        nonlocal received
+        async with stream:
+            await given_up.wait()
+            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+                while True:
+                    received += len(await stream.receive())
+
+    large = SentRequest("POST", "/api/v2/chat-2-pay", b"x" * 20_000_000)
+    async with listening(late) as url, engine_on(url) as engine:
+        with pytest.raises(ExchangeError) as caught:
+            await engine.exchange(large, {}, QUICK, Departure())
+        given_up.set()
+    assert verdict(caught.value) == (Proof.UNKNOWN, True)
+    assert received < 20_000_000
+
+
+@on_loops
 async def test_a_server_that_stops_reading_is_a_timeout_with_unknown_outcome() -> None:
     class Narrow(aiohttp.TCPConnector):
         async def connect(self, *arguments: Any, **named: Any) -> Any:
@@ -754,9 +794,51 @@ async def test_where_the_system_cant_tell_a_post_is_unknown_and_not_sent_again(
     assert (server.connections, len(server.requests)) == (1, 2)
 
 
-def test_a_connection_that_has_no_socket_any_more_is_closed() -> None:
-    assert _is_closed(asyncio.BaseTransport({"socket": None}))
-    assert _is_closed(None)
+SURPLUS = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 5\r\n\r\nstale"
+
+
+@attrs.define
+class Chatty(Server):
+    """Says more than it was asked for, once its first answer has been read."""
+
+    heard: anyio.Event = attrs.field(factory=anyio.Event)
+
+    async def reply(self, stream: anyio.abc.ByteStream) -> None:
+        await stream.send(self.answer)
+        if len(self.requests) == 1:
+            await self.heard.wait()
+            await stream.send(SURPLUS)
+
+
+@on_loops
+async def test_what_nobody_asked_for_is_not_taken_for_the_next_answer() -> None:
+    server = Chatty()
+    async with listening(server.serve) as url, engine_on(url) as engine:
+        await engine.exchange(POST, {}, PATIENT, Departure())
+        server.heard.set()
+        assert engine._way is not None
+        assert engine._way.session.connector is not None
+        ((kept, _),) = engine._way.session.connector._conns[engine._way.lead.connection_key]
+        await until(lambda: kept.should_close)
+        answers = [await engine.exchange(POST, {}, PATIENT, Departure()) for _ in range(2)]
+    assert [(one.status_code, one.body) for one in answers] == [(200, b"{}")] * 2
+    assert (server.connections, len(server.requests)) == (2, 3)
+
+
+@on_loops
+async def test_a_connection_that_the_loop_has_seen_end_is_not_used_again() -> None:
+    server = Server()
+    async with listening(server.serve) as url, engine_on(url) as engine:
+        await engine.exchange(POST, {}, PATIENT, Departure())
+        assert engine._way is not None
+        taken = await _connection(engine._way, _timeout_of(PATIENT))
+        assert not _is_stale(taken)
+        assert taken.protocol is not None
+        taken.protocol.close()
+        assert _is_stale(taken)
+        taken.close()
+        assert _is_stale(taken)
+        _hang_up(taken)
 
 
 # TLS ---------------------------------------------------------------------------------------------
@@ -955,6 +1037,21 @@ def test_a_header_for_the_proxy_that_it_cant_carry_is_refused_without_showing_it
     assert "secret" not in str(caught.value)
 
 
+@on_loops
+async def test_a_proxys_password_is_in_no_variable_that_a_traceback_shows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/authorities.pem")
+    async with engine_on("https://a.test", proxy="http://me:hunter2@p.test") as engine:
+        with pytest.raises(ExchangeError) as caught:
+            await engine.exchange(GET, {}, PATIENT, Departure())
+    told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    shown = "".join(told.format())
+    assert "_open" in shown
+    assert "hunter2" not in shown
+    assert base64.b64encode(b"me:hunter2").decode() not in shown
+
+
 # Setting up and closing --------------------------------------------------------------------------
 
 
@@ -1021,6 +1118,34 @@ async def test_what_is_under_way_when_it_is_closed_is_unknown_and_what_comes_lat
             await engine.aclose()
         await call(engine)
     assert verdicts == [Proof.UNKNOWN, Proof.NOT_SENT]
+
+
+@on_loops
+async def test_who_waits_for_the_rest_of_an_answer_when_it_is_closed_hears_of_it() -> None:
+    begun = anyio.Event()
+
+    async def half(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            await read_request(stream)
+            await stream.send(CREATED + b'Content-Length: 99\r\n\r\n{"pay')
+            begun.set()
+            await anyio.sleep_forever()
+
+    proofs: list[Proof] = []
+
+    async def call(engine: AiohttpEngine) -> None:
+        with pytest.raises(ExchangeError) as caught:
+            await engine.exchange(POST, {}, PATIENT, Departure())
+        proofs.append(caught.value.proof)
+
+    async with listening(half) as url, engine_on(url) as engine:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call, engine)
+                await begun.wait()
+                await anyio.wait_all_tasks_blocked()
+                await engine.aclose()
+    assert proofs == [Proof.UNKNOWN]
 
 
 # End to end --------------------------------------------------------------------------------------

@@ -350,6 +350,22 @@ async def test_a_connection_that_the_server_closed_is_noticed_before_it_is_used(
         assert made.spy.most_open == 1
 
 
+@ways
+async def test_what_came_in_beside_an_answer_is_not_taken_for_the_next_one(way: str) -> None:
+    surplus = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 5\r\n\r\nstale"
+
+    async def chatty(stream: anyio.abc.ByteStream) -> None:
+        held = b""
+        while True:
+            _, held = await churn.read_head(stream, held)
+            await stream.send(churn.ANSWER + BODY + surplus)  # all in one packet
+
+    async with bench(way, chatty) as made:
+        answers = [await made.call() for _ in range(3)]
+        assert [(one.status_code, one.content) for one in answers] == [(200, BODY)] * 3
+        assert (made.spy.connected, made.spy.open) == (3, 0)
+
+
 async def test_a_connection_that_the_server_says_it_will_close_is_closed() -> None:
     server = OneAnswer(churn.ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     async with bench(serve=server.serve) as made:

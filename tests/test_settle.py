@@ -311,6 +311,18 @@ async def test_a_capture_is_declined_only_when_an_earlier_one_can_no_longer_land
     assert (raw.recovered, raw.parsed.succeeded) == (True, True)
 
 
+async def test_a_capture_in_words_that_are_unknown_leaves_the_one_before_it_open() -> None:
+    odd = answer(200, b'{"paymentGatewayDecision": "DO_NOT_HONOR"}')
+    made = bench(lost(), odd, look_ups=[shown(), shown(), captured("DO_NOT_HONOR"), captured()])
+    raw = await capture(made)
+    assert (raw.recovered, raw.parsed.succeeded) == (True, True)
+
+    made = bench(lost(), odd, look_ups=[shown(), shown(), captured("DO_NOT_HONOR")])
+    with pytest.raises(OutcomeUnknownError):
+        await capture(made)
+    assert len(made.engine.sent) == 2
+
+
 async def test_a_declined_capture_whose_earlier_attempt_can_not_be_looked_up_stays_in_doubt() -> (
     None
 ):
