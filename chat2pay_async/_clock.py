@@ -11,6 +11,7 @@ import asyncio
 
 # Documented, in spite of its name: it is what `asyncio.get_running_loop` asks, without the raise.
 from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
+from collections.abc import Awaitable
 
 import anyio
 import anyio.lowlevel
@@ -47,9 +48,6 @@ class Bell:
         elif not self._rung.done():
             self._rung.set_result(None)
 
-    async def wait(self) -> None:
+    def wait(self) -> Awaitable[None]:
         """Wait until it rings; once, even if the wait is cancelled."""
-        if isinstance(self._rung, asyncio.Future):
-            await self._rung
-        else:
-            await self._rung.wait()
+        return self._rung if isinstance(self._rung, asyncio.Future) else self._rung.wait()

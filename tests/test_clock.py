@@ -65,8 +65,12 @@ async def test_nobody_waits_for_what_rang_before() -> None:
 @pytest.mark.anyio
 async def test_ringing_for_who_was_cancelled_does_nothing() -> None:
     bell = clock.Bell()
+
+    async def wait() -> None:
+        await bell.wait()
+
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(bell.wait)
+        tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     bell.ring()
