@@ -172,7 +172,8 @@ def machine() -> Iterator[str]:
         cpu = next(models, cpu).rpartition(":")[2].strip()
         size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         memory = f", {size / 2**30:.0f} GiB of memory"
-    yield f"- {cpu}, {os.cpu_count()} cores{memory}, {platform.system()} {platform.release()}"
+    version = ".".join(platform.release().split(".")[:2])  # without its build
+    yield f"- {cpu}, {os.cpu_count()} cores{memory}, {platform.system()} {version}"
     yield f"- {platform.python_implementation()} {platform.python_version()}"
     yield "- " + ", ".join(_versions())
     yield f"- {datetime.now(UTC):%Y-%m-%d}\n"
