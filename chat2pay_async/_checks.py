@@ -18,16 +18,14 @@ from typing import Any, TypeVar
 from chat2pay_async.errors import Fault, RequestValidationError
 
 __all__ = [
+    "INT32_MAX",
+    "YEARS",
     "Faults",
     "adds_up",
     "amount",
     "exact_sum",
     "exponent_of",
     "is_phone",
-    "is_plain_amount",
-    "is_plain_data",
-    "is_plain_moment",
-    "is_plain_text",
     "member",
     "phone_digits",
     "snapshot",
@@ -58,10 +56,9 @@ _LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){6,}")
 _EXACT = Context(prec=4 * MAX_DIGITS)
 
 _ZERO, _UNIT, _HUNDREDTH = Decimal(0), Decimal(1), Decimal("0.01")
-_UNCOMMON = Decimal(10**15)
 _CODE_LENGTH = 3
 _PHONE_LENGTHS = range(7, 16)
-_YEARS = range(2, MAXYEAR)  # beyond them, a time in UTC might not be a date any more
+YEARS = range(2, MAXYEAR)  # beyond them, a time in UTC might not be a date any more
 _LEAVES = frozenset({str, int, float, bool, Decimal, type(None)})
 
 E = TypeVar("E", bound=StrEnum)
@@ -185,41 +182,6 @@ def adds_up(total: Decimal, sub_total: Decimal, tax: Decimal) -> bool:
     return _EXACT.add(sub_total, tax) == total
 
 
-# Nearly every request is plain through and through, which a short look at each field shows. These
-# looks know fewer forms than `Faults`, and no other rules: in what is plain it would find nothing.
-
-
-def is_plain_text(value: Any, longest: int = 255) -> bool:
-    """Whether it is a short str of printable characters; no surrogate is one."""
-    return type(value) is str and len(value) <= longest and value.isprintable()
-
-
-def is_plain_moment(value: Any) -> bool:
-    """Whether it is a datetime in UTC."""
-    return type(value) is datetime and value.tzinfo is UTC and value.year in _YEARS
-
-
-def is_plain_amount(value: Any, unit: Decimal) -> bool:
-    """Whether it is above 0, of a common size, and written with the decimals of its currency."""
-    return type(value) is Decimal and value.same_quantum(unit) and _ZERO < value < _UNCOMMON
-
-
-def is_plain_data(value: object, levels: int = 8) -> bool:
-    """Whether it is JSON of a few levels, as `snapshot` copies it, in printable texts."""
-    if type(value) is dict:
-        for key, inner in value.items():
-            if type(key) is not str or not key.isascii():
-                return False
-            if not levels or not is_plain_data(inner, levels - 1):
-                return False
-        return True
-    if type(value) is list:
-        return levels > 0 and all(is_plain_data(inner, levels - 1) for inner in value)
-    if type(value) is str:
-        return value.isprintable()
-    return value is None or type(value) is bool or (type(value) is int and abs(value) <= INT32_MAX)
-
-
 class Faults:
     """Collects what is wrong with one request."""
 
@@ -304,7 +266,7 @@ class Faults:
             self.add(field, f"must be a datetime, not {type(value).__name__}")
         elif value.tzinfo is not UTC and value.utcoffset() is None:
             self.add(field, "must be an aware datetime, such as datetime.now(UTC)")
-        elif value.year not in _YEARS:
+        elif value.year not in YEARS:
             self.add(field, "is out of range")
 
     def currency(self, field: str, value: Any) -> str | None:

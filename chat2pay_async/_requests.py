@@ -25,16 +25,18 @@ from chat2pay_async._checks import (
     adds_up,
     amount,
     is_phone,
-    is_plain_amount,
-    is_plain_data,
-    is_plain_moment,
-    is_plain_text,
     member,
     phone_digits,
     snapshot,
     unit_of,
 )
 from chat2pay_async._enums import Channel, IntegrationStatus, TransactionType
+from chat2pay_async._plain import (
+    is_plain_amount,
+    is_plain_data,
+    is_plain_moment,
+    is_plain_text,
+)
 
 __all__ = [
     "Capture",

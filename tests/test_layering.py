@@ -18,6 +18,7 @@ FOLDER = Path(chat2pay_async.__file__).parent
 CORRIDOR = (
     "errors",
     "_checks",
+    "_plain",
     "_enums",
     "_requests",
     "models",
