@@ -63,6 +63,7 @@ AGREED: dict[str, Any] = {
     },
     "twice": {"link_created": []},
     "faults": {"create_payment_link": {"drop_after": 1}},
+    "effects": [{"kind": "captured", "paymentLinkRef": "ref-1"}],
 }
 
 
@@ -80,9 +81,18 @@ def test_a_link_that_was_cancelled_to_be_made_anew_is_none_twice() -> None:
     assert list(demo.disagreements(sums_of_one(), AGREED | anew, 1)) == []
 
 
+DECLINED = {"kind": "capture_declined", "paymentLinkRef": "ref-1"}
+
+
+def test_a_capture_that_was_declined_and_then_accepted_was_not_declined_for_good() -> None:
+    again = AGREED | {"effects": [DECLINED, *AGREED["effects"]]}
+    assert list(demo.disagreements(sums_of_one(), again, 1)) == []
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        ({"effects": [DECLINED]}, "declined captures"),
         ({"counts": {"link_created": 2, "paid": 1, "captured": 1}}, "links created"),
         ({"counts": {"link_created": 1, "captured": 1}}, "payments"),
         ({"counts": {"link_created": 1, "paid": 1, "captured": 2}}, "captures"),
