@@ -14,7 +14,6 @@ from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 from collections.abc import Awaitable
 
 import anyio
-import anyio.lowlevel
 
 __all__ = ["Bell", "current_loop", "now"]
 

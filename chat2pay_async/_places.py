@@ -11,8 +11,9 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-import anyio
 import attrs
+
+from chat2pay_async import _clock as clock
 
 __all__ = ["Place", "Places", "Waiter"]
 
@@ -34,8 +35,8 @@ class Place(Generic[L]):
 class Waiter(Generic[L]):
     """A call that waits for a place."""
 
-    event: anyio.Event = attrs.field(factory=anyio.Event)
-    """Set when there is a place."""
+    bell: clock.Bell = attrs.field(factory=clock.Bell)
+    """Rung when there is a place."""
     place: Place[L] | None = None
 
 
@@ -94,7 +95,7 @@ class Places(Generic[L]):
         if self._waiters:
             waiter, _ = self._waiters.popitem(last=False)
             waiter.place = place
-            waiter.event.set()
+            waiter.bell.ring()
         elif place.link is None:
             self._empty.append(place)
         else:

@@ -25,7 +25,6 @@ import anyio
 import attrs
 import httpcore
 import httpx
-from anyio.lowlevel import checkpoint
 
 from chat2pay_async import _clock as clock
 from chat2pay_async._backend import CLOSE_LIMIT, Line, raise_as_httpx
@@ -138,7 +137,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         waiter = self._places.queue()
         try:
             with anyio.move_on_after(seconds):
-                await waiter.event.wait()
+                await waiter.bell.wait()
         except BaseException:
             self._places.leave(waiter, clock.now())
             raise
@@ -363,4 +362,4 @@ class Download(httpx.AsyncByteStream):
         # closed instead, the inner one would be left to the collector, and trio would complain.
         await self._line.close()
         async for _ in self._pieces:
-            await checkpoint()
+            await anyio.lowlevel.checkpoint()

@@ -22,7 +22,6 @@ import msgspec
 from cattrs.fns import identity
 from cattrs.gen import make_dict_unstructure_fn, override
 
-from chat2pay_async import _requests
 from chat2pay_async._checks import MAX_DIGITS, exponent_of, member
 
 __all__ = [
@@ -287,7 +286,9 @@ def _writer_for(annotation: Any) -> Callable[[Any], Any]:
     return _write_items if get_origin(annotation) is tuple else identity
 
 
-def _register(kind: type[Any]) -> None:
+@_converter.register_unstructure_hook_factory(attrs.has)
+def _writer_of_class(kind: type[Any]) -> Callable[[Any], dict[str, Any]]:
+    """How a request's class, or a line item, is written."""
     hints = get_type_hints(kind)
     overrides: dict[str, Any] = {
         field.name: override(
@@ -298,17 +299,7 @@ def _register(kind: type[Any]) -> None:
         )
         for field in attrs.fields(kind)
     }
-    write = make_dict_unstructure_fn(kind, _converter, **overrides)
-    _converter.register_unstructure_hook(kind, write)
-
-
-for _kind in (
-    _requests.LineItem,
-    _requests.PaymentLinkRequest,
-    _requests.ReceiptRequest,
-    _requests.IntegrationRequest,
-):
-    _register(_kind)
+    return make_dict_unstructure_fn(kind, _converter, **overrides)
 
 
 def _write_subclass(value: Any) -> Any:
