@@ -152,6 +152,7 @@ class HttpxEngine:
             timeout=timeout,
             extensions={"first_byte": departure},
         )
+        built.url = _with_query_of(request, built.url)
         try:
             answer = await self._client.send(built, follow_redirects=False)
         except self._library.HTTPStatusError as error:
@@ -264,6 +265,20 @@ def _extensions(limits: Timeout, departure: Departure) -> dict[str, Any]:
     """What a request to our own connections carries beside itself; see `_pool.py`."""
     timeout = {"connect": limits.connect, "read": limits.read, "write": limits.write, "pool": None}
     return {"timeout": timeout, "first_byte": departure, "not_sent": True}
+
+
+def _with_query_of(request: SentRequest, url: Any) -> Any:
+    """Put a request's query back: httpx drops it where the client has parameters of its own.
+
+    Without `amount` a capture takes all there is. The client's parameters follow those of ours.
+    """
+    ours = request.target.partition("?")[2]
+    built = url.query.decode("ascii")
+    if not ours or built == ours:
+        return url
+    names = {part.partition("=")[0] for part in ours.split("&")}
+    theirs = [part for part in built.split("&") if part.partition("=")[0] not in names]
+    return url.copy_with(query="&".join([ours, *theirs]).encode("ascii"))
 
 
 def _lower(headers: Any) -> dict[str, str]:
