@@ -45,6 +45,7 @@ __all__ = [
     "Channel",
     "Configuration",
     "Currency",
+    "GatewayAnswer",
     "GatewayResult",
     "IntegrationStatus",
     "IntegrationUpdate",
@@ -137,7 +138,9 @@ class Cancellation:
 
 
 @attrs.frozen(kw_only=True)
-class _GatewayAnswer:
+class GatewayAnswer:
+    """What a card gateway said, in `GatewayResult` and in `PaymentStatusEntry`: ask `succeeded`."""
+
     transaction_type: TransactionType | str | None = None
     total_amount: Decimal | None = None
     payment_gateway_decision: str | None = None
@@ -193,10 +196,11 @@ def _gateway_verdict(decision: str | None, error: str | None, code: int | None) 
 
 
 @attrs.frozen(kw_only=True)
-class GatewayResult(_GatewayAnswer):
+class GatewayResult(GatewayAnswer):
     """A gateway's answer to a capture or a reversal.
 
-    Not yet a success: ask `succeeded` (contract: PaymentGatewayOperationResultResponse).
+    Not yet a success: ask `succeeded`, which it has from `GatewayAnswer` (contract:
+    PaymentGatewayOperationResultResponse).
     """
 
     payment_status: PaymentStatus | str | None = None
@@ -207,7 +211,7 @@ class GatewayResult(_GatewayAnswer):
 
 
 @attrs.frozen(kw_only=True)
-class PaymentStatusEntry(_GatewayAnswer):
+class PaymentStatusEntry(GatewayAnswer):
     """One step in a payment's history (contract: PaymentStatusLogResponse)."""
 
     extra: dict[str, Any] = extra_fields()

@@ -30,6 +30,7 @@ MENU = (
     "Currency",
     "Event",
     "Fault",
+    "GatewayAnswer",
     "GatewayResult",
     "Hook",
     "IntegrationStatus",
