@@ -50,13 +50,14 @@ class AsyncChat2Pay:
     Any number of calls may be under way at a time; `max_connections` of them are on the wire, the
     others wait their turn.
 
-    Every method raises, beside what it says:
-        RequestValidationError: The request breaks the contract; nothing was sent.
-        AuthenticationError: The key is wrong.
-        RateLimitedError: The service throttles, for longer than a call waits (5 minutes).
-        TransportError: No usable answer, and nothing was applied.
-        OutcomeUnknownError: (create, cancel, capture, reverse, receipt) No usable answer, and it
-            may have been applied.
+    Every method may raise, beside what it names itself:
+
+    - `RequestValidationError`: the request breaks the contract; nothing was sent.
+    - `AuthenticationError`: the key is wrong.
+    - `RateLimitedError`: the service throttles, for longer than a call waits (5 minutes).
+    - `TransportError`: no usable answer, and nothing was applied.
+    - `OutcomeUnknownError` (create, cancel, capture, reverse, receipt): no usable answer, and it
+      may have been applied.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own, and has a default

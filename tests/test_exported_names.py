@@ -51,6 +51,7 @@ MENU = (
     "Proof",
     "RateLimit",
     "RateLimitedError",
+    "RawChat2Pay",
     "RawResponse",
     "Receipt",
     "ReceiptNotSentError",
