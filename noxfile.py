@@ -137,4 +137,5 @@ def pool(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Render the docstrings, guides included, into docs-html/."""
     session.install(".[all]", *_group("docs"))
-    session.run("pdoc", *ROOMS, "-o", "docs-html", "-d", "google", "--no-show-source")
+    looks = ("-d", "google", "--no-show-source", "-t", ".pdoc")
+    session.run("pdoc", *ROOMS, "-o", "docs-html", *looks)

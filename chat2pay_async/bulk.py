@@ -142,7 +142,7 @@ class ReadOptions(TypedDict, total=False):
     """Whether to send nothing, and say what would be sent."""
 
 
-class RunOptions(ReadOptions, total=False):
+class RunOptions(ReadOptions, TypedDict, total=False):
     """What a run that changes something can be told besides."""
 
     journal: str | Path | Journal | None
