@@ -25,7 +25,7 @@ from chat2pay_async import ConfigurationError, Proof
 from chat2pay_async._clock import current_loop
 from chat2pay_async._engines import classify
 from chat2pay_async._network import network_for
-from chat2pay_async._pool import PoolTransport
+from chat2pay_async._pool import KEEPALIVE_EXPIRY, PoolTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -305,6 +305,11 @@ async def test_one_that_expires_while_nothing_happens_is_not_used() -> None:
         await anyio.sleep(0.03)
         await made.call()
         assert (made.spy.connected, made.spy.most_open) == (2, 1)
+
+
+def test_a_connection_is_given_up_before_the_usual_servers_close_it() -> None:
+    uvicorn_and_node = 5.0
+    assert 0 < KEEPALIVE_EXPIRY < uvicorn_and_node
 
 
 async def test_no_more_are_kept_than_allowed_however_many_are_busy() -> None:
