@@ -57,7 +57,7 @@ def test_a_person_sees_how_far_it_is_how_fast_and_how_long_it_takes() -> None:
     assert "12/s 0:00:05 left 0:00:05" in picture, "the speed counts from the first item"
 
 
-def test_and_what_did_not_simply_go_well() -> None:
+def test_a_person_sees_what_did_not_simply_go_well() -> None:
     screen = Screen(2000, terminal=True)
     with screen.display:
         screen.finish(1002, recovered=True)

@@ -98,7 +98,7 @@ def test_what_the_service_refuses_twice_is_absent_at_the_first_word(operation: s
 
 
 @each_refused_twice
-def test_but_where_absent_is_the_last_word_the_window_is_waited_out(operation: str) -> None:
+def test_the_window_is_waited_out_where_absent_is_the_last_word(operation: str) -> None:
     story = play(operation, always(ABSENT), patient=True)
     assert story.asked == TO_THE_END
     assert story.settled == Settled(Verdict.ABSENT, story.seen[-1].evidence, waited=True)
