@@ -121,7 +121,7 @@ def read_detail(text: bytes) -> Detail:
 
 
 def _error_of(told: dict[str, Any]) -> Chat2PayError:
-    """The error that was raised; a plain one of its words where its class needs more than those."""
+    """The error that was raised, or a plain one that says the same where words are not enough."""
     kind = getattr(errors, told["type"], Chat2PayError)
     if issubclass(kind, errors.ApiError):
         fields: dict[str, Any] = {name: told[name] for name in _API_FIELDS}
