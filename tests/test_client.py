@@ -382,27 +382,6 @@ async def test_a_view_is_not_closed(client: AsyncChat2Pay) -> None:
     assert (await client.get_configuration()).environment
 
 
-async def test_raw_responses_tell_everything_for_each_operation(
-    client: AsyncChat2Pay, sandbox: Sandbox
-) -> None:
-    raw = client.with_raw_response
-    created = await raw.create_payment_link(request_for())
-    assert (created.status_code, len(created.attempts)) == (201, 1)
-    assert created.headers["content-type"].startswith("application/json")
-    assert b"paymentLinkRef" in created.body
-    ref = created.parsed.payment_link_ref or ""
-    sandbox.pay(ref)
-    assert (await raw.capture_payment(ref, 100)).parsed.succeeded
-    assert (await raw.create_receipt(ref, RECEIPT)).status_code == 201
-    assert (await raw.reverse_payment(ref)).parsed.succeeded
-    assert (await raw.get_transaction(payment_link_ref=ref)).parsed.order_number == "A-1"
-    configuration = (await raw.get_configuration()).parsed
-    application = configuration.integrators[0].application_id or ""
-    assert (await raw.update_integration(application, "ACTIVATED")).status_code == 200
-    other = (await raw.create_payment_link(request_for("A-2"))).parsed.payment_link_ref or ""
-    assert (await raw.cancel_payment_link(other)).parsed.payment_link_ref == other
-
-
 # Over real sockets -------------------------------------------------------------------------------
 
 
