@@ -221,7 +221,7 @@ class DirectEngine:
         except BaseException:
             await pool.give_back(place, clean=False)
             raise
-        download = Download(answer, link.line, functools.partial(pool.give_back, place))
+        download = Download(answer, link.wire, functools.partial(pool.give_back, place))
         pieces = [piece async for piece in download]
         await download.aclose()
         found = {

@@ -347,7 +347,7 @@ async def test_a_connection_that_the_server_closed_is_noticed_before_it_is_used(
             with anyio.fail_after(HANG):
                 await until(
                     lambda: all(
-                        place.link is None or place.link.line.is_stale
+                        place.link is None or place.link.wire.is_stale
                         for place in made.transport._places.everyone()
                     )
                 )
