@@ -19,7 +19,7 @@ import httpx
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Timeout
 from chat2pay_async._exchange import Departure, Engine, ExchangeError, StaleVerdictError
-from chat2pay_async._pool import Download, Once, PoolTransport, key_of
+from chat2pay_async._pool import Download, Once, PoolTransport, origin_of
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = [
@@ -186,7 +186,7 @@ class DirectEngine:
     def __init__(self, transport: PoolTransport, base_url: str) -> None:
         self._transport = transport
         self._url = httpx.URL(base_url)
-        self._key = key_of(self._url)
+        self._key = origin_of(self._url)
         self._host = self._url.netloc
         self._path = self._url.raw_path.rstrip(b"/")
 

@@ -33,7 +33,7 @@ from chat2pay_async._places import Place, Places
 from chat2pay_async._proxies import Proxies
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["Download", "Key", "Once", "PoolTransport", "key_of"]
+__all__ = ["Download", "Key", "Once", "PoolTransport", "origin_of"]
 
 KEEPALIVE_EXPIRY: Final = 4.0
 """Seconds after which an idle connection is not used again.
@@ -101,7 +101,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the answer's body is still to be read, and the answer to be closed."""
-        key = key_of(request.url)
+        key = origin_of(request.url)
         # A body in pieces is read first: what httpx wraps around it is a generator, too.
         body = Once(await request.aread())
         extensions = _extensions(request)
@@ -272,7 +272,7 @@ def _has_more(connection: object) -> bool:
 # What goes to httpcore, and what comes back -------------------------------------------------------
 
 
-def key_of(url: httpx.URL) -> Key:
+def origin_of(url: httpx.URL) -> Key:
     scheme = url.raw_scheme
     if scheme not in PORTS:
         raise httpx.UnsupportedProtocol(f"a request to {url.scheme!r}: it must be http or https")
