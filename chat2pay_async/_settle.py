@@ -18,7 +18,7 @@ from chat2pay_async._evidence import Case, Evidence, Shows, case_of, read_eviden
 from chat2pay_async._exchange import ExchangeError
 from chat2pay_async._line import Line
 from chat2pay_async._operations import CREATE_RECEIPT, GET_TRANSACTION, prepare
-from chat2pay_async._recovery import Lookups, Resolution, Seen, Settled, Verdict, look_up
+from chat2pay_async._recovery import Finding, Lookups, Resolution, Seen, Verdict, look_up
 from chat2pay_async._retry import retry_after
 from chat2pay_async.errors import Chat2PayError, Pending, Proof
 from chat2pay_async.events import Hooks, LookedUp, Paused
@@ -162,8 +162,8 @@ class Settler:
             try:
                 look = look_ups.send(Seen(started, evidence))
             except StopIteration as end:
-                settled: Settled = end.value
-                return Settlement(settled.verdict, settled.evidence, response, settled.waited)
+                finding: Finding = end.value
+                return Settlement(finding.verdict, finding.evidence, response, finding.waited)
 
     async def _look(
         self, case: Case, options: Options, call_id: str
