@@ -18,7 +18,7 @@ import httpx
 
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Timeout
-from chat2pay_async._exchange import Departure, Engine, ExchangeError, StaleVerdictError
+from chat2pay_async._exchange import Departure, Engine, ExchangeError
 from chat2pay_async._pool import Download, Once, PoolTransport, origin_of
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
@@ -28,7 +28,6 @@ __all__ = [
     "Engine",
     "ExchangeError",
     "HttpxEngine",
-    "StaleVerdictError",
     "engine_for",
 ]
 
@@ -161,8 +160,8 @@ class HttpxEngine:
             # A user's hook called `raise_for_status`. The answer came; its body was not read.
             answer = error.response
             return WireResponse(answer.status_code, _lower(answer.headers), b"")
-        except StaleVerdictError as error:
-            raise ExchangeError("StaleVerdict", proof=Proof.NOT_SENT, timed_out=False) from error
+        except ExchangeError:  # the departure's own: it is too late
+            raise
         except Exception as error:
             raise classify(error, built) from error
         except BaseException:
@@ -201,8 +200,8 @@ class DirectEngine:
         extensions = _extensions(limits, departure)
         try:
             return await self._carried_out(self._written(request, headers, extensions), extensions)
-        except StaleVerdictError as error:
-            raise ExchangeError("StaleVerdict", proof=Proof.NOT_SENT, timed_out=False) from error
+        except ExchangeError:  # the departure's own: it is too late
+            raise
         except Exception as error:
             raise classify(error, None) from error
         except BaseException:

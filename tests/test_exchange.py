@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from chat2pay_async import Proof
-from chat2pay_async._exchange import Departure, ExchangeError, StaleVerdictError
+from chat2pay_async._exchange import Departure, ExchangeError
 
 pytestmark = pytest.mark.anyio
 
@@ -22,8 +22,9 @@ async def test_a_request_that_must_leave_by_a_time_may_leave_until_then_and_no_l
     await anyio.sleep(0.9)
     departure()
     await anyio.sleep(0.2)
-    with pytest.raises(StaleVerdictError):
+    with pytest.raises(ExchangeError, match="StaleVerdict") as caught:
         departure()
+    assert (caught.value.proof, caught.value.timed_out) == (Proof.NOT_SENT, False)
 
 
 def test_a_request_may_have_left_until_the_contrary_is_certain() -> None:
