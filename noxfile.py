@@ -136,6 +136,6 @@ def pool(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Render the docstrings, guides included, into docs-html/."""
-    session.install(".[all]", *_group("docs"))
+    session.install("-e", ".[all]", *_group("docs"))
     looks = ("-d", "google", "--no-show-source", "-t", ".pdoc")
     session.run("pdoc", *ROOMS, "-o", "docs-html", *looks)
