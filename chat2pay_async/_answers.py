@@ -9,9 +9,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import attrs
 
 from chat2pay_async import errors, models
+from chat2pay_async._json import decode_object
 from chat2pay_async._operations import CREATE_RECEIPT, Operation
 from chat2pay_async._retry import proof_of, retry_after
-from chat2pay_async._wire import decode_object, structure
+from chat2pay_async._wire import structure
 from chat2pay_async.errors import ApiError, Attempt, Chat2PayError, Proof
 
 __all__ = ["Answer", "RawResponse", "WireResponse", "form_of", "read_answer"]

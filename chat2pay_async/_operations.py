@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 import attrs
 
 from chat2pay_async import _requests, _wire, models
+from chat2pay_async._json import DAMAGED
 from chat2pay_async.errors import SentRequest
 
 __all__ = [
@@ -87,12 +88,16 @@ def _is_object(_request: Any, _result: Any) -> bool:
     return True
 
 
+def _is_reference(text: str | None) -> bool:
+    return bool(text) and DAMAGED not in str(text)
+
+
 def _link_exists(_request: Any, result: models.PaymentLink) -> bool:
-    return bool(result.payment_link_ref)
+    return _is_reference(result.payment_link_ref)
 
 
 def _receipt_exists(_request: Any, result: models.Receipt) -> bool:
-    return bool(result.receipt_link_ref)
+    return _is_reference(result.receipt_link_ref)
 
 
 def _is_cancelled(request: _requests.LinkReference, result: models.Cancellation) -> bool:

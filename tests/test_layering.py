@@ -26,6 +26,7 @@ CORRIDOR = (
     "_clock",
     "_limits",
     "_config",
+    "_json",
     "_wire",
     "_operations",
     "_retry",

@@ -22,12 +22,14 @@ from chat2pay_async.models import (
     Integrator,
     LineItem,
     PaymentLink,
+    PaymentStatus,
     PaymentStatusEntry,
     Receipt,
     ThirdPartyError,
     Transaction,
     TransactionStatus,
     TransactionStatusEntry,
+    TransactionType,
 )
 
 NOW = datetime(2021, 4, 27, 17, 35, 58, tzinfo=UTC)
@@ -202,6 +204,23 @@ def test_a_gateways_answer_succeeded_only_if_nothing_in_it_disagrees(
             payment_gateway_response_code=code,
         )
         assert result.succeeded is verdict, (decision, error, code)
+
+
+@pytest.mark.parametrize("status", PaymentStatus)
+def test_a_reversal_that_was_read_back_succeeded_if_the_payment_is_undone(
+    status: PaymentStatus,
+) -> None:
+    undone = status in {PaymentStatus.REVERSED, PaymentStatus.VOIDED} or None
+    read_back = GatewayResult(
+        transaction_type=TransactionType.VOID, payment_status=status, recovered=True
+    )
+    assert read_back.succeeded is undone
+    # A word of the gateway's counts for more, and an answer of its own must have one.
+    said = attrs.evolve(read_back, payment_gateway_decision="DECLINE")
+    assert said.succeeded is False
+    assert attrs.evolve(read_back, recovered=False).succeeded is None
+    assert attrs.evolve(read_back, payment_gateway_response_code=200).succeeded is None
+    assert attrs.evolve(read_back, transaction_type=TransactionType.CAPTURE).succeeded is None
 
 
 def test_the_table_of_verdicts_leaves_no_combination_out() -> None:

@@ -430,6 +430,7 @@ NO_PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
     (CREATE_RECEIPT, receipt(), {}),
     (CREATE_RECEIPT, receipt(), {"orderNumber": "A-1001"}),
     (CREATE_RECEIPT, receipt(), {"receiptLinkRef": ""}),
+    (CREATE_RECEIPT, receipt(), {"receiptLinkRef": "8a\ufffd"}),
 ]
 
 
