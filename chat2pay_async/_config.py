@@ -120,6 +120,10 @@ class ApiKey:
         """The key itself, for the header that needs it."""
         return self.__value
 
+    def masked_in(self, text: str) -> str:
+        """A text that somebody else wrote, without the key."""
+        return text.replace(self.__value, "***")
+
     @property
     def fingerprint(self) -> str:
         """Tells keys apart, and can't be turned back into one."""

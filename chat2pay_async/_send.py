@@ -55,6 +55,7 @@ class Sender:
         self._line = line
         self.hooks = hooks
         self.base_url, self.key_fingerprint = base_url, key.fingerprint
+        self._key = key
         self.interval = line.interval
         self._settler = Settler(line, hooks, key, base_url)
         self._quota = Quota()
@@ -116,13 +117,18 @@ class Sender:
     async def _within_deadline(self, call: Call[Q, R], total: float) -> RawResponse[R]:
         with anyio.move_on_after(total):
             return await self._run(call)
-        if call.doubt:
+        if call.doubt and call.last_error is not None:
             raise self._settler.outcome_unknown(call)
-        error = errors.RequestTimeoutError(
-            f"{call.operation.name}: no answer within {total} s, and nothing is in doubt"
+        certainty = "and it may have been applied" if call.doubt else "and nothing is in doubt"
+        error = about(
+            errors.RequestTimeoutError(
+                f"{call.operation.name}: no answer within {total} s, {certainty}"
+            ),
+            call,
         )
-        error.__cause__ = call.last_error
-        raise about(error, call)
+        if call.doubt:
+            raise self._settler.outcome_unknown(call) from error
+        raise error from call.last_error
 
     def _told_of_doubt(self, call: Call[Any, Any], error: BaseException) -> BaseException:
         """Whatever breaks while a call is in doubt, the caller is told of the doubt."""
@@ -246,7 +252,7 @@ class Sender:
             reason: str | None = None
             try:
                 response = await self._line.exchange(sent, call.options.timeout, departure)
-                answer = read_answer(call.operation, call.request, response)
+                answer = read_answer(call.operation, call.request, response, self._key)
             except ExchangeError as failure:
                 answer, reason = _no_answer(call, failure), failure.reason
             except Chat2PayError:

@@ -38,6 +38,7 @@ from chat2pay_async._requests import (
     extra_fields,
     keys_only,
     masked,
+    redacted,
 )
 
 __all__ = [
@@ -77,7 +78,7 @@ class ThirdPartyError:
     """What a system behind the service said."""
 
     code: int | None = None
-    description: str | None = None
+    description: str | None = attrs.field(default=None, repr=redacted)
     extra: dict[str, Any] = extra_fields()
 
 
@@ -259,7 +260,7 @@ class TransactionStatusEntry:
     created: datetime | None = None
     http_response_code: int | None = None
     response_code: str | None = None
-    response_code_description: str | None = None
+    response_code_description: str | None = attrs.field(default=None, repr=redacted)
     extra: dict[str, Any] = extra_fields()
 
 

@@ -17,6 +17,7 @@ FOLDER = Path(chat2pay_async.__file__).parent
 
 CORRIDOR = (
     "errors",
+    "_redaction",
     "_checks",
     "_plain",
     "_enums",
@@ -47,6 +48,7 @@ CORRIDOR = (
     "_subcalls",
     "_send",
     "_raw",
+    "_waiting",
     "_client",
     "_outcomes",
     "_rebuild",

@@ -115,6 +115,16 @@ def test_no_repr_shows_a_key_a_card_a_url_a_phone_or_the_callers_data(kind: type
     assert [secret for secret in secrets if secret in shown] == []
 
 
+def test_words_of_others_are_shown_without_long_numbers() -> None:
+    said = ThirdPartyError(code=7, description="no message to 27831234567")
+    assert repr(said) == (
+        "ThirdPartyError(code=7, description='no message to ***', extra=<keys []>)"
+    )
+    step = TransactionStatusEntry(response_code_description="4111 1111 1111 1111 declined")
+    assert "response_code_description='*** declined'" in repr(step)
+    assert "description=None" in repr(ThirdPartyError())
+
+
 def test_a_masked_field_tells_whether_there_is_a_value() -> None:
     assert "payment_link='***'" in repr(PaymentLink(payment_link="https://pay.example"))
     assert "payment_link=None" in repr(PaymentLink())
