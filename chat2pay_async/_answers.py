@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import attrs
 
@@ -16,7 +16,7 @@ from chat2pay_async._retry import proof_of, retry_after
 from chat2pay_async._wire import structure
 from chat2pay_async.errors import ApiError, Attempt, Chat2PayError, Proof
 
-__all__ = ["Answer", "RawResponse", "WireResponse", "form_of", "read_answer"]
+__all__ = ["RECEIPT_NOT_SENT", "Answer", "RawResponse", "WireResponse", "form_of", "read_answer"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -72,6 +72,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     409: errors.ConflictError,
     429: errors.RateLimitedError,
 }
+RECEIPT_NOT_SENT: Final = "the receipt was created, but its message was not sent"
 _SERVER_ERRORS = range(500, 600)
 _SUCCESS = range(200, 300)
 
@@ -125,10 +126,13 @@ def _api_error(
     kind = _BY_STATUS.get(status)
     kind = kind or (errors.ServerError if status in _SERVER_ERRORS else ApiError)
     receipt = _unsent_receipt(operation, status, data)
-    said = "; ".join(dict.fromkeys(filter(None, (message, *reasons)))) or "no reason given"
+    given = "; ".join(dict.fromkeys(filter(None, (message, *reasons))))
+    if receipt:
+        why = receipt.error and receipt.error.description
+        given = RECEIPT_NOT_SENT + (f" ({shown(why)})" if why else "")
     code = data.get("reasonCode")
     error = (errors.ReceiptNotSentError if receipt else kind)(
-        f"{operation.name}: {status}: {said}",
+        f"{operation.name}: {status}: {given or 'no reason given'}",
         status_code=status,
         message=message,
         errors=reasons,

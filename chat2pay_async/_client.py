@@ -14,7 +14,7 @@ from chat2pay_async import _config, errors, events, models
 from chat2pay_async._call import Options
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._engines import engine_for
-from chat2pay_async._limits import Gate, Limiter, Pace, RateLimit
+from chat2pay_async._limits import Gate, Limiter, RateLimit, pace_of
 from chat2pay_async._line import Line
 from chat2pay_async._raw import RawChat2Pay
 from chat2pay_async._recovery import Resolution
@@ -95,7 +95,8 @@ class AsyncChat2Pay:
         """
         key = _config.key_of(api_key)
         url = _config.base_url_of(base_url)
-        options = Options(_config.as_timeout(timeout), retry)
+        options = Options(_config.as_timeout(timeout), _config.as_retry(retry))
+        hearing, pace = events.Hooks(hooks), pace_of(rate_limit)
         gate = Gate(max_connections)
         engine = engine_for(
             url,
@@ -105,13 +106,8 @@ class AsyncChat2Pay:
             proxy=proxy,
             http2=http2,
         )
-        pace = (
-            Pace(rate_limit)
-            if rate_limit is None or isinstance(rate_limit, RateLimit)
-            else rate_limit
-        )
         line = Line(engine, gate, pace, key.reveal())
-        self._own(Sender(line, events.Hooks(hooks), key, url), options, is_view=False)
+        self._own(Sender(line, hearing, key, url), options, is_view=False)
 
     def _own(self, sender: Sender, options: Options, *, is_view: bool) -> None:
         self._sender = sender
@@ -312,7 +308,7 @@ class AsyncChat2Pay:
         if timeout is not None:
             options = attrs.evolve(options, timeout=_config.as_timeout(timeout))
         if retry is not None:
-            options = attrs.evolve(options, retry=retry)
+            options = attrs.evolve(options, retry=_config.as_retry(retry))
         view = object.__new__(type(self))
         view._own(self._sender, options, is_view=True)
         return view

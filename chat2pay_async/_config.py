@@ -26,6 +26,7 @@ __all__ = [
     "RetryPolicy",
     "Timeout",
     "__version__",
+    "as_retry",
     "as_timeout",
     "base_url_of",
     "key_of",
@@ -106,6 +107,19 @@ class RetryPolicy:
     stamp: bool = attrs.field(default=True, validator=_flag)
     """Whether a new link's `additional_data` carries a minted id (`sdkRequestId`), by which it is
     recognised after a lost answer."""
+
+
+def as_retry(value: object) -> RetryPolicy:
+    """The given `RetryPolicy`.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if isinstance(value, RetryPolicy):
+        return value
+    raise ConfigurationError(
+        f"retry must be a RetryPolicy, not {type(value).__name__}: RetryPolicy(max_attempts=3)"
+    )
 
 
 class ApiKey:

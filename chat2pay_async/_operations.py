@@ -15,7 +15,7 @@ import attrs
 
 from chat2pay_async import _requests, _wire, models
 from chat2pay_async._json import DAMAGED
-from chat2pay_async.errors import SentRequest
+from chat2pay_async.errors import RequestValidationError, SentRequest
 
 __all__ = [
     "CANCEL_PAYMENT_LINK",
@@ -82,6 +82,29 @@ class Operation(Generic[Q, R]):
         init=False, repr=False, eq=False, default=attrs.Factory(_has_body, takes_self=True)
     )
     """Whether the request itself is the body, rather than path and query."""
+
+    def of(self, **fields: Any) -> Q:
+        """Its request, made of what a method was given.
+
+        Raises:
+            RequestValidationError: With the operation's name.
+        """
+        try:
+            return self.request(**fields)
+        except RequestValidationError as error:
+            error.operation = self.name
+            raise
+
+    def check(self, request: object) -> None:
+        """Refuse what is no request of its own.
+
+        Raises:
+            TypeError: It is something else.
+        """
+        if not isinstance(request, self.request):
+            raise TypeError(
+                f"{self.name} takes a {self.request.__name__}, not {type(request).__name__}"
+            )
 
 
 def _is_object(_request: Any, _result: Any) -> bool:

@@ -232,6 +232,12 @@ def test_a_receipt_that_was_made_but_not_sent_is_an_error_with_the_receipt() -> 
     )
     assert judged.proof is Proof.REJECTED
     assert judged.error.status_code == 400
+    assert str(judged.error) == (
+        "create_receipt: 400: the receipt was created, but its message was not sent "
+        "(Invalid destination)"
+    )
+    bare = refusal(CREATE_RECEIPT, 400, UNSENT | {"error": None})
+    assert str(bare).endswith("its message was not sent")
 
 
 @pytest.mark.parametrize(

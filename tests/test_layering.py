@@ -45,6 +45,7 @@ CORRIDOR = (
     "_line",
     "_call",
     "_settle",
+    "_attempt",
     "_subcalls",
     "_send",
     "_raw",

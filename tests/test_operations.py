@@ -539,7 +539,7 @@ def test_the_request_itself_stays_as_it_was(data: Any, stamped: dict[str, Any]) 
 
 def call(request: Any, *, stamp: bool = True) -> Call[Any, Any]:
     options = Options(retry=RetryPolicy(stamp=stamp))
-    return Call(CREATE_PAYMENT_LINK, request, options, 0.0, "c1")
+    return Call(CREATE_PAYMENT_LINK, request, options, 0.0)
 
 
 def test_a_call_carries_one_minted_id_in_all_its_attempts() -> None:
