@@ -115,7 +115,11 @@ class Settler:
 
         Raises:
             ConfigurationError: It was made with another base URL or key.
+            TypeError: It is no `Pending`.
         """
+        given: object = pending
+        if not isinstance(given, Pending):
+            raise TypeError(f"resolve takes an error's `.pending`, not {type(given).__name__}")
         if pending.base_url != self._base_url or pending.key_fingerprint != self._key.fingerprint:
             raise errors.ConfigurationError(
                 "this call was made with another base URL or API key, so it can't be settled here: "

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.abc
@@ -332,6 +332,14 @@ async def test_only_a_client_of_our_own_is_closed() -> None:
     engine = engine_for("https://a.test", max_connections=1, transport=transport, http_client=None)
     await engine.aclose()
     assert closed == [True]
+
+
+def test_a_synchronous_transport_is_refused() -> None:
+    with (
+        httpx.HTTPTransport() as transport,
+        pytest.raises(ConfigurationError, match=r"AsyncBaseTransport, .* not HTTPTransport"),
+    ):
+        engine_for("https://a.test", max_connections=1, transport=cast("Any", transport))
 
 
 def test_a_client_and_a_transport_together_are_refused() -> None:
