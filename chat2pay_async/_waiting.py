@@ -68,6 +68,8 @@ async def wait_for_payment(
                 failures, until_shown, last_error = 0, -math.inf, None
             await anyio.sleep(min(initial, maximum))
             initial *= _SLOWER
+    if isinstance(last_error, errors.NotFoundError):
+        raise last_error
     raise errors.RequestTimeoutError(
         f"wait_for_payment: the payment did not come to its end within {timeout} s",
         operation="wait_for_payment",

@@ -70,6 +70,12 @@ async def test_a_link_that_is_not_shown_in_time_does_not_exist() -> None:
     assert anyio.current_time() > 10
 
 
+async def test_a_link_that_is_never_shown_within_the_time_to_wait_does_not_exist() -> None:
+    with pytest.raises(NotFoundError):
+        await waited(missing(), settle=10.0, within=5)
+    assert anyio.current_time() < 10
+
+
 async def test_a_link_that_was_shown_and_is_no_more_does_not_exist() -> None:
     with pytest.raises(NotFoundError):
         await waited(OPEN, missing(), PAID)
