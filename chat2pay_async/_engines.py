@@ -316,6 +316,11 @@ def engine_for(  # noqa: PLR0913 - what a client's settings say about its connec
         own = PoolTransport(max_connections=max_connections, proxy=proxy, http2=http2)
         return DirectEngine(own, base_url)
     library = library_of(transport)
+    if not isinstance(transport, library.AsyncBaseTransport):
+        raise ConfigurationError(
+            'transport must be "aiohttp" or an httpx.AsyncBaseTransport, such as '
+            f"httpx.AsyncHTTPTransport, not {type(transport).__name__}"
+        )
     client = library.AsyncClient(transport=transport)
     return HttpxEngine(client, library, base_url, owned=True)
 

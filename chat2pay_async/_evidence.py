@@ -12,7 +12,7 @@ from collections.abc import Callable, Container
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
@@ -21,8 +21,9 @@ from chat2pay_async import _operations as operations
 from chat2pay_async import models
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._checks import exact_sum, minor_units
+from chat2pay_async._json import decode_object
 from chat2pay_async._requests import TransactionQuery
-from chat2pay_async._wire import STAMP, decode_object, structure
+from chat2pay_async._wire import STAMP, structure
 from chat2pay_async.errors import SentRequest
 
 __all__ = ["Case", "Evidence", "Shows", "case_of", "link_shown", "read_evidence", "was_opened"]
@@ -192,7 +193,7 @@ def link_shown(found: models.Transaction) -> models.PaymentLink:
     """The link that a status answer shows; such answers never carry its URL."""
     last = found.transaction_statuses[-1] if found.transaction_statuses else None
     return models.PaymentLink(
-        payment_link_ref=found.payment_link_ref,
+        payment_link_ref=cast("str", found.payment_link_ref),  # no record was seen without it
         transaction_status=None if last is None else last.transaction_status_name,
         transaction_status_id=None if last is None else last.transaction_status_id,
         timestamp=_created_at(found),
@@ -341,11 +342,11 @@ def _names_readable(found: models.Transaction) -> bool:
     return bool(steps) and all(isinstance(one.transaction_status_name, _Status) for one in steps)
 
 
-def _read_cancelled(_case: Case, found: models.Transaction, _since: datetime) -> Evidence:
+def _read_cancelled(case: Case, found: models.Transaction, _since: datetime) -> Evidence:
     for entry in found.transaction_statuses:
         if entry.transaction_status_name == _Status.PAYMENT_LINK_CANCELLED:
             result = models.Cancellation(
-                payment_link_ref=found.payment_link_ref,
+                payment_link_ref=found.payment_link_ref or case.identity,
                 transaction_status=_Status.PAYMENT_LINK_CANCELLED,
                 transaction_status_id=entry.transaction_status_id,
                 additional_data=found.additional_data,

@@ -33,7 +33,7 @@ class MakeCall(Protocol):
 
 def _within(call: Call[Any, Any], operation: Operation[Q, R], request: Q) -> Call[Q, R]:
     log = None if call.log is None else call.log.aside()
-    return Call(operation, request, call.options, clock.now(), call.call_id, log)
+    return Call(operation, request, call.options, clock.now(), call.listening, log, call.call_id)
 
 
 async def cancelled(make: MakeCall, call: Call[Any, Any], ref: str) -> bool:

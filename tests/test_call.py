@@ -27,7 +27,7 @@ SENT = SentRequest("POST", "/api/v2/chat-2-pay", b'{"orderNumber":"A-1"}')
 def call(
     operation: Operation[Any, Any] = CREATE_PAYMENT_LINK, request: Any = LINK, **retry: Any
 ) -> Call[Any, Any]:
-    return Call(operation, request, options(**retry), 0.0, "c1")
+    return Call(operation, request, options(**retry), 0.0)
 
 
 def attempt(proof: Proof, after: float = 0.0, elapsed: float = 0.5) -> Attempt:
@@ -135,8 +135,10 @@ def test_an_error_says_which_call_it_ended_after_which_attempts() -> None:
     assert (error.operation, error.attempts) == ("create_payment_link", tuple(this.attempts))
 
 
-def test_every_call_that_somebody_listens_to_has_an_id_of_its_own() -> None:
-    assert len({Call.next_id() for _ in range(100)}) == 100
+def test_every_call_has_an_id_of_its_own_and_keeps_it() -> None:
+    calls = [call() for _ in range(100)]
+    assert len({one.call_id for one in calls}) == 100
+    assert calls[0].call_id == calls[0].call_id
 
 
 # What an earlier process left --------------------------------------------------------------------

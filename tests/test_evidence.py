@@ -764,6 +764,7 @@ def test_a_reversed_status_with_its_time_is_ours(status: str) -> None:
         body = paid(paymentStatus=status, paymentStatusTimestamp=at(seconds), paymentStatusId="6")
         assert shows(REVERSE, body) is seen
     now = paid(paymentStatus=status, paymentStatusTimestamp=at(0), paymentStatusId="6")
+    assert judge(REVERSE, now).result.succeeded is True
     assert judge(REVERSE, now).result == models.GatewayResult(
         transaction_type=models.TransactionType.VOID,
         payment_status=models.PaymentStatus[status.upper()],

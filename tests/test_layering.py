@@ -17,6 +17,7 @@ FOLDER = Path(chat2pay_async.__file__).parent
 
 CORRIDOR = (
     "errors",
+    "_redaction",
     "_checks",
     "_plain",
     "_enums",
@@ -26,6 +27,7 @@ CORRIDOR = (
     "_clock",
     "_limits",
     "_config",
+    "_json",
     "_wire",
     "_operations",
     "_retry",
@@ -43,9 +45,11 @@ CORRIDOR = (
     "_line",
     "_call",
     "_settle",
+    "_attempt",
     "_subcalls",
     "_send",
     "_raw",
+    "_waiting",
     "_client",
     "_outcomes",
     "_rebuild",

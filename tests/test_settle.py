@@ -354,7 +354,7 @@ async def test_a_deadline_after_an_early_absent_of_a_capture_leaves_it_in_doubt(
 
 async def test_a_capture_that_the_quota_keeps_from_going_again_is_looked_up_to_the_end() -> None:
     made = bench(lost(), look_ups=[*[shown()] * 3, captured()])
-    while made.sender._quota.spend(Proof.UNKNOWN):
+    while made.sender._attempts.quota.spend(Proof.UNKNOWN):
         pass
     assert (await capture(made)).recovered
     assert len(made.engine.sent) == 1
@@ -484,7 +484,7 @@ async def test_those_who_cannot_assume_that_absent_is_final_have_nothing_sent_ag
 
 async def test_a_resend_that_the_quota_refuses_ends_as_the_attempt_did() -> None:
     made = bench(lost(), look_ups=[NOWHERE])
-    while made.sender._quota.spend(Proof.UNKNOWN):
+    while made.sender._attempts.quota.spend(Proof.UNKNOWN):
         pass
     with pytest.raises(RequestTimeoutError):
         await create(made)

@@ -69,7 +69,7 @@ class Log:
 
 
 def call(operation: Operation[Any, Any], request: Any, **fields: Any) -> Call[Any, Any]:
-    return Call(operation, request, options(total=9.0), 0.0, "c1", **fields)
+    return Call(operation, request, options(total=9.0), 0.0, listening=True, **fields)
 
 
 def link(*names: TransactionStatus, **fields: Any) -> Transaction:
@@ -86,7 +86,8 @@ async def test_a_link_is_cancelled_within_the_options_of_the_call_that_it_is_for
     assert await cancelled(run, this, "ref-1")
     assert run.story == [("cancel_payment_link", LinkReference(payment_link_ref="ref-1"))]
     (made,) = run.made
-    assert (made.options, made.call_id) == (this.options, "c1")
+    assert (made.options, made.call_id) == (this.options, this.call_id)
+    assert made.listening
     beside: Any = made.log
     assert beside.beside is log
 
