@@ -15,7 +15,8 @@ from chat2pay_async import _requests, errors, models
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._book import Book, Claimed, ItemLog
 from chat2pay_async._call import Options, Past, ended_at
-from chat2pay_async._evidence import Shows, case_of, link_shown, read_evidence
+from chat2pay_async._case import case_of
+from chat2pay_async._evidence import Shows, link_shown, read_evidence
 from chat2pay_async._journal import Row
 from chat2pay_async._limits import LONGEST_PAUSE
 from chat2pay_async._operations import GET_TRANSACTION, Operation, prepare

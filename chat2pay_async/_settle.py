@@ -13,8 +13,9 @@ from chat2pay_async import _clock as clock
 from chat2pay_async import _requests, errors, models
 from chat2pay_async._answers import RECEIPT_NOT_SENT, Answer, WireResponse, form_of
 from chat2pay_async._call import Call, Options, Step, about, ended_at
+from chat2pay_async._case import Case, case_of
 from chat2pay_async._config import ApiKey
-from chat2pay_async._evidence import Case, Evidence, Shows, case_of, read_evidence
+from chat2pay_async._evidence import Evidence, Shows, read_evidence
 from chat2pay_async._exchange import ExchangeError
 from chat2pay_async._line import Line
 from chat2pay_async._operations import CREATE_RECEIPT, GET_TRANSACTION, prepare

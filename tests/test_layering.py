@@ -32,6 +32,7 @@ CORRIDOR = (
     "_operations",
     "_retry",
     "_answers",
+    "_case",
     "_evidence",
     "_recovery",
     "_backend",
