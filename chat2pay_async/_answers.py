@@ -9,7 +9,7 @@ import attrs
 
 from chat2pay_async import errors, models
 from chat2pay_async._config import ApiKey
-from chat2pay_async._json import decode_object
+from chat2pay_async._json import decode_answer, decode_object
 from chat2pay_async._operations import CREATE_RECEIPT, Operation
 from chat2pay_async._redaction import redact
 from chat2pay_async._retry import proof_of, retry_after
@@ -82,7 +82,7 @@ def read_answer(
 ) -> Answer[R]:
     """Judge an answer to a request; `key` is shown in no error, even if the service repeats it."""
     status = response.status_code
-    data = decode_object(response.body)
+    data = decode_answer(response.body)
     if status in _SUCCESS:
         return _read_success(operation, request, response, data)
     error = _api_error(operation, request, response, data or {}, key)

@@ -63,6 +63,8 @@ class Attempts:
             except BaseException as stopped:
                 proof = Proof.UNKNOWN if departure.possible else Proof.NOT_SENT
                 self._record(call, at, began, proof, error=type(stopped).__name__)
+                if call.doubt and proof is Proof.UNKNOWN:
+                    call.last_error = None  # an earlier attempt's is not the reason
                 raise
         call.last_error = answer.error
         if answer.error is None:

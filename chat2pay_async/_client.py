@@ -264,11 +264,13 @@ class AsyncChat2Pay:
         Raises:
             RequestTimeoutError: The payment did not come to its end in time.
             NotFoundError: There is no such link, `RetryPolicy.settle` seconds later either.
-            TransportError, ServerError, RateLimitedError: Five looks in a row failed.
+            TransportError, ServerError, RateLimitedError: Ten looks in a row failed.
             ConfigurationError: A time to wait that is none.
         """
+        # Each look is repeated by the next. Retries would spend the quota that all calls share.
+        once = self.with_options(retry=attrs.evolve(self._options.retry, max_attempts=1))
         return await wait_for_payment(
-            lambda: self.get_transaction(payment_link_ref=payment_link_ref),
+            lambda: once.get_transaction(payment_link_ref=payment_link_ref),
             settle=self._options.retry.settle,
             timeout=timeout,
             initial=initial,

@@ -19,6 +19,7 @@ import httpx
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Timeout
 from chat2pay_async._exchange import Departure, Engine, ExchangeError
+from chat2pay_async._operations import PARAMETERS
 from chat2pay_async._pool import Download, Once, PoolTransport, origin_of
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
@@ -269,15 +270,16 @@ def _extensions(limits: Timeout, departure: Departure) -> dict[str, Any]:
 def _with_query_of(request: SentRequest, url: Any) -> Any:
     """Put a request's query back: httpx drops it where the client has parameters of its own.
 
-    Without `amount` a capture takes all there is. The client's parameters follow those of ours.
+    Without `amount` a capture takes all there is, and with another's it takes that. So what the API
+    has a meaning for is ours alone; the client's other parameters follow.
     """
     ours = request.target.partition("?")[2]
     built = url.query.decode("ascii")
-    if not ours or built == ours:
+    if built == ours:
         return url
-    names = {part.partition("=")[0] for part in ours.split("&")}
-    theirs = [part for part in built.split("&") if part.partition("=")[0] not in names]
-    return url.copy_with(query="&".join([ours, *theirs]).encode("ascii"))
+    theirs = [part for part in built.split("&") if part.partition("=")[0] not in PARAMETERS]
+    query = "&".join(filter(None, [ours, *theirs]))
+    return url.copy_with(query=query.encode("ascii") or None)
 
 
 def _lower(headers: Any) -> dict[str, str]:

@@ -1,18 +1,25 @@
-"""An answer's body as a JSON object: numbers exact, and none lost over one odd value."""
+"""JSON objects out of the bodies of answers, numbers exact.
+
+What decides whether something is sent again is read strictly (`decode_object`): a damaged name or
+word could pass for an absence. What a call returns may have an odd value that is nobody's matter,
+such as half a character at a cut; that must not turn a success into an unknown outcome
+(`decode_answer`).
+"""
 
 from __future__ import annotations
 
 import json
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-__all__ = ["DAMAGED", "decode_object"]
+__all__ = ["decode_answer", "decode_object"]
 
-DAMAGED: Final = "\ufffd"
-"""What stands where a text in an answer could not be read."""
 _BOM = b"\xef\xbb\xbf"
+_DAMAGED = "\ufffd"
+# msgspec's errors are ValueErrors, as those of UTF-8 are.
+_NO_JSON = (ValueError, ArithmeticError, RecursionError)
 
 
 def _read_number(text: str) -> Decimal | str:
@@ -23,59 +30,72 @@ def _read_number(text: str) -> Decimal | str:
         return text
 
 
-def _read_whole(text: str) -> int | str:
-    """A whole number; its text, where it has more digits than Python converts."""
-    try:
-        return int(text)
-    except ValueError:
-        return text
-
-
-def _sound_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose values may have suffered, but none of its names.
-
-    A damaged name is a field that is missed, and what is missed might be taken for absent.
-    """
-    data = {name: _carried(value) for name, value in pairs}
-    if any(DAMAGED in name or not name.isprintable() for name in data):
-        raise ValueError(DAMAGED)
-    return data
-
-
-def _carried(value: Any) -> Any:
-    """A value that UTF-8 can carry: without lone surrogates, halves of a character cut in two."""
-    if isinstance(value, list):
-        return [_carried(one) for one in value]
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
-
-
-# msgspec's errors are ValueErrors, as those of UTF-8 are.
-_NO_JSON = (ValueError, ArithmeticError, RecursionError)
 _decode = msgspec.json.Decoder(float_hook=Decimal).decode
-
-
-def _decode_patiently(body: bytes) -> Any:
-    """What strict JSON refuses over one odd value: NaN, a raw tab, half a character."""
-    return json.loads(
-        body.decode(errors="replace"),
-        strict=False,
-        parse_float=_read_number,
-        parse_int=_read_whole,
-        parse_constant=str,
-        object_pairs_hook=_sound_object,
-    )
+_decode_any_number = msgspec.json.Decoder(float_hook=_read_number).decode
 
 
 def decode_object(body: bytes) -> dict[str, Any] | None:
     """The JSON object in an answer's body; None where there is none, whatever else is there."""
     body = body.removeprefix(_BOM)
     try:
-        value = _decode(body)
-    except _NO_JSON:
         try:
-            value = _decode_patiently(body)
-        except _NO_JSON:
-            return None
+            value = _decode(body)
+        except ArithmeticError:
+            value = _decode_any_number(body)
+    except _NO_JSON:
+        return None
     return value if isinstance(value, dict) else None
+
+
+# Odd values --------------------------------------------------------------------------------------
+
+
+def decode_answer(body: bytes) -> dict[str, Any] | None:
+    """As `decode_object`, but an odd value costs the object nothing but itself.
+
+    It comes as a list of its text, which no field takes for a value: what a model keeps in `extra`.
+    """
+    data = decode_object(body)
+    if data is not None:
+        return data
+    try:
+        value = json.loads(
+            body.removeprefix(_BOM).decode(errors="replace"),
+            strict=False,
+            parse_float=_read_number,
+            parse_int=_read_whole,
+            parse_constant=_odd,
+            object_pairs_hook=_read_pairs,
+        )
+    except _NO_JSON:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _odd(text: str) -> list[str]:
+    return [text]
+
+
+def _read_whole(text: str) -> int | list[str]:
+    try:
+        return int(text)
+    except ValueError:  # it has more digits than Python converts
+        return _odd(text)
+
+
+def _read_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    data = {name: _marked(value) for name, value in pairs}
+    # A damaged name is a field that is missed, and what is missed might be taken for absent.
+    if any(_DAMAGED in name or not name.isprintable() for name in data):
+        raise ValueError(_DAMAGED)
+    return data
+
+
+def _marked(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_marked(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    # A lone surrogate is half of a character that was cut in two.
+    text = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _odd(text) if _DAMAGED in text else text

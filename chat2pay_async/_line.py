@@ -85,6 +85,7 @@ class Line:
         self, request: SentRequest, limits: Timeout, departure: Departure | None = None
     ) -> Awaitable[WireResponse]:
         """Send a request once; see `Engine.exchange`."""
+        self.check_open()  # again: the pace may have taken long
         headers = self._headers if request.body is None else self._body_headers
         return self._engine.exchange(request, headers, limits, departure or Departure())
 

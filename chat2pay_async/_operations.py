@@ -8,13 +8,12 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote, urlencode
 
 import attrs
 
 from chat2pay_async import _requests, _wire, models
-from chat2pay_async._json import DAMAGED
 from chat2pay_async.errors import RequestValidationError, SentRequest
 
 __all__ = [
@@ -25,6 +24,7 @@ __all__ = [
     "GET_CONFIGURATION",
     "GET_TRANSACTION",
     "OPERATIONS",
+    "PARAMETERS",
     "REVERSE_PAYMENT",
     "UPDATE_INTEGRATION",
     "Operation",
@@ -111,16 +111,12 @@ def _is_object(_request: Any, _result: Any) -> bool:
     return True
 
 
-def _is_reference(text: str | None) -> bool:
-    return bool(text) and DAMAGED not in str(text)
-
-
 def _link_exists(_request: Any, result: models.PaymentLink) -> bool:
-    return _is_reference(result.payment_link_ref)
+    return bool(result.payment_link_ref)
 
 
 def _receipt_exists(_request: Any, result: models.Receipt) -> bool:
-    return _is_reference(result.receipt_link_ref)
+    return bool(result.receipt_link_ref)
 
 
 def _is_cancelled(request: _requests.LinkReference, result: models.Cancellation) -> bool:
@@ -245,6 +241,10 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     GET_CONFIGURATION,
     UPDATE_INTEGRATION,
 )
+
+
+PARAMETERS: Final = frozenset(_wire.wire_name(name) for row in OPERATIONS for name in row.query)
+"""What stands in the query of any of them, by its name on the wire."""
 
 
 def mint(operation: Operation[Any, Any], request: Any) -> str | None:

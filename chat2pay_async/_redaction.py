@@ -6,9 +6,10 @@ import re
 
 __all__ = ["redact"]
 
-# A phone number has 7 digits or more, a card number at least 12, in groups of whatever kind.
-_BETWEEN = r"(?:[ ()-]{1,2}|[./])?"
-_NUMBER = rf"\+?\d(?:{_BETWEEN}\d){{6,}}"
+# A phone number has 7 digits or more, a card number at least 12, in groups of whatever kind. A
+# point or slash before two digits is rather an amount's, or a date's.
+_BETWEEN = r"(?: ?\((?=\d{2,4}\))|\) ?|[ -]{1,2}|[./](?=\d{3}))?"
+_NUMBER = rf"\+?\d(?:{_BETWEEN}\d){{6,}}+"
 
 
 def redact(text: str, identity: str = "") -> str:

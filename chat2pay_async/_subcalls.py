@@ -85,5 +85,10 @@ def _holds(configuration: models.Configuration, request: _requests.IntegrationRe
         one for one in configuration.integrators if one.application_id == request.application_uuid
     ]
     if not found:
-        return request.status is models.IntegrationStatus.DELETED
+        # One whose id could not be read may be this one.
+        told = configuration.integrators
+        are_all_known = "integrators" not in configuration.extra and all(
+            one.application_id for one in told
+        )
+        return are_all_known and request.status is models.IntegrationStatus.DELETED
     return found[0].status is request.status

@@ -22,8 +22,8 @@ _PAYMENT_ENDED = frozenset(
     }
 )
 _PASSING = (errors.TransportError, errors.ServerError, errors.RateLimitedError)
-MOST_FAILURES = 5
-"""Looks in a row that may fail: each of them has been repeated already."""
+MOST_FAILURES = 10
+"""Looks in a row that may fail."""
 _SLOWER = 1.5
 
 

@@ -22,6 +22,7 @@ import msgspec
 from cattrs.fns import identity
 from cattrs.gen import make_dict_unstructure_fn, override
 
+from chat2pay_async import _requests
 from chat2pay_async._checks import MAX_DIGITS, exponent_of, member
 
 __all__ = [
@@ -262,7 +263,11 @@ def _writer_for(annotation: Any) -> Callable[[Any], Any]:
 
 @_converter.register_unstructure_hook_factory(attrs.has)
 def _writer_of_class(kind: type[Any]) -> Callable[[Any], dict[str, Any]]:
-    """How a request's class, or a line item, is written."""
+    """How a request's class, or a line item, is written.
+
+    What a caller's own subclass has beside its fields is none of the service's.
+    """
+    kind = next(base for base in kind.__mro__ if base.__module__ == _requests.__name__)
     hints = get_type_hints(kind)
     overrides: dict[str, Any] = {
         field.name: override(

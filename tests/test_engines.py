@@ -246,7 +246,10 @@ async def test_the_users_hooks_auth_headers_cookies_and_parameters_act() -> None
     [
         ({}, b"amount=10.00&note=a%20b"),
         ({"tenant": "t1"}, b"amount=10.00&note=a%20b&tenant=t1"),
-        ({"amount": "99.00", "tenant": "t 1"}, b"amount=10.00&note=a%20b&tenant=t+1"),
+        (
+            {"amount": "99.00", "orderNumber": "A-9", "tenant": "t 1"},
+            b"amount=10.00&note=a%20b&tenant=t+1",
+        ),
     ],
 )
 async def test_no_parameter_of_the_users_client_takes_the_place_of_ours(
@@ -260,10 +263,12 @@ async def test_no_parameter_of_the_users_client_takes_the_place_of_ours(
         return library.Response(200)
 
     capture = SentRequest("POST", "/api/v2/payment/ref/capture?amount=10.00&note=a%20b")
+    whole = SentRequest("POST", "/api/v2/payment/ref/capture")
     client = library.AsyncClient(transport=library.MockTransport(answer), params=theirs)
     async with client:
         await engine_over(client).exchange(capture, {}, QUICK, Departure())
-    assert seen == [sent]
+        await engine_over(client).exchange(whole, {}, QUICK, Departure())
+    assert seen == [sent, sent.removeprefix(b"amount=10.00&note=a%20b").removeprefix(b"&")]
 
 
 async def test_a_hook_that_raises_for_status_leaves_the_status_to_be_judged() -> None:

@@ -192,6 +192,16 @@ async def test_a_closed_line_refuses_to_be_used() -> None:
         line.check_open()
 
 
+async def test_what_waited_for_its_turn_does_not_leave_once_the_line_is_closed() -> None:
+    wire = Wire()
+    line = line_to(wire)
+    await line.turn()
+    await line.aclose()
+    with pytest.raises(ConfigurationError, match="this client is closed"):
+        await line.exchange(NO_BODY, Timeout())
+    assert wire.exchanges == []
+
+
 async def test_a_line_may_be_closed_twice() -> None:
     wire = Wire()
     line = line_to(wire)

@@ -30,6 +30,9 @@ PHONE = "27831234567"
         ("", "card 4111  1111  1111  1111", "card ***"),
         ("", "call 083/123/4567 or +27 (83) 123-4567", "call *** or ***"),
         ("100200300", "order 100200300. 2 items", "order 100200300. 2 items"),
+        ("100200300", "order 100200300 (2 items)", "order 100200300 (2 items)"),
+        ("", "12345.67 exceeds 10000.00", "12345.67 exceeds 10000.00"),
+        ("", "on 2026/11/25", "on 2026/11/25"),
     ],
 )
 def test_the_calls_own_order_number_stays(identity: str, text: str, shown: str) -> None:

@@ -391,6 +391,15 @@ async def test_a_deadline_covers_the_wait_for_a_connection() -> None:
     assert [sent.method for sent in made.engine.sent] == ["GET"]
 
 
+async def test_what_an_earlier_attempt_met_is_not_the_reason_for_a_later_ones_doubt() -> None:
+    made = bench(not_sent(), forever)
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=7))
+    assert [one.proof for one in caught.value.attempts] == [Proof.NOT_SENT, Proof.UNKNOWN]
+    assert isinstance(caught.value.__cause__, RequestTimeoutError)
+    assert "it may have been applied" in str(caught.value.__cause__)
+
+
 async def test_a_deadline_over_look_ups_leaves_the_lost_attempts_own_error_as_the_cause() -> None:
     made = bench(lost(), look_ups=[answer(503)])
     with pytest.raises(OutcomeUnknownError) as caught:

@@ -172,6 +172,8 @@ async def test_an_update_that_the_configuration_shows_took_place(
         (INTEGRATION, Configuration(integrators=(IDLE, ANOTHER))),
         (INTEGRATION, Configuration(integrators=(ANOTHER,))),
         (DELETION, Configuration(integrators=(ACTIVE,))),
+        (DELETION, Configuration(integrators=(ANOTHER, Integrator(status=ACTIVE.status)))),
+        (DELETION, Configuration(extra={"integrators": "…"})),
         (INTEGRATION, BROKEN),
     ],
 )

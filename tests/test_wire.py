@@ -421,6 +421,28 @@ def test_an_unreadable_value_is_a_value_error() -> None:
 # What is sent ------------------------------------------------------------------------------------
 
 
+@attrs.frozen(kw_only=True)
+class CampaignRequest(PaymentLinkRequest):
+    """A caller's own, with a field that is none of the service's."""
+
+    campaign: str = "secret"
+
+
+@attrs.frozen(kw_only=True)
+class StockItem(LineItem):
+    """Another."""
+
+    shelf: str = "secret"
+
+
+def test_what_a_callers_own_subclass_has_beside_is_not_sent() -> None:
+    plain, own = PaymentLinkRequest(**LINK), CampaignRequest(**LINK)
+    own = attrs.evolve(own, timestamp=plain.timestamp)
+    assert encode(own) == encode(plain)
+    item = StockItem(name="Tea", unit_price="9.90")
+    assert b"secret" not in encode(attrs.evolve(plain, order_line_items=(item,)))
+
+
 def test_the_least_that_a_link_request_says() -> None:
     assert encode(PaymentLinkRequest(**LINK)) == (
         b'{"channel":"sms","to":"27831234567","orderNumber":"A-1001","currency":"ZAR",'
