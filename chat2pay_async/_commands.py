@@ -15,8 +15,9 @@ from chat2pay_async import _requests, models
 from chat2pay_async._campaign_file import CampaignFile
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import __version__
-from chat2pay_async._jobs import DONE, FAILED, PROBLEMS, STOPPED, Plan, client_of, resume_job
+from chat2pay_async._jobs import resume_job
 from chat2pay_async._options import FromFile, Running, Service, told
+from chat2pay_async._plan import DONE, FAILED, PROBLEMS, STOPPED, Plan, client_of
 from chat2pay_async._printing import Printer, faults_of, write_csv
 from chat2pay_async._report import Report
 from chat2pay_async._tables import QUERIES

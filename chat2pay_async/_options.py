@@ -11,7 +11,8 @@ from cyclopts import Parameter
 
 from chat2pay_async._campaign_file import CampaignFile
 from chat2pay_async._config import RetryPolicy
-from chat2pay_async._jobs import DOUBT, FAILED, JOBS, STOPPED, Plan, start_job
+from chat2pay_async._jobs import start_job
+from chat2pay_async._plan import DOUBT, FAILED, JOBS, STOPPED, Plan
 from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError
 
 __all__ = ["FromFile", "Running", "Service", "told"]

@@ -9,8 +9,8 @@ import anyio
 
 from chat2pay_async import bulk, models
 from chat2pay_async._client import AsyncChat2Pay, payment_has_ended
-from chat2pay_async._jobs import DONE, PROBLEMS
 from chat2pay_async._outcomes import Outcome, State
+from chat2pay_async._plan import DONE, PROBLEMS
 from chat2pay_async._printing import Printer, fields_of_outcome
 from chat2pay_async.errors import ConfigurationError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,12 +12,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import anyio
+import anyio.to_thread
 import attrs
 import msgspec
 import pytest
 
+from chat2pay_async._report import Report
 from chat2pay_async.cli import main
 from chat2pay_async.sandbox import Sandbox
 from chat2pay_async.sandbox import _server as server
@@ -84,6 +88,11 @@ class Terminal:
         return ran
 
 
+def states_in(journal: Path | str) -> dict[str, str]:
+    with Report(Path(journal)) as report:
+        return {line.row.key: line.state for line in report.lines()}
+
+
 # In a process of its own --------------------------------------------------------------------------
 
 PATIENCE = 30.0
@@ -102,6 +111,7 @@ def until(condition: Callable[[], object], what: str) -> None:
 _INTERRUPTIBLE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+from chat2pay_async._report import Report
 from chat2pay_async.cli import main
 sys.exit(main())
 """
@@ -162,3 +172,35 @@ def begun(arguments: Sequence[object], where: Path, *, reads: bool = True) -> It
         for stream, _lines in pairs:
             assert stream is not None
             stream.close()
+
+
+class Signals:
+    """Ctrl-C, as anyio would hear it."""
+
+    def __init__(
+        self, *, supported: bool = True, left: int = 0, when: Callable[[], object] = lambda: True
+    ) -> None:
+        self.supported = supported
+        self.left = left
+        self.when = when
+
+    def __call__(self, *_signals: signal.Signals) -> Signals:
+        return self
+
+    def __enter__(self) -> Self:
+        if not self.supported:
+            raise NotImplementedError
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        pass
+
+    def __aiter__(self) -> Signals:
+        return self
+
+    async def __anext__(self) -> signal.Signals:
+        self.left -= 1
+        if self.left < 0:
+            await anyio.sleep_forever()
+        await anyio.to_thread.run_sync(until, self.when, "Ctrl-C")
+        return signal.SIGINT

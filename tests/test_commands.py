@@ -16,7 +16,7 @@ import pytest
 from commandline import PHONE, Terminal, begun, lines_to, links_csv, served, until
 
 from chat2pay_async import _commands
-from chat2pay_async._jobs import Plan
+from chat2pay_async._plan import Plan
 from chat2pay_async.sandbox import Fault, Sandbox, SandboxError
 from chat2pay_async.sandbox import _server as server
 

@@ -71,6 +71,8 @@ CORRIDOR = (
     "_report",
     "_printing",
     "_display",
+    "_plan",
+    "_course",
     "_jobs",
     "_watch",
     "_options",

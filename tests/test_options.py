@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from chat2pay_async import Chat2PayError, OutcomeUnknownError
-from chat2pay_async._jobs import Plan
 from chat2pay_async._options import FromFile, Running, told
+from chat2pay_async._plan import Plan
 
 PENDING: Any = object()
 

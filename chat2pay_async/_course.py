@@ -1,0 +1,151 @@
+"""A run from beginning to end, as somebody at the keyboard sees and stops it."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Iterable
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+from rich.console import Console
+
+from chat2pay_async import bulk
+from chat2pay_async._display import Display
+from chat2pay_async._journal import Journal
+from chat2pay_async._outcomes import Outcome, State, Summary
+from chat2pay_async._plan import DOUBT, FAILED, PROBLEMS, STOPPED, Job, Plan, client_of
+from chat2pay_async._printing import Printer
+from chat2pay_async._run import Run
+from chat2pay_async.errors import Chat2PayError
+
+__all__ = ["Course", "tell"]
+
+
+def tell(text: str) -> None:
+    """Write a line to standard error."""
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class Course:
+    """A run from beginning to end, as somebody at the keyboard sees and stops it."""
+
+    SHOWN: Final = 20
+    """How many items that did not go well are told one by one."""
+
+    def __init__(self, display: Display, printer: Printer, done: int) -> None:
+        self._done = done
+        self._display = display
+        self._printer = printer
+        self._interrupts = 0
+        self._failure: Chat2PayError | OSError | None = None
+        self._problems = self._earlier_problems = 0
+        self._summary = Summary()
+        self._forecast: bulk.Forecast | None = None
+
+    async def follow(self, job: Job, source: Iterable[Any], journal: Journal, plan: Plan) -> None:
+        """Run it."""
+        shown = nullcontext() if plan.dry_run else self._display
+        async with client_of(plan, [self._display]) as client:
+            run = job.run_of(client, source, journal, plan)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._listen, run, tasks.cancel_scope)
+                try:
+                    with shown:
+                        await self._read(run)
+                # Among these: whoever read standard output has gone.
+                except (Chat2PayError, OSError) as failure:
+                    self._failure = failure
+                finally:
+                    for outcome in run.undelivered:
+                        self._note(outcome)
+                    self._summary, self._forecast = run.summary, run.forecast
+                tasks.cancel_scope.cancel()
+
+    async def _read(self, run: Run[Any, Any]) -> None:
+        async with run:
+            if self._interrupts:  # before there was anything to stop
+                run.stop()
+            async for outcome in run:
+                self._note(outcome)
+
+    async def _listen(self, run: Run[Any, Any], everything: anyio.CancelScope) -> None:
+        with (
+            suppress(NotImplementedError),  # Windows: there Ctrl-C stops at once
+            anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals,
+        ):
+            async for _signal in signals:
+                self._interrupts += 1
+                if self._interrupts > 1:
+                    everything.cancel()
+                    return
+                run.stop()
+                self._display.say(
+                    "Stopping: what is under way comes to its end. Ctrl-C again stops at once"
+                )
+
+    def _note(self, outcome: Outcome[Any, Any]) -> None:
+        self._printer.outcome(outcome)
+        problem = _problem_of(outcome)
+        if problem is None:
+            return
+        self._earlier_problems += outcome.state is State.SKIPPED
+        self._problems += 1
+        if self._problems <= self.SHOWN:
+            self._display.say(f"{outcome.key}: {problem}")
+        elif self._problems == self.SHOWN + 1:
+            self._display.say("… and more like this; the journal has them all")
+
+    # When it has ended ---------------------------------------------------------------------------
+
+    def end(self, job: Job, journal: Journal, plan: Plan) -> int:
+        """Say what came of it, and how to go on; the exit code."""
+        nothing = self._failure is not None and not self._summary.total
+        if self._forecast is not None:
+            self._printer.forecast(job.title, self._forecast)
+        elif not nothing:
+            self._printer.summary(job.title, self._summary)
+        if self._failure is not None:
+            tell(f"chat2pay: {self._failure}")
+        code = self._code()
+        unfinished = code in {STOPPED, FAILED} or self._summary.failed or self._summary.unknown
+        if plan.dry_run or nothing or not journal.path.exists():
+            return code
+        if unfinished:
+            tell(f"To go on: chat2pay resume {_quoted(journal.path)}")
+        elif not plan.as_json:
+            tell(f"What became of it: chat2pay report {_quoted(journal.path)}")
+        return code
+
+    def _code(self) -> int:
+        found = self._summary
+        if self._failure is not None:
+            return FAILED
+        if self._interrupts:
+            return STOPPED
+        if found.unknown:
+            return DOUBT
+        refused = 0 if self._forecast is None else self._forecast.refused
+        problems = found.rejected + found.failed + found.not_delivered + self._earlier_problems
+        return PROBLEMS if problems + refused else self._done
+
+
+def _problem_of(outcome: Outcome[Any, Any]) -> str | None:
+    """What did not go well with an item."""
+    if outcome.error is not None:
+        return f"{outcome.state.value}: {' '.join(str(outcome.error).split())}"
+    if outcome.declined:
+        return f"{outcome.state.value}: declined by the gateway"
+    if outcome.delivered is False:
+        return f"{outcome.state.value}, but its message to the customer was not sent"
+    if outcome.state is State.UNKNOWN:
+        return f"{outcome.state.value}: the gateway has not decided"
+    return None
+
+
+def _quoted(path: Path) -> str:
+    with suppress(ValueError):
+        path = path.relative_to(Path.cwd())
+    return shlex.quote(str(path))
