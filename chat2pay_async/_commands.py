@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import anyio
 from cyclopts import App, Parameter
 
 from chat2pay_async import _requests, models
+from chat2pay_async._calls import make_call
 from chat2pay_async._campaign_file import CampaignFile
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import __version__
 from chat2pay_async._jobs import resume_job
 from chat2pay_async._options import FromFile, Running, Service, told
-from chat2pay_async._plan import DONE, FAILED, PROBLEMS, STOPPED, Plan, client_of
+from chat2pay_async._output import set_up, writing
+from chat2pay_async._plan import DONE, FAILED, PROBLEMS
 from chat2pay_async._printing import Printer, faults_of, write_csv
 from chat2pay_async._report import Report
 from chat2pay_async._tables import QUERIES
 from chat2pay_async._watch import show_statuses
 from chat2pay_async.errors import ConfigurationError
-from chat2pay_async.events import Event, OutcomeUnknown
 
 __all__ = ["app"]
 
@@ -141,7 +142,10 @@ def report(
             if csv is None:
                 Printer(as_json=json).report(found)
             elif str(csv) == "-":
-                write_csv(found, sys.stdout)
+                set_up(for_programs=True)
+                with writing():
+                    write_csv(found, sys.stdout)
+                    sys.stdout.flush()
             else:
                 with csv.open("w", encoding="utf-8", newline="") as file:
                     write_csv(found, file)
@@ -151,27 +155,6 @@ def report(
 
 
 # Single calls -------------------------------------------------------------------------------------
-
-
-def _call(
-    service: Service, work: Callable[[AsyncChat2Pay, Printer], Coroutine[Any, Any, int]]
-) -> int:
-    """Make calls with a client."""
-    doubts: list[OutcomeUnknown] = []
-
-    def listen(event: Event) -> None:
-        if isinstance(event, OutcomeUnknown):
-            doubts.append(event)
-
-    async def main() -> int:
-        async with client_of(Plan(base_url=service.base_url), [listen]) as client:
-            return await work(client, Printer(as_json=service.json))
-
-    code = told(lambda: anyio.run(main))
-    if code == STOPPED and doubts:
-        hint = "It may have been applied before it was interrupted: chat2pay status shows it"
-        print(f"chat2pay: {hint}", file=sys.stderr)  # noqa: T201 - a command's output
-    return code
 
 
 @app.command
@@ -229,7 +212,7 @@ def link(  # noqa: PLR0913 - a link has this many fields
         printer.model(made)
         return PROBLEMS if made.delivered is False else DONE
 
-    return _call(service, work)
+    return make_call(service, work, f"status --order-number {shlex.quote(order_number)}")
 
 
 @app.command
@@ -246,7 +229,7 @@ def cancel(payment_link_ref: str, /, *, service: Service = Service()) -> int:
         printer.model(await client.cancel_payment_link(payment_link_ref))
         return DONE
 
-    return _call(service, work)
+    return make_call(service, work, f"status {shlex.quote(payment_link_ref)}")
 
 
 @app.command
@@ -257,7 +240,7 @@ def config(*, service: Service = Service()) -> int:
         printer.model(await client.get_configuration())
         return DONE
 
-    return _call(service, work)
+    return make_call(service, work)
 
 
 def _queries_in(path: Path) -> Iterable[_requests.TransactionQuery]:
@@ -301,7 +284,7 @@ def status(
         ]
         return await show_statuses(client, printer, queries, every if watch else None)
 
-    return _call(service, work)
+    return make_call(service, work)
 
 
 @app.command

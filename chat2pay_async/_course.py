@@ -16,6 +16,7 @@ from chat2pay_async import bulk
 from chat2pay_async._display import Display
 from chat2pay_async._journal import Journal
 from chat2pay_async._outcomes import Outcome, State, Summary
+from chat2pay_async._output import OutputError
 from chat2pay_async._plan import DOUBT, FAILED, PROBLEMS, STOPPED, Job, Plan, client_of
 from chat2pay_async._printing import Printer
 from chat2pay_async._run import Run
@@ -55,13 +56,10 @@ class Course:
                 try:
                     with shown:
                         await self._read(run)
-                # Among these: whoever read standard output has gone.
                 except (Chat2PayError, OSError) as failure:
                     self._failure = failure
                 finally:
-                    for outcome in run.undelivered:
-                        self._note(outcome)
-                    self._summary, self._forecast = run.summary, run.forecast
+                    self._take_leave(run)
                 tasks.cancel_scope.cancel()
 
     async def _read(self, run: Run[Any, Any]) -> None:
@@ -70,6 +68,14 @@ class Course:
                 run.stop()
             async for outcome in run:
                 self._note(outcome)
+
+    def _take_leave(self, run: Run[Any, Any]) -> None:
+        self._summary, self._forecast = run.summary, run.forecast
+        try:
+            for outcome in run.undelivered:
+                self._note(outcome)
+        except OutputError as failure:
+            self._failure = self._failure or failure
 
     async def _listen(self, run: Run[Any, Any], everything: anyio.CancelScope) -> None:
         with (
@@ -103,21 +109,29 @@ class Course:
     def end(self, job: Job, journal: Journal, plan: Plan) -> int:
         """Say what came of it, and how to go on; the exit code."""
         nothing = self._failure is not None and not self._summary.total
-        if self._forecast is not None:
-            self._printer.forecast(job.title, self._forecast)
-        elif not nothing:
-            self._printer.summary(job.title, self._summary)
+        unfinished = (
+            self._code() in {STOPPED, FAILED} or self._summary.failed or self._summary.unknown
+        )
+        if not nothing:
+            self._print_end(job)
         if self._failure is not None:
             tell(f"chat2pay: {self._failure}")
-        code = self._code()
-        unfinished = code in {STOPPED, FAILED} or self._summary.failed or self._summary.unknown
         if plan.dry_run or nothing or not journal.path.exists():
-            return code
+            return self._code()
         if unfinished:
             tell(f"To go on: chat2pay resume {_quoted(journal.path)}")
-        elif not plan.as_json:
+        elif self._failure is not None or not plan.as_json:
             tell(f"What became of it: chat2pay report {_quoted(journal.path)}")
-        return code
+        return self._code()
+
+    def _print_end(self, job: Job) -> None:
+        try:
+            if self._forecast is None:
+                self._printer.summary(job.title, self._summary)
+            elif self._failure is None:  # half a forecast would mislead
+                self._printer.forecast(job.title, self._forecast)
+        except OutputError as failure:
+            self._failure = self._failure or failure
 
     def _code(self) -> int:
         found = self._summary

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from chat2pay_async._campaign_file import CampaignFile
 from chat2pay_async._config import RetryPolicy
 from chat2pay_async._jobs import start_job
+from chat2pay_async._output import OutputError
 from chat2pay_async._plan import DOUBT, FAILED, JOBS, STOPPED, Plan
 from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError
 
@@ -91,6 +92,10 @@ def told(work: Callable[[], int]) -> int:
     except OutcomeUnknownError as error:
         print(f"chat2pay: {error}", file=sys.stderr)  # noqa: T201 - a command's output
         return DOUBT
+    except OutputError as error:
+        hint = "let it go elsewhere, and say it again"
+        print(f"chat2pay: {error}; {hint}", file=sys.stderr)  # noqa: T201 - the same
+        return FAILED
     except (Chat2PayError, TypeError, OSError) as error:
         print(f"chat2pay: {error}", file=sys.stderr)  # noqa: T201 - the same
         return FAILED

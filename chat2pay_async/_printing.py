@@ -20,6 +20,7 @@ from rich.text import Text
 from chat2pay_async import models
 from chat2pay_async._campaign_file import Check
 from chat2pay_async._outcomes import Forecast, Outcome, State, Summary
+from chat2pay_async._output import Output, writing
 from chat2pay_async._report import COLUMNS, Report, Totals
 
 Rows: TypeAlias = Iterable[Iterable[object]]
@@ -37,29 +38,6 @@ _MEANINGS: Final = {
 }
 
 
-class _Console(Console):
-    """Standard output."""
-
-    WIDE: Final = 200
-    """Columns where there is no terminal: a reference that is cut in two can't be searched for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        if not self.is_terminal:
-            self.width = max(self.width, self.WIDE)
-
-    def on_broken_pipe(self) -> None:
-        """Whoever read it has gone: print nothing more, and let what is under way end properly.
-
-        Raises:
-            BrokenPipeError: Instead of the exit at once that rich would make of it.
-        """
-        try:
-            super().on_broken_pipe()
-        except SystemExit:
-            raise BrokenPipeError("nobody reads standard output any more") from None
-
-
 class Printer:
     """Prints results to standard output."""
 
@@ -71,19 +49,22 @@ class Printer:
             console: Where to; standard output, unless given. It colours nothing when it is piped.
         """
         self.as_json = as_json
-        self._console = console or _Console()
+        self._console = console or Output(for_programs=as_json)
 
     def line(self, fields: Any) -> None:
         """Print a JSON object on a line of its own."""
-        self._console.out(_encoder.encode(fields).decode(), highlight=False)
+        with writing(self._console):
+            self._console.out(_encoder.encode(fields).decode(), highlight=False)
 
     def text(self, text: str) -> None:
         """Print a line for a person."""
-        self._console.print(Text(text), soft_wrap=True)
+        with writing(self._console):
+            self._console.print(Text(text), soft_wrap=True)
 
     def table(self, title: str, headings: Sequence[str], rows: Rows) -> None:
         """Print a table."""
-        self._console.print(_table_of(title, headings, rows))
+        with writing(self._console):
+            self._console.print(_table_of(title, headings, rows))
 
     @contextmanager
     def live(self) -> Generator[Callable[[str, Sequence[str], Rows], None]]:
@@ -94,7 +75,8 @@ class Printer:
         with Live(console=self._console, auto_refresh=False) as live:
 
             def draw(title: str, headings: Sequence[str], rows: Rows) -> None:
-                live.update(_table_of(title, headings, rows), refresh=True)
+                with writing(self._console):
+                    live.update(_table_of(title, headings, rows), refresh=True)
 
             yield draw
 

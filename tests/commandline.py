@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
@@ -134,28 +134,45 @@ class Process:
         return Ran(code, "".join(self.printed), "".join(self.told))
 
 
+full_output = pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="this system has no file that is always full"
+)
+
+
 @contextmanager
-def begun(arguments: Sequence[object], where: Path, *, reads: bool = True) -> Iterator[Process]:
+def begun(
+    arguments: Sequence[object],
+    where: Path,
+    *,
+    reads: bool = True,
+    output: str | None = None,
+    **environment: str,
+) -> Iterator[Process]:
     """Start a command; whatever happens, it is gone after the block.
 
     Args:
         arguments: The command's.
         where: The folder to run it in.
         reads: Whether its standard output is read, or closed on it.
+        output: The file that its standard output goes to, where it is not to be read.
+        environment: What else it finds there.
     """
     command = [sys.executable, "-c", _INTERRUPTIBLE, *map(str, arguments)]
-    running = subprocess.Popen(  # noqa: S603 - our own command
-        command,
-        cwd=where,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONWARNINGS": ""},
-    )
+    ours = {"PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONWARNINGS": ""}
+    with Path(output).open("w") if output else nullcontext() as file:
+        running = subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            cwd=where,
+            stdout=subprocess.PIPE if file is None else file,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, **ours, **environment},
+        )
     process = Process(running)
-    pairs = ((running.stdout, process.printed), (running.stderr, process.told))
+    streams = ((running.stdout, process.printed), (running.stderr, process.told))
+    pairs = [(stream, lines) for stream, lines in streams if stream is not None]
     for stream, lines in pairs:
-        assert stream is not None
         if stream is running.stdout and not reads:
             stream.close()
             continue
@@ -170,7 +187,6 @@ def begun(arguments: Sequence[object], where: Path, *, reads: bool = True) -> It
         for reader in process.readers:
             reader.join()
         for stream, _lines in pairs:
-            assert stream is not None
             stream.close()
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import io
 import logging
 import runpy
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from commandline import begun, full_output
 
 from chat2pay_async import __version__
 from chat2pay_async.cli import main
@@ -58,6 +62,27 @@ def test_without_its_extra_it_says_what_to_install(
     assert not streams.out
 
 
+@full_output
+def test_a_help_text_that_can_not_be_printed_is_told_in_a_line(tmp_path: Path) -> None:
+    with begun(["--help"], tmp_path, output="/dev/full") as process:
+        ran = process.ends()
+    assert ran.code == 1
+    assert ran.err == "chat2pay: standard output can't be written: No space left on device\n"
+
+
+class FullDisk(io.StringIO):
+    def write(self, _text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+def test_nor_does_that_depend_on_a_process_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    assert main(["--help"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_the_log_says_nothing_of_its_own() -> None:
     main(["--version"])
     main(["--version"])
@@ -73,3 +98,8 @@ def test_the_module_runs_as_the_command(
         runpy.run_module("chat2pay_async", run_name="__main__")
     assert stop.value.code == 0
     assert __version__ in capsys.readouterr().out
+
+
+def test_importing_the_module_runs_nothing() -> None:
+    module = importlib.import_module("chat2pay_async.__main__")
+    assert module.main is main

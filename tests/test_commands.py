@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import pytest
 from commandline import PHONE, Terminal, begun, lines_to, links_csv, served, until
 
-from chat2pay_async import _commands
-from chat2pay_async._plan import Plan
 from chat2pay_async.sandbox import Fault, Sandbox, SandboxError
 from chat2pay_async.sandbox import _server as server
 
@@ -70,59 +63,6 @@ def test_a_link_that_cannot_be_is_refused_before_it_is_sent(
     assert "total_amount" in ran.err
     assert not ran.out
     assert not sandbox.ledger.requests
-
-
-def test_a_link_of_which_nothing_is_known_is_in_doubt(
-    sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_commands, "Plan", partial(Plan, settle=0.1, resend_when_absent=False))
-    sandbox.next_faults("create_payment_link", ["drop_before"])
-    ran = run(*LINK, "--total-amount", "1.50")
-    assert ran.code == 4
-    assert ran.err.startswith("chat2pay: create_payment_link: ")
-    assert not ran.out
-
-
-def test_ctrl_c_while_a_link_is_made_says_that_it_may_be_there(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    sandbox.next_faults("create_payment_link", ["silence_after"])
-    with begun([*LINK, "--total-amount", "1.50"], tmp_path) as process:
-        until(lambda: sandbox.ledger.faulted() == 1, "for a request without an answer")
-        process.running.send_signal(signal.SIGINT)
-        ran = process.ends()
-    assert (ran.code, ran.out) == (130, "")
-    assert ran.err == (
-        "chat2pay: It may have been applied before it was interrupted: chat2pay status shows it\n"
-    )
-
-
-def test_that_is_said_only_of_what_may_have_left(
-    sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    really_run = anyio.run
-
-    async def cut(main: Callable[[], Coroutine[Any, Any, int]]) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(main)
-            await anyio.to_thread.run_sync(until, lambda: sandbox.ledger.faulted() > 0, "a request")
-            tasks.cancel_scope.cancel()
-
-    def interrupted(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
-        # On Python 3.11 a thread in which a loop was cut off is not traced any more for a while.
-        thread = threading.Thread(target=really_run, args=(cut, main))
-        thread.start()
-        thread.join()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(anyio, "run", interrupted)
-    sandbox.next_faults("create_payment_link", ["silence_after"])
-    made = run(*LINK, "--total-amount", "1.50")
-    sandbox.next_faults("get_configuration", ["silence_before"])
-    looked = run("config")
-    assert (made.code, looked.code) == (130, 130)
-    assert "may have been applied" in made.err
-    assert "may have been applied" not in looked.err
 
 
 # Other calls --------------------------------------------------------------------------------------

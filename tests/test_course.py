@@ -15,6 +15,7 @@ from commandline import (
     Signals,
     Terminal,
     begun,
+    full_output,
     lines_to,
     links_csv,
     served,
@@ -237,6 +238,67 @@ def test_when_nobody_reads_its_output_it_stops_properly(sandbox: Sandbox, tmp_pa
     assert "Traceback" not in ran.err
     assert f"chat2pay resume {JOURNAL}" in ran.err
     assert set(states_in(tmp_path / JOURNAL).values()) == {"applied"}
+
+
+# Where standard output is full --------------------------------------------------------------------
+
+FULL = "chat2pay: standard output can't be written: No space left on device\n"
+
+
+@full_output
+@pytest.mark.parametrize("form", ["links send spring.csv --json", "links send spring.csv"])
+def test_where_the_output_is_full_it_stops_in_a_line_and_loses_nothing(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, form: str
+) -> None:
+    links_csv(tmp_path / "spring.csv", 60)
+    options = ("--concurrency", "2")
+    with begun([*form.split(), *options], tmp_path, output="/dev/full") as process:
+        ran = process.ends()
+    assert ran.code == 1
+    assert FULL in ran.err
+    assert "Traceback" not in ran.err
+    made = sandbox.ledger.count("link_created")
+    assert list(states_in(tmp_path / JOURNAL).values()) == ["applied"] * made
+    if "--json" in form:
+        assert made < 60
+        assert ran.err.endswith(f"To go on: chat2pay resume {JOURNAL}\n")
+        assert run("resume", JOURNAL).code == 0
+    else:  # only its summary could not be printed
+        assert ran.err.endswith(f"What became of it: chat2pay report {JOURNAL}\n")
+    assert_each_order_once(sandbox, 60)
+
+
+@full_output
+def test_that_ends_a_run_that_is_cut_off_as_well(sandbox: Sandbox, tmp_path: Path) -> None:
+    links_csv(tmp_path / "spring.csv", 5)
+    sandbox.next_faults("create_payment_link", ["silence_after"] * 2)
+    options = ("--json", "--concurrency", "2")
+    with begun(["links", "send", "spring.csv", *options], tmp_path, output="/dev/full") as process:
+        until(lambda: sandbox.ledger.faulted() == 2, "for two requests without an answer")
+        process.running.send_signal(signal.SIGINT)
+        until(lambda: any("Stopping" in line for line in process.told), "for it to listen")
+        process.running.send_signal(signal.SIGINT)
+        ran = process.ends()
+    assert ran.code == 1
+    assert ran.err.endswith(f"{FULL}To go on: chat2pay resume {JOURNAL}\n")
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_an_order_number_of_any_script_arrives_at_programs(
+    sandbox: Sandbox, tmp_path: Path, encoding: str
+) -> None:
+    links_csv(tmp_path / "spring.csv", 1, prefix="Ж")
+    command = ["links", "send", "spring.csv", "--json"]
+    with begun(command, tmp_path, PYTHONIOENCODING=encoding) as process:
+        ran = process.ends()
+    assert (ran.code, set(ran.outcomes())) == (0, {"Ж-1"})
+    assert sandbox.ledger.count("link_created") == 1
+    with begun(["report", JOURNAL, "--csv", "-"], tmp_path, PYTHONIOENCODING=encoding) as process:
+        assert "\nЖ-1,applied," in process.ends().out
+
+
+# Signals in this process --------------------------------------------------------------------------
 
 
 def stopped_by(

@@ -10,6 +10,7 @@ import pytest
 
 from chat2pay_async import Chat2PayError, OutcomeUnknownError
 from chat2pay_async._options import FromFile, Running, told
+from chat2pay_async._output import OutputError
 from chat2pay_async._plan import Plan
 
 PENDING: Any = object()
@@ -28,6 +29,7 @@ def raising(error: BaseException) -> Callable[[], int]:
         (Chat2PayError("no"), 1, "chat2pay: no\n"),
         (TypeError("amounts are Decimal"), 1, "chat2pay: amounts are Decimal\n"),
         (OSError("disk full"), 1, "chat2pay: disk full\n"),
+        (OutputError("full"), 1, "chat2pay: full; let it go elsewhere, and say it again\n"),
         (OutcomeUnknownError("who knows", pending=PENDING), 4, "chat2pay: who knows\n"),
         (KeyboardInterrupt(), 130, ""),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -97,37 +96,6 @@ def test_where_it_is_piped_a_reference_is_not_cut_in_two(
     reference = "b5b4b8c6-4f7e-4a34-8a7f-1de4ba5f4b4a"
     Printer(as_json=False).table("t", ("",) * 4, [(reference,) * 4])
     assert capsys.readouterr().out.count(reference) == 4
-
-
-def test_on_a_terminal_a_table_is_as_wide_as_the_terminal(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("COLUMNS", "60")
-    assert Printer(as_json=False)._console.width == 60
-
-
-class ClosedPipe(io.StringIO):
-    def __init__(self, descriptor: int) -> None:
-        super().__init__()
-        self._descriptor = descriptor
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def write(self, _text: str) -> int:
-        raise BrokenPipeError
-
-
-def test_a_reader_that_has_gone_is_an_error_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    with (tmp_path / "stdout").open("w") as file:
-        monkeypatch.setattr(sys, "stdout", ClosedPipe(file.fileno()))
-        printer = Printer(as_json=True)
-        with pytest.raises(BrokenPipeError, match="nobody reads"):
-            printer.line({})
-        printer.line({})
 
 
 def test_what_is_wrong_with_a_file_is_a_line_each_and_a_sum() -> None:
