@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any, TypeAlias
 
 import anyio
@@ -41,7 +42,7 @@ def make_call(service: Service, work: Work, shown_by: str | None = None) -> int:
 
     async def main() -> int:
         async with client_of(Plan(base_url=service.base_url), [listen]) as client:
-            return await _unless_terminated(work(client, Printer(as_json=service.json)))
+            return await work(client, Printer(as_json=service.json))
 
     def call() -> int:
         try:
@@ -52,7 +53,8 @@ def make_call(service: Service, work: Work, shown_by: str | None = None) -> int:
             _tell(f"{error}; but it took effect: chat2pay {shown_by} shows it")
             return FAILED
 
-    code = told(call)
+    with _sigterm_as_ctrl_c():
+        code = told(call)
     if code == STOPPED and doubts:
         _tell(f"It may have been applied before it was interrupted: chat2pay {shown_by} shows it")
     return code
@@ -62,25 +64,21 @@ def _tell(text: str) -> None:
     print(f"chat2pay: {text}", file=sys.stderr)  # noqa: T201 - a command's output
 
 
-async def _unless_terminated(work: Coroutine[Any, Any, int]) -> int:
-    """Do it; `STOPPED` if SIGTERM comes first. Ctrl-C is the event loop's own to deal with."""
-    code, failure = STOPPED, None
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_listen, tasks.cancel_scope)
-        try:
-            code = await work
-        except Exception as error:  # noqa: BLE001 - raised below, and in no group
-            failure = error
-        tasks.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return code
+@contextmanager
+def _sigterm_as_ctrl_c() -> Generator[None]:
+    try:
+        before = signal.signal(signal.SIGTERM, _interrupt)
+    except ValueError:  # in a thread, which gets no signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-async def _listen(everything: anyio.CancelScope) -> None:
-    with (
-        suppress(NotImplementedError),  # Windows ends a process without asking it
-        anyio.open_signal_receiver(signal.SIGTERM) as signals,
-    ):
-        await anext(signals)
-        everything.cancel()
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Asked when it comes, since the event loop has a handler of its own while it runs.
+    handler = signal.getsignal(signal.SIGINT)
+    # A shell has what it starts in the background ignore Ctrl-C, but this was meant for us.
+    (handler if callable(handler) else signal.default_int_handler)(number, frame)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
-from commandline import PHONE, Signals, Terminal, begun, full_output, served, until
+from commandline import PHONE, FullDisk, Terminal, begun, full_output, served, until
 
 from chat2pay_async import _calls
 from chat2pay_async._plan import Plan
@@ -76,7 +77,6 @@ def test_that_is_said_only_of_what_may_have_left(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(anyio, "run", interrupted)
-    monkeypatch.setattr(anyio, "open_signal_receiver", Signals(supported=False))
     sandbox.next_faults("create_payment_link", ["silence_after"])
     made = run(*LINK, "--total-amount", "1.50")
     sandbox.next_faults("get_configuration", ["silence_before"])
@@ -86,14 +86,26 @@ def test_that_is_said_only_of_what_may_have_left(
     assert "may have been applied" not in looked.err
 
 
-def test_sigterm_while_something_is_looked_at_ends_it_without_a_word(
-    sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
+def test_sigterm_is_as_ctrl_c_even_where_that_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, run: Terminal, ctrl_c: Any
 ) -> None:
-    asked = Signals(left=1, when=lambda: sandbox.ledger.faulted() == 1)
-    monkeypatch.setattr(anyio, "open_signal_receiver", asked)
-    sandbox.next_faults("get_configuration", ["silence_before"])
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(signal, "getsignal", lambda _number: ctrl_c)
+    monkeypatch.setattr(anyio, "run", lambda _main: signal.raise_signal(signal.SIGTERM))
     ran = run("config")
+    monkeypatch.undo()
     assert (ran.code, ran.out, ran.err) == (130, "", "")
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_in_a_thread_which_gets_no_signals_it_goes_without(sandbox: Sandbox, run: Terminal) -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(run("config").code))
+    thread.start()
+    thread.join()
+    assert codes == [0]
+    assert sandbox.ledger.answered("get_configuration", 200) == 1
 
 
 # A full disk --------------------------------------------------------------------------------------
@@ -111,6 +123,20 @@ def test_a_link_whose_result_can_not_be_printed_was_made_all_the_same(
         f"but it took effect: {SHOWN}\n"
     )
     assert sandbox.ledger.count("link_created") == 1
+
+
+def test_that_is_so_in_this_process_too(
+    sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    made = run(*LINK, "--total-amount", "1.50")
+    looked = run("config")
+    cancelled = run("cancel", sandbox.ref_of("B-1"))
+    assert (made.code, looked.code, cancelled.code) == (1, 1, 1)
+    assert made.err.endswith(f"; but it took effect: {SHOWN}\n")
+    assert looked.err.endswith("; let it go elsewhere, and say it again\n")
+    assert cancelled.err.endswith(f"chat2pay status {sandbox.ref_of('B-1')} shows it\n")
+    assert sandbox.ledger.count("link_cancelled") == 1
 
 
 @full_output
