@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -15,12 +15,12 @@ from rich.console import Console
 from chat2pay_async import bulk
 from chat2pay_async._display import Display
 from chat2pay_async._journal import Journal
-from chat2pay_async._outcomes import Outcome, State, Summary
+from chat2pay_async._outcomes import Guard, Outcome, State, Summary
 from chat2pay_async._output import OutputError
 from chat2pay_async._plan import DOUBT, FAILED, PROBLEMS, STOPPED, Job, Plan, client_of
 from chat2pay_async._printing import Printer
 from chat2pay_async._run import Run
-from chat2pay_async.errors import Chat2PayError
+from chat2pay_async.errors import AuthenticationError, Chat2PayError
 
 __all__ = ["Course", "tell"]
 
@@ -41,6 +41,7 @@ class Course:
         self._display = display
         self._printer = printer
         self._interrupts = 0
+        self._stops = False
         self._failure: Chat2PayError | OSError | None = None
         self._problems = self._earlier_problems = 0
         self._summary = Summary()
@@ -50,24 +51,46 @@ class Course:
         """Run it."""
         shown = nullcontext() if plan.dry_run else self._display
         async with client_of(plan, [self._display]) as client:
-            run = job.run_of(client, source, journal, plan)
+            run = job.run_of(client, self._watched(source), journal, plan)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._listen, run, tasks.cancel_scope)
                 try:
                     with shown:
-                        await self._read(run)
+                        await self._read(run, plan)
                 except (Chat2PayError, OSError) as failure:
                     self._failure = failure
                 finally:
                     self._take_leave(run)
                 tasks.cancel_scope.cancel()
 
-    async def _read(self, run: Run[Any, Any]) -> None:
+    async def _read(self, run: Run[Any, Any], plan: Plan) -> None:
+        guard = Guard(plan.stop_at_failure_rate)
         async with run:
             if self._interrupts:  # before there was anything to stop
                 run.stop()
             async for outcome in run:
-                self._note(outcome)
+                try:
+                    self._note(outcome)
+                except OutputError as failure:
+                    self._stops_itself(failure)
+                    raise
+                # The run judges in the same way, but raises only when nothing is under way.
+                too_many = guard.notice(outcome.state)
+                if isinstance(outcome.error, AuthenticationError) or too_many is not None:
+                    self._stops_itself(too_many or outcome.error)
+
+    def _watched(self, source: Iterable[Any]) -> Iterator[Any]:
+        try:
+            yield from source
+        except Exception as failure:
+            self._stops_itself(failure)
+            raise
+
+    def _stops_itself(self, why: object) -> None:
+        """Say so at once, where the end has to wait for what is under way."""
+        if self._display.under_way and not self._stops:
+            self._display.stop(str(why))
+        self._stops = True
 
     def _take_leave(self, run: Run[Any, Any]) -> None:
         self._summary, self._forecast = run.summary, run.forecast
@@ -84,13 +107,12 @@ class Course:
         ):
             async for _signal in signals:
                 self._interrupts += 1
+                self._stops = True
                 if self._interrupts > 1:
                     everything.cancel()
                     return
                 run.stop()
-                self._display.say(
-                    "Stopping: what is under way comes to its end. Ctrl-C again stops at once"
-                )
+                self._display.stop("interrupted (Ctrl-C again stops at once)")
 
     def _note(self, outcome: Outcome[Any, Any]) -> None:
         self._printer.outcome(outcome)
@@ -108,7 +130,8 @@ class Course:
 
     def end(self, job: Job, journal: Journal, plan: Plan) -> int:
         """Say what came of it, and how to go on; the exit code."""
-        nothing = self._failure is not None and not self._summary.total
+        # Half a forecast would mislead.
+        nothing = self._failure is not None and (plan.dry_run or not self._summary.total)
         unfinished = (
             self._code() in {STOPPED, FAILED} or self._summary.failed or self._summary.unknown
         )
@@ -128,7 +151,7 @@ class Course:
         try:
             if self._forecast is None:
                 self._printer.summary(job.title, self._summary)
-            elif self._failure is None:  # half a forecast would mislead
+            else:
                 self._printer.forecast(job.title, self._forecast)
         except OutputError as failure:
             self._failure = self._failure or failure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -93,6 +94,13 @@ def states_in(journal: Path | str) -> dict[str, str]:
         return {line.row.key: line.state for line in report.lines()}
 
 
+class FullDisk(io.StringIO):
+    """A standard output that takes nothing."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
 # In a process of its own --------------------------------------------------------------------------
 
 PATIENCE = 30.0
@@ -111,7 +119,6 @@ def until(condition: Callable[[], object], what: str) -> None:
 _INTERRUPTIBLE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from chat2pay_async._report import Report
 from chat2pay_async.cli import main
 sys.exit(main())
 """

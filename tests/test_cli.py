@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import io
 import logging
 import runpy
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from commandline import begun, full_output
+from commandline import FullDisk, begun, full_output
 
 from chat2pay_async import __version__
 from chat2pay_async.cli import main
@@ -68,11 +67,6 @@ def test_a_help_text_that_can_not_be_printed_is_told_in_a_line(tmp_path: Path) -
         ran = process.ends()
     assert ran.code == 1
     assert ran.err == "chat2pay: standard output can't be written: No space left on device\n"
-
-
-class FullDisk(io.StringIO):
-    def write(self, _text: str) -> int:
-        raise OSError(28, "No space left on device")
 
 
 def test_nor_does_that_depend_on_a_process_of_its_own(

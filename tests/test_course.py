@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from commandline import (
     HEADER,
     PHONE,
+    FullDisk,
     Ran,
     Signals,
     Terminal,
@@ -23,7 +27,8 @@ from commandline import (
     until,
 )
 
-from chat2pay_async import bulk
+from chat2pay_async import ConfigurationError, bulk
+from chat2pay_async._campaign_file import CampaignFile
 from chat2pay_async._course import Course
 from chat2pay_async._report import Report
 from chat2pay_async.sandbox import Fault, FaultPlan, Sandbox
@@ -178,6 +183,73 @@ def test_a_journal_in_use_is_left_alone(sandbox: Sandbox, run: Terminal, tmp_pat
     assert sandbox.ledger.count("link_created") == 1
 
 
+# When it stops itself -----------------------------------------------------------------------------
+
+
+def test_why_it_stops_is_told_while_something_is_still_under_way(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    slow = Fault("answer_late", seconds=(1.0, 1.0))
+    sandbox.next_faults("create_payment_link", [slow, Fault("denied", form="401")])
+    path = links_csv(tmp_path / "spring.csv", 9)
+    with begun(["links", "send", path, "--concurrency", "2"], tmp_path) as process:
+        until(lambda: any("Stopping" in line for line in process.told), "for it to say so")
+        assert "payment links" not in "".join(process.told), "that comes with the end"
+        ran = process.ends()
+    assert ran.code == 1
+    assert_told_once(ran, "Stopping: create_payment_link: 401: ", "; 1 under way")
+    assert run("resume", JOURNAL).code == 0
+    assert_each_order_once(sandbox, 9)
+
+
+def assert_told_once(ran: Ran, start: str, end: str) -> None:
+    (told,) = [line for line in ran.err.splitlines() if line.startswith("Stopping")]
+    assert told.startswith(start)
+    assert told.endswith(end)
+
+
+def test_that_goes_for_too_many_failures_too(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    refused = [Fault("denied", form="403")] * 4
+    sandbox.next_faults("create_payment_link", [Fault("answer_late", seconds=(0.5, 0.5)), *refused])
+    path = links_csv(tmp_path / "spring.csv", 9)
+    ran = run("links", "send", path, "--stop-at-failure-rate", "0.1", "--concurrency", "2")
+    assert ran.code == 1
+    assert_told_once(ran, "Stopping: 3 of the latest 3 items were ", "; 1 under way")
+
+
+def test_and_for_a_source_that_fails(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_read = CampaignFile.requests
+
+    def read(file: CampaignFile[Any]) -> Iterator[Any]:
+        yield from islice(really_read(file), 2)
+        raise ConfigurationError("it was changed while it was being sent")
+
+    monkeypatch.setattr(CampaignFile, "requests", read)
+    at_once, slow = (Fault("answer_late", seconds=(late, late)) for late in (0.0, 0.3))
+    sandbox.next_faults("create_payment_link", [at_once, slow])
+    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 3), "--concurrency", "2")
+    assert ran.code == 1
+    assert_told_once(ran, "Stopping: it was changed while it was being sent", "; 1 under way")
+    assert "chat2pay: it was changed" in ran.err
+    dry = run("links", "send", tmp_path / "spring.csv", "--dry-run")
+    assert (dry.code, dry.out) == (1, ""), "half a forecast would mislead"
+    assert sandbox.ledger.count("link_created") == 2
+
+
+def test_where_nothing_is_under_way_its_end_says_enough(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    sandbox.next_faults("create_payment_link", [Fault("denied", form="401")])
+    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 3), "--concurrency", "1")
+    assert ran.code == 1
+    assert "Stopping" not in ran.err
+    assert ran.err.count("chat2pay: create_payment_link: 401: ") == 1
+
+
 # Ctrl-C -------------------------------------------------------------------------------------------
 
 
@@ -266,6 +338,45 @@ def test_where_the_output_is_full_it_stops_in_a_line_and_loses_nothing(
     else:  # only its summary could not be printed
         assert ran.err.endswith(f"What became of it: chat2pay report {JOURNAL}\n")
     assert_each_order_once(sandbox, 60)
+
+
+def test_what_is_under_way_then_comes_to_its_end(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 9)
+    slow = [Fault("answer_late", seconds=(0.3, 0.3))] * 2
+    sandbox.next_faults("create_payment_link", [Fault("answer_late", seconds=(0, 0)), *slow])
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    ran = run("links", "send", path, "--json", "--concurrency", "3")
+    assert ran.code == 1
+    assert_told_once(ran, "Stopping: standard output can't be written", "; 2 under way")
+    assert ran.err.endswith(f"{FULL}To go on: chat2pay resume {JOURNAL}\n")
+    assert states_in(JOURNAL) == dict.fromkeys(("A-1", "A-2", "A-3"), "applied")
+    assert sandbox.ledger.count("link_created") == 3
+
+
+def test_what_is_left_in_the_end_may_be_lost_on_it_but_not_on_the_journal(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 5)
+    sandbox.next_faults("create_payment_link", ["silence_after"] * 2)
+    late = Signals(left=2, when=lambda: sandbox.ledger.faulted() == 2)
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    options = ("--concurrency", "2", "--json")
+    ran = stopped_by(late, monkeypatch, run, "links", "send", path, *options)
+    assert ran.code == 1
+    assert ran.err.endswith(f"{FULL}To go on: chat2pay resume {JOURNAL}\n")
+    assert len(states_in(JOURNAL)) == 2
+
+
+def test_a_summary_that_can_not_be_printed_is_in_the_journal(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 2))
+    assert ran.code == 1
+    assert ran.err.endswith(f"{FULL}What became of it: chat2pay report {JOURNAL}\n")
+    assert sandbox.ledger.count("link_created") == 2
 
 
 @full_output
