@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from chat2pay_async import _requests, models
 from chat2pay_async._calls import make_call
@@ -17,7 +18,7 @@ from chat2pay_async._campaign_file import CampaignFile
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import __version__
 from chat2pay_async._jobs import resume_job
-from chat2pay_async._options import FromFile, Running, Service, told
+from chat2pay_async._options import FromFile, Running, Service, finite, told
 from chat2pay_async._output import set_up, writing
 from chat2pay_async._plan import DONE, FAILED, PROBLEMS
 from chat2pay_async._printing import Printer, faults_of, write_csv
@@ -28,10 +29,19 @@ from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["app"]
 
+_HELP = """Chat 2 Pay on the command line: payment links, captures, reversals and receipts.
+
+Every command but `sandbox`, `report` and a first `--dry-run` needs the API key, in the environment
+variable CHAT2PAY_API_KEY. CHAT2PAY_BASE_URL names another service than the vendor's own.
+
+Exit codes: 0 everything took effect; 1 it could not be done, or not to its end; 2 an argument is
+wrong; 3 items were rejected, failed, or did not reach their customer; 4 of some items it is not
+known whether they took effect; 130 it was interrupted."""
+
 app = App(
     name="chat2pay",
     version=__version__,
-    help="Chat 2 Pay on the command line: payment links, captures, reversals and receipts.",
+    help=_HELP,
     default_parameter=Parameter(negative=()),
 )
 links = App(name="links", help="Campaigns: many payment links from a file.")
@@ -46,6 +56,16 @@ def links_send(
     file: Path, /, *, check_existing: bool = False, options: FromFile = FromFile()
 ) -> int:
     """Make a payment link for each row of a file, and have it sent.
+
+    The file needs the columns channel, to, order_number, currency and total_amount:
+
+        channel,to,order_number,currency,total_amount
+        sms,27831234567,A-1001,ZAR,199.90
+        whatsapp,27837654321,A-1002,ZAR,50.00
+
+    Others are optional, such as transaction_type, reconciliation_id or additional_data.customer; a
+    column that is none of them is an error that lists them all. The journal beside the file knows
+    what was sent: the same command again goes on, and sends nothing twice.
 
     Parameters
     ----------
@@ -243,8 +263,8 @@ def config(*, service: Service = Service()) -> int:
     return make_call(service, work)
 
 
-def _queries_in(path: Path) -> Iterable[_requests.TransactionQuery]:
-    file = CampaignFile(path, QUERIES)
+def _queries_in(path: Path, ignore: tuple[str, ...]) -> Iterable[_requests.TransactionQuery]:
+    file = CampaignFile(path, QUERIES, ignore)
     faults = faults_of(path, file.check())
     if faults:
         raise ConfigurationError("\n".join(faults))
@@ -252,12 +272,13 @@ def _queries_in(path: Path) -> Iterable[_requests.TransactionQuery]:
 
 
 @app.command
-def status(
+def status(  # noqa: PLR0913 - the same
     *payment_link_refs: str,
     order_number: tuple[str, ...] = (),
     file: Path | None = None,
     watch: bool = False,
-    every: float = 5.0,
+    ignore: tuple[str, ...] = (),
+    every: Annotated[float, Parameter(validator=(finite, Number(gt=0)))] = 5.0,
     service: Service = Service(),
 ) -> int:
     """Show where links and payments stand.
@@ -270,6 +291,8 @@ def status(
         An order's number instead; can be given more than once.
     file
         Take more of them from a file with the columns payment_link_ref or order_number.
+    ignore
+        A column of the file that means nothing; can be given more than once.
     watch
         Go on until every payment has come to its end.
     every
@@ -280,7 +303,7 @@ def status(
         queries = [
             *(_requests.TransactionQuery(payment_link_ref=one) for one in payment_link_refs),
             *(_requests.TransactionQuery(order_number=one) for one in order_number),
-            *(_queries_in(file) if file else ()),
+            *(_queries_in(file, ignore) if file else ()),
         ]
         return await show_statuses(client, printer, queries, every if watch else None)
 
@@ -291,7 +314,7 @@ def status(
 def sandbox(
     *,
     host: str = "127.0.0.1",
-    port: int = 0,
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,
     api_key: str = "sandbox-key",
     faults: str | None = None,
     seed: int | None = None,

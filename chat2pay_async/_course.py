@@ -50,7 +50,9 @@ class Course:
     async def follow(self, job: Job, source: Iterable[Any], journal: Journal, plan: Plan) -> None:
         """Run it."""
         shown = nullcontext() if plan.dry_run else self._display
-        async with client_of(plan, [self._display]) as client:
+        # A journal is of one key; without one, a dry run has nothing to hold it against.
+        needs_key = not plan.dry_run or journal.path.exists()
+        async with client_of(plan, [self._display], needs_key=needs_key) as client:
             run = job.run_of(client, self._watched(source), journal, plan)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._listen, run, tasks.cancel_scope)

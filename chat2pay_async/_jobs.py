@@ -14,7 +14,7 @@ from chat2pay_async._campaign_file import CampaignFile, journal_for
 from chat2pay_async._course import Course, tell
 from chat2pay_async._display import Display
 from chat2pay_async._journal import Journal
-from chat2pay_async._plan import DONE, FAILED, JOBS, PROBLEMS, Job, Plan
+from chat2pay_async._plan import DEFAULT_SETTLE, DONE, FAILED, JOBS, PROBLEMS, Job, Plan
 from chat2pay_async._printing import Printer, faults_of
 from chat2pay_async._report import Report
 
@@ -49,6 +49,8 @@ def start_job(
     Raises:
         Chat2PayError: It can't be begun.
     """
+    settle = DEFAULT_SETTLE if plan.settle is None else plan.settle
+    plan = attrs.evolve(plan, settle=settle)
     notes = {
         "source": str(file.path.resolve()),
         "ignore": json.dumps(file.ignore),
@@ -88,7 +90,7 @@ def resume_job(path: Path, plan: Plan) -> int:
         plan,
         check_existing=check_existing,
         resend_when_absent=plan.resend_when_absent and resend,
-        settle=settle if plan.settle == Plan().settle else plan.settle,
+        settle=settle if plan.settle is None else plan.settle,
     )
     if not source.exists():
         tell(f"{path}: its source {source} is gone, so only what was left in doubt is settled")

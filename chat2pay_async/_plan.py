@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -15,8 +16,10 @@ from chat2pay_async._journal import Journal
 from chat2pay_async._limits import RateLimit
 from chat2pay_async._run import Run
 from chat2pay_async._tables import CAPTURES, LINKS, RECEIPTS, REFERENCES, Kind
+from chat2pay_async.errors import ConfigurationError
 
 __all__ = [
+    "DEFAULT_SETTLE",
     "DONE",
     "DOUBT",
     "FAILED",
@@ -38,6 +41,7 @@ DOUBT: Final = 4
 """It was done, but of some items it is not known whether they took effect."""
 STOPPED: Final = 130
 """It was interrupted."""
+DEFAULT_SETTLE: Final = RetryPolicy().settle
 
 
 @attrs.frozen
@@ -47,7 +51,8 @@ class Plan:
     base_url: str | None = None
     rate_limit: float | None = None
     """Requests a second."""
-    settle: float = RetryPolicy().settle
+    settle: float | None = None
+    """Seconds; None for what the journal says, or else what a client has of itself."""
     resend_when_absent: bool = True
     concurrency: int = 64
     stop_at_failure_rate: float | None = None
@@ -56,11 +61,28 @@ class Plan:
     as_json: bool = False
 
 
-def client_of(plan: Plan, hooks: Iterable[Any] = ()) -> AsyncChat2Pay:
-    """A client as the plan wants it. Its key is in the environment: arguments show up in `ps`."""
+def client_of(plan: Plan, hooks: Iterable[Any] = (), *, needs_key: bool = True) -> AsyncChat2Pay:
+    """A client as the plan wants it. Its key is in the environment: arguments show up in `ps`.
+
+    Args:
+        plan: How it is to be set up.
+        hooks: Told every event.
+        needs_key: Whether anything is sent or compared, for which the key must be there.
+
+    Raises:
+        ConfigurationError: It is not there, or something else can't work.
+    """
+    key = os.environ.get("CHAT2PAY_API_KEY", "").strip()
+    if not key and needs_key:
+        raise ConfigurationError(
+            "no API key: put it into the environment variable CHAT2PAY_API_KEY. There is no option "
+            "for it, since what stands on a command line can be seen by others"
+        )
+    settle = DEFAULT_SETTLE if plan.settle is None else plan.settle
     return AsyncChat2Pay(
+        key or "none",
         base_url=plan.base_url,
-        retry=RetryPolicy(settle=plan.settle, resend_when_absent=plan.resend_when_absent),
+        retry=RetryPolicy(settle=settle, resend_when_absent=plan.resend_when_absent),
         rate_limit=None if plan.rate_limit is None else RateLimit(plan.rate_limit),
         max_connections=max(100, plan.concurrency),
         hooks=hooks,

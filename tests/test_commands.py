@@ -107,7 +107,7 @@ def test_without_a_key_nothing_is_asked(
     monkeypatch.delenv("CHAT2PAY_API_KEY")
     ran = run("config")
     assert ran.code == 1
-    assert "CHAT2PAY_API_KEY" in ran.err
+    assert "put it into the environment variable CHAT2PAY_API_KEY" in ran.err
     assert not sandbox.ledger.requests
 
 
@@ -220,6 +220,18 @@ def test_many_are_looked_up_in_their_order_each_once(
     ran = run("status", *names, "--json")
     assert ran.code == 0
     assert [line["result"]["order_number"] for line in ran.lines] == ["A-1", "A-2", "A-3"]
+
+
+def test_a_column_of_a_file_of_orders_can_be_ignored(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    run(*LINK, "--total-amount", "1.50")
+    lines_to(tmp_path / "orders.csv", "order_number,colour", "B-1,red")
+    ran = run("status", "--file", "orders.csv")
+    assert (ran.code, ran.out) == (1, "")
+    assert "--ignore NAME" in ran.err
+    assert run("status", "--file", "orders.csv", "--ignore", "colour").code == 0
+    assert sandbox.ledger.answered("get_transaction", 200) == 1
 
 
 def test_what_is_not_there_is_a_problem(sandbox: Sandbox, run: Terminal) -> None:

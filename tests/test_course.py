@@ -160,19 +160,6 @@ def test_too_many_failures_stop_it(sandbox: Sandbox, run: Terminal, tmp_path: Pa
     assert "stop_at_failure_rate" in ran.err
 
 
-@pytest.mark.parametrize(
-    "options", [("--concurrency", "0"), ("--rate-limit", "0"), ("--stop-at-failure-rate", "2")]
-)
-def test_an_option_that_cannot_work_is_told_before_anything_is_sent(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path, options: tuple[str, ...]
-) -> None:
-    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 1), *options)
-    assert ran.code == 1
-    assert ran.err.startswith("chat2pay: ")
-    assert "resume" not in ran.err
-    assert not sandbox.ledger.requests
-
-
 def test_a_journal_in_use_is_left_alone(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
     run("links", "send", path)

@@ -6,13 +6,15 @@ import sys
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from commandline import HEADER, PHONE, Terminal, lines_to, links_csv, served, states_in
 from spreadsheets import write_xlsx
 
-from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
+from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, _course, bulk
+from chat2pay_async._plan import Plan, client_of
 from chat2pay_async.sandbox import Fault, FaultPlan, Sandbox
 
 JOURNAL = "spring.csv.links.journal"
@@ -173,6 +175,37 @@ def test_a_dry_run_notices_a_key_that_occurs_twice(
     assert "A-1: rejected: " in ran.err
     assert not sandbox.ledger.requests
 
+    assert "occurs twice in this run, and is sent once" in ran.err
+
+
+def test_a_dry_run_of_a_new_job_needs_no_key(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 2)
+    monkeypatch.delenv("CHAT2PAY_API_KEY")
+    ran = run("links", "send", path, "--dry-run")
+    assert (ran.code, ran.err) == (0, "")
+    assert "To send in all: ZAR 399.80" in ran.out
+    monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
+    run("links", "send", path)
+    assert run("links", "send", path, "--dry-run").code == 0
+    monkeypatch.delenv("CHAT2PAY_API_KEY")
+    known = run("links", "send", path, "--dry-run")
+    assert (known.code, known.out) == (1, "")
+    assert "CHAT2PAY_API_KEY" in known.err, "a journal is of one key"
+    assert sandbox.ledger.count("link_created") == 2
+
+
+def test_a_dry_run_that_can_not_begin_forecasts_nothing(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 2)
+    (tmp_path / JOURNAL).write_text("no journal, but something of somebody's")
+    ran = run("links", "send", path, "--dry-run")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("chat2pay: the journal ")
+    assert not sandbox.ledger.requests
+
 
 def test_a_dry_run_of_something_without_amounts_sums_nothing(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
@@ -273,6 +306,33 @@ def test_what_protects_from_sending_twice_holds_when_it_is_gone_on_with(
     resumed = run("resume", JOURNAL, "--json")
     assert {one["state"] for one in resumed.outcomes().values()} == {"skipped"}
     assert not sandbox.ledger.twice("link_created")
+
+
+@pytest.mark.parametrize(
+    "settles", [("30", None, 30.0), ("30", "10", 10.0), (None, None, 10.0), (None, "5", 5.0)]
+)
+def test_the_time_to_settle_is_remembered_unless_another_is_given(
+    sandbox: Sandbox,
+    run: Terminal,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settles: tuple[str | None, str | None, float],
+) -> None:
+    begun, resumed, settle = settles
+    plans: list[Plan] = []
+
+    def given(seconds: str | None) -> tuple[str, ...]:
+        return () if seconds is None else ("--settle", seconds)
+
+    def noted(plan: Plan, *more: Any, **others: Any) -> Any:
+        plans.append(plan)
+        return client_of(plan, *more, **others)
+
+    monkeypatch.setattr(_course, "client_of", noted)
+    assert run("links", "send", links_csv(tmp_path / "spring.csv", 1), *given(begun)).code == 0
+    assert run("resume", JOURNAL, *given(resumed)).code == 0
+    assert plans[-1].settle == settle
+    assert sandbox.ledger.count("link_created") == 1
 
 
 def test_never_resend_is_remembered(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
