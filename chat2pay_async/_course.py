@@ -21,6 +21,7 @@ from chat2pay_async._plan import DOUBT, FAILED, PROBLEMS, STOPPED, Job, Plan, cl
 from chat2pay_async._printing import Printer
 from chat2pay_async._run import Run
 from chat2pay_async.errors import AuthenticationError, Chat2PayError
+from chat2pay_async.models import PaymentLinkRequest
 
 __all__ = ["Course", "tell"]
 
@@ -172,16 +173,22 @@ class Course:
 
 
 def _problem_of(outcome: Outcome[Any, Any]) -> str | None:
-    """What did not go well with an item."""
-    if outcome.error is not None:
-        return f"{outcome.state.value}: {' '.join(str(outcome.error).split())}"
-    if outcome.declined:
-        return f"{outcome.state.value}: declined by the gateway"
+    """What did not go well with an item, in this run or an earlier one."""
+    before = outcome.state is State.SKIPPED
+    earlier = " by an earlier run" if before else ""
+    why = "" if outcome.error is None else f": {' '.join(str(outcome.error).split())}"
     if outcome.delivered is False:
-        return f"{outcome.state.value}, but its message to the customer was not sent"
-    if outcome.state is State.UNKNOWN:
-        return f"{outcome.state.value}: the gateway has not decided"
-    return None
+        return f"applied{earlier}, but its message to the customer was not sent{why}"
+    if outcome.declined:
+        why = ": declined by the gateway"
+    if not why:
+        undecided = outcome.state is State.UNKNOWN
+        return f"{outcome.state.value}: the gateway has not decided" if undecided else None
+    if not before:
+        return f"{outcome.state.value}{why}"
+    is_link = isinstance(outcome.request, PaymentLinkRequest)
+    again = "; give it a new order number to try again" if is_link else ""
+    return f"rejected{earlier}{why}{again}"
 
 
 def _quoted(path: Path) -> str:

@@ -65,6 +65,32 @@ def test_what_did_not_go_well_is_told_item_by_item(
     assert run("resume", JOURNAL).code == 3, "what was not delivered then is not delivered now"
 
 
+def test_what_an_earlier_run_refused_is_told_with_a_way_on(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 1)
+    sandbox.next_faults("create_payment_link", [Fault("not_found", form="json")])
+    first = run("links", "send", path)
+    assert "A-1: rejected: create_payment_link: 404: " in first.err
+    again = run("resume", JOURNAL)
+    assert (again.code, "1 rejected" in first.err) == (3, True)
+    assert "A-1: rejected by an earlier run: create_payment_link: 404: " in again.err
+    assert "; give it a new order number to try again\n" in again.err
+    assert sandbox.ledger.count("link_created") == 0
+
+
+def test_what_did_not_reach_its_customer_then_is_told_as_such(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    sandbox.fail_delivery("A-1")
+    path = links_csv(tmp_path / "spring.csv", 1)
+    run("links", "send", path)
+    again = run("links", "send", path)
+    not_sent = "A-1: applied by an earlier run, but its message to the customer was not sent\n"
+    assert (again.code, not_sent in again.err) == (3, True)
+    assert sandbox.ledger.count("link_created") == 1
+
+
 def test_of_very_many_only_the_first_are_told(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
@@ -96,8 +122,10 @@ def test_a_capture_that_the_gateway_declines_is_refused(
     path = lines_to(tmp_path / "captures.csv", "payment_link_ref,amount", f"{ref},9.90")
     ran = run("captures", path)
     assert ran.code == 3
-    assert f"{ref}: rejected: declined by the gateway" in ran.err
+    assert f"{ref}: rejected: declined by the gateway\n" in ran.err
     assert "1 declined" in ran.out
+    again = run("captures", path)
+    assert f"{ref}: rejected by an earlier run: declined by the gateway\n" in again.err
 
 
 def test_a_capture_that_is_undecided_is_in_doubt(
@@ -275,7 +303,7 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(
     assert ran.code == 130
     assert f"chat2pay resume {JOURNAL}" in ran.err
     assert PHONE not in ran.err
-    assert set(states_in(tmp_path / JOURNAL).values()) <= {"unknown", "in doubt"}
+    assert set(states_in(tmp_path / JOURNAL).values()) == {"unknown"}
     resumed = run("resume", JOURNAL)
     assert (resumed.code, "1 recovered" in resumed.out) == (0, True)
     assert_each_order_once(sandbox, 5)
