@@ -67,9 +67,6 @@ def _give_up(console: Console | None) -> None:
 class Output(Console):
     """Standard output, as rich writes to it."""
 
-    WIDE = 200
-    """Columns where there is no terminal: a reference that is cut in two can't be searched for."""
-
     def __init__(self, *, for_programs: bool) -> None:
         """Set it up.
 
@@ -78,8 +75,6 @@ class Output(Console):
         """
         set_up(for_programs=for_programs)
         super().__init__()
-        if not self.is_terminal:
-            self.width = max(self.width, self.WIDE)
 
     def on_broken_pipe(self) -> None:
         """Whoever read it has gone: let what is under way end properly.

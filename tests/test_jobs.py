@@ -40,7 +40,7 @@ def test_a_campaign_makes_a_link_for_each_row(
     ran = run("links", "send", "spring.csv")
     assert ran.code == 0
     assert sandbox.ledger.count("link_created") == 3
-    assert "Applied in all: ZAR 599.70" in ran.out
+    assert "Applied in this run: ZAR 599.70" in ran.out
     assert f"chat2pay report {JOURNAL}" in ran.err
     assert "payment links: 3 of 3" in ran.err
     assert states_in(JOURNAL) == {"A-1": "applied", "A-2": "applied", "A-3": "applied"}
