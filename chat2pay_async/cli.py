@@ -29,7 +29,7 @@ are on standard error, and nothing is coloured where it is piped.
 | 0 | everything took effect |
 | 1 | it could not be done, or stopped before its end; standard error says why |
 | 2 | an argument is wrong, or the extra `cli` is missing |
-| 3 | it was done, but items were refused, failed, or did not reach their customer |
+| 3 | it was done, but items were rejected, failed, or did not reach their customer |
 | 4 | it was done, but of some items it is not known whether they took effect |
 | 130 | it was interrupted |
 
