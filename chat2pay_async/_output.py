@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Generator
@@ -24,12 +23,13 @@ def set_up(*, for_programs: bool) -> None:
         for_programs: Whether programs read it: they get UTF-8, as JSON and our CSV files are. A
             person's terminal keeps its encoding, and shows as an escape what that lacks.
     """
-    if not isinstance(sys.stdout, io.TextIOWrapper):
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is None:  # it is somebody else's
         return
     if for_programs:
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace", newline="")
+        reconfigure(encoding="utf-8", errors="backslashreplace", newline="")
     else:
-        sys.stdout.reconfigure(errors="backslashreplace")
+        reconfigure(errors="backslashreplace")
 
 
 @contextmanager
