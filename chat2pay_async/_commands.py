@@ -310,6 +310,11 @@ def status(  # noqa: PLR0913 - the same
     return make_call(service, work)
 
 
+def _say(line: str) -> None:
+    with writing():
+        print(line, flush=True)  # noqa: T201 - a command's output
+
+
 @app.command
 def sandbox(
     *,
@@ -338,7 +343,7 @@ def sandbox(
     from chat2pay_async.sandbox._server import run  # noqa: PLC0415 - the same
 
     try:
-        return run(host, port, api_key, faults=faults, seed=seed)
+        return run(host, port, api_key, faults=faults, seed=seed, say=_say)
     except (SandboxError, ImportError, OSError, OverflowError) as error:
         print(f"chat2pay sandbox: {error}", file=sys.stderr)  # noqa: T201 - a command's output
         return FAILED

@@ -92,7 +92,7 @@ class Course:
     def _stops_itself(self, why: object) -> None:
         """Say so at once, where the end has to wait for what is under way."""
         if self._display.under_way and not self._stops:
-            self._display.stop(str(why))
+            self._display.stop(_told(why))
         self._stops = True
 
     def _take_leave(self, run: Run[Any, Any]) -> None:
@@ -141,7 +141,7 @@ class Course:
         if not nothing:
             self._print_end(job)
         if self._failure is not None:
-            tell(f"chat2pay: {self._failure}")
+            tell(f"chat2pay: {_told(self._failure)}")
         if plan.dry_run or nothing or not journal.path.exists():
             return self._code()
         if unfinished:
@@ -189,6 +189,11 @@ def _problem_of(outcome: Outcome[Any, Any]) -> str | None:
     is_link = isinstance(outcome.request, PaymentLinkRequest)
     again = "; give it a new order number to try again" if is_link else ""
     return f"rejected{earlier}{why}{again}"
+
+
+def _told(failure: object) -> str:
+    """An error in the words of the command line: it has one option that a run's errors name."""
+    return str(failure).replace("stop_at_failure_rate=", "--stop-at-failure-rate ")
 
 
 def _quoted(path: Path) -> str:

@@ -21,8 +21,9 @@ file needs `--force`, since across journals nothing protects.
 
 # For programs
 
-`--json` prints a JSON object a line for each item, and one for the summary. Progress and messages
-are on standard error, and nothing is coloured where it is piped.
+`--json` prints a JSON object a line for each item, and one for the summary, in UTF-8. A status that
+is piped has tabs between its columns. Progress and messages are on standard error, and nothing is
+coloured where it is piped.
 
 | Exit code | Meaning |
 |---|---|

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commandline import PHONE, Terminal, begun, lines_to, links_csv, served, until
+from commandline import PHONE, Terminal, begun, full_output, lines_to, links_csv, served, until
 
 from chat2pay_async.sandbox import Fault, Sandbox, SandboxError
 from chat2pay_async.sandbox import _server as server
@@ -174,11 +174,15 @@ def test_the_sandbox_serves_as_it_is_told(monkeypatch: pytest.MonkeyPatch, run: 
     served_at: list[Any] = []
 
     def serve(*place: object, **more: object) -> int:
+        say = more.pop("say")
+        assert callable(say)
+        say("it is served")
         served_at.append((place, more))
         return 0
 
     monkeypatch.setattr(server, "run", serve)
-    assert run("sandbox").code == 0
+    ran = run("sandbox")
+    assert (ran.code, ran.out) == (0, "it is served\n")
     options = ("--host", "::1", "--port", "8123", "--api-key", "k", "--faults", "mild")
     assert run("sandbox", *options, "--seed", "7").code == 0
     assert served_at == [
@@ -196,6 +200,16 @@ def test_a_sandbox_that_cannot_start_says_why_and_fails(
     monkeypatch.setattr(server, "run", serve)
     ran = run("sandbox")
     assert (ran.code, ran.err) == (1, "chat2pay sandbox: this machine only\n")
+
+
+@full_output
+def test_a_sandbox_that_can_not_say_where_it_is_ends(tmp_path: Path) -> None:
+    with begun(["sandbox"], tmp_path, output="/dev/full") as process:
+        ran = process.ends()
+    assert ran.code == 1
+    assert ran.err == (
+        "chat2pay sandbox: standard output can't be written: No space left on device\n"
+    )
 
 
 # Status -------------------------------------------------------------------------------------------
