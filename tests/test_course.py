@@ -228,7 +228,7 @@ def test_that_goes_for_too_many_failures_too(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     refused = [Fault("denied", form="403")] * 4
-    sandbox.next_faults("create_payment_link", [Fault("answer_late", seconds=(0.5, 0.5)), *refused])
+    sandbox.next_faults("create_payment_link", [Fault("answer_late", seconds=(1.5, 1.5)), *refused])
     path = links_csv(tmp_path / "spring.csv", 9)
     ran = run("links", "send", path, "--stop-at-failure-rate", "0.1", "--concurrency", "2")
     assert ran.code == 1
