@@ -136,5 +136,6 @@ def pool(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Render the docstrings, guides included, into docs-html/."""
-    session.install(".[all]", *_group("docs"))
-    session.run("pdoc", *ROOMS, "-o", "docs-html", "-d", "google", "--no-show-source")
+    session.install("-e", ".[all]", *_group("docs"))
+    looks = ("-d", "google", "--no-show-source", "-t", ".pdoc")
+    session.run("pdoc", *ROOMS, "-o", "docs-html", *looks)

@@ -13,16 +13,19 @@
     asyncio.run(main())
 
 - `AsyncChat2Pay` is the client: eight operations, one method each.
-- `models` has what is sent and what comes back, `errors` every way to fail and what it proves.
-- `events` tells what a client does while it does it.
-- `bulk` runs campaigns and jobs of thousands, that survive `kill -9`; `cli` does so from files.
-- `sandbox` is a whole Chat 2 Pay on your own machine.
+- `chat2pay_async.models` has what is sent and what comes back, `chat2pay_async.errors` every way to
+  fail and what it proves.
+- `chat2pay_async.events` tells what a client does while it does it.
+- `chat2pay_async.bulk` runs campaigns and jobs of thousands, that survive `kill -9`;
+  `chat2pay_async.cli` does so from files.
+- `chat2pay_async.sandbox` is a whole Chat 2 Pay on your own machine.
 """
 
 from chat2pay_async._answers import RawResponse
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy, Timeout, __version__
 from chat2pay_async._limits import Limiter, RateLimit
+from chat2pay_async._raw import RawChat2Pay
 from chat2pay_async._recovery import Resolution, Verdict
 from chat2pay_async.errors import (
     ApiError,
@@ -59,6 +62,7 @@ from chat2pay_async.models import (
     Channel,
     Configuration,
     Currency,
+    GatewayAnswer,
     GatewayResult,
     IntegrationStatus,
     IntegrationUpdate,
@@ -93,6 +97,7 @@ __all__ = [
     "Currency",
     "Event",
     "Fault",
+    "GatewayAnswer",
     "GatewayResult",
     "Hook",
     "IntegrationStatus",
@@ -113,6 +118,7 @@ __all__ = [
     "Proof",
     "RateLimit",
     "RateLimitedError",
+    "RawChat2Pay",
     "RawResponse",
     "Receipt",
     "ReceiptNotSentError",

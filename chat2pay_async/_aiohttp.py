@@ -28,7 +28,7 @@ from yarl import URL
 from chat2pay_async import _clock as clock
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Headers, Timeout
-from chat2pay_async._exchange import Departure, ExchangeError, StaleVerdictError
+from chat2pay_async._exchange import Departure, ExchangeError
 from chat2pay_async._network import is_readable
 from chat2pay_async._pool import KEEPALIVE_EXPIRY
 from chat2pay_async._proxies import Proxies
@@ -112,10 +112,8 @@ class AiohttpEngine:
             finally:
                 self._taken.discard(taken)
                 _hang_up(taken)
-        except ConfigurationError:
+        except (ConfigurationError, ExchangeError):
             raise
-        except StaleVerdictError as error:
-            raise ExchangeError("StaleVerdict", proof=Proof.NOT_SENT, timed_out=False) from error
         except aiohttp.ClientResponseError as error:
             # A proxy's: it shows the request's headers. Only its own cause is told.
             raise classify(error, left=left) from error.__cause__

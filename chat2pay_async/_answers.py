@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import attrs
 
 from chat2pay_async import errors, models
+from chat2pay_async._config import ApiKey
+from chat2pay_async._json import decode_object
 from chat2pay_async._operations import CREATE_RECEIPT, Operation
+from chat2pay_async._redaction import redact
 from chat2pay_async._retry import proof_of, retry_after
-from chat2pay_async._wire import decode_object, structure
+from chat2pay_async._wire import structure
 from chat2pay_async.errors import ApiError, Attempt, Chat2PayError, Proof
 
-__all__ = ["Answer", "RawResponse", "WireResponse", "form_of", "read_answer"]
+__all__ = ["RECEIPT_NOT_SENT", "Answer", "RawResponse", "WireResponse", "form_of", "read_answer"]
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -70,17 +72,20 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     409: errors.ConflictError,
     429: errors.RateLimitedError,
 }
+RECEIPT_NOT_SENT: Final = "the receipt was created, but its message was not sent"
 _SERVER_ERRORS = range(500, 600)
 _SUCCESS = range(200, 300)
 
 
-def read_answer(operation: Operation[Any, R], request: Any, response: WireResponse) -> Answer[R]:
-    """Judge an answer to a request."""
+def read_answer(
+    operation: Operation[Any, R], request: Any, response: WireResponse, key: ApiKey | None = None
+) -> Answer[R]:
+    """Judge an answer to a request; `key` is shown in no error, even if the service repeats it."""
     status = response.status_code
     data = decode_object(response.body)
     if status in _SUCCESS:
         return _read_success(operation, request, response, data)
-    error = _api_error(operation, request, response, data or {})
+    error = _api_error(operation, request, response, data or {}, key)
     return Answer(proof_of(status, applied=False), error=error, asked=retry_after(response.headers))
 
 
@@ -103,20 +108,31 @@ def _read_success(
 
 
 def _api_error(
-    operation: Operation[Any, Any], request: Any, response: WireResponse, data: dict[str, Any]
+    operation: Operation[Any, Any],
+    request: Any,
+    response: WireResponse,
+    data: dict[str, Any],
+    key: ApiKey | None,
 ) -> ApiError:
     status = response.status_code
     identity = operation.identity(request)
+
+    def shown(text: str) -> str:
+        return redact(text if key is None else key.masked_in(text), identity)
+
     message = _first_text(data, ("message", "error", "reason"))
-    message = None if message is None else redact(message, identity)
-    reasons = tuple(redact(text, identity) for text in _texts(data.get("errors")))
+    message = None if message is None else shown(message)
+    reasons = tuple(map(shown, _texts(data.get("errors"))))
     kind = _BY_STATUS.get(status)
     kind = kind or (errors.ServerError if status in _SERVER_ERRORS else ApiError)
     receipt = _unsent_receipt(operation, status, data)
-    said = "; ".join(dict.fromkeys(filter(None, (message, *reasons)))) or "no reason given"
+    given = "; ".join(dict.fromkeys(filter(None, (message, *reasons))))
+    if receipt:
+        why = receipt.error and receipt.error.description
+        given = RECEIPT_NOT_SENT + (f" ({shown(why)})" if why else "")
     code = data.get("reasonCode")
     error = (errors.ReceiptNotSentError if receipt else kind)(
-        f"{operation.name}: {status}: {said}",
+        f"{operation.name}: {status}: {given or 'no reason given'}",
         status_code=status,
         message=message,
         errors=reasons,
@@ -150,21 +166,6 @@ def _texts(value: Any) -> list[str]:
     return [text for text in values if isinstance(text, str) and text.strip()]
 
 
-# Phone numbers have 7 digits or more, card numbers at least 12, both with blanks or dashes between.
-_DIGITS = r"\+?\d(?:[ -]?\d){6,}"
-
-
-def redact(text: str, identity: str) -> str:
-    """Mask what could be a phone or card number; the call's own order number or reference stays."""
-    # Order number 27 must not cut 27831234567 into pieces that are too short to be masked.
-    own = rf"{re.escape(identity)}(?![ -]?\d)|" if identity else ""
-    return re.sub(
-        own + _DIGITS,
-        lambda found: found[0] if found[0] in {identity, f"+{identity}"} else "***",
-        text,
-    )
-
-
 def form_of(response: WireResponse) -> str:
     """An answer's form without its values, such as `404 {errors: [str], message: str}`."""
     data = decode_object(response.body)
@@ -182,6 +183,6 @@ def _form(value: Any, depth: int = _DEEPEST) -> str:
         return "…"
     if isinstance(value, dict):
         # A key may be the caller's own, and a phone number.
-        shown = (f"{redact(key, '')}: {_form(one, depth - 1)}" for key, one in value.items())
+        shown = (f"{redact(key)}: {_form(one, depth - 1)}" for key, one in value.items())
         return "{" + ", ".join(shown) + "}"
     return "[" + ", ".join(dict.fromkeys(_form(one, depth - 1) for one in value)) + "]"

@@ -15,7 +15,7 @@ import anyio
 import httpcore
 import httpx
 
-__all__ = ["CLOSE_LIMIT", "KINDS", "Line", "raise_as_httpx"]
+__all__ = ["CLOSE_LIMIT", "KINDS", "Wire", "raise_as_httpx"]
 
 CLOSE_LIMIT: Final = 1.0
 """Seconds that closing may take. A socket is closed at once; this is for what it can't foresee."""
@@ -23,7 +23,7 @@ CLOSE_LIMIT: Final = 1.0
 _FIRST_PRINTABLE: Final = 0x21
 
 
-class Line(httpcore.AsyncNetworkBackend):
+class Wire(httpcore.AsyncNetworkBackend):
     """Opens one socket, once, and knows what becomes of it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Line(httpcore.AsyncNetworkBackend):
     def __init__(
         self, network: httpcore.AsyncNetworkBackend, *, layer: int, socks: bool = False
     ) -> None:
-        """Make a line.
+        """Make a wire.
 
         Args:
             network: What really connects.
@@ -116,22 +116,22 @@ class Line(httpcore.AsyncNetworkBackend):
 class _Stream(httpcore.AsyncNetworkStream):
     """What httpcore reads from and writes to: the socket itself, or a layer of TLS upon it."""
 
-    def __init__(self, line: Line, stream: httpcore.AsyncNetworkStream, layer: int) -> None:
-        self._line = line
+    def __init__(self, wire: Wire, stream: httpcore.AsyncNetworkStream, layer: int) -> None:
+        self._wire = wire
         self._stream = stream
         self._layer = layer
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        return await self._stream.read(max_bytes, self._line.limit(timeout))
+        return await self._stream.read(max_bytes, self._wire.limit(timeout))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         if buffer:
-            timeout = self._line.limit(timeout)
-            self._line.note(self._layer, buffer)
+            timeout = self._wire.limit(timeout)
+            self._wire.note(self._layer, buffer)
             await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
-        await self._line.close()
+        await self._wire.close()
 
     async def start_tls(
         self,
@@ -143,9 +143,9 @@ class _Stream(httpcore.AsyncNetworkStream):
             inner = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
             # httpcore does this for exceptions, but not for a cancellation.
-            await self._line.close()
+            await self._wire.close()
             raise
-        return _Stream(self._line, inner, self._layer + 1)
+        return _Stream(self._wire, inner, self._layer + 1)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
@@ -175,17 +175,17 @@ KINDS: Final[dict[type[Exception], type[httpx.TransportError]]] = {
 """What each exception of httpcore's is in httpx, once the request may have left."""
 
 
-def raise_as_httpx(error: Exception, line: Line) -> NoReturn:
-    """Raise what an exception out of an exchange on this line is to httpx.
+def raise_as_httpx(error: Exception, wire: Wire) -> NoReturn:
+    """Raise what an exception out of an exchange on this wire is to httpx.
 
-    Before the first byte it is one of those that mean that nothing was sent. A line that was never
+    Before the first byte it is one of those that mean that nothing was sent. A wire that was never
     opened belongs to a mock, which may raise whatever it is told to.
 
     Raises:
         Exception: `error` itself, if httpx knows no such thing.
     """
     kind = next((KINDS[base] for base in type(error).__mro__ if base in KINDS), None)
-    if line.opened and not line.written:
+    if wire.opened and not wire.written:
         kind = _before_the_first_byte(kind)
     if kind is None:
         raise error

@@ -11,8 +11,8 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import attrs
 
 from chat2pay_async._answers import Answer, WireResponse
+from chat2pay_async._case import Case, case_of
 from chat2pay_async._config import RetryPolicy, Timeout
-from chat2pay_async._evidence import Case, case_of
 from chat2pay_async._operations import Operation, Safety, mint, prepare
 from chat2pay_async.errors import (
     Attempt,
@@ -28,6 +28,8 @@ __all__ = ["Call", "Log", "Options", "Past", "Step", "about", "ended_at"]
 Q = TypeVar("Q")
 R = TypeVar("R")
 
+# Python 3.11 takes 0.4 µs to find a member in its enum, each time.
+_UNKNOWN = Proof.UNKNOWN
 _numbers = itertools.count(1)
 _process = secrets.token_hex(4)
 
@@ -121,9 +123,11 @@ class Call(Generic[Q, R]):
     options: Options
     started: float
     """On the event loop's clock, as all times here."""
-    call_id: str
-    """Empty where nobody listens."""
+    listening: bool = False
+    """Whether anybody is told of a call that goes well."""
     log: Log | None = None
+    known_id: str = ""
+    """Its `call_id`, once that was asked for."""
     sent: SentRequest | None = None
     request_id: str | None = None
     attempts: list[Attempt] = attrs.field(factory=list[Attempt])
@@ -139,6 +143,12 @@ class Call(Generic[Q, R]):
     spent: int = 0
     """Tokens of the client's quota."""
     last_error: Chat2PayError | None = None
+
+    @property
+    def call_id(self) -> str:
+        """The same in every event of a call, and of the calls made on its behalf."""
+        self.known_id = self.known_id or Call.next_id()
+        return self.known_id
 
     @staticmethod
     def next_id() -> str:
@@ -178,7 +188,7 @@ class Call(Generic[Q, R]):
     def record(self, attempt: Attempt, now: float) -> None:
         """Note an attempt that just ended."""
         self.attempts.append(attempt)
-        if attempt.proof is Proof.UNKNOWN and self.operation.safety is not Safety.READ:
+        if attempt.proof is _UNKNOWN and self.operation.safety is not Safety.READ:
             self.lost_at = now
             self.doubt = self.operation.safety is Safety.ONCE
 

@@ -25,6 +25,7 @@ from typing import Any, TypeAlias, get_args, get_type_hints
 import attrs
 
 from chat2pay_async._enums import Channel, TransactionType
+from chat2pay_async._redaction import redact
 
 __all__ = ["CellError", "Convert", "converters", "exact", "plain_text", "read_json", "shown"]
 
@@ -37,8 +38,6 @@ _FLAGS: Mapping[str, bool] = {
     **dict.fromkeys(("false", "no", "0"), False),
 }
 _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
-# What could be a phone or card number, where a name was expected: a file may lack its header.
-_LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){6,}")
 _LONGEST_NAME = 60
 _A_MOMENT = "such as 2021-04-27T17:35:58+02:00"
 
@@ -49,7 +48,8 @@ class CellError(Exception):
 
 def shown(name: str) -> str:
     """A column's name as a message shows it: nothing in it can be a phone number."""
-    printable = _LONG_NUMBER.sub("***", name).encode(errors="backslashreplace").decode()
+    # A file may lack its header: then a number stands where a name was expected.
+    printable = redact(name).encode(errors="backslashreplace").decode()
     return printable if len(printable) <= _LONGEST_NAME else printable[:_LONGEST_NAME] + "…"
 
 

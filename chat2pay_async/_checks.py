@@ -15,6 +15,7 @@ from enum import StrEnum
 from functools import lru_cache, reduce
 from typing import Any, TypeVar
 
+from chat2pay_async._redaction import redact
 from chat2pay_async.errors import Fault, RequestValidationError
 
 __all__ = [
@@ -49,8 +50,6 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # `ChannelType.SMS(name=SMS, id=1)`: the contract's enums are leaked Java strings.
 _LEAKED = re.compile(r"[A-Za-z_]+\.([A-Za-z_]+)\(.*\)")
-# What could be a phone or card number, in a key of the caller's own data.
-_LONG_NUMBER = re.compile(r"[0-9](?:[ -]?[0-9]){6,}")
 
 # Sums of 30-digit amounts, whatever the caller's own decimal context rounds to.
 _EXACT = Context(prec=4 * MAX_DIGITS)
@@ -350,7 +349,7 @@ class Faults:
 
 def _shown(key: object) -> str:
     """A key as a fault's path shows it."""
-    shown = _LONG_NUMBER.sub("***", str(key))[:40]
+    shown = redact(str(key))[:40]
     return shown.encode(errors="backslashreplace").decode()
 
 

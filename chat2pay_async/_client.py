@@ -8,34 +8,25 @@ from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-import anyio
 import attrs
 
 from chat2pay_async import _config, errors, events, models
 from chat2pay_async._call import Options
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._engines import engine_for
-from chat2pay_async._limits import Gate, Limiter, Pace, RateLimit
+from chat2pay_async._limits import Gate, Limiter, RateLimit, pace_of
 from chat2pay_async._line import Line
 from chat2pay_async._raw import RawChat2Pay
 from chat2pay_async._recovery import Resolution
 from chat2pay_async._send import Sender
+from chat2pay_async._waiting import wait_for_payment
 
 if TYPE_CHECKING:
     from typing import Self
 
     import httpx
 
-__all__ = ["AsyncChat2Pay", "inner", "payment_has_ended"]
-
-_PAYMENT_ENDED = frozenset(
-    {
-        models.PaymentStatus.SUCCESS,
-        models.PaymentStatus.FAILED,
-        models.PaymentStatus.REVERSED,
-        models.PaymentStatus.VOIDED,
-    }
-)
+__all__ = ["AsyncChat2Pay", "inner"]
 
 
 class AsyncChat2Pay:
@@ -50,13 +41,14 @@ class AsyncChat2Pay:
     Any number of calls may be under way at a time; `max_connections` of them are on the wire, the
     others wait their turn.
 
-    Every method raises, beside what it says:
-        RequestValidationError: The request breaks the contract; nothing was sent.
-        AuthenticationError: The key is wrong.
-        RateLimitedError: The service throttles, for longer than a call waits (5 minutes).
-        TransportError: No usable answer, and nothing was applied.
-        OutcomeUnknownError: (create, cancel, capture, reverse, receipt) No usable answer, and it
-            may have been applied.
+    Every method may raise, beside what it names itself:
+
+    - `RequestValidationError`: the request breaks the contract; nothing was sent.
+    - `AuthenticationError`: the key is wrong.
+    - `RateLimitedError`: the service throttles, for longer than a call waits (5 minutes).
+    - `TransportError`: no usable answer, and nothing was applied.
+    - `OutcomeUnknownError` (create, cancel, capture, reverse, receipt): no usable answer, and it
+      may have been applied.
     """
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own, and has a default
@@ -104,7 +96,8 @@ class AsyncChat2Pay:
         """
         key = _config.key_of(api_key)
         url = _config.base_url_of(base_url)
-        options = Options(_config.as_timeout(timeout), retry)
+        options = Options(_config.as_timeout(timeout), _config.as_retry(retry))
+        hearing, pace = events.Hooks(hooks), pace_of(rate_limit)
         gate = Gate(max_connections)
         engine = engine_for(
             url,
@@ -114,13 +107,8 @@ class AsyncChat2Pay:
             proxy=proxy,
             http2=http2,
         )
-        pace = (
-            Pace(rate_limit)
-            if rate_limit is None or isinstance(rate_limit, RateLimit)
-            else rate_limit
-        )
         line = Line(engine, gate, pace, key.reveal())
-        self._own(Sender(line, events.Hooks(hooks), key, url), options, is_view=False)
+        self._own(Sender(line, hearing, key, url), options, is_view=False)
 
     def _own(self, sender: Sender, options: Options, *, is_view: bool) -> None:
         self._sender = sender
@@ -275,18 +263,16 @@ class AsyncChat2Pay:
 
         Raises:
             RequestTimeoutError: The payment did not come to its end in time.
-            NotFoundError: There is no such link.
+            NotFoundError: There is no such link, `RetryPolicy.settle` seconds later either.
+            TransportError, ServerError, RateLimitedError: Five looks in a row failed.
+            ConfigurationError: A time to wait that is none.
         """
-        with anyio.move_on_after(timeout):
-            while True:
-                transaction = await self.get_transaction(payment_link_ref=payment_link_ref)
-                if payment_has_ended(transaction):
-                    return transaction
-                await anyio.sleep(min(initial, maximum))
-                initial *= 1.5
-        raise errors.RequestTimeoutError(
-            f"wait_for_payment: the payment did not come to its end within {timeout} s",
-            operation="wait_for_payment",
+        return await wait_for_payment(
+            lambda: self.get_transaction(payment_link_ref=payment_link_ref),
+            settle=self._options.retry.settle,
+            timeout=timeout,
+            initial=initial,
+            maximum=maximum,
         )
 
     async def resolve(self, pending: errors.Pending) -> Resolution:
@@ -323,7 +309,7 @@ class AsyncChat2Pay:
         if timeout is not None:
             options = attrs.evolve(options, timeout=_config.as_timeout(timeout))
         if retry is not None:
-            options = attrs.evolve(options, retry=retry)
+            options = attrs.evolve(options, retry=_config.as_retry(retry))
         view = object.__new__(type(self))
         view._own(self._sender, options, is_view=True)
         return view
@@ -360,8 +346,3 @@ def inner(client: AsyncChat2Pay) -> tuple[Sender, Options]:
     """What a client works with: for rooms that make its calls in their own way."""
     # This room's own names.
     return client._sender, client._options  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-
-
-def payment_has_ended(transaction: models.Transaction) -> bool:
-    """Whether nothing more will come of a link: it is paid, declined, undone or gone."""
-    return transaction.payment_status in _PAYMENT_ENDED or models.link_ended(transaction)

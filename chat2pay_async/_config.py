@@ -26,6 +26,7 @@ __all__ = [
     "RetryPolicy",
     "Timeout",
     "__version__",
+    "as_retry",
     "as_timeout",
     "base_url_of",
     "key_of",
@@ -108,6 +109,19 @@ class RetryPolicy:
     recognised after a lost answer."""
 
 
+def as_retry(value: object) -> RetryPolicy:
+    """The given `RetryPolicy`.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if isinstance(value, RetryPolicy):
+        return value
+    raise ConfigurationError(
+        f"retry must be a RetryPolicy, not {type(value).__name__}: RetryPolicy(max_attempts=3)"
+    )
+
+
 class ApiKey:
     """The API key: `repr`, `str` and pickling do not show it."""
 
@@ -119,6 +133,10 @@ class ApiKey:
     def reveal(self) -> str:
         """The key itself, for the header that needs it."""
         return self.__value
+
+    def masked_in(self, text: str) -> str:
+        """A text that somebody else wrote, without the key."""
+        return text.replace(self.__value, "***")
 
     @property
     def fingerprint(self) -> str:

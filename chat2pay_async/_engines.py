@@ -18,8 +18,8 @@ import httpx
 
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Timeout
-from chat2pay_async._exchange import Departure, Engine, ExchangeError, StaleVerdictError
-from chat2pay_async._pool import Download, Once, PoolTransport, key_of
+from chat2pay_async._exchange import Departure, Engine, ExchangeError
+from chat2pay_async._pool import Download, Once, PoolTransport, origin_of
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = [
@@ -28,7 +28,6 @@ __all__ = [
     "Engine",
     "ExchangeError",
     "HttpxEngine",
-    "StaleVerdictError",
     "engine_for",
 ]
 
@@ -161,8 +160,8 @@ class HttpxEngine:
             # A user's hook called `raise_for_status`. The answer came; its body was not read.
             answer = error.response
             return WireResponse(answer.status_code, _lower(answer.headers), b"")
-        except StaleVerdictError as error:
-            raise ExchangeError("StaleVerdict", proof=Proof.NOT_SENT, timed_out=False) from error
+        except ExchangeError:  # the departure's own: it is too late
+            raise
         except Exception as error:
             raise classify(error, built) from error
         except BaseException:
@@ -186,7 +185,7 @@ class DirectEngine:
     def __init__(self, transport: PoolTransport, base_url: str) -> None:
         self._transport = transport
         self._url = httpx.URL(base_url)
-        self._key = key_of(self._url)
+        self._key = origin_of(self._url)
         self._host = self._url.netloc
         self._path = self._url.raw_path.rstrip(b"/")
 
@@ -201,8 +200,8 @@ class DirectEngine:
         extensions = _extensions(limits, departure)
         try:
             return await self._carried_out(self._written(request, headers, extensions), extensions)
-        except StaleVerdictError as error:
-            raise ExchangeError("StaleVerdict", proof=Proof.NOT_SENT, timed_out=False) from error
+        except ExchangeError:  # the departure's own: it is too late
+            raise
         except Exception as error:
             raise classify(error, None) from error
         except BaseException:
@@ -221,7 +220,7 @@ class DirectEngine:
         except BaseException:
             await pool.give_back(place, clean=False)
             raise
-        download = Download(answer, link.line, functools.partial(pool.give_back, place))
+        download = Download(answer, link.wire, functools.partial(pool.give_back, place))
         pieces = [piece async for piece in download]
         await download.aclose()
         found = {
@@ -317,6 +316,11 @@ def engine_for(  # noqa: PLR0913 - what a client's settings say about its connec
         own = PoolTransport(max_connections=max_connections, proxy=proxy, http2=http2)
         return DirectEngine(own, base_url)
     library = library_of(transport)
+    if not isinstance(transport, library.AsyncBaseTransport):
+        raise ConfigurationError(
+            'transport must be "aiohttp" or an httpx.AsyncBaseTransport, such as '
+            f"httpx.AsyncHTTPTransport, not {type(transport).__name__}"
+        )
     client = library.AsyncClient(transport=transport)
     return HttpxEngine(client, library, base_url, owned=True)
 

@@ -8,25 +8,27 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from typing import Any, cast
 
 import attrs
 
 from chat2pay_async import _operations as operations
 from chat2pay_async import models
 from chat2pay_async._answers import WireResponse
+from chat2pay_async._case import Case
 from chat2pay_async._checks import exact_sum, minor_units
-from chat2pay_async._requests import TransactionQuery
-from chat2pay_async._wire import STAMP, decode_object, structure
-from chat2pay_async.errors import SentRequest
+from chat2pay_async._json import decode_object
+from chat2pay_async._wire import STAMP, structure
 
-__all__ = ["Case", "Evidence", "Shows", "case_of", "link_shown", "read_evidence", "was_opened"]
+__all__ = ["Evidence", "Shows", "link_shown", "read_evidence", "was_opened"]
 
+_NOT_FOUND = 404
+_SUCCESS = range(200, 300)
+_NO_SUCH = r"(?:there is )?no such transaction with (?:order ?number|(?:transaction )?reference):?"
 _CLOCK_ERROR = timedelta(seconds=2)
 _NO_DATE_ERROR = timedelta(minutes=5)
 _GATEWAY_ERROR = timedelta(minutes=15)
@@ -59,51 +61,6 @@ class Evidence:
     """Whether the link was cancelled, or has expired."""
 
 
-@attrs.frozen
-class Case:
-    """A call that may have been applied, with what its effect would look like."""
-
-    operation: str
-    identity: str
-    sent: dict[str, Any]
-    """The body's fields, by their names on the wire."""
-    amount: Decimal | None
-    """What a capture asked for."""
-    request_id: str | None
-    first_at: datetime
-    """When the first attempt left, on this machine's clock."""
-    known: Container[str] = ()
-    """References (of links, and of gateway answers) that other calls of this client returned."""
-
-    @property
-    def query(self) -> TransactionQuery:
-        """What to look up."""
-        if self.operation == operations.CREATE_PAYMENT_LINK.name:
-            return TransactionQuery(order_number=self.identity)
-        return TransactionQuery(payment_link_ref=self.identity)
-
-
-def case_of(  # noqa: PLR0913, PLR0917 - a case has this many parts
-    operation: str,
-    identity: str,
-    request: SentRequest,
-    request_id: str | None,
-    first_at: datetime,
-    known: Container[str] = (),
-) -> Case:
-    """Read the case from the exact request, which is all that another process has of it."""
-    amounts = parse_qs(urlsplit(request.target).query).get("amount")
-    return Case(
-        operation=operation,
-        identity=identity,
-        sent=decode_object(request.body or b"{}") or {},
-        amount=Decimal(amounts[0]) if amounts else None,
-        request_id=request_id,
-        first_at=first_at,
-        known=known,
-    )
-
-
 def read_evidence(case: Case, response: WireResponse, at: datetime) -> Evidence:
     """Judge the answer to a look-up.
 
@@ -123,10 +80,6 @@ def read_evidence(case: Case, response: WireResponse, at: datetime) -> Evidence:
     return _READERS[case.operation](case, transaction, _first_moment(case, response, at))
 
 
-_NOT_FOUND = 404
-_SUCCESS = range(200, 300)
-
-
 def _says_no_such_order(case: Case, data: dict[str, Any] | None) -> bool:
     """The one form of a 404 that is explicit; a gateway that lost its way has others.
 
@@ -141,9 +94,6 @@ def _says_no_such_order(case: Case, data: dict[str, Any] | None) -> bool:
     return isinstance(said, list) and any(
         isinstance(text, str) and re.fullmatch(form, text.strip()) for text in said
     )
-
-
-_NO_SUCH = r"(?:there is )?no such transaction with (?:order ?number|(?:transaction )?reference):?"
 
 
 def _is_about(case: Case, transaction: models.Transaction) -> bool:
@@ -192,7 +142,7 @@ def link_shown(found: models.Transaction) -> models.PaymentLink:
     """The link that a status answer shows; such answers never carry its URL."""
     last = found.transaction_statuses[-1] if found.transaction_statuses else None
     return models.PaymentLink(
-        payment_link_ref=found.payment_link_ref,
+        payment_link_ref=cast("str", found.payment_link_ref),  # else it is no record of it
         transaction_status=None if last is None else last.transaction_status_name,
         transaction_status_id=None if last is None else last.transaction_status_id,
         timestamp=_created_at(found),
@@ -341,11 +291,11 @@ def _names_readable(found: models.Transaction) -> bool:
     return bool(steps) and all(isinstance(one.transaction_status_name, _Status) for one in steps)
 
 
-def _read_cancelled(_case: Case, found: models.Transaction, _since: datetime) -> Evidence:
+def _read_cancelled(case: Case, found: models.Transaction, _since: datetime) -> Evidence:
     for entry in found.transaction_statuses:
         if entry.transaction_status_name == _Status.PAYMENT_LINK_CANCELLED:
             result = models.Cancellation(
-                payment_link_ref=found.payment_link_ref,
+                payment_link_ref=found.payment_link_ref or case.identity,
                 transaction_status=_Status.PAYMENT_LINK_CANCELLED,
                 transaction_status_id=entry.transaction_status_id,
                 additional_data=found.additional_data,

@@ -12,21 +12,17 @@ from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Timeout
 from chat2pay_async.errors import Proof, SentRequest
 
-__all__ = ["Departure", "Engine", "ExchangeError", "StaleVerdictError"]
+__all__ = ["Departure", "Engine", "ExchangeError"]
 
 
 class ExchangeError(Exception):
-    """An exchange that brought no answer; the library's own exception is its cause."""
+    """An exchange that brought no answer; its cause is the library's own exception, if any."""
 
     def __init__(self, reason: str, *, proof: Proof, timed_out: bool) -> None:
         super().__init__(reason)
         self.reason = reason
         self.proof = proof
         self.timed_out = timed_out
-
-
-class StaleVerdictError(Exception):
-    """A request was kept from leaving: what allowed it to was seen too long ago."""
 
 
 @attrs.define
@@ -45,10 +41,10 @@ class Departure:
         """Let it leave.
 
         Raises:
-            StaleVerdictError: It is too late.
+            ExchangeError: It is too late: what allowed it to leave was seen too long ago.
         """
         if self.latest is not None and clock.now() > self.latest:
-            raise StaleVerdictError
+            raise ExchangeError("StaleVerdict", proof=Proof.NOT_SENT, timed_out=False)
 
 
 class Engine(Protocol):

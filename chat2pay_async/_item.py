@@ -15,7 +15,8 @@ from chat2pay_async import _requests, errors, models
 from chat2pay_async._answers import WireResponse
 from chat2pay_async._book import Book, Claimed, ItemLog
 from chat2pay_async._call import Options, Past, ended_at
-from chat2pay_async._evidence import Shows, case_of, link_shown, read_evidence
+from chat2pay_async._case import case_of
+from chat2pay_async._evidence import Shows, link_shown, read_evidence
 from chat2pay_async._journal import Row
 from chat2pay_async._limits import LONGEST_PAUSE
 from chat2pay_async._operations import GET_TRANSACTION, Operation, prepare
@@ -130,10 +131,10 @@ class Items(Generic[Q, R]):
         """What a row tells of what was sent before."""
         known = () if row.detail is None else read_detail(row.detail).attempts
         seen = tuple(one for one in known if one.started_at.timestamp() > row.first_at - _CUT)
-        # A run that died can have gone on with its last attempt to its last sign of life.
+        # A run that died may have been at its last attempt until its last sign of life.
         alive_at = ended_at(seen[-1]).timestamp() if seen else self._book.alive_at
         past = row.past(alive_at)
-        # It failed after an explicit absence; but that was then.
+        # Even if it failed because it was explicitly absent: it may have arrived since.
         doubted = any(one.proof is Proof.UNKNOWN for one in seen)
         return attrs.evolve(past, seen=seen, in_doubt=past.in_doubt or doubted)
 

@@ -66,13 +66,13 @@ def start_job(
 
 
 def resume_job(path: Path, plan: Plan) -> int:
-    """Go on with the job that a journal is of.
+    """Go on with the job that a journal belongs to.
 
     Returns:
         The exit code.
 
     Raises:
-        Chat2PayError: It can't be gone on with.
+        Chat2PayError: It can't go on.
     """
     with Report(path) as report:
         notes, operation = report.notes, report.operation

@@ -10,7 +10,7 @@ import math
 from collections import OrderedDict
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 import anyio
 import attrs
@@ -18,7 +18,7 @@ import attrs
 from chat2pay_async import _clock as clock
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["LONGEST_PAUSE", "Gate", "Limiter", "Pace", "RateLimit", "pause_after"]
+__all__ = ["LONGEST_PAUSE", "Gate", "Limiter", "Pace", "RateLimit", "pace_of", "pause_after"]
 
 LONGEST_PAUSE: Final = 60.0
 """Seconds; a longer `Retry-After` is the caller's to wait for."""
@@ -65,6 +65,22 @@ class Limiter(Protocol):
     def throttled(self, retry_after: float | None) -> None:
         """The service said 429, and to wait this many seconds (None: it did not say)."""
         ...
+
+
+def pace_of(given: object) -> Pace | Limiter:
+    """What a client's `rate_limit` means.
+
+    Raises:
+        ConfigurationError: Nothing that can limit.
+    """
+    if given is None or isinstance(given, RateLimit):
+        return Pace(given)
+    if all(callable(getattr(given, name, None)) for name in ("acquire", "throttled")):
+        return cast("Limiter", given)
+    raise ConfigurationError(
+        f"rate_limit must be a RateLimit(…), a Limiter or None, not {type(given).__name__}: "
+        "RateLimit(20) is 20 requests a second"
+    )
 
 
 class _Ticket:

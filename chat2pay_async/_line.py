@@ -57,7 +57,12 @@ class Line:
         return self._gate
 
     def turn(self) -> Awaitable[None]:
-        """Wait, in a place, for the pause to end and for the pace."""
+        """Wait, in a place, for the pause to end and for the pace.
+
+        Raises:
+            ConfigurationError: It was closed in the meantime.
+        """
+        self.check_open()
         return self._pace.acquire()
 
     @property
@@ -66,7 +71,12 @@ class Line:
         return self._gate.ahead
 
     def turn_ahead(self) -> Awaitable[None]:
-        """Wait, in a place, as a look-up does: ahead of everything that is none."""
+        """Wait, in a place, as a look-up does: ahead of everything that is none.
+
+        Raises:
+            ConfigurationError: It was closed in the meantime.
+        """
+        self.check_open()
         if isinstance(self._pace, Pace):
             return self._pace.acquire(ahead=True)
         return self._pace.acquire()

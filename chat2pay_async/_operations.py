@@ -14,7 +14,8 @@ from urllib.parse import quote, urlencode
 import attrs
 
 from chat2pay_async import _requests, _wire, models
-from chat2pay_async.errors import SentRequest
+from chat2pay_async._json import DAMAGED
+from chat2pay_async.errors import RequestValidationError, SentRequest
 
 __all__ = [
     "CANCEL_PAYMENT_LINK",
@@ -82,17 +83,44 @@ class Operation(Generic[Q, R]):
     )
     """Whether the request itself is the body, rather than path and query."""
 
+    def of(self, **fields: Any) -> Q:
+        """Its request, made of what a method was given.
+
+        Raises:
+            RequestValidationError: With the operation's name.
+        """
+        try:
+            return self.request(**fields)
+        except RequestValidationError as error:
+            error.operation = self.name
+            raise
+
+    def check(self, request: object) -> None:
+        """Refuse what is no request of its own.
+
+        Raises:
+            TypeError: It is something else.
+        """
+        if not isinstance(request, self.request):
+            raise TypeError(
+                f"{self.name} takes a {self.request.__name__}, not {type(request).__name__}"
+            )
+
 
 def _is_object(_request: Any, _result: Any) -> bool:
     return True
 
 
+def _is_reference(text: str | None) -> bool:
+    return bool(text) and DAMAGED not in str(text)
+
+
 def _link_exists(_request: Any, result: models.PaymentLink) -> bool:
-    return bool(result.payment_link_ref)
+    return _is_reference(result.payment_link_ref)
 
 
 def _receipt_exists(_request: Any, result: models.Receipt) -> bool:
-    return bool(result.receipt_link_ref)
+    return _is_reference(result.receipt_link_ref)
 
 
 def _is_cancelled(request: _requests.LinkReference, result: models.Cancellation) -> bool:

@@ -27,13 +27,13 @@ import httpcore
 import httpx
 
 from chat2pay_async import _clock as clock
-from chat2pay_async._backend import CLOSE_LIMIT, Line, raise_as_httpx
+from chat2pay_async._backend import CLOSE_LIMIT, Wire, raise_as_httpx
 from chat2pay_async._network import network_for
 from chat2pay_async._places import Place, Places
 from chat2pay_async._proxies import Proxies
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["Download", "Key", "Once", "PoolTransport", "key_of"]
+__all__ = ["Download", "Key", "Once", "PoolTransport", "origin_of"]
 
 KEEPALIVE_EXPIRY: Final = 4.0
 """Seconds after which an idle connection is not used again.
@@ -101,7 +101,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; the answer's body is still to be read, and the answer to be closed."""
-        key = key_of(request.url)
+        key = origin_of(request.url)
         # A body in pieces is read first: what httpx wraps around it is a generator, too.
         body = Once(await request.aread())
         extensions = _extensions(request)
@@ -115,7 +115,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             return httpx.Response(
                 answer.status,
                 headers=answer.headers,
-                stream=Download(answer, link.line, give_back),
+                stream=Download(answer, link.wire, give_back),
                 extensions=_extensions(answer),
             )
         except BaseException:
@@ -127,7 +127,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         self._closed = True
         for place in self._places.everyone():
             if place.link is not None:
-                await place.link.line.close()
+                await place.link.wire.close()
 
     async def take(self, key: Key, seconds: float | None) -> Place[Link]:
         """Hold a place, after waiting for it if need be."""
@@ -150,10 +150,10 @@ class PoolTransport(httpx.AsyncBaseTransport):
         """The connection in a place, or a new one instead of what is of no use."""
         link = place.link
         if link is not None and (
-            place.key != key or link.line.is_stale or self._places.has_expired(place, clock.now())
+            place.key != key or link.wire.is_stale or self._places.has_expired(place, clock.now())
         ):
             place.link = None
-            await link.line.close()
+            await link.wire.close()
         if self._closed:
             raise httpx.ConnectError("the transport is closed")
         if place.link is None:
@@ -166,7 +166,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         through = b"" if proxy is None else proxy.url.scheme
         # Known only now: a transport may be made outside a running loop.
         self._network = self._network or network_for(clock.current_loop())
-        line = Line(
+        wire = Wire(
             self._network,
             layer=(scheme == b"https") + (through == b"https"),
             socks=through.startswith(b"socks"),
@@ -174,25 +174,25 @@ class PoolTransport(httpx.AsyncBaseTransport):
         context = self._tls() if scheme == b"https" else None
         if proxy is None:
             return Link(
-                line,
+                wire,
                 httpcore.AsyncHTTPConnection(
                     httpcore.Origin(scheme, host, port),
                     ssl_context=context,
                     http2=self._http2,
-                    network_backend=line,
+                    network_backend=wire,
                 ),
             )
         if through == b"https" and proxy.ssl_context is None:
             # Not the other one: httpcore sets each connection's protocols on the context itself.
             proxy.ssl_context = self._new_context()
         return Link(
-            line,
+            wire,
             httpcore.AsyncConnectionPool(
                 ssl_context=context,
                 proxy=proxy,
                 max_connections=1,
                 http2=self._http2,
-                network_backend=line,
+                network_backend=wire,
             ),
         )
 
@@ -224,7 +224,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         link, place.link = place.link, None
         try:
             if link is not None:
-                await link.line.close()
+                await link.wire.close()
         finally:
             self._places.release(place, clock.now())
 
@@ -233,19 +233,19 @@ class PoolTransport(httpx.AsyncBaseTransport):
 class Link:
     """A connection of httpcore's, and its network."""
 
-    line: Line
+    wire: Wire
     connection: httpcore.AsyncHTTPConnection | httpcore.AsyncConnectionPool
 
     async def send(self, request: httpcore.Request) -> httpcore.Response:
         extensions = _extensions(request)
-        self.line.expect(extensions.get("first_byte"))
+        self.wire.expect(extensions.get("first_byte"))
         try:
             return await self.connection.handle_async_request(request)
         except BaseException as error:
-            # A line that was never opened belongs to a mock, and proves nothing.
-            extensions["not_sent"] = self.line.opened and not self.line.written
+            # A wire that was never opened belongs to a mock, and proves nothing.
+            extensions["not_sent"] = self.wire.opened and not self.wire.written
             if isinstance(error, Exception):
-                raise_as_httpx(error, self.line)
+                raise_as_httpx(error, self.wire)
             raise
 
     @property
@@ -272,7 +272,7 @@ def _has_more(connection: object) -> bool:
 # What goes to httpcore, and what comes back -------------------------------------------------------
 
 
-def key_of(url: httpx.URL) -> Key:
+def origin_of(url: httpx.URL) -> Key:
     scheme = url.raw_scheme
     if scheme not in PORTS:
         raise httpx.UnsupportedProtocol(f"a request to {url.scheme!r}: it must be http or https")
@@ -318,10 +318,10 @@ class _GiveBack(Protocol):
 class Download(httpx.AsyncByteStream):
     """The body of an answer."""
 
-    def __init__(self, answer: httpcore.Response, line: Line, give_back: _GiveBack) -> None:
+    def __init__(self, answer: httpcore.Response, wire: Wire, give_back: _GiveBack) -> None:
         self._answer = answer
         self._pieces = aiter(cast("AsyncIterable[bytes]", answer.stream))
-        self._line = line
+        self._wire = wire
         self._give_back = give_back
         self._complete = False
         self._closed = False
@@ -338,7 +338,7 @@ class Download(httpx.AsyncByteStream):
         except BaseException as error:
             await self.aclose()
             if isinstance(error, Exception):
-                raise_as_httpx(error, self._line)
+                raise_as_httpx(error, self._wire)
             raise
 
     async def aclose(self) -> None:
@@ -360,6 +360,6 @@ class Download(httpx.AsyncByteStream):
     async def _break_off(self) -> None:
         # httpcore's generators run into the closed socket, and so to their ends. If they were
         # closed instead, the inner one would be left to the collector, and trio would complain.
-        await self._line.close()
+        await self._wire.close()
         async for _ in self._pieces:
             await anyio.lowlevel.checkpoint()

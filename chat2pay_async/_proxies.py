@@ -109,7 +109,7 @@ def _proxy(value: str | httpx.URL | httpx.Proxy | None) -> httpcore.Proxy | None
         return None
     try:
         proxy = value if isinstance(value, httpx.Proxy) else httpx.Proxy(value)
-    except (ValueError, httpx.InvalidURL) as error:
+    except (TypeError, ValueError, httpx.InvalidURL) as error:
         # Its text may hold a password.
         raise ConfigurationError(
             "a proxy's URL must look like http://host:port (or https, socks5, socks5h); it is the "

@@ -29,30 +29,31 @@ class RawChat2Pay:
         self, request: models.PaymentLinkRequest
     ) -> RawResponse[models.PaymentLink]:
         """See `AsyncChat2Pay.create_payment_link`."""
+        operations.CREATE_PAYMENT_LINK.check(request)
         return await self._sender.send(operations.CREATE_PAYMENT_LINK, request, self._options)
 
     async def cancel_payment_link(self, payment_link_ref: str) -> RawResponse[models.Cancellation]:
         """See `AsyncChat2Pay.cancel_payment_link`."""
-        request = _requests.LinkReference(payment_link_ref=payment_link_ref)
+        request = operations.CANCEL_PAYMENT_LINK.of(payment_link_ref=payment_link_ref)
         return await self._sender.send(operations.CANCEL_PAYMENT_LINK, request, self._options)
 
     async def capture_payment(
         self, payment_link_ref: str, amount: Decimal | int | str | None = None
     ) -> RawResponse[models.GatewayResult]:
         """See `AsyncChat2Pay.capture_payment`."""
-        request = _requests.Capture(payment_link_ref=payment_link_ref, amount=amount)
+        request = operations.CAPTURE_PAYMENT.of(payment_link_ref=payment_link_ref, amount=amount)
         return await self._sender.send(operations.CAPTURE_PAYMENT, request, self._options)
 
     async def reverse_payment(self, payment_link_ref: str) -> RawResponse[models.GatewayResult]:
         """See `AsyncChat2Pay.reverse_payment`."""
-        request = _requests.LinkReference(payment_link_ref=payment_link_ref)
+        request = operations.REVERSE_PAYMENT.of(payment_link_ref=payment_link_ref)
         return await self._sender.send(operations.REVERSE_PAYMENT, request, self._options)
 
     async def create_receipt(
         self, payment_link_ref: str, receipt_link: str, timestamp: datetime | None = None
     ) -> RawResponse[models.Receipt]:
         """See `AsyncChat2Pay.create_receipt`."""
-        request = _requests.ReceiptRequest(
+        request = operations.CREATE_RECEIPT.of(
             payment_link_ref=payment_link_ref,
             receipt_link=receipt_link,
             timestamp=datetime.now(UTC) if timestamp is None else timestamp,
@@ -67,7 +68,7 @@ class RawChat2Pay:
         receipt_link_ref: str | None = None,
     ) -> RawResponse[models.Transaction]:
         """See `AsyncChat2Pay.get_transaction`."""
-        request = _requests.TransactionQuery(
+        request = operations.GET_TRANSACTION.of(
             order_number=order_number,
             payment_link_ref=payment_link_ref,
             receipt_link_ref=receipt_link_ref,
@@ -84,5 +85,5 @@ class RawChat2Pay:
         self, application_uuid: str, status: models.IntegrationStatus | str
     ) -> RawResponse[models.IntegrationUpdate]:
         """See `AsyncChat2Pay.update_integration`."""
-        request = _requests.IntegrationRequest(application_uuid=application_uuid, status=status)
+        request = operations.UPDATE_INTEGRATION.of(application_uuid=application_uuid, status=status)
         return await self._sender.send(operations.UPDATE_INTEGRATION, request, self._options)

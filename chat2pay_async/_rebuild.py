@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import attrs
 
 from chat2pay_async import _wire
+from chat2pay_async._json import decode_object
 from chat2pay_async._operations import Operation, prepare
 from chat2pay_async.errors import Fault, RequestValidationError, SentRequest
 
@@ -47,7 +48,7 @@ def check_unchanged(
 
 def _fields_of(sent: SentRequest, request_id: str | None) -> dict[str, Any]:
     """What was sent, by its names on the wire."""
-    fields = _wire.decode_object(sent.body or b"{}") or {}
+    fields = decode_object(sent.body or b"{}") or {}
     parts = urlsplit(sent.target)
     if sent.body is None:
         fields["paymentLinkRef"] = unquote(parts.path.split("/")[_REFERENCE])

@@ -30,11 +30,11 @@ from chat2pay_async._evidence import Evidence, Shows
 
 __all__ = [
     "FRESH",
+    "Finding",
     "Look",
     "Lookups",
     "Resolution",
     "Seen",
-    "Settled",
     "Verdict",
     "look_up",
     "settles_all",
@@ -87,7 +87,7 @@ class Seen:
 
 
 @attrs.frozen
-class Settled:
+class Finding:
     """How look-ups ended."""
 
     verdict: Verdict
@@ -96,7 +96,7 @@ class Settled:
     """Whether the window had passed, so that nothing more is to come."""
 
 
-Lookups: TypeAlias = Generator[Look, Seen, Settled]
+Lookups: TypeAlias = Generator[Look, Seen, Finding]
 
 # The service itself refuses a second capture, and a second cancellation; but not a capture after
 # one that the gateway declined.
@@ -148,12 +148,12 @@ def look_up(  # noqa: PLR0913 - what there is to know of a lost call
         shows, waited = seen.evidence.shows, seen.started >= closes
         early = several and operation in _REFUSED_TWICE and not waited
         if shows is Shows.OURS and (settles_all(seen.evidence.result) or not early):
-            return Settled(Verdict.APPLIED, seen.evidence)
+            return Finding(Verdict.APPLIED, seen.evidence)
         if shows is Shows.ABSENT and (waited or (operation in _REFUSED_TWICE and not patient)):
-            return Settled(Verdict.ABSENT, seen.evidence, waited)
+            return Finding(Verdict.ABSENT, seen.evidence, waited)
         sightings = sightings + 1 if waited and shows is Shows.OTHER else 0
         if sightings == SIGHTINGS or seen.started >= latest:
-            return Settled(Verdict.UNDETERMINED, seen.evidence)
+            return Finding(Verdict.UNDETERMINED, seen.evidence)
         if sightings == 1:
             gap = FIRST_GAP
         # One look falls on the window's end exactly, and one on the latest moment.

@@ -37,6 +37,7 @@ from chat2pay_async._plain import (
     is_plain_moment,
     is_plain_text,
 )
+from chat2pay_async._redaction import redact
 
 __all__ = [
     "Capture",
@@ -50,6 +51,7 @@ __all__ = [
     "extra_fields",
     "keys_only",
     "masked",
+    "redacted",
 ]
 
 
@@ -64,6 +66,11 @@ _INTEGRATION_STATUSES = tuple(IntegrationStatus)
 def masked(value: object) -> str:
     """A `repr` that tells only whether there is a value."""
     return "None" if value is None else "'***'"
+
+
+def redacted(value: object) -> str:
+    """A `repr` of somebody else's words, without numbers that could be a phone's or a card's."""
+    return repr(redact(value) if isinstance(value, str) else value)
 
 
 def keys_only(value: object) -> str:

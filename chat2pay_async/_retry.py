@@ -26,6 +26,8 @@ THROTTLE_STEP: Final = 0.1
 """Seconds: after its n-th throttle a call waits for n of these, or longer."""
 
 _OK, _REDIRECT, _CLIENT_ERROR, _SERVER_ERROR = 200, 300, 400, 500
+# Python 3.11 takes 0.4 µs to find a member in its enum, each time.
+_APPLIED = Proof.APPLIED
 _REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
 
 
@@ -37,7 +39,7 @@ def proof_of(status_code: int, *, applied: bool) -> Proof:
         applied: Whether its body carries the operation's proof.
     """
     if _OK <= status_code < _REDIRECT:
-        return Proof.APPLIED if applied else Proof.UNKNOWN
+        return _APPLIED if applied else Proof.UNKNOWN
     if status_code == _TOO_EARLY:
         return Proof.NOT_SENT
     if status_code == _TOO_MANY:

@@ -22,7 +22,6 @@ The first attempt costs nothing of tenacity, which takes over when there is some
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any, TypeVar
 
 import anyio
@@ -30,22 +29,24 @@ import tenacity
 
 from chat2pay_async import _clock as clock
 from chat2pay_async import errors, events
-from chat2pay_async._answers import Answer, RawResponse, WireResponse, read_answer
+from chat2pay_async._answers import Answer, RawResponse, WireResponse
+from chat2pay_async._attempt import Attempts
 from chat2pay_async._call import Call, Log, Options, Past, Step, about
 from chat2pay_async._config import ApiKey
-from chat2pay_async._exchange import Departure, ExchangeError
 from chat2pay_async._line import Line
 from chat2pay_async._operations import Operation, Safety
-from chat2pay_async._recovery import FRESH, Resolution, Verdict, settles_all
-from chat2pay_async._retry import Quota, delay_before_next, may_go_again
-from chat2pay_async._settle import Settlement, Settler
+from chat2pay_async._recovery import Resolution, Verdict
+from chat2pay_async._settle import Settler
 from chat2pay_async._subcalls import cancelled, read_back
-from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof
+from chat2pay_async.errors import Chat2PayError, Pending, Proof
 
 __all__ = ["Sender"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
+
+# Python 3.11 takes 0.4 µs to find a member in its enum, each time.
+_ONCE = Safety.ONCE
 
 
 class Sender:
@@ -57,7 +58,7 @@ class Sender:
         self.base_url, self.key_fingerprint = base_url, key.fingerprint
         self.interval = line.interval
         self._settler = Settler(line, hooks, key, base_url)
-        self._quota = Quota()
+        self._attempts = Attempts(line, hooks, self._settler, key)
 
     async def send(
         self,
@@ -81,12 +82,11 @@ class Sender:
         """
         self._line.check_open()
         listening = bool(self.hooks)
-        call_id = Call.next_id() if listening else ""
-        call = Call(operation, request, options, clock.now(), call_id, log)
+        call = Call(operation, request, options, clock.now(), listening, log)
         if past is not None:
             call.take_up(past, call.started, self._line.now())
         if listening:
-            self.hooks.emit(events.CallStarted(call_id, operation.name))
+            self.hooks.emit(events.CallStarted(call.call_id, operation.name))
         try:
             if options.timeout.total is None:
                 result = await self._run(call)
@@ -116,16 +116,23 @@ class Sender:
     async def _within_deadline(self, call: Call[Q, R], total: float) -> RawResponse[R]:
         with anyio.move_on_after(total):
             return await self._run(call)
-        if call.doubt:
+        if call.doubt and call.last_error is not None:
             raise self._settler.outcome_unknown(call)
-        error = errors.RequestTimeoutError(
-            f"{call.operation.name}: no answer within {total} s, and nothing is in doubt"
+        certainty = "and it may have been applied" if call.doubt else "and nothing is in doubt"
+        error = about(
+            errors.RequestTimeoutError(
+                f"{call.operation.name}: no answer within {total} s, {certainty}"
+            ),
+            call,
         )
-        error.__cause__ = call.last_error
-        raise about(error, call)
+        if call.doubt:
+            raise self._settler.outcome_unknown(call) from error
+        raise error from call.last_error
 
     def _told_of_doubt(self, call: Call[Any, Any], error: BaseException) -> BaseException:
         """Whatever breaks while a call is in doubt, the caller is told of the doubt."""
+        if isinstance(error, Chat2PayError) and error.operation is None:
+            about(error, call)
         if not call.doubt or not isinstance(error, Exception):
             return error
         is_told = isinstance(error, errors.OutcomeUnknownError)
@@ -135,8 +142,8 @@ class Sender:
         if call.lost_at is not None:
             step = await self._take_up(call)
         else:
-            step = await self._attempt(call)
-            if step.answer.proof is not Proof.APPLIED:
+            step = await self._attempts.make(call)
+            if step.answer.error is not None:
                 step = await self._clarified(call, step)
         if step.delay is not None:
             step = await self._again(call, step)
@@ -152,8 +159,8 @@ class Sender:
     def _success(self, call: Call[Q, R], step: Step[R]) -> RawResponse[R]:
         assert step.response is not None  # noqa: S101 - a result was read from an answer
         assert step.answer.result is not None  # noqa: S101 - it is a result, or an error
-        self._quota.refund(call.spent)
-        if call.operation.safety is Safety.ONCE:
+        self._attempts.quota.refund(call.spent)
+        if call.operation.safety is _ONCE:
             self._settler.known.add(step.answer.result)
         return RawResponse(
             parsed=step.answer.result,
@@ -199,7 +206,7 @@ class Sender:
 
     async def _round(self, call: Call[Q, R]) -> Step[R]:
         """One attempt, and what look-ups make of it."""
-        return await self._clarified(call, await self._attempt(call))
+        return await self._clarified(call, await self._attempts.make(call))
 
     async def _clarified(self, call: Call[Q, R], step: Step[R]) -> Step[R]:
         """What look-ups make of an attempt, if its outcome is unknown."""
@@ -220,87 +227,9 @@ class Sender:
             return await self._settle(call, lost)
         settlement = await self._settler.look_up(call)
         if settlement.verdict is not Verdict.ABSENT:
-            return self._settled(call, settlement, lost)
+            return self._settler.ended(call, settlement, lost)
         call.doubt = not settlement.waited
         return await self._round(call)
-
-    # One attempt ---------------------------------------------------------------------------------
-
-    async def _attempt(self, call: Call[Q, R]) -> Step[R]:
-        async with self._line.place:
-            await self._line.turn()
-            sent, departure = call.write_out(), Departure()
-            if call.operation.safety is Safety.ONCE and call.lost_at is not None:
-                # A verdict goes stale: once an attempt was lost, each POST directly follows a
-                # look-up that says that there is nothing.
-                settlement = await self._settler.look_up(call, placed=True)
-                if settlement.verdict is not Verdict.ABSENT:
-                    return self._settled(call, settlement, None)
-                call.doubt = not settlement.waited
-                departure.latest = clock.now() + FRESH
-            at = self._line.now()
-            if call.log is not None and call.operation.safety is Safety.ONCE:
-                await call.log.leaving(sent, call.request_id, call.first_at(at), at)
-            began = clock.now()
-            response: WireResponse | None = None
-            reason: str | None = None
-            try:
-                response = await self._line.exchange(sent, call.options.timeout, departure)
-                answer = read_answer(call.operation, call.request, response)
-            except ExchangeError as failure:
-                answer, reason = _no_answer(call, failure), failure.reason
-            except Chat2PayError:
-                raise
-            except BaseException as stopped:
-                proof = Proof.UNKNOWN if departure.possible else Proof.NOT_SENT
-                self._record(call, at, began, proof, error=type(stopped).__name__)
-                raise
-        call.last_error = answer.error
-        if answer.proof is Proof.APPLIED:
-            # What an early *absent* let go again, and was declined, leaves the one before it open.
-            call.doubt = call.doubt and not settles_all(answer.result)
-        self._record(call, at, began, answer.proof, response=response, error=reason)
-        delay = self._delay(call, answer) if answer.error is not None else None
-        return Step(answer, response, delay)
-
-    def _record(  # noqa: PLR0913 - what there is to say of an attempt
-        self,
-        call: Call[Any, Any],
-        at: datetime,
-        began: float,
-        proof: Proof,
-        *,
-        response: WireResponse | None = None,
-        error: str | None = None,
-    ) -> None:
-        now = clock.now()
-        status = None if response is None else response.status_code
-        attempt = Attempt(at, now - began, proof, status, error)
-        call.record(attempt, now)
-        if call.log is not None:
-            call.log.answered(attempt, response)
-        if call.call_id:
-            event = events.AttemptFinished(
-                call.call_id, call.operation.name, len(call.attempts), attempt
-            )
-            self.hooks.emit(event)
-
-    def _delay(
-        self, call: Call[Any, Any], answer: Answer[Any], *, absent: bool = False
-    ) -> float | None:
-        """Seconds until the next attempt; None where there is to be none."""
-        if answer.proof is Proof.THROTTLED:
-            seconds = self._line.throttled(answer.asked)
-            self.hooks.emit(events.Paused(call.call_id, call.operation.name, seconds))
-        if not absent and not may_go_again(call.operation.safety, answer.proof):
-            return None
-        made = call.attempts[call.earlier :]
-        delay = delay_before_next(call.options.retry, made, answer.asked, call.throttled_for)
-        if delay is None:
-            return None
-        cost = self._quota.spend(answer.proof)
-        call.spent += cost
-        return delay if cost else None
 
     # Unknown outcomes ----------------------------------------------------------------------------
 
@@ -312,24 +241,13 @@ class Sender:
         repeatable = step.answer.proof is Proof.UNKNOWN and call.options.retry.resend_when_absent
         settlement = await self._settler.look_up(call, patient=not repeatable)
         if repeatable and settlement.verdict is Verdict.ABSENT:
-            delay = self._delay(call, step.answer, absent=True)
+            delay = self._attempts.delay_after(call, step.answer, absent=True)
             if delay is not None:
                 call.doubt = not settlement.waited
                 return step._replace(delay=delay)
             if not settlement.waited:
                 settlement = await self._settler.look_up(call, patient=True)
-        return self._settled(call, settlement, step)
-
-    def _settled(self, call: Call[Q, R], settlement: Settlement, step: Step[R] | None) -> Step[R]:
-        """The call's end, by a verdict on an attempt, or on what keeps one from being made."""
-        if settlement.verdict is Verdict.APPLIED:
-            call.doubt = False
-            return self._settler.recovered(call, settlement)
-        believed = call.options.retry.resend_when_absent
-        call.doubt = not (settlement.verdict is Verdict.ABSENT and believed)
-        if call.doubt or step is None:
-            return Step(Answer(Proof.UNKNOWN, error=call.last_error), None, settled=True)
-        return step
+        return self._settler.ended(call, settlement, step)
 
     async def _recreate(self, call: Call[Q, R], step: Step[R]) -> RawResponse[R]:
         """Cancel a recovered link whose URL nobody has, see it gone, and make it anew.
@@ -374,13 +292,6 @@ class Sender:
                 recovered,
             )
         )
-
-
-def _no_answer(call: Call[Any, R], failure: ExchangeError) -> Answer[R]:
-    kind = errors.RequestTimeoutError if failure.timed_out else errors.ConnectionFailedError
-    error = kind(f"{call.operation.name}: no answer ({failure.reason})")
-    error.__cause__ = failure.__cause__
-    return Answer(failure.proof, error=error)
 
 
 def _may_tell_of_ourselves(response: WireResponse | None) -> bool:

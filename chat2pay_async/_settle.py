@@ -11,14 +11,15 @@ import attrs
 
 from chat2pay_async import _clock as clock
 from chat2pay_async import _requests, errors, models
-from chat2pay_async._answers import Answer, WireResponse, form_of
+from chat2pay_async._answers import RECEIPT_NOT_SENT, Answer, WireResponse, form_of
 from chat2pay_async._call import Call, Options, Step, about, ended_at
+from chat2pay_async._case import Case, case_of
 from chat2pay_async._config import ApiKey
-from chat2pay_async._evidence import Case, Evidence, Shows, case_of, read_evidence
+from chat2pay_async._evidence import Evidence, Shows, read_evidence
 from chat2pay_async._exchange import ExchangeError
 from chat2pay_async._line import Line
 from chat2pay_async._operations import CREATE_RECEIPT, GET_TRANSACTION, prepare
-from chat2pay_async._recovery import Lookups, Resolution, Seen, Settled, Verdict, look_up
+from chat2pay_async._recovery import Finding, Lookups, Resolution, Seen, Verdict, look_up
 from chat2pay_async._retry import retry_after
 from chat2pay_async.errors import Chat2PayError, Pending, Proof
 from chat2pay_async.events import Hooks, LookedUp, Paused
@@ -115,7 +116,11 @@ class Settler:
 
         Raises:
             ConfigurationError: It was made with another base URL or key.
+            TypeError: It is no `Pending`.
         """
+        given: object = pending
+        if not isinstance(given, Pending):
+            raise TypeError(f"resolve takes an error's `.pending`, not {type(given).__name__}")
         if pending.base_url != self._base_url or pending.key_fingerprint != self._key.fingerprint:
             raise errors.ConfigurationError(
                 "this call was made with another base URL or API key, so it can't be settled here: "
@@ -162,8 +167,8 @@ class Settler:
             try:
                 look = look_ups.send(Seen(started, evidence))
             except StopIteration as end:
-                settled: Settled = end.value
-                return Settlement(settled.verdict, settled.evidence, response, settled.waited)
+                finding: Finding = end.value
+                return Settlement(finding.verdict, finding.evidence, response, finding.waited)
 
     async def _look(
         self, case: Case, options: Options, call_id: str
@@ -183,7 +188,18 @@ class Settler:
         self._hooks.emit(LookedUp(call_id, case.operation, evidence.shows.value, form))
         return evidence, response
 
-    def recovered(self, call: Call[Q, R], settlement: Settlement) -> Step[R]:
+    def ended(self, call: Call[Q, R], settlement: Settlement, step: Step[R] | None) -> Step[R]:
+        """The call's end, by a verdict on an attempt, or on what keeps one from being made."""
+        if settlement.verdict is Verdict.APPLIED:
+            call.doubt = False
+            return self._recovered(call, settlement)
+        believed = call.options.retry.resend_when_absent
+        call.doubt = not (settlement.verdict is Verdict.ABSENT and believed)
+        if call.doubt or step is None:
+            return Step(Answer(Proof.UNKNOWN, error=call.last_error), None, settled=True)
+        return step
+
+    def _recovered(self, call: Call[Q, R], settlement: Settlement) -> Step[R]:
         """The call's end, as a look-up showed it."""
         result: Any = settlement.result
         error: Chat2PayError | None = None
@@ -227,7 +243,7 @@ def _receipt_not_sent(
     call: Call[Any, Any], receipt: models.Receipt, response: WireResponse | None
 ) -> errors.ReceiptNotSentError:
     error = errors.ReceiptNotSentError(
-        f"{call.operation.name}: the receipt was created, but its message was not sent",
+        f"{call.operation.name}: {RECEIPT_NOT_SENT}",
         status_code=response.status_code if response else 0,
         headers=response.headers if response else {},
         body=response.body if response else b"",

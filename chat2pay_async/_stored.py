@@ -15,6 +15,7 @@ import msgspec
 
 from chat2pay_async import _wire, errors
 from chat2pay_async._journal import SENT, Row
+from chat2pay_async._json import decode_object
 from chat2pay_async._operations import Operation
 from chat2pay_async._outcomes import Outcome, State
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
@@ -49,7 +50,7 @@ def _plain(value: Any) -> Any:
 
 def read_result(operation: Operation[Any, Any], body: bytes, *, recovered: bool) -> Any:
     """A model from the answer, or from what `write_result` made of it."""
-    data = _wire.decode_object(body)
+    data = decode_object(body)
     if data is None:
         return None
     result = _wire.structure(operation.result, data)
@@ -121,7 +122,7 @@ def read_detail(text: bytes) -> Detail:
 
 
 def _error_of(told: dict[str, Any]) -> Chat2PayError:
-    """The error that was raised; a plain one of its words where its class needs more than those."""
+    """The error that was raised, or a plain one that says the same where words are not enough."""
     kind = getattr(errors, told["type"], Chat2PayError)
     if issubclass(kind, errors.ApiError):
         fields: dict[str, Any] = {name: told[name] for name in _API_FIELDS}

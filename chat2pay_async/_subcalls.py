@@ -17,13 +17,13 @@ from chat2pay_async._evidence import was_opened
 from chat2pay_async._operations import Operation
 from chat2pay_async.errors import Chat2PayError, Proof
 
-__all__ = ["Run", "cancelled", "read_back"]
+__all__ = ["MakeCall", "cancelled", "read_back"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
 
 
-class Run(Protocol):
+class MakeCall(Protocol):
     """Makes a call: `Sender`'s own way."""
 
     def __call__(self, call: Call[Q, R], /) -> Awaitable[RawResponse[R]]:
@@ -33,17 +33,17 @@ class Run(Protocol):
 
 def _within(call: Call[Any, Any], operation: Operation[Q, R], request: Q) -> Call[Q, R]:
     log = None if call.log is None else call.log.aside()
-    return Call(operation, request, call.options, clock.now(), call.call_id, log)
+    return Call(operation, request, call.options, clock.now(), call.listening, log, call.call_id)
 
 
-async def cancelled(run: Run, call: Call[Any, Any], ref: str) -> bool:
+async def cancelled(make: MakeCall, call: Call[Any, Any], ref: str) -> bool:
     """Cancel a link, or see that it ended unopened; False where its customer was faster.
 
     Raises:
         Chat2PayError: It may be gone or not.
     """
     try:
-        return await _is_gone(run, call, ref)
+        return await _is_gone(make, call, ref)
     except Chat2PayError as error:
         # An earlier process may have cancelled it, and have been killed before it said so.
         if call.earlier or isinstance(error, errors.OutcomeUnknownError):
@@ -51,26 +51,26 @@ async def cancelled(run: Run, call: Call[Any, Any], ref: str) -> bool:
         return False
 
 
-async def _is_gone(run: Run, call: Call[Any, Any], ref: str) -> bool:
+async def _is_gone(make: MakeCall, call: Call[Any, Any], ref: str) -> bool:
     reference = _requests.LinkReference(payment_link_ref=ref)
     try:
-        await run(_within(call, operations.CANCEL_PAYMENT_LINK, reference))
+        await make(_within(call, operations.CANCEL_PAYMENT_LINK, reference))
     except errors.BadRequestError:
         # Clicked, or expired. If that can't be told, the link is taken for alive.
         query = _requests.TransactionQuery(payment_link_ref=ref)
-        looked = await run(_within(call, operations.GET_TRANSACTION, query))
+        looked = await make(_within(call, operations.GET_TRANSACTION, query))
         return models.link_ended(looked.parsed) and not was_opened(looked.parsed)
     return True
 
 
-async def read_back(run: Run, call: Call[Q, R], step: Step[R]) -> Step[R]:
+async def read_back(make: MakeCall, call: Call[Q, R], step: Step[R]) -> Step[R]:
     """Read an integration's status back; a refusal of a repeated update is judged by it too."""
     if step.answer.error is None or step.answer.proof not in {Proof.UNKNOWN, Proof.REJECTED}:
         return step
     assert isinstance(call.request, _requests.IntegrationRequest)  # noqa: S101 - the only PUT
     query = _requests.ConfigurationQuery()
     try:
-        raw = await run(_within(call, operations.GET_CONFIGURATION, query))
+        raw = await make(_within(call, operations.GET_CONFIGURATION, query))
     except Chat2PayError:
         return step
     if not _holds(raw.parsed, call.request):

@@ -27,7 +27,6 @@ from chat2pay_async._checks import MAX_DIGITS, exponent_of, member
 __all__ = [
     "STAMP",
     "UnreadableError",
-    "decode_object",
     "encode",
     "structure",
     "takes_stamp",
@@ -39,7 +38,6 @@ T = TypeVar("T")
 Reader = Callable[[Any], Any]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_BOM = b"\xef\xbb\xbf"
 _ODD_NAMES = {
     "from_": "from",
     "payment_link_ttl": "paymentLinkTTL",
@@ -232,30 +230,6 @@ def structure(kind: Callable[..., T], data: dict[str, Any]) -> T:
     """Read an object. It never fails: what can't be read is None, and raw in `extra`."""
     value: T = _reader_of(kind)(data, kind)
     return value
-
-
-def _read_number(text: str) -> Decimal | str:
-    """A number; its text, where its exponent is beyond what a Decimal can hold."""
-    try:
-        return Decimal(text)
-    except ArithmeticError:
-        return text
-
-
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
-_patient_decoder = msgspec.json.Decoder(float_hook=_read_number)
-
-
-def decode_object(body: bytes) -> dict[str, Any] | None:
-    """The JSON object in an answer's body; None where there is none, whatever else is there."""
-    try:
-        try:
-            value = _decoder.decode(body.removeprefix(_BOM))
-        except ArithmeticError:
-            value = _patient_decoder.decode(body.removeprefix(_BOM))
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 # Writing -----------------------------------------------------------------------------------------

@@ -33,9 +33,13 @@ where its outcomes are read, after the last of them.
 
 Leave the loop whenever you like. Nothing more is taken from the source, what is under way (at most
 `concurrency` items) comes to its end, for up to `drain` seconds, and `run.undelivered` has every
-outcome that you did not take. `run.stop()` does the same from inside or outside of the loop, and
-the loop goes on with the rest. A run that is cancelled does not wait: what was under way is
-`UNKNOWN`, or `FAILED` if it had not left yet.
+outcome that you did not take. After `run.stop()`, as after whatever stops a run by itself, the loop
+goes on with what is under way, for as long as that takes; leave it to wait no longer than `drain`.
+A run that is cancelled does not wait: what was under way is `UNKNOWN`, or `FAILED` if it had not
+left yet.
+
+A generator that you pass is read no further then, but not closed: it is yours. Give an async one
+that holds something open an `aclosing` of your own.
 
 # Resuming
 
@@ -142,7 +146,7 @@ class ReadOptions(TypedDict, total=False):
     """Whether to send nothing, and say what would be sent."""
 
 
-class RunOptions(ReadOptions, total=False):
+class RunOptions(ReadOptions, TypedDict, total=False):
     """What a run that changes something can be told besides."""
 
     journal: str | Path | Journal | None

@@ -19,7 +19,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
@@ -155,10 +155,14 @@ class Hooks:
     __slots__ = ("_hooks",)
 
     def __init__(self, hooks: Iterable[Hook]) -> None:
-        self._hooks = tuple(hooks)
-        given: tuple[object, ...] = self._hooks
-        for hook in given:
-            if not callable(hook) or inspect.iscoroutinefunction(hook):
+        given: object = hooks
+        if not isinstance(given, Iterable):
+            raise ConfigurationError("hooks are given as a list: hooks=[print]")
+        self._hooks: tuple[Any, ...] = tuple(given)
+        for hook in self._hooks:
+            if not callable(hook) or any(
+                inspect.iscoroutinefunction(one) for one in (hook, type(hook).__call__)
+            ):
                 raise ConfigurationError(
                     "a hook is a plain function of one event; it is not awaited, so it must not be "
                     "an async one"

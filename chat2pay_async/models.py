@@ -38,6 +38,7 @@ from chat2pay_async._requests import (
     extra_fields,
     keys_only,
     masked,
+    redacted,
 )
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Channel",
     "Configuration",
     "Currency",
+    "GatewayAnswer",
     "GatewayResult",
     "IntegrationStatus",
     "IntegrationUpdate",
@@ -67,12 +69,17 @@ Identifier: TypeAlias = int | str
 """An id as it came: the contract has the same one as an integer here and as a string there."""
 
 
+# Every call's result has its reference: an answer without one proves nothing, and is not returned.
+# So its type is not optional, although an answer that is merely read may lack it.
+_GIVEN: Any = None
+
+
 @attrs.frozen(kw_only=True)
 class ThirdPartyError:
     """What a system behind the service said."""
 
     code: int | None = None
-    description: str | None = None
+    description: str | None = attrs.field(default=None, repr=redacted)
     extra: dict[str, Any] = extra_fields()
 
 
@@ -92,7 +99,7 @@ _DELIVERED = frozenset(
 class PaymentLink:
     """A payment link that exists (contract: PayByLinkTransactionLogResponse)."""
 
-    payment_link_ref: str | None = None
+    payment_link_ref: str = _GIVEN
     """The link's reference: every later operation is about this."""
     transaction_status: TransactionStatus | str | None = None
     transaction_status_id: Identifier | None = None
@@ -125,7 +132,7 @@ class PaymentLink:
 class Cancellation:
     """A link that can no longer be paid (contract: PaymentCancellationResponse)."""
 
-    payment_link_ref: str | None = None
+    payment_link_ref: str = _GIVEN
     transaction_status: TransactionStatus | str | None = None
     transaction_status_id: Identifier | None = None
     additional_data: Any = attrs.field(default=None, hash=False, repr=keys_only)
@@ -137,7 +144,9 @@ class Cancellation:
 
 
 @attrs.frozen(kw_only=True)
-class _GatewayAnswer:
+class GatewayAnswer:
+    """What a card gateway said, in `GatewayResult` and in `PaymentStatusEntry`: ask `succeeded`."""
+
     transaction_type: TransactionType | str | None = None
     total_amount: Decimal | None = None
     payment_gateway_decision: str | None = None
@@ -192,11 +201,15 @@ def _gateway_verdict(decision: str | None, error: str | None, code: int | None) 
     return True if accepting_code else None
 
 
+_UNDONE = frozenset({PaymentStatus.REVERSED, PaymentStatus.VOIDED})
+
+
 @attrs.frozen(kw_only=True)
-class GatewayResult(_GatewayAnswer):
+class GatewayResult(GatewayAnswer):
     """A gateway's answer to a capture or a reversal.
 
-    Not yet a success: ask `succeeded` (contract: PaymentGatewayOperationResultResponse).
+    Not yet a success: ask `succeeded`, which it has from `GatewayAnswer` (contract:
+    PaymentGatewayOperationResultResponse).
     """
 
     payment_status: PaymentStatus | str | None = None
@@ -205,9 +218,23 @@ class GatewayResult(_GatewayAnswer):
     """Whether this was read back from the status endpoint after an answer was lost."""
     extra: dict[str, Any] = extra_fields()
 
+    @property
+    def succeeded(self) -> bool | None:
+        """True: accepted. False: declined or in error. None: pending, in review or unreadable.
+
+        A reversal that was read back may have no gateway's answer to it: there the payment's
+        status says that it is undone.
+        """
+        words = (self.payment_gateway_decision, self.payment_gateway_error_decision)
+        code = self.payment_gateway_response_code
+        is_unsaid = words == (None, None) and code is None
+        if self.recovered and is_unsaid and self.transaction_type == TransactionType.VOID:
+            return True if self.payment_status in _UNDONE else None
+        return _gateway_verdict(*words, code)
+
 
 @attrs.frozen(kw_only=True)
-class PaymentStatusEntry(_GatewayAnswer):
+class PaymentStatusEntry(GatewayAnswer):
     """One step in a payment's history (contract: PaymentStatusLogResponse)."""
 
     extra: dict[str, Any] = extra_fields()
@@ -237,7 +264,7 @@ class TransactionStatusEntry:
     created: datetime | None = None
     http_response_code: int | None = None
     response_code: str | None = None
-    response_code_description: str | None = None
+    response_code_description: str | None = attrs.field(default=None, repr=redacted)
     extra: dict[str, Any] = extra_fields()
 
 

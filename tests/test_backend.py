@@ -11,7 +11,7 @@ import httpcore
 import httpx
 import pytest
 
-from chat2pay_async._backend import KINDS, Line, raise_as_httpx
+from chat2pay_async._backend import KINDS, Wire, raise_as_httpx
 
 pytestmark = pytest.mark.anyio
 
@@ -77,19 +77,19 @@ class Network(httpcore.AsyncNetworkBackend):
         return self.stream
 
 
-def line_over(network: Network, *, layer: int = 0, socks: bool = False) -> tuple[Line, list[str]]:
-    line = Line(network, layer=layer, socks=socks)
+def wire_over(network: Network, *, layer: int = 0, socks: bool = False) -> tuple[Wire, list[str]]:
+    wire = Wire(network, layer=layer, socks=socks)
     noted: list[str] = []
-    line.expect(lambda: noted.append("first byte"))
-    return line, noted
+    wire.expect(lambda: noted.append("first byte"))
+    return wire, noted
 
 
 async def test_everything_is_passed_on() -> None:
     network = Network()
-    line, _ = line_over(network)
-    before = line.opened
-    outer = await line.connect_tcp("host", 1, 2.0, "here", [])
-    assert (before, line.opened) == (False, True)
+    wire, _ = wire_over(network)
+    before = wire.opened
+    outer = await wire.connect_tcp("host", 1, 2.0, "here", [])
+    assert (before, wire.opened) == (False, True)
     await outer.write(b"abc", 3.0)
     assert await outer.read(9, 4.0) == b"data"
     await (await outer.start_tls(TLS, "name", 5.0)).write(b"def", 6.0)
@@ -105,25 +105,25 @@ async def test_everything_is_passed_on() -> None:
 
 async def test_the_first_byte_is_noted_right_before_it_is_written_once_for_each_request() -> None:
     network = Network()
-    line = Line(network, layer=0)
-    line.expect(lambda: network.stream.log.append("first byte"))
-    outer = await line.connect_tcp("host", 1)
+    wire = Wire(network, layer=0)
+    wire.expect(lambda: network.stream.log.append("first byte"))
+    outer = await wire.connect_tcp("host", 1)
     network.stream.log.clear()
     written = []
     for data in (b"", b"a", b"b"):
         await outer.write(data)
-        written.append(line.written)
-    line.expect(None)
-    written.append(line.written)
+        written.append(wire.written)
+    wire.expect(None)
+    written.append(wire.written)
     await outer.write(b"c")
-    written.append(line.written)
+    written.append(wire.written)
     assert written == [False, True, True, False, True]
     assert network.stream.log == ["first byte", (b"a", None), (b"b", None), (b"c", None)]
 
 
 async def test_what_is_written_below_the_requests_layer_of_tls_is_no_part_of_it() -> None:
-    line, noted = line_over(Network(), layer=2)
-    outer = await line.connect_tcp("proxy", 1)
+    wire, noted = wire_over(Network(), layer=2)
+    outer = await wire.connect_tcp("proxy", 1)
     tls = await outer.start_tls(TLS)
     await tls.write(b"CONNECT host:443 HTTP/1.1\r\n\r\n")
     inner = await tls.start_tls(TLS)
@@ -133,8 +133,8 @@ async def test_what_is_written_below_the_requests_layer_of_tls_is_no_part_of_it(
 
 
 async def test_a_socks_handshake_is_no_part_of_the_request_even_on_its_layer() -> None:
-    line, noted = line_over(Network(), socks=True)
-    outer = await line.connect_tcp("proxy", 1)
+    wire, noted = wire_over(Network(), socks=True)
+    outer = await wire.connect_tcp("proxy", 1)
     await outer.write(b"\x05\x01\x00")
     await outer.write(b"\x01\x04user\x04word")
     await outer.write(b"\x05\x01\x00\x03\x04host\x00\x50")
@@ -145,8 +145,8 @@ async def test_a_socks_handshake_is_no_part_of_the_request_even_on_its_layer() -
 
 async def test_a_handshake_without_a_limit_gets_that_of_connecting() -> None:
     network = Network()
-    line, _ = line_over(network, socks=True)
-    outer = await line.connect_tcp("proxy", 1, 7.0)
+    wire, _ = wire_over(network, socks=True)
+    outer = await wire.connect_tcp("proxy", 1, 7.0)
     await outer.write(b"\x05\x01\x00")
     await outer.read(1)
     await outer.write(b"GET")
@@ -156,44 +156,44 @@ async def test_a_handshake_without_a_limit_gets_that_of_connecting() -> None:
 
 
 async def test_a_line_opens_one_socket_only() -> None:
-    line, _ = line_over(Network())
-    await line.connect_tcp("host", 1)
+    wire, _ = wire_over(Network())
+    await wire.connect_tcp("host", 1)
     with pytest.raises(httpcore.RemoteProtocolError):
-        await line.connect_tcp("host", 1)
+        await wire.connect_tcp("host", 1)
 
 
 async def test_it_is_stale_once_there_is_something_to_read_or_no_socket() -> None:
     network = Network()
-    line, _ = line_over(network)
-    stale = [line.is_stale]
-    await line.connect_tcp("host", 1)
-    stale.append(line.is_stale)
+    wire, _ = wire_over(network)
+    stale = [wire.is_stale]
+    await wire.connect_tcp("host", 1)
+    stale.append(wire.is_stale)
     network.stream.readable = True
-    stale.append(line.is_stale)
+    stale.append(wire.is_stale)
     network.stream.readable = False
-    await line.close()
-    stale.append(line.is_stale)
+    await wire.close()
+    stale.append(wire.is_stale)
     assert stale == [True, False, True, True]
 
 
 async def test_it_is_closed_once_by_whichever_layer_says_so() -> None:
     network = Network()
-    line, _ = line_over(network)
-    outer = await line.connect_tcp("host", 1)
+    wire, _ = wire_over(network)
+    outer = await wire.connect_tcp("host", 1)
     inner = await outer.start_tls(TLS)
     await inner.aclose()
     await outer.aclose()
-    await line.close()
+    await wire.close()
     assert network.stream.closed == 1
 
 
 async def test_it_is_closed_in_a_task_that_has_been_cancelled() -> None:
     network = Network(Stream(fails_to_close=True))
-    line, _ = line_over(network)
-    await line.connect_tcp("host", 1)
+    wire, _ = wire_over(network)
+    await wire.connect_tcp("host", 1)
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await line.close()
+        await wire.close()
     assert network.stream.closed == 1
 
 
@@ -203,17 +203,17 @@ async def test_closing_does_not_take_for_ever() -> None:
         async def aclose(self) -> None:
             await anyio.sleep_forever()
 
-    line, _ = line_over(Network(Stuck()))
-    await line.connect_tcp("host", 1)
+    wire, _ = wire_over(Network(Stuck()))
+    await wire.connect_tcp("host", 1)
     start = anyio.current_time()
-    await line.close()
+    await wire.close()
     assert anyio.current_time() - start == pytest.approx(1.0)
 
 
 async def test_a_handshake_that_is_cancelled_closes_the_socket() -> None:
     network = Network(Stream(hangs=True))
-    line, _ = line_over(network)
-    outer = await line.connect_tcp("host", 1)
+    wire, _ = wire_over(network)
+    outer = await wire.connect_tcp("host", 1)
     with anyio.move_on_after(0):
         await outer.start_tls(TLS)
     assert network.stream.closed == 1
@@ -222,17 +222,17 @@ async def test_a_handshake_that_is_cancelled_closes_the_socket() -> None:
 async def test_a_line_that_is_closed_while_it_connects_does_not_stay_open() -> None:
     network = Network()
     network.may_connect = anyio.Event()
-    line, _ = line_over(network)
+    wire, _ = wire_over(network)
 
     async def close_in_the_middle() -> None:
         await network.connecting.wait()
-        await line.close()
+        await wire.close()
         network.may_connect.set()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(close_in_the_middle)
         with pytest.raises(httpcore.ConnectError):
-            await line.connect_tcp("host", 1)
+            await wire.connect_tcp("host", 1)
     assert network.stream.closed == 1
 
 
@@ -246,10 +246,10 @@ EXCEPTIONS = [
 
 
 def raised(error: Exception, *, opened: bool = True, written: bool = True) -> Exception:
-    line = Line(Network(), layer=0)
-    line.opened, line.written = opened, written
+    wire = Wire(Network(), layer=0)
+    wire.opened, wire.written = opened, written
     with pytest.raises(type(error) if type(error) not in KINDS else httpx.TransportError) as caught:
-        raise_as_httpx(error, line)
+        raise_as_httpx(error, wire)
     assert caught.value is error or caught.value.__cause__ is error
     return caught.value
 
@@ -287,20 +287,20 @@ def test_before_the_first_byte_it_says_that_nothing_was_sent(kind: Any) -> None:
 def test_a_subclass_is_what_the_nearest_class_is() -> None:
     class Reset(httpcore.ReadError): ...
 
-    line = Line(Network(), layer=0)
-    line.opened = line.written = True
+    wire = Wire(Network(), layer=0)
+    wire.opened = wire.written = True
     with pytest.raises(httpx.ReadError):
-        raise_as_httpx(Reset(), line)
+        raise_as_httpx(Reset(), wire)
 
 
 def test_an_exception_from_elsewhere_stays_itself_unless_nothing_was_sent() -> None:
     error = ValueError("why")
     assert raised(error) is error
     assert raised(error, opened=False, written=False) is error
-    line = Line(Network(), layer=0)
-    line.opened = True
+    wire = Wire(Network(), layer=0)
+    wire.opened = True
     with pytest.raises(httpx.ConnectError):
-        raise_as_httpx(error, line)
+        raise_as_httpx(error, wire)
 
 
 def test_what_a_mock_raises_stays_what_it_is() -> None:

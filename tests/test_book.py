@@ -342,6 +342,24 @@ async def test_an_end_is_told_once_the_disk_has_it(journal: Journal) -> None:
         assert history(journal) == []
 
 
+async def test_an_outcome_is_written_even_if_nobody_is_left_to_wait_for_it(
+    journal: Journal,
+) -> None:
+    earlier(journal, **{"A-1": "sent"})
+    book = Book(journal)
+    await book.open(BINDING)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(book.end, outcome(), None)  # which waits, since nobody serves
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    await book.close()
+    journal.open_to_read()
+    row = row_of(journal)
+    journal.close()
+    assert row is not None
+    assert row.state == "applied"
+
+
 async def test_what_look_ups_read_back_is_kept_as_a_result(journal: Journal) -> None:
     async with opened(journal) as book:
         log = book.log("A-1", resumed=False)

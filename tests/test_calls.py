@@ -125,7 +125,7 @@ def test_a_link_whose_result_can_not_be_printed_was_made_all_the_same(
     assert sandbox.ledger.count("link_created") == 1
 
 
-def test_that_is_so_in_this_process_too(
+def test_what_can_not_be_printed_is_told_with_the_way_to_see_it(
     sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", FullDisk())

@@ -31,7 +31,7 @@ def test_a_row_that_has_turned_bad_since_stops_it(tmp_path: Path) -> None:
         next(requests)
 
 
-def test_or_it_is_left_out(tmp_path: Path) -> None:
+def test_a_row_that_has_turned_bad_since_is_left_out_where_bad_rows_are(tmp_path: Path) -> None:
     path = captures(tmp_path / "c.csv", "ref-1,1", "ref-2,x", "ref-3,")
     found = CampaignFile(path, CAPTURES, skip_bad_rows=True).requests()
     assert [request.payment_link_ref for request in found] == ["ref-1", "ref-3"]

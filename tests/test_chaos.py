@@ -213,5 +213,5 @@ async def test_real_connections_that_break_lose_nothing_and_repeat_nothing() -> 
     await break_connections(None)
 
 
-def test_neither_do_those_of_aiohttp() -> None:
+def test_connections_of_aiohttp_that_break_lose_nothing_and_repeat_nothing() -> None:
     anyio.run(break_connections, "aiohttp")

@@ -105,7 +105,7 @@ def test_a_help_text_that_can_not_be_printed_is_told_in_a_line(tmp_path: Path) -
     assert ran.err == "chat2pay: standard output can't be written: No space left on device\n"
 
 
-def test_nor_does_that_depend_on_a_process_of_its_own(
+def test_a_help_text_that_can_not_be_printed_is_no_success(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdout", FullDisk())

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx
@@ -288,12 +288,24 @@ async def test_waiting_backs_off_and_gives_up_in_time(
 ) -> None:
     ref = (await client.create_payment_link(request_for())).payment_link_ref or ""
     started = anyio.current_time()
-    with pytest.raises(RequestTimeoutError, match="within 100 s") as caught:
-        await client.wait_for_payment(ref, timeout=100, initial=2, maximum=20)
-    assert anyio.current_time() - started == pytest.approx(100)
+    with pytest.raises(RequestTimeoutError, match="within 105 s") as caught:
+        await client.wait_for_payment(ref, timeout=105, initial=2, maximum=20)
+    assert anyio.current_time() - started == pytest.approx(105)
     assert caught.value.operation == "wait_for_payment"
-    # Looks at 0, 2, 5, 9.5, 16.25, 26.375, 41.5625 and then every 20 seconds.
-    assert sandbox.ledger.answered("get_transaction", 200) == 9
+    # Looks at 0, 2, 5, 9.5, 16.25, 26.375, 41.5625 and then every 20 seconds: 61, 81 and 101.
+    assert sandbox.ledger.answered("get_transaction", 200) == 10
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"timeout": -1}, {"timeout": float("nan")}, {"initial": 0}, {"initial": -1}, {"maximum": 0}],
+)
+async def test_a_time_to_wait_that_is_none_is_refused(
+    client: AsyncChat2Pay, sandbox: Sandbox, settings: dict[str, float]
+) -> None:
+    with pytest.raises(ConfigurationError, match="wait_for_payment: initial and maximum must be"):
+        await client.wait_for_payment("ref-1", **settings)
+    assert sandbox.ledger.answered("get_transaction", 404) == 0
 
 
 # Setting up and closing --------------------------------------------------------------------------
@@ -315,6 +327,71 @@ async def test_the_environments_key_and_base_url_are_used(
         async with AsyncChat2Pay() as client:
             await client.get_configuration()
     assert route.calls.last.request.headers["authorization"] == KEY
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"rate_limit": 5}, r"rate_limit must be a RateLimit\(…\), .* not int"),
+        ({"retry": 3}, "retry must be a RetryPolicy, not int"),
+        ({"hooks": print}, r"hooks=\[print\]"),
+        ({"proxy": 5}, "a proxy's URL must look like"),
+        ({"transport": "x"}, "str is no client and no transport"),
+    ],
+)
+def test_a_setting_of_another_kind_is_refused_with_what_to_pass(
+    settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        AsyncChat2Pay(KEY, **settings)
+
+
+async def test_a_view_refuses_what_is_no_retry_policy(client: AsyncChat2Pay) -> None:
+    with pytest.raises(ConfigurationError, match="retry must be a RetryPolicy, not int"):
+        client.with_options(retry=cast("Any", 3))
+
+
+async def test_what_is_no_request_is_refused(client: AsyncChat2Pay) -> None:
+    with pytest.raises(TypeError, match="create_payment_link takes a PaymentLinkRequest, not dict"):
+        await client.create_payment_link(cast("Any", {"channel": "sms"}))
+    with pytest.raises(TypeError, match=r"resolve takes an error's `\.pending`, not None"):
+        await client.resolve(cast("Any", None))
+
+
+@pytest.mark.parametrize(
+    ("method", "args"),
+    [
+        ("cancel_payment_link", ("",)),
+        ("capture_payment", ("",)),
+        ("reverse_payment", ("",)),
+        ("create_receipt", ("", "https://r.example")),
+        ("update_integration", ("", "ACTIVATED")),
+    ],
+)
+async def test_a_fault_of_a_methods_arguments_names_the_method(
+    client: AsyncChat2Pay, method: str, args: tuple[str, ...]
+) -> None:
+    with pytest.raises(RequestValidationError) as caught:
+        await getattr(client, method)(*args)
+    assert caught.value.operation == method
+
+
+async def test_a_limiter_of_ones_own_needs_no_base_class(sandbox: Sandbox) -> None:
+    class Counting:
+        turns = 0
+
+        async def acquire(self) -> None:
+            self.turns += 1
+
+        def throttled(self, retry_after: float | None) -> None: ...
+
+    limiter = Counting()
+    transport = httpx.ASGITransport(app=sandbox.app)
+    async with AsyncChat2Pay(
+        KEY, base_url="http://localhost", transport=transport, rate_limit=limiter
+    ) as client:
+        await client.get_configuration()
+    assert limiter.turns == 1
 
 
 async def test_a_client_made_outside_a_loop_works_inside_one(sandbox: Sandbox) -> None:
@@ -380,27 +457,6 @@ async def test_a_view_is_not_closed(client: AsyncChat2Pay) -> None:
         async with view:
             pass
     assert (await client.get_configuration()).environment
-
-
-async def test_raw_responses_tell_everything_for_each_operation(
-    client: AsyncChat2Pay, sandbox: Sandbox
-) -> None:
-    raw = client.with_raw_response
-    created = await raw.create_payment_link(request_for())
-    assert (created.status_code, len(created.attempts)) == (201, 1)
-    assert created.headers["content-type"].startswith("application/json")
-    assert b"paymentLinkRef" in created.body
-    ref = created.parsed.payment_link_ref or ""
-    sandbox.pay(ref)
-    assert (await raw.capture_payment(ref, 100)).parsed.succeeded
-    assert (await raw.create_receipt(ref, RECEIPT)).status_code == 201
-    assert (await raw.reverse_payment(ref)).parsed.succeeded
-    assert (await raw.get_transaction(payment_link_ref=ref)).parsed.order_number == "A-1"
-    configuration = (await raw.get_configuration()).parsed
-    application = configuration.integrators[0].application_id or ""
-    assert (await raw.update_integration(application, "ACTIVATED")).status_code == 200
-    other = (await raw.create_payment_link(request_for("A-2"))).parsed.payment_link_ref or ""
-    assert (await raw.cancel_payment_link(other)).parsed.payment_link_ref == other
 
 
 # Over real sockets -------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ import pytest
 from chat2pay_async import _requests, _wire, errors, models
 from chat2pay_async._answers import WireResponse, read_answer
 from chat2pay_async._config import DEFAULT_BASE_URL
+from chat2pay_async._json import decode_object
 from chat2pay_async._operations import OPERATIONS, Operation, prepare
 from chat2pay_async.errors import Proof
 
@@ -371,7 +372,7 @@ class Walk:
 
     def sent(self, name: str, /, **given: Any) -> dict[str, Any]:
         """The JSON object of a request."""
-        written = _wire.decode_object(_wire.encode(self.build(name, **given)))
+        written = decode_object(_wire.encode(self.build(name, **given)))
         return written or {}
 
     def walk_required(self, name: str, required: set[str], properties: set[str]) -> None:

@@ -224,7 +224,7 @@ def assert_told_once(ran: Ran, start: str, end: str) -> None:
     assert told.endswith(end)
 
 
-def test_that_goes_for_too_many_failures_too(
+def test_too_many_failures_are_told_while_something_is_still_under_way(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     refused = [Fault("denied", form="403")] * 4
@@ -235,7 +235,7 @@ def test_that_goes_for_too_many_failures_too(
     assert_told_once(ran, "Stopping: 3 of the latest 3 items were ", "; 1 under way")
 
 
-def test_and_for_a_source_that_fails(
+def test_a_source_that_fails_is_told_while_something_is_still_under_way(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really_read = CampaignFile.requests
@@ -356,7 +356,7 @@ def test_where_the_output_is_full_it_stops_in_a_line_and_loses_nothing(
     assert_each_order_once(sandbox, 60)
 
 
-def test_what_is_under_way_then_comes_to_its_end(
+def test_where_the_output_is_full_what_is_under_way_comes_to_its_end(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 9)
@@ -396,7 +396,9 @@ def test_a_summary_that_can_not_be_printed_is_in_the_journal(
 
 
 @full_output
-def test_that_ends_a_run_that_is_cut_off_as_well(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_full_output_ends_a_run_that_is_cut_off_in_a_line_too(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     links_csv(tmp_path / "spring.csv", 5)
     sandbox.next_faults("create_payment_link", ["silence_after"] * 2)
     options = ("--json", "--concurrency", "2")

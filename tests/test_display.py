@@ -170,7 +170,7 @@ def test_from_the_moment_that_it_stops_it_tells_what_is_under_way() -> None:
     assert screen.display.notes == ""
 
 
-def test_and_what_did_not_simply_go_well() -> None:
+def test_a_person_sees_what_did_not_simply_go_well() -> None:
     screen = Screen(2000, terminal=True)
     with screen.display:
         screen.finish(1002, recovered=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.abc
@@ -240,6 +240,32 @@ async def test_the_users_hooks_auth_headers_cookies_and_parameters_act() -> None
     assert request.headers["authorization"] == "ours"
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize(
+    ("theirs", "sent"),
+    [
+        ({}, b"amount=10.00&note=a%20b"),
+        ({"tenant": "t1"}, b"amount=10.00&note=a%20b&tenant=t1"),
+        ({"amount": "99.00", "tenant": "t 1"}, b"amount=10.00&note=a%20b&tenant=t+1"),
+    ],
+)
+async def test_no_parameter_of_the_users_client_takes_the_place_of_ours(
+    library: Any, theirs: dict[str, str], sent: bytes
+) -> None:
+    """Httpx itself drops the whole query, and a capture without `amount` takes all there is."""
+    seen: list[bytes] = []
+
+    def answer(request: Any) -> Any:
+        seen.append(request.url.query)
+        return library.Response(200)
+
+    capture = SentRequest("POST", "/api/v2/payment/ref/capture?amount=10.00&note=a%20b")
+    client = library.AsyncClient(transport=library.MockTransport(answer), params=theirs)
+    async with client:
+        await engine_over(client).exchange(capture, {}, QUICK, Departure())
+    assert seen == [sent]
+
+
 async def test_a_hook_that_raises_for_status_leaves_the_status_to_be_judged() -> None:
     async def strict(response: httpx.Response) -> None:
         response.raise_for_status()
@@ -306,6 +332,14 @@ async def test_only_a_client_of_our_own_is_closed() -> None:
     engine = engine_for("https://a.test", max_connections=1, transport=transport, http_client=None)
     await engine.aclose()
     assert closed == [True]
+
+
+def test_a_synchronous_transport_is_refused() -> None:
+    with (
+        httpx.HTTPTransport() as transport,
+        pytest.raises(ConfigurationError, match=r"AsyncBaseTransport, .* not HTTPTransport"),
+    ):
+        engine_for("https://a.test", max_connections=1, transport=cast("Any", transport))
 
 
 def test_a_client_and_a_transport_together_are_refused() -> None:

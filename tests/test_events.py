@@ -166,7 +166,17 @@ def test_no_event_shows_the_request(caplog: pytest.LogCaptureFixture) -> None:
 async def asynchronous(_event: Event) -> None: ...
 
 
-@pytest.mark.parametrize("hook", [asynchronous, "print"])
+class Asynchronous:
+    async def __call__(self, event: Event) -> None: ...
+
+
+@pytest.mark.parametrize("hook", [asynchronous, Asynchronous(), "print"])
 def test_a_hook_that_would_never_be_heard_is_refused(hook: Any) -> None:
     with pytest.raises(ConfigurationError, match="plain function of one event"):
         Hooks([hook])
+
+
+@pytest.mark.parametrize("hooks", [print, None, 5])
+def test_hooks_that_are_no_list_are_refused(hooks: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"hooks=\[print\]"):
+        Hooks(hooks)

@@ -6,18 +6,22 @@ import doctest
 import importlib
 import pkgutil
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from commandline import served
 
 import chat2pay_async
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
-from chat2pay_async.sandbox import serve_sandbox
+from chat2pay_async.cli import main
+from chat2pay_async.sandbox import Sandbox, serve_sandbox
 
 ROOT = Path(__file__).parent.parent
 MODULES = [
@@ -44,33 +48,68 @@ def test_there_are_examples() -> None:
     assert len(examples) >= 4
 
 
-async def run_as_script(source: str) -> subprocess.CompletedProcess[str]:
-    async with serve_sandbox() as sandbox:
-        return subprocess.run(  # noqa: S603, ASYNC221 - the sandbox has a thread of its own
-            [sys.executable, "-W", "error", "-c", source],
-            env={"CHAT2PAY_API_KEY": sandbox.api_key, "CHAT2PAY_BASE_URL": sandbox.url},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-
-@pytest.mark.anyio
-async def test_the_readmes_example_makes_a_link() -> None:
-    source, _campaign = readme_blocks("python")
-    done = await run_as_script(source)
+def run_as_file(source: str, sandbox: Sandbox, folder: Path) -> str:
+    """Run a program as somebody does who has pasted it into a file; what it printed."""
+    program = folder / "pasted.py"
+    program.write_text(source, encoding="utf-8")
+    done = subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-W", "error", program.name],
+        cwd=folder,
+        env={
+            "CHAT2PAY_API_KEY": sandbox.api_key,
+            "CHAT2PAY_BASE_URL": sandbox.url,
+            "PYTHONPATH": str(Path(chat2pay_async.__file__).parent.parent),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
     assert done.stderr == ""
-    assert re.fullmatch(r"[0-9a-f-]{36} https?://\S+\n", done.stdout)
+    return done.stdout
 
 
-@pytest.mark.anyio
-async def test_the_packages_first_example_makes_a_link() -> None:
+@pytest.fixture
+def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    yield from served(monkeypatch, tmp_path)
+
+
+def test_the_readmes_example_makes_a_link(sandbox: Sandbox, tmp_path: Path) -> None:
+    single, _campaign = readme_blocks("python")
+    assert re.fullmatch(r"[0-9a-f-]{36} True\n", run_as_file(single, sandbox, tmp_path))
+
+
+def test_the_readmes_campaign_sends_nothing_twice_when_it_is_run_again(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    _single, campaign = readme_blocks("python")
+    first, again = (run_as_file(campaign, sandbox, tmp_path) for _ in range(2))
+    assert sorted(first.splitlines()[:-1]) == ["B-1 applied", "B-2 applied"]
+    assert sorted(again.splitlines()[:-1]) == ["B-1 skipped", "B-2 skipped"]
+    assert first.splitlines()[-1].startswith("2 applied; ZAR 249.80; ")
+    assert sandbox.ledger.count("link_created") == 2
+
+
+def test_the_readmes_file_is_sent_by_the_commands_below_it(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (table,) = readme_blocks("csv")
+    (tmp_path / "spring.csv").write_text(table, encoding="utf-8")
+    lines = "".join(readme_blocks("console")).splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("chat2pay")]
+    counts: list[int] = []
+    for program, *arguments in commands:
+        assert (program, main(arguments)) == ("chat2pay", 0)
+        counts.append(sandbox.ledger.count("link_created"))
+    assert counts == [0, 2, 2, 2]
+    assert not sandbox.ledger.twice("link_created")
+    assert capsys.readouterr().err
+
+
+def test_the_packages_first_example_makes_a_link(sandbox: Sandbox, tmp_path: Path) -> None:
     text = chat2pay_async.__doc__ or ""
     source = textwrap.dedent(text[text.index("    import asyncio") : text.index("- `Async")])
-    done = await run_as_script(source)
-    assert done.stderr == ""
-    assert done.stdout.startswith("http")
+    assert run_as_file(source, sandbox, tmp_path).startswith("http")
 
 
 def blocks_of(text: str) -> list[str]:
@@ -98,7 +137,6 @@ async def test_the_guides_of_bulk_runs_do_what_they_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     campaign, dry_run, captures = blocks_of(bulk.__doc__ or "")
-    _single, readme = readme_blocks("python")
     monkeypatch.chdir(tmp_path)
     async with serve_sandbox() as sandbox:
         monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
@@ -110,12 +148,11 @@ async def test_the_guides_of_bulk_runs_do_what_they_say(
                 sandbox.pay(ref or "")
             sandbox.decline_capture(refs[0] or "")
             names = {"client": client, "refs": refs, "requests": orders(5), "bulk": bulk}
-            sources = (dry_run, campaign, captures, readme)
+            sources = (dry_run, campaign, captures)
             runs = [await run_of(source, names) for source in sources]
         counts = sandbox.ledger.counts
     assert runs[0].forecast.to_send == 5
     assert [runs[1].summary.applied, runs[2].summary.applied, runs[2].summary.declined] == [5, 2, 1]
-    assert runs[3].summary.skipped == 5  # the same campaign, with the same journal
     assert (counts["link_created"], counts["captured"], counts["capture_declined"]) == (8, 2, 1)
 
 

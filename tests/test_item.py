@@ -354,7 +354,7 @@ async def test_a_post_is_in_the_journal_to_the_byte_before_it_leaves(
     assert row.detail is None
 
 
-async def test_so_is_every_further_post_with_the_answers_before_it(
+async def test_a_further_post_is_in_the_journal_too_with_the_answers_before_it(
     path: Path, tmp_path: Path
 ) -> None:
     first, second, third = (tmp_path / f"left-{number}.db" for number in range(3))

@@ -22,12 +22,14 @@ from chat2pay_async.models import (
     Integrator,
     LineItem,
     PaymentLink,
+    PaymentStatus,
     PaymentStatusEntry,
     Receipt,
     ThirdPartyError,
     Transaction,
     TransactionStatus,
     TransactionStatusEntry,
+    TransactionType,
 )
 
 NOW = datetime(2021, 4, 27, 17, 35, 58, tzinfo=UTC)
@@ -111,6 +113,16 @@ def test_no_repr_shows_a_key_a_card_a_url_a_phone_or_the_callers_data(kind: type
     secrets = ("sk-secret", "VISA", "1111", "12/29", "pay.example", "Thandi", "27831234567",
                "27115550000")  # fmt: skip
     assert [secret for secret in secrets if secret in shown] == []
+
+
+def test_words_of_others_are_shown_without_long_numbers() -> None:
+    said = ThirdPartyError(code=7, description="no message to 27831234567")
+    assert repr(said) == (
+        "ThirdPartyError(code=7, description='no message to ***', extra=<keys []>)"
+    )
+    step = TransactionStatusEntry(response_code_description="4111 1111 1111 1111 declined")
+    assert "response_code_description='*** declined'" in repr(step)
+    assert "description=None" in repr(ThirdPartyError())
 
 
 def test_a_masked_field_tells_whether_there_is_a_value() -> None:
@@ -202,6 +214,23 @@ def test_a_gateways_answer_succeeded_only_if_nothing_in_it_disagrees(
             payment_gateway_response_code=code,
         )
         assert result.succeeded is verdict, (decision, error, code)
+
+
+@pytest.mark.parametrize("status", PaymentStatus)
+def test_a_reversal_that_was_read_back_succeeded_if_the_payment_is_undone(
+    status: PaymentStatus,
+) -> None:
+    undone = status in {PaymentStatus.REVERSED, PaymentStatus.VOIDED} or None
+    read_back = GatewayResult(
+        transaction_type=TransactionType.VOID, payment_status=status, recovered=True
+    )
+    assert read_back.succeeded is undone
+    # A word of the gateway's counts for more, and an answer of its own must have one.
+    said = attrs.evolve(read_back, payment_gateway_decision="DECLINE")
+    assert said.succeeded is False
+    assert attrs.evolve(read_back, recovered=False).succeeded is None
+    assert attrs.evolve(read_back, payment_gateway_response_code=200).succeeded is None
+    assert attrs.evolve(read_back, transaction_type=TransactionType.CAPTURE).succeeded is None
 
 
 def test_the_table_of_verdicts_leaves_no_combination_out() -> None:

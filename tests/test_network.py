@@ -24,7 +24,7 @@ import trustme
 from anyio.streams.tls import TLSStream
 
 from chat2pay_async import _network
-from chat2pay_async._backend import Line
+from chat2pay_async._backend import Wire
 from chat2pay_async._clock import current_loop
 from chat2pay_async._network import (
     MOST_HELD,
@@ -949,10 +949,10 @@ async def test_what_came_in_through_tls_is_to_be_read_from_the_socket_too(layers
 
 
 @on_loops
-async def test_a_line_over_tls_is_stale_once_the_server_speaks_unasked() -> None:
+async def test_a_wire_over_tls_is_stale_once_the_server_speaks_unasked() -> None:
     with listener() as (listening, port):
-        line = Line(network(), layer=1)
-        stream = await line.connect_tcp("127.0.0.1", port, HANG)
+        wire = Wire(network(), layer=1)
+        stream = await wire.connect_tcp("127.0.0.1", port, HANG)
         with accepted(listening) as there:
             other = await anyio.abc.SocketStream.from_socket(there.socket)
             sent = anyio.Event()
@@ -965,8 +965,8 @@ async def test_a_line_over_tls_is_stale_once_the_server_speaks_unasked() -> None
                 tasks.start_soon(speak)
                 await stream.start_tls(OURS, "localhost", HANG)
                 await sent.wait()
-                await until(lambda: line.is_stale)
-                await line.close()
+                await until(lambda: wire.is_stale)
+                await wire.close()
 
 
 def test_what_is_no_socket_or_a_closed_one_is_readable() -> None:

@@ -17,8 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat2pay_async import _requests as requests
-from chat2pay_async._call import Call, Options
-from chat2pay_async._config import RetryPolicy
 from chat2pay_async._operations import (
     CANCEL_PAYMENT_LINK,
     CAPTURE_PAYMENT,
@@ -534,35 +532,3 @@ def test_the_request_itself_stays_as_it_was(data: Any, stamped: dict[str, Any]) 
     assert encode(request) == before
     assert request.additional_data == data
     assert request == order_with(data)
-
-
-def call(request: Any, *, stamp: bool = True) -> Call[Any, Any]:
-    options = Options(retry=RetryPolicy(stamp=stamp))
-    return Call(CREATE_PAYMENT_LINK, request, options, 0.0, "c1")
-
-
-def test_a_call_carries_one_minted_id_in_all_its_attempts() -> None:
-    this = call(order())
-    sent = this.write_out()
-    assert this.request_id is not None
-    assert data_sent(sent.body) == {"sdkRequestId": this.request_id}
-    assert this.write_out() is sent
-    assert call(order()).write_out() != sent
-
-
-def test_a_call_that_begins_anew_has_a_new_id() -> None:
-    this = call(order())
-    sent, minted = this.write_out(), this.request_id
-    this.begin_anew()
-    again = this.write_out()
-    assert again != sent
-    assert data_sent(again.body) == {"sdkRequestId": this.request_id} != {"sdkRequestId": minted}
-
-
-@pytest.mark.parametrize("data", [None, {"a": 1}])
-def test_the_minted_id_can_be_switched_off(data: Any) -> None:
-    request = order_with(data)
-    this = call(request, stamp=False)
-    assert this.write_out() == prepare(CREATE_PAYMENT_LINK, request)
-    assert this.request_id is None
-    assert b"sdkRequestId" not in (this.write_out().body or b"")

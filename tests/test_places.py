@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 
 import anyio
@@ -66,8 +67,11 @@ async def test_places_go_to_those_who_wait_in_their_order() -> None:
     first, second = places.queue(), places.queue()
     places.release(place, 0)
     assert (first.place, second.place) == (place, None)
-    assert first.event.is_set()
-    assert not second.event.is_set()
+    with anyio.fail_after(1):
+        await first.bell.wait()
+    with anyio.CancelScope(deadline=-math.inf) as unheard:
+        await second.bell.wait()
+    assert unheard.cancelled_caught
     assert places.take("a") is None, "nobody gets past those who wait"
 
 

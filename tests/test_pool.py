@@ -25,7 +25,7 @@ from chat2pay_async import ConfigurationError, Proof
 from chat2pay_async._clock import current_loop
 from chat2pay_async._engines import classify
 from chat2pay_async._network import network_for
-from chat2pay_async._pool import PoolTransport
+from chat2pay_async._pool import KEEPALIVE_EXPIRY, PoolTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -307,6 +307,11 @@ async def test_one_that_expires_while_nothing_happens_is_not_used() -> None:
         assert (made.spy.connected, made.spy.most_open) == (2, 1)
 
 
+def test_a_connection_is_given_up_before_the_usual_servers_close_it() -> None:
+    uvicorn_and_node = 5.0
+    assert 0 < KEEPALIVE_EXPIRY < uvicorn_and_node
+
+
 async def test_no_more_are_kept_than_allowed_however_many_are_busy() -> None:
     gate = Gatekeeper()
     async with bench(serve=gate.serve, max_keepalive_connections=2) as made:
@@ -342,7 +347,7 @@ async def test_a_connection_that_the_server_closed_is_noticed_before_it_is_used(
             with anyio.fail_after(HANG):
                 await until(
                     lambda: all(
-                        place.link is None or place.link.line.is_stale
+                        place.link is None or place.link.wire.is_stale
                         for place in made.transport._places.everyone()
                     )
                 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from chat2pay_async import GatewayResult
 from chat2pay_async._evidence import Evidence, Shows
-from chat2pay_async._recovery import FRESH, Look, Resolution, Seen, Settled, Verdict, look_up
+from chat2pay_async._recovery import FRESH, Finding, Look, Resolution, Seen, Verdict, look_up
 
 WINDOWED = ("create_payment_link", "reverse_payment", "create_receipt")
 REFUSED_TWICE = ("capture_payment", "cancel_payment_link")
@@ -31,7 +31,7 @@ class Story:
     asked: list[float]
     """The times that were asked for."""
     seen: list[Seen]
-    settled: Settled
+    settled: Finding
 
     @property
     def verdict(self) -> Verdict:
@@ -87,21 +87,21 @@ def test_absent_is_asked_for_at_once_with_back_off_and_believed_at_the_windows_e
 ) -> None:
     story = play(operation, always(ABSENT))
     assert story.asked == TO_THE_END
-    assert story.settled == Settled(Verdict.ABSENT, story.seen[-1].evidence, waited=True)
+    assert story.settled == Finding(Verdict.ABSENT, story.seen[-1].evidence, waited=True)
 
 
 @each_refused_twice
 def test_what_the_service_refuses_twice_is_absent_at_the_first_word(operation: str) -> None:
     story = play(operation, always(ABSENT))
     assert story.asked == [0]
-    assert story.settled == Settled(Verdict.ABSENT, story.seen[-1].evidence, waited=False)
+    assert story.settled == Finding(Verdict.ABSENT, story.seen[-1].evidence, waited=False)
 
 
 @each_refused_twice
-def test_but_where_absent_is_the_last_word_the_window_is_waited_out(operation: str) -> None:
+def test_the_window_is_waited_out_where_absent_is_the_last_word(operation: str) -> None:
     story = play(operation, always(ABSENT), patient=True)
     assert story.asked == TO_THE_END
-    assert story.settled == Settled(Verdict.ABSENT, story.seen[-1].evidence, waited=True)
+    assert story.settled == Finding(Verdict.ABSENT, story.seen[-1].evidence, waited=True)
 
 
 @each_operation
@@ -124,7 +124,7 @@ def test_in_the_stretched_window_the_first_answer_that_counts_settles(operation:
 def test_what_may_be_anothers_is_looked_at_three_times_at_the_windows_end(operation: str) -> None:
     story = play(operation, always(OTHER))
     assert story.asked == [*TO_THE_END, 10.25, 10.75]
-    assert story.settled == Settled(Verdict.UNDETERMINED, story.seen[-1].evidence)
+    assert story.settled == Finding(Verdict.UNDETERMINED, story.seen[-1].evidence)
 
 
 @each_windowed
@@ -152,7 +152,7 @@ def test_what_was_seen_before_the_windows_end_settles_nothing(operation: str) ->
 def test_ours_ends_it_at_once(operation: str, before: list[Shows]) -> None:
     story = play(operation, saw(*before, OURS))
     assert len(story.seen) == len(before) + 1
-    assert story.settled == Settled(Verdict.APPLIED, story.seen[-1].evidence)
+    assert story.settled == Finding(Verdict.APPLIED, story.seen[-1].evidence)
 
 
 DECLINED = GatewayResult(payment_gateway_decision="DECLINE")
@@ -162,7 +162,7 @@ def test_where_several_captures_may_arrive_a_decline_counts_at_the_windows_end()
     assert play("capture_payment", always(OURS), result=DECLINED).asked == [0]
     story = play("capture_payment", always(OURS), result=DECLINED, several=True)
     assert story.asked == TO_THE_END
-    assert story.settled == Settled(Verdict.APPLIED, story.seen[-1].evidence)
+    assert story.settled == Finding(Verdict.APPLIED, story.seen[-1].evidence)
     accepted = GatewayResult(payment_gateway_decision="ACCEPT")
     assert play("capture_payment", always(OURS), result=accepted, several=True).asked == [0]
 

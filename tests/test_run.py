@@ -1015,7 +1015,7 @@ async def test_a_cancellation_is_not_replaced_by_a_book_that_can_not_be_closed()
     assert made.book.story == ["opened", "closed"]
 
 
-async def test_neither_is_one_that_comes_while_the_book_is_opened() -> None:
+async def test_a_cancellation_during_the_opening_is_not_replaced_by_a_failing_close() -> None:
     made = bench(range(3), never)
     made.book.late_refusal = JournalError("the disk is full")
     with anyio.CancelScope() as scope:

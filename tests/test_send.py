@@ -355,6 +355,9 @@ async def test_a_deadline_that_cuts_a_post_in_flight_leaves_it_in_doubt() -> Non
     assert attempt.proof is Proof.UNKNOWN
     assert attempt.elapsed == pytest.approx(7)
     assert len(made.heard_of(events.OutcomeUnknown)) == 1
+    cause = caught.value.__cause__
+    assert isinstance(cause, RequestTimeoutError)
+    assert "within 7 s, and it may have been applied" in str(cause)
 
 
 async def test_a_deadline_that_cuts_a_read_is_a_timeout() -> None:
@@ -386,6 +389,13 @@ async def test_a_deadline_covers_the_wait_for_a_connection() -> None:
         tasks.cancel_scope.cancel()
     assert caught.value.attempts == ()
     assert [sent.method for sent in made.engine.sent] == ["GET"]
+
+
+async def test_a_deadline_over_look_ups_leaves_the_lost_attempts_own_error_as_the_cause() -> None:
+    made = bench(lost(), look_ups=[answer(503)])
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=7))
+    assert "no answer (ReadTimeout)" in str(caught.value.__cause__)
 
 
 async def test_a_call_that_ends_in_time_is_not_touched_by_its_deadline() -> None:
@@ -500,6 +510,53 @@ async def test_nobody_listening_hears_only_of_retries_and_doubt(
 
 
 # Closing -----------------------------------------------------------------------------------------
+
+
+async def test_a_read_goes_no_further_once_its_client_is_closed() -> None:
+    made = bench(answer(503))
+    async with anyio.create_task_group() as tasks:
+
+        async def read() -> None:
+            with pytest.raises(ConfigurationError, match="this client is closed") as caught:
+                await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
+            assert caught.value.operation == "get_transaction"
+            assert len(caught.value.attempts) == 1
+
+        tasks.start_soon(read)
+        await anyio.wait_all_tasks_blocked()
+        await made.sender.aclose()
+    assert len(made.engine.sent) == 1
+
+
+async def test_a_call_in_doubt_is_left_there_once_its_client_is_closed() -> None:
+    made = bench(lost(), look_ups=[answer(503)])
+    started = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+
+        async def create() -> None:
+            with pytest.raises(OutcomeUnknownError):
+                await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+
+        tasks.start_soon(create)
+        await anyio.wait_all_tasks_blocked()
+        await made.sender.aclose()
+    assert len(made.engine.looked) == 1
+    assert anyio.current_time() - started < 2, "it does not look on for three times `settle`"
+
+
+async def test_events_of_a_call_that_nobody_listens_to_have_its_id_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    made = bench(lost(), lost(), look_ups=[answer(503)], listening=False)
+    caplog.set_level(logging.INFO, logger="chat2pay_async")
+    for number in (1, 2):
+        with pytest.raises(OutcomeUnknownError):
+            await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+        assert len(caplog.records) == number
+    told: list[Any] = [record.args for record in caplog.records]
+    ids = {event.call_id for (event,) in told}
+    assert len(ids) == 2
+    assert "" not in ids
 
 
 async def test_a_closed_sender_says_so_and_sends_nothing() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from chat2pay_async import _operations as operations
 from chat2pay_async import errors, models
 from chat2pay_async._journal import Row
+from chat2pay_async._json import decode_object
 from chat2pay_async._operations import Operation
 from chat2pay_async._outcomes import Outcome, State
 from chat2pay_async._stored import (
@@ -25,7 +26,7 @@ from chat2pay_async._stored import (
     write_detail,
     write_result,
 )
-from chat2pay_async._wire import decode_object, structure, wire_name
+from chat2pay_async._wire import structure, wire_name
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
 unhurried = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])

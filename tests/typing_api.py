@@ -63,7 +63,7 @@ def requests() -> c2p.PaymentLinkRequest:
 async def operations(client: c2p.AsyncChat2Pay) -> None:
     link = await client.create_payment_link(requests())
     assert_type(link, c2p.PaymentLink)
-    assert_type(link.payment_link_ref, str | None)
+    assert_type(link.payment_link_ref, str)
     assert_type(link.transaction_status, c2p.TransactionStatus | str | None)
     assert_type(link.delivered, bool | None)
     assert_type(await client.cancel_payment_link("ref"), c2p.Cancellation)

@@ -1,0 +1,76 @@
+"""Waiting for a payment: looks again and again, patient with what passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+
+import anyio
+
+from chat2pay_async import _clock as clock
+from chat2pay_async import errors, models
+from chat2pay_async.errors import Chat2PayError
+
+__all__ = ["payment_has_ended", "wait_for_payment"]
+
+_PAYMENT_ENDED = frozenset(
+    {
+        models.PaymentStatus.SUCCESS,
+        models.PaymentStatus.FAILED,
+        models.PaymentStatus.REVERSED,
+        models.PaymentStatus.VOIDED,
+    }
+)
+_PASSING = (errors.TransportError, errors.ServerError, errors.RateLimitedError)
+MOST_FAILURES = 5
+"""Looks in a row that may fail: each of them has been repeated already."""
+_SLOWER = 1.5
+
+
+def payment_has_ended(transaction: models.Transaction) -> bool:
+    """Whether nothing more will come of a link: it is paid, declined, undone or gone."""
+    return transaction.payment_status in _PAYMENT_ENDED or models.link_ended(transaction)
+
+
+async def wait_for_payment(
+    look: Callable[[], Awaitable[models.Transaction]],
+    *,
+    settle: float,
+    timeout: float | None,  # noqa: ASYNC109 - how long to poll is this function's matter
+    initial: float,
+    maximum: float,
+) -> models.Transaction:
+    """Look until a payment has ended; see `AsyncChat2Pay.wait_for_payment`.
+
+    A new link may not be shown for `settle` seconds, so that a 404 is no answer until then.
+    """
+    if not (initial > 0 and maximum > 0 and (timeout is None or timeout >= 0)):
+        raise errors.ConfigurationError(
+            "wait_for_payment: initial and maximum must be greater than 0 seconds, and timeout "
+            "None or not below 0"
+        )
+    until_shown = clock.now() + settle
+    failures = 0
+    last_error: Chat2PayError | None = None
+    with anyio.move_on_after(timeout):
+        while True:
+            try:
+                transaction = await look()
+            except (*_PASSING, errors.NotFoundError) as error:
+                is_passing = isinstance(error, _PASSING)
+                failures += is_passing
+                if failures == MOST_FAILURES or (not is_passing and clock.now() >= until_shown):
+                    raise
+                last_error = error
+            else:
+                if payment_has_ended(transaction):
+                    return transaction
+                failures, until_shown, last_error = 0, -math.inf, None
+            await anyio.sleep(min(initial, maximum))
+            initial *= _SLOWER
+    if isinstance(last_error, errors.NotFoundError):
+        raise last_error
+    raise errors.RequestTimeoutError(
+        f"wait_for_payment: the payment did not come to its end within {timeout} s",
+        operation="wait_for_payment",
+    ) from last_error

@@ -1,0 +1,37 @@
+"""When a request may leave, and what an exchange without an answer says."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from chat2pay_async import Proof
+from chat2pay_async._exchange import Departure, ExchangeError
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_request_may_leave_whenever_unless_it_must_leave_by_a_time() -> None:
+    Departure()()
+
+
+@pytest.mark.virtual_time
+async def test_a_request_that_must_leave_by_a_time_may_leave_until_then_and_no_later() -> None:
+    departure = Departure(latest=anyio.current_time() + 1.0)
+    departure()
+    await anyio.sleep(0.9)
+    departure()
+    await anyio.sleep(0.2)
+    with pytest.raises(ExchangeError, match="StaleVerdict") as caught:
+        departure()
+    assert (caught.value.proof, caught.value.timed_out) == (Proof.NOT_SENT, False)
+
+
+def test_a_request_may_have_left_until_the_contrary_is_certain() -> None:
+    assert Departure().possible
+
+
+def test_an_exchange_without_an_answer_says_why_and_what_that_proves() -> None:
+    error = ExchangeError("ReadTimeout", proof=Proof.UNKNOWN, timed_out=True)
+    assert (str(error), error.reason) == ("ReadTimeout", "ReadTimeout")
+    assert (error.proof, error.timed_out) == (Proof.UNKNOWN, True)
