@@ -5,7 +5,8 @@
 `chat2pay links send` makes the links, and is killed (SIGKILL) in the middle of it, and `chat2pay
 resume` does the rest. Simulated customers pay most of them, `chat2pay captures` takes what they
 authorized, and the summary is held against the sandbox's own ledger. It exits with 1 if the two
-disagree, if fewer links than rows were made, or if nothing went wrong on the way.
+disagree, if fewer links than rows were made, or if nothing went wrong on the way. The campaign and
+its journals stay in a folder of their own, for `chat2pay report`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import attrs
@@ -148,14 +149,22 @@ def rows_of(sandbox: Sandbox, journal: Path) -> list[Row]:
     return list(csv.DictReader(output(sandbox, "report", str(journal), "--csv", "-").splitlines()))
 
 
+def leave_the_bar() -> None:
+    """Go on below what a killed process has drawn, with the cursor that it had hidden."""
+    if say.is_terminal:
+        say.show_cursor()
+        say.line()
+
+
 def make_links(sandbox: Sandbox, campaign: Path, rows: int) -> list[Row]:
     """Send the campaign, be killed, and go on."""
     settle = ("--settle", str(SETTLE))
     journal = campaign.with_name(f"{campaign.name}.links.journal")
     first = chat2pay("links", "send", str(campaign), *settle)
     if run_and_kill(sandbox, first, rows // 2):
-        doubt = totals(sandbox, journal)["in doubt"]["items"]
-        say.print(f"[bold]kill -9[/]: {doubt} links are in doubt. Resuming:")
+        doubt = totals(sandbox, journal)["unknown"]["items"]
+        leave_the_bar()
+        say.print(f"[bold]kill -9[/]: {doubt} links may have been made or not. Resuming:")
     run_to_the_end(sandbox, first, chat2pay("resume", *settle, str(journal)))
     return [row for row in rows_of(sandbox, journal) if row["state"] == "applied"]
 
@@ -302,13 +311,36 @@ def table(sums: Sums, ledger: Mapping[str, Any], seconds: float) -> Table:
         pad_edge=False,
     )
     for heading in ("currency", "links", "value", "paid", "captured", "in ledger"):
-        drawn.add_column(heading, justify="left" if heading == "currency" else "right")
+        side: Literal["left", "right"] = "left" if heading == "currency" else "right"
+        drawn.add_column(heading, justify=side, no_wrap=True)
     paid, captured = money_of(ledger, "paid"), money_of(ledger, "captured")
     for currency, value in sorted(sums.value.items()):
         amounts = (value, paid.get(currency), sums.captured.get(currency), captured.get(currency))
         cells = ("-" if amount is None else f"{amount:,f}" for amount in amounts)
         drawn.add_row(currency, str(sums.links[currency]), *cells)
     return drawn
+
+
+DEEDS = {
+    "pay": "paid",
+    "decline": "were declined",
+    "review": "are under review",
+    "expire": "let it expire",
+    "click": "only looked at it",
+}
+"""What customers did, in words."""
+
+
+def in_words(sums: Sums, ledger: Mapping[str, Any]) -> Iterator[str]:
+    """What happened, line by line."""
+    customers = (f"{sums.done[deed]} {words}" for deed, words in DEEDS.items() if sums.done[deed])
+    yield f"Customers: {', '.join(customers)}."
+    accepted, declined = sums.done["captured"], sums.done["capture declined"]
+    yield f"Captures: {accepted} accepted, {declined} declined by the gateway."
+    yield (
+        f"On the way: {faults_in(ledger)} requests or their answers were lost, broken, late or "
+        "throttled, and one process was killed with kill -9."
+    )
 
 
 def main() -> int:
@@ -319,8 +351,8 @@ def main() -> int:
     """
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("campaign.csv")
     started = time.perf_counter()
-    with sandbox_process() as sandbox, tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    folder = Path(tempfile.mkdtemp(prefix="chat2pay-demo-"))
+    with sandbox_process() as sandbox:
         campaign = folder / "campaign.csv"
         campaign.write_bytes(source.read_bytes())
         rows = list(csv.DictReader(source.read_text("utf-8-sig").splitlines()))
@@ -334,11 +366,12 @@ def main() -> int:
     sums = add_up(links, captures, acted)
     console = Console()
     console.print(table(sums, ledger, time.perf_counter() - started))
-    console.print(", ".join(f"{what}: {count}" for what, count in sorted(sums.done.items())))
-    console.print(f"requests that something befell: {faults_in(ledger)}, and one kill -9")
+    for line in in_words(sums, ledger):
+        console.print(line)
     faults = list(disagreements(sums, ledger, len(rows)))
     for fault in faults:
         console.print(f"[red]DISAGREES[/red] {fault}")
+    console.print(f"The campaign and its journals are in {folder}", soft_wrap=True)
     if not faults:
         console.print("Every sum agrees with the sandbox's ledger; nothing happened twice.")
     return 1 if faults else 0

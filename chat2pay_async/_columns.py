@@ -154,7 +154,7 @@ def _unknown_columns(kind: Kind[Any], places: Mapping[str, Place | None]) -> Ite
         yield f"column {shown(name)} is unknown{_suggestion(kind, name)}"
     if unknown:
         yield f"the columns of {kind.name} are {', '.join(kind.columns)}"
-        yield "rename what is meant to be one of them, and name the others as to be ignored"
+        yield "rename what is meant to be one of them, and say --ignore NAME for each of the others"
 
 
 def _suggestion(kind: Kind[Any], name: str) -> str:
@@ -281,7 +281,7 @@ class Keys:
             if name in self.ignored:
                 continue
             if field not in self.kind.columns:
-                problems[name] = f"is unknown{_suggestion(self.kind, name)}: rename or ignore it"
+                problems[name] = f"is unknown{_suggestion(self.kind, name)}: rename or --ignore it"
             elif field in found:
                 problems[name] = "is there twice, as from and as from_"
             else:

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import anyio
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from chat2pay_async import _requests, models
+from chat2pay_async._calls import make_call
 from chat2pay_async._campaign_file import CampaignFile
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import __version__
-from chat2pay_async._jobs import DONE, FAILED, PROBLEMS, STOPPED, Plan, client_of, resume_job
-from chat2pay_async._options import FromFile, Running, Service, told
+from chat2pay_async._jobs import resume_job
+from chat2pay_async._options import FromFile, Running, Service, finite, told
+from chat2pay_async._output import set_up, writing
+from chat2pay_async._plan import DONE, FAILED, PROBLEMS
 from chat2pay_async._printing import Printer, faults_of, write_csv
 from chat2pay_async._report import Report
 from chat2pay_async._tables import QUERIES
 from chat2pay_async._watch import show_statuses
 from chat2pay_async.errors import ConfigurationError
-from chat2pay_async.events import Event, OutcomeUnknown
 
 __all__ = ["app"]
+
+_HELP = """Chat 2 Pay on the command line: payment links, captures, reversals and receipts.
+
+Every command but `sandbox`, `report` and a first `--dry-run` needs the API key, in the environment
+variable CHAT2PAY_API_KEY. CHAT2PAY_BASE_URL names another service than the vendor's own.
+
+Exit codes: 0 everything took effect; 1 it could not be done, or not to its end; 2 an argument is
+wrong; 3 items were rejected, failed, or did not reach their customer; 4 of some items it is not
+known whether they took effect; 130 it was interrupted."""
 
 app = App(
     name="chat2pay",
     version=__version__,
-    help="Chat 2 Pay on the command line: payment links, captures, reversals and receipts.",
+    help=_HELP,
     default_parameter=Parameter(negative=()),
 )
 links = App(name="links", help="Campaigns: many payment links from a file.")
@@ -44,6 +56,16 @@ def links_send(
     file: Path, /, *, check_existing: bool = False, options: FromFile = FromFile()
 ) -> int:
     """Make a payment link for each row of a file, and have it sent.
+
+    The file needs the columns channel, to, order_number, currency and total_amount:
+
+        channel,to,order_number,currency,total_amount
+        sms,27831234567,A-1001,ZAR,199.90
+        whatsapp,27837654321,A-1002,ZAR,50.00
+
+    Others are optional, such as transaction_type, reconciliation_id or additional_data.customer; a
+    column that is none of them is an error that lists them all. The journal beside the file knows
+    what was sent: the same command again goes on, and sends nothing twice.
 
     Parameters
     ----------
@@ -140,7 +162,10 @@ def report(
             if csv is None:
                 Printer(as_json=json).report(found)
             elif str(csv) == "-":
-                write_csv(found, sys.stdout)
+                set_up(for_programs=True)
+                with writing():
+                    write_csv(found, sys.stdout)
+                    sys.stdout.flush()
             else:
                 with csv.open("w", encoding="utf-8", newline="") as file:
                     write_csv(found, file)
@@ -150,27 +175,6 @@ def report(
 
 
 # Single calls -------------------------------------------------------------------------------------
-
-
-def _call(
-    service: Service, work: Callable[[AsyncChat2Pay, Printer], Coroutine[Any, Any, int]]
-) -> int:
-    """Make calls with a client."""
-    doubts: list[OutcomeUnknown] = []
-
-    def listen(event: Event) -> None:
-        if isinstance(event, OutcomeUnknown):
-            doubts.append(event)
-
-    async def main() -> int:
-        async with client_of(Plan(base_url=service.base_url), [listen]) as client:
-            return await work(client, Printer(as_json=service.json))
-
-    code = told(lambda: anyio.run(main))
-    if code == STOPPED and doubts:
-        hint = "It may have been applied before it was interrupted: chat2pay status shows it"
-        print(f"chat2pay: {hint}", file=sys.stderr)  # noqa: T201 - a command's output
-    return code
 
 
 @app.command
@@ -228,7 +232,7 @@ def link(  # noqa: PLR0913 - a link has this many fields
         printer.model(made)
         return PROBLEMS if made.delivered is False else DONE
 
-    return _call(service, work)
+    return make_call(service, work, f"status --order-number {shlex.quote(order_number)}")
 
 
 @app.command
@@ -245,7 +249,7 @@ def cancel(payment_link_ref: str, /, *, service: Service = Service()) -> int:
         printer.model(await client.cancel_payment_link(payment_link_ref))
         return DONE
 
-    return _call(service, work)
+    return make_call(service, work, f"status {shlex.quote(payment_link_ref)}")
 
 
 @app.command
@@ -256,11 +260,11 @@ def config(*, service: Service = Service()) -> int:
         printer.model(await client.get_configuration())
         return DONE
 
-    return _call(service, work)
+    return make_call(service, work)
 
 
-def _queries_in(path: Path) -> Iterable[_requests.TransactionQuery]:
-    file = CampaignFile(path, QUERIES)
+def _queries_in(path: Path, ignore: tuple[str, ...]) -> Iterable[_requests.TransactionQuery]:
+    file = CampaignFile(path, QUERIES, ignore)
     faults = faults_of(path, file.check())
     if faults:
         raise ConfigurationError("\n".join(faults))
@@ -268,12 +272,13 @@ def _queries_in(path: Path) -> Iterable[_requests.TransactionQuery]:
 
 
 @app.command
-def status(
+def status(  # noqa: PLR0913 - the same
     *payment_link_refs: str,
     order_number: tuple[str, ...] = (),
     file: Path | None = None,
     watch: bool = False,
-    every: float = 5.0,
+    ignore: tuple[str, ...] = (),
+    every: Annotated[float, Parameter(validator=(finite, Number(gt=0)))] = 5.0,
     service: Service = Service(),
 ) -> int:
     """Show where links and payments stand.
@@ -286,6 +291,8 @@ def status(
         An order's number instead; can be given more than once.
     file
         Take more of them from a file with the columns payment_link_ref or order_number.
+    ignore
+        A column of the file that means nothing; can be given more than once.
     watch
         Go on until every payment has come to its end.
     every
@@ -296,18 +303,23 @@ def status(
         queries = [
             *(_requests.TransactionQuery(payment_link_ref=one) for one in payment_link_refs),
             *(_requests.TransactionQuery(order_number=one) for one in order_number),
-            *(_queries_in(file) if file else ()),
+            *(_queries_in(file, ignore) if file else ()),
         ]
         return await show_statuses(client, printer, queries, every if watch else None)
 
-    return _call(service, work)
+    return make_call(service, work)
+
+
+def _say(line: str) -> None:
+    with writing():
+        print(line, flush=True)  # noqa: T201 - a command's output
 
 
 @app.command
 def sandbox(
     *,
     host: str = "127.0.0.1",
-    port: int = 0,
+    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,
     api_key: str = "sandbox-key",
     faults: str | None = None,
     seed: int | None = None,
@@ -331,7 +343,7 @@ def sandbox(
     from chat2pay_async.sandbox._server import run  # noqa: PLC0415 - the same
 
     try:
-        return run(host, port, api_key, faults=faults, seed=seed)
+        return run(host, port, api_key, faults=faults, seed=seed, say=_say)
     except (SandboxError, ImportError, OSError, OverflowError) as error:
         print(f"chat2pay sandbox: {error}", file=sys.stderr)  # noqa: T201 - a command's output
         return FAILED

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn
+from rich.table import Column
 from rich.text import Text
 
-from chat2pay_async.events import Event, ItemFinished, Paused
+from chat2pay_async.errors import Proof
+from chat2pay_async.events import (
+    AttemptFinished,
+    CallFinished,
+    CallStarted,
+    Event,
+    ItemFinished,
+    LookedUp,
+    Paused,
+)
 
 if TYPE_CHECKING:
     from typing import Self
@@ -38,35 +38,76 @@ __all__ = ["Display"]
 EVERY: Final = 10.0
 """Seconds between two lines where there is no terminal."""
 
-_WORDS: Final = {
-    "recovered": ("recovered", "cyan"),
-    "skipped": ("skipped", "dim"),
-    "rejected": ("refused", "yellow"),
-    "failed": ("failed", "red"),
-    "unknown": ("in doubt", "magenta"),
+_COLOURS: Final = {
+    "recovered": "cyan",
+    "skipped": "dim",
+    "rejected": "yellow",
+    "failed": "red",
+    "unknown": "magenta",
 }
-"""What is told of a run beside how far it is, and in which colour."""
+"""What is told of a run beside how far it is."""
+_ECHO: Final = 4
+"""Columns at the end of the last line that stay free for the `^C` that a terminal writes there: on
+a line of its own, it would not be drawn over."""
 
 
-class _Rate(ProgressColumn):
-    """Items a second, over the last half minute or so."""
+class _Told(ProgressColumn):
+    """A text that is never broken: only the bar gives way where there is little room."""
+
+    def __init__(self, tell: Callable[[Task], str], style: str) -> None:
+        super().__init__(Column(no_wrap=True, justify="right"))
+        self._tell = tell
+        self._style = style
 
     def render(self, task: Task) -> Text:
         """Draw it."""
-        speed = task.finished_speed or task.speed or 0.0
-        return Text(f"{speed:,.0f}/s", style="progress.data.speed")
+        return Text(self._tell(task), self._style)
 
 
-class _Notes(ProgressColumn):
-    """What there is to tell besides; it is asked anew for every picture, since a pause goes by."""
+class _Line:
+    """One line, however long it is."""
 
-    def __init__(self, notes: Callable[[], str]) -> None:
-        super().__init__()
+    def __init__(self, markup: str) -> None:
+        self._text = Text.from_markup(markup)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        self._text.truncate(options.max_width - _ECHO, overflow="ellipsis")
+        yield self._text
+
+
+class _Bar(Progress):
+    """The bar, and the notes on a line below it, which is cut where it is too long."""
+
+    ended = False
+
+    def __init__(self, notes: Callable[[], str], *columns: ProgressColumn, **more: Any) -> None:
         self._notes = notes
+        super().__init__(*columns, **more)
 
-    def render(self, task: Task) -> Text:  # noqa: ARG002 - there is one task
+    def get_renderables(self) -> Iterable[RenderableType]:
         """Draw it."""
-        return Text.from_markup(self._notes())
+        yield self.make_tasks_table(self.tasks)
+        notes = self._notes()
+        if notes or not self.ended:
+            yield _Line(notes)
+
+
+def _count(task: Task) -> str:
+    return f"{task.completed:,.0f}" + ("" if task.total is None else f"/{task.total:,.0f}")
+
+
+def _percentage(task: Task) -> str:
+    # Rounded, it would say 100 % of what is not yet done.
+    return "" if not task.total else f"{100 * task.completed // task.total:.0f}%"
+
+
+def _speed(task: Task) -> str:
+    return f"{task.finished_speed or task.speed or 0.0:,.0f}/s"
+
+
+def _clock_time(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 class Display:
@@ -95,17 +136,20 @@ class Display:
         self._done = 0
         self._paused_until = 0.0
         self._begun = self._said = clock()
-        self._bar = Progress(
-            SpinnerColumn(),
+        self._calls: set[str] = set()
+        self._looked_up: set[str] = set()
+        """Of these: whose answer was lost."""
+        self._stops = False
+        self._bar = _Bar(
+            lambda: self.notes,
+            SpinnerColumn(table_column=Column(no_wrap=True)),
             TextColumn("[bold]{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TaskProgressColumn(),
-            _Rate(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            _Notes(lambda: self.notes),
+            _Told(_count, "progress.download"),
+            _Told(_percentage, "progress.percentage"),
+            _Told(_speed, "progress.data.speed"),
+            _Told(lambda task: _clock_time(task.elapsed or 0.0), "progress.elapsed"),
+            _Told(self._left, "progress.remaining"),
             console=self._console,
             get_time=clock,
             refresh_per_second=4,
@@ -124,6 +168,7 @@ class Display:
         trace: TracebackType | None,
     ) -> None:
         if self._console.is_terminal:
+            self._bar.ended = True
             self._bar.stop()
         else:
             self._say()
@@ -139,21 +184,63 @@ class Display:
             case Paused():
                 self._paused_until = max(self._paused_until, self._clock() + event.seconds)
             case _:
+                self._follow(event)
                 return
         self._show()
 
+    def _follow(self, event: Event) -> None:
+        """Know which calls are under way, and which of them wait for look-ups only."""
+        match event:
+            case CallStarted():
+                self._calls.add(event.call_id)
+            case CallFinished():
+                self._calls.discard(event.call_id)
+                self._looked_up.discard(event.call_id)
+            case LookedUp():
+                self._looked_up.add(event.call_id)
+            case AttemptFinished() if event.attempt.proof is Proof.UNKNOWN:
+                self._looked_up.add(event.call_id)
+            case _:
+                pass
+
+    @property
+    def under_way(self) -> int:
+        """How many calls are."""
+        return len(self._calls)
+
+    @property
+    def _only_looks_up(self) -> bool:
+        """Whether nothing else is left to do; how long that takes is not a matter of speed."""
+        return self._total is not None and 0 < self._total - self._done <= len(self._looked_up)
+
+    def _left(self, task: Task) -> str:
+        left = task.time_remaining
+        if not left or self._stops or self._only_looks_up:
+            return ""
+        return f"left {_clock_time(left)}"
+
     @property
     def notes(self) -> str:
-        """What there is to tell beside how far it is."""
-        parts = [
-            f"[{colour}]{self._counts[state]:,} {word}[/]"
-            for state, (word, colour) in _WORDS.items()
-            if self._counts[state]
-        ]
+        """What there is to tell beside how far it is; what matters now comes first."""
+        parts: list[str] = []
+        if self._stops and self._calls:
+            parts.append(f"[bold]stopping, {self.under_way:,} under way[/]")
+        elif self._only_looks_up:
+            parts.append(f"[bold]looking up {len(self._looked_up):,} whose answer was lost[/]")
         paused = self._paused_until - self._clock()
         if paused > 0:
             parts.append(f"[reverse] paused by the service, {paused:.0f} s [/]")
+        parts += [
+            f"[{colour}]{self._counts[word]:,} {word}[/]"
+            for word, colour in _COLOURS.items()
+            if self._counts[word]
+        ]
         return ", ".join(parts)
+
+    def stop(self, why: str) -> None:
+        """Say why it stops before its end; from now on nothing tells when that would have been."""
+        self._stops = True
+        self.say(f"Stopping: {why}; {self.under_way:,} under way")
 
     def say(self, text: str) -> None:
         """Write a line of its own."""

@@ -156,7 +156,7 @@ class Items(Generic[Q, R]):
     def known(self, item: Item[Q, R], claimed: Claimed) -> Outcome[Q, R] | None:
         """The outcome of an item that is not sent; None where it is, or where one was told."""
         if claimed.repeated:
-            problem = "occurs twice in this run, and was sent once"
+            problem = "occurs twice in this run, and is sent once"
             names = [name for name in _KEYS if getattr(item.request, name, None) == item.key]
             fault = Fault(names[0], problem)
             return self._refused(item, RequestValidationError(self._operation.name, (fault,)))

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from chat2pay_async._campaign_file import CampaignFile
-from chat2pay_async._config import RetryPolicy
-from chat2pay_async._jobs import DOUBT, FAILED, JOBS, STOPPED, Plan, start_job
+from chat2pay_async._jobs import start_job
+from chat2pay_async._output import OutputError
+from chat2pay_async._plan import DOUBT, FAILED, JOBS, STOPPED, Plan
 from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError
 
-__all__ = ["FromFile", "Running", "Service", "told"]
+__all__ = ["FromFile", "Running", "Service", "finite", "told"]
+
+
+def finite(_kind: object, value: float | None) -> None:
+    """A validator of cyclopts: no number is out of nan's range.
+
+    Raises:
+        ValueError: It is infinite, or no number.
+    """
+    if value is not None and not math.isfinite(value):
+        raise ValueError("Must be a finite number.")
 
 
 @Parameter(name="*")
@@ -33,14 +47,17 @@ class Service:
 class Running(Service):
     """How a job is run."""
 
-    concurrency: int = 64
+    concurrency: Annotated[int, Parameter(validator=Number(gte=1))] = 64
     """How many items may be under way at a time."""
-    rate_limit: float | None = None
+    rate_limit: Annotated[float | None, Parameter(validator=(finite, Number(gt=0)))] = None
     """How many requests may leave in a second."""
-    stop_at_failure_rate: float | None = None
+    stop_at_failure_rate: Annotated[
+        float | None, Parameter(validator=(finite, Number(gte=0, lte=1)))
+    ] = None
     """Stop, once more than this share of the latest items (0 to 1) did not take effect."""
-    settle: float = RetryPolicy().settle
-    """Seconds in which the service is assumed to apply, and show, what it was sent."""
+    settle: Annotated[float | None, Parameter(validator=(finite, Number(gte=0)))] = None
+    """Seconds in which the service is assumed to apply, and show, what it was sent: 10, or what the
+    job was begun with, unless given."""
     never_resend: bool = False
     """Never send again what a look-up showed to be absent."""
     dry_run: bool = False
@@ -90,6 +107,10 @@ def told(work: Callable[[], int]) -> int:
     except OutcomeUnknownError as error:
         print(f"chat2pay: {error}", file=sys.stderr)  # noqa: T201 - a command's output
         return DOUBT
+    except OutputError as error:
+        hint = "let it go elsewhere, and say it again"
+        print(f"chat2pay: {error}; {hint}", file=sys.stderr)  # noqa: T201 - the same
+        return FAILED
     except (Chat2PayError, TypeError, OSError) as error:
         print(f"chat2pay: {error}", file=sys.stderr)  # noqa: T201 - the same
         return FAILED

@@ -148,10 +148,12 @@ class Summary:
             notes = ", ".join(f"{n} {what}" for n, what in parts.get(state.value, []) if n)
             if count:
                 shown.append(f"{count} {state.value}" + (f" ({notes})" if notes else ""))
-        money = ", ".join(f"{code} {total:,f}" for code, total in sorted(self.amounts.items()))
-        return "; ".join(
-            [", ".join(shown) or "nothing", *filter(None, [money]), f"{self.elapsed:.1f} s"]
-        )
+        return _as_line(shown, self.amounts, f"{self.elapsed:.1f} s")
+
+
+def _as_line(counts: list[str], amounts: Mapping[str, Decimal], time: str) -> str:
+    money = ", ".join(f"{code} {total:,f}" for code, total in sorted(amounts.items()))
+    return "; ".join([", ".join(counts) or "nothing", *filter(None, [money]), time])
 
 
 @attrs.frozen
@@ -179,6 +181,17 @@ class Forecast:
     """What a call is taken to last, for the want of anything better."""
     SHOWN: ClassVar = 20
     """How many keys are shown of those with a recipient of another."""
+
+    def __str__(self) -> str:
+        note = f" ({self.same_recipient} same recipient)" if self.same_recipient else ""
+        parts = {
+            f"to send{note}": self.to_send,
+            "to look up": self.to_look_up,
+            "final": self.final,
+            "refused": self.refused,
+        }
+        shown = [f"{count} {what}" for what, count in parts.items() if count]
+        return _as_line(shown, self.amounts, f"about {self.seconds:.1f} s")
 
 
 class Tally:

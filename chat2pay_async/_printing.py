@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,7 @@ from rich.text import Text
 from chat2pay_async import models
 from chat2pay_async._campaign_file import Check
 from chat2pay_async._outcomes import Forecast, Outcome, State, Summary
+from chat2pay_async._output import Output, writing
 from chat2pay_async._report import COLUMNS, Report, Totals
 
 Rows: TypeAlias = Iterable[Iterable[object]]
@@ -37,29 +38,6 @@ _MEANINGS: Final = {
 }
 
 
-class _Console(Console):
-    """Standard output."""
-
-    WIDE: Final = 200
-    """Columns where there is no terminal: a reference that is cut in two can't be searched for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        if not self.is_terminal:
-            self.width = max(self.width, self.WIDE)
-
-    def on_broken_pipe(self) -> None:
-        """Whoever read it has gone: print nothing more, and let what is under way end properly.
-
-        Raises:
-            BrokenPipeError: Instead of the exit at once that rich would make of it.
-        """
-        try:
-            super().on_broken_pipe()
-        except SystemExit:
-            raise BrokenPipeError("nobody reads standard output any more") from None
-
-
 class Printer:
     """Prints results to standard output."""
 
@@ -71,30 +49,53 @@ class Printer:
             console: Where to; standard output, unless given. It colours nothing when it is piped.
         """
         self.as_json = as_json
-        self._console = console or _Console()
+        self._console = console or Output(for_programs=as_json)
 
     def line(self, fields: Any) -> None:
         """Print a JSON object on a line of its own."""
-        self._console.out(_encoder.encode(fields).decode(), highlight=False)
+        self._put(_encoder.encode(fields).decode())
+
+    def _put(self, text: str) -> None:
+        """Print it as it is: rich would make blanks of tabs."""
+        if not self._console.quiet:
+            with writing(self._console):
+                self._console.file.write(f"{text}\n")
+                self._console.file.flush()
+
+    @property
+    def width(self) -> int | None:
+        """How many columns the terminal has; None where it is piped."""
+        return self._console.width if self._console.is_terminal else None
 
     def text(self, text: str) -> None:
-        """Print a line for a person."""
-        self._console.print(Text(text), soft_wrap=True)
+        """Print lines for a person; a terminal may break them, but a copy of them is whole."""
+        if self.width is None:
+            self._put(text)
+            return
+        with writing(self._console):
+            self._console.print(Text(text), soft_wrap=True)
 
     def table(self, title: str, headings: Sequence[str], rows: Rows) -> None:
         """Print a table."""
-        self._console.print(_table_of(title, headings, rows))
+        if self.width is None:
+            self.text("\n".join([title, *_plain_lines(headings, rows)]))
+            return
+        with writing(self._console):
+            self._console.print(_table_of(title, headings, rows))
 
     @contextmanager
-    def live(self) -> Generator[Callable[[str, Sequence[str], Rows], None]]:
-        """A table that is drawn anew in its place; below each other, where that can't be done."""
-        if not self._console.is_terminal:
-            yield self.table
+    def live(self) -> Generator[Callable[[str], None]]:
+        """Lines that are drawn anew in their place; below each other, where that can't be done."""
+        if self.width is None:
+            yield self.text
             return
         with Live(console=self._console, auto_refresh=False) as live:
 
-            def draw(title: str, headings: Sequence[str], rows: Rows) -> None:
-                live.update(_table_of(title, headings, rows), refresh=True)
+            def draw(text: str) -> None:
+                lines = Text(text, no_wrap=True, overflow="ellipsis")
+                with writing(self._console):
+                    # Ctrl-C shows as ^C after the last line: on a full one it would begin another.
+                    live.update(Group(lines, Text()), refresh=True)
 
             yield draw
 
@@ -117,18 +118,21 @@ class Printer:
             State.REJECTED: _counted(declined=summary.declined),
         }
         rows = [
-            (_NAMES.get(state, state.value), f"{count:,}", notes.get(state) or _MEANINGS[state])
+            (state.value, f"{count:,}", notes.get(state) or _MEANINGS[state])
             for state, count in summary.counts.items()
             if count or state is State.APPLIED
         ]
         self.table(f"{title} in {summary.elapsed:.1f} s", ("", "items", ""), rows)
-        self.money(summary.amounts)
+        self._money("Applied in this run", summary.amounts)
 
-    def money(self, amounts: Any) -> None:
-        """Sums by currency, for a person."""
-        if amounts:
-            told = ", ".join(f"{code} {amount:,f}" for code, amount in sorted(amounts.items()))
-            self.text(f"Applied in all: {told}")
+    def _money(self, title: str, amounts: Mapping[str, Decimal]) -> None:
+        """Sums by currency; no number is broken in its middle."""
+        told = _money_of(amounts)
+        line = f"{title}: {', '.join(told)}"
+        if self.width is not None and len(line) > self.width:
+            line = "\n  ".join([f"{title}:", *told])
+        if told:
+            self.text(line)
 
     def forecast(self, title: str, forecast: Forecast) -> None:
         """What a dry run found."""
@@ -139,7 +143,7 @@ class Printer:
             ("to send", f"{forecast.to_send:,}", ""),
             ("to look up", f"{forecast.to_look_up:,}", "an earlier run left them in doubt"),
             ("final", f"{forecast.final:,}", "finished by an earlier run"),
-            ("refused", f"{forecast.refused:,}", "a key occurs twice, or a row was changed"),
+            ("rejected", f"{forecast.refused:,}", "a key occurs twice, or a row was changed"),
             (
                 "same recipient",
                 f"{forecast.same_recipient:,}",
@@ -148,9 +152,7 @@ class Printer:
             ("time", f"{forecast.seconds:,.0f} s", "at this concurrency and rate limit"),
         ]
         self.table(f"{title}: a dry run, nothing was sent", ("", "", ""), rows)
-        if forecast.amounts:
-            told = (f"{code} {amount:,f}" for code, amount in sorted(forecast.amounts.items()))
-            self.text("To send in all: " + ", ".join(told))
+        self._money("To send in all", forecast.amounts)
 
     def report(self, report: Report) -> None:
         """What a journal says."""
@@ -160,7 +162,7 @@ class Printer:
             self.line({"journal": report.notes, "totals": told})
             return
         rows = [
-            (state, f"{one.items:,}", _notes_of(one), _money_of(one))
+            (state, f"{one.items:,}", _notes_of(one), _money_of(one.amounts))
             for state, one in totals.items()
         ]
         title = f"{report.operation.name} at {report.notes['base_url']}"
@@ -172,11 +174,12 @@ class Printer:
         if self.as_json:
             self.line(fields)
         else:
-            told = [(name, inner) for name, inner in fields.items() if inner not in (None, {}, ())]
+            told = [
+                (name, _in_words(name, inner))
+                for name, inner in fields.items()
+                if inner not in (None, {}, ())
+            ]
             self.table(type(value).__name__, ("", ""), told)
-
-
-_NAMES: Final = {State.REJECTED: "refused", State.UNKNOWN: "in doubt"}
 
 
 def _table_of(title: str, headings: Sequence[str], rows: Rows) -> Group:
@@ -184,8 +187,39 @@ def _table_of(title: str, headings: Sequence[str], rows: Rows) -> Group:
     for number, heading in enumerate(headings):
         table.add_column(heading, overflow="fold", no_wrap=not number)
     for row in rows:
-        table.add_row(*(Text(shown(cell)) for cell in row))  # no markup: it is data
+        table.add_row(*(Text("\n".join(_lines_of(cell))) for cell in row))  # no markup: it is data
     return Group(Text(title, style="bold"), table)  # a table's own title is as narrow as it is
+
+
+def _plain_lines(headings: Sequence[str], rows: Rows) -> Iterator[str]:
+    """A table without a terminal: nothing is broken or cut, and no line ends in blanks."""
+    cells = [["; ".join(_lines_of(cell)) for cell in row] for row in rows]
+    if any(headings):
+        cells.insert(0, list(headings))
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        yield "  ".join(map(str.ljust, row, widths)).rstrip()
+
+
+def _lines_of(cell: object) -> list[str]:
+    return cell if isinstance(cell, list) else [shown(cell)]
+
+
+def _in_words(name: str, value: object) -> object:
+    """A field of a model, without the syntax of JSON where that is possible."""
+    if isinstance(value, tuple):
+        return [_brief(one) for one in value]
+    return _brief(value) if isinstance(value, dict) and name != "extra" else value
+
+
+def _brief(fields: dict[str, object]) -> str:
+    """What a model within another says: values, and the names of what is true."""
+    told = (
+        name.removeprefix("is_") if value is True else shown(value)
+        for name, value in fields.items()
+        if value not in (None, False, {}, ()) and name != "id"
+    )
+    return ", ".join(told)
 
 
 def shown(value: object) -> str:
@@ -211,8 +245,8 @@ def _notes_of(totals: Totals) -> str:
     )
 
 
-def _money_of(totals: Totals) -> str:
-    return ", ".join(f"{code} {amount:,f}" for code, amount in sorted(totals.amounts.items()))
+def _money_of(amounts: Mapping[str, Decimal]) -> list[str]:
+    return [f"{code} {amount:,f}" for code, amount in sorted(amounts.items())]
 
 
 def fields_of(value: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import attrs
 
 from chat2pay_async import models
 from chat2pay_async._checks import exact_sum
-from chat2pay_async._journal import SENT, Journal, Row
+from chat2pay_async._journal import Journal, Row
 from chat2pay_async._operations import OPERATIONS, Operation
 from chat2pay_async._outcomes import Outcome, State
 from chat2pay_async._rebuild import request_of
@@ -29,8 +29,6 @@ COLUMNS: Final = (
     *("recovered", "delivered", "declined", "posts", "first_sent", "last_sent", "error"),
 )
 """The columns of a report as CSV."""
-IN_DOUBT: Final = "in doubt"
-"""What a row is that was sent, and whose end is not written."""
 
 
 def operation_of(journal: Journal) -> Operation[Any, Any]:
@@ -55,8 +53,8 @@ class Line:
 
     @property
     def state(self) -> str:
-        """The outcome's state; `in doubt`, if the run ended before it was known."""
-        return IN_DOUBT if self.row.state == SENT else self.outcome.state.value
+        """The outcome's state; `unknown` too, if the run ended before it was known."""
+        return self.outcome.state.value
 
     @property
     def amount(self) -> tuple[Decimal, str] | None:
@@ -156,7 +154,6 @@ class Report:
     def totals(self) -> dict[str, Totals]:
         """What it comes to, by state."""
         totals = {state.value: Totals() for state in State if state is not State.SKIPPED}
-        totals[IN_DOUBT] = Totals()
         for line in self.lines():
-            totals.setdefault(line.state, Totals()).add(line)
+            totals[line.state].add(line)
         return totals

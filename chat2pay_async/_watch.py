@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from contextlib import nullcontext
+from typing import Final
 
 import anyio
 
 from chat2pay_async import bulk, models
 from chat2pay_async._client import AsyncChat2Pay
-from chat2pay_async._jobs import DONE, PROBLEMS
 from chat2pay_async._outcomes import Outcome, State
-from chat2pay_async._printing import Printer, fields_of_outcome
+from chat2pay_async._plan import DONE, PROBLEMS
+from chat2pay_async._printing import Printer, fields_of_outcome, shown
 from chat2pay_async._waiting import payment_has_ended
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["show_statuses"]
+__all__ = ["lines_of", "show_statuses"]
 
 Found = Outcome[bulk.TransactionQuery, models.Transaction]
 
-_HEADINGS: Final = ("order", "reference", "amount", "", "link", "payment", "since")
+_HEADINGS: Final = ("order", "reference", "amount", "payment", "link", "since", "error")
+_FIRST: Final = 4
+"""How many of these stand on a line where not all have room; the others follow below."""
 
 
 async def show_statuses(
@@ -46,13 +49,14 @@ async def show_statuses(
         raise ConfigurationError("name payment link references, --order-number or --file")
     queries = list(dict.fromkeys(queries))
     told: dict[str, object] = {}
-    with printer.live() as show:
+    # What is drawn but once is printed, so that nothing of it is cut.
+    with nullcontext(printer.text) if every is None else printer.live() as show:
         while True:
             found = await _look(client, queries)
             if printer.as_json:
                 _print_news(printer, found, told)
             else:
-                show("payments", _HEADINGS, [_cells(one) for one in found])
+                show("\n".join(lines_of([_cells(one) for one in found], printer.width)))
             if every is None or all(map(_has_ended, found)):
                 return DONE if all(one.state is State.APPLIED for one in found) else PROBLEMS
             await anyio.sleep(every)
@@ -80,17 +84,36 @@ def _has_ended(found: Found) -> bool:
     return payment_has_ended(found.result)
 
 
-def _cells(found: Found) -> tuple[Any, ...]:
-    one = found.result
+def _cells(found: Found) -> tuple[str, ...]:
+    one, query = found.result, found.request
     if one is None:
-        return found.key, "", "", "", "", str(found.error), ""
+        names = (query.order_number, query.payment_link_ref, None, None, None, None)
+        return *map(shown, names), " ".join(str(found.error).split())
     last = one.transaction_statuses[-1] if one.transaction_statuses else None
-    return (
-        one.order_number,
-        one.payment_link_ref,
-        one.total_amount,
-        one.currency,
-        None if last is None else last.transaction_status_name,
-        one.payment_status,
-        one.payment_status_timestamp or (None if last is None else last.created),
-    )
+    since = one.payment_status_timestamp or (None if last is None else last.created)
+    amount = " ".join(filter(None, (shown(one.total_amount), one.currency)))
+    link = None if last is None else last.transaction_status_name
+    when = None if since is None else since.replace(microsecond=0)
+    cells = (one.order_number, one.payment_link_ref, amount, one.payment_status, link, when, None)
+    return tuple(map(shown, cells))
+
+
+def lines_of(payments: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Payments as lines, in which no reference is broken.
+
+    Args:
+        payments: The cells of each.
+        width: How many columns there are; None puts tabs between the cells, for other tools.
+    """
+    if width is None:
+        return ["\t".join(cells) for cells in (_HEADINGS, *payments)]
+    *placed, _error = zip(*(cells for cells in (_HEADINGS, *payments)), strict=True)
+    widths = [max(map(len, column)) for column in placed]
+    # Between two columns there are two blanks.
+    fit = len(placed) if sum(widths) + 2 * (len(widths) - 1) <= width else _FIRST
+    lines = ["  ".join(map(str.ljust, _HEADINGS[:fit], widths)).rstrip()]
+    for cells in payments:
+        lines.append("  ".join(map(str.ljust, cells[:fit], widths)).rstrip())
+        below = ", since ".join(filter(None, cells[fit:-1]))
+        lines += [f"  {line}" for line in (below, cells[-1]) if line]
+    return lines

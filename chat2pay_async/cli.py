@@ -21,15 +21,16 @@ file needs `--force`, since across journals nothing protects.
 
 # For programs
 
-`--json` prints a JSON object a line for each item, and one for the summary. Progress and messages
-are on standard error, and nothing is coloured where it is piped.
+`--json` prints a JSON object a line for each item, and one for the summary, in UTF-8. A status that
+is piped has tabs between its columns. Progress and messages are on standard error, and nothing is
+coloured where it is piped.
 
 | Exit code | Meaning |
 |---|---|
 | 0 | everything took effect |
 | 1 | it could not be done, or stopped before its end; standard error says why |
 | 2 | an argument is wrong, or the extra `cli` is missing |
-| 3 | it was done, but items were refused, failed, or did not reach their customer |
+| 3 | it was done, but items were rejected, failed, or did not reach their customer |
 | 4 | it was done, but of some items it is not known whether they took effect |
 | 130 | it was interrupted |
 
@@ -45,6 +46,7 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
+_FAILED = 1
 _WRONG_USE = 2
 _SILENT = logging.NullHandler()
 
@@ -60,14 +62,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         from chat2pay_async._commands import app  # noqa: PLC0415 - it needs the extra
+        from chat2pay_async._output import OutputError, set_up, writing  # noqa: PLC0415 - the same
     except ImportError:
         hint = 'chat2pay needs its extra: pip install "chat2pay-async[cli]"'
         print(hint, file=sys.stderr)  # noqa: T201 - a command's output
         return _WRONG_USE
     # What a run's log would warn of is told in the command's own words.
     logging.getLogger("chat2pay_async").addHandler(_SILENT)
+    set_up(for_programs=False)
     try:
-        code = app(sys.argv[1:] if argv is None else argv, result_action="return_value")
+        with writing():
+            code = app(sys.argv[1:] if argv is None else argv, result_action="return_value")
     except SystemExit as stop:
         return _WRONG_USE if stop.code else 0
+    except OutputError as error:  # of a help text: commands deal with their own
+        print(f"chat2pay: {error}", file=sys.stderr)  # noqa: T201 - the same
+        return _FAILED
     return code if isinstance(code, int) else 0

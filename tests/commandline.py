@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import anyio
+import anyio.to_thread
 import attrs
 import msgspec
 import pytest
 
+from chat2pay_async._report import Report
 from chat2pay_async.cli import main
 from chat2pay_async.sandbox import Sandbox
 from chat2pay_async.sandbox import _server as server
@@ -84,6 +89,18 @@ class Terminal:
         return ran
 
 
+def states_in(journal: Path | str) -> dict[str, str]:
+    with Report(Path(journal)) as report:
+        return {line.row.key: line.state for line in report.lines()}
+
+
+class FullDisk(io.StringIO):
+    """A standard output that takes nothing."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
 # In a process of its own --------------------------------------------------------------------------
 
 PATIENCE = 30.0
@@ -124,28 +141,45 @@ class Process:
         return Ran(code, "".join(self.printed), "".join(self.told))
 
 
+full_output = pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="this system has no file that is always full"
+)
+
+
 @contextmanager
-def begun(arguments: Sequence[object], where: Path, *, reads: bool = True) -> Iterator[Process]:
+def begun(
+    arguments: Sequence[object],
+    where: Path,
+    *,
+    reads: bool = True,
+    output: str | None = None,
+    **environment: str,
+) -> Iterator[Process]:
     """Start a command; whatever happens, it is gone after the block.
 
     Args:
         arguments: The command's.
         where: The folder to run it in.
         reads: Whether its standard output is read, or closed on it.
+        output: The file that its standard output goes to, where it is not to be read.
+        environment: What else it finds there.
     """
     command = [sys.executable, "-c", _INTERRUPTIBLE, *map(str, arguments)]
-    running = subprocess.Popen(  # noqa: S603 - our own command
-        command,
-        cwd=where,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONWARNINGS": ""},
-    )
+    ours = {"PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONWARNINGS": ""}
+    with Path(output).open("w") if output else nullcontext() as file:
+        running = subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            cwd=where,
+            stdout=subprocess.PIPE if file is None else file,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, **ours, **environment},
+        )
     process = Process(running)
-    pairs = ((running.stdout, process.printed), (running.stderr, process.told))
+    streams = ((running.stdout, process.printed), (running.stderr, process.told))
+    pairs = [(stream, lines) for stream, lines in streams if stream is not None]
     for stream, lines in pairs:
-        assert stream is not None
         if stream is running.stdout and not reads:
             stream.close()
             continue
@@ -160,5 +194,36 @@ def begun(arguments: Sequence[object], where: Path, *, reads: bool = True) -> It
         for reader in process.readers:
             reader.join()
         for stream, _lines in pairs:
-            assert stream is not None
             stream.close()
+
+
+class Signals:
+    """Ctrl-C, as anyio would hear it."""
+
+    def __init__(
+        self, *, supported: bool = True, left: int = 0, when: Callable[[], object] = lambda: True
+    ) -> None:
+        self.supported = supported
+        self.left = left
+        self.when = when
+
+    def __call__(self, *_signals: signal.Signals) -> Signals:
+        return self
+
+    def __enter__(self) -> Self:
+        if not self.supported:
+            raise NotImplementedError
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        pass
+
+    def __aiter__(self) -> Signals:
+        return self
+
+    async def __anext__(self) -> signal.Signals:
+        self.left -= 1
+        if self.left < 0:
+            await anyio.sleep_forever()
+        await anyio.to_thread.run_sync(until, self.when, "Ctrl-C")
+        return signal.SIGINT

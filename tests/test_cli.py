@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import runpy
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from commandline import FullDisk, begun, full_output
 
 from chat2pay_async import __version__
+from chat2pay_async._campaign_file import CampaignFile
+from chat2pay_async._tables import LINKS
 from chat2pay_async.cli import main
 
 
@@ -28,6 +33,36 @@ def test_it_tells_its_version_and_how_to_use_it(
 
 
 @pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "CHAT2PAY_API_KEY"),
+        ([], "CHAT2PAY_BASE_URL"),
+        ([], "130 it was interrupted"),
+        (["links", "send"], "channel, to, order_number, currency and total_amount"),
+        (["links", "send"], "sms,27831234567,A-1001,ZAR,199.90"),
+        (["captures"], "payment_link_ref"),
+    ],
+)
+def test_its_help_says_what_it_needs(
+    arguments: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--help"]) == 0
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_example_of_a_campaign_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["links", "send", "--help"])
+    lines = (line.strip() for line in capsys.readouterr().out.splitlines())
+    example = [line for line in lines if line.count(",") == 4 and " " not in line]
+    (tmp_path / "spring.csv").write_text("\n".join(example))
+    check = CampaignFile(tmp_path / "spring.csv", LINKS).check()
+    assert (check.good, check.faults) == (2, ())
+    assert example[0].split(",") == list(LINKS.required), "in this order they are told, too"
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ["no-such"],
@@ -36,6 +71,10 @@ def test_it_tells_its_version_and_how_to_use_it(
         ["links", "send"],
         ["links", "send", "spring.csv", "--concurrency", "many"],
         ["link", "--to", "1"],
+        ["sandbox", "--port", "99999"],
+        ["status", "a-reference", "--watch", "--every", "-1"],
+        ["status", "a-reference", "--watch", "--every", "0"],
+        ["status", "a-reference", "--watch", "--every", "nan"],
     ],
 )
 def test_wrong_use_is_told_apart_by_its_exit_code(
@@ -58,6 +97,22 @@ def test_without_its_extra_it_says_what_to_install(
     assert not streams.out
 
 
+@full_output
+def test_a_help_text_that_can_not_be_printed_is_told_in_a_line(tmp_path: Path) -> None:
+    with begun(["--help"], tmp_path, output="/dev/full") as process:
+        ran = process.ends()
+    assert ran.code == 1
+    assert ran.err == "chat2pay: standard output can't be written: No space left on device\n"
+
+
+def test_a_help_text_that_can_not_be_printed_is_no_success(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    assert main(["--help"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_the_log_says_nothing_of_its_own() -> None:
     main(["--version"])
     main(["--version"])
@@ -73,3 +128,8 @@ def test_the_module_runs_as_the_command(
         runpy.run_module("chat2pay_async", run_name="__main__")
     assert stop.value.code == 0
     assert __version__ in capsys.readouterr().out
+
+
+def test_importing_the_module_runs_nothing() -> None:
+    module = importlib.import_module("chat2pay_async.__main__")
+    assert module.main is main

@@ -78,6 +78,7 @@ def test_any_other_column_is_an_error_that_tells_which_ones_there_are(
         f"campaign.csv: column {column} is unknown; the columns of {kind.name} are "
     )
     assert ", ".join(kind.columns) in told
+    assert "--ignore NAME" in told
 
 
 def test_a_column_is_ignored_only_if_that_is_asked_for() -> None:
@@ -122,6 +123,6 @@ def test_the_keys_of_a_json_line_are_told_one_by_one() -> None:
     assert keys.fields(given, problems) == {"from_": "a"}
     assert problems == {
         "from": "is there twice, as from and as from_",
-        "orderNumber": "is unknown (did you mean order_number?): rename or ignore it",
-        "additional_data.a": "is unknown (did you mean additional_data?): rename or ignore it",
+        "orderNumber": "is unknown (did you mean order_number?): rename or --ignore it",
+        "additional_data.a": "is unknown (did you mean additional_data?): rename or --ignore it",
     }

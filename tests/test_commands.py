@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import pytest
-from commandline import PHONE, Terminal, begun, lines_to, links_csv, served, until
+from commandline import PHONE, Terminal, begun, full_output, lines_to, links_csv, served, until
 
-from chat2pay_async import _commands
-from chat2pay_async._jobs import Plan
 from chat2pay_async.sandbox import Fault, Sandbox, SandboxError
 from chat2pay_async.sandbox import _server as server
 
@@ -72,59 +65,6 @@ def test_a_link_that_cannot_be_is_refused_before_it_is_sent(
     assert not sandbox.ledger.requests
 
 
-def test_a_link_of_which_nothing_is_known_is_in_doubt(
-    sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_commands, "Plan", partial(Plan, settle=0.1, resend_when_absent=False))
-    sandbox.next_faults("create_payment_link", ["drop_before"])
-    ran = run(*LINK, "--total-amount", "1.50")
-    assert ran.code == 4
-    assert ran.err.startswith("chat2pay: create_payment_link: ")
-    assert not ran.out
-
-
-def test_ctrl_c_while_a_link_is_made_says_that_it_may_be_there(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
-    sandbox.next_faults("create_payment_link", ["silence_after"])
-    with begun([*LINK, "--total-amount", "1.50"], tmp_path) as process:
-        until(lambda: sandbox.ledger.faulted() == 1, "for a request without an answer")
-        process.running.send_signal(signal.SIGINT)
-        ran = process.ends()
-    assert (ran.code, ran.out) == (130, "")
-    assert ran.err == (
-        "chat2pay: It may have been applied before it was interrupted: chat2pay status shows it\n"
-    )
-
-
-def test_that_is_said_only_of_what_may_have_left(
-    sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    really_run = anyio.run
-
-    async def cut(main: Callable[[], Coroutine[Any, Any, int]]) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(main)
-            await anyio.to_thread.run_sync(until, lambda: sandbox.ledger.faulted() > 0, "a request")
-            tasks.cancel_scope.cancel()
-
-    def interrupted(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
-        # On Python 3.11 a thread in which a loop was cut off is not traced any more for a while.
-        thread = threading.Thread(target=really_run, args=(cut, main))
-        thread.start()
-        thread.join()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(anyio, "run", interrupted)
-    sandbox.next_faults("create_payment_link", ["silence_after"])
-    made = run(*LINK, "--total-amount", "1.50")
-    sandbox.next_faults("get_configuration", ["silence_before"])
-    looked = run("config")
-    assert (made.code, looked.code) == (130, 130)
-    assert "may have been applied" in made.err
-    assert "may have been applied" not in looked.err
-
-
 # Other calls --------------------------------------------------------------------------------------
 
 
@@ -167,7 +107,7 @@ def test_without_a_key_nothing_is_asked(
     monkeypatch.delenv("CHAT2PAY_API_KEY")
     ran = run("config")
     assert ran.code == 1
-    assert "CHAT2PAY_API_KEY" in ran.err
+    assert "put it into the environment variable CHAT2PAY_API_KEY" in ran.err
     assert not sandbox.ledger.requests
 
 
@@ -234,11 +174,15 @@ def test_the_sandbox_serves_as_it_is_told(monkeypatch: pytest.MonkeyPatch, run: 
     served_at: list[Any] = []
 
     def serve(*place: object, **more: object) -> int:
+        say = more.pop("say")
+        assert callable(say)
+        say("it is served")
         served_at.append((place, more))
         return 0
 
     monkeypatch.setattr(server, "run", serve)
-    assert run("sandbox").code == 0
+    ran = run("sandbox")
+    assert (ran.code, ran.out) == (0, "it is served\n")
     options = ("--host", "::1", "--port", "8123", "--api-key", "k", "--faults", "mild")
     assert run("sandbox", *options, "--seed", "7").code == 0
     assert served_at == [
@@ -256,6 +200,16 @@ def test_a_sandbox_that_cannot_start_says_why_and_fails(
     monkeypatch.setattr(server, "run", serve)
     ran = run("sandbox")
     assert (ran.code, ran.err) == (1, "chat2pay sandbox: this machine only\n")
+
+
+@full_output
+def test_a_sandbox_that_can_not_say_where_it_is_ends(tmp_path: Path) -> None:
+    with begun(["sandbox"], tmp_path, output="/dev/full") as process:
+        ran = process.ends()
+    assert ran.code == 1
+    assert ran.err == (
+        "chat2pay sandbox: standard output can't be written: No space left on device\n"
+    )
 
 
 # Status -------------------------------------------------------------------------------------------
@@ -280,6 +234,18 @@ def test_many_are_looked_up_in_their_order_each_once(
     ran = run("status", *names, "--json")
     assert ran.code == 0
     assert [line["result"]["order_number"] for line in ran.lines] == ["A-1", "A-2", "A-3"]
+
+
+def test_a_column_of_a_file_of_orders_can_be_ignored(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    run(*LINK, "--total-amount", "1.50")
+    lines_to(tmp_path / "orders.csv", "order_number,colour", "B-1,red")
+    ran = run("status", "--file", "orders.csv")
+    assert (ran.code, ran.out) == (1, "")
+    assert "--ignore NAME" in ran.err
+    assert run("status", "--file", "orders.csv", "--ignore", "colour").code == 0
+    assert sandbox.ledger.answered("get_transaction", 200) == 1
 
 
 def test_what_is_not_there_is_a_problem(sandbox: Sandbox, run: Terminal) -> None:

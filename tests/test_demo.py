@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from chat2pay_async._tables import LINKS, read_rows
 
@@ -46,11 +50,44 @@ def test_the_campaign_is_a_thousand_different_orders() -> None:
 
 def test_a_run_that_is_killed_and_resumed_agrees_with_the_ledger(tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARKS / "demo.py"), str(short_campaign(tmp_path, 120))]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)  # noqa: S603
+    done = subprocess.run(  # noqa: S603 - our own command
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "120 links" in done.stdout
     assert "Every sum agrees" in done.stdout
     assert "kill -9" in done.stderr
+    hints = re.findall(r"chat2pay report (\S+)", done.stderr)
+    assert hints
+    assert all(Path(hint).exists() for hint in hints), "what it says can be done afterwards"
+
+
+def test_what_happened_is_told_in_words() -> None:
+    done = Counter(pay=860, click=20, captured=532) | Counter({"capture declined": 8})
+    sums = demo.Sums(Counter(), {}, {}, done)
+    assert list(demo.in_words(sums, AGREED)) == [
+        "Customers: 860 paid, 20 only looked at it.",
+        "Captures: 532 accepted, 8 declined by the gateway.",
+        (
+            "On the way: 1 requests or their answers were lost, broken, late or throttled, "
+            "and one process was killed with kill -9."
+        ),
+    ]
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_a_killed_process_has_drawn_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, *, terminal: bool
+) -> None:
+    drawn = io.StringIO()
+    monkeypatch.setattr(demo, "say", Console(file=drawn, force_terminal=terminal))
+    demo.leave_the_bar()
+    assert drawn.getvalue() == ("\x1b[?25h\n" if terminal else "")
 
 
 LINK = {"key": "A-1", "payment_link_ref": "ref-1", "amount": "2349.684", "currency": "KWD"}

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import io
+import re
+from datetime import UTC, datetime
 from decimal import Decimal
 
+import pytest
 from rich.console import Console
 from rich.text import Text
 
 from chat2pay_async._display import EVERY, Display
-from chat2pay_async.events import CallStarted, ItemFinished, Paused
+from chat2pay_async.errors import Attempt, Proof
+from chat2pay_async.events import (
+    AttemptFinished,
+    CallFinished,
+    CallStarted,
+    ItemFinished,
+    LookedUp,
+    Paused,
+    RetryScheduled,
+)
 
 
 class Screen:
     """A display, what it drew, and its clock."""
 
-    def __init__(self, total: int | None, *, terminal: bool) -> None:
+    def __init__(self, total: int | None, *, terminal: bool, width: int = 150) -> None:
         self.now = 0.0
         self.drawn = io.StringIO()
         console = Console(
-            file=self.drawn, force_terminal=terminal, width=150, color_system=None, _environ={}
+            file=self.drawn, force_terminal=terminal, width=width, color_system=None, _environ={}
         )
         self.display = Display("payment links", total, console, lambda: self.now)
 
@@ -30,6 +42,23 @@ class Screen:
 
     def pause(self, seconds: float) -> None:
         self.display(Paused("c1", "create_payment_link", seconds))
+
+    def start(self, *calls: str) -> None:
+        for call in calls:
+            self.display(CallStarted(call, "create_payment_link"))
+
+    def lose(self, *calls: str) -> None:
+        """Their answers do not come."""
+        for call in calls:
+            self.attempt(call, Proof.UNKNOWN)
+
+    def attempt(self, call: str, proof: Proof) -> None:
+        attempt = Attempt(datetime(2026, 3, 1, tzinfo=UTC), 0.5, proof)
+        self.display(AttemptFinished(call, "create_payment_link", 1, attempt))
+
+    def end(self, call: str) -> None:
+        self.display(CallFinished(call, "create_payment_link", 1.0, (), None, recovered=False))
+        self.finish()
 
     @property
     def picture(self) -> str:
@@ -52,9 +81,93 @@ def test_a_person_sees_how_far_it_is_how_fast_and_how_long_it_takes() -> None:
             screen.finish(10)
     picture = screen.picture
     assert "payment links" in picture
-    assert "50/100" in picture
-    assert "50%" in picture
-    assert "12/s 0:00:05 left 0:00:05" in picture, "the speed counts from the first item"
+    assert "50/100 50% 12/s 0:00:05 left 0:00:05" in picture, "the speed counts from the first item"
+
+
+@pytest.mark.parametrize(("done", "shown"), [(1, " 0%"), (998, " 99%"), (1000, " 100%")])
+def test_it_is_at_100_percent_when_all_is_done_and_no_sooner(done: int, shown: str) -> None:
+    screen = Screen(1000, terminal=True)
+    with screen.display:
+        screen.finish(done)
+    assert shown in screen.picture
+
+
+def test_where_nobody_knows_how_many_there_are_it_tells_no_share_and_no_end() -> None:
+    screen = Screen(None, terminal=True)
+    with screen.display:
+        for _ in range(5):
+            screen.now += 1
+            screen.finish(300)
+    assert "1,500" in screen.picture
+    assert not {"%", "/1", "left"} & set(screen.picture.split())
+
+
+def visible(line: str) -> str:
+    """What is seen of it: no controls, and a line that is drawn anew is not seen twice."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).rpartition("\r")[2].rstrip()
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_on_a_narrow_terminal_it_is_two_lines_however_much_there_is_to_tell(width: int) -> None:
+    screen = Screen(1_000_000, terminal=True, width=width)
+    with screen.display:
+        screen.pause(30)
+        for state in ("rejected", "failed", "unknown", "skipped"):
+            screen.now += 1
+            screen.finish(1002, state)
+        screen.finish(1002, recovered=True)
+        screen.drawn.truncate(0)
+        screen.display._bar.refresh()
+        bar, notes = (visible(line) for line in screen.lines[-2:])
+    assert bar.split()[-1].count(":") == 2, "the time is told to the second"
+    assert "5,010/1,000,000 0%" in bar
+    assert len(bar) <= width
+    assert notes.startswith(" paused by the service, 26 s , 1,002 recovered, ")
+    assert notes.endswith("…")
+    assert len(notes) <= width - 4, "there is room for the ^C of a terminal"
+
+
+def test_while_only_lost_answers_are_looked_up_it_does_not_promise_an_end() -> None:
+    screen = Screen(10, terminal=True)
+    with screen.display:
+        for number in range(7):
+            screen.now += 1
+            screen.start(str(number))
+            screen.end(str(number))
+        screen.start("a", "b", "c")
+        screen.attempt("a", Proof.NOT_SENT)
+        screen.lose("b", "c")
+        assert screen.display.notes == "", "one of them was not lost"
+        screen.display._bar.refresh()
+        assert "left 0:00:0" in screen.picture
+        screen.display(LookedUp("a", "create_payment_link", "absent", "404 {}"))
+        assert "looking up 3 whose answer was lost" in screen.display.notes
+        screen.display._bar.refresh()
+        assert "left" not in screen.picture
+        screen.end("b")
+        assert "looking up 2 whose answer was lost" in screen.display.notes
+        screen.end("a")
+        screen.end("c")
+    assert screen.display.notes == ""
+    assert screen.lines[-2] == screen.picture, "nothing but the cursor comes after it"
+
+
+def test_from_the_moment_that_it_stops_it_tells_what_is_under_way() -> None:
+    screen = Screen(100, terminal=True)
+    with screen.display:
+        for number in range(10):
+            screen.now += 1
+            screen.start(str(number), f"slow {number}")
+            screen.end(str(number))
+        assert screen.display.under_way == 10
+        screen.display.stop("the disk is full")
+        assert "Stopping: the disk is full; 10 under way" in screen.drawn.getvalue()
+        assert "stopping, 10 under way" in screen.display.notes
+        screen.display._bar.refresh()
+        assert "left" not in screen.picture
+        for number in range(10):
+            screen.end(f"slow {number}")
+    assert screen.display.notes == ""
 
 
 def test_a_person_sees_what_did_not_simply_go_well() -> None:
@@ -64,9 +177,9 @@ def test_a_person_sees_what_did_not_simply_go_well() -> None:
         for state, count in (("rejected", 2), ("failed", 3), ("unknown", 4), ("skipped", 5)):
             screen.finish(count, state)
     assert Text.from_markup(screen.display.notes).plain == (
-        "1,002 recovered, 5 skipped, 2 refused, 3 failed, 4 in doubt"
+        "1,002 recovered, 5 skipped, 2 rejected, 3 failed, 4 unknown"
     )
-    assert "1016/2000" in screen.drawn.getvalue()
+    assert "1,016/2,000" in screen.drawn.getvalue()
     assert "1,002" in screen.drawn.getvalue()
 
 
@@ -94,7 +207,8 @@ def test_a_pause_is_shown_as_such_until_it_is_over() -> None:
 def test_what_other_events_tell_is_not_for_the_screen() -> None:
     screen = Screen(10, terminal=False)
     screen.now += 2 * EVERY
-    screen.display(CallStarted("c1", "create_payment_link"))
+    screen.start("c1")
+    screen.display(RetryScheduled("c1", "create_payment_link", 1, 0.5, Proof.NOT_SENT))
     assert screen.lines == []
 
 
@@ -124,9 +238,9 @@ def test_with_the_notes_and_no_more_than_is_known() -> None:
         screen.finish(3, "unknown")
         screen.now += EVERY
         screen.pause(7)
-    line = "payment links: 6, 1/s, 1 recovered, 2 refused, 3 in doubt, "
-    assert screen.lines[-1].startswith(line)
-    assert "paused by the service, 7 s" in screen.lines[-1]
+    told, counts = screen.lines[-1].split(" paused by the service, 7 s ")
+    assert told == "payment links: 6, 1/s, "
+    assert counts == ", 1 recovered, 2 rejected, 3 unknown"
 
 
 def test_a_line_that_is_said_is_printed_as_it_is() -> None:

@@ -619,7 +619,7 @@ async def test_a_key_that_occurs_twice_is_sent_once(
     assert outcome.state is State.REJECTED
     assert isinstance(outcome.error, RequestValidationError)
     assert outcome.error.operation == operation.name
-    assert outcome.error.faults == (Fault(field, "occurs twice in this run, and was sent once"),)
+    assert outcome.error.faults == (Fault(field, "occurs twice in this run, and is sent once"),)
     if journalled:
         assert row_of(path).state == "rejected"
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Self
+from typing import Any
 
 import anyio
-import anyio.to_thread
 import pytest
-from commandline import HEADER, PHONE, Ran, Terminal, begun, lines_to, links_csv, served, until
+from commandline import HEADER, PHONE, Terminal, lines_to, links_csv, served, states_in
 from spreadsheets import write_xlsx
 
-from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
-from chat2pay_async._jobs import _Course
-from chat2pay_async._report import Report
+from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, _course, bulk
+from chat2pay_async._plan import Plan, client_of
 from chat2pay_async.sandbox import Fault, FaultPlan, Sandbox
 
 JOURNAL = "spring.csv.links.journal"
@@ -33,11 +30,6 @@ def run(capsys: pytest.CaptureFixture[str]) -> Terminal:
     return Terminal(capsys)
 
 
-def states_in(journal: Path | str) -> dict[str, str]:
-    with Report(Path(journal)) as report:
-        return {line.row.key: line.state for line in report.lines()}
-
-
 # A campaign ---------------------------------------------------------------------------------------
 
 
@@ -48,7 +40,7 @@ def test_a_campaign_makes_a_link_for_each_row(
     ran = run("links", "send", "spring.csv")
     assert ran.code == 0
     assert sandbox.ledger.count("link_created") == 3
-    assert "Applied in all: ZAR 599.70" in ran.out
+    assert "Applied in this run: ZAR 599.70" in ran.out
     assert f"chat2pay report {JOURNAL}" in ran.err
     assert "payment links: 3 of 3" in ran.err
     assert states_in(JOURNAL) == {"A-1": "applied", "A-2": "applied", "A-3": "applied"}
@@ -183,6 +175,37 @@ def test_a_dry_run_notices_a_key_that_occurs_twice(
     assert "A-1: rejected: " in ran.err
     assert not sandbox.ledger.requests
 
+    assert "occurs twice in this run, and is sent once" in ran.err
+
+
+def test_a_dry_run_of_a_new_job_needs_no_key(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 2)
+    monkeypatch.delenv("CHAT2PAY_API_KEY")
+    ran = run("links", "send", path, "--dry-run")
+    assert (ran.code, ran.err) == (0, "")
+    assert "To send in all: ZAR 399.80" in ran.out
+    monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
+    run("links", "send", path)
+    assert run("links", "send", path, "--dry-run").code == 0
+    monkeypatch.delenv("CHAT2PAY_API_KEY")
+    known = run("links", "send", path, "--dry-run")
+    assert (known.code, known.out) == (1, "")
+    assert "CHAT2PAY_API_KEY" in known.err, "a journal is of one key"
+    assert sandbox.ledger.count("link_created") == 2
+
+
+def test_a_dry_run_that_can_not_begin_forecasts_nothing(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 2)
+    (tmp_path / JOURNAL).write_text("no journal, but something of somebody's")
+    ran = run("links", "send", path, "--dry-run")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("chat2pay: the journal ")
+    assert not sandbox.ledger.requests
+
 
 def test_a_dry_run_of_something_without_amounts_sums_nothing(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
@@ -285,6 +308,33 @@ def test_what_protects_from_sending_twice_holds_when_it_is_gone_on_with(
     assert not sandbox.ledger.twice("link_created")
 
 
+@pytest.mark.parametrize(
+    "settles", [("30", None, 30.0), ("30", "10", 10.0), (None, None, 10.0), (None, "5", 5.0)]
+)
+def test_the_time_to_settle_is_remembered_unless_another_is_given(
+    sandbox: Sandbox,
+    run: Terminal,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settles: tuple[str | None, str | None, float],
+) -> None:
+    begun, resumed, settle = settles
+    plans: list[Plan] = []
+
+    def given(seconds: str | None) -> tuple[str, ...]:
+        return () if seconds is None else ("--settle", seconds)
+
+    def noted(plan: Plan, *more: Any, **others: Any) -> Any:
+        plans.append(plan)
+        return client_of(plan, *more, **others)
+
+    monkeypatch.setattr(_course, "client_of", noted)
+    assert run("links", "send", links_csv(tmp_path / "spring.csv", 1), *given(begun)).code == 0
+    assert run("resume", JOURNAL, *given(resumed)).code == 0
+    assert plans[-1].settle == settle
+    assert sandbox.ledger.count("link_created") == 1
+
+
 def test_never_resend_is_remembered(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
     sandbox.next_faults("create_payment_link", ["drop_before"])
@@ -322,283 +372,3 @@ def test_there_is_nothing_to_go_on_with_where_there_is_no_journal(
     assert ran.code == 1
     assert ran.err.startswith("chat2pay: ")
     assert not sandbox.ledger.requests
-
-
-# How it ends --------------------------------------------------------------------------------------
-
-
-def test_what_did_not_go_well_is_told_item_by_item(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
-    sandbox.fail_delivery("A-1")
-    sandbox.next_faults("create_payment_link", [Fault("denied", form="403")])
-    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 2), "--concurrency", "1")
-    assert ran.code == 3
-    assert "A-1: failed: " in ran.err
-    assert f"chat2pay resume {JOURNAL}" in ran.err
-    again = run("resume", JOURNAL)
-    assert again.code == 3
-    assert "A-1: applied, but its message to the customer was not sent" in again.err
-    assert f"chat2pay report {JOURNAL}" in again.err
-    assert run("resume", JOURNAL).code == 3, "what was not delivered then is not delivered now"
-
-
-def test_of_very_many_only_the_first_are_told(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
-    for number in range(1, 23):
-        sandbox.fail_delivery(f"A-{number}")
-    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 22))
-    assert ran.code == 3
-    assert ran.err.count("its message to the customer was not sent") == _Course.SHOWN
-    assert ran.err.count("the journal has them all") == 1
-
-
-def paid(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> str:
-    path = lines_to(
-        tmp_path / "one.csv",
-        f"{HEADER},transaction_type",
-        f"A-1,sms,{PHONE}1,ZAR,9.90,authorization",
-    )
-    run("links", "send", path)
-    ref = sandbox.ref_of("A-1")
-    sandbox.pay(ref)
-    return ref
-
-
-def test_a_capture_that_the_gateway_declines_is_refused(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
-    ref = paid(sandbox, run, tmp_path)
-    sandbox.decline_capture(ref)
-    path = lines_to(tmp_path / "captures.csv", "payment_link_ref,amount", f"{ref},9.90")
-    ran = run("captures", path)
-    assert ran.code == 3
-    assert f"{ref}: rejected: declined by the gateway" in ran.err
-    assert "1 declined" in ran.out
-
-
-def test_a_capture_that_is_undecided_is_in_doubt(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from chat2pay_async import _item  # noqa: PLC0415 - for this test alone
-
-    monkeypatch.setattr(_item, "state_after", lambda _result: bulk.State.UNKNOWN)
-    ref = paid(sandbox, run, tmp_path)
-    path = lines_to(tmp_path / "captures.csv", "payment_link_ref,amount", f"{ref},9.90")
-    ran = run("captures", path)
-    assert ran.code == 4
-    assert f"{ref}: unknown: the gateway has not decided" in ran.err
-
-
-def test_payments_are_captured_receipted_and_given_back(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
-    ref = paid(sandbox, run, tmp_path)
-    columns = "payment_link_ref,receipt_link"
-    receipts = lines_to(tmp_path / "receipts.csv", columns, f"{ref},https://shop.test/r/1")
-    only_refs = lines_to(tmp_path / "refs.csv", "payment_link_ref", ref)
-    codes = [
-        run("captures", only_refs).code,
-        run("receipts", receipts).code,
-        run("reversals", only_refs).code,
-    ]
-    assert codes == [0, 0, 0]
-    counts = sandbox.ledger.counts
-    assert counts["captured"] == 1
-    assert counts["reversed"] == 1
-    assert run("resume", "refs.csv.captures.journal").code == 0
-
-
-def test_links_that_nobody_clicked_are_cancelled(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
-    run("links", "send", links_csv(tmp_path / "spring.csv", 1))
-    refs = lines_to(tmp_path / "refs.csv", "payment_link_ref", sandbox.ref_of("A-1"))
-    assert run("cancellations", refs).code == 0
-    assert sandbox.ledger.count("link_cancelled") == 1
-
-
-def test_a_wrong_key_stops_at_once_and_says_so(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CHAT2PAY_API_KEY", "wrong-key")
-    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 3), "--concurrency", "1")
-    assert ran.code == 1
-    assert "401" in ran.err
-    assert "wrong-key" not in ran.out + ran.err
-    assert not sandbox.ledger.counts
-
-
-def test_too_many_failures_stop_it(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
-    sandbox.faults = FaultPlan((Fault("denied", 1.0, form="403"),))
-    path = links_csv(tmp_path / "spring.csv", 30)
-    ran = run("links", "send", path, "--stop-at-failure-rate", "0.1", "--concurrency", "2")
-    assert ran.code == 1
-    assert "stop_at_failure_rate" in ran.err
-
-
-@pytest.mark.parametrize(
-    "options", [("--concurrency", "0"), ("--rate-limit", "0"), ("--stop-at-failure-rate", "2")]
-)
-def test_an_option_that_cannot_work_is_told_before_anything_is_sent(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path, options: tuple[str, ...]
-) -> None:
-    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 1), *options)
-    assert ran.code == 1
-    assert ran.err.startswith("chat2pay: ")
-    assert "resume" not in ran.err
-    assert not sandbox.ledger.requests
-
-
-def test_a_journal_in_use_is_left_alone(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
-    path = links_csv(tmp_path / "spring.csv", 1)
-    run("links", "send", path)
-    with Report(tmp_path / JOURNAL):
-        ran = run("links", "send", links_csv(path, 2))
-    assert ran.code == 1
-    assert "is in use by process" in ran.err
-    assert sandbox.ledger.count("link_created") == 1
-
-
-# Ctrl-C -------------------------------------------------------------------------------------------
-
-
-def test_ctrl_c_lets_what_is_under_way_come_to_its_end(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
-    links_csv(tmp_path / "spring.csv", 60)
-    sandbox.faults = FaultPlan((Fault("answer_late", 1.0, seconds=(0.5, 0.5)),))
-    with begun(["links", "send", "spring.csv", "--concurrency", "2"], tmp_path) as process:
-        until(lambda: sandbox.ledger.count("link_created") >= 2, "for the first links")
-        process.running.send_signal(signal.SIGINT)
-        ran = process.ends()
-    assert ran.code == 130
-    assert "Stopping: " in ran.err
-    assert ran.err.endswith(f"To go on: chat2pay resume {JOURNAL}\n")
-    made = sandbox.ledger.count("link_created")
-    assert 2 <= made < 60
-    assert list(states_in(tmp_path / JOURNAL).values()) == ["applied"] * made
-    sandbox.faults = None
-    assert run("resume", JOURNAL).code == 0
-    assert_each_order_once(sandbox, 60)
-
-
-def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
-    links_csv(tmp_path / "spring.csv", 5)
-    sandbox.next_faults("create_payment_link", ["silence_after", "silence_before"])
-    options = ("--concurrency", "2", "--settle", "0.2")
-    with begun(["links", "send", "spring.csv", *options], tmp_path) as process:
-        until(lambda: sandbox.ledger.faulted() == 2, "for two requests without an answer")
-        process.running.send_signal(signal.SIGINT)
-        until(lambda: any("Stopping" in line for line in process.told), "for it to listen")
-        process.running.send_signal(signal.SIGINT)
-        ran = process.ends()
-    assert ran.code == 130
-    assert f"chat2pay resume {JOURNAL}" in ran.err
-    assert PHONE not in ran.err
-    assert set(states_in(tmp_path / JOURNAL).values()) <= {"unknown", "in doubt"}
-    resumed = run("resume", JOURNAL)
-    assert (resumed.code, "1 recovered" in resumed.out) == (0, True)
-    assert_each_order_once(sandbox, 5)
-
-
-def assert_each_order_once(sandbox: Sandbox, count: int) -> None:
-    assert sandbox.ledger.count("link_created") == count
-    assert not sandbox.ledger.twice("link_created")
-
-
-def test_when_nobody_reads_its_output_it_stops_properly(sandbox: Sandbox, tmp_path: Path) -> None:
-    links_csv(tmp_path / "spring.csv", 60)
-    sandbox.faults = FaultPlan((Fault("answer_late", 1.0, seconds=(0.2, 0.2)),))
-    options = ("--json", "--concurrency", "2")
-    with begun(["links", "send", "spring.csv", *options], tmp_path, reads=False) as process:
-        ran = process.ends()
-    assert ran.code == 1
-    assert "nobody reads standard output any more" in ran.err
-    assert "Traceback" not in ran.err
-    assert f"chat2pay resume {JOURNAL}" in ran.err
-    assert set(states_in(tmp_path / JOURNAL).values()) == {"applied"}
-
-
-class Signals:
-    """Ctrl-C, as anyio would hear it."""
-
-    def __init__(
-        self, *, supported: bool = True, left: int = 0, when: Callable[[], object] = lambda: True
-    ) -> None:
-        self.supported = supported
-        self.left = left
-        self.when = when
-
-    def __call__(self, *_signals: signal.Signals) -> Signals:
-        return self
-
-    def __enter__(self) -> Self:
-        if not self.supported:
-            raise NotImplementedError
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        pass
-
-    def __aiter__(self) -> Signals:
-        return self
-
-    async def __anext__(self) -> signal.Signals:
-        self.left -= 1
-        if self.left < 0:
-            await anyio.sleep_forever()
-        await anyio.to_thread.run_sync(until, self.when, "Ctrl-C")
-        return signal.SIGINT
-
-
-def stopped_by(
-    signals: Signals, monkeypatch: pytest.MonkeyPatch, run: Terminal, *arguments: object
-) -> Ran:
-    with monkeypatch.context() as patch:
-        patch.setattr(anyio, "open_signal_receiver", signals)
-        return run(*arguments)
-
-
-def test_without_signals_it_goes_without(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = links_csv(tmp_path / "spring.csv", 2)
-    ran = stopped_by(Signals(supported=False), monkeypatch, run, "links", "send", path)
-    assert (ran.code, sandbox.ledger.count("link_created")) == (0, 2)
-
-
-def test_ctrl_c_before_it_has_begun_sends_nothing(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = links_csv(tmp_path / "spring.csv", 2)
-    early = Signals(left=1)
-    ran = stopped_by(early, monkeypatch, run, "links", "send", path)
-    assert (ran.code, sandbox.ledger.count("link_created")) == (130, 0)
-    assert f"chat2pay resume {JOURNAL}" in ran.err
-    assert (run("resume", JOURNAL).code, sandbox.ledger.count("link_created")) == (0, 2)
-
-
-def test_ctrl_c_twice_before_it_has_begun_sends_nothing_either(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = links_csv(tmp_path / "spring.csv", 2)
-    early = Signals(left=2)
-    ran = stopped_by(early, monkeypatch, run, "links", "send", path)
-    assert (ran.code, sandbox.ledger.count("link_created")) == (130, 0)
-
-
-def test_what_a_second_ctrl_c_cuts_off_is_told_as_in_doubt(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = links_csv(tmp_path / "spring.csv", 5)
-    sandbox.next_faults("create_payment_link", ["silence_after", "silence_before"])
-    late = Signals(left=2, when=lambda: sandbox.ledger.faulted() == 2)
-    options = ("--concurrency", "2", "--json")
-    ran = stopped_by(late, monkeypatch, run, "links", "send", path, *options)
-    assert ran.code == 130
-    assert [one["state"] for one in ran.outcomes().values()] == ["unknown", "unknown"]
-    assert ran.lines[-1]["summary"]["unknown"] == 2

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from chat2pay_async import Chat2PayError, OutcomeUnknownError
-from chat2pay_async._jobs import Plan
-from chat2pay_async._options import FromFile, Running, told
+from chat2pay_async._options import FromFile, Running, finite, told
+from chat2pay_async._output import OutputError
+from chat2pay_async._plan import Plan
+from chat2pay_async.cli import main
 
 PENDING: Any = object()
 
@@ -28,6 +30,7 @@ def raising(error: BaseException) -> Callable[[], int]:
         (Chat2PayError("no"), 1, "chat2pay: no\n"),
         (TypeError("amounts are Decimal"), 1, "chat2pay: amounts are Decimal\n"),
         (OSError("disk full"), 1, "chat2pay: disk full\n"),
+        (OutputError("full"), 1, "chat2pay: full; let it go elsewhere, and say it again\n"),
         (OutcomeUnknownError("who knows", pending=PENDING), 4, "chat2pay: who knows\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
@@ -64,3 +67,37 @@ def test_options_become_the_plan_of_a_job() -> None:
 def test_a_file_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert FromFile().start("links", Path("no-such.csv")) == 1
     assert capsys.readouterr().err.startswith("chat2pay: no-such.csv: ")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--concurrency", "0"),
+        ("--rate-limit", "0"),
+        ("--rate-limit", "nan"),
+        ("--rate-limit", "inf"),
+        ("--stop-at-failure-rate", "5"),
+        ("--stop-at-failure-rate", "-0.1"),
+        ("--stop-at-failure-rate", "nan"),
+        ("--settle", "-1"),
+        ("--settle", "inf"),
+    ],
+)
+def test_a_number_that_cannot_work_is_told_by_the_name_of_its_option(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in (["links", "send", "spring.csv"], ["resume", "spring.csv.links.journal"]):
+        assert main([*command, option, value]) == 2
+        streams = capsys.readouterr()
+        assert f"for {option}." in streams.err
+        assert not streams.out
+
+
+@pytest.mark.parametrize("option", ["--rate-limit", "--settle", "--stop-at-failure-rate"])
+def test_a_number_at_its_limit_works(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["links", "send", "no-such.csv", option, "1", "--concurrency", "1"]) == 1
+    assert capsys.readouterr().err.startswith("chat2pay: no-such.csv: ")
+
+
+def test_a_validator_lets_alone_what_is_not_given() -> None:
+    finite(float, None)

@@ -294,6 +294,33 @@ def test_a_summary_reads_as_a_line(summary: Summary, text: str) -> None:
     assert str(summary) == text
 
 
+@pytest.mark.parametrize(
+    ("forecast", "text"),
+    [
+        (Forecast(), "nothing; about 0.0 s"),
+        (
+            Forecast(
+                to_send=1200,
+                to_look_up=2,
+                final=3,
+                refused=4,
+                same_recipient=5,
+                same_recipient_keys=("A-1", "A-2", "A-3", "A-4", "A-5"),
+                amounts={"ZAR": Decimal("1234567.80"), "JPY": Decimal(5)},
+                seconds=61.26,
+            ),
+            (
+                "1200 to send (5 same recipient), 2 to look up, 3 final, 4 refused; "
+                "JPY 5, ZAR 1,234,567.80; about 61.3 s"
+            ),
+        ),
+        (Forecast(final=1, seconds=0.5), "1 final; about 0.5 s"),
+    ],
+)
+def test_a_forecast_reads_as_a_line(forecast: Forecast, text: str) -> None:
+    assert str(forecast) == text
+
+
 def test_a_summary_and_a_forecast_are_hashable_though_their_amounts_are_not() -> None:
     assert len({Summary(), Summary(amounts={"ZAR": Decimal(1)}), Forecast()}) == 3
 

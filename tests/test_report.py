@@ -59,12 +59,15 @@ def test_a_link_is_told_with_what_it_is_about(
     assert totals["applied"].amounts == {"ZAR": Decimal("3.20")}
 
 
-def test_a_row_whose_end_is_not_written_is_in_doubt(
+def test_a_row_whose_end_is_not_written_is_unknown_as_one_that_was_looked_up_in_vain(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     run("links", "send", links_csv(tmp_path / "spring.csv", 2), "--concurrency", "1")
     change(JOURNAL, "UPDATE item SET state = 'sent', response = NULL WHERE key = 'A-2'")
-    assert [row["state"] for row in rows_of(run, JOURNAL)] == ["applied", "in doubt"]
+    assert [row["state"] for row in rows_of(run, JOURNAL)] == ["applied", "unknown"]
+    with Report(JOURNAL) as report:
+        told = {state: totals.items for state, totals in report.totals().items()}
+    assert told == {"applied": 1, "rejected": 0, "failed": 0, "unknown": 1}
     assert sandbox.ledger.count("link_created") == 2
 
 

@@ -11,8 +11,9 @@ import pytest
 from commandline import Terminal, links_csv, served
 from rich.console import Console
 
-from chat2pay_async import _commands
+from chat2pay_async import _calls
 from chat2pay_async._printing import Printer
+from chat2pay_async._watch import lines_of
 from chat2pay_async.sandbox import Fault, Sandbox
 
 
@@ -68,7 +69,7 @@ def test_for_a_person_the_table_is_drawn_anew_in_its_place(
     Customers(monkeypatch, lambda: sandbox.pay(ref))
     screen = Console(file=io.StringIO(), force_terminal=True, width=150)
     monkeypatch.setattr(
-        _commands, "Printer", lambda *, as_json: Printer(as_json=as_json, console=screen)
+        _calls, "Printer", lambda *, as_json: Printer(as_json=as_json, console=screen)
     )
     assert run("status", ref, "--watch", "--every", "7").code == 0
     drawn = screen.file
@@ -76,6 +77,44 @@ def test_for_a_person_the_table_is_drawn_anew_in_its_place(
     assert "PENDING" in drawn.getvalue()
     assert "SUCCESS" in drawn.getvalue()
     assert "\x1b[1A" in drawn.getvalue(), "the cursor goes up, to draw over the last one"
+
+
+REF = "b5b4b8c6-4f7e-4a34-8a7f-1de4ba5f4b4a"
+SENT = ("A-1", REF, "199.90 ZAR", "PENDING", "PAYMENT_LINK_SENT", "2026-03-01T00:00:00Z", "")
+ABSENT = ("A-10", "", "", "", "", "", "404: there is no such transaction")
+
+
+def test_on_a_terminal_of_80_columns_no_reference_is_broken() -> None:
+    assert lines_of([SENT, ABSENT], 80) == [
+        "order  reference                             amount      payment",
+        f"A-1    {REF}  199.90 ZAR  PENDING",
+        "  PAYMENT_LINK_SENT, since 2026-03-01T00:00:00Z",
+        "A-10",
+        "  404: there is no such transaction",
+    ]
+
+
+def test_on_a_wide_one_a_payment_is_a_line() -> None:
+    lines = lines_of([SENT, ABSENT], 105)
+    assert lines[1] == f"A-1    {'  '.join(SENT[1:-1])}"
+    assert max(map(len, lines)) == 105
+    assert lines[2:] == ["A-10", "  404: there is no such transaction"]
+    assert len(lines_of([SENT], 104)) == 3, "not if it has no room"
+
+
+def test_where_it_is_piped_other_tools_can_cut_it() -> None:
+    lines = lines_of([SENT, ABSENT], None)
+    assert [line.split("\t") for line in lines[1:]] == [list(SENT), list(ABSENT)]
+    assert lines[0].split("\t")[0] == "order"
+
+
+def test_what_is_unknown_of_a_payment_is_left_blank(sandbox: Sandbox, run: Terminal) -> None:
+    hollow = Fault("hollow_200_before", form="object")
+    sandbox.next_faults("get_transaction", [hollow])
+    ran = run("status", "--order-number", "A-1")
+    assert (ran.code, ran.out.splitlines()[1]) == (0, "\t" * 6)
+    absent = run("status", "--order-number", "A-1").out.splitlines()[1]
+    assert absent.startswith("A-1\t\t\t\t\t\tget_transaction: 404: ")
 
 
 def test_a_look_that_fails_is_no_end(

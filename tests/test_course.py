@@ -1,0 +1,479 @@
+"""A run from beginning to end, as somebody at the keyboard sees and stops it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from commandline import (
+    HEADER,
+    PHONE,
+    FullDisk,
+    Ran,
+    Signals,
+    Terminal,
+    begun,
+    full_output,
+    lines_to,
+    links_csv,
+    served,
+    states_in,
+    until,
+)
+
+from chat2pay_async import ConfigurationError, bulk
+from chat2pay_async._campaign_file import CampaignFile
+from chat2pay_async._course import Course
+from chat2pay_async._report import Report
+from chat2pay_async.sandbox import Fault, FaultPlan, Sandbox
+
+JOURNAL = "spring.csv.links.journal"
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox]:
+    yield from served(monkeypatch, tmp_path)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Terminal:
+    return Terminal(capsys)
+
+
+# How it ends --------------------------------------------------------------------------------------
+
+
+def test_what_did_not_go_well_is_told_item_by_item(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    sandbox.fail_delivery("A-1")
+    sandbox.next_faults("create_payment_link", [Fault("denied", form="403")])
+    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 2), "--concurrency", "1")
+    assert ran.code == 3
+    assert "A-1: failed: " in ran.err
+    assert f"chat2pay resume {JOURNAL}" in ran.err
+    again = run("resume", JOURNAL)
+    assert again.code == 3
+    assert "A-1: applied, but its message to the customer was not sent" in again.err
+    assert f"chat2pay report {JOURNAL}" in again.err
+    assert run("resume", JOURNAL).code == 3, "what was not delivered then is not delivered now"
+
+
+def test_what_an_earlier_run_refused_is_told_with_a_way_on(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 1)
+    sandbox.next_faults("create_payment_link", [Fault("not_found", form="json")])
+    first = run("links", "send", path)
+    assert "A-1: rejected: create_payment_link: 404: " in first.err
+    again = run("resume", JOURNAL)
+    assert (again.code, "1 rejected" in first.err) == (3, True)
+    assert "A-1: rejected by an earlier run: create_payment_link: 404: " in again.err
+    assert "; give it a new order number to try again\n" in again.err
+    assert sandbox.ledger.count("link_created") == 0
+
+
+def test_what_did_not_reach_its_customer_then_is_told_as_such(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    sandbox.fail_delivery("A-1")
+    path = links_csv(tmp_path / "spring.csv", 1)
+    run("links", "send", path)
+    again = run("links", "send", path)
+    not_sent = "A-1: applied by an earlier run, but its message to the customer was not sent\n"
+    assert (again.code, not_sent in again.err) == (3, True)
+    assert sandbox.ledger.count("link_created") == 1
+
+
+def test_of_very_many_only_the_first_are_told(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    for number in range(1, 23):
+        sandbox.fail_delivery(f"A-{number}")
+    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 22))
+    assert ran.code == 3
+    assert ran.err.count("its message to the customer was not sent") == Course.SHOWN
+    assert ran.err.count("the journal has them all") == 1
+
+
+def paid(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> str:
+    path = lines_to(
+        tmp_path / "one.csv",
+        f"{HEADER},transaction_type",
+        f"A-1,sms,{PHONE}1,ZAR,9.90,authorization",
+    )
+    run("links", "send", path)
+    ref = sandbox.ref_of("A-1")
+    sandbox.pay(ref)
+    return ref
+
+
+def test_a_capture_that_the_gateway_declines_is_refused(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    ref = paid(sandbox, run, tmp_path)
+    sandbox.decline_capture(ref)
+    path = lines_to(tmp_path / "captures.csv", "payment_link_ref,amount", f"{ref},9.90")
+    ran = run("captures", path)
+    assert ran.code == 3
+    assert f"{ref}: rejected: declined by the gateway\n" in ran.err
+    assert "1 declined" in ran.out
+    again = run("captures", path)
+    assert f"{ref}: rejected by an earlier run: declined by the gateway\n" in again.err
+
+
+def test_a_capture_that_is_undecided_is_in_doubt(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chat2pay_async import _item  # noqa: PLC0415 - for this test alone
+
+    monkeypatch.setattr(_item, "state_after", lambda _result: bulk.State.UNKNOWN)
+    ref = paid(sandbox, run, tmp_path)
+    path = lines_to(tmp_path / "captures.csv", "payment_link_ref,amount", f"{ref},9.90")
+    ran = run("captures", path)
+    assert ran.code == 4
+    assert f"{ref}: unknown: the gateway has not decided" in ran.err
+
+
+def test_payments_are_captured_receipted_and_given_back(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    ref = paid(sandbox, run, tmp_path)
+    columns = "payment_link_ref,receipt_link"
+    receipts = lines_to(tmp_path / "receipts.csv", columns, f"{ref},https://shop.test/r/1")
+    only_refs = lines_to(tmp_path / "refs.csv", "payment_link_ref", ref)
+    codes = [
+        run("captures", only_refs).code,
+        run("receipts", receipts).code,
+        run("reversals", only_refs).code,
+    ]
+    assert codes == [0, 0, 0]
+    counts = sandbox.ledger.counts
+    assert counts["captured"] == 1
+    assert counts["reversed"] == 1
+    assert run("resume", "refs.csv.captures.journal").code == 0
+
+
+def test_links_that_nobody_clicked_are_cancelled(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    run("links", "send", links_csv(tmp_path / "spring.csv", 1))
+    refs = lines_to(tmp_path / "refs.csv", "payment_link_ref", sandbox.ref_of("A-1"))
+    assert run("cancellations", refs).code == 0
+    assert sandbox.ledger.count("link_cancelled") == 1
+
+
+def test_a_wrong_key_stops_at_once_and_says_so(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAT2PAY_API_KEY", "wrong-key")
+    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 3), "--concurrency", "1")
+    assert ran.code == 1
+    assert "401" in ran.err
+    assert "wrong-key" not in ran.out + ran.err
+    assert not sandbox.ledger.counts
+
+
+def test_too_many_failures_stop_it(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    sandbox.faults = FaultPlan((Fault("denied", 1.0, form="403"),))
+    path = links_csv(tmp_path / "spring.csv", 30)
+    ran = run("links", "send", path, "--stop-at-failure-rate", "0.1", "--concurrency", "2")
+    assert ran.code == 1
+    assert "--stop-at-failure-rate 0.1 allows fewer" in ran.err
+    assert "stop_at_failure_rate" not in ran.err
+
+
+def test_a_journal_in_use_is_left_alone(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    path = links_csv(tmp_path / "spring.csv", 1)
+    run("links", "send", path)
+    with Report(tmp_path / JOURNAL):
+        ran = run("links", "send", links_csv(path, 2))
+    assert ran.code == 1
+    assert "is in use by process" in ran.err
+    assert sandbox.ledger.count("link_created") == 1
+
+
+# When it stops itself -----------------------------------------------------------------------------
+
+
+def test_why_it_stops_is_told_while_something_is_still_under_way(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    slow = Fault("answer_late", seconds=(1.0, 1.0))
+    sandbox.next_faults("create_payment_link", [slow, Fault("denied", form="401")])
+    path = links_csv(tmp_path / "spring.csv", 9)
+    with begun(["links", "send", path, "--concurrency", "2"], tmp_path) as process:
+        until(lambda: any("Stopping" in line for line in process.told), "for it to say so")
+        assert "payment links" not in "".join(process.told), "that comes with the end"
+        ran = process.ends()
+    assert ran.code == 1
+    assert_told_once(ran, "Stopping: create_payment_link: 401: ", "; 1 under way")
+    assert run("resume", JOURNAL).code == 0
+    assert_each_order_once(sandbox, 9)
+
+
+def assert_told_once(ran: Ran, start: str, end: str) -> None:
+    (told,) = [line for line in ran.err.splitlines() if line.startswith("Stopping")]
+    assert told.startswith(start)
+    assert told.endswith(end)
+
+
+def test_too_many_failures_are_told_while_something_is_still_under_way(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    refused = [Fault("denied", form="403")] * 4
+    sandbox.next_faults("create_payment_link", [Fault("answer_late", seconds=(1.5, 1.5)), *refused])
+    path = links_csv(tmp_path / "spring.csv", 9)
+    ran = run("links", "send", path, "--stop-at-failure-rate", "0.1", "--concurrency", "2")
+    assert ran.code == 1
+    assert_told_once(ran, "Stopping: 3 of the latest 3 items were ", "; 1 under way")
+
+
+def test_a_source_that_fails_is_told_while_something_is_still_under_way(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_read = CampaignFile.requests
+
+    def read(file: CampaignFile[Any]) -> Iterator[Any]:
+        yield from islice(really_read(file), 2)
+        raise ConfigurationError("it was changed while it was being sent")
+
+    monkeypatch.setattr(CampaignFile, "requests", read)
+    at_once, slow = (Fault("answer_late", seconds=(late, late)) for late in (0.0, 1.0))
+    sandbox.next_faults("create_payment_link", [at_once, slow])
+    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 3), "--concurrency", "2")
+    assert ran.code == 1
+    assert_told_once(ran, "Stopping: it was changed while it was being sent", "; 1 under way")
+    assert "chat2pay: it was changed" in ran.err
+    dry = run("links", "send", tmp_path / "spring.csv", "--dry-run")
+    assert (dry.code, dry.out) == (1, ""), "half a forecast would mislead"
+    assert sandbox.ledger.count("link_created") == 2
+
+
+def test_where_nothing_is_under_way_its_end_says_enough(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    sandbox.next_faults("create_payment_link", [Fault("denied", form="401")])
+    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 3), "--concurrency", "1")
+    assert ran.code == 1
+    assert "Stopping" not in ran.err
+    assert ran.err.count("chat2pay: create_payment_link: 401: ") == 1
+
+
+# Ctrl-C -------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_lets_what_is_under_way_come_to_its_end(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    links_csv(tmp_path / "spring.csv", 60)
+    sandbox.faults = FaultPlan((Fault("answer_late", 1.0, seconds=(0.5, 0.5)),))
+    with begun(["links", "send", "spring.csv", "--concurrency", "2"], tmp_path) as process:
+        until(lambda: sandbox.ledger.count("link_created") >= 2, "for the first links")
+        process.running.send_signal(signal.SIGINT)
+        ran = process.ends()
+    assert ran.code == 130
+    assert "Stopping: " in ran.err
+    assert ran.err.endswith(f"To go on: chat2pay resume {JOURNAL}\n")
+    made = sandbox.ledger.count("link_created")
+    assert 2 <= made < 60
+    assert list(states_in(tmp_path / JOURNAL).values()) == ["applied"] * made
+    sandbox.faults = None
+    assert run("resume", JOURNAL).code == 0
+    assert_each_order_once(sandbox, 60)
+
+
+def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    links_csv(tmp_path / "spring.csv", 5)
+    sandbox.next_faults("create_payment_link", ["silence_after", "silence_before"])
+    options = ("--concurrency", "2", "--settle", "0.2")
+    with begun(["links", "send", "spring.csv", *options], tmp_path) as process:
+        until(lambda: sandbox.ledger.faulted() == 2, "for two requests without an answer")
+        process.running.send_signal(signal.SIGINT)
+        until(lambda: any("Stopping" in line for line in process.told), "for it to listen")
+        process.running.send_signal(signal.SIGINT)
+        ran = process.ends()
+    assert ran.code == 130
+    assert f"chat2pay resume {JOURNAL}" in ran.err
+    assert PHONE not in ran.err
+    assert set(states_in(tmp_path / JOURNAL).values()) == {"unknown"}
+    resumed = run("resume", JOURNAL)
+    assert (resumed.code, "1 recovered" in resumed.out) == (0, True)
+    assert_each_order_once(sandbox, 5)
+
+
+def assert_each_order_once(sandbox: Sandbox, count: int) -> None:
+    assert sandbox.ledger.count("link_created") == count
+    assert not sandbox.ledger.twice("link_created")
+
+
+def test_when_nobody_reads_its_output_it_stops_properly(sandbox: Sandbox, tmp_path: Path) -> None:
+    links_csv(tmp_path / "spring.csv", 60)
+    sandbox.faults = FaultPlan((Fault("answer_late", 1.0, seconds=(0.2, 0.2)),))
+    options = ("--json", "--concurrency", "2")
+    with begun(["links", "send", "spring.csv", *options], tmp_path, reads=False) as process:
+        ran = process.ends()
+    assert ran.code == 1
+    assert "nobody reads standard output any more" in ran.err
+    assert "Traceback" not in ran.err
+    assert f"chat2pay resume {JOURNAL}" in ran.err
+    assert set(states_in(tmp_path / JOURNAL).values()) == {"applied"}
+
+
+# Where standard output is full --------------------------------------------------------------------
+
+FULL = "chat2pay: standard output can't be written: No space left on device\n"
+
+
+@full_output
+@pytest.mark.parametrize("form", ["links send spring.csv --json", "links send spring.csv"])
+def test_where_the_output_is_full_it_stops_in_a_line_and_loses_nothing(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, form: str
+) -> None:
+    links_csv(tmp_path / "spring.csv", 60)
+    options = ("--concurrency", "2")
+    with begun([*form.split(), *options], tmp_path, output="/dev/full") as process:
+        ran = process.ends()
+    assert ran.code == 1
+    assert FULL in ran.err
+    assert "Traceback" not in ran.err
+    made = sandbox.ledger.count("link_created")
+    assert list(states_in(tmp_path / JOURNAL).values()) == ["applied"] * made
+    if "--json" in form:
+        assert made < 60
+        assert ran.err.endswith(f"To go on: chat2pay resume {JOURNAL}\n")
+        assert run("resume", JOURNAL).code == 0
+    else:  # only its summary could not be printed
+        assert ran.err.endswith(f"What became of it: chat2pay report {JOURNAL}\n")
+    assert_each_order_once(sandbox, 60)
+
+
+def test_where_the_output_is_full_what_is_under_way_comes_to_its_end(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 9)
+    slow = [Fault("answer_late", seconds=(1.0, 1.0))] * 2
+    sandbox.next_faults("create_payment_link", [Fault("answer_late", seconds=(0, 0)), *slow])
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    ran = run("links", "send", path, "--json", "--concurrency", "3")
+    assert ran.code == 1
+    assert_told_once(ran, "Stopping: standard output can't be written", "; 2 under way")
+    assert ran.err.endswith(f"{FULL}To go on: chat2pay resume {JOURNAL}\n")
+    assert states_in(JOURNAL) == dict.fromkeys(("A-1", "A-2", "A-3"), "applied")
+    assert sandbox.ledger.count("link_created") == 3
+
+
+def test_what_is_left_in_the_end_may_be_lost_on_it_but_not_on_the_journal(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 5)
+    sandbox.next_faults("create_payment_link", ["silence_after"] * 2)
+    late = Signals(left=2, when=lambda: sandbox.ledger.faulted() == 2)
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    options = ("--concurrency", "2", "--json")
+    ran = stopped_by(late, monkeypatch, run, "links", "send", path, *options)
+    assert ran.code == 1
+    assert ran.err.endswith(f"{FULL}To go on: chat2pay resume {JOURNAL}\n")
+    assert len(states_in(JOURNAL)) == 2
+
+
+def test_a_summary_that_can_not_be_printed_is_in_the_journal(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 2))
+    assert ran.code == 1
+    assert ran.err.endswith(f"{FULL}What became of it: chat2pay report {JOURNAL}\n")
+    assert sandbox.ledger.count("link_created") == 2
+
+
+@full_output
+def test_a_full_output_ends_a_run_that_is_cut_off_in_a_line_too(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    links_csv(tmp_path / "spring.csv", 5)
+    sandbox.next_faults("create_payment_link", ["silence_after"] * 2)
+    options = ("--json", "--concurrency", "2")
+    with begun(["links", "send", "spring.csv", *options], tmp_path, output="/dev/full") as process:
+        until(lambda: sandbox.ledger.faulted() == 2, "for two requests without an answer")
+        process.running.send_signal(signal.SIGINT)
+        until(lambda: any("Stopping" in line for line in process.told), "for it to listen")
+        process.running.send_signal(signal.SIGINT)
+        ran = process.ends()
+    assert ran.code == 1
+    assert ran.err.endswith(f"{FULL}To go on: chat2pay resume {JOURNAL}\n")
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_an_order_number_of_any_script_arrives_at_programs(
+    sandbox: Sandbox, tmp_path: Path, encoding: str
+) -> None:
+    links_csv(tmp_path / "spring.csv", 1, prefix="Ж")
+    command = ["links", "send", "spring.csv", "--json"]
+    with begun(command, tmp_path, PYTHONIOENCODING=encoding) as process:
+        ran = process.ends()
+    assert (ran.code, set(ran.outcomes())) == (0, {"Ж-1"})
+    assert sandbox.ledger.count("link_created") == 1
+    with begun(["report", JOURNAL, "--csv", "-"], tmp_path, PYTHONIOENCODING=encoding) as process:
+        assert "\nЖ-1,applied," in process.ends().out
+
+
+# Signals in this process --------------------------------------------------------------------------
+
+
+def stopped_by(
+    signals: Signals, monkeypatch: pytest.MonkeyPatch, run: Terminal, *arguments: object
+) -> Ran:
+    with monkeypatch.context() as patch:
+        patch.setattr(anyio, "open_signal_receiver", signals)
+        return run(*arguments)
+
+
+def test_without_signals_it_goes_without(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 2)
+    ran = stopped_by(Signals(supported=False), monkeypatch, run, "links", "send", path)
+    assert (ran.code, sandbox.ledger.count("link_created")) == (0, 2)
+
+
+def test_ctrl_c_before_it_has_begun_sends_nothing(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 2)
+    early = Signals(left=1)
+    ran = stopped_by(early, monkeypatch, run, "links", "send", path)
+    assert (ran.code, sandbox.ledger.count("link_created")) == (130, 0)
+    assert f"chat2pay resume {JOURNAL}" in ran.err
+    assert (run("resume", JOURNAL).code, sandbox.ledger.count("link_created")) == (0, 2)
+
+
+def test_ctrl_c_twice_before_it_has_begun_sends_nothing_either(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 2)
+    early = Signals(left=2)
+    ran = stopped_by(early, monkeypatch, run, "links", "send", path)
+    assert (ran.code, sandbox.ledger.count("link_created")) == (130, 0)
+
+
+def test_what_a_second_ctrl_c_cuts_off_is_told_as_in_doubt(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 5)
+    sandbox.next_faults("create_payment_link", ["silence_after", "silence_before"])
+    late = Signals(left=2, when=lambda: sandbox.ledger.faulted() == 2)
+    options = ("--concurrency", "2", "--json")
+    ran = stopped_by(late, monkeypatch, run, "links", "send", path, *options)
+    assert ran.code == 130
+    assert [one["state"] for one in ran.outcomes().values()] == ["unknown", "unknown"]
+    assert ran.lines[-1]["summary"]["unknown"] == 2

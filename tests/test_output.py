@@ -1,0 +1,110 @@
+"""Standard output takes every text, and says so where it takes nothing any more."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from chat2pay_async._output import Output, OutputError, set_up, writing
+
+TEXT = "é \N{ROCKET} "
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, encoding: str, *, for_programs: bool) -> bytes:
+    """What arrives of a text, where the environment wants an encoding."""
+    bytes_out = io.BytesIO()
+    stdout = io.TextIOWrapper(bytes_out, encoding)
+    monkeypatch.setattr(sys, "stdout", stdout)
+    Output(for_programs=for_programs).out(TEXT)
+    monkeypatch.undo()
+    stdout.detach()
+    return bytes_out.getvalue()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_programs_get_utf_8_whatever_the_environment_wants(
+    monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    assert printed(monkeypatch, encoding, for_programs=True) == f"{TEXT}\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"),
+    [
+        ("ascii", b"\\xe9 \\U0001f680 "),
+        ("cp1252", b"\xe9 \\U0001f680 "),
+        ("utf-8", TEXT.encode()),
+    ],
+)
+def test_a_person_sees_as_an_escape_what_the_terminal_lacks(
+    monkeypatch: pytest.MonkeyPatch, encoding: str, shown: bytes
+) -> None:
+    assert printed(monkeypatch, encoding, for_programs=False).splitlines() == [shown]
+
+
+def test_an_output_of_somebody_else_s_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", own)
+    set_up(for_programs=True)
+    Output(for_programs=True).out(TEXT)
+    assert own.getvalue() == f"{TEXT}\n"
+
+
+def test_on_a_terminal_a_table_is_as_wide_as_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "60")
+    assert Output(for_programs=False).width == 60
+
+
+class Broken(io.StringIO):
+    """An output that can't be written, on a real file."""
+
+    def __init__(self, error: OSError, descriptor: int) -> None:
+        super().__init__()
+        self._error = error
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, _text: str) -> int:
+        raise self._error
+
+
+FULL = OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (BrokenPipeError(), "nobody reads standard output any more"),
+        (FULL, "standard output can't be written: No space left on device"),
+        (OSError("odd"), "standard output can't be written: odd"),
+    ],
+)
+def test_what_can_not_be_written_is_an_error_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: OSError, said: str
+) -> None:
+    with (tmp_path / "stdout").open("w") as file:
+        monkeypatch.setattr(sys, "stdout", Broken(error, file.fileno()))
+        output = Output(for_programs=True)
+        with pytest.raises(OutputError) as raised, writing(output):
+            output.out("lost")
+        assert str(raised.value) == said
+        with writing(output):
+            output.out("lost as well")
+        file.write("this, too: at the end of the process nothing is tried again")
+    assert (tmp_path / "stdout").read_text() == ""
+
+
+def test_an_output_that_is_no_file_can_not_be_written_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    with pytest.raises(OutputError, match="No space left"), writing():
+        raise FULL
