@@ -151,9 +151,12 @@ def link_shown(found: models.Transaction) -> models.PaymentLink:
 
 
 def was_opened(found: models.Transaction) -> bool:
-    """Whether a link's customer has clicked it, or may have."""
+    """Whether a link's customer has clicked it, or may have: a step that is not known may say it."""
     names = [entry.transaction_status_name for entry in found.transaction_statuses]
-    return _Status.PAYMENT_LINK_CLICKED in names or found.payment_status not in {
+    clicked = any(
+        name is _Status.PAYMENT_LINK_CLICKED or not isinstance(name, _Status) for name in names
+    )
+    return clicked or found.payment_status not in {
         None,
         models.PaymentStatus.PENDING,
         models.PaymentStatus.UNKNOWN,

@@ -463,6 +463,7 @@ def test_what_a_recovered_link_lacks_is_none() -> None:
         ({"paymentStatus": "REVIEW"}, True),
         ({"paymentStatus": "BRAND_NEW"}, True),
         ({"transactionStatuses": [step("Payment Link Clicked"), step()]}, True),
+        ({"transactionStatuses": [step("Payment Link Opened"), step()]}, True),
     ],
     ids=repr,
 )
