@@ -53,6 +53,9 @@ class _Way:
 _KEPT: Final = "chat2pay_kept"
 """Marks a connection that has carried a request."""
 
+LONGEST_LINE: Final = 100_000
+"""Bytes of a header: about what the other engine takes. aiohttp's own limit is 8 190."""
+
 _INTERIM: Final = frozenset(range(100, 200)) - {101}
 """Statuses of answers that are followed by another one."""
 
@@ -225,7 +228,12 @@ async def _carried_out(taken: Connection, written: _Written, limits: Timeout) ->
     """Write a request and read its answer."""
     line, transport = taken.protocol, taken.transport
     assert line is not None and transport is not None  # noqa: S101, PT018 - it is open
-    line.set_response_params(read_until_eof=True, read_timeout=limits.read)
+    line.set_response_params(
+        read_until_eof=True,
+        read_timeout=limits.read,
+        max_line_size=LONGEST_LINE,
+        max_field_size=LONGEST_LINE,
+    )
     transport.write(written)
     line.start_timeout()
     message, content = await line.read()
@@ -266,6 +274,11 @@ def _proxy_for(
     scheme, host = url.scheme.decode(), url.host.decode()
     if scheme.startswith("socks"):
         raise ConfigurationError('transport="aiohttp" knows no SOCKS proxies: leave it out')
+    if found.ssl_context is not None:
+        raise ConfigurationError(
+            'transport="aiohttp" knows no ssl_context of a proxy: name its authority in '
+            "SSL_CERT_FILE, or leave the transport out"
+        )
     told = Headers({name.decode(): value.decode() for name, value in found.headers})
     if not all(text.isprintable() for text in (*told, *told.values())):
         raise ConfigurationError("a header for the proxy has characters that it can't carry")

@@ -15,12 +15,16 @@ import anyio
 import httpcore
 import httpx
 
-__all__ = ["CLOSE_LIMIT", "KINDS", "Wire", "raise_as_httpx"]
+from chat2pay_async import _clock as clock
+
+__all__ = ["CLOSE_LIMIT", "KINDS", "SHOWS_ALL", "Wire", "raise_as_httpx"]
 
 CLOSE_LIMIT: Final = 1.0
 """Seconds that closing may take. A socket is closed at once; this is for what it can't foresee."""
 
 _FIRST_PRINTABLE: Final = 0x21
+SHOWS_ALL: Final = "is_readable_shows_all"
+"""Asks a stream whether `is_readable` tells of what a layer of TLS has taken in, too."""
 
 
 class Wire(httpcore.AsyncNetworkBackend):
@@ -48,8 +52,11 @@ class Wire(httpcore.AsyncNetworkBackend):
         self._layer = layer
         self._socks = socks
         self._first_byte: Callable[[], object] | None = None
-        self._patience: float | None = None
+        self._connected_by: float | None = None
+        """When the first request must have left; what comes before it is all connecting."""
         self._socket: httpcore.AsyncNetworkStream | None = None
+        self._top: httpcore.AsyncNetworkStream | None = None
+        """The topmost layer of TLS, if there is one."""
         self._closed = False
 
     def expect(self, first_byte: Callable[[], object] | None) -> None:
@@ -61,6 +68,21 @@ class Wire(httpcore.AsyncNetworkBackend):
     def is_stale(self) -> bool:
         """Whether the other side has closed it; a socket that is idle has nothing else to read."""
         return self._socket is None or bool(self._socket.get_extra_info("is_readable"))
+
+    async def is_over(self) -> bool:
+        """Whether the other side has closed it, or said what nobody asked for.
+
+        anyio's layer of TLS keeps what it has already taken in to itself, so it is read from.
+        """
+        if self.is_stale or self._top is None or self._top.get_extra_info(SHOWS_ALL):
+            return self.is_stale
+        try:
+            await self._top.read(1, 0)
+        except httpcore.ReadTimeout:
+            return False
+        except httpcore.NetworkError:
+            return True
+        return True
 
     async def connect_tcp(
         self,
@@ -75,7 +97,7 @@ class Wire(httpcore.AsyncNetworkBackend):
             # httpcore's pool connects again, and sends again, when HTTP/2 is being shut down.
             raise httpcore.RemoteProtocolError("the connection has ended")
         self.opened = True
-        self._patience = timeout
+        self._connected_by = None if timeout is None else clock.now() + timeout
         self._socket = await self._network.connect_tcp(
             host, port, timeout, local_address, socket_options
         )
@@ -91,12 +113,24 @@ class Wire(httpcore.AsyncNetworkBackend):
         if self._socks and data[0] < _FIRST_PRINTABLE:
             return  # SOCKS messages begin with a version number, requests with a method's letter
         self.written = True
+        self._connected_by = None
         if self._first_byte is not None:
             self._first_byte()
 
+    def put_on_top(self, layer: httpcore.AsyncNetworkStream) -> None:
+        """A layer of TLS was put upon it."""
+        self._top = layer
+
     def limit(self, timeout: float | None) -> float | None:
-        """How long a read or write may take: httpcore sets none for a SOCKS handshake."""
-        return self._patience if timeout is None and not self.written else timeout
+        """How long a read, a write or a handshake may take.
+
+        httpcore gives each of them the whole time to connect, or to read, and none at all to the
+        handshake of SOCKS.
+        """
+        if self._connected_by is None:
+            return timeout
+        left = max(0.0, self._connected_by - clock.now())
+        return left if timeout is None else min(timeout, left)
 
     async def close(self) -> None:
         """Close the socket, also in a task that has been cancelled.
@@ -126,9 +160,8 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         if buffer:
-            timeout = self._wire.limit(timeout)
             self._wire.note(self._layer, buffer)
-            await self._stream.write(buffer, timeout)
+            await self._stream.write(buffer, self._wire.limit(timeout))
 
     async def aclose(self) -> None:
         await self._wire.close()
@@ -140,11 +173,13 @@ class _Stream(httpcore.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
     ) -> httpcore.AsyncNetworkStream:
         try:
+            timeout = self._wire.limit(timeout)
             inner = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
             # httpcore does this for exceptions, but not for a cancellation.
             await self._wire.close()
             raise
+        self._wire.put_on_top(inner)
         return _Stream(self._wire, inner, self._layer + 1)
 
     def get_extra_info(self, info: str) -> Any:

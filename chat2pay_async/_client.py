@@ -88,7 +88,8 @@ class AsyncChat2Pay:
             proxy: What all requests go through; what the environment names (HTTPS_PROXY, NO_PROXY,
                 …) where it is not given.
             http2: Whether HTTP/2 is offered; it needs the extra `http2`. A connection still
-                serves one request at a time.
+                serves one request at a time. Where a server shuts an HTTP/2 connection down in
+                good order, the POST under way on it is in doubt, and is looked up.
             hooks: Told every event (`chat2pay_async.events`).
 
         Raises:

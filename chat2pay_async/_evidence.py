@@ -151,7 +151,7 @@ def link_shown(found: models.Transaction) -> models.PaymentLink:
 
 
 def was_opened(found: models.Transaction) -> bool:
-    """Whether a link's customer has clicked it, or may have: a step that is not known may say it."""
+    """Whether a link's customer has clicked it, or may have: an unknown step may say so."""
     names = [entry.transaction_status_name for entry in found.transaction_statuses]
     clicked = any(
         name is _Status.PAYMENT_LINK_CLICKED or not isinstance(name, _Status) for name in names

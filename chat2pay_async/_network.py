@@ -17,6 +17,8 @@ from typing import Any, Final, cast
 import httpcore
 from aiohappyeyeballs import start_connection
 
+from chat2pay_async._backend import SHOWS_ALL
+
 __all__ = ["is_readable", "network_for"]
 
 HAPPY_EYEBALLS_DELAY: Final = 0.25
@@ -250,6 +252,8 @@ class Stream(httpcore.AsyncNetworkStream):
         if self._upon is not None:
             return self._upon.get_extra_info(info)
         transport = self._ends.transport
+        if info == SHOWS_ALL:
+            return True
         if info != "is_readable":
             return transport.get_extra_info(_NAMES.get(info, info))
         return (

@@ -150,7 +150,9 @@ class PoolTransport(httpx.AsyncBaseTransport):
         """The connection in a place, or a new one instead of what is of no use."""
         link = place.link
         if link is not None and (
-            place.key != key or link.wire.is_stale or self._places.has_expired(place, clock.now())
+            place.key != key
+            or self._places.has_expired(place, clock.now())
+            or await link.wire.is_over()
         ):
             place.link = None
             await link.wire.close()

@@ -364,7 +364,7 @@ BREAKS = {
     "another protocol": b"220 mail.test ESMTP\r\n\r\n",
     "binary": b"\x16\x03\x01\x00\xff\xfe" * 9,
     "two lengths": CREATED + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-    "endless header": CREATED + b"X: " + b"x" * 99_999 + b"\r\n\r\n",
+    "endless header": CREATED + b"X: " + b"x" * 999_999 + b"\r\n\r\n",
     "broken gzip": CREATED + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\njunk",
 }
 
@@ -572,6 +572,16 @@ async def test_the_answer_comes_as_it_is_with_names_in_lower_case() -> None:
         "content-length": "2",
     }
     assert str(answer.headers).encode()  # no lone surrogates
+
+
+@on_loops
+async def test_a_long_header_costs_an_answer_nothing() -> None:
+    policy = b"x" * 60_000
+    told = b"HTTP/1.1 201 Created\r\nX-Policy: " + policy + b"\r\nContent-Length: 2\r\n\r\n{}"
+    async with listening(Server(told).serve) as url, engine_on(url) as engine:
+        answer = await engine.exchange(POST, {}, PATIENT, Departure())
+    assert (answer.status_code, answer.body) == (201, b"{}")
+    assert answer.headers["x-policy"] == policy.decode()
 
 
 @on_loops
@@ -1029,6 +1039,12 @@ def test_a_socks_proxy_is_refused_without_showing_its_password() -> None:
     with pytest.raises(ConfigurationError, match="no SOCKS proxies") as caught:
         AiohttpEngine("https://a.test", proxy="socks5://me:secret@p.test:1080")
     assert "secret" not in str(caught.value)
+
+
+def test_a_proxys_own_tls_settings_are_refused_rather_than_forgotten() -> None:
+    proxy = httpx.Proxy("https://p.test", ssl_context=ssl.create_default_context())
+    with pytest.raises(ConfigurationError, match="knows no ssl_context of a proxy"):
+        AiohttpEngine("https://a.test", proxy=proxy)
 
 
 def test_a_header_for_the_proxy_that_it_cant_carry_is_refused_without_showing_it() -> None:

@@ -11,7 +11,7 @@ import httpcore
 import httpx
 import pytest
 
-from chat2pay_async._backend import KINDS, Wire, raise_as_httpx
+from chat2pay_async._backend import KINDS, SHOWS_ALL, Wire, raise_as_httpx
 
 pytestmark = pytest.mark.anyio
 
@@ -152,7 +152,70 @@ async def test_a_handshake_without_a_limit_gets_that_of_connecting() -> None:
     await outer.write(b"GET")
     await outer.read(1)
     await outer.read(1, 3.0)
-    assert [entry[-1] for entry in network.stream.log[1:]] == [7.0, 7.0, 7.0, None, 3.0]
+    *handshake, request, answer, rest = [entry[-1] for entry in network.stream.log[1:]]
+    assert handshake == [pytest.approx(7, abs=3), pytest.approx(7, abs=3)]
+    assert (request, answer, rest) == (None, None, 3.0)
+
+
+@pytest.mark.virtual_time
+async def test_all_that_comes_before_the_request_shares_the_time_to_connect() -> None:
+    network = Network()
+    wire, _ = wire_over(network, layer=1)
+    outer = await wire.connect_tcp("proxy", 1, 7.0)
+    await anyio.sleep(2)
+    await outer.read(1, 30.0)
+    await anyio.sleep(3)
+    tls = await outer.start_tls(TLS, "name", 30.0)
+    await anyio.sleep(9)
+    await outer.read(1)
+    await tls.write(b"GET", 4.0)
+    await tls.read(1, 30.0)
+    assert [entry[-1] for entry in network.stream.log[1:]] == pytest.approx([5, 2, 0, 4, 30])
+
+
+class Withholding(Stream):
+    """A layer of TLS that does not show what it has taken in."""
+
+    def __init__(self, held: bytes | Exception) -> None:
+        super().__init__()
+        self._held = held
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        await super().read(max_bytes, timeout)
+        if isinstance(self._held, Exception):
+            raise self._held
+        return self._held
+
+    def get_extra_info(self, info: str) -> Any:
+        return None if info == SHOWS_ALL else super().get_extra_info(info)
+
+
+@pytest.mark.parametrize(
+    ("held", "is_over"),
+    [(httpcore.ReadTimeout(), False), (httpcore.ReadError(), True), (b"H", True), (b"", True)],
+)
+async def test_what_a_layer_of_tls_does_not_show_is_read_for(
+    held: bytes | Exception, *, is_over: bool
+) -> None:
+    stream = Withholding(held)
+    wire, _ = wire_over(Network(stream))
+    outer = await wire.connect_tcp("host", 1)
+    assert await wire.is_over() is False, "without TLS the socket shows all there is"
+    await outer.start_tls(TLS)
+    assert ("read", 1, 0) not in stream.log
+    assert await wire.is_over() is is_over
+    assert ("read", 1, 0) in stream.log
+
+
+async def test_a_layer_of_tls_that_shows_all_is_not_read_for() -> None:
+    network = Network()
+    wire, _ = wire_over(network)
+    assert await wire.is_over() is True
+    await (await wire.connect_tcp("host", 1)).start_tls(TLS)
+    assert await wire.is_over() is False
+    network.stream.readable = True
+    assert await wire.is_over() is True
+    assert ("read", 1, 0) not in network.stream.log
 
 
 async def test_a_line_opens_one_socket_only() -> None:

@@ -371,6 +371,29 @@ async def test_what_came_in_beside_an_answer_is_not_taken_for_the_next_one(way: 
         assert (made.spy.connected, made.spy.open) == (3, 0)
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_CORK"), reason="its kernel sends each piece at once")
+@ways
+async def test_nor_is_what_came_in_a_record_of_its_own_beside_an_answer(way: str) -> None:
+    """A layer of TLS may have read it already, where no look at the socket shows it."""
+    surplus = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 5\r\n\r\nstale"
+
+    async def chatty(stream: anyio.abc.ByteStream) -> None:
+        raw = stream.extra(anyio.abc.SocketAttribute.raw_socket)
+        held = b""
+        while True:
+            _, held = await churn.read_head(stream, held)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            await stream.send(churn.ANSWER + BODY)
+            await stream.send(surplus)
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)  # both in one packet
+
+    async with bench(way, chatty) as made:
+        answers = [await made.call() for _ in range(3)]
+        assert [(one.status_code, one.content) for one in answers] == [(200, BODY)] * 3
+        assert made.spy.connected == 3
+        assert made.spy.most_open == 1
+
+
 async def test_a_connection_that_the_server_says_it_will_close_is_closed() -> None:
     server = OneAnswer(churn.ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     async with bench(serve=server.serve) as made:
