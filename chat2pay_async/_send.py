@@ -266,11 +266,11 @@ class Sender:
         call.begin_anew()
         return await self._run(call)
 
+    # What is told --------------------------------------------------------------------------------
+
     def tell_pause(self, operation: str, seconds: float) -> None:
         """A run waits for so many seconds, longer than a call does."""
         self.hooks.emit(events.Paused("", operation, seconds))
-
-    # What is told --------------------------------------------------------------------------------
 
     def _tell_failure(self, call: Call[Any, Any], error: BaseException, *, listening: bool) -> None:
         if call.doubt:
