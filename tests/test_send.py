@@ -404,7 +404,7 @@ async def test_a_deadline_over_look_ups_leaves_the_lost_attempts_own_error_as_th
     made = bench(lost(), look_ups=[answer(503)])
     with pytest.raises(OutcomeUnknownError) as caught:
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=7))
-    assert "no answer (ReadTimeout)" in str(caught.value.__cause__)
+    assert str(caught.value.__cause__).startswith("create_payment_link: no answer (")
 
 
 async def test_a_call_that_ends_in_time_is_not_touched_by_its_deadline() -> None:
