@@ -35,6 +35,7 @@ _GATEWAY_ERROR = timedelta(minutes=15)
 
 _Status = models.TransactionStatus
 _Type = models.TransactionType
+_UNPAID = frozenset({None, models.PaymentStatus.PENDING, models.PaymentStatus.UNKNOWN})
 
 
 class Shows(enum.Enum):
@@ -156,11 +157,9 @@ def was_opened(found: models.Transaction) -> bool:
     clicked = any(
         name is _Status.PAYMENT_LINK_CLICKED or not isinstance(name, _Status) for name in names
     )
-    return clicked or found.payment_status not in {
-        None,
-        models.PaymentStatus.PENDING,
-        models.PaymentStatus.UNKNOWN,
-    }
+    # A payment's status that could not be read may be any.
+    paid = "paymentStatus" in found.extra or found.payment_status not in _UNPAID
+    return clicked or paid
 
 
 def _stamp_of(data: Any) -> Any:

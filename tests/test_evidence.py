@@ -462,6 +462,7 @@ def test_what_a_recovered_link_lacks_is_none() -> None:
         ({"paymentStatus": "FAILED"}, True),
         ({"paymentStatus": "REVIEW"}, True),
         ({"paymentStatus": "BRAND_NEW"}, True),
+        ({"paymentStatus": ["SUC\ufffdESS"]}, True),
         ({"transactionStatuses": [step("Payment Link Clicked"), step()]}, True),
         ({"transactionStatuses": [step("Payment Link Opened"), step()]}, True),
     ],
