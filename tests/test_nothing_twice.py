@@ -18,10 +18,10 @@ from unittest import mock
 import anyio
 import attrs
 import pytest
-from conftest import VirtualLoop
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from scripted import LINK, answer, lost, not_sent, options
+from virtual_time import VirtualLoop
 
 from chat2pay_async import Chat2PayError, OutcomeUnknownError, SentRequest, Timeout, Verdict
 from chat2pay_async import _operations as operations

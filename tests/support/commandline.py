@@ -165,7 +165,7 @@ def begun(
         environment: What else it finds there.
     """
     command = [sys.executable, "-c", _INTERRUPTIBLE, *map(str, arguments)]
-    ours = {"PYTHONPATH": str(Path(__file__).parent.parent), "PYTHONWARNINGS": ""}
+    ours = {"PYTHONPATH": str(Path(__file__).parent.parent.parent), "PYTHONWARNINGS": ""}
     with Path(output).open("w") if output else nullcontext() as file:
         running = subprocess.Popen(  # noqa: S603 - our own command
             command,
