@@ -27,9 +27,9 @@ from anyio.streams.tls import TLSListener
 from rich.console import Console
 from rich.table import Table
 
-from chat2pay_async._clock import current_loop
-from chat2pay_async._network import network_for
-from chat2pay_async._pool import PoolTransport
+from chat2pay_async._eventloop import current_loop
+from chat2pay_async._transport.asyncio_network import network_for
+from chat2pay_async._transport.pool import PoolTransport
 
 SECONDS = 6.0
 TASKS = 20

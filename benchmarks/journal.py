@@ -27,12 +27,12 @@ from rich.console import Console
 from rich.table import Table
 
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, SentRequest, bulk
-from chat2pay_async._answers import WireResponse
 from chat2pay_async._book import Book
 from chat2pay_async._journal import Departed, Journal
 from chat2pay_async._journal_file import Binding
 from chat2pay_async._operations import CREATE_PAYMENT_LINK, prepare
 from chat2pay_async._outcomes import Outcome, State
+from chat2pay_async._transport.base import WireResponse
 
 CONCURRENCY: Final = 50
 BINDING: Final = Binding("create_payment_link", "http://127.0.0.1", "a-fingerprint")

@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, SentRequest, Timeout, bulk
-from chat2pay_async._answers import WireResponse
 from chat2pay_async._client import inner
-from chat2pay_async._engines import Departure
+from chat2pay_async._transport.base import WireResponse
+from chat2pay_async._transport.httpx import Departure
 
 ITEMS = (10_000, 1_000_000)
 KINDS = {"plain": "no journal", "journal": "with a journal", "dry": "dry run"}

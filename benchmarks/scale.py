@@ -21,7 +21,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
-from chat2pay_async._pool import PoolTransport
+from chat2pay_async._transport.pool import PoolTransport
 
 SIZES = (500, 2_000, 20_000)
 CONNECTIONS = 100

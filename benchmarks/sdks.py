@@ -262,7 +262,7 @@ async def ours_aiohttp(target: Target) -> AsyncIterator[Call]:
 
 async def _engine(target: Target, **settings: Any) -> AsyncIterator[Call]:
     # Nobody's to use, and free to change: then only these lines of the tables are missing.
-    engines = load("chat2pay_async._engines")
+    engines = load("chat2pay_async._transport.httpx")
     engine = engines.engine_for(target.url, max_connections=LIMIT, **settings)
     sent = HEADERS | {"User-Agent": "chat2pay-async/0"}
     headers = load("chat2pay_async._config").Headers(sent)

@@ -25,7 +25,7 @@ from chat2pay_async._answers import RawResponse
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy, Timeout, __version__
 from chat2pay_async._limits import Limiter, RateLimit
-from chat2pay_async._raw import RawChat2Pay
+from chat2pay_async._raw_client import RawChat2Pay
 from chat2pay_async._recovery import Resolution, Verdict
 from chat2pay_async.errors import (
     ApiError,

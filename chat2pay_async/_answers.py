@@ -13,23 +13,14 @@ from chat2pay_async._json import decode_answer, decode_object
 from chat2pay_async._operations import CREATE_RECEIPT, Operation
 from chat2pay_async._redaction import redact
 from chat2pay_async._retry import proof_of, retry_after
+from chat2pay_async._transport.base import WireResponse
 from chat2pay_async._wire import structure
 from chat2pay_async.errors import ApiError, Attempt, Chat2PayError, Proof
 
-__all__ = ["RECEIPT_NOT_SENT", "Answer", "RawResponse", "WireResponse", "form_of", "read_answer"]
+__all__ = ["RECEIPT_NOT_SENT", "Answer", "RawResponse", "form_of", "read_answer"]
 
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-@attrs.frozen
-class WireResponse:
-    """An answer as an engine hands it on."""
-
-    status_code: int
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    """Names in lower case."""
-    body: bytes = attrs.field(repr=False)
 
 
 @attrs.frozen

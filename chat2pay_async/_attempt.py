@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, TypeVar
 
-from chat2pay_async import _clock as clock
+from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
-from chat2pay_async._answers import Answer, WireResponse, read_answer
+from chat2pay_async._answers import Answer, read_answer
 from chat2pay_async._call import Call, Step
 from chat2pay_async._config import ApiKey
-from chat2pay_async._exchange import Departure, ExchangeError
 from chat2pay_async._line import Line
 from chat2pay_async._operations import Safety
 from chat2pay_async._recovery import FRESH, Verdict, settles_all
 from chat2pay_async._retry import Quota, delay_before_next, may_go_again
 from chat2pay_async._settle import Settler
+from chat2pay_async._transport.base import Departure, ExchangeError, WireResponse
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
 __all__ = ["Attempts"]

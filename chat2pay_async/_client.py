@@ -13,12 +13,13 @@ import attrs
 from chat2pay_async import _config, errors, events, models
 from chat2pay_async._call import Options
 from chat2pay_async._config import RetryPolicy, Timeout
-from chat2pay_async._engines import engine_for
 from chat2pay_async._limits import Gate, Limiter, RateLimit, pace_of
 from chat2pay_async._line import Line
-from chat2pay_async._raw import RawChat2Pay
+from chat2pay_async._operations import PARAMETERS
+from chat2pay_async._raw_client import RawChat2Pay
 from chat2pay_async._recovery import Resolution
 from chat2pay_async._send import Sender
+from chat2pay_async._transport.httpx import engine_for
 from chat2pay_async._waiting import wait_for_payment
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class AsyncChat2Pay:
             http_client=http_client,
             proxy=proxy,
             http2=http2,
+            reserved=PARAMETERS,
         )
         line = Line(engine, gate, pace, key.reveal())
         self._own(Sender(line, hearing, key, url), options, is_view=False)

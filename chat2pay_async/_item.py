@@ -10,9 +10,8 @@ from typing import Any, Generic, TypeVar
 import anyio
 import attrs
 
-from chat2pay_async import _clock as clock
+from chat2pay_async import _eventloop as clock
 from chat2pay_async import _requests, errors, models
-from chat2pay_async._answers import WireResponse
 from chat2pay_async._book import Book, Claimed, ItemLog
 from chat2pay_async._call import Options, Past, ended_at
 from chat2pay_async._case import case_of
@@ -24,6 +23,7 @@ from chat2pay_async._outcomes import Forecast, Outcome, State, state_after, stat
 from chat2pay_async._rebuild import check_unchanged, request_of
 from chat2pay_async._send import Sender
 from chat2pay_async._stored import outcome_of, read_detail
+from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
     Attempt,
     Chat2PayError,

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 import anyio
 import attrs
 
-from chat2pay_async import _clock as clock
+from chat2pay_async import _eventloop as clock
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["LONGEST_PAUSE", "Gate", "Limiter", "Pace", "RateLimit", "pace_of", "pause_after"]

@@ -9,10 +9,9 @@ from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 
-from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Headers, Timeout, __version__
-from chat2pay_async._exchange import Departure, Engine
 from chat2pay_async._limits import Gate, Limiter, Pace, pause_after
+from chat2pay_async._transport.base import Departure, Engine, WireResponse
 from chat2pay_async.errors import ConfigurationError, SentRequest
 
 __all__ = ["Line"]

@@ -18,7 +18,7 @@ import anyio.lowlevel
 import attrs
 from anyio.abc import TaskGroup
 
-from chat2pay_async import _clock as clock
+from chat2pay_async import _eventloop as clock
 from chat2pay_async._book import Book
 from chat2pay_async._call import Call
 from chat2pay_async._item import Item, Items

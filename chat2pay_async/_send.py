@@ -27,9 +27,9 @@ from typing import Any, TypeVar
 import anyio
 import tenacity
 
-from chat2pay_async import _clock as clock
+from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
-from chat2pay_async._answers import Answer, RawResponse, WireResponse
+from chat2pay_async._answers import Answer, RawResponse
 from chat2pay_async._attempt import Attempts
 from chat2pay_async._call import Call, Log, Options, Past, Step, about
 from chat2pay_async._config import ApiKey
@@ -38,6 +38,7 @@ from chat2pay_async._operations import Operation, Safety
 from chat2pay_async._recovery import Resolution, Verdict
 from chat2pay_async._settle import Settler
 from chat2pay_async._subcalls import cancelled, read_back
+from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Chat2PayError, Pending, Proof
 
 __all__ = ["Sender"]

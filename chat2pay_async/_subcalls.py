@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, Protocol, TypeVar
 
-from chat2pay_async import _clock as clock
+from chat2pay_async import _eventloop as clock
 from chat2pay_async import _operations as operations
 from chat2pay_async import _requests, errors, models
-from chat2pay_async._answers import Answer, RawResponse, WireResponse
+from chat2pay_async._answers import Answer, RawResponse
 from chat2pay_async._call import Call, Step
 from chat2pay_async._evidence import was_opened
 from chat2pay_async._operations import Operation
+from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Chat2PayError, Proof
 
 __all__ = ["MakeCall", "cancelled", "read_back"]

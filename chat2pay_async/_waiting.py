@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from chat2pay_async import _clock as clock
+from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, models
 from chat2pay_async.errors import Chat2PayError
 

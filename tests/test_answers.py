@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from chat2pay_async import _requests as requests
 from chat2pay_async import errors, models
-from chat2pay_async._answers import Answer, RawResponse, WireResponse, form_of, read_answer
+from chat2pay_async._answers import Answer, RawResponse, form_of, read_answer
 from chat2pay_async._config import ApiKey
 from chat2pay_async._operations import (
     CANCEL_PAYMENT_LINK,
@@ -29,6 +29,7 @@ from chat2pay_async._operations import (
     Operation,
     Safety,
 )
+from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Proof
 
 PHONE = "27831234567"

@@ -24,10 +24,11 @@ import attrs
 import pytest
 
 from chat2pay_async import _requests, _wire, errors, models
-from chat2pay_async._answers import WireResponse, read_answer
+from chat2pay_async._answers import read_answer
 from chat2pay_async._config import DEFAULT_BASE_URL
 from chat2pay_async._json import decode_object
 from chat2pay_async._operations import OPERATIONS, Operation, prepare
+from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Proof
 
 Contract = dict[str, Any]

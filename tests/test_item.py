@@ -54,7 +54,6 @@ from chat2pay_async import (
 )
 from chat2pay_async import _operations as operations
 from chat2pay_async import _requests as requests
-from chat2pay_async._answers import WireResponse
 from chat2pay_async._book import Book
 from chat2pay_async._config import ApiKey
 from chat2pay_async._item import Item, Items, _was_lost
@@ -62,6 +61,7 @@ from chat2pay_async._journal import Journal, Row
 from chat2pay_async._journal_file import Binding
 from chat2pay_async._outcomes import Outcome, State
 from chat2pay_async._stored import write_detail
+from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Fault, Proof
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]

@@ -26,12 +26,12 @@ from virtual_time import VirtualLoop
 from chat2pay_async import Chat2PayError, OutcomeUnknownError, SentRequest, Timeout, Verdict
 from chat2pay_async import _operations as operations
 from chat2pay_async import _requests as requests
-from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import ApiKey
-from chat2pay_async._engines import Departure
 from chat2pay_async._limits import Gate, Pace
 from chat2pay_async._line import Line
 from chat2pay_async._send import Sender
+from chat2pay_async._transport.base import WireResponse
+from chat2pay_async._transport.httpx import Departure
 from chat2pay_async.events import Hooks
 
 SETTLE = 10.0

@@ -40,9 +40,10 @@ from chat2pay_async import (
 )
 from chat2pay_async import _operations as operations
 from chat2pay_async import _requests as requests
-from chat2pay_async._answers import RawResponse, WireResponse
+from chat2pay_async._answers import RawResponse
 from chat2pay_async._config import ApiKey
-from chat2pay_async._engines import ExchangeError
+from chat2pay_async._transport.base import WireResponse
+from chat2pay_async._transport.httpx import ExchangeError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 

@@ -47,8 +47,8 @@ from chat2pay_async import (
 )
 from chat2pay_async import _operations as operations
 from chat2pay_async import _requests as requests
-from chat2pay_async._answers import WireResponse
 from chat2pay_async._recovery import FRESH
+from chat2pay_async._transport.base import WireResponse
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 

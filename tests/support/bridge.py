@@ -21,10 +21,9 @@ import attrs
 import httpx
 from scripted import ScriptedEngine
 
-from chat2pay_async._aiohttp import AiohttpEngine
-from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Timeout
-from chat2pay_async._exchange import Departure, Engine, ExchangeError
+from chat2pay_async._transport.aiohttp import AiohttpEngine
+from chat2pay_async._transport.base import Departure, Engine, ExchangeError, WireResponse
 from chat2pay_async.errors import Proof, SentRequest
 
 __all__ = ["BridgedEngine"]

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from bridge import BridgedEngine
 
-from chat2pay_async._aiohttp import AiohttpEngine
-from chat2pay_async._engines import DirectEngine, HttpxEngine
-from chat2pay_async._exchange import Engine
 from chat2pay_async._line import Line
+from chat2pay_async._transport.aiohttp import AiohttpEngine
+from chat2pay_async._transport.base import Engine
+from chat2pay_async._transport.httpx import DirectEngine, HttpxEngine
 
 __all__ = ["OverAiohttp"]
 

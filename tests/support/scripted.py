@@ -10,13 +10,13 @@ import attrs
 
 from chat2pay_async import Event, Proof, RateLimit, RetryPolicy, SentRequest, Timeout, events
 from chat2pay_async import _requests as requests
-from chat2pay_async._answers import WireResponse
 from chat2pay_async._call import Options
 from chat2pay_async._config import ApiKey
-from chat2pay_async._engines import Departure, ExchangeError
 from chat2pay_async._limits import Gate, Pace
 from chat2pay_async._line import Line
 from chat2pay_async._send import Sender
+from chat2pay_async._transport.base import WireResponse
+from chat2pay_async._transport.httpx import Departure, ExchangeError
 
 Act = WireResponse | Exception | Callable[[], Awaitable[WireResponse]]
 

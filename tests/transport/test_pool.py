@@ -22,10 +22,10 @@ import pytest
 import respx
 
 from chat2pay_async import ConfigurationError, Proof
-from chat2pay_async._clock import current_loop
-from chat2pay_async._engines import classify
-from chat2pay_async._network import network_for
-from chat2pay_async._pool import KEEPALIVE_EXPIRY, PoolTransport
+from chat2pay_async._eventloop import current_loop
+from chat2pay_async._transport.asyncio_network import network_for
+from chat2pay_async._transport.httpx import classify
+from chat2pay_async._transport.pool import KEEPALIVE_EXPIRY, PoolTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -34,7 +34,7 @@ HANG = 30.0
 
 
 def load_churn() -> Any:
-    path = Path(__file__).parent.parent / "benchmarks" / "churn.py"
+    path = Path(__file__).parent.parent.parent / "benchmarks" / "churn.py"
     spec = importlib.util.spec_from_file_location("churn", path)
     assert spec is not None
     assert spec.loader is not None

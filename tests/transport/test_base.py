@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from chat2pay_async import Proof
-from chat2pay_async._exchange import Departure, ExchangeError
+from chat2pay_async._transport.base import Departure, ExchangeError
 
 pytestmark = pytest.mark.anyio
 

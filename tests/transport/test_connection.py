@@ -11,7 +11,7 @@ import httpcore
 import httpx
 import pytest
 
-from chat2pay_async._backend import KINDS, SHOWS_ALL, Wire, raise_as_httpx
+from chat2pay_async._transport.connection import KINDS, SHOWS_ALL, Wire, raise_as_httpx
 
 pytestmark = pytest.mark.anyio
 

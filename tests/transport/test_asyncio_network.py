@@ -23,10 +23,9 @@ import pytest
 import trustme
 from anyio.streams.tls import TLSStream
 
-from chat2pay_async import _network
-from chat2pay_async._backend import Wire
-from chat2pay_async._clock import current_loop
-from chat2pay_async._network import (
+from chat2pay_async._eventloop import current_loop
+from chat2pay_async._transport import asyncio_network
+from chat2pay_async._transport.asyncio_network import (
     MOST_HELD,
     AsyncioNetwork,
     Ends,
@@ -35,6 +34,7 @@ from chat2pay_async._network import (
     is_readable,
     network_for,
 )
+from chat2pay_async._transport.connection import Wire
 
 on_loops = pytest.mark.anyio
 
@@ -281,7 +281,7 @@ async def test_the_next_address_is_tried_if_one_refuses(monkeypatch: pytest.Monk
 async def test_the_next_address_is_tried_if_one_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_network, "HAPPY_EYEBALLS_DELAY", SHORT)
+    monkeypatch.setattr(asyncio_network, "HAPPY_EYEBALLS_DELAY", SHORT)
     with unanswered_port() as silent, listener() as (_, port):
         resolve_to(monkeypatch, silent, port)
         before = open_sockets()

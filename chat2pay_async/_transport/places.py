@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from chat2pay_async import _clock as clock
+from chat2pay_async import _eventloop as clock
 
 __all__ = ["Place", "Places", "Waiter"]
 

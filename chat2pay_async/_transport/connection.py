@@ -15,7 +15,7 @@ import anyio
 import httpcore
 import httpx
 
-from chat2pay_async import _clock as clock
+from chat2pay_async import _eventloop as clock
 
 __all__ = ["CLOSE_LIMIT", "KINDS", "SHOWS_ALL", "Wire", "raise_as_httpx"]
 

@@ -17,7 +17,7 @@ from typing import Any, Final, cast
 import httpcore
 from aiohappyeyeballs import start_connection
 
-from chat2pay_async._backend import SHOWS_ALL
+from chat2pay_async._transport.connection import SHOWS_ALL
 
 __all__ = ["is_readable", "network_for"]
 

@@ -23,7 +23,7 @@ from sockets import (
 )
 
 from chat2pay_async import ConfigurationError, Proof, SentRequest, Timeout
-from chat2pay_async._engines import (
+from chat2pay_async._transport.httpx import (
     NOT_SENT_ERRORS,
     TIMEOUT_ERRORS,
     UNKNOWN_ERRORS,
@@ -125,7 +125,9 @@ def test_the_library_is_the_one_that_the_object_comes_from() -> None:
 
 
 def engine_over(client: Any, *, base_url: str = "https://service.test") -> HttpxEngine:
-    return HttpxEngine(client, library_of(client), base_url, owned=False)
+    return HttpxEngine(
+        client, library_of(client), base_url, owned=False, reserved=frozenset({"amount"})
+    )
 
 
 @pytest.mark.parametrize("library", LIBRARIES)

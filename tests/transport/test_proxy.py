@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from chat2pay_async import ConfigurationError
-from chat2pay_async._proxies import Proxies
+from chat2pay_async._transport.proxy import Proxies
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 

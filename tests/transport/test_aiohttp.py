@@ -55,7 +55,7 @@ from chat2pay_async import (
     Verdict,
     bulk,
 )
-from chat2pay_async._aiohttp import (
+from chat2pay_async._transport.aiohttp import (
     AiohttpEngine,
     _connection,
     _hang_up,
@@ -63,8 +63,8 @@ from chat2pay_async._aiohttp import (
     _timeout_of,
     classify,
 )
-from chat2pay_async._engines import engine_for
-from chat2pay_async._exchange import Departure, ExchangeError
+from chat2pay_async._transport.base import Departure, ExchangeError
+from chat2pay_async._transport.httpx import engine_for
 from chat2pay_async.sandbox import POSTS, Fault, FaultKind, FaultPlan, Sandbox, serve_sandbox
 
 on_loops = pytest.mark.anyio
@@ -1088,7 +1088,7 @@ def test_it_and_a_client_of_the_users_are_refused() -> None:
 
 
 def test_without_its_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "chat2pay_async._aiohttp")
+    monkeypatch.delitem(sys.modules, "chat2pay_async._transport.aiohttp")
     monkeypatch.setitem(sys.modules, "aiohttp", None)
     with pytest.raises(ConfigurationError, match=r"chat2pay-async\[aiohttp\]"):
         AsyncChat2Pay(KEY, transport="aiohttp")

@@ -25,13 +25,12 @@ import httpx
 from aiohttp.connector import Connection
 from yarl import URL
 
-from chat2pay_async import _clock as clock
-from chat2pay_async._answers import WireResponse
+from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import Headers, Timeout
-from chat2pay_async._exchange import Departure, ExchangeError
-from chat2pay_async._network import is_readable
-from chat2pay_async._pool import KEEPALIVE_EXPIRY
-from chat2pay_async._proxies import Proxies
+from chat2pay_async._transport.asyncio_network import is_readable
+from chat2pay_async._transport.base import Departure, ExchangeError, WireResponse
+from chat2pay_async._transport.pool import KEEPALIVE_EXPIRY
+from chat2pay_async._transport.proxy import Proxies
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = ["AiohttpEngine"]

@@ -26,11 +26,11 @@ import attrs
 import httpcore
 import httpx
 
-from chat2pay_async import _clock as clock
-from chat2pay_async._backend import CLOSE_LIMIT, Wire, raise_as_httpx
-from chat2pay_async._network import network_for
-from chat2pay_async._places import Place, Places
-from chat2pay_async._proxies import Proxies
+from chat2pay_async import _eventloop as clock
+from chat2pay_async._transport.asyncio_network import network_for
+from chat2pay_async._transport.connection import CLOSE_LIMIT, Wire, raise_as_httpx
+from chat2pay_async._transport.places import Place, Places
+from chat2pay_async._transport.proxy import Proxies
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["Download", "Key", "Once", "PoolTransport", "origin_of"]

@@ -7,12 +7,21 @@ from typing import Protocol
 
 import attrs
 
-from chat2pay_async import _clock as clock
-from chat2pay_async._answers import WireResponse
+from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import Timeout
 from chat2pay_async.errors import Proof, SentRequest
 
-__all__ = ["Departure", "Engine", "ExchangeError"]
+__all__ = ["Departure", "Engine", "ExchangeError", "WireResponse"]
+
+
+@attrs.frozen
+class WireResponse:
+    """A response as it came over the wire."""
+
+    status_code: int
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    """Names in lower case."""
+    body: bytes = attrs.field(repr=False)
 
 
 class ExchangeError(Exception):

@@ -4,7 +4,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from chat2pay_async import _clock as clock
+from chat2pay_async import _eventloop as clock
 
 
 @pytest.mark.anyio

@@ -3,7 +3,7 @@
 Our own connections are driven directly (`DirectEngine`), a client or transport of the user's
 through its library (`HttpxEngine`): httpx, and httpx2 just the same. Classes come from the library
 that the given object's class comes from, since an `httpx2.AsyncClient` refuses an `httpx.Request`,
-and its errors are no `httpx.HTTPError`. The third engine has a room of its own, `_aiohttp.py`.
+and its errors are no `httpx.HTTPError`. The third engine has a room of its own, `_transport/aiohttp.py`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from typing import Any, Final, Literal
 import httpcore
 import httpx
 
-from chat2pay_async._answers import WireResponse
 from chat2pay_async._config import Timeout
-from chat2pay_async._exchange import Departure, Engine, ExchangeError
-from chat2pay_async._operations import PARAMETERS
-from chat2pay_async._pool import Download, Once, PoolTransport, origin_of
+from chat2pay_async._transport.base import Departure, Engine, ExchangeError, WireResponse
+from chat2pay_async._transport.pool import Download, Once, PoolTransport, origin_of
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = [
@@ -122,11 +120,20 @@ def library_of(thing: object) -> Any:
 class HttpxEngine:
     """Exchanges over an `AsyncClient`: our own, or the user's, which is never closed by us."""
 
-    def __init__(self, client: Any, library: Any, base_url: str, *, owned: bool) -> None:
+    def __init__(
+        self,
+        client: Any,
+        library: Any,
+        base_url: str,
+        *,
+        owned: bool,
+        reserved: frozenset[str] = frozenset(),
+    ) -> None:
         self._client = client
         self._library = library
         self._base_url = base_url
         self._owned = owned
+        self._reserved = reserved
 
     async def exchange(
         self,
@@ -152,7 +159,7 @@ class HttpxEngine:
             timeout=timeout,
             extensions={"first_byte": departure},
         )
-        built.url = _with_query_of(request, built.url)
+        built.url = _with_query_of(request, built.url, self._reserved)
         try:
             answer = await self._client.send(built, follow_redirects=False)
         except self._library.HTTPStatusError as error:
@@ -262,12 +269,12 @@ class DirectEngine:
 
 
 def _extensions(limits: Timeout, departure: Departure) -> dict[str, Any]:
-    """What a request to our own connections carries beside itself; see `_pool.py`."""
+    """What a request to our own connections carries beside itself; see `_transport/pool.py`."""
     timeout = {"connect": limits.connect, "read": limits.read, "write": limits.write, "pool": None}
     return {"timeout": timeout, "first_byte": departure, "not_sent": True}
 
 
-def _with_query_of(request: SentRequest, url: Any) -> Any:
+def _with_query_of(request: SentRequest, url: Any, reserved: frozenset[str]) -> Any:
     """Put a request's query back: httpx drops it where the client has parameters of its own.
 
     Without `amount` a capture takes all there is, and with another's it takes that. So what the API
@@ -277,7 +284,7 @@ def _with_query_of(request: SentRequest, url: Any) -> Any:
     built = url.query.decode("ascii")
     if built == ours:
         return url
-    theirs = [part for part in built.split("&") if part.partition("=")[0] not in PARAMETERS]
+    theirs = [part for part in built.split("&") if part.partition("=")[0] not in reserved]
     query = "&".join(filter(None, [ours, *theirs]))
     return url.copy_with(query=query.encode("ascii") or None)
 
@@ -294,8 +301,11 @@ def engine_for(  # noqa: PLR0913 - what a client's settings say about its connec
     http_client: httpx.AsyncClient | None = None,
     proxy: str | httpx.URL | httpx.Proxy | None = None,
     http2: bool = False,
+    reserved: frozenset[str] = frozenset(),
 ) -> Engine:
     """The engine that a client's settings ask for.
+
+    `reserved` are the query parameters that the API has a meaning for: never a user's client's own.
 
     Raises:
         ConfigurationError: The settings contradict each other, or name no httpx object.
@@ -313,7 +323,7 @@ def engine_for(  # noqa: PLR0913 - what a client's settings say about its connec
         library = library_of(http_client)
         if not isinstance(http_client, library.AsyncClient):
             raise ConfigurationError("http_client must be an httpx.AsyncClient")
-        return HttpxEngine(http_client, library, base_url, owned=False)
+        return HttpxEngine(http_client, library, base_url, owned=False, reserved=reserved)
     if transport is None:
         own = PoolTransport(max_connections=max_connections, proxy=proxy, http2=http2)
         return DirectEngine(own, base_url)
@@ -333,7 +343,7 @@ def _fast_engine(
     if http2:
         raise ConfigurationError('transport="aiohttp" has no HTTP/2: leave one of the two out')
     try:
-        from chat2pay_async._aiohttp import AiohttpEngine  # noqa: PLC0415 - it needs the extra
+        from chat2pay_async._transport.aiohttp import AiohttpEngine  # noqa: PLC0415 - it needs the extra
     except ImportError as error:
         raise ConfigurationError(
             'transport="aiohttp" needs its extra: pip install "chat2pay-async[aiohttp]"'

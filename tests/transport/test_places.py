@@ -6,7 +6,7 @@ import random
 import anyio
 import pytest
 
-from chat2pay_async._places import Place, Places, Waiter
+from chat2pay_async._transport.places import Place, Places, Waiter
 
 pytestmark = pytest.mark.anyio
 

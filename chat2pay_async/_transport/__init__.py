@@ -1,0 +1,1 @@
+"""One HTTP exchange, over connections that are never lost."""
