@@ -21,7 +21,30 @@
 - `chat2pay_async.sandbox` is a whole Chat 2 Pay on your own machine.
 """
 
-from chat2pay_async._answers import RawResponse
+from chat2pay_async._api.models import (
+    Cancellation,
+    Channel,
+    Configuration,
+    Currency,
+    GatewayAnswer,
+    GatewayResult,
+    IntegrationStatus,
+    IntegrationUpdate,
+    Integrator,
+    IntegratorType,
+    LineItem,
+    PaymentLink,
+    PaymentLinkRequest,
+    PaymentStatus,
+    PaymentStatusEntry,
+    Receipt,
+    ThirdPartyError,
+    Transaction,
+    TransactionStatus,
+    TransactionStatusEntry,
+    TransactionType,
+)
+from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy, Timeout, __version__
 from chat2pay_async._limits import Limiter, RateLimit
@@ -56,29 +79,6 @@ from chat2pay_async.errors import (
 from chat2pay_async.events import (
     Event,
     Hook,
-)
-from chat2pay_async.models import (
-    Cancellation,
-    Channel,
-    Configuration,
-    Currency,
-    GatewayAnswer,
-    GatewayResult,
-    IntegrationStatus,
-    IntegrationUpdate,
-    Integrator,
-    IntegratorType,
-    LineItem,
-    PaymentLink,
-    PaymentLinkRequest,
-    PaymentStatus,
-    PaymentStatusEntry,
-    Receipt,
-    ThirdPartyError,
-    Transaction,
-    TransactionStatus,
-    TransactionStatusEntry,
-    TransactionType,
 )
 
 __all__ = [

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
-from chat2pay_async._answers import Answer, read_answer
+from chat2pay_async._api.operations import Safety
+from chat2pay_async._api.responses import Answer, read_answer
 from chat2pay_async._call import Call, Step
 from chat2pay_async._config import ApiKey
 from chat2pay_async._line import Line
-from chat2pay_async._operations import Safety
 from chat2pay_async._recovery import FRESH, Verdict, settles_all
 from chat2pay_async._retry import Quota, delay_before_next, may_go_again
 from chat2pay_async._settle import Settler

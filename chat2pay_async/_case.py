@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
-from chat2pay_async import _operations as operations
-from chat2pay_async._json import decode_object
-from chat2pay_async._requests import TransactionQuery
+from chat2pay_async._api import operations
+from chat2pay_async._api.json import decode_object
+from chat2pay_async._api.requests import TransactionQuery
 from chat2pay_async.errors import SentRequest
 
 __all__ = ["Case", "case_of"]

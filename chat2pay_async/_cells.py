@@ -24,8 +24,8 @@ from typing import Any, TypeAlias, get_args, get_type_hints
 
 import attrs
 
-from chat2pay_async._enums import Channel, TransactionType
-from chat2pay_async._redaction import redact
+from chat2pay_async._api.enums import Channel, TransactionType
+from chat2pay_async._api.redaction import redact
 
 __all__ = ["CellError", "Convert", "converters", "exact", "plain_text", "read_json", "shown"]
 

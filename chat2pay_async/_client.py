@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Literal
 
 import attrs
 
-from chat2pay_async import _config, errors, events, models
+from chat2pay_async import _config, errors, events
+from chat2pay_async._api import models
+from chat2pay_async._api.operations import PARAMETERS
 from chat2pay_async._call import Options
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._limits import Gate, Limiter, RateLimit, pace_of
 from chat2pay_async._line import Line
-from chat2pay_async._operations import PARAMETERS
 from chat2pay_async._raw_client import RawChat2Pay
 from chat2pay_async._recovery import Resolution
 from chat2pay_async._send import Sender

@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from chat2pay_async import _requests, models
+from chat2pay_async._api import models, requests
 from chat2pay_async._calls import make_call
 from chat2pay_async._campaign_file import CampaignFile
 from chat2pay_async._client import AsyncChat2Pay
@@ -263,7 +263,7 @@ def config(*, service: Service = Service()) -> int:
     return make_call(service, work)
 
 
-def _queries_in(path: Path, ignore: tuple[str, ...]) -> Iterable[_requests.TransactionQuery]:
+def _queries_in(path: Path, ignore: tuple[str, ...]) -> Iterable[requests.TransactionQuery]:
     file = CampaignFile(path, QUERIES, ignore)
     faults = faults_of(path, file.check())
     if faults:
@@ -301,8 +301,8 @@ def status(  # noqa: PLR0913 - the same
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         queries = [
-            *(_requests.TransactionQuery(payment_link_ref=one) for one in payment_link_refs),
-            *(_requests.TransactionQuery(order_number=one) for one in order_number),
+            *(requests.TransactionQuery(payment_link_ref=one) for one in payment_link_refs),
+            *(requests.TransactionQuery(order_number=one) for one in order_number),
             *(_queries_in(file, ignore) if file else ()),
         ]
         return await show_statuses(client, printer, queries, every if watch else None)

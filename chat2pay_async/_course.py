@@ -13,6 +13,7 @@ import anyio
 from rich.console import Console
 
 from chat2pay_async import bulk
+from chat2pay_async._api.models import PaymentLinkRequest
 from chat2pay_async._display import Display
 from chat2pay_async._journal import Journal
 from chat2pay_async._outcomes import Guard, Outcome, State, Summary
@@ -21,7 +22,6 @@ from chat2pay_async._plan import DOUBT, FAILED, PROBLEMS, STOPPED, Job, Plan, cl
 from chat2pay_async._printing import Printer
 from chat2pay_async._run import Run
 from chat2pay_async.errors import AuthenticationError, Chat2PayError
-from chat2pay_async.models import PaymentLinkRequest
 
 __all__ = ["Course", "tell"]
 

@@ -16,13 +16,12 @@ from typing import Any, cast
 
 import attrs
 
-from chat2pay_async import _operations as operations
-from chat2pay_async import models
+from chat2pay_async._api import models, operations
+from chat2pay_async._api.codec import STAMP, structure
+from chat2pay_async._api.json import decode_object
+from chat2pay_async._api.validation import exact_sum, minor_units
 from chat2pay_async._case import Case
-from chat2pay_async._checks import exact_sum, minor_units
-from chat2pay_async._json import decode_object
 from chat2pay_async._transport.base import WireResponse
-from chat2pay_async._wire import STAMP, structure
 
 __all__ = ["Evidence", "Shows", "link_shown", "read_evidence", "was_opened"]
 

@@ -11,16 +11,17 @@ import anyio
 import attrs
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async import _requests, errors, models
+from chat2pay_async import errors
+from chat2pay_async._api import models, requests
+from chat2pay_async._api.operations import GET_TRANSACTION, Operation, prepare
+from chat2pay_async._api.rebuild import check_unchanged, request_of
 from chat2pay_async._book import Book, Claimed, ItemLog
 from chat2pay_async._call import Options, Past, ended_at
 from chat2pay_async._case import case_of
 from chat2pay_async._evidence import Shows, link_shown, read_evidence
 from chat2pay_async._journal import Row
 from chat2pay_async._limits import LONGEST_PAUSE
-from chat2pay_async._operations import GET_TRANSACTION, Operation, prepare
 from chat2pay_async._outcomes import Forecast, Outcome, State, state_after, state_of
-from chat2pay_async._rebuild import check_unchanged, request_of
 from chat2pay_async._send import Sender
 from chat2pay_async._stored import outcome_of, read_detail
 from chat2pay_async._transport.base import WireResponse
@@ -231,7 +232,7 @@ class Items(Generic[Q, R]):
     async def _existing(self, item: Item[Q, R]) -> Outcome[Q, R] | None:
         """Look an order up before it is sent for the first time; None where there is none."""
         found: models.Transaction | None = None
-        query = _requests.TransactionQuery(order_number=item.key)
+        query = requests.TransactionQuery(order_number=item.key)
         try:
             raw = await self._sender.send(GET_TRANSACTION, query, self._options)
         except errors.ApiError as error:

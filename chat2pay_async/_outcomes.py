@@ -21,8 +21,9 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 import attrs
 
-from chat2pay_async import errors, models
-from chat2pay_async._checks import exact_sum
+from chat2pay_async import errors
+from chat2pay_async._api import models
+from chat2pay_async._api.validation import exact_sum
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
 __all__ = ["Forecast", "Guard", "Outcome", "State", "Summary", "Tally", "state_after", "state_of"]

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from chat2pay_async import models
+from chat2pay_async._api import models
 from chat2pay_async._campaign_file import Check
 from chat2pay_async._outcomes import Forecast, Outcome, State, Summary
 from chat2pay_async._output import Output, writing

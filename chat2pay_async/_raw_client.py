@@ -9,9 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from chat2pay_async import _operations as operations
-from chat2pay_async import _requests, models
-from chat2pay_async._answers import RawResponse
+from chat2pay_async._api import models, operations, requests
+from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._call import Options
 from chat2pay_async._send import Sender
 
@@ -78,7 +77,7 @@ class RawChat2Pay:
     async def get_configuration(self) -> RawResponse[models.Configuration]:
         """See `AsyncChat2Pay.get_configuration`."""
         return await self._sender.send(
-            operations.GET_CONFIGURATION, _requests.ConfigurationQuery(), self._options
+            operations.GET_CONFIGURATION, requests.ConfigurationQuery(), self._options
         )
 
     async def update_integration(

@@ -25,7 +25,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
-from chat2pay_async import _operations as operations
+from chat2pay_async._api import operations
 from chat2pay_async._evidence import Evidence, Shows
 
 __all__ = [

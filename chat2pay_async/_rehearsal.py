@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import attrs
 
-from chat2pay_async import models
-from chat2pay_async._checks import exact_sum
+from chat2pay_async._api import models
+from chat2pay_async._api.validation import exact_sum
 from chat2pay_async._item import Item, Items
 from chat2pay_async._outcomes import Forecast, Outcome, State
 

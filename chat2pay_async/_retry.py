@@ -1,6 +1,6 @@
 """What an attempt proves, what may go again, and when: plain decisions, no I/O.
 
-Two tables decide everything: `proof_of` (with the engines' table of exceptions) says what an
+Two tables decide everything: `proof_of` (`_api/responses.py`, with the engines' table of exceptions) says what an
 attempt proves, and `may_go_again` what that allows. A POST goes again only if it was certainly not
 applied.
 """
@@ -8,47 +8,20 @@ applied.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Sequence
 from typing import Final
 
+from chat2pay_async._api.operations import Safety
 from chat2pay_async._config import RetryPolicy
 from chat2pay_async._limits import LONGEST_PAUSE
-from chat2pay_async._operations import Safety
 from chat2pay_async.errors import Attempt, Proof
 
-__all__ = ["Quota", "back_off", "delay_before_next", "may_go_again", "proof_of", "retry_after"]
+__all__ = ["Quota", "back_off", "delay_before_next", "may_go_again"]
 
 LONGEST_THROTTLE: Final = 300.0
 """Seconds that one call spends on throttles, where no deadline says otherwise."""
 THROTTLE_STEP: Final = 0.1
 """Seconds: after its n-th throttle a call waits for n of these, or longer."""
-
-_OK, _REDIRECT, _CLIENT_ERROR, _SERVER_ERROR = 200, 300, 400, 500
-# Python 3.11 takes 0.4 µs to find a member in its enum, each time.
-_APPLIED = Proof.APPLIED
-_REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
-
-
-def proof_of(status_code: int, *, applied: bool) -> Proof:
-    """What an answer proves.
-
-    Args:
-        status_code: Its HTTP status.
-        applied: Whether its body carries the operation's proof.
-    """
-    if _OK <= status_code < _REDIRECT:
-        return _APPLIED if applied else Proof.UNKNOWN
-    if status_code == _TOO_EARLY:
-        return Proof.NOT_SENT
-    if status_code == _TOO_MANY:
-        return Proof.THROTTLED
-    if _CLIENT_ERROR <= status_code < _SERVER_ERROR and status_code != _REQUEST_TIMEOUT:
-        return Proof.REJECTED
-    # Every 5xx, a 503 with Retry-After too: a proxy says it while the back end still works.
-    return Proof.UNKNOWN
-
 
 _MAY_GO_AGAIN: dict[Safety, frozenset[Proof]] = {
     Safety.READ: frozenset({Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN}),
@@ -60,30 +33,6 @@ _MAY_GO_AGAIN: dict[Safety, frozenset[Proof]] = {
 def may_go_again(safety: Safety, proof: Proof) -> bool:
     """Whether an operation may be sent again after an attempt that proved this."""
     return proof in _MAY_GO_AGAIN[safety]
-
-
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """How many seconds an answer asks to wait; None where it does not say, or not intelligibly."""
-    milliseconds = _number(headers.get("retry-after-ms", ""))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    text = headers.get("retry-after", "")
-    seconds = _number(text)
-    if seconds is not None:
-        return seconds
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # a year or an offset of twenty digits overflows
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
-
-
-def _number(text: str) -> float | None:
-    text = text.strip()
-    whole, _, fraction = text.partition(".")
-    digits = whole + fraction
-    return float(text) if whole and digits.isascii() and digits.isdigit() else None
 
 
 _jitter = random.Random()  # noqa: S311 - it spreads load, it keeps no secret

@@ -29,12 +29,12 @@ import tenacity
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
-from chat2pay_async._answers import Answer, RawResponse
+from chat2pay_async._api.operations import Operation, Safety
+from chat2pay_async._api.responses import Answer, RawResponse
 from chat2pay_async._attempt import Attempts
 from chat2pay_async._call import Call, Log, Options, Past, Step, about
 from chat2pay_async._config import ApiKey
 from chat2pay_async._line import Line
-from chat2pay_async._operations import Operation, Safety
 from chat2pay_async._recovery import Resolution, Verdict
 from chat2pay_async._settle import Settler
 from chat2pay_async._subcalls import cancelled, read_back

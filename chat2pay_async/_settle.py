@@ -10,16 +10,16 @@ import anyio
 import attrs
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async import _requests, errors, models
-from chat2pay_async._answers import RECEIPT_NOT_SENT, Answer, form_of
+from chat2pay_async import errors
+from chat2pay_async._api import models, requests
+from chat2pay_async._api.operations import CREATE_RECEIPT, GET_TRANSACTION, prepare
+from chat2pay_async._api.responses import RECEIPT_NOT_SENT, Answer, form_of, retry_after
 from chat2pay_async._call import Call, Options, Step, about, ended_at
 from chat2pay_async._case import Case, case_of
 from chat2pay_async._config import ApiKey
 from chat2pay_async._evidence import Evidence, Shows, read_evidence
 from chat2pay_async._line import Line
-from chat2pay_async._operations import CREATE_RECEIPT, GET_TRANSACTION, prepare
 from chat2pay_async._recovery import Finding, Lookups, Resolution, Seen, Verdict, look_up
-from chat2pay_async._retry import retry_after
 from chat2pay_async._transport.base import ExchangeError, WireResponse
 from chat2pay_async.errors import Chat2PayError, Pending, Proof
 from chat2pay_async.events import Hooks, LookedUp, Paused
@@ -210,7 +210,7 @@ class Settler:
             error = _receipt_not_sent(call, result, settlement.response)
         request = call.request
         recreate = (
-            isinstance(request, _requests.PaymentLinkRequest)
+            isinstance(request, requests.PaymentLinkRequest)
             and request.return_payment_link is True
             and request.channel is models.Channel.NONE
             and settlement.evidence.certain

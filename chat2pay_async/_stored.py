@@ -13,10 +13,11 @@ from typing import Any
 import attrs
 import msgspec
 
-from chat2pay_async import _wire, errors
+from chat2pay_async import errors
+from chat2pay_async._api import codec
+from chat2pay_async._api.json import decode_object
+from chat2pay_async._api.operations import Operation
 from chat2pay_async._journal import SENT, Row
-from chat2pay_async._json import decode_object
-from chat2pay_async._operations import Operation
 from chat2pay_async._outcomes import Outcome, State
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
@@ -36,7 +37,7 @@ def _plain(value: Any) -> Any:
     if attrs.has(type(value)):
         fields = {name: getattr(value, name) for name in attrs.fields_dict(type(value))}
         told = {
-            _wire.wire_name(name): _plain(inner)
+            codec.wire_name(name): _plain(inner)
             for name, inner in fields.items()
             if name not in _OWN and inner is not None
         }
@@ -53,7 +54,7 @@ def read_result(operation: Operation[Any, Any], body: bytes, *, recovered: bool)
     data = decode_object(body)
     if data is None:
         return None
-    result = _wire.structure(operation.result, data)
+    result = codec.structure(operation.result, data)
     return attrs.evolve(result, recovered=True) if recovered else result
 
 

@@ -9,12 +9,12 @@ from collections.abc import Awaitable
 from typing import Any, Protocol, TypeVar
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async import _operations as operations
-from chat2pay_async import _requests, errors, models
-from chat2pay_async._answers import Answer, RawResponse
+from chat2pay_async import errors
+from chat2pay_async._api import models, operations, requests
+from chat2pay_async._api.operations import Operation
+from chat2pay_async._api.responses import Answer, RawResponse
 from chat2pay_async._call import Call, Step
 from chat2pay_async._evidence import was_opened
-from chat2pay_async._operations import Operation
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Chat2PayError, Proof
 
@@ -53,12 +53,12 @@ async def cancelled(make: MakeCall, call: Call[Any, Any], ref: str) -> bool:
 
 
 async def _is_gone(make: MakeCall, call: Call[Any, Any], ref: str) -> bool:
-    reference = _requests.LinkReference(payment_link_ref=ref)
+    reference = requests.LinkReference(payment_link_ref=ref)
     try:
         await make(_within(call, operations.CANCEL_PAYMENT_LINK, reference))
     except errors.BadRequestError:
         # Clicked, or expired. If that can't be told, the link is taken for alive.
-        query = _requests.TransactionQuery(payment_link_ref=ref)
+        query = requests.TransactionQuery(payment_link_ref=ref)
         looked = await make(_within(call, operations.GET_TRANSACTION, query))
         return models.link_ended(looked.parsed) and not was_opened(looked.parsed)
     return True
@@ -68,8 +68,8 @@ async def read_back(make: MakeCall, call: Call[Q, R], step: Step[R]) -> Step[R]:
     """Read an integration's status back; a refusal of a repeated update is judged by it too."""
     if step.answer.error is None or step.answer.proof not in {Proof.UNKNOWN, Proof.REJECTED}:
         return step
-    assert isinstance(call.request, _requests.IntegrationRequest)  # noqa: S101 - the only PUT
-    query = _requests.ConfigurationQuery()
+    assert isinstance(call.request, requests.IntegrationRequest)  # noqa: S101 - the only PUT
+    query = requests.ConfigurationQuery()
     try:
         raw = await make(_within(call, operations.GET_CONFIGURATION, query))
     except Chat2PayError:
@@ -81,7 +81,7 @@ async def read_back(make: MakeCall, call: Call[Q, R], step: Step[R]) -> Step[R]:
     return Step(Answer(Proof.APPLIED, result), response, settled=True)
 
 
-def _holds(configuration: models.Configuration, request: _requests.IntegrationRequest) -> bool:
+def _holds(configuration: models.Configuration, request: requests.IntegrationRequest) -> bool:
     found = [
         one for one in configuration.integrators if one.application_id == request.application_uuid
     ]

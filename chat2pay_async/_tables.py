@@ -33,6 +33,14 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from chat2pay_async._api.requests import (
+    Capture,
+    LineItem,
+    LinkReference,
+    PaymentLinkRequest,
+    ReceiptRequest,
+    TransactionQuery,
+)
 from chat2pay_async._cells import CellError, Convert, shown
 from chat2pay_async._columns import (
     ITEM_FIELDS,
@@ -42,14 +50,6 @@ from chat2pay_async._columns import (
     Layout,
     Problems,
     layout,
-)
-from chat2pay_async._requests import (
-    Capture,
-    LineItem,
-    LinkReference,
-    PaymentLinkRequest,
-    ReceiptRequest,
-    TransactionQuery,
 )
 from chat2pay_async._sheets import Line, Sheet, open_sheet
 from chat2pay_async.errors import RequestValidationError

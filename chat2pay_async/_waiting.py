@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async import errors, models
+from chat2pay_async import errors
+from chat2pay_async._api import models
 from chat2pay_async.errors import Chat2PayError
 
 __all__ = ["payment_has_ended", "wait_for_payment"]

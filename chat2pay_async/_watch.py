@@ -8,7 +8,8 @@ from typing import Final
 
 import anyio
 
-from chat2pay_async import bulk, models
+from chat2pay_async import bulk
+from chat2pay_async._api import models
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._outcomes import Outcome, State
 from chat2pay_async._plan import DONE, PROBLEMS

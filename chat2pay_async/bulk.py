@@ -90,17 +90,16 @@ from collections.abc import AsyncIterable, Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 
-from chat2pay_async import _operations as operations
-from chat2pay_async import models
+from chat2pay_async._api import models, operations
+from chat2pay_async._api.operations import Operation, Safety
+from chat2pay_async._api.requests import Capture, LinkReference, ReceiptRequest, TransactionQuery
 from chat2pay_async._book import Book
 from chat2pay_async._client import AsyncChat2Pay, inner
 from chat2pay_async._item import Items
 from chat2pay_async._journal import Journal
 from chat2pay_async._journal_file import Binding
-from chat2pay_async._operations import Operation, Safety
 from chat2pay_async._outcomes import Forecast, Outcome, State, Summary
 from chat2pay_async._rehearsal import Rehearsal
-from chat2pay_async._requests import Capture, LinkReference, ReceiptRequest, TransactionQuery
 from chat2pay_async._run import Run, Setup
 from chat2pay_async.errors import ConfigurationError
 

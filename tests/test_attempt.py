@@ -23,7 +23,7 @@ from scripted import (
 )
 
 from chat2pay_async import Attempt, Proof, events
-from chat2pay_async import _operations as operations
+from chat2pay_async._api import operations
 from chat2pay_async._call import Call, Step
 from chat2pay_async._recovery import FRESH
 

@@ -11,14 +11,14 @@ import pytest
 from scripted import BY_ORDER, INTEGRATION, LINK, options
 
 from chat2pay_async import Attempt, Chat2PayError, Proof, RequestTimeoutError, SentRequest
-from chat2pay_async._call import Call, Past, about, ended_at
-from chat2pay_async._operations import (
+from chat2pay_async._api.operations import (
     CREATE_PAYMENT_LINK,
     GET_TRANSACTION,
     UPDATE_INTEGRATION,
     Operation,
     prepare,
 )
+from chat2pay_async._call import Call, Past, about, ended_at
 
 NOON = datetime(2021, 4, 27, 12, tzinfo=UTC)
 SENT = SentRequest("POST", "/api/v2/chat-2-pay", b'{"orderNumber":"A-1"}')

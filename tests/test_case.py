@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from chat2pay_async import PaymentLinkRequest
-from chat2pay_async import _operations as operations
-from chat2pay_async import _requests as requests
+from chat2pay_async._api import operations, requests
 from chat2pay_async._case import Case, case_of
 
 FIRST = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)

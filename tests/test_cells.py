@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chat2pay_async._api.requests import LineItem, PaymentLinkRequest
 from chat2pay_async._cells import CellError, converters, exact, plain_text, read_json, shown
-from chat2pay_async._requests import LineItem, PaymentLinkRequest
 
 LINK = converters(PaymentLinkRequest)
 ITEM = converters(LineItem)

@@ -15,10 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat2pay_async import _operations as operations
-from chat2pay_async import _requests as requests
 from chat2pay_async import models
-from chat2pay_async._answers import form_of
+from chat2pay_async._api import operations, requests
+from chat2pay_async._api.responses import form_of
 from chat2pay_async._case import Case, case_of
 from chat2pay_async._evidence import Evidence, Shows, read_evidence
 from chat2pay_async._transport.base import WireResponse

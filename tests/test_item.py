@@ -52,8 +52,7 @@ from chat2pay_async import (
     Verdict,
     events,
 )
-from chat2pay_async import _operations as operations
-from chat2pay_async import _requests as requests
+from chat2pay_async._api import operations, requests
 from chat2pay_async._book import Book
 from chat2pay_async._config import ApiKey
 from chat2pay_async._item import Item, Items, _was_lost

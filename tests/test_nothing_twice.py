@@ -24,8 +24,7 @@ from scripted import LINK, answer, lost, not_sent, options
 from virtual_time import VirtualLoop
 
 from chat2pay_async import Chat2PayError, OutcomeUnknownError, SentRequest, Timeout, Verdict
-from chat2pay_async import _operations as operations
-from chat2pay_async import _requests as requests
+from chat2pay_async._api import operations, requests
 from chat2pay_async._config import ApiKey
 from chat2pay_async._limits import Gate, Pace
 from chat2pay_async._line import Line

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, RawChat2Pay, RawResponse
-from chat2pay_async._operations import OPERATIONS
+from chat2pay_async._api.operations import OPERATIONS
 from chat2pay_async.sandbox import Sandbox
 
 KEY = "k-5f3c9b7e21"

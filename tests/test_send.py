@@ -38,9 +38,8 @@ from chat2pay_async import (
     ServerError,
     events,
 )
-from chat2pay_async import _operations as operations
-from chat2pay_async import _requests as requests
-from chat2pay_async._answers import RawResponse
+from chat2pay_async._api import operations, requests
+from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import ApiKey
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async._transport.httpx import ExchangeError

@@ -45,8 +45,7 @@ from chat2pay_async import (
     Verdict,
     events,
 )
-from chat2pay_async import _operations as operations
-from chat2pay_async import _requests as requests
+from chat2pay_async._api import operations, requests
 from chat2pay_async._recovery import FRESH
 from chat2pay_async._transport.base import WireResponse
 

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from chat2pay_async import _operations as operations
 from chat2pay_async import errors, models
+from chat2pay_async._api import operations
+from chat2pay_async._api.codec import structure, wire_name
+from chat2pay_async._api.json import decode_object
+from chat2pay_async._api.operations import Operation
 from chat2pay_async._journal import Row
-from chat2pay_async._json import decode_object
-from chat2pay_async._operations import Operation
 from chat2pay_async._outcomes import Outcome, State
 from chat2pay_async._stored import (
     Detail,
@@ -26,7 +27,6 @@ from chat2pay_async._stored import (
     write_detail,
     write_result,
 )
-from chat2pay_async._wire import structure, wire_name
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
 unhurried = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -25,10 +25,10 @@ from chat2pay_async import (
     TransactionStatus,
     TransactionStatusEntry,
 )
-from chat2pay_async._answers import Answer
+from chat2pay_async._api.operations import CREATE_PAYMENT_LINK, UPDATE_INTEGRATION, Operation
+from chat2pay_async._api.requests import ConfigurationQuery, LinkReference, TransactionQuery
+from chat2pay_async._api.responses import Answer
 from chat2pay_async._call import Call, Step
-from chat2pay_async._operations import CREATE_PAYMENT_LINK, UPDATE_INTEGRATION, Operation
-from chat2pay_async._requests import ConfigurationQuery, LinkReference, TransactionQuery
 from chat2pay_async._subcalls import cancelled, read_back
 from chat2pay_async._transport.base import WireResponse
 

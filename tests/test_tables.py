@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from spreadsheets import A_DATE, NO_RESULT, TRUE, Formula, write_xlsx
 
-from chat2pay_async._requests import (
+from chat2pay_async._api.requests import (
     Capture,
     LineItem,
     LinkReference,

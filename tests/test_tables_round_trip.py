@@ -12,8 +12,8 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chat2pay_async._enums import Channel, TransactionType
-from chat2pay_async._requests import LineItem, PaymentLinkRequest
+from chat2pay_async._api.enums import Channel, TransactionType
+from chat2pay_async._api.requests import LineItem, PaymentLinkRequest
 from chat2pay_async._tables import CAPTURES, LINKS, Row, read_rows
 
 unhurried = settings(

@@ -9,7 +9,7 @@ import anyio
 import attrs
 
 from chat2pay_async import Event, Proof, RateLimit, RetryPolicy, SentRequest, Timeout, events
-from chat2pay_async import _requests as requests
+from chat2pay_async._api import requests
 from chat2pay_async._call import Options
 from chat2pay_async._config import ApiKey
 from chat2pay_async._limits import Gate, Pace

@@ -13,15 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from chat2pay_async import models
-from chat2pay_async._json import decode_object
-from chat2pay_async._requests import (
-    Capture,
-    IntegrationRequest,
-    LineItem,
-    PaymentLinkRequest,
-    ReceiptRequest,
-)
-from chat2pay_async._wire import (
+from chat2pay_async._api.codec import (
     UnreadableError,
     encode,
     read_timestamp,
@@ -29,6 +21,14 @@ from chat2pay_async._wire import (
     structure,
     wire_name,
     write_timestamp,
+)
+from chat2pay_async._api.json import decode_object
+from chat2pay_async._api.requests import (
+    Capture,
+    IntegrationRequest,
+    LineItem,
+    PaymentLinkRequest,
+    ReceiptRequest,
 )
 from chat2pay_async.models import (
     Channel,

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from chat2pay_async import models
-from chat2pay_async._wire import structure
+from chat2pay_async._api.codec import structure
 from chat2pay_async.models import (
     Cancellation,
     Configuration,

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chat2pay_async import _wire
-from chat2pay_async._enums import Channel, IntegrationStatus, TransactionType
-from chat2pay_async._requests import (
+from chat2pay_async._api import codec
+from chat2pay_async._api.enums import Channel, IntegrationStatus, TransactionType
+from chat2pay_async._api.requests import (
     Capture,
     ConfigurationQuery,
     IntegrationRequest,
@@ -653,7 +653,7 @@ def test_a_timestamp_is_an_aware_datetime(
 @pytest.mark.parametrize("hours", [-23, 23])
 def test_every_other_moment_can_be_written(year: int, hours: int) -> None:
     moment = datetime(year, 1, 1, tzinfo=timezone(timedelta(hours=hours)))
-    assert b'"timestamp"' in _wire.encode(link(timestamp=moment))
+    assert b'"timestamp"' in codec.encode(link(timestamp=moment))
 
 
 def test_a_timestamp_that_is_not_given_is_now_fixed_once() -> None:
@@ -662,7 +662,7 @@ def test_a_timestamp_that_is_not_given_is_now_fixed_once() -> None:
     request = PaymentLinkRequest(**given)
     later = receipt()
     assert before <= request.timestamp <= later.timestamp <= datetime.now(UTC)
-    assert _wire.encode(request) == _wire.encode(request)
+    assert codec.encode(request) == codec.encode(request)
 
 
 # Additional data ---------------------------------------------------------------------------------
@@ -705,7 +705,7 @@ class Colour(str, Enum):  # noqa: UP042 - such enums are what this is about
     ],
 )
 def test_additional_data_is_any_json(data: Any, written: bytes) -> None:
-    assert _wire.encode(link(additional_data=data)).endswith(b'"additionalData":' + written + b"}")
+    assert codec.encode(link(additional_data=data)).endswith(b'"additionalData":' + written + b"}")
 
 
 @pytest.mark.parametrize(
@@ -772,11 +772,11 @@ def test_additional_data_that_contains_itself_is_a_fault_and_not_an_endless_loop
 def test_changing_additional_data_afterwards_does_not_change_the_request() -> None:
     data: dict[str, Any] = {"basket": [{"tea": 1}]}
     request = link(additional_data=data)
-    before = _wire.encode(request)
+    before = codec.encode(request)
     data["basket"][0]["tea"] = object()
     data["basket"].append(float("nan"))
     data.clear()
-    assert _wire.encode(request) == before
+    assert codec.encode(request) == before
     assert request.additional_data == {"basket": [{"tea": 1}]}
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 
 import attrs
 
-from chat2pay_async import _requests, _wire, models
+from chat2pay_async._api import codec, models, requests
 from chat2pay_async.errors import RequestValidationError, SentRequest
 
 __all__ = [
@@ -119,7 +119,7 @@ def _receipt_exists(_request: Any, result: models.Receipt) -> bool:
     return bool(result.receipt_link_ref)
 
 
-def _is_cancelled(request: _requests.LinkReference, result: models.Cancellation) -> bool:
+def _is_cancelled(request: requests.LinkReference, result: models.Cancellation) -> bool:
     return (
         result.payment_link_ref == request.payment_link_ref
         and result.transaction_status == models.TransactionStatus.PAYMENT_LINK_CANCELLED
@@ -130,21 +130,21 @@ def _gateway_answered(_request: Any, result: models.GatewayResult) -> bool:
     return bool(result.transaction_type or result.payment_gateway_decision)
 
 
-def _order_number(request: _requests.PaymentLinkRequest) -> str:
+def _order_number(request: requests.PaymentLinkRequest) -> str:
     return request.order_number
 
 
 def _link_ref(
-    request: _requests.LinkReference | _requests.Capture | _requests.ReceiptRequest,
+    request: requests.LinkReference | requests.Capture | requests.ReceiptRequest,
 ) -> str:
     return request.payment_link_ref
 
 
-def _looked_up(request: _requests.TransactionQuery) -> str:
+def _looked_up(request: requests.TransactionQuery) -> str:
     return request.order_number or request.payment_link_ref or request.receipt_link_ref or ""
 
 
-def _application(request: _requests.IntegrationRequest) -> str:
+def _application(request: requests.IntegrationRequest) -> str:
     return request.application_uuid
 
 
@@ -153,7 +153,7 @@ CREATE_PAYMENT_LINK = Operation(
     "createPayByLinkTransactionLog",
     "POST",
     "/api/v2/chat-2-pay",
-    _requests.PaymentLinkRequest,
+    requests.PaymentLinkRequest,
     models.PaymentLink,
     _link_exists,
     _order_number,
@@ -163,7 +163,7 @@ CANCEL_PAYMENT_LINK = Operation(
     "cancelLink",
     "POST",
     "/api/v2/cancel/{payment_link_ref}",
-    _requests.LinkReference,
+    requests.LinkReference,
     models.Cancellation,
     _is_cancelled,
     _link_ref,
@@ -173,7 +173,7 @@ CAPTURE_PAYMENT = Operation(
     "capturePayment",
     "POST",
     "/api/v2/payment/{payment_link_ref}/capture",
-    _requests.Capture,
+    requests.Capture,
     models.GatewayResult,
     _gateway_answered,
     _link_ref,
@@ -184,7 +184,7 @@ REVERSE_PAYMENT = Operation(
     "reverseTransaction",
     "POST",
     "/api/v2/payment/{payment_link_ref}/reverse",
-    _requests.LinkReference,
+    requests.LinkReference,
     models.GatewayResult,
     _gateway_answered,
     _link_ref,
@@ -194,7 +194,7 @@ CREATE_RECEIPT = Operation(
     "createPaymentReceipt",
     "POST",
     "/api/v2/order-receipt",
-    _requests.ReceiptRequest,
+    requests.ReceiptRequest,
     models.Receipt,
     _receipt_exists,
     _link_ref,
@@ -204,7 +204,7 @@ GET_TRANSACTION = Operation(
     "getTransactionStatus",
     "GET",
     "/api/v2/chat-2-pay/transaction-status",
-    _requests.TransactionQuery,
+    requests.TransactionQuery,
     models.Transaction,
     _is_object,
     _looked_up,
@@ -215,7 +215,7 @@ GET_CONFIGURATION = Operation(
     "getConfigSettings",
     "GET",
     "/api/v2/config",
-    _requests.ConfigurationQuery,
+    requests.ConfigurationQuery,
     models.Configuration,
     _is_object,
     lambda _request: "",
@@ -225,7 +225,7 @@ UPDATE_INTEGRATION = Operation(
     "updateIntegrationStatus",
     "PUT",
     "/api/v2/integration",
-    _requests.IntegrationRequest,
+    requests.IntegrationRequest,
     models.IntegrationUpdate,
     _is_object,
     _application,
@@ -243,13 +243,13 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
 )
 
 
-PARAMETERS: Final = frozenset(_wire.wire_name(name) for row in OPERATIONS for name in row.query)
+PARAMETERS: Final = frozenset(codec.wire_name(name) for row in OPERATIONS for name in row.query)
 """What stands in the query of any of them, by its name on the wire."""
 
 
 def mint(operation: Operation[Any, Any], request: Any) -> str | None:
     """A new id for a new link, by which it is recognised after a lost answer."""
-    if operation is not CREATE_PAYMENT_LINK or not _wire.takes_stamp(request):
+    if operation is not CREATE_PAYMENT_LINK or not codec.takes_stamp(request):
         return None
     return os.urandom(16).hex()
 
@@ -263,13 +263,13 @@ def prepare(operation: Operation[Q, Any], request: Q, request_id: str | None = N
         target = target.replace("{payment_link_ref}", reference)
     if operation.query:
         target += _query(operation, request)
-    body = _wire.encode(request, request_id) if operation.has_body else None
+    body = codec.encode(request, request_id) if operation.has_body else None
     return SentRequest(operation.method, target, body)
 
 
 def _query(operation: Operation[Q, Any], request: Q) -> str:
     given = {
-        _wire.wire_name(name): f"{value:f}" if name == "amount" else value
+        codec.wire_name(name): f"{value:f}" if name == "amount" else value
         for name in operation.query
         if (value := getattr(request, name)) is not None
     }

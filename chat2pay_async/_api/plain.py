@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from chat2pay_async._checks import INT32_MAX, YEARS
+from chat2pay_async._api.validation import INT32_MAX, YEARS
 
 __all__ = ["is_plain_amount", "is_plain_data", "is_plain_moment", "is_plain_text"]
 

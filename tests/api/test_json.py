@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat2pay_async._json import decode_answer, decode_object
-from chat2pay_async._wire import structure, wire_name
+from chat2pay_async._api.codec import structure, wire_name
+from chat2pay_async._api.json import decode_answer, decode_object
 from chat2pay_async.models import (
     Cancellation,
     Configuration,

@@ -8,8 +8,8 @@ import pickle
 
 import pytest
 
-from chat2pay_async import _enums as room
-from chat2pay_async._enums import (
+from chat2pay_async._api import enums as room
+from chat2pay_async._api.enums import (
     Channel,
     IntegrationStatus,
     IntegratorType,

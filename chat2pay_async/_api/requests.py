@@ -19,7 +19,15 @@ from typing import Any
 
 import attrs
 
-from chat2pay_async._checks import (
+from chat2pay_async._api.enums import Channel, IntegrationStatus, TransactionType
+from chat2pay_async._api.plain import (
+    is_plain_amount,
+    is_plain_data,
+    is_plain_moment,
+    is_plain_text,
+)
+from chat2pay_async._api.redaction import redact
+from chat2pay_async._api.validation import (
     INT32_MAX,
     Faults,
     adds_up,
@@ -30,14 +38,6 @@ from chat2pay_async._checks import (
     snapshot,
     unit_of,
 )
-from chat2pay_async._enums import Channel, IntegrationStatus, TransactionType
-from chat2pay_async._plain import (
-    is_plain_amount,
-    is_plain_data,
-    is_plain_moment,
-    is_plain_text,
-)
-from chat2pay_async._redaction import redact
 
 __all__ = [
     "Capture",

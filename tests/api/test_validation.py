@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chat2pay_async._checks import (
+from chat2pay_async._api.enums import Channel, IntegratorType, PaymentStatus, TransactionStatus
+from chat2pay_async._api.validation import (
     Faults,
     amount,
     exact_sum,
@@ -20,7 +21,6 @@ from chat2pay_async._checks import (
     snapshot,
     unit_of,
 )
-from chat2pay_async._enums import Channel, IntegratorType, PaymentStatus, TransactionStatus
 from chat2pay_async.errors import Fault, RequestValidationError
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -23,18 +23,20 @@ from urllib.parse import parse_qs
 import attrs
 import pytest
 
-from chat2pay_async import _requests, _wire, errors, models
-from chat2pay_async._answers import read_answer
+from chat2pay_async import errors, models
+from chat2pay_async._api import codec
+from chat2pay_async._api import requests as _requests
+from chat2pay_async._api.json import decode_object
+from chat2pay_async._api.operations import OPERATIONS, Operation, prepare
+from chat2pay_async._api.responses import read_answer
 from chat2pay_async._config import DEFAULT_BASE_URL
-from chat2pay_async._json import decode_object
-from chat2pay_async._operations import OPERATIONS, Operation, prepare
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Proof
 
 Contract = dict[str, Any]
 Mutation = Callable[[Contract], object]
 
-CONTRACT_FILE = Path(__file__).parent / "data" / "chat2pay-v2.openapi.json"
+CONTRACT_FILE = Path(__file__).parent.parent / "data" / "chat2pay-v2.openapi.json"
 
 RESPONSES: dict[str, type[Any]] = {
     "CurrencyResponse": models.Currency,
@@ -153,7 +155,7 @@ HINTS: dict[type[Any], dict[str, Any]] = {
 def names_of(kind: type[Any]) -> dict[str, str]:
     """Wire name → attribute."""
     return {
-        _wire.wire_name(field.name): field.name
+        codec.wire_name(field.name): field.name
         for field in attrs.fields(kind)
         if field.name not in OWN_ATTRIBUTES
     }
@@ -221,7 +223,7 @@ class Walk:
         if name in REQUESTS:
             self.walk_required(name, set(required), set(properties))
         elif required:
-            read = _wire.structure(RESPONSES[name], {})
+            read = codec.structure(RESPONSES[name], {})
             self.expect(f"{name} is read without what it requires", holds=read.extra == {})
 
     def walk_names(self, name: str, properties: Contract) -> None:
@@ -303,7 +305,7 @@ class Walk:
         where = f"{name}.{attribute} {value}"
         member = enum_of(annotation).__members__.get(enum_name(value))
         if name in RESPONSES:
-            read = _wire.structure(RESPONSES[name], {_wire.wire_name(attribute): value})
+            read = codec.structure(RESPONSES[name], {codec.wire_name(attribute): value})
             self.fact(
                 "enum", where, holds=member is not None and read_of(read, attribute) is member
             )
@@ -338,16 +340,16 @@ class Walk:
     def walk_read(self, name: str, field: str, attribute: str, facts: Contract) -> None:
         where = f"{name}.{field}"
         sample = self.sample(facts)
-        read = _wire.structure(RESPONSES[name], {field: sample})
+        read = codec.structure(RESPONSES[name], {field: sample})
         value = read_of(read, attribute)
         self.expect(f"{where} is not read", holds=value not in (None, ()) and not read.extra)
         # What comes beyond a limit is read as well: the money has moved by then.
         for limit in sorted(facts.keys() & {"maxLength", "minLength", "minimum", "pattern"}):
             beyond = "x" * (facts.get("maxLength", 0) + 1) if facts["type"] == "string" else -1
-            value = read_of(_wire.structure(RESPONSES[name], {field: beyond}), attribute)
+            value = read_of(codec.structure(RESPONSES[name], {field: beyond}), attribute)
             self.fact("limit", f"{where} {limit}", holds=value == beyond)
         if "exclusiveMinimum" in facts:
-            at_minimum = _wire.structure(RESPONSES[name], {field: facts["minimum"]})
+            at_minimum = codec.structure(RESPONSES[name], {field: facts["minimum"]})
             holds = read_of(at_minimum, attribute) == facts["minimum"]
             self.fact("limit", f"{where} exclusiveMinimum", holds=holds)
 
@@ -373,7 +375,7 @@ class Walk:
 
     def sent(self, name: str, /, **given: Any) -> dict[str, Any]:
         """The JSON object of a request."""
-        written = decode_object(_wire.encode(self.build(name, **given)))
+        written = decode_object(codec.encode(self.build(name, **given)))
         return written or {}
 
     def walk_required(self, name: str, required: set[str], properties: set[str]) -> None:
@@ -428,7 +430,7 @@ class Walk:
     def holds_minLength(self, name: str, attribute: str, facts: Contract) -> bool:  # noqa: N802
         shortest = facts["minLength"]
         refused = shortest == 0 or not self.accepts(name, attribute, "x" * (shortest - 1))
-        if _wire.wire_name(attribute) in NEVER_EMPTY:
+        if codec.wire_name(attribute) in NEVER_EMPTY:
             return shortest == 0 and not self.accepts(name, attribute, "")
         return refused and self.accepts(name, attribute, "x" * shortest)
 
@@ -558,7 +560,7 @@ class Walk:
         expected = ERROR_CLASSES.get(status)
         if isinstance(error, errors.ReceiptNotSentError):
             # The contract declares the success schema for this one.
-            read = error.receipt == _wire.structure(models.Receipt, data)
+            read = error.receipt == codec.structure(models.Receipt, data)
             return expected is errors.BadRequestError and name == "PaymentReceiptResponse" and read
         # It does so for the integration's 401 and 404 too; those are errors and nothing else.
         declared = name in ERRORS or schema == {"type": "object"} or operation.method == "PUT"

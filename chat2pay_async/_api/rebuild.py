@@ -11,9 +11,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import attrs
 
-from chat2pay_async import _wire
-from chat2pay_async._json import decode_object
-from chat2pay_async._operations import Operation, prepare
+from chat2pay_async._api import codec
+from chat2pay_async._api.json import decode_object
+from chat2pay_async._api.operations import Operation, prepare
 from chat2pay_async.errors import Fault, RequestValidationError, SentRequest
 
 __all__ = ["check_unchanged", "request_of"]
@@ -24,7 +24,7 @@ _REFERENCE: Final = 4
 
 def request_of(operation: Operation[Any, Any], sent: SentRequest, request_id: str | None) -> Any:
     """The request that was written out as `sent`, without the id that was minted for it."""
-    return _wire.structure(operation.request, _fields_of(sent, request_id))
+    return codec.structure(operation.request, _fields_of(sent, request_id))
 
 
 def check_unchanged(
@@ -38,7 +38,7 @@ def check_unchanged(
         RequestValidationError: It does not; the faults name what differs, without its values.
     """
     now, then = _fields_of(prepare(operation, request), None), _fields_of(sent, request_id)
-    names = {_wire.wire_name(field.name): field.name for field in attrs.fields(operation.request)}
+    names = {codec.wire_name(field.name): field.name for field in attrs.fields(operation.request)}
     changed = [name for name in names if now.get(name) != then.get(name) and name != "timestamp"]
     if changed:
         problem = "is not what an earlier run sent; undo the change, or make it another order"
@@ -53,10 +53,10 @@ def _fields_of(sent: SentRequest, request_id: str | None) -> dict[str, Any]:
     if sent.body is None:
         fields["paymentLinkRef"] = unquote(parts.path.split("/")[_REFERENCE])
     # A capture's amount: 100 and 100.00 are the same one.
-    fields |= {name: _wire.read_amount(text) for name, text in parse_qsl(parts.query)}
+    fields |= {name: codec.read_amount(text) for name, text in parse_qsl(parts.query)}
     data = fields.get("additionalData")
     if request_id is not None and isinstance(data, dict):
-        fields["additionalData"] = {k: v for k, v in data.items() if k != _wire.STAMP}
+        fields["additionalData"] = {k: v for k, v in data.items() if k != codec.STAMP}
     if fields.get("additionalData") == {}:  # where nothing was given, a minted id stood alone
         del fields["additionalData"]
     return fields

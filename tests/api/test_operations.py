@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat2pay_async import _requests as requests
-from chat2pay_async._operations import (
+from chat2pay_async._api import requests
+from chat2pay_async._api.codec import STAMP, encode, structure, takes_stamp
+from chat2pay_async._api.operations import (
     CANCEL_PAYMENT_LINK,
     CAPTURE_PAYMENT,
     CREATE_PAYMENT_LINK,
@@ -32,9 +33,8 @@ from chat2pay_async._operations import (
     mint,
     prepare,
 )
-from chat2pay_async._wire import STAMP, encode, structure, takes_stamp
 
-CONTRACT = Path(__file__).parent / "data" / "chat2pay-v2.openapi.json"
+CONTRACT = Path(__file__).parent.parent / "data" / "chat2pay-v2.openapi.json"
 MOMENT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
 LINK = requests.LinkReference(payment_link_ref="ref-1")

@@ -22,8 +22,8 @@ import msgspec
 from cattrs.fns import identity
 from cattrs.gen import make_dict_unstructure_fn, override
 
-from chat2pay_async import _requests
-from chat2pay_async._checks import MAX_DIGITS, exponent_of, member
+from chat2pay_async._api import requests
+from chat2pay_async._api.validation import MAX_DIGITS, exponent_of, member
 
 __all__ = [
     "STAMP",
@@ -267,7 +267,7 @@ def _writer_of_class(kind: type[Any]) -> Callable[[Any], dict[str, Any]]:
 
     What a caller's own subclass has beside its fields is none of the service's.
     """
-    kind = next(base for base in kind.__mro__ if base.__module__ == _requests.__name__)
+    kind = next(base for base in kind.__mro__ if base.__module__ == requests.__name__)
     hints = get_type_hints(kind)
     overrides: dict[str, Any] = {
         field.name: override(

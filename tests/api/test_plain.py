@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from chat2pay_async._plain import (
+from chat2pay_async._api.plain import (
     is_plain_amount,
     is_plain_data,
     is_plain_moment,

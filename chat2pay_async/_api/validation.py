@@ -15,7 +15,7 @@ from enum import StrEnum
 from functools import lru_cache, reduce
 from typing import Any, TypeVar
 
-from chat2pay_async._redaction import redact
+from chat2pay_async._api.redaction import redact
 from chat2pay_async.errors import Fault, RequestValidationError
 
 __all__ = [

@@ -12,11 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat2pay_async import _requests as requests
 from chat2pay_async import errors, models
-from chat2pay_async._answers import Answer, RawResponse, form_of, read_answer
-from chat2pay_async._config import ApiKey
-from chat2pay_async._operations import (
+from chat2pay_async._api import requests
+from chat2pay_async._api.operations import (
     CANCEL_PAYMENT_LINK,
     CAPTURE_PAYMENT,
     CREATE_PAYMENT_LINK,
@@ -29,6 +27,8 @@ from chat2pay_async._operations import (
     Operation,
     Safety,
 )
+from chat2pay_async._api.responses import Answer, RawResponse, form_of, read_answer
+from chat2pay_async._config import ApiKey
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Proof
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chat2pay_async._redaction import redact
+from chat2pay_async._api.redaction import redact
 
 PHONE = "27831234567"
 

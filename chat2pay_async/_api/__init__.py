@@ -1,0 +1,1 @@
+"""The contract: eight operations, their requests and responses, JSON both ways."""

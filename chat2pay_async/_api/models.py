@@ -1,0 +1,358 @@
+"""The responses, and what else travels: frozen values. `chat2pay_async.models` explains them."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, TypeAlias
+
+import attrs
+
+from chat2pay_async._api.enums import (
+    Channel,
+    IntegrationStatus,
+    IntegratorType,
+    PaymentStatus,
+    TransactionStatus,
+    TransactionType,
+)
+from chat2pay_async._api.requests import (
+    LineItem,
+    PaymentLinkRequest,
+    extra_fields,
+    keys_only,
+    masked,
+    redacted,
+)
+
+__all__ = [
+    "Cancellation",
+    "Channel",
+    "Configuration",
+    "Currency",
+    "GatewayAnswer",
+    "GatewayResult",
+    "IntegrationStatus",
+    "IntegrationUpdate",
+    "Integrator",
+    "IntegratorType",
+    "LineItem",
+    "PaymentLink",
+    "PaymentLinkRequest",
+    "PaymentStatus",
+    "PaymentStatusEntry",
+    "Receipt",
+    "ThirdPartyError",
+    "Transaction",
+    "TransactionStatus",
+    "TransactionStatusEntry",
+    "TransactionType",
+]
+
+Identifier: TypeAlias = int | str
+"""An id as it came: the contract has the same one as an integer here and as a string there."""
+
+
+# Every call's result has its reference: an answer without one proves nothing, and is not returned.
+# So its type is not optional, although an answer that is merely read may lack it.
+_GIVEN: Any = None
+
+
+@attrs.frozen(kw_only=True)
+class ThirdPartyError:
+    """What a system behind the service said."""
+
+    code: int | None = None
+    description: str | None = attrs.field(default=None, repr=redacted)
+    extra: dict[str, Any] = extra_fields()
+
+
+_UNDELIVERED = frozenset(
+    {
+        TransactionStatus.PAYMENT_LINK_REQUEST_FAILED,
+        TransactionStatus.PAYMENT_LINK_SENT_FAILED,
+        TransactionStatus.PAYMENT_LINK_DELIVERY_FAILED,
+    }
+)
+_DELIVERED = frozenset(
+    {TransactionStatus.PAYMENT_LINK_SENT, TransactionStatus.PAYMENT_LINK_DELIVERED}
+)
+
+
+@attrs.frozen(kw_only=True)
+class PaymentLink:
+    """A payment link that exists (contract: PayByLinkTransactionLogResponse)."""
+
+    payment_link_ref: str = _GIVEN
+    """The link's reference: every later operation is about this."""
+    transaction_status: TransactionStatus | str | None = None
+    transaction_status_id: Identifier | None = None
+    timestamp: datetime | None = None
+    error: ThirdPartyError | None = None
+    payment_link: str | None = attrs.field(default=None, repr=masked)
+    """The payment page's URL, if `return_payment_link` asked for it."""
+    payment_link_ttl: int | None = None
+    """Minutes until an unclicked link expires."""
+    payment_page_ttl: int | None = None
+    """Minutes that the page lives once the link is clicked."""
+    recovered: bool = False
+    """Whether this was read back from the status endpoint after an answer was lost."""
+    extra: dict[str, Any] = extra_fields()
+
+    @property
+    def delivered(self) -> bool | None:
+        """Whether the message to the customer went out.
+
+        False: the link exists, but nobody has it. None: no delivery was asked for (channel
+        `none`), or the status does not say.
+        """
+        if self.transaction_status in _UNDELIVERED:
+            return False
+        # Every other status is reached without a message, too.
+        return True if self.transaction_status in _DELIVERED else None
+
+
+@attrs.frozen(kw_only=True)
+class Cancellation:
+    """A link that can no longer be paid (contract: PaymentCancellationResponse)."""
+
+    payment_link_ref: str = _GIVEN
+    transaction_status: TransactionStatus | str | None = None
+    transaction_status_id: Identifier | None = None
+    additional_data: Any = attrs.field(default=None, hash=False, repr=keys_only)
+    """As it came: a JSON text, or an object."""
+    timestamp: datetime | None = None
+    recovered: bool = False
+    """Whether this was read back from the status endpoint after an answer was lost."""
+    extra: dict[str, Any] = extra_fields()
+
+
+@attrs.frozen(kw_only=True)
+class GatewayAnswer:
+    """What a card gateway said, in `GatewayResult` and in `PaymentStatusEntry`: ask `succeeded`."""
+
+    transaction_type: TransactionType | str | None = None
+    total_amount: Decimal | None = None
+    payment_gateway_decision: str | None = None
+    payment_gateway_req_reference_number: str | None = None
+    payment_gateway_response_timestamp: datetime | None = None
+    payment_gateway_response_code: int | None = None
+    payment_gateway_error_decision: str | None = None
+    payment_gateway_auth_reconciliation_reference_number: str | None = None
+    card_type: str | None = attrs.field(default=None, repr=masked)
+    masked_card_number: str | None = attrs.field(default=None, repr=masked)
+    card_expiry_date: str | None = attrs.field(default=None, repr=masked)
+
+    @property
+    def succeeded(self) -> bool | None:
+        """True: accepted. False: declined or in error. None: pending, in review or unreadable."""
+        return _gateway_verdict(
+            self.payment_gateway_decision,
+            self.payment_gateway_error_decision,
+            self.payment_gateway_response_code,
+        )
+
+
+# The contract gives no list of decisions. These are the words of card gateways' decision fields;
+# a word that stands in neither set decides nothing.
+_ACCEPTED = frozenset({"ACCEPT", "ACCEPTED", "APPROVE", "APPROVED", "SUCCESS", "SUCCESSFUL"})
+_DECLINED = frozenset(
+    {"DECLINE", "DECLINED", "REJECT", "REJECTED", "ERROR", "FAIL", "FAILED", "FAILURE", "CANCEL"}
+    | {"CANCELLED"}
+)
+_ACCEPTED_CODE = 100
+
+
+def _gateway_verdict(decision: str | None, error: str | None, code: int | None) -> bool | None:
+    """Read decision, error decision and response code in one table.
+
+    | decision          | error decision | code        | verdict |
+    | accepted          | none           | 100 or none | True    |
+    | declined          | any            | not 100     | False   |
+    | none              | given          | not 100     | False   |
+    | none              | none           | 100         | True    |
+    | anything else, contradictions included        | None    |
+    """
+    word = (decision or "").strip().upper()
+    failing = bool((error or "").strip()) and (error or "").strip().upper() not in _ACCEPTED
+    accepting_code = code == _ACCEPTED_CODE
+    if word in _DECLINED or (not word and failing):
+        return None if accepting_code else False
+    if failing or word not in _ACCEPTED | {""}:
+        return None
+    if word:
+        return True if accepting_code or code is None else None
+    return True if accepting_code else None
+
+
+_UNDONE = frozenset({PaymentStatus.REVERSED, PaymentStatus.VOIDED})
+
+
+@attrs.frozen(kw_only=True)
+class GatewayResult(GatewayAnswer):
+    """A gateway's answer to a capture or a reversal.
+
+    Not yet a success: ask `succeeded`, which it has from `GatewayAnswer` (contract:
+    PaymentGatewayOperationResultResponse).
+    """
+
+    payment_status: PaymentStatus | str | None = None
+    payment_status_id: Identifier | None = None
+    recovered: bool = False
+    """Whether this was read back from the status endpoint after an answer was lost."""
+    extra: dict[str, Any] = extra_fields()
+
+    @property
+    def succeeded(self) -> bool | None:
+        """True: accepted. False: declined or in error. None: pending, in review or unreadable.
+
+        A reversal that was read back may have no gateway's answer to it: there the payment's
+        status says that it is undone.
+        """
+        words = (self.payment_gateway_decision, self.payment_gateway_error_decision)
+        code = self.payment_gateway_response_code
+        is_unsaid = words == (None, None) and code is None
+        if self.recovered and is_unsaid and self.transaction_type == TransactionType.VOID:
+            return True if self.payment_status in _UNDONE else None
+        return _gateway_verdict(*words, code)
+
+
+@attrs.frozen(kw_only=True)
+class PaymentStatusEntry(GatewayAnswer):
+    """One step in a payment's history (contract: PaymentStatusLogResponse)."""
+
+    extra: dict[str, Any] = extra_fields()
+
+
+@attrs.frozen(kw_only=True)
+class Receipt:
+    """A receipt that exists (contract: PaymentReceiptResponse)."""
+
+    receipt_link_ref: str | None = None
+    order_number: str | None = None
+    timestamp: datetime | None = None
+    transaction_status: TransactionStatus | str | None = None
+    transaction_status_id: Identifier | None = None
+    error: ThirdPartyError | None = None
+    recovered: bool = False
+    """Whether this was read back from the status endpoint after an answer was lost."""
+    extra: dict[str, Any] = extra_fields()
+
+
+@attrs.frozen(kw_only=True)
+class TransactionStatusEntry:
+    """One step in a link's history (contract: TransactionStatusEntryResponse)."""
+
+    transaction_status_id: Identifier | None = None
+    transaction_status_name: TransactionStatus | str | None = None
+    created: datetime | None = None
+    http_response_code: int | None = None
+    response_code: str | None = None
+    response_code_description: str | None = attrs.field(default=None, repr=redacted)
+    extra: dict[str, Any] = extra_fields()
+
+
+@attrs.frozen(kw_only=True)
+class Integrator:
+    """A program that is connected to the account.
+
+    Contract: IntegratorStatusResponse in a configuration; IntegratorResponse, which has neither
+    `status` nor `type`, in a transaction.
+    """
+
+    application_id: str | None = None
+    name: str | None = None
+    status: IntegrationStatus | str | None = None
+    type: IntegratorType | str | None = None
+    extra: dict[str, Any] = extra_fields()
+
+
+@attrs.frozen(kw_only=True)
+class Transaction:
+    """All that the service knows about a link (contract: TransactionStatusEndpointResponse).
+
+    The payment page's URL is never part of it.
+    """
+
+    order_number: str | None = None
+    payment_link_ref: str | None = None
+    transaction_statuses: tuple[TransactionStatusEntry, ...] = ()
+    payment_statuses: tuple[PaymentStatusEntry, ...] = ()
+    payment_status: PaymentStatus | str | None = None
+    payment_status_id: Identifier | None = None
+    payment_status_timestamp: datetime | None = None
+    total_amount: Decimal | None = None
+    receipt_link_ref: str | None = None
+    channel_name: Channel | str | None = None
+    currency: str | None = None
+    tax_amount: Decimal | None = None
+    sub_total_amount: Decimal | None = None
+    additional_data: Any = attrs.field(default=None, hash=False, repr=keys_only)
+    """As it came: a JSON text, or an object; `parsed_additional_data` reads either."""
+    payment_status_conversion_time: datetime | None = None
+    integrator: Integrator | None = None
+    payment_review_auto_reversal: bool | None = None
+    transaction_type: TransactionType | str | None = None
+    environment: str | None = None
+    reconciliation_id: str | None = None
+    merchant_descriptor: str | None = None
+    order_line_items: tuple[LineItem, ...] = ()
+    extra: dict[str, Any] = extra_fields()
+
+    @property
+    def parsed_additional_data(self) -> Any:
+        """`additional_data` with its JSON text read back (decimals exact); as it came otherwise."""
+        if not isinstance(self.additional_data, str):
+            return self.additional_data
+        try:
+            return json.loads(self.additional_data, parse_float=Decimal)
+        except (ValueError, ArithmeticError, RecursionError):
+            return self.additional_data
+
+
+_LINK_ENDED = frozenset(
+    {TransactionStatus.PAYMENT_LINK_CANCELLED, TransactionStatus.PAYMENT_URL_EXPIRED}
+)
+
+
+def link_ended(transaction: Transaction) -> bool:
+    """Whether a link was cancelled or has expired, so that nobody can open it any more."""
+    names = (entry.transaction_status_name for entry in transaction.transaction_statuses)
+    return not _LINK_ENDED.isdisjoint(name for name in names if name is not None)
+
+
+@attrs.frozen(kw_only=True)
+class Currency:
+    """A currency that the account can charge (contract: CurrencyResponse)."""
+
+    id: int | None = None
+    iso: str | None = None
+    name: str | None = None
+    symbol: str | None = None
+    is_default: bool | None = None
+    extra: dict[str, Any] = extra_fields()
+
+
+@attrs.frozen(kw_only=True)
+class Configuration:
+    """How the account is set up (contract: DetailedWidgetConfigResponse)."""
+
+    update_time: datetime | None = None
+    whatsapp_channel_enabled: bool | None = None
+    sms_channel_enabled: bool | None = None
+    integrators: tuple[Integrator, ...] = ()
+    api_key: str | None = attrs.field(default=None, repr=masked)
+    supported_currencies: tuple[Currency, ...] = ()
+    environment: str | None = None
+    extra: dict[str, Any] = extra_fields()
+
+
+@attrs.frozen(kw_only=True)
+class IntegrationUpdate:
+    """An integration's status was set (contract: EntityUpdatedResponse)."""
+
+    update_time: datetime | None = None
+    recovered: bool = False
+    """Whether this was read back from the configuration after an answer was lost."""
+    extra: dict[str, Any] = extra_fields()
