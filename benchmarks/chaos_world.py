@@ -22,7 +22,7 @@ import attrs
 import httpx
 import trio.testing
 
-from chat2pay_async import _line
+from chat2pay_async._send import limited_transport
 from chat2pay_async.sandbox import Sandbox, _server
 
 CONCURRENCY = 400
@@ -93,7 +93,7 @@ class VirtualClock:
     @contextmanager
     def for_clients(self) -> Iterator[None]:
         """Let every client tell its time by this clock."""
-        with mock.patch.object(_line, "wall_clock", self):
+        with mock.patch.object(limited_transport, "wall_clock", self):
             yield
 
 

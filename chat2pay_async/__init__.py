@@ -47,9 +47,9 @@ from chat2pay_async._api.models import (
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy, Timeout, __version__
-from chat2pay_async._limits import Limiter, RateLimit
 from chat2pay_async._raw_client import RawChat2Pay
-from chat2pay_async._recovery import Resolution, Verdict
+from chat2pay_async._send.limits import Limiter, RateLimit
+from chat2pay_async._send.reconciliation import Resolution, Verdict
 from chat2pay_async.errors import (
     ApiError,
     Attempt,

@@ -14,11 +14,11 @@ import anyio
 import attrs
 
 from chat2pay_async._batches import Batches
-from chat2pay_async._call import Log, Past
 from chat2pay_async._journal import Answered, Departed, Ended, Journal, Row
 from chat2pay_async._journal_file import Binding
 from chat2pay_async._outcomes import Outcome
 from chat2pay_async._seen import Seen, Sieve
+from chat2pay_async._send.call import Log, Past
 from chat2pay_async._stored import write_detail, write_result
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Pending, SentRequest

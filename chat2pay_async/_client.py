@@ -13,15 +13,15 @@ import attrs
 from chat2pay_async import _config, errors, events
 from chat2pay_async._api import models
 from chat2pay_async._api.operations import PARAMETERS
-from chat2pay_async._call import Options
 from chat2pay_async._config import RetryPolicy, Timeout
-from chat2pay_async._limits import Gate, Limiter, RateLimit, pace_of
-from chat2pay_async._line import Line
 from chat2pay_async._raw_client import RawChat2Pay
-from chat2pay_async._recovery import Resolution
-from chat2pay_async._send import Sender
+from chat2pay_async._send.call import Options
+from chat2pay_async._send.limited_transport import Line
+from chat2pay_async._send.limits import Gate, Limiter, RateLimit, pace_of
+from chat2pay_async._send.polling import wait_for_payment
+from chat2pay_async._send.reconciliation import Resolution
+from chat2pay_async._send.sender import Sender
 from chat2pay_async._transport.httpx import engine_for
-from chat2pay_async._waiting import wait_for_payment
 
 if TYPE_CHECKING:
     from typing import Self

@@ -19,7 +19,6 @@ from typing import Any, Final
 
 import attrs
 
-from chat2pay_async._call import Past
 from chat2pay_async._journal_file import (
     Binding,
     close_file,
@@ -28,6 +27,7 @@ from chat2pay_async._journal_file import (
     open_to_read,
 )
 from chat2pay_async._seen import marks
+from chat2pay_async._send.call import Past
 from chat2pay_async.errors import JournalError, SentRequest
 
 __all__ = ["Answered", "Departed", "Ended", "Journal", "Row"]

@@ -11,8 +11,8 @@ from decimal import Decimal
 
 from chat2pay_async._api import models, operations, requests
 from chat2pay_async._api.responses import RawResponse
-from chat2pay_async._call import Options
-from chat2pay_async._send import Sender
+from chat2pay_async._send.call import Options
+from chat2pay_async._send.sender import Sender
 
 __all__ = ["RawChat2Pay"]
 

@@ -14,7 +14,7 @@ from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._outcomes import Outcome, State
 from chat2pay_async._plan import DONE, PROBLEMS
 from chat2pay_async._printing import Printer, fields_of_outcome, shown
-from chat2pay_async._waiting import payment_has_ended
+from chat2pay_async._send.polling import payment_has_ended
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["lines_of", "show_statuses"]

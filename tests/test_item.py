@@ -162,7 +162,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def full_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the jitter out: the back-off is always its ceiling."""
-    monkeypatch.setattr("chat2pay_async._retry._jitter.uniform", lambda _low, high: high)
+    monkeypatch.setattr("chat2pay_async._send.retry._jitter.uniform", lambda _low, high: high)
 
 
 def rows_of(path: Path) -> list[Row]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from bridge import BridgedEngine
 
-from chat2pay_async._line import Line
+from chat2pay_async._send.limited_transport import Line
 from chat2pay_async._transport.aiohttp import AiohttpEngine
 from chat2pay_async._transport.base import Engine
 from chat2pay_async._transport.httpx import DirectEngine, HttpxEngine

@@ -10,11 +10,11 @@ import attrs
 
 from chat2pay_async import Event, Proof, RateLimit, RetryPolicy, SentRequest, Timeout, events
 from chat2pay_async._api import requests
-from chat2pay_async._call import Options
 from chat2pay_async._config import ApiKey
-from chat2pay_async._limits import Gate, Pace
-from chat2pay_async._line import Line
-from chat2pay_async._send import Sender
+from chat2pay_async._send.call import Options
+from chat2pay_async._send.limited_transport import Line
+from chat2pay_async._send.limits import Gate, Pace
+from chat2pay_async._send.sender import Sender
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async._transport.httpx import Departure, ExchangeError
 

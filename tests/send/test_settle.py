@@ -46,7 +46,7 @@ from chat2pay_async import (
     events,
 )
 from chat2pay_async._api import operations, requests
-from chat2pay_async._recovery import FRESH
+from chat2pay_async._send.reconciliation import FRESH
 from chat2pay_async._transport.base import WireResponse
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -63,7 +63,7 @@ NOWHERE = answer(
 @pytest.fixture(autouse=True)
 def full_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the jitter out: the back-off is always its ceiling."""
-    monkeypatch.setattr("chat2pay_async._retry._jitter.uniform", lambda _low, high: high)
+    monkeypatch.setattr("chat2pay_async._send.retry._jitter.uniform", lambda _low, high: high)
 
 
 def now(ahead: float = 0) -> str:
@@ -435,7 +435,7 @@ async def test_an_effect_of_the_first_attempt_that_shows_after_the_second_is_our
         undated = shown(transactionStatuses=steps).body
         return answer(200, undated)
 
-    monkeypatch.setattr("chat2pay_async._line.wall_clock", virtual)
+    monkeypatch.setattr("chat2pay_async._send.limited_transport.wall_clock", virtual)
     began = virtual().isoformat()
     made = bench(lost(), lost(), look_ups=[answering])
     # Longer than what clocks are allowed to differ by, so that the second attempt's time is not

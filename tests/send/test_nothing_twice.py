@@ -26,9 +26,9 @@ from virtual_time import VirtualLoop
 from chat2pay_async import Chat2PayError, OutcomeUnknownError, SentRequest, Timeout, Verdict
 from chat2pay_async._api import operations, requests
 from chat2pay_async._config import ApiKey
-from chat2pay_async._limits import Gate, Pace
-from chat2pay_async._line import Line
-from chat2pay_async._send import Sender
+from chat2pay_async._send.limited_transport import Line
+from chat2pay_async._send.limits import Gate, Pace
+from chat2pay_async._send.sender import Sender
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async._transport.httpx import Departure
 from chat2pay_async.events import Hooks
@@ -253,7 +253,7 @@ def test_nothing_twice_and_nothing_lost(
     if not capture:
         posts = [("lost" if "declined" in seen else seen, delay) for seen, delay in posts]
     service = Service(capture, posts, looks, clock_offset)
-    with mock.patch("chat2pay_async._line.wall_clock", present):
+    with mock.patch("chat2pay_async._send.limited_transport.wall_clock", present):
         outcome, detail = anyio.run(
             lambda: run_call(service, resend=resend), backend_options={"loop_factory": VirtualLoop}
         )

@@ -66,7 +66,7 @@ REPEATABLE: list[tuple[operations.Operation[Any, Any], Any]] = [
 @pytest.fixture(autouse=True)
 def full_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the jitter out: the back-off is always its ceiling."""
-    monkeypatch.setattr("chat2pay_async._retry._jitter.uniform", lambda _low, high: high)
+    monkeypatch.setattr("chat2pay_async._send.retry._jitter.uniform", lambda _low, high: high)
 
 
 # What comes back ---------------------------------------------------------------------------------

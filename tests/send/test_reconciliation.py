@@ -12,8 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat2pay_async import GatewayResult
-from chat2pay_async._evidence import Evidence, Shows
-from chat2pay_async._recovery import FRESH, Finding, Look, Resolution, Seen, Verdict, look_up
+from chat2pay_async._send.evidence import Evidence, Shows
+from chat2pay_async._send.reconciliation import (
+    FRESH,
+    Finding,
+    Look,
+    Resolution,
+    Seen,
+    Verdict,
+    look_up,
+)
 
 WINDOWED = ("create_payment_link", "reverse_payment", "create_receipt")
 REFUSED_TWICE = ("capture_payment", "cancel_payment_link")

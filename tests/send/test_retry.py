@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat2pay_async import _retry
 from chat2pay_async._api.operations import Safety
 from chat2pay_async._api.responses import proof_of, retry_after
 from chat2pay_async._config import RetryPolicy
-from chat2pay_async._retry import Quota, back_off, delay_before_next, may_go_again
+from chat2pay_async._send import retry as _retry
+from chat2pay_async._send.retry import Quota, back_off, delay_before_next, may_go_again
 from chat2pay_async.errors import Attempt, Proof
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)

@@ -20,7 +20,7 @@ from chat2pay_async._api import models, operations
 from chat2pay_async._api.codec import STAMP, structure
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.validation import exact_sum, minor_units
-from chat2pay_async._case import Case
+from chat2pay_async._send.case import Case
 from chat2pay_async._transport.base import WireResponse
 
 __all__ = ["Evidence", "Shows", "link_shown", "read_evidence", "was_opened"]

@@ -1,13 +1,13 @@
 """The one path of every request.
 
 A call gets a connection's turn, is written out once, goes out, and its answer is judged. What the
-attempt proved decides what follows (`_retry.py`): a result, an error, another attempt after a
+attempt proved decides what follows (`_send/retry.py`): a result, an error, another attempt after a
 delay, or look-ups.
 
 - Reads go again after anything but a refusal. So do integration updates, whose effect is read back
   from the configuration first.
 - A POST goes again if it was certainly not applied. If its outcome is unknown, it is looked up
-  (`_recovery.py`): applied, its result is read back; absent, it may go again, directly preceded by
+  (`_send/reconciliation.py`): applied, its result is read back; absent, it may go again, directly preceded by
   another look-up that says so; anything else is an `OutcomeUnknownError`.
 - `timeout.total` ends the call wherever it is. Whoever cancels a POST that may have been applied
   is told by the event `OutcomeUnknown`.
@@ -31,13 +31,13 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
 from chat2pay_async._api.operations import Operation, Safety
 from chat2pay_async._api.responses import Answer, RawResponse
-from chat2pay_async._attempt import Attempts
-from chat2pay_async._call import Call, Log, Options, Past, Step, about
 from chat2pay_async._config import ApiKey
-from chat2pay_async._line import Line
-from chat2pay_async._recovery import Resolution, Verdict
-from chat2pay_async._settle import Settler
-from chat2pay_async._subcalls import cancelled, read_back
+from chat2pay_async._send.attempt import Attempts
+from chat2pay_async._send.call import Call, Log, Options, Past, Step, about
+from chat2pay_async._send.follow_up import cancelled, read_back
+from chat2pay_async._send.limited_transport import Line
+from chat2pay_async._send.reconciliation import Resolution, Verdict
+from chat2pay_async._send.settle import Settler
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Chat2PayError, Pending, Proof
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from chat2pay_async._api.operations import Safety
 from chat2pay_async._config import RetryPolicy
-from chat2pay_async._limits import LONGEST_PAUSE
+from chat2pay_async._send.limits import LONGEST_PAUSE
 from chat2pay_async.errors import Attempt, Proof
 
 __all__ = ["Quota", "back_off", "delay_before_next", "may_go_again"]

@@ -11,8 +11,8 @@ import pytest
 
 from chat2pay_async import __version__
 from chat2pay_async._config import Timeout
-from chat2pay_async._limits import Gate, Limiter, Pace, RateLimit
-from chat2pay_async._line import Line
+from chat2pay_async._send.limited_transport import Line
+from chat2pay_async._send.limits import Gate, Limiter, Pace, RateLimit
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async._transport.httpx import Departure
 from chat2pay_async.errors import ConfigurationError, SentRequest

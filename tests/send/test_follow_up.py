@@ -28,8 +28,8 @@ from chat2pay_async import (
 from chat2pay_async._api.operations import CREATE_PAYMENT_LINK, UPDATE_INTEGRATION, Operation
 from chat2pay_async._api.requests import ConfigurationQuery, LinkReference, TransactionQuery
 from chat2pay_async._api.responses import Answer
-from chat2pay_async._call import Call, Step
-from chat2pay_async._subcalls import cancelled, read_back
+from chat2pay_async._send.call import Call, Step
+from chat2pay_async._send.follow_up import cancelled, read_back
 from chat2pay_async._transport.base import WireResponse
 
 pytestmark = pytest.mark.anyio

@@ -12,8 +12,8 @@ import attrs
 
 from chat2pay_async._api.operations import Operation, Safety, mint, prepare
 from chat2pay_async._api.responses import Answer
-from chat2pay_async._case import Case, case_of
 from chat2pay_async._config import RetryPolicy, Timeout
+from chat2pay_async._send.case import Case, case_of
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
     Attempt,

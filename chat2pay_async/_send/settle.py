@@ -14,12 +14,12 @@ from chat2pay_async import errors
 from chat2pay_async._api import models, requests
 from chat2pay_async._api.operations import CREATE_RECEIPT, GET_TRANSACTION, prepare
 from chat2pay_async._api.responses import RECEIPT_NOT_SENT, Answer, form_of, retry_after
-from chat2pay_async._call import Call, Options, Step, about, ended_at
-from chat2pay_async._case import Case, case_of
 from chat2pay_async._config import ApiKey
-from chat2pay_async._evidence import Evidence, Shows, read_evidence
-from chat2pay_async._line import Line
-from chat2pay_async._recovery import Finding, Lookups, Resolution, Seen, Verdict, look_up
+from chat2pay_async._send.call import Call, Options, Step, about, ended_at
+from chat2pay_async._send.case import Case, case_of
+from chat2pay_async._send.evidence import Evidence, Shows, read_evidence
+from chat2pay_async._send.limited_transport import Line
+from chat2pay_async._send.reconciliation import Finding, Lookups, Resolution, Seen, Verdict, look_up
 from chat2pay_async._transport.base import ExchangeError, WireResponse
 from chat2pay_async.errors import Chat2PayError, Pending, Proof
 from chat2pay_async.events import Hooks, LookedUp, Paused

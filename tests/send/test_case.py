@@ -10,7 +10,7 @@ import pytest
 
 from chat2pay_async import PaymentLinkRequest
 from chat2pay_async._api import operations, requests
-from chat2pay_async._case import Case, case_of
+from chat2pay_async._send.case import Case, case_of
 
 FIRST = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 STAMP = "0123456789abcdef0123456789abcdef"

@@ -1,6 +1,6 @@
 """Calls that are made on behalf of another: they find out, or undo, what a lost answer left behind.
 
-Each runs down the same path as its caller's (`_send.py`), within that one's options and deadline.
+Each runs down the same path as its caller's (`_send/sender.py`), within that one's options and deadline.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from chat2pay_async import errors
 from chat2pay_async._api import models, operations, requests
 from chat2pay_async._api.operations import Operation
 from chat2pay_async._api.responses import Answer, RawResponse
-from chat2pay_async._call import Call, Step
-from chat2pay_async._evidence import was_opened
+from chat2pay_async._send.call import Call, Step
+from chat2pay_async._send.evidence import was_opened
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Chat2PayError, Proof
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from chat2pay_async import models
 from chat2pay_async._api import operations, requests
 from chat2pay_async._api.responses import form_of
-from chat2pay_async._case import Case, case_of
-from chat2pay_async._evidence import Evidence, Shows, read_evidence
+from chat2pay_async._send.case import Case, case_of
+from chat2pay_async._send.evidence import Evidence, Shows, read_evidence
 from chat2pay_async._transport.base import WireResponse
 
 OURS, ABSENT, OTHER, NOTHING = Shows.OURS, Shows.ABSENT, Shows.OTHER, Shows.NOTHING

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat2pay_async._limits import Gate, Pace, RateLimit
+from chat2pay_async._send.limits import Gate, Pace, RateLimit
 from chat2pay_async.errors import ConfigurationError
 
 anyio_test = pytest.mark.anyio

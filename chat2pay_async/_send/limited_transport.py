@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 
 from chat2pay_async._config import Headers, Timeout, __version__
-from chat2pay_async._limits import Gate, Limiter, Pace, pause_after
+from chat2pay_async._send.limits import Gate, Limiter, Pace, pause_after
 from chat2pay_async._transport.base import Departure, Engine, WireResponse
 from chat2pay_async.errors import ConfigurationError, SentRequest
 

@@ -9,12 +9,12 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
 from chat2pay_async._api.operations import Safety
 from chat2pay_async._api.responses import Answer, read_answer
-from chat2pay_async._call import Call, Step
 from chat2pay_async._config import ApiKey
-from chat2pay_async._line import Line
-from chat2pay_async._recovery import FRESH, Verdict, settles_all
-from chat2pay_async._retry import Quota, delay_before_next, may_go_again
-from chat2pay_async._settle import Settler
+from chat2pay_async._send.call import Call, Step
+from chat2pay_async._send.limited_transport import Line
+from chat2pay_async._send.reconciliation import FRESH, Verdict, settles_all
+from chat2pay_async._send.retry import Quota, delay_before_next, may_go_again
+from chat2pay_async._send.settle import Settler
 from chat2pay_async._transport.base import Departure, ExchangeError, WireResponse
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 

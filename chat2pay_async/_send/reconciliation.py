@@ -26,7 +26,7 @@ from typing import Any, Final, TypeAlias
 import attrs
 
 from chat2pay_async._api import operations
-from chat2pay_async._evidence import Evidence, Shows
+from chat2pay_async._send.evidence import Evidence, Shows
 
 __all__ = [
     "FRESH",

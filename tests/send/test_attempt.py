@@ -24,8 +24,8 @@ from scripted import (
 
 from chat2pay_async import Attempt, Proof, events
 from chat2pay_async._api import operations
-from chat2pay_async._call import Call, Step
-from chat2pay_async._recovery import FRESH
+from chat2pay_async._send.call import Call, Step
+from chat2pay_async._send.reconciliation import FRESH
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
