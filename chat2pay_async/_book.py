@@ -1,7 +1,7 @@
 """What a run knows of its items' keys: those it has met, and those that a journal tells of.
 
 The same for runs with and without a journal, so that a run need not care. All of it happens in one
-thread, in batches; see `_batches.py`.
+thread, in batches; see `_journal/group_commit.py`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any, Final
 import anyio
 import attrs
 
-from chat2pay_async._batches import Batches
-from chat2pay_async._journal import Answered, Departed, Ended, Journal, Row
-from chat2pay_async._journal_file import Binding
+from chat2pay_async._journal.base import Past
+from chat2pay_async._journal.group_commit import Batches
+from chat2pay_async._journal.key_index import Seen, Sieve
+from chat2pay_async._journal.sqlite import Answered, Departed, Ended, Journal, Row
+from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._outcomes import Outcome
-from chat2pay_async._seen import Seen, Sieve
-from chat2pay_async._send.call import Log, Past
+from chat2pay_async._send.call import Log
 from chat2pay_async._stored import write_detail, write_result
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Pending, SentRequest

@@ -15,7 +15,7 @@ from rich.console import Console
 from chat2pay_async import bulk
 from chat2pay_async._api.models import PaymentLinkRequest
 from chat2pay_async._display import Display
-from chat2pay_async._journal import Journal
+from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._outcomes import Guard, Outcome, State, Summary
 from chat2pay_async._output import OutputError
 from chat2pay_async._plan import DOUBT, FAILED, PROBLEMS, STOPPED, Job, Plan, client_of

@@ -96,8 +96,8 @@ from chat2pay_async._api.requests import Capture, LinkReference, ReceiptRequest,
 from chat2pay_async._book import Book
 from chat2pay_async._client import AsyncChat2Pay, inner
 from chat2pay_async._item import Items
-from chat2pay_async._journal import Journal
-from chat2pay_async._journal_file import Binding
+from chat2pay_async._journal.sqlite import Journal
+from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._outcomes import Forecast, Outcome, State, Summary
 from chat2pay_async._rehearsal import Rehearsal
 from chat2pay_async._run import Run, Setup

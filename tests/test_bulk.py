@@ -34,7 +34,7 @@ from chat2pay_async import (
     Verdict,
     bulk,
 )
-from chat2pay_async._journal import Journal, Row
+from chat2pay_async._journal.sqlite import Journal, Row
 from chat2pay_async.bulk import Run, State
 from chat2pay_async.events import ItemFinished
 from chat2pay_async.sandbox import FaultKind, Sandbox

@@ -28,7 +28,7 @@ from chat2pay_async import (
     RunStoppedError,
 )
 from chat2pay_async._item import Item
-from chat2pay_async._journal_file import Binding
+from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._outcomes import Forecast, Outcome, State, Summary
 from chat2pay_async._run import Run, Setup
 from chat2pay_async.errors import Fault

@@ -17,7 +17,7 @@ from chat2pay_async._api import operations
 from chat2pay_async._api.codec import structure, wire_name
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.operations import Operation
-from chat2pay_async._journal import Row
+from chat2pay_async._journal.sqlite import Row
 from chat2pay_async._outcomes import Outcome, State
 from chat2pay_async._stored import (
     Detail,

@@ -13,6 +13,7 @@ import attrs
 from chat2pay_async._api.operations import Operation, Safety, mint, prepare
 from chat2pay_async._api.responses import Answer
 from chat2pay_async._config import RetryPolicy, Timeout
+from chat2pay_async._journal.base import Past
 from chat2pay_async._send.case import Case, case_of
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
@@ -24,7 +25,7 @@ from chat2pay_async.errors import (
     SentRequest,
 )
 
-__all__ = ["Call", "Log", "Options", "Past", "Step", "about", "ended_at"]
+__all__ = ["Call", "Log", "Options", "Step", "about", "ended_at"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -70,33 +71,6 @@ class Log(Protocol):
     def aside(self) -> Log:
         """The log of calls that are made on behalf of this one."""
         ...
-
-
-@attrs.frozen
-class Past:
-    """What an earlier process sent of a call: this one sends the same, to the byte."""
-
-    sent: SentRequest
-    request_id: str | None
-    first_at: datetime
-    last_at: datetime
-    """When its last attempt left."""
-    alive_at: datetime
-    """The last time that the process was certainly at work: it gave up no earlier."""
-    in_doubt: bool
-    """Whether it may have been applied; it is looked up before anything else."""
-    seen: tuple[Attempt, ...] = ()
-    """The attempts whose end was seen, if it died after that."""
-
-    @property
-    def attempts(self) -> list[Attempt]:
-        """The attempts that are known."""
-        if self.seen:
-            return list(self.seen)
-        first = Attempt(self.first_at, 0.0, Proof.UNKNOWN, error="Interrupted")
-        elapsed = max(0.0, (self.alive_at - self.last_at).total_seconds())
-        last = Attempt(self.last_at, elapsed, Proof.UNKNOWN, error="Interrupted")
-        return [last] if self.first_at == self.last_at else [first, last]
 
 
 class Step(NamedTuple, Generic[R]):

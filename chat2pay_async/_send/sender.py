@@ -32,8 +32,9 @@ from chat2pay_async import errors, events
 from chat2pay_async._api.operations import Operation, Safety
 from chat2pay_async._api.responses import Answer, RawResponse
 from chat2pay_async._config import ApiKey
+from chat2pay_async._journal.base import Past
 from chat2pay_async._send.attempt import Attempts
-from chat2pay_async._send.call import Call, Log, Options, Past, Step, about
+from chat2pay_async._send.call import Call, Log, Options, Step, about
 from chat2pay_async._send.follow_up import cancelled, read_back
 from chat2pay_async._send.limited_transport import Line
 from chat2pay_async._send.reconciliation import Resolution, Verdict

@@ -18,7 +18,8 @@ from chat2pay_async._api.operations import (
     Operation,
     prepare,
 )
-from chat2pay_async._send.call import Call, Past, about, ended_at
+from chat2pay_async._journal.base import Past
+from chat2pay_async._send.call import Call, about, ended_at
 
 NOON = datetime(2021, 4, 27, 12, tzinfo=UTC)
 SENT = SentRequest("POST", "/api/v2/chat-2-pay", b'{"orderNumber":"A-1"}')

@@ -4,7 +4,7 @@ Each item has a row, found by its key. The row holds the exact bytes of the POST
 later, what came of it. A row whose POST left and whose end is not written is *in doubt*: that is
 what a crash leaves behind, and what the next run looks up before it does anything else.
 
-What many items write at the same time is committed together (`_batches.py`).
+What many items write at the same time is committed together (`_journal/group_commit.py`).
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any, Final
 
 import attrs
 
-from chat2pay_async._journal_file import (
+from chat2pay_async._journal.base import Past
+from chat2pay_async._journal.key_index import marks
+from chat2pay_async._journal.sqlite_file import (
     Binding,
     close_file,
     guarded,
     open_file,
     open_to_read,
 )
-from chat2pay_async._seen import marks
-from chat2pay_async._send.call import Past
 from chat2pay_async.errors import JournalError, SentRequest
 
 __all__ = ["Answered", "Departed", "Ended", "Journal", "Row"]

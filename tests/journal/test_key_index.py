@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from chat2pay_async._seen import Seen, Sieve, marks
+from chat2pay_async._journal.key_index import Seen, Sieve, marks
 from chat2pay_async.errors import JournalError
 
 texts = st.text(max_size=3) | st.sampled_from(["A-1", "a-1", "A-1 ", "Ä", "\x00", "'", "?"])

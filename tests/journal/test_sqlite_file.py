@@ -19,8 +19,8 @@ from typing import Any
 import attrs
 import pytest
 
-from chat2pay_async import _journal_file as room
-from chat2pay_async._journal_file import (
+from chat2pay_async._journal import sqlite_file as room
+from chat2pay_async._journal.sqlite_file import (
     Binding,
     close_file,
     guarded,
@@ -368,7 +368,7 @@ def test_a_journal_that_lacks_its_notes_is_refused_and_let_go(
 HOLD = """
 import sys
 from pathlib import Path
-from chat2pay_async._journal_file import Binding, open_file
+from chat2pay_async._journal.sqlite_file import Binding, open_file
 from chat2pay_async.errors import JournalError
 try:
     db, notes = open_file(Path(sys.argv[1]), Binding(*sys.argv[2:]), {})
@@ -506,7 +506,7 @@ def test_a_full_disk_is_called_that(path: Path) -> None:
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from chat2pay_async._journal_file import Binding, guarded, open_file
+from chat2pay_async._journal.sqlite_file import Binding, guarded, open_file
 from chat2pay_async.errors import JournalError
 path = Path(sys.argv[1])
 db, notes = open_file(path, Binding(*sys.argv[2:]), {})
@@ -546,8 +546,8 @@ def test_an_error_of_another_kind_passes() -> None:
 KILLED = """
 import sys
 from datetime import UTC, datetime
-from chat2pay_async._journal import Departed, Journal
-from chat2pay_async._journal_file import Binding
+from chat2pay_async._journal.sqlite import Departed, Journal
+from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async.errors import SentRequest
 journal = Journal(sys.argv[1])
 journal.open(Binding(*sys.argv[2:]))

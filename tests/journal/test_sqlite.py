@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from chat2pay_async import _journal as room
-from chat2pay_async._journal import Answered, Departed, Ended, Journal, Row
-from chat2pay_async._journal_file import Binding
+from chat2pay_async._journal import sqlite as room
+from chat2pay_async._journal.sqlite import Answered, Departed, Ended, Journal, Row
+from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async.errors import JournalError, Proof, SentRequest
 
 BINDING = Binding("create_payment_link", "https://api.example", "f00d")

@@ -19,7 +19,7 @@ from typing import Final
 
 import attrs
 
-from chat2pay_async._local_disk import check_local
+from chat2pay_async._journal.local_disk import check_local
 from chat2pay_async.errors import JournalError
 
 __all__ = ["Binding", "close_file", "guarded", "open_file", "open_to_read"]

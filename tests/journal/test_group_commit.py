@@ -14,7 +14,7 @@ import anyio.to_thread
 import pytest
 import uvloop
 
-from chat2pay_async._batches import Batches
+from chat2pay_async._journal.group_commit import Batches
 
 pytestmark = pytest.mark.anyio
 

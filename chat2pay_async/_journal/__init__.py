@@ -1,0 +1,1 @@
+"""The write-ahead log: intents and results, on disk before anything leaves."""
