@@ -28,10 +28,10 @@ from rich.table import Table
 
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, SentRequest, bulk
 from chat2pay_async._api.operations import CREATE_PAYMENT_LINK, prepare
-from chat2pay_async._book import Book
+from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._bulk.store import Book
 from chat2pay_async._journal.sqlite import Departed, Journal
 from chat2pay_async._journal.sqlite_file import Binding
-from chat2pay_async._outcomes import Outcome, State
 from chat2pay_async._transport.base import WireResponse
 
 CONCURRENCY: Final = 50

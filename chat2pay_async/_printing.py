@@ -18,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from chat2pay_async._api import models
+from chat2pay_async._bulk.outcomes import Forecast, Outcome, State, Summary
 from chat2pay_async._campaign_file import Check
-from chat2pay_async._outcomes import Forecast, Outcome, State, Summary
 from chat2pay_async._output import Output, writing
 from chat2pay_async._report import COLUMNS, Report, Totals
 

@@ -131,9 +131,9 @@ def test_a_capture_that_the_gateway_declines_is_refused(
 def test_a_capture_that_is_undecided_is_in_doubt(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from chat2pay_async import _item  # noqa: PLC0415 - for this test alone
+    from chat2pay_async._bulk import item  # noqa: PLC0415 - for this test alone
 
-    monkeypatch.setattr(_item, "state_after", lambda _result: bulk.State.UNKNOWN)
+    monkeypatch.setattr(item, "state_after", lambda _result: bulk.State.UNKNOWN)
     ref = paid(sandbox, run, tmp_path)
     path = lines_to(tmp_path / "captures.csv", "payment_link_ref,amount", f"{ref},9.90")
     ran = run("captures", path)

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 
 from chat2pay_async import models
+from chat2pay_async._bulk.outcomes import State, Summary
 from chat2pay_async._campaign_file import Check
-from chat2pay_async._outcomes import State, Summary
 from chat2pay_async._printing import Printer, faults_of, shown
 from chat2pay_async._tables import RowFault
 

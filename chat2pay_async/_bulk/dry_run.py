@@ -9,8 +9,8 @@ import attrs
 
 from chat2pay_async._api import models
 from chat2pay_async._api.validation import exact_sum
-from chat2pay_async._item import Item, Items
-from chat2pay_async._outcomes import Forecast, Outcome, State
+from chat2pay_async._bulk.item import Item, Items
+from chat2pay_async._bulk.outcomes import Forecast, Outcome, State
 
 __all__ = ["Rehearsal"]
 

@@ -13,14 +13,14 @@ from typing import Any, Final
 import anyio
 import attrs
 
+from chat2pay_async._bulk.outcomes import Outcome
+from chat2pay_async._bulk.serialization import write_detail, write_result
 from chat2pay_async._journal.base import Past
 from chat2pay_async._journal.group_commit import Batches
 from chat2pay_async._journal.key_index import Seen, Sieve
 from chat2pay_async._journal.sqlite import Answered, Departed, Ended, Journal, Row
 from chat2pay_async._journal.sqlite_file import Binding
-from chat2pay_async._outcomes import Outcome
 from chat2pay_async._send.call import Log
-from chat2pay_async._stored import write_detail, write_result
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Pending, SentRequest
 

@@ -53,13 +53,13 @@ from chat2pay_async import (
     events,
 )
 from chat2pay_async._api import operations, requests
-from chat2pay_async._book import Book
+from chat2pay_async._bulk.item import Item, Items, _was_lost
+from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._bulk.serialization import write_detail
+from chat2pay_async._bulk.store import Book
 from chat2pay_async._config import ApiKey
-from chat2pay_async._item import Item, Items, _was_lost
 from chat2pay_async._journal.sqlite import Journal, Row
 from chat2pay_async._journal.sqlite_file import Binding
-from chat2pay_async._outcomes import Outcome, State
-from chat2pay_async._stored import write_detail
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Fault, Proof
 

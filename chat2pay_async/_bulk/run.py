@@ -19,12 +19,12 @@ import attrs
 from anyio.abc import TaskGroup
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async._book import Book
-from chat2pay_async._item import Item, Items
+from chat2pay_async._bulk.item import Item, Items
+from chat2pay_async._bulk.outcomes import Forecast, Guard, Outcome, State, Summary, Tally
+from chat2pay_async._bulk.source import read
+from chat2pay_async._bulk.store import Book
 from chat2pay_async._journal.sqlite_file import Binding
-from chat2pay_async._outcomes import Forecast, Guard, Outcome, State, Summary, Tally
 from chat2pay_async._send.call import Call
-from chat2pay_async._source import read
 from chat2pay_async.errors import (
     AuthenticationError,
     ConfigurationError,

@@ -17,8 +17,8 @@ from chat2pay_async import errors
 from chat2pay_async._api import codec
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.operations import Operation
+from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._journal.sqlite import SENT, Row
-from chat2pay_async._outcomes import Outcome, State
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
 __all__ = ["Detail", "outcome_of", "read_detail", "read_result", "write_detail", "write_result"]

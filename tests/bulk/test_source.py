@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from chat2pay_async import ConfigurationError
-from chat2pay_async._source import read
+from chat2pay_async._bulk.source import read
 
 pytestmark = pytest.mark.anyio
 

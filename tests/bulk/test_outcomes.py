@@ -36,7 +36,7 @@ from chat2pay_async import (
     TransactionStatus,
     errors,
 )
-from chat2pay_async._outcomes import (
+from chat2pay_async._bulk.outcomes import (
     Forecast,
     Guard,
     Outcome,

@@ -15,16 +15,16 @@ from chat2pay_async import errors
 from chat2pay_async._api import models, requests
 from chat2pay_async._api.operations import GET_TRANSACTION, Operation, prepare
 from chat2pay_async._api.rebuild import check_unchanged, request_of
-from chat2pay_async._book import Book, Claimed, ItemLog
+from chat2pay_async._bulk.outcomes import Forecast, Outcome, State, state_after, state_of
+from chat2pay_async._bulk.serialization import outcome_of, read_detail
+from chat2pay_async._bulk.store import Book, Claimed, ItemLog
 from chat2pay_async._journal.base import Past
 from chat2pay_async._journal.sqlite import Row
-from chat2pay_async._outcomes import Forecast, Outcome, State, state_after, state_of
 from chat2pay_async._send.call import Options, ended_at
 from chat2pay_async._send.case import case_of
 from chat2pay_async._send.evidence import Shows, link_shown, read_evidence
 from chat2pay_async._send.limits import LONGEST_PAUSE
 from chat2pay_async._send.sender import Sender
-from chat2pay_async._stored import outcome_of, read_detail
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
     Attempt,

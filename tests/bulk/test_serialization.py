@@ -17,9 +17,8 @@ from chat2pay_async._api import operations
 from chat2pay_async._api.codec import structure, wire_name
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.operations import Operation
-from chat2pay_async._journal.sqlite import Row
-from chat2pay_async._outcomes import Outcome, State
-from chat2pay_async._stored import (
+from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._bulk.serialization import (
     Detail,
     outcome_of,
     read_detail,
@@ -27,6 +26,7 @@ from chat2pay_async._stored import (
     write_detail,
     write_result,
 )
+from chat2pay_async._journal.sqlite import Row
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
 unhurried = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -15,15 +15,15 @@ import anyio.to_thread
 import pytest
 import uvloop
 
-from chat2pay_async import _book as room
 from chat2pay_async import models
-from chat2pay_async._book import Book, Claimed, ItemLog
+from chat2pay_async._bulk import store as room
+from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._bulk.serialization import read_detail
+from chat2pay_async._bulk.store import Book, Claimed, ItemLog
 from chat2pay_async._journal.base import Past
 from chat2pay_async._journal.key_index import Seen, Sieve
 from chat2pay_async._journal.sqlite import Answered, Departed, Ended, Journal, Row
 from chat2pay_async._journal.sqlite_file import Binding
-from chat2pay_async._outcomes import Outcome, State
-from chat2pay_async._stored import read_detail
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, JournalError, Pending, Proof, SentRequest
 
