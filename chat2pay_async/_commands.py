@@ -14,16 +14,16 @@ from cyclopts.validators import Number
 
 from chat2pay_async._api import models, requests
 from chat2pay_async._calls import make_call
-from chat2pay_async._campaign_file import CampaignFile
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import __version__
+from chat2pay_async._files.campaign import CampaignFile
+from chat2pay_async._files.rows import QUERIES
 from chat2pay_async._jobs import resume_job
 from chat2pay_async._options import FromFile, Running, Service, finite, told
 from chat2pay_async._output import set_up, writing
 from chat2pay_async._plan import DONE, FAILED, PROBLEMS
 from chat2pay_async._printing import Printer, faults_of, write_csv
 from chat2pay_async._report import Report
-from chat2pay_async._tables import QUERIES
 from chat2pay_async._watch import show_statuses
 from chat2pay_async.errors import ConfigurationError
 

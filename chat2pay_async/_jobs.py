@@ -10,9 +10,9 @@ from typing import Any, Final
 import anyio
 import attrs
 
-from chat2pay_async._campaign_file import CampaignFile, journal_for
 from chat2pay_async._course import Course, tell
 from chat2pay_async._display import Display
+from chat2pay_async._files.campaign import CampaignFile, journal_for
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._plan import DEFAULT_SETTLE, DONE, FAILED, JOBS, PROBLEMS, Job, Plan
 from chat2pay_async._printing import Printer, faults_of

@@ -12,7 +12,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from chat2pay_async._campaign_file import CampaignFile
+from chat2pay_async._files.campaign import CampaignFile
 from chat2pay_async._jobs import start_job
 from chat2pay_async._output import OutputError
 from chat2pay_async._plan import DOUBT, FAILED, JOBS, STOPPED, Plan

@@ -13,9 +13,9 @@ from chat2pay_async import bulk
 from chat2pay_async._bulk.run import Run
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy
+from chat2pay_async._files.rows import CAPTURES, LINKS, RECEIPTS, REFERENCES, Kind
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._send.limits import RateLimit
-from chat2pay_async._tables import CAPTURES, LINKS, RECEIPTS, REFERENCES, Kind
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = [

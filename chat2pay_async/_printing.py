@@ -19,7 +19,7 @@ from rich.text import Text
 
 from chat2pay_async._api import models
 from chat2pay_async._bulk.outcomes import Forecast, Outcome, State, Summary
-from chat2pay_async._campaign_file import Check
+from chat2pay_async._files.campaign import Check
 from chat2pay_async._output import Output, writing
 from chat2pay_async._report import COLUMNS, Report, Totals
 

@@ -13,8 +13,8 @@ import pytest
 from commandline import FullDisk, begun, full_output
 
 from chat2pay_async import __version__
-from chat2pay_async._campaign_file import CampaignFile
-from chat2pay_async._tables import LINKS
+from chat2pay_async._files.campaign import CampaignFile
+from chat2pay_async._files.rows import LINKS
 from chat2pay_async.cli import main
 
 

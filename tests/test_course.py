@@ -28,8 +28,8 @@ from commandline import (
 )
 
 from chat2pay_async import ConfigurationError, bulk
-from chat2pay_async._campaign_file import CampaignFile
 from chat2pay_async._course import Course
+from chat2pay_async._files.campaign import CampaignFile
 from chat2pay_async._report import Report
 from chat2pay_async.sandbox import Fault, FaultPlan, Sandbox
 

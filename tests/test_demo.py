@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from chat2pay_async._tables import LINKS, read_rows
+from chat2pay_async._files.rows import LINKS, read_rows
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 CAMPAIGN = BENCHMARKS / "campaign.csv"

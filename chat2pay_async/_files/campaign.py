@@ -12,7 +12,7 @@ from typing import ClassVar, Generic, TypeVar
 
 import attrs
 
-from chat2pay_async._tables import Kind, RowFault, read_rows
+from chat2pay_async._files.rows import Kind, RowFault, read_rows
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["CampaignFile", "Check", "journal_for"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from chat2pay_async._api.enums import Channel, TransactionType
 from chat2pay_async._api.requests import LineItem, PaymentLinkRequest
-from chat2pay_async._tables import CAPTURES, LINKS, Row, read_rows
+from chat2pay_async._files.rows import CAPTURES, LINKS, Row, read_rows
 
 unhurried = settings(
     deadline=None,

@@ -41,8 +41,8 @@ from chat2pay_async._api.requests import (
     ReceiptRequest,
     TransactionQuery,
 )
-from chat2pay_async._cells import CellError, Convert, shown
-from chat2pay_async._columns import (
+from chat2pay_async._files.cells import CellError, Convert, shown
+from chat2pay_async._files.columns import (
     ITEM_FIELDS,
     ITEM_REQUIRED,
     ITEMS,
@@ -51,7 +51,7 @@ from chat2pay_async._columns import (
     Problems,
     layout,
 )
-from chat2pay_async._sheets import Line, Sheet, open_sheet
+from chat2pay_async._files.readers import Line, Sheet, open_sheet
 from chat2pay_async.errors import RequestValidationError
 
 __all__ = [

@@ -26,7 +26,7 @@ from typing import Any, TextIO
 
 import attrs
 
-from chat2pay_async._cells import CellError, exact, read_json
+from chat2pay_async._files.cells import CellError, exact, read_json
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["Line", "Sheet", "open_sheet"]

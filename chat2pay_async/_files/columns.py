@@ -16,7 +16,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 import attrs
 
 from chat2pay_async._api.requests import LineItem
-from chat2pay_async._cells import CellError, Convert, converters, plain_text, read_json, shown
+from chat2pay_async._files.cells import CellError, Convert, converters, plain_text, read_json, shown
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = [

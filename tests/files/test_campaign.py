@@ -8,8 +8,8 @@ import pytest
 from commandline import lines_to
 
 from chat2pay_async import ConfigurationError
-from chat2pay_async._campaign_file import CampaignFile, journal_for
-from chat2pay_async._tables import CAPTURES
+from chat2pay_async._files.campaign import CampaignFile, journal_for
+from chat2pay_async._files.rows import CAPTURES
 
 
 def captures(path: Path, *rows: str) -> Path:

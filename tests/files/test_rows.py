@@ -25,7 +25,7 @@ from chat2pay_async._api.requests import (
     ReceiptRequest,
     TransactionQuery,
 )
-from chat2pay_async._tables import (
+from chat2pay_async._files.rows import (
     CAPTURES,
     LINKS,
     QUERIES,

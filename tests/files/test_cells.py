@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat2pay_async._api.requests import LineItem, PaymentLinkRequest
-from chat2pay_async._cells import CellError, converters, exact, plain_text, read_json, shown
+from chat2pay_async._files.cells import CellError, converters, exact, plain_text, read_json, shown
 
 LINK = converters(PaymentLinkRequest)
 ITEM = converters(LineItem)

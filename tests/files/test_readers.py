@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from spreadsheets import write_xlsx
 
-from chat2pay_async._sheets import Line, open_sheet
+from chat2pay_async._files.readers import Line, open_sheet
 from chat2pay_async.errors import ConfigurationError
 
 

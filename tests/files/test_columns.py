@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chat2pay_async._columns import Header, Kind, layout
-from chat2pay_async._tables import CAPTURES, LINKS, QUERIES, RECEIPTS, REFERENCES
+from chat2pay_async._files.columns import Header, Kind, layout
+from chat2pay_async._files.rows import CAPTURES, LINKS, QUERIES, RECEIPTS, REFERENCES
 from chat2pay_async.errors import ConfigurationError
 
 PATH = Path("campaign.csv")

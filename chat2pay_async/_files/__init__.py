@@ -1,0 +1,1 @@
+"""CSV, JSON lines and workbooks as checked requests."""
