@@ -61,8 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     try:
-        from chat2pay_async._commands import app  # noqa: PLC0415 - it needs the extra
-        from chat2pay_async._output import OutputError, set_up, writing  # noqa: PLC0415 - the same
+        from chat2pay_async._cli.app import app  # noqa: PLC0415 - it needs the extra
+        from chat2pay_async._cli.stdout import OutputError, set_up, writing  # noqa: PLC0415 - the same
     except ImportError:
         hint = 'chat2pay needs its extra: pip install "chat2pay-async[cli]"'
         print(hint, file=sys.stderr)  # noqa: T201 - a command's output

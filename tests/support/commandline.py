@@ -21,7 +21,7 @@ import attrs
 import msgspec
 import pytest
 
-from chat2pay_async._report import Report
+from chat2pay_async._cli.report import Report
 from chat2pay_async.cli import main
 from chat2pay_async.sandbox import Sandbox
 from chat2pay_async.sandbox import _server as server

@@ -11,9 +11,9 @@ import pytest
 from commandline import Terminal, links_csv, served
 from rich.console import Console
 
-from chat2pay_async import _calls
-from chat2pay_async._printing import Printer
-from chat2pay_async._watch import lines_of
+from chat2pay_async._cli import single_call
+from chat2pay_async._cli.printing import Printer
+from chat2pay_async._cli.status import lines_of
 from chat2pay_async.sandbox import Fault, Sandbox
 
 
@@ -69,7 +69,7 @@ def test_for_a_person_the_table_is_drawn_anew_in_its_place(
     Customers(monkeypatch, lambda: sandbox.pay(ref))
     screen = Console(file=io.StringIO(), force_terminal=True, width=150)
     monkeypatch.setattr(
-        _calls, "Printer", lambda *, as_json: Printer(as_json=as_json, console=screen)
+        single_call, "Printer", lambda *, as_json: Printer(as_json=as_json, console=screen)
     )
     assert run("status", ref, "--watch", "--every", "7").code == 0
     drawn = screen.file

@@ -12,10 +12,10 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from chat2pay_async._cli.job import DOUBT, FAILED, JOBS, STOPPED, Plan
+from chat2pay_async._cli.start import start_job
+from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async._files.campaign import CampaignFile
-from chat2pay_async._jobs import start_job
-from chat2pay_async._output import OutputError
-from chat2pay_async._plan import DOUBT, FAILED, JOBS, STOPPED, Plan
 from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError
 
 __all__ = ["FromFile", "Running", "Service", "finite", "told"]

@@ -28,9 +28,9 @@ from commandline import (
 )
 
 from chat2pay_async import ConfigurationError, bulk
-from chat2pay_async._course import Course
+from chat2pay_async._cli.report import Report
+from chat2pay_async._cli.run import Course
 from chat2pay_async._files.campaign import CampaignFile
-from chat2pay_async._report import Report
 from chat2pay_async.sandbox import Fault, FaultPlan, Sandbox
 
 JOURNAL = "spring.csv.links.journal"

@@ -11,9 +11,9 @@ import anyio
 from chat2pay_async import bulk
 from chat2pay_async._api import models
 from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._cli.job import DONE, PROBLEMS
+from chat2pay_async._cli.printing import Printer, fields_of_outcome, shown
 from chat2pay_async._client import AsyncChat2Pay
-from chat2pay_async._plan import DONE, PROBLEMS
-from chat2pay_async._printing import Printer, fields_of_outcome, shown
 from chat2pay_async._send.polling import payment_has_ended
 from chat2pay_async.errors import ConfigurationError
 

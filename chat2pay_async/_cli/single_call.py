@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 
 import anyio
 
+from chat2pay_async._cli.job import FAILED, STOPPED, Plan, client_of
+from chat2pay_async._cli.options import Service, told
+from chat2pay_async._cli.printing import Printer
+from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async._client import AsyncChat2Pay
-from chat2pay_async._options import Service, told
-from chat2pay_async._output import OutputError
-from chat2pay_async._plan import FAILED, STOPPED, Plan, client_of
-from chat2pay_async._printing import Printer
 from chat2pay_async.events import Event, OutcomeUnknown
 
 __all__ = ["Work", "make_call"]

@@ -89,7 +89,7 @@ def test_wrong_use_is_told_apart_by_its_exit_code(
 def test_without_its_extra_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "chat2pay_async._commands", raising=False)
+    monkeypatch.delitem(sys.modules, "chat2pay_async._cli.app", raising=False)
     monkeypatch.setitem(sys.modules, "cyclopts", None)
     assert main(["config"]) == 2
     streams = capsys.readouterr()

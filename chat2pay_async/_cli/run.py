@@ -16,11 +16,11 @@ from chat2pay_async import bulk
 from chat2pay_async._api.models import PaymentLinkRequest
 from chat2pay_async._bulk.outcomes import Guard, Outcome, State, Summary
 from chat2pay_async._bulk.run import Run
-from chat2pay_async._display import Display
+from chat2pay_async._cli.job import DOUBT, FAILED, PROBLEMS, STOPPED, Job, Plan, client_of
+from chat2pay_async._cli.printing import Printer
+from chat2pay_async._cli.progress import Display
+from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async._journal.sqlite import Journal
-from chat2pay_async._output import OutputError
-from chat2pay_async._plan import DOUBT, FAILED, PROBLEMS, STOPPED, Job, Plan, client_of
-from chat2pay_async._printing import Printer
 from chat2pay_async.errors import AuthenticationError, Chat2PayError
 
 __all__ = ["Course", "tell"]

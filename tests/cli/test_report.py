@@ -14,7 +14,7 @@ import pytest
 from commandline import PHONE, Terminal, lines_to, links_csv, served
 
 from chat2pay_async import JournalError
-from chat2pay_async._report import COLUMNS, Report
+from chat2pay_async._cli.report import COLUMNS, Report
 from chat2pay_async.sandbox import Sandbox
 
 JOURNAL = Path("spring.csv.links.journal")

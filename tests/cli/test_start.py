@@ -13,8 +13,9 @@ import pytest
 from commandline import HEADER, PHONE, Terminal, lines_to, links_csv, served, states_in
 from spreadsheets import write_xlsx
 
-from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, _course, bulk
-from chat2pay_async._plan import Plan, client_of
+from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
+from chat2pay_async._cli import run as _course
+from chat2pay_async._cli.job import Plan, client_of
 from chat2pay_async.sandbox import Fault, FaultPlan, Sandbox
 
 JOURNAL = "spring.csv.links.journal"

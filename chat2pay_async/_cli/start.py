@@ -10,13 +10,13 @@ from typing import Any, Final
 import anyio
 import attrs
 
-from chat2pay_async._course import Course, tell
-from chat2pay_async._display import Display
+from chat2pay_async._cli.job import DEFAULT_SETTLE, DONE, FAILED, JOBS, PROBLEMS, Job, Plan
+from chat2pay_async._cli.printing import Printer, faults_of
+from chat2pay_async._cli.progress import Display
+from chat2pay_async._cli.report import Report
+from chat2pay_async._cli.run import Course, tell
 from chat2pay_async._files.campaign import CampaignFile, journal_for
 from chat2pay_async._journal.sqlite import Journal
-from chat2pay_async._plan import DEFAULT_SETTLE, DONE, FAILED, JOBS, PROBLEMS, Job, Plan
-from chat2pay_async._printing import Printer, faults_of
-from chat2pay_async._report import Report
 
 __all__ = ["resume_job", "start_job"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chat2pay_async._output import Output, OutputError, set_up, writing
+from chat2pay_async._cli.stdout import Output, OutputError, set_up, writing
 
 TEXT = "é \N{ROCKET} "
 

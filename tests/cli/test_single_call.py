@@ -15,8 +15,8 @@ import anyio.to_thread
 import pytest
 from commandline import PHONE, FullDisk, Terminal, begun, full_output, served, until
 
-from chat2pay_async import _calls
-from chat2pay_async._plan import Plan
+from chat2pay_async._cli import single_call
+from chat2pay_async._cli.job import Plan
 from chat2pay_async.sandbox import Sandbox
 
 LINK = ("link", "--to", f"{PHONE}1", "--order-number", "B-1", "--currency", "ZAR")
@@ -37,7 +37,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Terminal:
 def test_a_link_of_which_nothing_is_known_is_in_doubt(
     sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_calls, "Plan", partial(Plan, settle=0.1, resend_when_absent=False))
+    monkeypatch.setattr(single_call, "Plan", partial(Plan, settle=0.1, resend_when_absent=False))
     sandbox.next_faults("create_payment_link", ["drop_before"])
     ran = run(*LINK, "--total-amount", "1.50")
     assert ran.code == 4

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from chat2pay_async._display import EVERY, Display
+from chat2pay_async._cli.progress import EVERY, Display
 from chat2pay_async.errors import Attempt, Proof
 from chat2pay_async.events import (
     AttemptFinished,

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from chat2pay_async import ConfigurationError, RateLimit, RetryPolicy, _plan
-from chat2pay_async._plan import JOBS, Plan, client_of
+from chat2pay_async import ConfigurationError, RateLimit, RetryPolicy
+from chat2pay_async._cli import job as _plan
+from chat2pay_async._cli.job import JOBS, Plan, client_of
 
 
 @pytest.fixture

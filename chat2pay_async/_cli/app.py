@@ -13,18 +13,18 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from chat2pay_async._api import models, requests
-from chat2pay_async._calls import make_call
+from chat2pay_async._cli.job import DONE, FAILED, PROBLEMS
+from chat2pay_async._cli.options import FromFile, Running, Service, finite, told
+from chat2pay_async._cli.printing import Printer, faults_of, write_csv
+from chat2pay_async._cli.report import Report
+from chat2pay_async._cli.single_call import make_call
+from chat2pay_async._cli.start import resume_job
+from chat2pay_async._cli.status import show_statuses
+from chat2pay_async._cli.stdout import set_up, writing
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import __version__
 from chat2pay_async._files.campaign import CampaignFile
 from chat2pay_async._files.rows import QUERIES
-from chat2pay_async._jobs import resume_job
-from chat2pay_async._options import FromFile, Running, Service, finite, told
-from chat2pay_async._output import set_up, writing
-from chat2pay_async._plan import DONE, FAILED, PROBLEMS
-from chat2pay_async._printing import Printer, faults_of, write_csv
-from chat2pay_async._report import Report
-from chat2pay_async._watch import show_statuses
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["app"]

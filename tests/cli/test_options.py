@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from chat2pay_async import Chat2PayError, OutcomeUnknownError
-from chat2pay_async._options import FromFile, Running, finite, told
-from chat2pay_async._output import OutputError
-from chat2pay_async._plan import Plan
+from chat2pay_async._cli.job import Plan
+from chat2pay_async._cli.options import FromFile, Running, finite, told
+from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async.cli import main
 
 PENDING: Any = object()
