@@ -23,7 +23,8 @@ import httpx
 import trio.testing
 
 from chat2pay_async._send import limited_transport
-from chat2pay_async.sandbox import Sandbox, _server
+from chat2pay_async.sandbox import Sandbox
+from chat2pay_async.sandbox._server import server as _server
 
 CONCURRENCY = 400
 ENGINES = ("httpx", "aiohttp", "default")

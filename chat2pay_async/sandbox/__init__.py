@@ -71,11 +71,11 @@ out.
 """
 
 from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
-from chat2pay_async.sandbox._ledger import EFFECT_KINDS, Effect, EffectKind, Ledger
-from chat2pay_async.sandbox._plan import FAULT_KINDS, POSTS, Fault, FaultKind, FaultPlan
-from chat2pay_async.sandbox._presets import PRESETS
+from chat2pay_async.sandbox._faults.plan import FAULT_KINDS, POSTS, Fault, FaultKind, FaultPlan
+from chat2pay_async.sandbox._faults.presets import PRESETS
 from chat2pay_async.sandbox._sandbox import Sandbox
-from chat2pay_async.sandbox._server import serve_sandbox
+from chat2pay_async.sandbox._server.server import serve_sandbox
+from chat2pay_async.sandbox._service.ledger import EFFECT_KINDS, Effect, EffectKind, Ledger
 
 __all__ = [
     "EFFECT_KINDS",

@@ -7,17 +7,17 @@ from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from chat2pay_async.sandbox import _answers, _transitions
-from chat2pay_async.sandbox._answers import Body, Currency
-from chat2pay_async.sandbox._chaos import Chaos, Script
-from chat2pay_async.sandbox._delivery import Delivery
 from chat2pay_async.sandbox._errors import extra_required
-from chat2pay_async.sandbox._ledger import Ledger
-from chat2pay_async.sandbox._plan import FaultPlan
-from chat2pay_async.sandbox._plan_json import named_plan
-from chat2pay_async.sandbox._records import Cue, Decision, Transaction
-from chat2pay_async.sandbox._service import Answer, Call, Service, Settings
-from chat2pay_async.sandbox._transitions import Change
+from chat2pay_async.sandbox._faults.injector import Chaos, Script
+from chat2pay_async.sandbox._faults.plan import FaultPlan
+from chat2pay_async.sandbox._faults.plan_json import named_plan
+from chat2pay_async.sandbox._faults.replies import Delivery
+from chat2pay_async.sandbox._service import serialization, transitions
+from chat2pay_async.sandbox._service.ledger import Ledger
+from chat2pay_async.sandbox._service.records import Cue, Decision, Transaction
+from chat2pay_async.sandbox._service.serialization import Body, Currency
+from chat2pay_async.sandbox._service.service import Answer, Call, Service, Settings
+from chat2pay_async.sandbox._service.transitions import Change
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -93,7 +93,7 @@ class Sandbox:
     def app(self) -> "ASGIApp":
         """The sandbox as an ASGI application, for `httpx.ASGITransport` or a server."""
         with extra_required():
-            from chat2pay_async.sandbox._app import build_app  # noqa: PLC0415 - needs the extra
+            from chat2pay_async.sandbox._server.routes import build_app  # noqa: PLC0415 - needs the extra
         return build_app(self)
 
     @property
@@ -178,8 +178,8 @@ class Sandbox:
         """Return every payment link in a few words, oldest first."""
         with self._lock:
             now = self._now()
-            aged = [_transitions.aged(link, now) for link in self._service.book]
-        return tuple(map(_answers.link_summary, aged))
+            aged = [transitions.aged(link, now) for link in self._service.book]
+        return tuple(map(serialization.link_summary, aged))
 
     def ref_of(self, order_number: str) -> str:
         """Return the reference of an order's latest payment link.
@@ -198,7 +198,7 @@ class Sandbox:
         `UnknownReferenceError`, which is one too, if there is no such link.
         """
         page_ttl = self._service.settings.page_ttl
-        self._play(ref, lambda link, now: _transitions.click(link, now, page_ttl))
+        self._play(ref, lambda link, now: transitions.click(link, now, page_ttl))
 
     def pay(self, ref: str) -> None:
         """Pay, as the customer: a sale, or an authorization where one was asked for."""
@@ -214,19 +214,19 @@ class Sandbox:
 
     def expire(self, ref: str) -> None:
         """Let the link run out now, whatever the clock says."""
-        self._play(ref, _transitions.expire)
+        self._play(ref, transitions.expire)
 
     def decline_capture(self, ref: str) -> None:
         """Let the gateway decline the next capture of this payment."""
-        self._play(ref, lambda link, _: _transitions.prepare(link, Cue.DECLINE_CAPTURE))
+        self._play(ref, lambda link, _: transitions.prepare(link, Cue.DECLINE_CAPTURE))
 
     def decline_reverse(self, ref: str) -> None:
         """Let the gateway decline the next reverse of this payment."""
-        self._play(ref, lambda link, _: _transitions.prepare(link, Cue.DECLINE_REVERSE))
+        self._play(ref, lambda link, _: transitions.prepare(link, Cue.DECLINE_REVERSE))
 
     def fail_receipt(self, ref: str) -> None:
         """Let the next receipt of this payment be made, but not sent."""
-        self._play(ref, lambda link, _: _transitions.prepare(link, Cue.FAIL_RECEIPT))
+        self._play(ref, lambda link, _: transitions.prepare(link, Cue.FAIL_RECEIPT))
 
     def fail_delivery(self, order_number_or_to: str) -> None:
         """Deliver no link from now on that is for this order, or goes to this phone number."""
@@ -239,7 +239,7 @@ class Sandbox:
         page_ttl = service.settings.page_ttl
         self._play(
             ref,
-            lambda link, now: _transitions.settle(
+            lambda link, now: transitions.settle(
                 link, decision, now, page_ttl, service.gateway_number()
             ),
         )

@@ -11,7 +11,7 @@ import pytest
 from commandline import PHONE, Terminal, begun, full_output, lines_to, links_csv, served, until
 
 from chat2pay_async.sandbox import Fault, Sandbox, SandboxError
-from chat2pay_async.sandbox import _server as server
+from chat2pay_async.sandbox._server import server
 
 LINK = ("link", "--to", f"{PHONE}1", "--order-number", "B-1", "--currency", "ZAR")
 

@@ -24,7 +24,7 @@ import pytest
 from chat2pay_async._cli.report import Report
 from chat2pay_async.cli import main
 from chat2pay_async.sandbox import Sandbox
-from chat2pay_async.sandbox import _server as server
+from chat2pay_async.sandbox._server import server
 
 PHONE = "2783123456"
 HEADER = "order_number,channel,to,currency,total_amount"

@@ -6,7 +6,7 @@ from datetime import datetime
 from heapq import heappop, heappush
 from itertools import count
 
-from chat2pay_async.sandbox._records import Transaction
+from chat2pay_async.sandbox._service.records import Transaction
 
 
 @dataclass(frozen=True, slots=True)

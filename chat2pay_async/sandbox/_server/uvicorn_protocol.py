@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from chat2pay_async.sandbox._wire import TRANSPORT
+from chat2pay_async.sandbox._server.asgi import TRANSPORT
 
 if TYPE_CHECKING:
     import asyncio

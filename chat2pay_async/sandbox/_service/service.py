@@ -14,12 +14,12 @@ from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
-from chat2pay_async.sandbox import _answers, _rules, _transitions
-from chat2pay_async.sandbox._answers import Body, Currency, Integrator
-from chat2pay_async.sandbox._book import Book
 from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
-from chat2pay_async.sandbox._ledger import Effect, Log
-from chat2pay_async.sandbox._records import Transaction
+from chat2pay_async.sandbox._service import serialization, transitions, validation
+from chat2pay_async.sandbox._service.ledger import Effect, Log
+from chat2pay_async.sandbox._service.records import Transaction
+from chat2pay_async.sandbox._service.serialization import Body, Currency, Integrator
+from chat2pay_async.sandbox._service.store import Book
 
 _INTEGRATORS: Final = (
     Integrator("7b7f5c1e-52a4-4a53-9d3a-0d6a6f0c1a01", "Sandbox API", "APPLICATION"),
@@ -87,15 +87,15 @@ class Service:
     def answer(self, call: Call, now: datetime) -> Answer:
         """Do what a call asks for, or refuse it."""
         if not self.knows(call.key):
-            return Answer(401, _answers.http_error(now, 401, "Unauthorized", call.path))
+            return Answer(401, serialization.http_error(now, 401, "Unauthorized", call.path))
         try:
             return OPERATIONS[call.operation](self, call, now)
         except UnknownReferenceError as error:
-            return Answer(404, _answers.not_found(call.path, str(error)))
-        except _rules.InvalidRequestError as error:
-            return Answer(400, _answers.bad_request(error.faults))
+            return Answer(404, serialization.not_found(call.path, str(error)))
+        except validation.InvalidRequestError as error:
+            return Answer(400, serialization.bad_request(error.faults))
         except SandboxError as error:
-            return Answer(400, _answers.bad_request([str(error)]))
+            return Answer(400, serialization.bad_request([str(error)]))
 
     def knows(self, key: str) -> bool:
         """Return whether it is the account's API key."""
@@ -103,9 +103,9 @@ class Service:
 
     def link(self, ref: str, now: datetime) -> Transaction:
         """Return a transaction as it stands at a time."""
-        return _transitions.aged(self.book.get(ref), now)
+        return transitions.aged(self.book.get(ref), now)
 
-    def apply(self, change: _transitions.Change, now: datetime) -> Transaction:
+    def apply(self, change: transitions.Change, now: datetime) -> Transaction:
         """Make a change true: in the book, and in the log of effects."""
         self.book.put(change.after, now, self.lag())
         self._note(change.effects)
@@ -118,40 +118,40 @@ class Service:
     def create_payment_link(self, call: Call, now: datetime) -> Answer:
         """Make a payment link, and send it."""
         settings = self.settings
-        order = _rules.read_order(call.body, settings.currencies)
+        order = validation.read_order(call.body, settings.currencies)
         delivered = self.undeliverable.isdisjoint((order.order_number, order.to))
-        opened = _transitions.open_link(
+        opened = transitions.open_link(
             order, self._new_ref(), now, settings.link_ttl, delivered=delivered
         )
         link = self.apply(opened, now)
         url = settings.link_url(link.ref)
-        return Answer(201, _answers.created(link, url, settings.link_ttl, settings.page_ttl))
+        return Answer(201, serialization.created(link, url, settings.link_ttl, settings.page_ttl))
 
     def cancel_payment_link(self, call: Call, now: datetime) -> Answer:
         """Cancel a link that nobody has opened."""
-        link = self.apply(_transitions.cancel(self.link(call.ref, now), now), now)
-        return Answer(200, _answers.cancelled(link))
+        link = self.apply(transitions.cancel(self.link(call.ref, now), now), now)
+        return Answer(200, serialization.cancelled(link))
 
     def capture_payment(self, call: Call, now: datetime) -> Answer:
         """Take authorized money."""
         text = call.query.get("amount")
-        amount = None if text is None else _rules.read_amount(text)
+        amount = None if text is None else validation.read_amount(text)
         link = self.link(call.ref, now)
-        change = _transitions.capture(link, amount, now, self.gateway_number())
-        return Answer(200, _answers.gateway_result(self.apply(change, now)))
+        change = transitions.capture(link, amount, now, self.gateway_number())
+        return Answer(200, serialization.gateway_result(self.apply(change, now)))
 
     def reverse_payment(self, call: Call, now: datetime) -> Answer:
         """Give authorized or captured money back."""
         link = self.link(call.ref, now)
-        change = _transitions.reverse(link, now, self.gateway_number())
-        return Answer(200, _answers.gateway_result(self.apply(change, now)))
+        change = transitions.reverse(link, now, self.gateway_number())
+        return Answer(200, serialization.gateway_result(self.apply(change, now)))
 
     def create_receipt(self, call: Call, now: datetime) -> Answer:
         """Send a receipt for a payment."""
-        request = _rules.read_receipt(call.body)
+        request = validation.read_receipt(call.body)
         link = self.link(request.payment_link_ref, now)
-        link = self.apply(_transitions.add_receipt(link, self._new_ref(), now), now)
-        body = _answers.receipt(link)
+        link = self.apply(transitions.add_receipt(link, self._new_ref(), now), now)
+        body = serialization.receipt(link)
         # The receipt is there, only its message is not: a 400 that carries what a 201 would.
         return Answer(400 if "error" in body else 201, body)
 
@@ -160,19 +160,19 @@ class Service:
         names = ("orderNumber", "paymentLinkRef", "receiptLinkRef")
         order_number, ref, receipt_ref = (call.query.get(name) for name in names)
         if not (order_number or ref or receipt_ref):
-            raise _rules.InvalidRequestError(f"One of {', '.join(names)} is required")
+            raise validation.InvalidRequestError(f"One of {', '.join(names)} is required")
         found, as_of = self.book.find(order_number, ref, receipt_ref, now)
-        return self.status(_transitions.aged(found, as_of))
+        return self.status(transitions.aged(found, as_of))
 
     def status(self, link: Transaction) -> Answer:
         """Word a status answer."""
         application_id = link.order.application_id or _INTEGRATORS[0].application_id
-        return Answer(200, _answers.status(link, self._integrators.get(application_id)))
+        return Answer(200, serialization.status(link, self._integrators.get(application_id)))
 
     def get_configuration(self, _call: Call, _now: datetime) -> Answer:
         """Tell how the account is set up."""
         settings = self.settings
-        body = _answers.configuration(
+        body = serialization.configuration(
             self._updated,
             settings.api_key,
             self._integrators.values(),
@@ -182,7 +182,7 @@ class Service:
 
     def update_integration(self, call: Call, now: datetime) -> Answer:
         """Switch an integration on or off, or remove it."""
-        request = _rules.read_integration(call.body)
+        request = validation.read_integration(call.body)
         integrator = self._integrators.get(request.application_uuid)
         if integrator is None:
             raise UnknownReferenceError(
@@ -195,7 +195,7 @@ class Service:
             self._integrators[integrator.application_id] = changed
         self._updated = now
         self._note([Effect("integration_updated", None, None, None, None, now)])
-        return Answer(200, {"updateTime": _answers.moment(now)})
+        return Answer(200, {"updateTime": serialization.moment(now)})
 
     def _note(self, effects: Iterable[Effect]) -> None:
         for effect in effects:

@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import Final
 
 from chat2pay_async.sandbox._errors import SandboxError
-from chat2pay_async.sandbox._ledger import Effect, EffectKind
-from chat2pay_async.sandbox._records import (
+from chat2pay_async.sandbox._service.ledger import Effect, EffectKind
+from chat2pay_async.sandbox._service.records import (
     Channel,
     Cue,
     Decision,

@@ -14,11 +14,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from chat2pay_async.sandbox import _answers, _wire
-from chat2pay_async.sandbox._delivery import MOVED, Delivery, json_reply
 from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
-from chat2pay_async.sandbox._plan_json import plan_body, read_plan, read_script
-from chat2pay_async.sandbox._service import Answer, Call
+from chat2pay_async.sandbox._faults.plan_json import plan_body, read_plan, read_script
+from chat2pay_async.sandbox._faults.replies import MOVED, Delivery, json_reply
+from chat2pay_async.sandbox._server import asgi
+from chat2pay_async.sandbox._service import serialization
+from chat2pay_async.sandbox._service.service import Answer, Call
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -84,7 +85,7 @@ def build_app(sandbox: "Sandbox") -> "ASGIApp":
         },
     )
     app.router.redirect_slashes = False
-    return _with_raw_path(_wire.cutting(app))
+    return _with_raw_path(asgi.cutting(app))
 
 
 def _with_raw_path(app: "ASGIApp") -> "ASGIApp":
@@ -109,7 +110,7 @@ def _operation(sandbox: "Sandbox", name: str) -> _Endpoint:
             query=request.query_params,
             body=await request.body(),
         )
-        return _wire.respond(sandbox.exchange(call))
+        return asgi.respond(sandbox.exchange(call))
 
     return endpoint
 
@@ -130,7 +131,7 @@ def _play(sandbox: "Sandbox", play: Callable[[str], None]) -> _Endpoint:
 def _ledger(sandbox: "Sandbox") -> _Endpoint:
     async def endpoint(request: Request) -> Response:
         effects = request.query_params.get("effects", "0") not in {"", "0"}
-        body = _answers.ledger_summary(sandbox.ledger, effects=effects)
+        body = serialization.ledger_summary(sandbox.ledger, effects=effects)
         return _reply(sandbox.now(), 200, body)
 
     return endpoint
@@ -143,26 +144,26 @@ def _links(sandbox: "Sandbox") -> _Endpoint:
     return endpoint
 
 
-def _read_faults(sandbox: "Sandbox", _body: bytes) -> _answers.Body:
+def _read_faults(sandbox: "Sandbox", _body: bytes) -> serialization.Body:
     return {"plan": sandbox.faults and plan_body(sandbox.faults)}
 
 
-def _set_faults(sandbox: "Sandbox", body: bytes) -> _answers.Body:
+def _set_faults(sandbox: "Sandbox", body: bytes) -> serialization.Body:
     sandbox.set_faults(read_plan(body))
     return _read_faults(sandbox, body)
 
 
-def _end_faults(sandbox: "Sandbox", body: bytes) -> _answers.Body:
+def _end_faults(sandbox: "Sandbox", body: bytes) -> serialization.Body:
     sandbox.set_faults(None)
     return _read_faults(sandbox, body)
 
 
-def _next_faults(sandbox: "Sandbox", body: bytes) -> _answers.Body:
+def _next_faults(sandbox: "Sandbox", body: bytes) -> serialization.Body:
     sandbox.next_faults(*read_script(body))
     return {"message": "Done"}
 
 
-def _apply_late(sandbox: "Sandbox", _body: bytes) -> _answers.Body:
+def _apply_late(sandbox: "Sandbox", _body: bytes) -> serialization.Body:
     return {"applied": sandbox.apply_late()}
 
 
@@ -176,7 +177,7 @@ _FAULT_CONTROLS: Final = (
 
 
 def _refusable(
-    sandbox: "Sandbox", control: Callable[["Sandbox", bytes], _answers.Body]
+    sandbox: "Sandbox", control: Callable[["Sandbox", bytes], serialization.Body]
 ) -> _Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
@@ -202,14 +203,14 @@ def _no_such_place(sandbox: "Sandbox") -> Callable[[Request, Exception], Respons
         assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for just these
         now = sandbox.now()
         phrase = HTTPStatus(error.status_code).phrase
-        body = _answers.http_error(now, error.status_code, phrase, request.scope["path"])
+        body = serialization.http_error(now, error.status_code, phrase, request.scope["path"])
         return _reply(now, error.status_code, body, error.headers)
 
     return handler
 
 
 def _reply(
-    at: datetime, status: int, body: _answers.Body, headers: Mapping[str, str] | None = None
+    at: datetime, status: int, body: serialization.Body, headers: Mapping[str, str] | None = None
 ) -> Response:
     reply = json_reply(Answer(status, body))
-    return _wire.respond(Delivery(replace(reply, headers=headers or {}), at))
+    return asgi.respond(Delivery(replace(reply, headers=headers or {}), at))

@@ -17,8 +17,8 @@ from chat2pay_async.sandbox import (
     SandboxError,
     UnknownReferenceError,
 )
-from chat2pay_async.sandbox._ledger import Log
-from chat2pay_async.sandbox._service import OPERATIONS, Call
+from chat2pay_async.sandbox._service.ledger import Log
+from chat2pay_async.sandbox._service.service import OPERATIONS, Call
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from chat2pay_async.sandbox._errors import UnknownReferenceError
-from chat2pay_async.sandbox._index import Index
-from chat2pay_async.sandbox._records import Transaction
+from chat2pay_async.sandbox._service.lagging_index import Index
+from chat2pay_async.sandbox._service.records import Transaction
 
 
 class Book:

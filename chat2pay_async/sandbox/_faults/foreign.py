@@ -5,8 +5,8 @@ from decimal import Decimal
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
-from chat2pay_async.sandbox import _json, _transitions
-from chat2pay_async.sandbox._records import Channel, Order, Transaction
+from chat2pay_async.sandbox._service import json, transitions
+from chat2pay_async.sandbox._service.records import Channel, Order, Transaction
 
 _TTL: Final = timedelta(minutes=5)
 _CENTS: Final = 100_000
@@ -21,7 +21,7 @@ def foreign_link(order_number: str, now: datetime, form: str) -> Transaction:
         form: `stamped` if its `additionalData` names another request, `bare` if it has none.
     """
     made_up = uuid5(NAMESPACE_URL, order_number)
-    stamp = _json.dumps({"sdkRequestId": str(uuid5(made_up, "stamp"))})
+    stamp = json.dumps({"sdkRequestId": str(uuid5(made_up, "stamp"))})
     order = Order(
         channel=Channel.SMS,
         to="27820000000",
@@ -30,4 +30,4 @@ def foreign_link(order_number: str, now: datetime, form: str) -> Transaction:
         total=Decimal(1 + made_up.int % _CENTS).scaleb(-2),
         additional_data=stamp if form == "stamped" else None,
     )
-    return _transitions.open_link(order, str(made_up), now, _TTL, delivered=True).after
+    return transitions.open_link(order, str(made_up), now, _TTL, delivered=True).after

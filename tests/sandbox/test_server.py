@@ -264,7 +264,7 @@ def test_it_is_imported_without_its_extra() -> None:
 
 @pytest.mark.anyio
 async def test_a_missing_extra_is_told_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "chat2pay_async.sandbox._app", raising=False)
+    monkeypatch.delitem(sys.modules, "chat2pay_async.sandbox._server.routes", raising=False)
     monkeypatch.delattr(chat2pay_async.sandbox, "_app", raising=False)
     monkeypatch.setitem(sys.modules, "starlette.applications", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "chat2pay-async\[sandbox\]"'):

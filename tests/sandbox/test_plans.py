@@ -24,12 +24,17 @@ from chat2pay_async.sandbox import (
     Sandbox,
     SandboxError,
 )
-from chat2pay_async.sandbox import _server as server
 from chat2pay_async.sandbox.__main__ import main
-from chat2pay_async.sandbox._draw import Lottery, decide
-from chat2pay_async.sandbox._plan import TRAITS
-from chat2pay_async.sandbox._plan_json import plan_argument, plan_body, read_plan, read_script
-from chat2pay_async.sandbox._service import OPERATIONS, Call
+from chat2pay_async.sandbox._faults.lottery import Lottery, decide
+from chat2pay_async.sandbox._faults.plan import TRAITS
+from chat2pay_async.sandbox._faults.plan_json import (
+    plan_argument,
+    plan_body,
+    read_plan,
+    read_script,
+)
+from chat2pay_async.sandbox._server import server
+from chat2pay_async.sandbox._service.service import OPERATIONS, Call
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from chat2pay_async.sandbox import Sandbox, _json
+from chat2pay_async.sandbox import Sandbox
+from chat2pay_async.sandbox._service import json as _json
 
 pytestmark = pytest.mark.anyio
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 import anyio
 from starlette.responses import Response
 
-from chat2pay_async.sandbox._delivery import Delivery, Reply, http_date
+from chat2pay_async.sandbox._faults.replies import Delivery, Reply, http_date
 
 if TYPE_CHECKING:
     from asyncio import Transport

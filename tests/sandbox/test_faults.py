@@ -13,16 +13,9 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from chat2pay_async.sandbox import (
-    FAULT_KINDS,
-    POSTS,
-    Fault,
-    FaultKind,
-    FaultPlan,
-    Sandbox,
-    _protocol,
-)
+from chat2pay_async.sandbox import FAULT_KINDS, POSTS, Fault, FaultKind, FaultPlan, Sandbox
 from chat2pay_async.sandbox import serve_sandbox as serve
+from chat2pay_async.sandbox._server import uvicorn_protocol
 
 pytestmark = pytest.mark.anyio
 
@@ -414,7 +407,7 @@ def protocol(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """Serve with each of uvicorn's protocols; which one is found depends on what is installed."""
     module = importlib.import_module(request.param)
     made = getattr(module, "H11Protocol", None) or module.AutoHTTPProtocol
-    monkeypatch.setattr(_protocol, "AutoHTTPProtocol", made)
+    monkeypatch.setattr(uvicorn_protocol, "AutoHTTPProtocol", made)
 
 
 async def speak(

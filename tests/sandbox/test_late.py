@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from chat2pay_async.sandbox import Fault, FaultPlan, Sandbox, SandboxError, UnknownReferenceError
-from chat2pay_async.sandbox._delivery import Delivery
-from chat2pay_async.sandbox._service import Call
+from chat2pay_async.sandbox._faults.replies import Delivery
+from chat2pay_async.sandbox._service.service import Call
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ from decimal import Context, Decimal
 from types import MappingProxyType
 from typing import Final, TypeVar, cast
 
-from chat2pay_async.sandbox import _json
-from chat2pay_async.sandbox._records import Channel, Order, TransactionType
+from chat2pay_async.sandbox._service import json
+from chat2pay_async.sandbox._service.records import Channel, Order, TransactionType
 
 _T = TypeVar("_T")
 
@@ -140,7 +140,7 @@ def read_amount(text: str) -> Decimal:
 
 def _object(body: bytes) -> Mapping[str, object]:
     try:
-        value = _json.loads(body)
+        value = json.loads(body)
     except ValueError:
         raise InvalidRequestError("The request body is not readable JSON") from None
     if not isinstance(value, dict):
@@ -266,7 +266,7 @@ class _Fields:
             self.fault(f"{name} must be a JSON object")
             return None
         try:
-            return _json.dumps(cast("object", value))
+            return json.dumps(cast("object", value))
         except ValueError as error:
             self.fault(f"{name} is {error}")
             return None

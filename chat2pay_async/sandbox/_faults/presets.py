@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from chat2pay_async.sandbox._plan import TRAITS, Fault, FaultKind, FaultPlan
+from chat2pay_async.sandbox._faults.plan import TRAITS, Fault, FaultKind, FaultPlan
 
 # Not for a share of their own: one storm is many faults, and one lag is a fault of a change.
 _APART: Final[tuple[FaultKind, ...]] = ("foreign", "lag", "storm")

@@ -9,12 +9,19 @@ from itertools import count
 from random import Random, SystemRandom
 from typing import Final
 
-from chat2pay_async.sandbox._delivery import Delivery, Reply, Scene, json_reply, spoil, unknown
-from chat2pay_async.sandbox._draw import Drawn, Lottery, decide
 from chat2pay_async.sandbox._errors import SandboxError
-from chat2pay_async.sandbox._foreign import foreign_link
-from chat2pay_async.sandbox._plan import CUSTOMER, TRAITS, Fault, FaultKind, FaultPlan, When
-from chat2pay_async.sandbox._service import OPERATIONS, Answer, Call, Service
+from chat2pay_async.sandbox._faults.foreign import foreign_link
+from chat2pay_async.sandbox._faults.lottery import Drawn, Lottery, decide
+from chat2pay_async.sandbox._faults.plan import CUSTOMER, TRAITS, Fault, FaultKind, FaultPlan, When
+from chat2pay_async.sandbox._faults.replies import (
+    Delivery,
+    Reply,
+    Scene,
+    json_reply,
+    spoil,
+    unknown,
+)
+from chat2pay_async.sandbox._service.service import OPERATIONS, Answer, Call, Service
 
 _LOOK_UP: Final = "get_transaction"
 _NO_PLAN: Final = FaultPlan()

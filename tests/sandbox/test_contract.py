@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from chat2pay_async.sandbox import Sandbox
-from chat2pay_async.sandbox._answers import leaked
-from chat2pay_async.sandbox._records import LinkStatus, PaymentStatus, TransactionType
-from chat2pay_async.sandbox._service import Call
+from chat2pay_async.sandbox._service.records import LinkStatus, PaymentStatus, TransactionType
+from chat2pay_async.sandbox._service.serialization import leaked
+from chat2pay_async.sandbox._service.service import Call
 
-CONTRACT = Path(__file__).parent / "data" / "chat2pay-v2.openapi.json"
+CONTRACT = Path(__file__).parent.parent / "data" / "chat2pay-v2.openapi.json"
 SCHEMAS: dict[str, Any] = json.loads(CONTRACT.read_text(encoding="utf-8"))["components"]["schemas"]
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
 
-from chat2pay_async.sandbox._plan import CUSTOMER, Fault, FaultKind
-from chat2pay_async.sandbox._service import OPERATIONS
+from chat2pay_async.sandbox._faults.plan import CUSTOMER, Fault, FaultKind
+from chat2pay_async.sandbox._service.service import OPERATIONS
 
 _NOISE = 64
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final, Literal, get_args
 
 from chat2pay_async.sandbox._errors import SandboxError
-from chat2pay_async.sandbox._service import OPERATIONS
+from chat2pay_async.sandbox._service.service import OPERATIONS
 
 FaultKind = Literal[
     "drop_before",

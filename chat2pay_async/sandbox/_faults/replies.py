@@ -8,10 +8,11 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final, Literal
 
-from chat2pay_async.sandbox import _answers, _json
-from chat2pay_async.sandbox._draw import Drawn
-from chat2pay_async.sandbox._plan import TRAITS, FaultKind, UnknownOrder
-from chat2pay_async.sandbox._service import Answer
+from chat2pay_async.sandbox._faults.lottery import Drawn
+from chat2pay_async.sandbox._faults.plan import TRAITS, FaultKind, UnknownOrder
+from chat2pay_async.sandbox._service import json as _json
+from chat2pay_async.sandbox._service import serialization
+from chat2pay_async.sandbox._service.service import Answer
 
 _JSON: Final = "application/json"
 _HTML: Final = "text/html"
@@ -109,11 +110,15 @@ def _page(status: int) -> Reply:
 
 def _error(status: int, scene: Scene) -> Reply:
     phrase = HTTPStatus(status).phrase
-    return json_reply(Answer(status, _answers.http_error(scene.now, status, phrase, scene.path)))
+    return json_reply(
+        Answer(status, serialization.http_error(scene.now, status, phrase, scene.path))
+    )
 
 
 def _foreign_404(path: str) -> Reply:
-    return json_reply(Answer(404, _answers.not_found(path, "The requested resource is not there")))
+    return json_reply(
+        Answer(404, serialization.not_found(path, "The requested resource is not there"))
+    )
 
 
 def _hang_up(end: End) -> Callable[[Drawn, Scene], Delivery]:

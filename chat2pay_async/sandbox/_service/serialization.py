@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
 
-from chat2pay_async.sandbox._ledger import Ledger
-from chat2pay_async.sandbox._records import (
+from chat2pay_async.sandbox._service.ledger import Ledger
+from chat2pay_async.sandbox._service.records import (
     Decision,
     GatewayEntry,
     LinkStatus,

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from chat2pay_async.sandbox import _json
-from chat2pay_async.sandbox._answers import Body
 from chat2pay_async.sandbox._errors import SandboxError
-from chat2pay_async.sandbox._plan import Fault, FaultPlan
-from chat2pay_async.sandbox._presets import PRESETS
+from chat2pay_async.sandbox._faults.plan import Fault, FaultPlan
+from chat2pay_async.sandbox._faults.presets import PRESETS
+from chat2pay_async.sandbox._service import json
+from chat2pay_async.sandbox._service.serialization import Body
 
 _Readers = Mapping[str, Callable[[object], object]]
 
@@ -98,7 +98,7 @@ def _plain(value: object) -> object:
 
 def _loads(text: bytes) -> object:
     try:
-        return _json.loads(text)
+        return json.loads(text)
     except ValueError:
         raise SandboxError("That is not readable JSON") from None
 

@@ -14,8 +14,8 @@ import anyio
 import anyio.to_thread
 
 from chat2pay_async.sandbox._errors import SandboxError, extra_required
-from chat2pay_async.sandbox._plan import FaultPlan
-from chat2pay_async.sandbox._plan_json import plan_argument
+from chat2pay_async.sandbox._faults.plan import FaultPlan
+from chat2pay_async.sandbox._faults.plan_json import plan_argument
 from chat2pay_async.sandbox._sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _make_server(sandbox: Sandbox, keep_alive: int) -> "Server":
     with extra_required():
         import uvicorn  # noqa: PLC0415 - needs the extra
 
-        from chat2pay_async.sandbox._protocol import make_protocol  # noqa: PLC0415 - the same
+        from chat2pay_async.sandbox._server.uvicorn_protocol import make_protocol  # noqa: PLC0415 - the same
     config = uvicorn.Config(
         sandbox.app,
         http=make_protocol,

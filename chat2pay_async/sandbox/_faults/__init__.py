@@ -1,0 +1,1 @@
+"""The things that go wrong: plans, draws and spoilt replies."""
