@@ -1,6 +1,7 @@
 """Calls that are made on behalf of another: they find out, or undo, what a lost answer left behind.
 
-Each runs down the same path as its caller's (`_send/sender.py`), within that one's options and deadline.
+Each runs down the same path as its caller's (`_send/sender.py`), within that one's options and
+deadline.
 """
 
 from __future__ import annotations

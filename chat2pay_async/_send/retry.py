@@ -1,8 +1,8 @@
 """What an attempt proves, what may go again, and when: plain decisions, no I/O.
 
-Two tables decide everything: `proof_of` (`_api/responses.py`, with the engines' table of exceptions) says what an
-attempt proves, and `may_go_again` what that allows. A POST goes again only if it was certainly not
-applied.
+Two tables decide everything: `proof_of` (`_api/responses.py`, with the engines' table of
+exceptions) says what an attempt proves, and `may_go_again` what that allows. A POST goes again only
+if it was certainly not applied.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ delay, or look-ups.
 - Reads go again after anything but a refusal. So do integration updates, whose effect is read back
   from the configuration first.
 - A POST goes again if it was certainly not applied. If its outcome is unknown, it is looked up
-  (`_send/reconciliation.py`): applied, its result is read back; absent, it may go again, directly preceded by
-  another look-up that says so; anything else is an `OutcomeUnknownError`.
+  (`_send/reconciliation.py`): applied, its result is read back; absent, it may go again, directly
+  preceded by another look-up that says so; anything else is an `OutcomeUnknownError`.
 - `timeout.total` ends the call wherever it is. Whoever cancels a POST that may have been applied
   is told by the event `OutcomeUnknown`.
 

@@ -3,7 +3,8 @@
 Our own connections are driven directly (`DirectEngine`), a client or transport of the user's
 through its library (`HttpxEngine`): httpx, and httpx2 just the same. Classes come from the library
 that the given object's class comes from, since an `httpx2.AsyncClient` refuses an `httpx.Request`,
-and its errors are no `httpx.HTTPError`. The third engine has a room of its own, `_transport/aiohttp.py`.
+and its errors are no `httpx.HTTPError`. The third engine has a module of its own,
+`_transport/aiohttp.py`.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -47,22 +46,10 @@ def build_app(sandbox: "Sandbox") -> "ASGIApp":
         Route(path, _operation(sandbox, name), methods=[method])
         for method, path, name in _OPERATIONS
     ]
-    plays: Mapping[str, Callable[[str], None]] = MappingProxyType(
-        {
-            "click": sandbox.click,
-            "pay": sandbox.pay,
-            "decline": sandbox.decline,
-            "review": sandbox.review,
-            "expire": sandbox.expire,
-            "decline-capture": sandbox.decline_capture,
-            "decline-reverse": sandbox.decline_reverse,
-            "fail-receipt": sandbox.fail_receipt,
-        }
-    )
     controls = [
         *(
             Route(f"/sandbox/links/{{name}}/{verb}", _play(sandbox, play), methods=["POST"])
-            for verb, play in plays.items()
+            for verb, play in _plays(sandbox).items()
         ),
         Route(
             "/sandbox/orders/{name}/fail-delivery",
@@ -86,6 +73,19 @@ def build_app(sandbox: "Sandbox") -> "ASGIApp":
     )
     app.router.redirect_slashes = False
     return _with_raw_path(asgi.cutting(app))
+
+
+def _plays(sandbox: "Sandbox") -> Mapping[str, Callable[[str], None]]:
+    return {
+        "click": sandbox.click,
+        "pay": sandbox.pay,
+        "decline": sandbox.decline,
+        "review": sandbox.review,
+        "expire": sandbox.expire,
+        "decline-capture": sandbox.decline_capture,
+        "decline-reverse": sandbox.decline_reverse,
+        "fail-receipt": sandbox.fail_receipt,
+    }
 
 
 def _with_raw_path(app: "ASGIApp") -> "ASGIApp":

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-BENCHMARK = Path(__file__).parent.parent / "benchmarks" / "kill.py"
+BENCHMARK = Path(__file__).parent.parent.parent / "benchmarks" / "kill.py"
 ORDERS, SEED, KILLS, FEW = 1500, 1, 6, 60
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no kill -9")

@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("httptools", reason="the benchmarks' server needs it")
 pytest.importorskip("uvloop", reason="the benchmarks' server needs it")
 
-FLAT = Path(__file__).parent.parent / "benchmarks" / "flat.py"
+FLAT = Path(__file__).parent.parent.parent / "benchmarks" / "flat.py"
 ROWS, SLICES = 303, 4
 """Slices that are of one size only nearly."""
 

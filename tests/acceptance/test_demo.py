@@ -18,7 +18,7 @@ from rich.console import Console
 
 from chat2pay_async._files.rows import LINKS, read_rows
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 CAMPAIGN = BENCHMARKS / "campaign.csv"
 
 

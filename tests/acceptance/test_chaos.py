@@ -33,7 +33,7 @@ from chat2pay_async.sandbox import (
     serve_sandbox,
 )
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 
 
 def load_chaos() -> Any:
