@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
 import pytest
 import trio.testing
 from virtual_time import VirtualLoop
 
 REAL_LOOPS = ("asyncio", "uvloop", "trio")
 VIRTUAL_LOOPS = ("asyncio-virtual", "trio-virtual")
+LONGEST_ID = 40
 
 
 def _options(name: str) -> tuple[str, Mapping[str, Any]]:
@@ -37,6 +39,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         virtual = metafunc.definition.get_closest_marker("virtual_time") is not None
         loops = VIRTUAL_LOOPS if virtual else REAL_LOOPS
         metafunc.parametrize("anyio_backend", loops, indirect=True)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name a parameter in the same few words in every process, so that workers agree on tests."""
+    name = getattr(val, "name", None)
+    if isinstance(name, str):
+        return name
+    if isinstance(val, str) and len(val) > LONGEST_ID:
+        return val[:LONGEST_ID]
+    return type(val).__name__ if attrs.has(type(val)) else None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Refuse an id that shows an object's address: it would be another in each worker."""
+    if " at 0x" in item.nodeid:
+        raise pytest.UsageError(f"name the parameters of {item.nodeid}: one shows its address")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -78,6 +78,10 @@ class Row:
     safety: Safety
     identity: str
 
+    @property
+    def name(self) -> str:
+        return f"{self.operation.name} {self.target.partition('?')[2]}".strip()
+
 
 ORDER_BODY = (
     b'{"channel":"sms","to":"27831234567","orderNumber":"A-1001","currency":"ZAR",'
@@ -203,9 +207,7 @@ TABLE = [
         identity="app-1",
     ),
 ]
-EACH_ROW = pytest.mark.parametrize(
-    "row", TABLE, ids=lambda row: f"{row.operation.name} {row.target.partition('?')[2]}".strip()
-)
+EACH_ROW = pytest.mark.parametrize("row", TABLE)
 
 
 @EACH_ROW
@@ -504,9 +506,7 @@ def test_every_minted_id_is_another() -> None:
     assert len({mint(CREATE_PAYMENT_LINK, request) for _ in range(1000)}) == 1000
 
 
-@pytest.mark.parametrize(
-    "row", [row for row in TABLE if row.operation is not CREATE_PAYMENT_LINK], ids=repr
-)
+@pytest.mark.parametrize("row", [row for row in TABLE if row.operation is not CREATE_PAYMENT_LINK])
 def test_only_a_new_link_has_a_minted_id(row: Row) -> None:
     assert mint(row.operation, row.request) is None
 
