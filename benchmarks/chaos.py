@@ -38,7 +38,7 @@ from chat2pay_async import (
     RetryPolicy,
     Timeout,
 )
-from chat2pay_async.sandbox import FAULT_KINDS, POSTS, Fault, FaultPlan, Sandbox
+from chat2pay_async.sandbox import FAULT_KINDS, POSTS, FaultPlan, InjectedFault, Sandbox
 
 CHANNELS = (*["sms", "whatsapp"] * 10, "none")
 SETTLE = 10.0
@@ -58,7 +58,7 @@ def everything(longest: float, seed: int, **switches: Any) -> FaultPlan:
     shares = {"storm": SHARE / 3, "foreign": 7 * SHARE, "lag": 6 * SHARE}
     only = {"lag": POSTS}
     faults = tuple(
-        Fault(
+        InjectedFault(
             kind,
             shares.get(kind, SHARE),
             seconds=times.get(kind),

@@ -41,9 +41,11 @@ paths that need no API key, such as `POST /sandbox/links/{payment link reference
 What cannot happen, like paying a cancelled link, raises `SandboxError` (409 over HTTP), and an
 unknown reference `UnknownReferenceError` (404).
 
-Things go wrong by a plan, which a seed repeats, or exactly as a test says; `Fault` lists what can:
+Things go wrong by a plan, which a seed repeats, or exactly as a test says; `InjectedFault` lists
+what can:
 
-    sandbox.faults = FaultPlan((Fault("drop_after", 0.05), Fault("lag", 0.3)), seed=7)
+    faults = InjectedFault("drop_after", 0.05), InjectedFault("lag", 0.3)
+    sandbox.faults = FaultPlan(faults, seed=7)
     sandbox.next_faults("create_payment_link", ["reset_before", None, "apply_late"])
     sandbox.apply_late()
     assert sandbox.ledger.faults["create_payment_link", "drop_after"] == 3
@@ -71,7 +73,13 @@ out.
 """
 
 from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
-from chat2pay_async.sandbox._faults.plan import FAULT_KINDS, POSTS, Fault, FaultKind, FaultPlan
+from chat2pay_async.sandbox._faults.plan import (
+    FAULT_KINDS,
+    POSTS,
+    FaultKind,
+    FaultPlan,
+    InjectedFault,
+)
 from chat2pay_async.sandbox._faults.presets import PRESETS
 from chat2pay_async.sandbox._sandbox import Sandbox
 from chat2pay_async.sandbox._server.server import serve_sandbox
@@ -84,9 +92,9 @@ __all__ = [
     "PRESETS",
     "Effect",
     "EffectKind",
-    "Fault",
     "FaultKind",
     "FaultPlan",
+    "InjectedFault",
     "Ledger",
     "Sandbox",
     "SandboxError",

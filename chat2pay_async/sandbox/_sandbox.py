@@ -134,7 +134,8 @@ class Sandbox:
         request: it goes with whatever else befalls the request that makes it.
 
             sandbox.next_faults("create_payment_link", ["drop_after", None, "throttle"])
-            sandbox.next_faults("capture_payment", ["lag", Fault("apply_late", seconds=(5, 5))])
+            late = InjectedFault("apply_late", seconds=(5, 5))
+            sandbox.next_faults("capture_payment", ["lag", late])
 
         Raises:
             SandboxError: A fault is none, or does not happen to that operation.

@@ -26,9 +26,9 @@ from chat2pay_async import (
 from chat2pay_async.sandbox import (
     FAULT_KINDS,
     POSTS,
-    Fault,
     FaultKind,
     FaultPlan,
+    InjectedFault,
     Sandbox,
     serve_sandbox,
 )
@@ -119,8 +119,8 @@ def test_two_clients_racing_on_one_order_number_never_get_each_others_link() -> 
         clock = chaos.VirtualClock()
         sandbox = Sandbox(clock=clock, seed=3)
         faults = (
-            Fault("drop_after", 0.3, operations=POSTS),
-            Fault("drop_before", 0.3, operations=POSTS),
+            InjectedFault("drop_after", 0.3, operations=POSTS),
+            InjectedFault("drop_before", 0.3, operations=POSTS),
         )
         sandbox.set_faults(FaultPlan(faults, seed=3))
         results: list[PaymentLink] = []
@@ -171,7 +171,7 @@ async def break_connections(transport: Literal["aiohttp"] | None) -> None:
         "truncated",
         "html",
     )
-    plan = FaultPlan(tuple(Fault(kind, 0.1, operations=POSTS) for kind in kinds), seed=5)
+    plan = FaultPlan(tuple(InjectedFault(kind, 0.1, operations=POSTS) for kind in kinds), seed=5)
     settle = 1.0
     async with (
         serve_sandbox(Sandbox(faults=plan)) as sandbox,

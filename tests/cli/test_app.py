@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from commandline import PHONE, Terminal, begun, full_output, lines_to, links_csv, served, until
 
-from chat2pay_async.sandbox import Fault, Sandbox, SandboxError
+from chat2pay_async.sandbox import InjectedFault, Sandbox, SandboxError
 from chat2pay_async.sandbox._server import server
 
 LINK = ("link", "--to", f"{PHONE}1", "--order-number", "B-1", "--currency", "ZAR")
@@ -228,7 +228,7 @@ def test_many_are_looked_up_in_their_order_each_once(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     run("links", "send", links_csv(tmp_path / "spring.csv", 3))
-    sandbox.next_faults("get_transaction", [Fault("answer_late", seconds=(0.1, 0.1))])
+    sandbox.next_faults("get_transaction", [InjectedFault("answer_late", seconds=(0.1, 0.1))])
     lines_to(tmp_path / "orders.csv", "order_number", "A-3", "A-2")
     names = (sandbox.ref_of("A-1"), "--order-number", "A-2", "--file", "orders.csv")
     ran = run("status", *names, "--json")

@@ -31,7 +31,7 @@ from chat2pay_async import ConfigurationError, bulk
 from chat2pay_async._cli.report import Report
 from chat2pay_async._cli.run import Course
 from chat2pay_async._files.campaign import CampaignFile
-from chat2pay_async.sandbox import Fault, FaultPlan, Sandbox
+from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
 JOURNAL = "spring.csv.links.journal"
 
@@ -53,7 +53,7 @@ def test_what_did_not_go_well_is_told_item_by_item(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     sandbox.fail_delivery("A-1")
-    sandbox.next_faults("create_payment_link", [Fault("denied", form="403")])
+    sandbox.next_faults("create_payment_link", [InjectedFault("denied", form="403")])
     ran = run("links", "send", links_csv(tmp_path / "spring.csv", 2), "--concurrency", "1")
     assert ran.code == 3
     assert "A-1: failed: " in ran.err
@@ -69,7 +69,7 @@ def test_what_an_earlier_run_refused_is_told_with_a_way_on(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
-    sandbox.next_faults("create_payment_link", [Fault("not_found", form="json")])
+    sandbox.next_faults("create_payment_link", [InjectedFault("not_found", form="json")])
     first = run("links", "send", path)
     assert "A-1: rejected: create_payment_link: 404: " in first.err
     again = run("resume", JOURNAL)
@@ -181,7 +181,7 @@ def test_a_wrong_key_stops_at_once_and_says_so(
 
 
 def test_too_many_failures_stop_it(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
-    sandbox.faults = FaultPlan((Fault("denied", 1.0, form="403"),))
+    sandbox.faults = FaultPlan((InjectedFault("denied", 1.0, form="403"),))
     path = links_csv(tmp_path / "spring.csv", 30)
     ran = run("links", "send", path, "--stop-at-failure-rate", "0.1", "--concurrency", "2")
     assert ran.code == 1
@@ -205,8 +205,8 @@ def test_a_journal_in_use_is_left_alone(sandbox: Sandbox, run: Terminal, tmp_pat
 def test_why_it_stops_is_told_while_something_is_still_under_way(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
-    slow = Fault("answer_late", seconds=(1.0, 1.0))
-    sandbox.next_faults("create_payment_link", [slow, Fault("denied", form="401")])
+    slow = InjectedFault("answer_late", seconds=(1.0, 1.0))
+    sandbox.next_faults("create_payment_link", [slow, InjectedFault("denied", form="401")])
     path = links_csv(tmp_path / "spring.csv", 9)
     with begun(["links", "send", path, "--concurrency", "2"], tmp_path) as process:
         until(lambda: any("Stopping" in line for line in process.told), "for it to say so")
@@ -227,8 +227,10 @@ def assert_told_once(ran: Ran, start: str, end: str) -> None:
 def test_too_many_failures_are_told_while_something_is_still_under_way(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
-    refused = [Fault("denied", form="403")] * 4
-    sandbox.next_faults("create_payment_link", [Fault("answer_late", seconds=(1.5, 1.5)), *refused])
+    refused = [InjectedFault("denied", form="403")] * 4
+    sandbox.next_faults(
+        "create_payment_link", [InjectedFault("answer_late", seconds=(1.5, 1.5)), *refused]
+    )
     path = links_csv(tmp_path / "spring.csv", 9)
     ran = run("links", "send", path, "--stop-at-failure-rate", "0.1", "--concurrency", "2")
     assert ran.code == 1
@@ -245,7 +247,7 @@ def test_a_source_that_fails_is_told_while_something_is_still_under_way(
         raise ConfigurationError("it was changed while it was being sent")
 
     monkeypatch.setattr(CampaignFile, "requests", read)
-    at_once, slow = (Fault("answer_late", seconds=(late, late)) for late in (0.0, 1.0))
+    at_once, slow = (InjectedFault("answer_late", seconds=(late, late)) for late in (0.0, 1.0))
     sandbox.next_faults("create_payment_link", [at_once, slow])
     ran = run("links", "send", links_csv(tmp_path / "spring.csv", 3), "--concurrency", "2")
     assert ran.code == 1
@@ -259,7 +261,7 @@ def test_a_source_that_fails_is_told_while_something_is_still_under_way(
 def test_where_nothing_is_under_way_its_end_says_enough(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
-    sandbox.next_faults("create_payment_link", [Fault("denied", form="401")])
+    sandbox.next_faults("create_payment_link", [InjectedFault("denied", form="401")])
     ran = run("links", "send", links_csv(tmp_path / "spring.csv", 3), "--concurrency", "1")
     assert ran.code == 1
     assert "Stopping" not in ran.err
@@ -273,7 +275,7 @@ def test_ctrl_c_lets_what_is_under_way_come_to_its_end(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     links_csv(tmp_path / "spring.csv", 60)
-    sandbox.faults = FaultPlan((Fault("answer_late", 1.0, seconds=(0.5, 0.5)),))
+    sandbox.faults = FaultPlan((InjectedFault("answer_late", 1.0, seconds=(0.5, 0.5)),))
     with begun(["links", "send", "spring.csv", "--concurrency", "2"], tmp_path) as process:
         until(lambda: sandbox.ledger.count("link_created") >= 2, "for the first links")
         process.running.send_signal(signal.SIGINT)
@@ -317,7 +319,7 @@ def assert_each_order_once(sandbox: Sandbox, count: int) -> None:
 
 def test_when_nobody_reads_its_output_it_stops_properly(sandbox: Sandbox, tmp_path: Path) -> None:
     links_csv(tmp_path / "spring.csv", 60)
-    sandbox.faults = FaultPlan((Fault("answer_late", 1.0, seconds=(0.2, 0.2)),))
+    sandbox.faults = FaultPlan((InjectedFault("answer_late", 1.0, seconds=(0.2, 0.2)),))
     options = ("--json", "--concurrency", "2")
     with begun(["links", "send", "spring.csv", *options], tmp_path, reads=False) as process:
         ran = process.ends()
@@ -360,8 +362,10 @@ def test_where_the_output_is_full_what_is_under_way_comes_to_its_end(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 9)
-    slow = [Fault("answer_late", seconds=(1.0, 1.0))] * 2
-    sandbox.next_faults("create_payment_link", [Fault("answer_late", seconds=(0, 0)), *slow])
+    slow = [InjectedFault("answer_late", seconds=(1.0, 1.0))] * 2
+    sandbox.next_faults(
+        "create_payment_link", [InjectedFault("answer_late", seconds=(0, 0)), *slow]
+    )
     monkeypatch.setattr(sys, "stdout", FullDisk())
     ran = run("links", "send", path, "--json", "--concurrency", "3")
     assert ran.code == 1

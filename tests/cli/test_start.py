@@ -16,7 +16,7 @@ from spreadsheets import write_xlsx
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
 from chat2pay_async._cli import run as _course
 from chat2pay_async._cli.job import Plan, client_of
-from chat2pay_async.sandbox import Fault, FaultPlan, Sandbox
+from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
 JOURNAL = "spring.csv.links.journal"
 
@@ -254,7 +254,7 @@ def test_what_was_interrupted_goes_on_from_its_journal(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 3)
-    sandbox.next_faults("create_payment_link", [Fault("denied", form="401")])
+    sandbox.next_faults("create_payment_link", [InjectedFault("denied", form="401")])
     stopped = run("links", "send", path, "--concurrency", "1")
     assert stopped.code == 1
     assert f"chat2pay resume {JOURNAL}" in stopped.err
@@ -268,7 +268,7 @@ def test_without_its_source_only_what_is_in_doubt_is_settled(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
-    blind = Fault("error_503_before", 1.0, operations=("get_transaction",))
+    blind = InjectedFault("error_503_before", 1.0, operations=("get_transaction",))
     sandbox.set_faults(FaultPlan((blind,)))
     sandbox.next_faults("create_payment_link", ["drop_before"])
     doubtful = run("links", "send", path, "--settle", "0.2")
@@ -300,7 +300,7 @@ def test_what_protects_from_sending_twice_holds_when_it_is_gone_on_with(
     path = links_csv(tmp_path / "spring.csv", 2)
     run("links", "send", path)
     (tmp_path / JOURNAL).unlink()
-    sandbox.next_faults("get_transaction", [Fault("denied", form="401")])
+    sandbox.next_faults("get_transaction", [InjectedFault("denied", form="401")])
     options = ("--concurrency", "1", "--check-existing", "--never-resend", "--settle", "0.2")
     assert run("links", "send", path, *options).code == 1
     assert not sandbox.ledger.twice("link_created")

@@ -14,7 +14,7 @@ from rich.console import Console
 from chat2pay_async._cli import single_call
 from chat2pay_async._cli.printing import Printer
 from chat2pay_async._cli.status import lines_of
-from chat2pay_async.sandbox import Fault, Sandbox
+from chat2pay_async.sandbox import InjectedFault, Sandbox
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_where_it_is_piped_other_tools_can_cut_it() -> None:
 
 
 def test_what_is_unknown_of_a_payment_is_left_blank(sandbox: Sandbox, run: Terminal) -> None:
-    hollow = Fault("hollow_200_before", form="object")
+    hollow = InjectedFault("hollow_200_before", form="object")
     sandbox.next_faults("get_transaction", [hollow])
     ran = run("status", "--order-number", "A-1")
     assert (ran.code, ran.out.splitlines()[1]) == (0, "\t" * 6)
@@ -122,7 +122,7 @@ def test_a_look_that_fails_is_no_end(
 ) -> None:
     run("links", "send", links_csv(tmp_path / "spring.csv", 1))
     ref = sandbox.ref_of("A-1")
-    sandbox.next_faults("get_transaction", [Fault("denied", form="403")])
+    sandbox.next_faults("get_transaction", [InjectedFault("denied", form="403")])
     Customers(monkeypatch, lambda: sandbox.pay(ref))
     ran = run("status", ref, "--watch", "--every", "7", "--json")
     assert [line["state"] for line in ran.lines] == ["failed", "applied"]

@@ -13,7 +13,7 @@ import anyio.lowlevel
 import httpx
 import pytest
 
-from chat2pay_async.sandbox import FAULT_KINDS, POSTS, Fault, FaultKind, FaultPlan, Sandbox
+from chat2pay_async.sandbox import FAULT_KINDS, POSTS, FaultKind, FaultPlan, InjectedFault, Sandbox
 from chat2pay_async.sandbox import serve_sandbox as serve
 from chat2pay_async.sandbox._server import uvicorn_protocol
 
@@ -50,11 +50,11 @@ class World:
         await response.aread()
         return response
 
-    async def create(self, fault: FaultKind | Fault | None = None) -> httpx.Response:
+    async def create(self, fault: FaultKind | InjectedFault | None = None) -> httpx.Response:
         self.sandbox.next_faults("create_payment_link", [fault])
         return await self.ask("POST", CREATE, ORDER)
 
-    async def look_up(self, fault: FaultKind | Fault | None = None) -> httpx.Response:
+    async def look_up(self, fault: FaultKind | InjectedFault | None = None) -> httpx.Response:
         self.sandbox.next_faults("get_transaction", [fault])
         return await self.ask("GET", f"{STATUS}?orderNumber=A-1")
 
@@ -109,7 +109,7 @@ async def test_every_operation_can_fail(world: World, operation: str) -> None:
         "get_configuration": ("GET", "/api/v2/config"),
         "update_integration": ("PUT", "/api/v2/integration"),
     }[operation]
-    world.sandbox.faults = FaultPlan((Fault("reset_before", operations=(operation,)),))
+    world.sandbox.faults = FaultPlan((InjectedFault("reset_before", operations=(operation,)),))
     with pytest.raises(ConnectionResetError):
         await world.ask(method, path)
     assert (await world.ask("GET", STATUS)).status_code == 400
@@ -129,11 +129,11 @@ async def test_silence_ends_after_five_minutes(world: World, kind: FaultKind) ->
 @pytest.mark.virtual_time
 async def test_an_answer_comes_late_although_it_was_applied_at_once(world: World) -> None:
     with anyio.move_on_after(2) as scope:
-        await world.create(Fault("answer_late", seconds=(3, 3)))
+        await world.create(InjectedFault("answer_late", seconds=(3, 3)))
     assert scope.cancelled_caught
     assert world.links == 1
     before = anyio.current_time()
-    response = await world.create(Fault("answer_late", seconds=(3, 3)))
+    response = await world.create(InjectedFault("answer_late", seconds=(3, 3)))
     assert anyio.current_time() - before == pytest.approx(3)
     assert response.status_code == 201
     assert world.happened("answer_late") == 2
@@ -147,7 +147,7 @@ async def test_an_answer_comes_late_although_it_was_applied_at_once(world: World
     [("bare", None), ("seconds", "7"), ("date", "Sun, 01 Mar 2026 12:00:07 GMT")],
 )
 async def test_a_request_is_throttled(world: World, form: str, retry_after: str | None) -> None:
-    response = await world.create(Fault("throttle", form=form, retry_after=(7, 7)))
+    response = await world.create(InjectedFault("throttle", form=form, retry_after=(7, 7)))
     assert response.status_code == 429
     assert response.headers.get("retry-after") == retry_after
     assert response.json()["error"] == "Too Many Requests"
@@ -157,7 +157,7 @@ async def test_a_request_is_throttled(world: World, form: str, retry_after: str 
 
 
 async def test_a_storm_hits_as_many_requests_as_it_says(world: World) -> None:
-    storm = Fault("storm", form="seconds", seconds=(9, 9), requests=(2, 2))
+    storm = InjectedFault("storm", form="seconds", seconds=(9, 9), requests=(2, 2))
     assert (await world.create(storm)).status_code == 429
     # What a test says comes first, even in a storm.
     assert (await world.look_up(None)).status_code == 404
@@ -168,7 +168,7 @@ async def test_a_storm_hits_as_many_requests_as_it_says(world: World) -> None:
 
 async def test_a_storm_hits_for_as_long_as_it_says(world: World) -> None:
     world.sandbox.faults = FaultPlan(
-        (Fault("storm", operations=POSTS, seconds=(9, 9), requests=(99, 99)),)
+        (InjectedFault("storm", operations=POSTS, seconds=(9, 9), requests=(99, 99)),)
     )
     assert (await world.ask("POST", CREATE, ORDER)).status_code == 429
     world.now += timedelta(seconds=8)
@@ -179,7 +179,7 @@ async def test_a_storm_hits_for_as_long_as_it_says(world: World) -> None:
 
 
 async def test_a_storm_passes(world: World) -> None:
-    assert (await world.create(Fault("storm", seconds=(9, 9)))).status_code == 429
+    assert (await world.create(InjectedFault("storm", seconds=(9, 9)))).status_code == 429
     world.now += timedelta(seconds=9)
     assert (await world.ask("POST", CREATE, ORDER)).status_code == 201
 
@@ -189,7 +189,7 @@ async def test_a_storm_passes(world: World) -> None:
 async def test_a_server_fails_before_or_after(world: World, status: int, form: str) -> None:
     for links, when in enumerate(("before", "after")):
         kind: Any = f"error_{status}_{when}"
-        response = await world.create(Fault(kind, form=form, retry_after=(4, 4)))
+        response = await world.create(InjectedFault(kind, form=form, retry_after=(4, 4)))
         assert response.status_code == status
         assert response.headers.get("retry-after") == ("4" if "retry" in form else None)
         assert is_page(response) == form.startswith("html")
@@ -201,8 +201,8 @@ async def test_a_server_fails_before_or_after(world: World, status: int, form: s
 
 @pytest.mark.parametrize("form", ["401", "403"])
 async def test_a_gateway_denies_for_a_moment(world: World, form: str) -> None:
-    assert (await world.create(Fault("denied", form=form))).status_code == int(form)
-    assert (await world.look_up(Fault("denied", form=form))).status_code == int(form)
+    assert (await world.create(InjectedFault("denied", form=form))).status_code == int(form)
+    assert (await world.look_up(InjectedFault("denied", form=form))).status_code == int(form)
     assert world.happened("denied") == world.happened("denied", "get_transaction") == 1
     assert world.links == 0
 
@@ -211,7 +211,7 @@ async def test_a_gateway_denies_for_a_moment(world: World, form: str) -> None:
 async def test_a_gateway_does_not_find_the_service(world: World, form: str) -> None:
     await world.create()
     for ask in (world.create, world.look_up):
-        response = await ask(Fault("not_found", form=form))
+        response = await ask(InjectedFault("not_found", form=form))
         assert response.status_code == 404
         assert is_page(response) == (form == "html")
         assert "A-1" not in response.text
@@ -235,7 +235,7 @@ async def test_a_success_proves_nothing(
     for links, when in enumerate(("before", "after")):
         kind: Any = f"hollow_{status}_{when}"
         for ask in (world.create, world.look_up):
-            response = await ask(Fault(kind, form=form))
+            response = await ask(InjectedFault(kind, form=form))
             assert response.status_code == status
             assert response.content[:6] == content
             assert is_page(response) == (form == "html")
@@ -281,7 +281,7 @@ async def test_a_body_breaks_off(world: World) -> None:
 @pytest.mark.virtual_time
 async def test_a_body_drips(world: World) -> None:
     before = anyio.current_time()
-    response = await world.create(Fault("drip", seconds=(4, 4)))
+    response = await world.create(InjectedFault("drip", seconds=(4, 4)))
     assert anyio.current_time() - before == pytest.approx(4)
     assert response.json()["paymentLinkRef"] == world.sandbox.ref_of("A-1")
     assert world.happened("drip") == 1
@@ -292,7 +292,7 @@ async def test_a_body_drips(world: World) -> None:
 @pytest.mark.parametrize("form", ["stamped", "bare"])
 async def test_an_order_number_finds_somebody_elses_transaction(world: World, form: str) -> None:
     for _ in range(2):
-        response = await world.look_up(Fault("foreign", form=form))
+        response = await world.look_up(InjectedFault("foreign", form=form))
         body = response.json()
         assert response.status_code == 200
         assert body["orderNumber"] == "A-1"
@@ -307,7 +307,7 @@ async def test_an_order_number_finds_somebody_elses_transaction(world: World, fo
 async def test_only_an_order_number_finds_somebody_elses_transaction(world: World) -> None:
     await world.create()
     ref = world.sandbox.ref_of("A-1")
-    world.sandbox.faults = FaultPlan((Fault("foreign"),))
+    world.sandbox.faults = FaultPlan((InjectedFault("foreign"),))
     response = await world.ask("GET", f"{STATUS}?paymentLinkRef={ref}")
     assert response.json()["paymentLinkRef"] == ref
     url = f"http://localhost{STATUS}?orderNumber=A-1"
@@ -335,8 +335,12 @@ async def test_what_is_never_applied_is_not(world: World, kind: Any) -> None:
 
 
 async def test_a_script_is_followed_request_by_request(world: World) -> None:
-    world.sandbox.faults = FaultPlan((Fault("throttle"),))
-    script: list[FaultKind | Fault | None] = ["error_500_after", None, Fault("denied", form="403")]
+    world.sandbox.faults = FaultPlan((InjectedFault("throttle"),))
+    script: list[FaultKind | InjectedFault | None] = [
+        "error_500_after",
+        None,
+        InjectedFault("denied", form="403"),
+    ]
     world.sandbox.next_faults("create_payment_link", script)
     answers = [(await world.ask("POST", CREATE, ORDER)).status_code for _ in range(4)]
     assert answers == [500, 201, 403, 429]
@@ -354,7 +358,7 @@ async def test_the_clock_is_off(world: World) -> None:
     entries = (await world.look_up()).json()["transactionStatuses"]
     assert {entry["created"] for entry in entries} == {"2026-03-01T11:58:30.000+0000"}
     assert world.sandbox.now() == shown
-    response = await world.look_up(Fault("throttle", form="date", retry_after=(1, 1)))
+    response = await world.look_up(InjectedFault("throttle", form="date", retry_after=(1, 1)))
     assert response.headers["retry-after"] == "Sun, 01 Mar 2026 11:58:31 GMT"
 
 
@@ -478,7 +482,7 @@ async def test_a_cut_connection_says_nothing_in_the_log(caplog: pytest.LogCaptur
 @pytest.mark.usefixtures("protocol")
 async def test_a_real_answer_comes_late_and_drips() -> None:
     async with serve() as sandbox:
-        slow = [Fault(kind, seconds=(0.02, 0.02)) for kind in ("answer_late", "drip")]
+        slow = [InjectedFault(kind, seconds=(0.02, 0.02)) for kind in ("answer_late", "drip")]
         sandbox.next_faults("create_payment_link", slow)
         for number in (1, 2):
             began = anyio.current_time()
@@ -499,7 +503,7 @@ async def test_a_silent_connection_ends_when_the_client_has_gone() -> None:
 
 
 async def test_what_a_server_says_meanwhile_ends_no_waiting(world: World) -> None:
-    world.sandbox.next_faults("get_configuration", [Fault("answer_late", seconds=(9, 9))])
+    world.sandbox.next_faults("get_configuration", [InjectedFault("answer_late", seconds=(9, 9))])
     request = {"type": "http.request", "body": b"", "more_body": False}
     received = iter([request, request, {"type": "http.disconnect"}])
     sent: list[Any] = []

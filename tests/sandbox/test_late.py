@@ -10,7 +10,13 @@ import anyio
 import httpx
 import pytest
 
-from chat2pay_async.sandbox import Fault, FaultPlan, Sandbox, SandboxError, UnknownReferenceError
+from chat2pay_async.sandbox import (
+    FaultPlan,
+    InjectedFault,
+    Sandbox,
+    SandboxError,
+    UnknownReferenceError,
+)
 from chat2pay_async.sandbox._faults.replies import Delivery
 from chat2pay_async.sandbox._service.service import Call
 
@@ -29,7 +35,7 @@ class World:
         operation: str,
         ref: str = "",
         body: str = "",
-        fault: Fault | None = None,
+        fault: InjectedFault | None = None,
         **query: str,
     ) -> Delivery:
         if fault is not None:
@@ -38,7 +44,7 @@ class World:
         call = Call(operation, key, "/", ref=ref, query=query, body=body.encode())
         return self.sandbox.exchange(call)
 
-    def create(self, number: str = "A-1", fault: Fault | None = None) -> Delivery:
+    def create(self, number: str = "A-1", fault: InjectedFault | None = None) -> Delivery:
         body = (
             '{"channel":"sms","to":"27831234567","currency":"ZAR","totalAmount":199.90,'
             f'"timestamp":"2026-03-01T12:00:00Z","orderNumber":"{number}",'
@@ -52,7 +58,7 @@ class World:
         self.sandbox.pay(ref)
         return ref
 
-    def receipt(self, ref: str, fault: Fault | None = None) -> Delivery:
+    def receipt(self, ref: str, fault: InjectedFault | None = None) -> Delivery:
         body = (
             f'{{"paymentLinkRef":"{ref}","receiptLink":"https://shop.example",'
             '"timestamp":"2026-03-01T12:00:00Z"}'
@@ -81,12 +87,12 @@ def world() -> World:
     return World()
 
 
-def late(seconds: float, form: str = "drop") -> Fault:
-    return Fault("apply_late", form=form, seconds=(seconds, seconds))
+def late(seconds: float, form: str = "drop") -> InjectedFault:
+    return InjectedFault("apply_late", form=form, seconds=(seconds, seconds))
 
 
-def lag(seconds: float) -> Fault:
-    return Fault("lag", seconds=(seconds, seconds))
+def lag(seconds: float) -> InjectedFault:
+    return InjectedFault("lag", seconds=(seconds, seconds))
 
 
 # Applied late
@@ -369,7 +375,7 @@ def test_a_lag_goes_with_another_fault_of_the_same_request(world: World) -> None
 
 
 def test_a_refused_request_changes_nothing_that_could_lag(world: World) -> None:
-    world.sandbox.faults = FaultPlan((Fault("lag"),))
+    world.sandbox.faults = FaultPlan((InjectedFault("lag"),))
     world.call("cancel_payment_link", "nobody")
     assert not world.sandbox.ledger.faults
 

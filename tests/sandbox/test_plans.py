@@ -18,9 +18,9 @@ from chat2pay_async.sandbox import (
     FAULT_KINDS,
     POSTS,
     PRESETS,
-    Fault,
     FaultKind,
     FaultPlan,
+    InjectedFault,
     Sandbox,
     SandboxError,
 )
@@ -61,7 +61,7 @@ def run(sandbox: Sandbox, requests: int = 200) -> dict[tuple[str, str], int]:
 
 def test_each_rate_is_met() -> None:
     shares: dict[FaultKind, float] = {"drop_after": 0.1, "throttle": 0.05, "garbage": 0.3}
-    lottery = Lottery(Fault(kind, rate) for kind, rate in shares.items())
+    lottery = Lottery(InjectedFault(kind, rate) for kind, rate in shares.items())
     random = Random(7)  # noqa: S311 - a seed's
     drawn = [lottery.draw(random, "capture_payment") for _ in range(20_000)]
     counts = Counter(each and each.kind for each in drawn)
@@ -71,7 +71,7 @@ def test_each_rate_is_met() -> None:
 
 
 def test_a_sandbox_counts_what_it_draws() -> None:
-    plan = FaultPlan((Fault("drop_after", 0.2), Fault("lag", 0.5)), seed=3)
+    plan = FaultPlan((InjectedFault("drop_after", 0.2), InjectedFault("lag", 0.5)), seed=3)
     faults = run(Sandbox(faults=plan), 2_000)
     assert faults.keys() == {
         ("create_payment_link", "drop_after"),
@@ -84,7 +84,9 @@ def test_a_sandbox_counts_what_it_draws() -> None:
 
 
 def test_a_fault_happens_only_where_it_should() -> None:
-    lottery = Lottery([Fault("drop_after", operations=("capture_payment",)), Fault("foreign")])
+    lottery = Lottery(
+        [InjectedFault("drop_after", operations=("capture_payment",)), InjectedFault("foreign")]
+    )
     random = Random(7)  # noqa: S311 - a seed's
     found = {operation: lottery.draw(random, operation) for operation in OPERATIONS}
     assert {operation: each.kind for operation, each in found.items() if each} == {
@@ -101,7 +103,7 @@ def test_never_and_always_are_never_and_always(rate: float, happens: bool) -> No
         def random(self) -> float:
             return next(self.numbers, 0.5)
 
-    lottery = Lottery([Fault("drop_after", rate)])
+    lottery = Lottery([InjectedFault("drop_after", rate)])
     extremes = Extremes()
     Extremes.numbers = iter([0.0])
     assert (lottery.draw(extremes, "capture_payment") is not None) == happens
@@ -112,7 +114,7 @@ def test_never_and_always_are_never_and_always(rate: float, happens: bool) -> No
 @pytest.mark.parametrize("kind", FAULT_KINDS)
 def test_what_is_left_open_is_drawn_from_its_range(kind: FaultKind) -> None:
     random = Random(7)  # noqa: S311 - a seed's
-    fault = Fault(kind, seconds=(2, 3), requests=(4, 6), retry_after=(7, 9))
+    fault = InjectedFault(kind, seconds=(2, 3), requests=(4, 6), retry_after=(7, 9))
     drawn = [decide(fault, random) for _ in range(200)]
     assert {each.form for each in drawn} == set(TRAITS[kind].forms or [""])
     assert all(2 <= each.seconds <= 3 for each in drawn)
@@ -152,7 +154,7 @@ def test_a_plan_that_is_set_anew_starts_anew() -> None:
 
 
 def test_what_customers_do_does_not_change_what_befalls_requests() -> None:
-    plan = FaultPlan((Fault("drop_after", 0.3), Fault("lag", 0.5)), seed=1)
+    plan = FaultPlan((InjectedFault("drop_after", 0.3), InjectedFault("lag", 0.5)), seed=1)
     busy, quiet = Sandbox(faults=plan), Sandbox(faults=plan)
     for sandbox in (busy, quiet):
         run(sandbox, 1)
@@ -179,29 +181,39 @@ def test_the_end_of_a_plan_is_the_end_of_its_script() -> None:
     ("make", "message"),
     [
         (
-            lambda: Fault(any_("drop")),
+            lambda: InjectedFault(any_("drop")),
             "'drop' is no kind of fault; there are drop_before, drop_after",
         ),
-        (lambda: Fault("lag", 1.1), "A rate is from 0 to 1, not 1.1"),
-        (lambda: Fault("lag", float("nan")), "A rate is from 0 to 1, not nan"),
-        (lambda: Fault("lag", seconds=(2, 1)), r"seconds is a smallest and .*, not \(2, 1\)"),
-        (lambda: Fault("storm", requests=(-1, 1)), "requests is a smallest"),
-        (lambda: Fault("throttle", retry_after=(2, 1)), "retry_after is a smallest"),
-        (lambda: Fault("lag", seconds=(1, float("inf"))), "seconds is a smallest"),
-        (lambda: Fault("denied", form="404"), "'404' is no form of denied; there are 401, 403"),
-        (lambda: Fault("drip", form="x"), "'x' is no form of drip; there are none"),
-        (lambda: Fault("lag", operations=("pay",)), "'pay' is no operation that lag has"),
+        (lambda: InjectedFault("lag", 1.1), "A rate is from 0 to 1, not 1.1"),
+        (lambda: InjectedFault("lag", float("nan")), "A rate is from 0 to 1, not nan"),
         (
-            lambda: Fault("foreign", operations=("create_payment_link",)),
+            lambda: InjectedFault("lag", seconds=(2, 1)),
+            r"seconds is a smallest and .*, not \(2, 1\)",
+        ),
+        (lambda: InjectedFault("storm", requests=(-1, 1)), "requests is a smallest"),
+        (lambda: InjectedFault("throttle", retry_after=(2, 1)), "retry_after is a smallest"),
+        (lambda: InjectedFault("lag", seconds=(1, float("inf"))), "seconds is a smallest"),
+        (
+            lambda: InjectedFault("denied", form="404"),
+            "'404' is no form of denied; there are 401, 403",
+        ),
+        (lambda: InjectedFault("drip", form="x"), "'x' is no form of drip; there are none"),
+        (lambda: InjectedFault("lag", operations=("pay",)), "'pay' is no operation that lag has"),
+        (
+            lambda: InjectedFault("foreign", operations=("create_payment_link",)),
             "'create_payment_link' is no operation that foreign has; there are get_transaction",
         ),
         (lambda: FaultPlan(unknown_order=any_("x")), "'x' is no answer to an unknown order"),
         (
-            lambda: FaultPlan((Fault("drip", 0.6), Fault("html", 0.6, operations=POSTS))),
+            lambda: FaultPlan(
+                (InjectedFault("drip", 0.6), InjectedFault("html", 0.6, operations=POSTS))
+            ),
             "The rates for create_payment_link add up to 1.2, above 1",
         ),
         (
-            lambda: FaultPlan((Fault("lag", 0.6), Fault("lag", 0.6, operations=("customer",)))),
+            lambda: FaultPlan(
+                (InjectedFault("lag", 0.6), InjectedFault("lag", 0.6, operations=("customer",)))
+            ),
             "The rates for customer add up to 1.2, above 1",
         ),
         (lambda: Sandbox(faults="x"), "'x' is no preset; there are mild, harsh, lossy"),
@@ -220,7 +232,7 @@ def test_a_plan_that_is_wrong_is_refused(make: Any, message: str) -> None:
 
 def test_rates_that_add_up_to_one_are_a_plan() -> None:
     kinds: list[FaultKind] = ["drip", "html", "garbage", "truncated", "throttle", "denied"]
-    plan = FaultPlan((*(Fault(kind, 1 / 6) for kind in kinds), Fault("lag")))
+    plan = FaultPlan((*(InjectedFault(kind, 1 / 6) for kind in kinds), InjectedFault("lag")))
     assert sum(run(Sandbox(faults=plan), 50).values()) >= 100
 
 
@@ -234,7 +246,7 @@ def test_a_plan_is_read_from_json() -> None:
          "seconds": [1, 2.5], "requests": [3, 4], "retry_after": [5, 6]}, "lag"]}"""
     assert read_plan(text) == FaultPlan(
         (
-            Fault(
+            InjectedFault(
                 "storm",
                 0.25,
                 operations=("get_transaction",),
@@ -243,7 +255,7 @@ def test_a_plan_is_read_from_json() -> None:
                 requests=(3, 4),
                 retry_after=(5, 6),
             ),
-            Fault("lag"),
+            InjectedFault("lag"),
         ),
         seed=7,
         clock_offset=-1.5,
@@ -292,7 +304,7 @@ def test_json_that_is_no_plan_is_refused(text: str, message: str) -> None:
 
 def test_a_script_is_read_from_json() -> None:
     text = b'{"operation": "x", "faults": ["lag", null, {"kind": "denied", "form": null}]}'
-    assert read_script(text) == ("x", (Fault("lag"), None, Fault("denied")))
+    assert read_script(text) == ("x", (InjectedFault("lag"), None, InjectedFault("denied")))
     with pytest.raises(SandboxError, match="a script has operation and faults"):
         read_script(b'{"operation": "x"}')
 

@@ -65,7 +65,14 @@ from chat2pay_async._transport.aiohttp import (
 )
 from chat2pay_async._transport.base import Departure, ExchangeError
 from chat2pay_async._transport.httpx import engine_for
-from chat2pay_async.sandbox import POSTS, Fault, FaultKind, FaultPlan, Sandbox, serve_sandbox
+from chat2pay_async.sandbox import (
+    POSTS,
+    FaultKind,
+    FaultPlan,
+    InjectedFault,
+    Sandbox,
+    serve_sandbox,
+)
 
 on_loops = pytest.mark.anyio
 
@@ -1252,7 +1259,7 @@ async def test_an_integration_that_was_deleted_unheard_is_not_said_to_be_missing
 @on_loops
 async def test_a_campaign_in_which_everything_breaks_makes_each_link_once() -> None:
     kinds = (*LOST, *NEVER_APPLIED)
-    plan = FaultPlan(tuple(Fault(kind, 0.06, operations=POSTS) for kind in kinds), seed=11)
+    plan = FaultPlan(tuple(InjectedFault(kind, 0.06, operations=POSTS) for kind in kinds), seed=11)
     orders = [f"A-{number}" for number in range(300)]
     told: dict[str, str | None] = {}
     async with (

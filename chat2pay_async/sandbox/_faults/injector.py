@@ -12,7 +12,14 @@ from typing import Final
 from chat2pay_async.sandbox._errors import SandboxError
 from chat2pay_async.sandbox._faults.foreign import foreign_link
 from chat2pay_async.sandbox._faults.lottery import Drawn, Lottery, decide
-from chat2pay_async.sandbox._faults.plan import CUSTOMER, TRAITS, Fault, FaultKind, FaultPlan, When
+from chat2pay_async.sandbox._faults.plan import (
+    CUSTOMER,
+    TRAITS,
+    FaultKind,
+    FaultPlan,
+    InjectedFault,
+    When,
+)
 from chat2pay_async.sandbox._faults.replies import (
     Delivery,
     Reply,
@@ -28,7 +35,7 @@ _NO_PLAN: Final = FaultPlan()
 _NOT_FOUND: Final = 404
 _NOTHING: Final = timedelta()
 
-Script = Iterable[FaultKind | Fault | None]
+Script = Iterable[FaultKind | InjectedFault | None]
 
 
 @dataclass(slots=True)
@@ -82,15 +89,15 @@ class Chaos:
         self._lottery = Lottery(fault for fault in faults if fault.kind != "lag")
         self._lags = Lottery(fault for fault in faults if fault.kind == "lag")
         self._storm: _Storm | None = None
-        self._script: defaultdict[str, deque[Fault | None]] = defaultdict(deque)
-        self._lag_script: defaultdict[str, deque[Fault]] = defaultdict(deque)
+        self._script: defaultdict[str, deque[InjectedFault | None]] = defaultdict(deque)
+        self._lag_script: defaultdict[str, deque[InjectedFault]] = defaultdict(deque)
         self._service.book.offset = timedelta(seconds=self._switches.clock_offset)
 
     def script(self, operation: str, faults: Script) -> None:
         """Say what befalls the next requests of an operation."""
         if operation not in (*OPERATIONS, CUSTOMER):
             raise SandboxError(f"{operation!r} is no operation")
-        every = [Fault(each) if isinstance(each, str) else each for each in faults]
+        every = [InjectedFault(each) if isinstance(each, str) else each for each in faults]
         for fault in every:
             if fault is not None and operation not in fault.where:
                 raise SandboxError(f"{fault.kind} does not happen to {operation}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
 
-from chat2pay_async.sandbox._faults.plan import CUSTOMER, Fault, FaultKind
+from chat2pay_async.sandbox._faults.plan import CUSTOMER, FaultKind, InjectedFault
 from chat2pay_async.sandbox._service.service import OPERATIONS
 
 _NOISE = 64
@@ -28,9 +28,9 @@ class Drawn:
 class Lottery:
     """The faults of a plan, ready to be drawn from for each operation."""
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
+    def __init__(self, faults: Iterable[InjectedFault]) -> None:
         every = tuple(faults)
-        self._tables: Mapping[str, tuple[list[float], list[Fault]]] = {
+        self._tables: Mapping[str, tuple[list[float], list[InjectedFault]]] = {
             operation: _table(fault for fault in every if operation in fault.where)
             for operation in (*OPERATIONS, CUSTOMER)
         }
@@ -44,7 +44,7 @@ class Lottery:
         return decide(faults[index], random) if index < len(faults) else None
 
 
-def decide(fault: Fault, random: Random) -> Drawn:
+def decide(fault: InjectedFault, random: Random) -> Drawn:
     """Draw everything about a fault that its plan leaves open."""
     forms = fault.trait.forms
     return Drawn(
@@ -58,6 +58,6 @@ def decide(fault: Fault, random: Random) -> Drawn:
     )
 
 
-def _table(faults: Iterable[Fault]) -> tuple[list[float], list[Fault]]:
+def _table(faults: Iterable[InjectedFault]) -> tuple[list[float], list[InjectedFault]]:
     here = list(faults)
     return list(accumulate(fault.rate for fault in here)), here

@@ -43,7 +43,7 @@ FaultKind = Literal[
     "foreign",
     "lag",
 ]
-"""What can go wrong; `Fault` says what each one is."""
+"""What can go wrong; `InjectedFault` says what each one is."""
 
 UnknownOrder = Literal["explicit", "empty", "null", "bad_request", "foreign_404", "html"]
 Span = tuple[float, float]
@@ -133,7 +133,7 @@ TRAITS: Final[Mapping[FaultKind, Trait]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class InjectedFault:
     """One thing that goes wrong, for a share of the requests.
 
     | Kind | What the client meets | Forms |
@@ -233,7 +233,7 @@ class FaultPlan:
             `foreign_404` (one that does not name it), `html` (404 with a page).
     """
 
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[InjectedFault, ...] = ()
     _: KW_ONLY
     seed: int | None = None
     clock_offset: float = 0.0

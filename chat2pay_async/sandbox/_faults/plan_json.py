@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, Final, cast
 
 from chat2pay_async.sandbox._errors import SandboxError
-from chat2pay_async.sandbox._faults.plan import Fault, FaultPlan
+from chat2pay_async.sandbox._faults.plan import FaultPlan, InjectedFault
 from chat2pay_async.sandbox._faults.presets import PRESETS
 from chat2pay_async.sandbox._service import json
 from chat2pay_async.sandbox._service.serialization import Body
@@ -45,7 +45,7 @@ def read_plan(text: bytes) -> FaultPlan:
     return replace(base, **cast("dict[str, Any]", given))
 
 
-def read_script(text: bytes) -> tuple[str, tuple[Fault | None, ...]]:
+def read_script(text: bytes) -> tuple[str, tuple[InjectedFault | None, ...]]:
     """Read the faults of an operation's next requests: `{"operation": …, "faults": […]}`.
 
     Raises:
@@ -55,7 +55,9 @@ def read_script(text: bytes) -> tuple[str, tuple[Fault | None, ...]]:
     given = _members(_loads(text), readers, "a script")
     if given.keys() != readers.keys():
         raise SandboxError("a script has operation and faults")
-    return cast("tuple[str, tuple[Fault | None, ...]]", (given["operation"], given["faults"]))
+    return cast(
+        "tuple[str, tuple[InjectedFault | None, ...]]", (given["operation"], given["faults"])
+    )
 
 
 def plan_argument(text: str) -> FaultPlan:
@@ -86,7 +88,7 @@ def plan_body(plan: FaultPlan) -> Body:
     }
 
 
-def _fault_body(fault: Fault) -> Body:
+def _fault_body(fault: InjectedFault) -> Body:
     return {field.name: _plain(getattr(fault, field.name)) for field in fields(fault)}
 
 
@@ -113,20 +115,20 @@ def _members(value: object, readers: _Readers, what: str) -> dict[str, object]:
     return {name: readers[name](member) for name, member in members.items()}
 
 
-def _fault(value: object) -> Fault:
+def _fault(value: object) -> InjectedFault:
     if isinstance(value, str):
-        return Fault(cast("Any", value))
+        return InjectedFault(cast("Any", value))
     given = _members(value, _FAULT, "a fault")
     if "kind" not in given:
         raise SandboxError("a fault has a kind")
-    return Fault(**cast("dict[str, Any]", given))
+    return InjectedFault(**cast("dict[str, Any]", given))
 
 
-def _faults(value: object) -> tuple[Fault, ...]:
+def _faults(value: object) -> tuple[InjectedFault, ...]:
     return tuple(map(_fault, _list(value)))
 
 
-def _faults_or_none(value: object) -> tuple[Fault | None, ...]:
+def _faults_or_none(value: object) -> tuple[InjectedFault | None, ...]:
     return tuple(None if each is None else _fault(each) for each in _list(value))
 
 

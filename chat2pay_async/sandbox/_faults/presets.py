@@ -4,26 +4,26 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from chat2pay_async.sandbox._faults.plan import TRAITS, Fault, FaultKind, FaultPlan
+from chat2pay_async.sandbox._faults.plan import TRAITS, FaultKind, FaultPlan, InjectedFault
 
 # Not for a share of their own: one storm is many faults, and one lag is a fault of a change.
 _APART: Final[tuple[FaultKind, ...]] = ("foreign", "lag", "storm")
 
 
-def _evenly(rate: float, *kinds: FaultKind) -> Iterator[Fault]:
-    return (Fault(kind, rate / len(kinds)) for kind in kinds)
+def _evenly(rate: float, *kinds: FaultKind) -> Iterator[InjectedFault]:
+    return (InjectedFault(kind, rate / len(kinds)) for kind in kinds)
 
 
 def _is_drawn_evenly(kind: FaultKind) -> bool:
     return kind not in _APART
 
 
-def _everything(rate: float) -> tuple[Fault, ...]:
+def _everything(rate: float) -> tuple[InjectedFault, ...]:
     return (
         *_evenly(rate, *filter(_is_drawn_evenly, TRAITS)),
-        Fault("storm", rate / 100),
-        Fault("foreign", rate / 100),
-        Fault("lag", rate),
+        InjectedFault("storm", rate / 100),
+        InjectedFault("foreign", rate / 100),
+        InjectedFault("lag", rate),
     )
 
 
