@@ -14,7 +14,7 @@ Every item of a run ends in one of five states:
 from __future__ import annotations
 
 import enum
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -26,7 +26,17 @@ from chat2pay_async._api import models
 from chat2pay_async._api.validation import exact_sum
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
-__all__ = ["Forecast", "Guard", "Outcome", "State", "Summary", "Tally", "state_after", "state_of"]
+__all__ = [
+    "Forecast",
+    "Guard",
+    "Outcome",
+    "State",
+    "Summary",
+    "Tally",
+    "Totals",
+    "state_after",
+    "state_of",
+]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -195,32 +205,54 @@ class Forecast:
         return _as_line(shown, self.amounts, f"about {self.seconds:.1f} s")
 
 
-class Tally:
-    """Counts outcomes as they come."""
+@attrs.define
+class Totals:
+    """A number of items, and what they come to."""
 
-    def __init__(self) -> None:
-        self._states: Counter[State] = Counter()
-        self._notes: Counter[str] = Counter()
-        self._amounts: dict[str, Decimal] = {}
+    items: int = 0
+    recovered: int = 0
+    not_delivered: int = 0
+    declined: int = 0
+    amounts: dict[str, Decimal] = attrs.field(factory=dict[str, Decimal])
+    """By currency; links only."""
 
     def add(self, outcome: Outcome[Any, Any]) -> None:
-        """Count one."""
-        self._states[outcome.state] += 1
-        if outcome.state is State.APPLIED:
-            self._notes["recovered"] += outcome.recovered
-            self._notes["not_delivered"] += outcome.delivered is False
-            if isinstance(outcome.request, models.PaymentLinkRequest):
-                self._add_amount(outcome.request)
-        self._notes["declined"] += outcome.state is State.REJECTED and outcome.declined
+        """Count one more."""
+        self.items += 1
+        self.recovered += outcome.recovered
+        self.not_delivered += outcome.delivered is False
+        self.declined += outcome.declined
+        request = outcome.request
+        if isinstance(request, models.PaymentLinkRequest):
+            so_far = self.amounts.get(request.currency, Decimal(0))
+            self.amounts[request.currency] = exact_sum(so_far, request.total_amount)
 
-    def _add_amount(self, request: models.PaymentLinkRequest) -> None:
-        sum_so_far = self._amounts.get(request.currency, Decimal(0))
-        self._amounts[request.currency] = exact_sum(sum_so_far, request.total_amount)
+
+class Tally:
+    """Counts outcomes as they come.
+
+    Attributes:
+        totals: The outcomes so far, by state.
+    """
+
+    def __init__(self) -> None:
+        self.totals: Final = {state: Totals() for state in State}
+
+    def add(self, outcome: Outcome[Any, Any]) -> None:
+        """Count one more."""
+        self.totals[outcome.state].add(outcome)
 
     def summary(self, elapsed: float) -> Summary:
-        """What it comes to."""
-        states = {state.value: self._states[state] for state in State}
-        return Summary(**states, **self._notes, amounts=dict(self._amounts), elapsed=elapsed)
+        """Sum them up."""
+        applied = self.totals[State.APPLIED]
+        return Summary(
+            **{state.value: totals.items for state, totals in self.totals.items()},
+            recovered=applied.recovered,
+            not_delivered=applied.not_delivered,
+            declined=self.totals[State.REJECTED].declined,
+            amounts=dict(applied.amounts),
+            elapsed=elapsed,
+        )
 
 
 class Guard:

@@ -104,6 +104,11 @@ class Run(Generic[Q, R]):
         """What would be sent, as far as the source was read; None where this is no dry run."""
         return self._items.forecast
 
+    @property
+    def stopped_by(self) -> Exception | None:
+        """The error that has stopped the run; the iterator raises it after the last outcome."""
+        return self._failure
+
     def stop(self) -> None:
         """Take nothing more from the source; the iterator ends with what is under way."""
         if self._is_open:

@@ -13,8 +13,7 @@ import attrs
 from chat2pay_async._api import models
 from chat2pay_async._api.operations import OPERATIONS, Operation
 from chat2pay_async._api.rebuild import request_of
-from chat2pay_async._api.validation import exact_sum
-from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._bulk.outcomes import Outcome, State, Tally, Totals
 from chat2pay_async._bulk.serialization import outcome_of
 from chat2pay_async._journal.sqlite import Journal, Row
 from chat2pay_async.errors import JournalError
@@ -22,7 +21,7 @@ from chat2pay_async.errors import JournalError
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["COLUMNS", "Line", "Report", "Totals", "operation_of"]
+__all__ = ["COLUMNS", "Line", "Report", "operation_of"]
 
 COLUMNS: Final = (
     *("key", "state", "payment_link_ref", "payment_link", "status", "amount", "currency"),
@@ -88,27 +87,6 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
-@attrs.define
-class Totals:
-    """The items in one state."""
-
-    items: int = 0
-    recovered: int = 0
-    not_delivered: int = 0
-    declined: int = 0
-    amounts: dict[str, Decimal] = attrs.field(factory=dict[str, Decimal])
-
-    def add(self, line: Line) -> None:
-        """Count one."""
-        self.items += 1
-        self.recovered += line.outcome.recovered
-        self.not_delivered += line.outcome.delivered is False
-        self.declined += line.outcome.declined
-        if line.amount is not None:
-            amount, currency = line.amount
-            self.amounts[currency] = exact_sum(self.amounts.get(currency, Decimal(0)), amount)
-
-
 class Report:
     """An open journal, to be read: a context manager."""
 
@@ -152,8 +130,9 @@ class Report:
                 yield Line(row, outcome_of(operation, request, row))
 
     def totals(self) -> dict[str, Totals]:
-        """What it comes to, by state."""
-        totals = {state.value: Totals() for state in State if state is not State.SKIPPED}
+        """Count its items by state."""
+        tally = Tally()
         for line in self.lines():
-            totals[line.state].add(line)
-        return totals
+            tally.add(line.outcome)
+        skipped = State.SKIPPED  # by a run; a journal has no such item
+        return {state.value: one for state, one in tally.totals.items() if state is not skipped}

@@ -14,14 +14,14 @@ from rich.console import Console
 
 from chat2pay_async import bulk
 from chat2pay_async._api.models import PaymentLinkRequest
-from chat2pay_async._bulk.outcomes import Guard, Outcome, State, Summary
+from chat2pay_async._bulk.outcomes import Outcome, State, Summary
 from chat2pay_async._bulk.run import Run
 from chat2pay_async._cli.job import DOUBT, FAILED, PROBLEMS, STOPPED, Job, Plan, client_of
 from chat2pay_async._cli.printing import Printer
 from chat2pay_async._cli.progress import Display
 from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async._journal.sqlite import Journal
-from chat2pay_async.errors import AuthenticationError, Chat2PayError
+from chat2pay_async.errors import Chat2PayError
 
 __all__ = ["Course", "tell"]
 
@@ -59,15 +59,14 @@ class Course:
                 tasks.start_soon(self._listen, run, tasks.cancel_scope)
                 try:
                     with shown:
-                        await self._read(run, plan)
+                        await self._read(run)
                 except (Chat2PayError, OSError) as failure:
                     self._failure = failure
                 finally:
                     self._take_leave(run)
                 tasks.cancel_scope.cancel()
 
-    async def _read(self, run: Run[Any, Any], plan: Plan) -> None:
-        guard = Guard(plan.stop_at_failure_rate)
+    async def _read(self, run: Run[Any, Any]) -> None:
         async with run:
             if self._interrupts:  # before there was anything to stop
                 run.stop()
@@ -77,10 +76,8 @@ class Course:
                 except OutputError as failure:
                     self._stops_itself(failure)
                     raise
-                # The run judges in the same way, but raises only when nothing is under way.
-                too_many = guard.notice(outcome.state)
-                if isinstance(outcome.error, AuthenticationError) or too_many is not None:
-                    self._stops_itself(too_many or outcome.error)
+                if run.stopped_by is not None:  # raised only when nothing is in progress
+                    self._stops_itself(run.stopped_by)
 
     def _watched(self, source: Iterable[Any]) -> Iterator[Any]:
         try:
