@@ -132,6 +132,11 @@ class AsyncChat2Pay:
         A lost answer is looked up by the order number, so give each link one of its own: where two
         links share one, the look-up may find the other, and more calls stay in doubt.
 
+        A link that was read back by a look-up has `recovered=True`. Look-ups never carry a link's
+        URL, so its `payment_link` is None even where the request asked for it. Who needs the URL
+        makes another link: cancel this one, see in `get_transaction` that it is cancelled, then
+        create it under a new order number.
+
         Raises:
             BadRequestError: The service refuses the request; no link was made.
             OutcomeUnknownError: A link may exist.

@@ -245,11 +245,10 @@ _OWN, _TAKEN_UP, _RECIPIENT = "own:", "taken up:", "recipient:"
 class ItemLog(Log):
     """What one item sends, and what it is answered, on the way into the journal."""
 
-    def __init__(self, book: Book, key: str, *, again: bool, aside: bool = False) -> None:
+    def __init__(self, book: Book, key: str, *, again: bool) -> None:
         self._book = book
         self._key = key
         self._again = again
-        self._aside = aside
         self._unwritten: Answered | None = None
         self._departed: Departed | None = None
         self.response: WireResponse | None = None
@@ -264,7 +263,7 @@ class ItemLog(Log):
         if self._unwritten is not None:
             self._book.answer(self._unwritten)
         self._unwritten, self.response = None, None
-        note = Departed(self._key, sent, request_id, first_at, at, self._again, self._aside)
+        note = Departed(self._key, sent, request_id, first_at, at, self._again)
         await self._book.depart(note)
         self._again, self._departed = True, note
 
@@ -273,11 +272,7 @@ class ItemLog(Log):
         self.response = response
         if response is not None:
             body, status = response.body, response.status_code
-            note = Answered(self._key, attempt.started_at, status, body)
-            if self._aside:
-                self._book.answer(note)
-            else:
-                self._unwritten = note
+            self._unwritten = Answered(self._key, attempt.started_at, status, body)
 
     def stopped(self) -> None:
         """The call was cancelled: what it was answered last is still to be written."""
@@ -295,7 +290,3 @@ class ItemLog(Log):
         if left is None:
             return None
         return Past(left.sent, left.request_id, left.first_at, left.at, left.at, in_doubt=False)
-
-    def aside(self) -> ItemLog:
-        """The log of calls that are made on behalf of this one."""
-        return ItemLog(self._book, self._key, again=True, aside=True)

@@ -103,8 +103,6 @@ class Departed:
     at: datetime
     again: bool = False
     """Whether another one left for the item before."""
-    aside: bool = False
-    """Whether it is made on behalf of the item's own."""
 
 
 @attrs.frozen
@@ -262,9 +260,8 @@ def _execute(db: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, .
 
 
 def _depart(db: sqlite3.Connection, notes: Sequence[Departed]) -> None:
-    own = [note for note in notes if not note.aside]
     # A row holds the last POST of its item: what it takes the place of moves to the history.
-    before = [note.key for note in own if note.again]
+    before = [note.key for note in notes if note.again]
     for start in range(0, len(before), _AT_ONCE):
         part = before[start : start + _AT_ONCE]
         db.execute(_KEEP.format(keys=", ".join("?" * len(part))), part)
@@ -273,15 +270,9 @@ def _depart(db: sqlite3.Connection, notes: Sequence[Departed]) -> None:
             *(note.key, SENT, note.sent.target, note.sent.body, note.request_id),
             *(note.first_at.timestamp(), note.at.timestamp(), 1),
         )
-        for note in own
+        for note in notes
     ]
     _execute(db, _DEPART, rows)
-    beside = [
-        (note.key, note.at.timestamp(), f"POST {note.sent.target}", None, note.sent.body)
-        for note in notes
-        if note.aside
-    ]
-    _execute(db, _HISTORY, beside)
 
 
 def _answer(db: sqlite3.Connection, notes: Sequence[Answered]) -> None:

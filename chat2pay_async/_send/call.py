@@ -68,10 +68,6 @@ class Log(Protocol):
         """The call ends, or was cancelled, while it may have been applied."""
         ...
 
-    def aside(self) -> Log:
-        """The log of calls that are made on behalf of this one."""
-        ...
-
 
 class Step(NamedTuple, Generic[R]):
     """One attempt and what follows from it."""
@@ -83,10 +79,6 @@ class Step(NamedTuple, Generic[R]):
     """Seconds until the next attempt; None if this one was the last."""
     settled: bool = False
     """Whether look-ups had the last word on it."""
-    recreate: bool = False
-    """Whether a recovered link has to be made anew, since nobody has its URL."""
-    ended: bool = False
-    """Whether such a link is gone already."""
 
 
 @attrs.define(eq=False)
@@ -106,8 +98,6 @@ class Call(Generic[Q, R]):
     sent: SentRequest | None = None
     request_id: str | None = None
     attempts: list[Attempt] = attrs.field(factory=list[Attempt])
-    first: int = 0
-    """Which of them was the first to send what is now sent."""
     earlier: int = 0
     """How many of them an earlier process made."""
     lost_at: float | None = None
@@ -156,10 +146,6 @@ class Call(Generic[Q, R]):
             self.sent = prepare(self.operation, self.request, self.request_id)
         return self.sent
 
-    def begin_anew(self) -> None:
-        """Go on as a new request with an id of its own: what was sent so far is undone."""
-        self.sent, self.lost_at, self.first = None, None, len(self.attempts)
-
     def record(self, attempt: Attempt, now: float) -> None:
         """Note an attempt that just ended."""
         self.attempts.append(attempt)
@@ -169,13 +155,12 @@ class Call(Generic[Q, R]):
 
     @property
     def arrived(self) -> int:
-        """How many attempts at what is now sent the service has answered, or may have got."""
-        got = {Proof.APPLIED, Proof.UNKNOWN}
-        return sum(one.proof in got for one in self.attempts[self.first :])
+        """How many attempts the service has answered, or may have got."""
+        return sum(one.proof in {Proof.APPLIED, Proof.UNKNOWN} for one in self.attempts)
 
     def first_at(self, at: datetime) -> datetime:
-        """When what is now sent left for the first time; now (`at`), if it did not yet."""
-        return self.attempts[self.first].started_at if len(self.attempts) > self.first else at
+        """When it left for the first time; now (`at`), if it did not yet."""
+        return self.attempts[0].started_at if self.attempts else at
 
     def case(self, known: Container[str]) -> Case:
         """What to look for."""
@@ -184,7 +169,7 @@ class Call(Generic[Q, R]):
             self.operation.identity(self.request),
             self.write_out(),
             self.request_id,
-            self.attempts[self.first].started_at,
+            self.attempts[0].started_at,
             known,
         )
 
@@ -197,7 +182,7 @@ class Call(Generic[Q, R]):
             base_url=base_url,
             key_fingerprint=key_fingerprint,
             request_id=self.request_id,
-            first_attempt=self.attempts[self.first],
+            first_attempt=self.attempts[0],
             last_attempt=self.attempts[-1],
         )
 

@@ -23,7 +23,7 @@ from chat2pay_async._api.validation import exact_sum, minor_units
 from chat2pay_async._send.case import Case
 from chat2pay_async._transport.base import WireResponse
 
-__all__ = ["Evidence", "Shows", "link_shown", "read_evidence", "was_opened"]
+__all__ = ["Evidence", "Shows", "link_shown", "read_evidence"]
 
 _NOT_FOUND = 404
 _SUCCESS = range(200, 300)
@@ -34,7 +34,6 @@ _GATEWAY_ERROR = timedelta(minutes=15)
 
 _Status = models.TransactionStatus
 _Type = models.TransactionType
-_UNPAID = frozenset({None, models.PaymentStatus.PENDING, models.PaymentStatus.UNKNOWN})
 
 
 class Shows(enum.Enum):
@@ -53,12 +52,6 @@ class Evidence:
     shows: Shows
     result: Any = None
     """The operation's result, where the effect is ours."""
-    certain: bool = False
-    """Whether the stamp or the reconciliation id said that it is ours."""
-    clicked: bool = False
-    """Whether the customer has opened the link."""
-    ended: bool = False
-    """Whether the link was cancelled, or has expired."""
 
 
 def read_evidence(case: Case, response: WireResponse, at: datetime) -> Evidence:
@@ -124,18 +117,10 @@ def _read_created(case: Case, found: models.Transaction, since: datetime) -> Evi
     own = case.request_id or _stamp_of(case.sent.get("additionalData"))
     if stamp is not None and stamp != own:
         return Evidence(Shows.OTHER)
-    certain = stamp is not None and stamp == case.request_id
-    if not certain and not _agrees(case, found, since):
+    is_certain = stamp is not None and stamp == case.request_id
+    if not is_certain and not _agrees(case, found, since):
         return Evidence(Shows.OTHER)
-    reconciled = case.sent.get("reconciliationId") is not None
-    certain = certain or reconciled
-    return Evidence(
-        Shows.OURS,
-        link_shown(found),
-        certain=certain,
-        clicked=was_opened(found),
-        ended=models.link_ended(found),
-    )
+    return Evidence(Shows.OURS, link_shown(found))
 
 
 def link_shown(found: models.Transaction) -> models.PaymentLink:
@@ -148,17 +133,6 @@ def link_shown(found: models.Transaction) -> models.PaymentLink:
         timestamp=_created_at(found),
         recovered=True,
     )
-
-
-def was_opened(found: models.Transaction) -> bool:
-    """Whether a link's customer has clicked it, or may have: an unknown step may say so."""
-    names = [entry.transaction_status_name for entry in found.transaction_statuses]
-    clicked = any(
-        name is _Status.PAYMENT_LINK_CLICKED or not isinstance(name, _Status) for name in names
-    )
-    # A payment's status that could not be read may be any.
-    paid = "paymentStatus" in found.extra or found.payment_status not in _UNPAID
-    return clicked or paid
 
 
 def _stamp_of(data: Any) -> Any:

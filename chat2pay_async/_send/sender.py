@@ -35,7 +35,7 @@ from chat2pay_async._config import ApiKey
 from chat2pay_async._journal.base import Past
 from chat2pay_async._send.attempt import Attempts
 from chat2pay_async._send.call import Call, Log, Options, Step, about
-from chat2pay_async._send.follow_up import cancelled, read_back
+from chat2pay_async._send.follow_up import read_back
 from chat2pay_async._send.limited_transport import Line
 from chat2pay_async._send.reconciliation import Resolution, Verdict
 from chat2pay_async._send.settle import Settler
@@ -153,12 +153,6 @@ class Sender:
             raise self._settler.outcome_unknown(call)
         if step.answer.error is not None:
             raise about(step.answer.error, call)
-        more = len(call.attempts) - call.earlier < call.options.retry.max_attempts
-        if step.recreate and (more or step.ended):
-            return await self._recreate(call, step)
-        return self._success(call, step)
-
-    def _success(self, call: Call[Q, R], step: Step[R]) -> RawResponse[R]:
         assert step.response is not None  # noqa: S101 - a result was read from an answer
         assert step.answer.result is not None  # noqa: S101 - it is a result, or an error
         self._attempts.quota.refund(call.spent)
@@ -250,23 +244,6 @@ class Sender:
             if not settlement.waited:
                 settlement = await self._settler.look_up(call, patient=True)
         return self._settler.ended(call, settlement, step)
-
-    async def _recreate(self, call: Call[Q, R], step: Step[R]) -> RawResponse[R]:
-        """Cancel a recovered link whose URL nobody has, see it gone, and make it anew.
-
-        Nobody but the caller was to have the URL, and status answers never carry it.
-        """
-        call.doubt = True
-        ref: str = getattr(step.answer.result, "payment_link_ref", "")
-        try:
-            gone = step.ended or await cancelled(self._run, call, ref)
-        except Chat2PayError as error:
-            raise self._settler.outcome_unknown(call) from error
-        call.doubt = False
-        if not gone:
-            return self._success(call, step)
-        call.begin_anew()
-        return await self._run(call)
 
     # What is told --------------------------------------------------------------------------------
 

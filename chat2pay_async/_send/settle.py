@@ -11,7 +11,7 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
-from chat2pay_async._api import models, requests
+from chat2pay_async._api import models
 from chat2pay_async._api.operations import CREATE_RECEIPT, GET_TRANSACTION, prepare
 from chat2pay_async._api.responses import RECEIPT_NOT_SENT, Answer, form_of, retry_after
 from chat2pay_async._config import ApiKey
@@ -208,21 +208,7 @@ class Settler:
             and result.transaction_status in _RECEIPT_FAILED
         ):
             error = _receipt_not_sent(call, result, settlement.response)
-        request = call.request
-        recreate = (
-            isinstance(request, requests.PaymentLinkRequest)
-            and request.return_payment_link is True
-            and request.channel is models.Channel.NONE
-            and settlement.evidence.certain
-            and not settlement.evidence.clicked
-        )
-        return Step(
-            Answer(Proof.APPLIED, result, error),
-            settlement.response,
-            settled=True,
-            recreate=recreate,
-            ended=settlement.evidence.ended,
-        )
+        return Step(Answer(Proof.APPLIED, result, error), settlement.response, settled=True)
 
     def outcome_unknown(self, call: Call[Any, Any]) -> errors.OutcomeUnknownError:
         """The error of a call that may have been applied."""

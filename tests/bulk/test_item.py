@@ -932,83 +932,21 @@ async def test_a_new_timestamp_is_no_change(path: Path) -> None:
         assert (await one.finish(later)).state is State.SKIPPED
 
 
-# A link that is made anew ------------------------------------------------------------------------
-
-SILENT = attrs.evolve(LINK, channel="none", return_payment_link=True)
+# A link that is recovered ------------------------------------------------------------------------
 
 
-async def test_a_link_made_anew_is_in_the_journal_at_every_step(path: Path, tmp_path: Path) -> None:
-    cancelling, anew = tmp_path / "cancelling.db", tmp_path / "anew.db"
-    cancelled = b'{"paymentLinkRef": "ref-1", "transactionStatus": "PAYMENT_LINK_CANCELLED"}'
-    made = bench(
-        lost(),
-        crash_at(path, answer(200, cancelled), cancelling),
-        crash_at(path, answer(201, WITH_URL.body.replace(b"ref-1", b"ref-2")), anew),
-    )
-    made.engine.look_ups.append(stamped(made))
-    with shop(made, path) as one:
-        outcome = await one.finish(SILENT)
-    assert outcome.result.payment_link_ref == "ref-2"
-    first, cancel, second = made.engine.sent
-    assert row_of(cancelling).sent == first
-    assert history_of(cancelling) == [(f"POST {cancel.target}", None)]
-    assert row_of(anew).sent == second
-    assert row_of(anew).posts == 2
-    assert row_of(anew).first_at >= row_of(cancelling).first_at
-    assert row_of(anew).request_id != row_of(cancelling).request_id
-    assert history_of(anew) == [
-        (f"POST {first.target}", None),
-        (f"POST {cancel.target}", None),
-        ("answer", 200),
-    ]
-    # Whoever goes on from there looks for the new one.
-    made.engine.sent.pop()
-    again = bench(answer(201, WITH_URL.body), look_ups=[NOWHERE])
-    with shop(again, anew) as one:
-        assert (await one.take_up()).state is State.APPLIED
-    assert again.engine.sent == [second]
-
-
-async def test_a_link_that_was_cancelled_to_be_made_anew_is_made_by_the_next_run(
-    path: Path, tmp_path: Path
+async def test_a_recovered_link_is_applied_without_its_url_and_nothing_else_is_sent(
+    path: Path,
 ) -> None:
-    cancelling = tmp_path / "cancelling.db"
-    made = bench(lost(), crash_at(path, answer(401), cancelling))
+    made = bench(lost())
     made.engine.look_ups.append(stamped(made))
     with shop(made, path) as one:
-        await one.finish(SILENT)
-    before = bench()
-    before.engine.sent.append(made.engine.sent[0])
-    gone = [
-        {"transactionStatusName": name, "created": now()}
-        for name in ("PAYMENT_LINK_SENT", "PAYMENT_LINK_CANCELLED")
-    ]
-    shows = shown(before, transactionStatuses=gone)
-    again = bench(WITH_URL, look_ups=[shows])
-    with shop(again, cancelling, max_attempts=1) as one:
-        outcome = await one.take_up()
-    assert (outcome.state, outcome.result.payment_link) == (State.APPLIED, "https://pay.test/1")
-    # It is seen to be gone, so it is not cancelled again.
-    assert [sent.target for sent in again.engine.sent] == ["/api/v2/chat-2-pay"]
-    assert again.engine.sent[0].body != before.engine.sent[0].body
-
-
-@pytest.mark.parametrize("refusal", [answer(400), answer(404), not_sent()])
-async def test_where_it_can_not_be_told_whether_an_earlier_run_cancelled_it_it_stays_in_doubt(
-    refusal: Act, path: Path, tmp_path: Path
-) -> None:
-    cancelling = tmp_path / "cancelling.db"
-    made = bench(lost(), crash_at(path, answer(401), cancelling))
-    made.engine.look_ups.append(stamped(made))
-    with shop(made, path) as one:
-        await one.finish(SILENT)
-    before = bench()
-    before.engine.sent.append(made.engine.sent[0])
-    again = bench(*[refusal] * 4, look_ups=[shown(before), *[answer(503)] * 30])
-    with shop(again, cancelling) as one:
-        outcome = await one.take_up()
-    assert outcome.state is State.UNKNOWN
-    assert {sent.target for sent in again.engine.sent} == {"/api/v2/cancel/ref-1"}
+        silent = attrs.evolve(LINK, channel="none", return_payment_link=True)
+        outcome = await one.finish(silent)
+    assert (outcome.state, outcome.recovered) == (State.APPLIED, True)
+    assert outcome.result.payment_link is None
+    assert len(made.engine.sent) == 1
+    assert (row_of(path).posts, history_of(path)) == (1, [])
 
 
 # What failed although it may have been applied, for a while ---------------------------------------

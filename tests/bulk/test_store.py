@@ -33,7 +33,6 @@ BINDING = Binding("create_payment_link", "https://api.example", "f00d")
 NOON = datetime(2021, 4, 27, 12, tzinfo=UTC)
 LATER = NOON + timedelta(seconds=5)
 SENT = SentRequest("POST", "/api/v2/chat-2-pay", bytes(range(256)))
-CANCEL = SentRequest("POST", "/api/v2/cancel/ref-1")
 UNANSWERED = Attempt(NOON, 0.5, Proof.UNKNOWN, error="ReadTimeout")
 ANSWERED = Attempt(NOON, 0.5, Proof.UNKNOWN, 503)
 PENDING = Pending(
@@ -429,24 +428,6 @@ async def test_what_goes_again_in_another_run_is_a_repetition(journal: Journal) 
         assert [what for _, _, what, _, _ in history(journal)] == ["POST /api/v2/chat-2-pay"]
 
 
-async def test_calls_on_behalf_of_an_item_stand_beside_it(journal: Journal) -> None:
-    async with opened(journal) as book:
-        log = book.log("A-1", resumed=False)
-        await leave(log)
-        aside = log.aside()
-        await leave(aside, LATER, sent=CANCEL)
-        aside.answered(ANSWERED, answer(200, b"cancelled"))
-        log.answered(ANSWERED, answer())
-        await book.end(outcome(), log.response)
-        row = row_of(journal)
-        assert row is not None
-        assert (row.sent, row.posts, row.response) == (SENT, 1, answer().body)
-        assert history(journal) == [
-            ("A-1", LATER.timestamp(), "POST /api/v2/cancel/ref-1", None, None),
-            ("A-1", NOON.timestamp(), "answer", 200, b"cancelled"),
-        ]
-
-
 async def test_what_a_call_sent_is_known_for_sending_it_again(journal: Journal) -> None:
     for book_of in (journal, None):
         async with opened(book_of) as book:
@@ -466,9 +447,6 @@ async def test_without_a_journal_nothing_is_written() -> None:
         await leave(log)
         log.answered(ANSWERED, answer())
         await leave(log)
-        aside = log.aside()
-        await leave(aside, sent=CANCEL)
-        aside.answered(ANSWERED, answer())
         await book.end(outcome(), log.response)
         assert book._batches.waiting == 0
 

@@ -124,15 +124,6 @@ def test_what_was_sent_and_answered_before_an_item_goes_again_is_kept(journal: J
     ]
 
 
-def test_what_is_sent_on_behalf_of_an_item_stands_beside_it(journal: Journal) -> None:
-    journal.write([departed()])
-    before = row_of(journal)
-    cancel = SentRequest("POST", "/api/v2/cancel/ref-1")
-    journal.write([Departed("A-1", cancel, None, NOON, NOON, again=True, aside=True)])
-    assert row_of(journal) == before
-    assert history(journal) == [("A-1", NOON.timestamp(), "POST /api/v2/cancel/ref-1", None, None)]
-
-
 # What is answered ---------------------------------------------------------------------------------
 
 

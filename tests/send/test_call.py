@@ -56,15 +56,6 @@ def test_a_call_carries_one_minted_id_in_all_its_attempts() -> None:
     assert call().write_out() != sent
 
 
-def test_a_call_that_begins_anew_has_a_new_id() -> None:
-    this = call()
-    sent, minted = this.write_out(), this.request_id
-    this.begin_anew()
-    again = this.write_out()
-    assert again != sent
-    assert data_sent(again) == {"sdkRequestId": this.request_id} != {"sdkRequestId": minted}
-
-
 @pytest.mark.parametrize("data", [None, {"a": 1}])
 def test_the_minted_id_can_be_switched_off(data: Any) -> None:
     request = attrs.evolve(LINK, additional_data=data)
@@ -95,25 +86,19 @@ def test_a_lost_answer_leaves_in_doubt_what_may_not_be_repeated(
     assert (this.lost_at, this.doubt) == (2.0 if is_looked_up else None, doubt)
 
 
-def test_only_attempts_at_what_is_now_sent_may_have_arrived() -> None:
+def test_attempts_that_were_answered_or_lost_may_have_arrived() -> None:
     this = call()
     for proof in (Proof.NOT_SENT, Proof.UNKNOWN, Proof.THROTTLED, Proof.REJECTED, Proof.APPLIED):
         this.record(attempt(proof), 0.0)
     assert this.arrived == 2
-    this.begin_anew()
-    assert this.arrived == 0
-    this.record(attempt(Proof.UNKNOWN), 0.0)
-    assert this.arrived == 1
 
 
-def test_what_is_now_sent_left_first_with_its_own_first_attempt() -> None:
+def test_a_call_left_first_with_its_first_attempt() -> None:
     this, later = call(), NOON + timedelta(minutes=1)
     assert this.first_at(NOON) == NOON
     this.record(attempt(Proof.NOT_SENT), 0.0)
     this.record(attempt(Proof.UNKNOWN, after=5), 5.0)
     assert this.first_at(later) == NOON
-    this.begin_anew()
-    assert this.first_at(later) == later
 
 
 def test_what_is_pending_holds_the_exact_request_and_its_first_and_last_attempt() -> None:

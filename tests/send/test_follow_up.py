@@ -1,4 +1,4 @@
-"""Calls on behalf of another, as they are told apart by what they find."""
+"""The read-back of an integration update, by what the configuration shows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 import pytest
-from scripted import INTEGRATION, LINK, options
+from scripted import INTEGRATION, options
 
 from chat2pay_async import (
     BadRequestError,
@@ -16,28 +16,20 @@ from chat2pay_async import (
     IntegrationStatus,
     IntegrationUpdate,
     Integrator,
-    NotFoundError,
-    OutcomeUnknownError,
-    PaymentStatus,
     Proof,
     RawResponse,
-    Transaction,
-    TransactionStatus,
-    TransactionStatusEntry,
 )
-from chat2pay_async._api.operations import CREATE_PAYMENT_LINK, UPDATE_INTEGRATION, Operation
-from chat2pay_async._api.requests import ConfigurationQuery, LinkReference, TransactionQuery
+from chat2pay_async._api.operations import UPDATE_INTEGRATION, Operation
+from chat2pay_async._api.requests import ConfigurationQuery
 from chat2pay_async._api.responses import Answer
 from chat2pay_async._send.call import Call, Step
-from chat2pay_async._send.follow_up import cancelled, read_back
+from chat2pay_async._send.follow_up import read_back
 from chat2pay_async._transport.base import WireResponse
 
 pytestmark = pytest.mark.anyio
 
 REFUSED = BadRequestError("the link was clicked", status_code=400)
-GONE = NotFoundError("no such link", status_code=404)
 BROKEN = ConnectionFailedError("no answer")
-CUT: Any = OutcomeUnknownError("no answer", pending=object())  # type: ignore[arg-type]  # unread
 
 
 @attrs.define
@@ -59,89 +51,8 @@ class Caller:
         return [(call.operation.name, call.request) for call in self.made]
 
 
-class Log:
-    """A call's log; those of calls on its behalf stand beside it."""
-
-    def __init__(self, beside: Log | None = None) -> None:
-        self.beside = beside
-
-    def aside(self) -> Log:
-        return Log(beside=self)
-
-
 def call(operation: Operation[Any, Any], request: Any, **fields: Any) -> Call[Any, Any]:
     return Call(operation, request, options(total=9.0), 0.0, listening=True, **fields)
-
-
-def link(*names: TransactionStatus, **fields: Any) -> Transaction:
-    entries = (TransactionStatusEntry(transaction_status_name=name) for name in names)
-    return Transaction(transaction_statuses=tuple(entries), **fields)
-
-
-# A link that is to be gone ------------------------------------------------------------------------
-
-
-async def test_a_link_is_cancelled_within_the_options_of_the_call_that_it_is_for() -> None:
-    log: Any = Log()
-    run, this = Caller([None]), call(CREATE_PAYMENT_LINK, LINK, log=log)
-    assert await cancelled(run, this, "ref-1")
-    assert run.story == [("cancel_payment_link", LinkReference(payment_link_ref="ref-1"))]
-    (made,) = run.made
-    assert (made.options, made.call_id) == (this.options, this.call_id)
-    assert made.listening
-    beside: Any = made.log
-    assert beside.beside is log
-
-
-async def test_without_a_journal_a_call_on_behalf_of_another_has_none_either() -> None:
-    run = Caller([None])
-    assert await cancelled(run, call(CREATE_PAYMENT_LINK, LINK), "ref-1")
-    assert run.made[0].log is None
-
-
-CLICKED = TransactionStatus.PAYMENT_LINK_CLICKED
-EXPIRED = TransactionStatus.PAYMENT_URL_EXPIRED
-
-
-@pytest.mark.parametrize(
-    ("found", "is_gone"),
-    [
-        (link(TransactionStatus.PAYMENT_LINK_CANCELLED), True),
-        (link(EXPIRED), True),
-        (link(CLICKED, EXPIRED), False),
-        (link(EXPIRED, payment_status=PaymentStatus.SUCCESS), False),
-        (link(CLICKED), False),
-        (link(), False),
-        (BROKEN, False),
-    ],
-)
-async def test_a_link_that_can_not_be_cancelled_is_gone_if_it_ended_and_nobody_opened_it(
-    found: object, *, is_gone: bool
-) -> None:
-    run = Caller([REFUSED, found])
-    assert await cancelled(run, call(CREATE_PAYMENT_LINK, LINK), "ref-1") is is_gone
-    query = ("get_transaction", TransactionQuery(payment_link_ref="ref-1"))
-    assert run.story[1:] == [query]
-
-
-async def test_a_link_that_can_not_be_cancelled_for_another_reason_is_taken_for_alive() -> None:
-    assert not await cancelled(Caller([GONE]), call(CREATE_PAYMENT_LINK, LINK), "ref-1")
-
-
-async def test_a_cancellation_whose_answer_was_lost_leaves_it_open_whether_the_link_is_gone() -> (
-    None
-):
-    with pytest.raises(OutcomeUnknownError):
-        await cancelled(Caller([CUT]), call(CREATE_PAYMENT_LINK, LINK), "ref-1")
-
-
-async def test_a_link_that_an_earlier_process_may_have_cancelled_is_never_taken_for_alive() -> None:
-    this = call(CREATE_PAYMENT_LINK, LINK, earlier=1)
-    with pytest.raises(NotFoundError):
-        await cancelled(Caller([GONE]), this, "ref-1")
-
-
-# An update that is read back ----------------------------------------------------------------------
 
 
 LOST: Step[Any] = Step(Answer(Proof.UNKNOWN, error=BROKEN), None)
@@ -160,8 +71,11 @@ async def test_an_update_that_the_configuration_shows_took_place(
 ) -> None:
     run = Caller([Configuration(integrators=integrators)])
     step: Step[Any] = Step(Answer(proof, error=REFUSED), None)
-    back = await read_back(run, call(UPDATE_INTEGRATION, request_), step)
+    this = call(UPDATE_INTEGRATION, request_)
+    back = await read_back(run, this, step)
     assert run.story == [("get_configuration", ConfigurationQuery())]
+    (made,) = run.made
+    assert (made.options, made.call_id, made.listening) == (this.options, this.call_id, True)
     assert back.answer == Answer(Proof.APPLIED, IntegrationUpdate(recovered=True))
     assert back.response == WireResponse(200, {"x": "y"}, b"{}")
     assert back.settled

@@ -640,126 +640,24 @@ async def test_cancelling_a_recovery_is_prompt_and_the_hooks_are_told() -> None:
     assert told.pending.identity == "A-1"
 
 
-# Links that nobody has ---------------------------------------------------------------------------
-
-NONE = attrs.evolve(LINK, channel="none", return_payment_link=True)
-CANCELLED = answer(
-    200, b'{"paymentLinkRef": "ref-1", "transactionStatus": "Payment Link Cancelled"}'
-)
-EXPIRED = {"transactionStatusName": "PAYMENT_URL_EXPIRED"}
-ANEW = answer(201, b'{"paymentLinkRef": "ref-2", "paymentLink": "https://pay.test/2"}')
+# Recovered links ---------------------------------------------------------------------------------
 
 
-async def create_none(made: Bench, **retry: Any) -> Any:
-    return await made.sender.send(operations.CREATE_PAYMENT_LINK, NONE, options(**retry))
-
-
-async def test_a_recovered_link_whose_url_nobody_has_is_cancelled_and_made_anew() -> None:
-    made = bench(lost(), CANCELLED, ANEW, look_ups=[answer(500)])
-    made.engine.look_ups[0] = later(made)
-    raw = await create_none(made)
-    assert raw.parsed.payment_link == "https://pay.test/2"
-    assert [sent.target for sent in made.engine.sent] == [
-        "/api/v2/chat-2-pay",
-        "/api/v2/cancel/ref-1",
-        "/api/v2/chat-2-pay",
+@pytest.mark.parametrize("channel", ["none", "sms"])
+@pytest.mark.parametrize("steps", [(), ("PAYMENT_LINK_CLICKED",), ("PAYMENT_URL_EXPIRED",)])
+async def test_a_recovered_link_comes_back_without_its_url_and_nothing_else_is_sent(
+    channel: str, steps: tuple[str, ...]
+) -> None:
+    history = [
+        {"transactionStatusName": name, "created": now()} for name in ("PAYMENT_LINK_SENT", *steps)
     ]
-    stamps = [
-        json.loads(sent.body or b"")["additionalData"]["sdkRequestId"]
-        for sent in (made.engine.sent[0], made.engine.sent[2])
-    ]
-    assert stamps[0] != stamps[1]
-
-
-async def test_a_link_that_is_ours_only_by_its_looks_comes_back_without_its_url() -> None:
-    fields: dict[str, Any] = {"currency": "ZAR", "channelName": "none", "totalAmount": 199.90}
-    made = bench(lost(), look_ups=[shown(**fields)])
-    raw = await create_none(made, stamp=False)
-    assert (raw.recovered, raw.parsed.payment_link) == (True, None)
-    assert len(made.engine.sent) == 1
-
-
-async def test_a_clicked_link_comes_back_without_its_url() -> None:
-    clicked = [{"transactionStatusName": "PAYMENT_LINK_CLICKED", "created": now()}]
     made = bench(lost(), look_ups=[answer(500)])
-    made.engine.look_ups[0] = later(made, transactionStatuses=clicked)
-    raw = await create_none(made)
+    made.engine.look_ups[0] = later(made, transactionStatuses=history)
+    request = attrs.evolve(LINK, channel=channel, return_payment_link=True)
+    raw = await made.sender.send(operations.CREATE_PAYMENT_LINK, request, options())
+    assert (raw.recovered, raw.parsed.recovered) == (True, True)
     assert (raw.parsed.payment_link_ref, raw.parsed.payment_link) == ("ref-1", None)
     assert len(made.engine.sent) == 1
-
-
-async def test_a_link_that_is_clicked_in_the_last_moment_comes_back_without_its_url() -> None:
-    refused = answer(400, b'{"errors": ["clicked"]}')
-    made = bench(lost(), refused, look_ups=[answer(500)])
-    made.engine.look_ups = [later(made), shown()]
-    raw = await create_none(made)
-    assert (raw.parsed.payment_link_ref, raw.parsed.payment_link) == ("ref-1", None)
-
-
-async def test_a_link_that_expires_in_the_last_moment_is_made_anew() -> None:
-    expired = shown(transactionStatuses=[EXPIRED])
-    made = bench(lost(), answer(400), ANEW, look_ups=[answer(500)])
-    made.engine.look_ups = [later(made), expired]
-    assert (await create_none(made)).parsed.payment_link_ref == "ref-2"
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"paymentStatus": "SUCCESS", "transactionStatuses": [EXPIRED]},
-        {"transactionStatuses": [{"transactionStatusName": "PAYMENT_LINK_CLICKED"}, EXPIRED]},
-    ],
-    ids=["paid", "clicked"],
-)
-async def test_a_link_that_expired_but_was_opened_before_is_not_made_anew(fields: Any) -> None:
-    made = bench(lost(), answer(400), look_ups=[answer(500)])
-    made.engine.look_ups = [later(made), shown(**fields)]
-    raw = await create_none(made)
-    assert (raw.parsed.payment_link_ref, raw.parsed.payment_link) == ("ref-1", None)
-    assert len(made.engine.sent) == 2
-
-
-async def test_where_it_cant_be_seen_that_a_link_ended_it_comes_back_without_its_url() -> None:
-    made = bench(lost(), answer(400), look_ups=[answer(500)])
-    made.engine.look_ups = [later(made), answer(404)]
-    raw = await create_none(made)
-    assert (raw.parsed.payment_link_ref, raw.parsed.payment_link) == ("ref-1", None)
-
-
-async def test_a_cancellation_that_gets_lost_leaves_the_create_in_doubt() -> None:
-    made = bench(lost(), lost(), look_ups=[answer(500)])
-    made.engine.look_ups = [later(made), answer(500)]
-    with pytest.raises(OutcomeUnknownError) as caught:
-        await create_none(made)
-    assert caught.value.pending.operation == "create_payment_link"
-    assert caught.value.operation == "create_payment_link"
-
-
-async def test_a_new_link_that_gets_lost_is_looked_up_by_its_own_stamp() -> None:
-    second = WireResponse(200, {}, CANCELLED.body.replace(b"ref-1", b"ref-2"))
-    made = bench(lost(), CANCELLED, lost(), second, ANEW, look_ups=[answer(500)])
-    made.engine.look_ups = [later(made), later(made, paymentLinkRef="ref-2")]
-    raw = await create_none(made)
-    assert raw.parsed.payment_link == "https://pay.test/2"
-    assert len(made.engine.sent) == 5
-
-
-async def test_a_new_link_that_stays_in_doubt_is_pending_with_its_own_attempts_alone() -> None:
-    made = bench(lost(), CANCELLED, answer(503), look_ups=[answer(500)])
-    made.engine.look_ups = [later(made), answer(500)]
-    with pytest.raises(OutcomeUnknownError) as caught:
-        await create_none(made)
-    pending = caught.value.pending
-    assert pending.first_attempt.status_code == pending.last_attempt.status_code == 503
-    assert pending.request == made.engine.sent[2]
-
-
-async def test_a_link_is_made_anew_no_more_often_than_a_call_has_attempts() -> None:
-    made = bench(lost(), CANCELLED, lost(), look_ups=[answer(500)])
-    made.engine.look_ups = [later(made), later(made, paymentLinkRef="ref-2")]
-    raw = await create_none(made, max_attempts=2)
-    assert (raw.parsed.payment_link_ref, raw.parsed.payment_link) == ("ref-2", None)
-    assert len(made.engine.sent) == 3
 
 
 # Integration updates -----------------------------------------------------------------------------
