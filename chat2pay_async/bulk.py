@@ -83,7 +83,7 @@ A capture is `APPLIED` once the gateway accepted it, `REJECTED` if it declined, 
 it has not decided.
 """
 
-from chat2pay_async._bulk.operations import (
+from chat2pay_async._bulk.factory import (
     Capture,
     Forecast,
     Journal,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any, TypeVar
 
 import attrs
 
-from chat2pay_async._api import models
-from chat2pay_async._api.validation import exact_sum
 from chat2pay_async._bulk.item import Item, Items
-from chat2pay_async._bulk.outcomes import Forecast, Outcome, State
+from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._bulk.summary import Forecast, add_amount
 
 __all__ = ["Rehearsal"]
 
@@ -56,9 +54,7 @@ class Rehearsal(Items[Q, R]):
         if same_recipient and len(shown) < Forecast.SHOWN:
             shown = (*shown, item.key)
         amounts = dict(now.amounts)
-        if isinstance(item.request, models.PaymentLinkRequest):
-            code, amount = item.request.currency, item.request.total_amount
-            amounts[code] = exact_sum(amounts.get(code, Decimal(0)), amount)
+        add_amount(amounts, item.request)
         self._forecast = attrs.evolve(
             now,
             to_send=now.to_send + 1,

@@ -15,9 +15,10 @@ from chat2pay_async import errors
 from chat2pay_async._api import models, requests
 from chat2pay_async._api.operations import GET_TRANSACTION, Operation, prepare
 from chat2pay_async._api.rebuild import check_unchanged, request_of
-from chat2pay_async._bulk.outcomes import Forecast, Outcome, State, state_after, state_of
+from chat2pay_async._bulk.outcomes import Outcome, State, state_after, state_of
 from chat2pay_async._bulk.serialization import outcome_of, read_detail
 from chat2pay_async._bulk.store import Book, Claimed, ItemLog
+from chat2pay_async._bulk.summary import Forecast
 from chat2pay_async._journal.base import Past
 from chat2pay_async._journal.sqlite import Row
 from chat2pay_async._send.call import Options, ended_at

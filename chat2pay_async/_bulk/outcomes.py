@@ -1,4 +1,4 @@
-"""What became of the items of a run, and what they come to. Plain values and decisions.
+"""Outcomes of the items of a run. Plain values and decisions.
 
 Every item of a run ends in one of five states:
 
@@ -14,29 +14,15 @@ Every item of a run ends in one of five states:
 from __future__ import annotations
 
 import enum
-from collections import deque
-from collections.abc import Mapping
-from decimal import Decimal
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import attrs
 
 from chat2pay_async import errors
 from chat2pay_async._api import models
-from chat2pay_async._api.validation import exact_sum
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
-__all__ = [
-    "Forecast",
-    "Guard",
-    "Outcome",
-    "State",
-    "Summary",
-    "Tally",
-    "Totals",
-    "state_after",
-    "state_of",
-]
+__all__ = ["Outcome", "State", "state_after", "state_of"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -117,166 +103,3 @@ def state_of(error: Chat2PayError) -> State:
         refused = bool(error.attempts) and error.attempts[-1].proof is Proof.REJECTED
         return State.REJECTED if refused else State.FAILED
     return State.FAILED
-
-
-@attrs.frozen
-class Summary:
-    """A run in numbers, so far."""
-
-    applied: int = 0
-    rejected: int = 0
-    failed: int = 0
-    unknown: int = 0
-    skipped: int = 0
-    recovered: int = 0
-    """Of the applied: whose result was read back after an answer was lost."""
-    not_delivered: int = 0
-    """Of the applied: whose message to the customer was not sent."""
-    declined: int = 0
-    """Of the rejected: those that the gateway declined."""
-    amounts: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
-    """What the applied come to, by currency; links only, since nothing else names its currency."""
-    elapsed: float = 0.0
-    """Seconds."""
-
-    @property
-    def counts(self) -> dict[State, int]:
-        """How many items there are in each state."""
-        return {state: getattr(self, state.value) for state in State}
-
-    @property
-    def total(self) -> int:
-        """How many items have come to their end."""
-        return sum(self.counts.values())
-
-    def __str__(self) -> str:
-        parts = {
-            "applied": [(self.recovered, "recovered"), (self.not_delivered, "not delivered")],
-            "rejected": [(self.declined, "declined")],
-        }
-        shown: list[str] = []
-        for state, count in self.counts.items():
-            notes = ", ".join(f"{n} {what}" for n, what in parts.get(state.value, []) if n)
-            if count:
-                shown.append(f"{count} {state.value}" + (f" ({notes})" if notes else ""))
-        return _as_line(shown, self.amounts, f"{self.elapsed:.1f} s")
-
-
-def _as_line(counts: list[str], amounts: Mapping[str, Decimal], time: str) -> str:
-    money = ", ".join(f"{code} {total:,f}" for code, total in sorted(amounts.items()))
-    return "; ".join([", ".join(counts) or "nothing", *filter(None, [money]), time])
-
-
-@attrs.frozen
-class Forecast:
-    """What a run would do: `run.forecast`, while and after its dry run is read."""
-
-    to_send: int = 0
-    """Items that would be sent."""
-    to_look_up: int = 0
-    """Items that an earlier run left in doubt; they would be looked up first."""
-    final: int = 0
-    """Items that an earlier run has finished."""
-    refused: int = 0
-    """Items that would not be sent: their key occurs twice, or they differ from what was sent."""
-    same_recipient: int = 0
-    """Of those to send: how many go to a recipient that an earlier one goes to."""
-    same_recipient_keys: tuple[str, ...] = ()
-    """The keys of the first of these."""
-    amounts: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
-    """What those to send come to, by currency (links only)."""
-    seconds: float = 0.0
-    """How long it would take, at the pace of `rate_limit`, or of `CALL_SECONDS` for each call."""
-
-    CALL_SECONDS: ClassVar = 0.5
-    """What a call is taken to last, for the want of anything better."""
-    SHOWN: ClassVar = 20
-    """How many keys are shown of those with a recipient of another."""
-
-    def __str__(self) -> str:
-        note = f" ({self.same_recipient} same recipient)" if self.same_recipient else ""
-        parts = {
-            f"to send{note}": self.to_send,
-            "to look up": self.to_look_up,
-            "final": self.final,
-            "refused": self.refused,
-        }
-        shown = [f"{count} {what}" for what, count in parts.items() if count]
-        return _as_line(shown, self.amounts, f"about {self.seconds:.1f} s")
-
-
-@attrs.define
-class Totals:
-    """A number of items, and what they come to."""
-
-    items: int = 0
-    recovered: int = 0
-    not_delivered: int = 0
-    declined: int = 0
-    amounts: dict[str, Decimal] = attrs.field(factory=dict[str, Decimal])
-    """By currency; links only."""
-
-    def add(self, outcome: Outcome[Any, Any]) -> None:
-        """Count one more."""
-        self.items += 1
-        self.recovered += outcome.recovered
-        self.not_delivered += outcome.delivered is False
-        self.declined += outcome.declined
-        request = outcome.request
-        if isinstance(request, models.PaymentLinkRequest):
-            so_far = self.amounts.get(request.currency, Decimal(0))
-            self.amounts[request.currency] = exact_sum(so_far, request.total_amount)
-
-
-class Tally:
-    """Counts outcomes as they come.
-
-    Attributes:
-        totals: The outcomes so far, by state.
-    """
-
-    def __init__(self) -> None:
-        self.totals: Final = {state: Totals() for state in State}
-
-    def add(self, outcome: Outcome[Any, Any]) -> None:
-        """Count one more."""
-        self.totals[outcome.state].add(outcome)
-
-    def summary(self, elapsed: float) -> Summary:
-        """Sum them up."""
-        applied = self.totals[State.APPLIED]
-        return Summary(
-            **{state.value: totals.items for state, totals in self.totals.items()},
-            recovered=applied.recovered,
-            not_delivered=applied.not_delivered,
-            declined=self.totals[State.REJECTED].declined,
-            amounts=dict(applied.amounts),
-            elapsed=elapsed,
-        )
-
-
-class Guard:
-    """Notices when too large a share of a run fails: of the latest outcomes, skipped ones apart.
-
-    The first few count as if there were more, so that one failure among three stops nothing.
-    """
-
-    LATEST: Final = 500
-    FEW: Final = 20
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._latest: deque[bool] = deque(maxlen=self.LATEST)
-
-    def notice(self, state: State) -> errors.RunStoppedError | None:
-        """Take an outcome; gives what to stop the run with, if that is now due."""
-        if self._rate is None or state is State.SKIPPED:
-            return None
-        self._latest.append(state is not State.APPLIED)
-        failed, judged = sum(self._latest), len(self._latest)
-        if failed <= self._rate * max(judged, self.FEW):
-            return None
-        return errors.RunStoppedError(
-            f"{failed} of the latest {judged} items were rejected, failed or are in doubt, and "
-            f"stop_at_failure_rate={self._rate:g} allows fewer: see why before you go on"
-        )

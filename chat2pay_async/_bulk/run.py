@@ -20,9 +20,10 @@ from anyio.abc import TaskGroup
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._bulk.item import Item, Items
-from chat2pay_async._bulk.outcomes import Forecast, Guard, Outcome, State, Summary, Tally
+from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.source import read
 from chat2pay_async._bulk.store import Book
+from chat2pay_async._bulk.summary import Forecast, Guard, Summary, Tally
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._send.call import Call
 from chat2pay_async.errors import (

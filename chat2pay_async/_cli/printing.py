@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from chat2pay_async._api import models
-from chat2pay_async._bulk.outcomes import Forecast, Outcome, State, Summary, Totals
+from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._bulk.summary import Forecast, Summary, Totals
 from chat2pay_async._cli.report import COLUMNS, Report
 from chat2pay_async._cli.stdout import Output, writing
 from chat2pay_async._files.campaign import Check

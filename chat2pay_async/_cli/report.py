@@ -13,8 +13,9 @@ import attrs
 from chat2pay_async._api import models
 from chat2pay_async._api.operations import OPERATIONS, Operation
 from chat2pay_async._api.rebuild import request_of
-from chat2pay_async._bulk.outcomes import Outcome, State, Tally, Totals
+from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.serialization import outcome_of
+from chat2pay_async._bulk.summary import Tally, Totals
 from chat2pay_async._journal.sqlite import Journal, Row
 from chat2pay_async.errors import JournalError
 

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from chat2pay_async import bulk
 from chat2pay_async._api.models import PaymentLinkRequest
-from chat2pay_async._bulk.outcomes import Outcome, State, Summary
+from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run
+from chat2pay_async._bulk.summary import Summary
 from chat2pay_async._cli.job import DOUBT, FAILED, PROBLEMS, STOPPED, Job, Plan, client_of
 from chat2pay_async._cli.printing import Printer
 from chat2pay_async._cli.progress import Display

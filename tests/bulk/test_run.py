@@ -28,8 +28,9 @@ from chat2pay_async import (
     RunStoppedError,
 )
 from chat2pay_async._bulk.item import Item
-from chat2pay_async._bulk.outcomes import Forecast, Outcome, State, Summary
+from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run, Setup
+from chat2pay_async._bulk.summary import Forecast, Summary
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async.errors import Fault
 from chat2pay_async.events import Hooks, ItemFinished

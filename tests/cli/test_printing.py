@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from chat2pay_async import models
-from chat2pay_async._bulk.outcomes import State, Summary
+from chat2pay_async._bulk.outcomes import State
+from chat2pay_async._bulk.summary import Summary
 from chat2pay_async._cli.printing import Printer, faults_of, shown
 from chat2pay_async._files.campaign import Check
 from chat2pay_async._files.rows import RowFault

@@ -12,9 +12,10 @@ from chat2pay_async._api.operations import Operation, Safety
 from chat2pay_async._api.requests import Capture, LinkReference, ReceiptRequest, TransactionQuery
 from chat2pay_async._bulk.dry_run import Rehearsal
 from chat2pay_async._bulk.item import Items
-from chat2pay_async._bulk.outcomes import Forecast, Outcome, State, Summary
+from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run, Setup
 from chat2pay_async._bulk.store import Book
+from chat2pay_async._bulk.summary import Forecast, Summary
 from chat2pay_async._client import AsyncChat2Pay, inner
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
