@@ -27,7 +27,7 @@ from rich.table import Table
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, SentRequest, Timeout, bulk
 from chat2pay_async._client import inner
 from chat2pay_async._transport.base import WireResponse
-from chat2pay_async._transport.httpx import Departure
+from chat2pay_async._transport.httpx import SendGuard
 
 ITEMS = (10_000, 1_000_000)
 KINDS = {"plain": "no journal", "journal": "with a journal", "dry": "dry run"}
@@ -49,11 +49,11 @@ class Engine:
         request: SentRequest,
         headers: Mapping[str, str],
         limits: Timeout,
-        departure: Departure,
+        guard: SendGuard,
     ) -> WireResponse:
         """Answer."""
         del request, headers, limits
-        departure.possible = True
+        guard.may_have_been_sent = True
         return CREATED
 
     async def aclose(self) -> None:

@@ -21,7 +21,7 @@ from chat2pay_async._send.limits import Gate, Limiter, RateLimit, pace_of
 from chat2pay_async._send.polling import wait_for_payment
 from chat2pay_async._send.reconciliation import Resolution
 from chat2pay_async._send.sender import Sender
-from chat2pay_async._transport.httpx import engine_for
+from chat2pay_async._transport.httpx import transport_for
 
 if TYPE_CHECKING:
     from typing import Self
@@ -102,7 +102,7 @@ class AsyncChat2Pay:
         options = Options(_config.as_timeout(timeout), _config.as_retry(retry))
         hearing, pace = events.Hooks(hooks), pace_of(rate_limit)
         gate = Gate(max_connections)
-        engine = engine_for(
+        engine = transport_for(
             url,
             max_connections=max_connections,
             transport=transport,

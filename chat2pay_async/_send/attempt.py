@@ -15,7 +15,7 @@ from chat2pay_async._send.limited_transport import Line
 from chat2pay_async._send.reconciliation import FRESH, Verdict, settles_all
 from chat2pay_async._send.retry import Quota, delay_before_next, may_go_again
 from chat2pay_async._send.settle import Settler
-from chat2pay_async._transport.base import Departure, ExchangeError, WireResponse
+from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
 __all__ = ["Attempts"]
@@ -38,7 +38,7 @@ class Attempts:
         """Make one, when a connection and the pace allow it."""
         async with self._line.place:
             await self._line.turn()
-            sent, departure = call.write_out(), Departure()
+            sent, guard = call.write_out(), SendGuard()
             if call.lost_at is not None and call.operation.safety is Safety.ONCE:
                 # A verdict goes stale: once an attempt was lost, each POST directly follows a
                 # look-up that says that there is nothing.
@@ -46,7 +46,7 @@ class Attempts:
                 if settlement.verdict is not Verdict.ABSENT:
                     return self._settler.ended(call, settlement, None)
                 call.doubt = not settlement.waited
-                departure.latest = clock.now() + FRESH
+                guard.latest = clock.now() + FRESH
             at = self._line.now()
             if call.log is not None and call.operation.safety is Safety.ONCE:
                 await call.log.leaving(sent, call.request_id, call.first_at(at), at)
@@ -54,14 +54,14 @@ class Attempts:
             response: WireResponse | None = None
             reason: str | None = None
             try:
-                response = await self._line.exchange(sent, call.options.timeout, departure)
+                response = await self._line.exchange(sent, call.options.timeout, guard)
                 answer = read_answer(call.operation, call.request, response, self._key)
             except ExchangeError as failure:
                 answer, reason = _no_answer(call, failure), failure.reason
             except Chat2PayError:
                 raise
             except BaseException as stopped:
-                proof = Proof.UNKNOWN if departure.possible else Proof.NOT_SENT
+                proof = Proof.UNKNOWN if guard.may_have_been_sent else Proof.NOT_SENT
                 self._record(call, at, began, proof, error=type(stopped).__name__)
                 if call.doubt and proof is Proof.UNKNOWN:
                     call.last_error = None  # an earlier attempt's is not the reason

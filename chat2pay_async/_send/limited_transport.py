@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from chat2pay_async._config import Headers, Timeout, __version__
 from chat2pay_async._send.limits import Gate, Limiter, Pace, pause_after
-from chat2pay_async._transport.base import Departure, Engine, WireResponse
+from chat2pay_async._transport.base import SendGuard, Transport, WireResponse
 from chat2pay_async.errors import ConfigurationError, SentRequest
 
 __all__ = ["Line"]
@@ -25,8 +25,8 @@ def wall_clock() -> datetime:
 class Line:
     """A client's connections, with what must be waited for before one may be used."""
 
-    def __init__(self, engine: Engine, gate: Gate, pace: Pace | Limiter, key: str) -> None:
-        self._engine = engine
+    def __init__(self, transport: Transport, gate: Gate, pace: Pace | Limiter, key: str) -> None:
+        self._transport = transport
         self._gate = gate
         self._pace = pace
         self._closed = False
@@ -81,12 +81,12 @@ class Line:
         return self._pace.acquire()
 
     def exchange(
-        self, request: SentRequest, limits: Timeout, departure: Departure | None = None
+        self, request: SentRequest, limits: Timeout, guard: SendGuard | None = None
     ) -> Awaitable[WireResponse]:
-        """Send a request once; see `Engine.exchange`."""
+        """Send a request once; see `Transport.exchange`."""
         self.check_open()  # again: the pace may have taken long
         headers = self._headers if request.body is None else self._body_headers
-        return self._engine.exchange(request, headers, limits, departure or Departure())
+        return self._transport.exchange(request, headers, limits, guard or SendGuard())
 
     def now(self) -> datetime:
         """This machine's time: look-ups compare it with the service's."""
@@ -105,4 +105,4 @@ class Line:
     async def aclose(self) -> None:
         """Close the connections; later calls are refused."""
         self._closed = True
-        await self._engine.aclose()
+        await self._transport.aclose()

@@ -1,4 +1,4 @@
-"""The fast engine: exchanges over an `aiohttp.ClientSession` of our own, on asyncio and uvloop.
+"""The fast transport: exchanges over an `aiohttp.ClientSession` of our own, on asyncio and uvloop.
 
 It needs the extra `aiohttp`. The session makes and keeps the connections and parses what comes in.
 Its `request` is not used: it would take as long as all else here together, for what no exchange of
@@ -28,17 +28,17 @@ from yarl import URL
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import Headers, Timeout
 from chat2pay_async._transport.asyncio_network import is_readable
-from chat2pay_async._transport.base import Departure, ExchangeError, WireResponse
+from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
 from chat2pay_async._transport.pool import KEEPALIVE_EXPIRY
 from chat2pay_async._transport.proxy import Proxies
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
-__all__ = ["AiohttpEngine"]
+__all__ = ["AiohttpTransport"]
 
 
 @attrs.frozen
 class _Way:
-    """Where all of an engine's requests go, and how."""
+    """Where all of a transport's requests go, and how."""
 
     session: aiohttp.ClientSession
     lead: aiohttp.ClientRequest
@@ -53,7 +53,7 @@ _KEPT: Final = "chat2pay_kept"
 """Marks a connection that has carried a request."""
 
 LONGEST_LINE: Final = 100_000
-"""Bytes of a header: about what the other engine takes. aiohttp's own limit is 8 190."""
+"""Bytes of a header: about what the other transport takes. aiohttp's own limit is 8 190."""
 
 _INTERIM: Final = frozenset(range(100, 200)) - {101}
 """Statuses of answers that are followed by another one."""
@@ -66,7 +66,7 @@ def _timeout_of(limits: Timeout) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=None, connect=limits.connect, sock_read=limits.read)
 
 
-class AiohttpEngine:
+class AiohttpTransport:
     """Exchanges over aiohttp."""
 
     def __init__(
@@ -76,7 +76,7 @@ class AiohttpEngine:
         proxy: str | httpx.URL | httpx.Proxy | None = None,
         connector: Any = None,
     ) -> None:
-        """Make an engine; nothing is connected yet.
+        """Make a transport; nothing is connected yet.
 
         Args:
             base_url: Where everything goes.
@@ -97,7 +97,7 @@ class AiohttpEngine:
         request: SentRequest,
         headers: Mapping[str, str],
         limits: Timeout,
-        departure: Departure,
+        guard: SendGuard,
     ) -> WireResponse:
         """Send a request once and read its answer; redirects are not followed."""
         left = False
@@ -107,7 +107,7 @@ class AiohttpEngine:
             taken = await _connection(way, _timeout_of(limits))
             self._taken.add(taken)
             try:
-                departure()
+                guard()
                 left = True
                 answer = await _carried_out(taken, written, limits)
                 taken.release()
@@ -122,7 +122,7 @@ class AiohttpEngine:
         except Exception as error:  # aiohttp's, the system's, and what its parsers stumble over
             raise classify(error, left=left) from error
         except BaseException:
-            departure.possible = left
+            guard.may_have_been_sent = left
             raise
         return answer
 
@@ -254,7 +254,7 @@ def classify(error: BaseException, *, left: bool) -> ExchangeError:
 
 
 def _tls() -> Any:
-    # The same authorities as for the other engine, the environment's included.
+    # The same authorities as for the other transport, the environment's included.
     return httpx.create_ssl_context()
 
 

@@ -1,4 +1,4 @@
-"""What an engine is: it carries out one exchange, and says what it proves if there is no answer."""
+"""A transport: it carries out one exchange, and says what it proves if there is no answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import Timeout
 from chat2pay_async.errors import Proof, SentRequest
 
-__all__ = ["Departure", "Engine", "ExchangeError", "WireResponse"]
+__all__ = ["ExchangeError", "SendGuard", "Transport", "WireResponse"]
 
 
 @attrs.frozen
@@ -35,7 +35,7 @@ class ExchangeError(Exception):
 
 
 @attrs.define
-class Departure:
+class SendGuard:
     """When a request leaves: our own pool calls it right before the first byte is written.
 
     Other transports do not: there a request that is cancelled may always have left.
@@ -43,8 +43,8 @@ class Departure:
 
     latest: float | None = None
     """When it must have left, on the event loop's clock; None: whenever."""
-    possible: bool = True
-    """Whether it may have left; False only where that is certain."""
+    may_have_been_sent: bool = True
+    """Whether it may have been sent; False only where that is certain."""
 
     def __call__(self) -> None:
         """Let it leave.
@@ -56,7 +56,7 @@ class Departure:
             raise ExchangeError("StaleVerdict", proof=Proof.NOT_SENT, timed_out=False)
 
 
-class Engine(Protocol):
+class Transport(Protocol):
     """Carries out exchanges."""
 
     async def exchange(
@@ -64,7 +64,7 @@ class Engine(Protocol):
         request: SentRequest,
         headers: Mapping[str, str],
         limits: Timeout,
-        departure: Departure,
+        guard: SendGuard,
     ) -> WireResponse:
         """Send a request once and read its answer; redirects are not followed.
 
@@ -74,5 +74,5 @@ class Engine(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close what is this engine's own."""
+        """Close what is this transport's own."""
         ...

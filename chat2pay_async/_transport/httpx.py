@@ -1,10 +1,10 @@
 """One exchange: bytes out, status, headers and bytes back. What breaks is classified here.
 
-Our own connections are driven directly (`DirectEngine`), a client or transport of the user's
-through its library (`HttpxEngine`): httpx, and httpx2 just the same. Classes come from the library
-that the given object's class comes from, since an `httpx2.AsyncClient` refuses an `httpx.Request`,
-and its errors are no `httpx.HTTPError`. The third engine has a module of its own,
-`_transport/aiohttp.py`.
+Our own connections are driven directly (`DirectTransport`), a client or transport of the user's
+through its library (`HttpxTransport`): httpx, and httpx2 just the same. Classes come from the
+library that the given object's class comes from, since an `httpx2.AsyncClient` refuses an
+`httpx.Request`, and its errors are no `httpx.HTTPError`. The third transport has a
+module of its own, `_transport/aiohttp.py`.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import httpcore
 import httpx
 
 from chat2pay_async._config import Timeout
-from chat2pay_async._transport.base import Departure, Engine, ExchangeError, WireResponse
+from chat2pay_async._transport.base import ExchangeError, SendGuard, Transport, WireResponse
 from chat2pay_async._transport.pool import Download, Once, PoolTransport, origin_of
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = [
-    "Departure",
-    "DirectEngine",
-    "Engine",
+    "DirectTransport",
     "ExchangeError",
-    "HttpxEngine",
-    "engine_for",
+    "HttpxTransport",
+    "SendGuard",
+    "Transport",
+    "transport_for",
 ]
 
 
@@ -118,7 +118,7 @@ def library_of(thing: object) -> Any:
     )
 
 
-class HttpxEngine:
+class HttpxTransport:
     """Exchanges over an `AsyncClient`: our own, or the user's, which is never closed by us."""
 
     def __init__(
@@ -141,7 +141,7 @@ class HttpxEngine:
         request: SentRequest,
         headers: Mapping[str, str],
         limits: Timeout,
-        departure: Departure,
+        guard: SendGuard,
     ) -> WireResponse:
         """Send a request once and read its answer; redirects are not followed."""
         if self._client.is_closed:
@@ -158,7 +158,7 @@ class HttpxEngine:
             content=request.body,
             headers=headers,
             timeout=timeout,
-            extensions={"first_byte": departure},
+            extensions={"first_byte": guard},
         )
         built.url = _with_query_of(request, built.url, self._reserved)
         try:
@@ -169,12 +169,12 @@ class HttpxEngine:
             # A user's hook called `raise_for_status`. The answer came; its body was not read.
             answer = error.response
             return WireResponse(answer.status_code, _lower(answer.headers), b"")
-        except ExchangeError:  # the departure's own: it is too late
+        except ExchangeError:  # the guard's own: it is too late
             raise
         except Exception as error:
             raise classify(error, built) from error
         except BaseException:
-            departure.possible = not built.extensions.get("not_sent")
+            guard.may_have_been_sent = not built.extensions.get("not_sent")
             raise
         return WireResponse(answer.status_code, _lower(answer.headers), answer.content)
 
@@ -184,7 +184,7 @@ class HttpxEngine:
             await self._client.aclose()
 
 
-class DirectEngine:
+class DirectTransport:
     """Exchanges over our own connections, with no object of httpx on the way: they cost as much.
 
     Nothing of the user's is lost by it. Whoever has hooks, auth or cookies of their own passes an
@@ -203,18 +203,18 @@ class DirectEngine:
         request: SentRequest,
         headers: Mapping[str, str],
         limits: Timeout,
-        departure: Departure,
+        guard: SendGuard,
     ) -> WireResponse:
         """Send a request once and read its answer; redirects are not followed."""
-        extensions = _extensions(limits, departure)
+        extensions = _extensions(limits, guard)
         try:
             return await self._carried_out(self._written(request, headers, extensions), extensions)
-        except ExchangeError:  # the departure's own: it is too late
+        except ExchangeError:  # the guard's own: it is too late
             raise
         except Exception as error:
             raise classify(error, None) from error
         except BaseException:
-            departure.possible = not extensions["not_sent"]
+            guard.may_have_been_sent = not extensions["not_sent"]
             raise
 
     async def _carried_out(
@@ -269,10 +269,10 @@ class DirectEngine:
         await self._transport.aclose()
 
 
-def _extensions(limits: Timeout, departure: Departure) -> dict[str, Any]:
+def _extensions(limits: Timeout, guard: SendGuard) -> dict[str, Any]:
     """What a request to our own connections carries beside itself; see `_transport/pool.py`."""
     timeout = {"connect": limits.connect, "read": limits.read, "write": limits.write, "pool": None}
-    return {"timeout": timeout, "first_byte": departure, "not_sent": True}
+    return {"timeout": timeout, "first_byte": guard, "not_sent": True}
 
 
 def _with_query_of(request: SentRequest, url: Any, reserved: frozenset[str]) -> Any:
@@ -294,7 +294,7 @@ def _lower(headers: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def engine_for(  # noqa: PLR0913 - what a client's settings say about its connections
+def transport_for(  # noqa: PLR0913 - what a client's settings say about its connections
     base_url: str,
     *,
     max_connections: int,
@@ -303,8 +303,8 @@ def engine_for(  # noqa: PLR0913 - what a client's settings say about its connec
     proxy: str | httpx.URL | httpx.Proxy | None = None,
     http2: bool = False,
     reserved: frozenset[str] = frozenset(),
-) -> Engine:
-    """The engine that a client's settings ask for.
+) -> Transport:
+    """The transport that a client's settings ask for.
 
     `reserved` are the query parameters that the API has a meaning for: never a user's client's own.
 
@@ -314,7 +314,7 @@ def engine_for(  # noqa: PLR0913 - what a client's settings say about its connec
     if transport is not None and http_client is not None:
         raise ConfigurationError("pass http_client or transport, not both")
     if transport == "aiohttp":
-        return _fast_engine(base_url, proxy, http2=http2)
+        return _fast_transport(base_url, proxy, http2=http2)
     if (transport is not None or http_client is not None) and (proxy is not None or http2):
         raise ConfigurationError(
             "proxy and http2 are about this client's own connections: set them on the "
@@ -324,10 +324,10 @@ def engine_for(  # noqa: PLR0913 - what a client's settings say about its connec
         library = library_of(http_client)
         if not isinstance(http_client, library.AsyncClient):
             raise ConfigurationError("http_client must be an httpx.AsyncClient")
-        return HttpxEngine(http_client, library, base_url, owned=False, reserved=reserved)
+        return HttpxTransport(http_client, library, base_url, owned=False, reserved=reserved)
     if transport is None:
         own = PoolTransport(max_connections=max_connections, proxy=proxy, http2=http2)
-        return DirectEngine(own, base_url)
+        return DirectTransport(own, base_url)
     library = library_of(transport)
     if not isinstance(transport, library.AsyncBaseTransport):
         raise ConfigurationError(
@@ -335,18 +335,18 @@ def engine_for(  # noqa: PLR0913 - what a client's settings say about its connec
             f"httpx.AsyncHTTPTransport, not {type(transport).__name__}"
         )
     client = library.AsyncClient(transport=transport)
-    return HttpxEngine(client, library, base_url, owned=True)
+    return HttpxTransport(client, library, base_url, owned=True)
 
 
-def _fast_engine(
+def _fast_transport(
     base_url: str, proxy: str | httpx.URL | httpx.Proxy | None, *, http2: bool
-) -> Engine:
+) -> Transport:
     if http2:
         raise ConfigurationError('transport="aiohttp" has no HTTP/2: leave one of the two out')
     try:
-        from chat2pay_async._transport.aiohttp import AiohttpEngine  # noqa: PLC0415 - it needs the extra
+        from chat2pay_async._transport.aiohttp import AiohttpTransport  # noqa: PLC0415 - it needs the extra
     except ImportError as error:
         raise ConfigurationError(
             'transport="aiohttp" needs its extra: pip install "chat2pay-async[aiohttp]"'
         ) from error
-    return AiohttpEngine(base_url, proxy=proxy)
+    return AiohttpTransport(base_url, proxy=proxy)

@@ -1045,7 +1045,7 @@ async def test_an_item_whose_post_was_under_way_is_in_doubt(path: Path) -> None:
     made = bench(forever)
 
     async def departing() -> WireResponse:
-        made.engine.departures[-1]()
+        made.engine.guards[-1]()
         return await forever()
 
     made.engine.script[:] = [departing]

@@ -93,7 +93,7 @@ async def test_after_a_lost_one_a_post_leaves_right_behind_a_look_up_of_nothing(
     step = await made(on, call)
     assert step.answer.proof is Proof.APPLIED
     assert len(on.engine.looked) == 1
-    (post,) = [one for one in on.engine.departures if one.latest is not None]
+    (post,) = [one for one in on.engine.guards if one.latest is not None]
     assert post.latest == pytest.approx(on.engine.looked[0] + FRESH)
 
 

@@ -14,7 +14,7 @@ from chat2pay_async._config import Timeout
 from chat2pay_async._send.limited_transport import Line
 from chat2pay_async._send.limits import Gate, Limiter, Pace, RateLimit
 from chat2pay_async._transport.base import WireResponse
-from chat2pay_async._transport.httpx import Departure
+from chat2pay_async._transport.httpx import SendGuard
 from chat2pay_async.errors import ConfigurationError, SentRequest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -39,9 +39,9 @@ class Wire:
         request: SentRequest,
         headers: Mapping[str, str],
         limits: Timeout,
-        departure: Departure,
+        guard: SendGuard,
     ) -> WireResponse:
-        assert departure == Departure()
+        assert guard == SendGuard()
         self.exchanges.append((request, headers, limits))
         return ANSWER
 

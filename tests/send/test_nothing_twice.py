@@ -30,7 +30,7 @@ from chat2pay_async._send.limited_transport import Line
 from chat2pay_async._send.limits import Gate, Pace
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._transport.base import WireResponse
-from chat2pay_async._transport.httpx import Departure
+from chat2pay_async._transport.httpx import SendGuard
 from chat2pay_async.events import Hooks
 
 SETTLE = 10.0
@@ -89,9 +89,9 @@ class Service:
         request: SentRequest,
         headers: Mapping[str, str],
         limits: Timeout,
-        departure: Departure,
+        guard: SendGuard,
     ) -> WireResponse:
-        del headers, limits, departure
+        del headers, limits, guard
         await anyio.lowlevel.checkpoint()
         if request.method == "GET":
             return self.look(self.looks.pop(0) if self.looks else 0.0)

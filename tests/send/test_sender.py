@@ -436,7 +436,7 @@ async def test_cancelling_a_post_that_certainly_did_not_leave_leaves_nothing_in_
         try:
             await anyio.sleep_forever()
         finally:
-            made.engine.departures[-1].possible = False
+            made.engine.guards[-1].may_have_been_sent = False
         raise AssertionError
 
     made = bench(connecting)

@@ -362,14 +362,14 @@ async def test_a_capture_that_the_quota_keeps_from_going_again_is_looked_up_to_t
 async def test_a_post_that_would_leave_a_second_after_its_look_is_looked_up_again() -> None:
     async def leaving_late() -> WireResponse:
         await anyio.sleep(1.1)
-        made.engine.departures[-1]()
+        made.engine.guards[-1]()
         raise AssertionError
 
     made = bench(lost(), leaving_late, CREATED, look_ups=[NOWHERE])
     raw = await create(made)
     assert [attempt.error for attempt in raw.attempts[1:]] == ["StaleVerdict", None]
     assert made.engine.times[2] == made.engine.looked[-1]
-    latest = [one.latest for one in made.engine.departures if one.latest is not None]
+    latest = [one.latest for one in made.engine.guards if one.latest is not None]
     assert latest == [at + FRESH for at in made.engine.times[1:]]
 
 

@@ -1,4 +1,4 @@
-"""The aiohttp engine, over connections in memory to what a test gives as its engine or transport.
+"""The aiohttp transport, over connections in memory to what a test gives as its transport.
 
 aiohttp writes a request's bytes and reads an answer's; what stands at the other end is asked once
 the request has been read. Both ends are called directly, so that no time passes in between, and
@@ -19,14 +19,14 @@ from urllib.parse import urlsplit
 import aiohttp
 import attrs
 import httpx
-from scripted import ScriptedEngine
+from scripted import ScriptedTransport
 
 from chat2pay_async._config import Timeout
-from chat2pay_async._transport.aiohttp import AiohttpEngine
-from chat2pay_async._transport.base import Departure, Engine, ExchangeError, WireResponse
+from chat2pay_async._transport.aiohttp import AiohttpTransport
+from chat2pay_async._transport.base import ExchangeError, SendGuard, Transport, WireResponse
 from chat2pay_async.errors import Proof, SentRequest
 
-__all__ = ["BridgedEngine"]
+__all__ = ["BridgedTransport"]
 
 # Written anew for the bytes that are sent; the body has been decoded.
 FRAMING = {"connection", "content-encoding", "content-length", "transfer-encoding"}
@@ -38,7 +38,7 @@ class Exchange:
 
     request: SentRequest
     limits: Timeout
-    departure: Departure
+    guard: SendGuard
     ended: BaseException | None = None
     """What the far end raised that no socket can carry."""
 
@@ -46,10 +46,10 @@ class Exchange:
 _exchange: ContextVar[Exchange] = ContextVar("exchange")
 
 
-class BridgedEngine(AiohttpEngine):
-    """The engine under test, to a far end of the test's own."""
+class BridgedTransport(AiohttpTransport):
+    """The transport under test, to a far end of the test's own."""
 
-    def __init__(self, far: Engine, base_url: str) -> None:
+    def __init__(self, far: Transport, base_url: str) -> None:
         super().__init__(base_url, proxy=None)
         self._far = far
 
@@ -58,13 +58,13 @@ class BridgedEngine(AiohttpEngine):
         request: SentRequest,
         headers: Mapping[str, str],
         limits: Timeout,
-        departure: Departure,
+        guard: SendGuard,
     ) -> WireResponse:
         """Exchange, and let out what the far end raised past the connection."""
-        exchange = Exchange(request, limits, departure)
+        exchange = Exchange(request, limits, guard)
         _exchange.set(exchange)
         try:
-            return await super().exchange(request, headers, limits, departure)
+            return await super().exchange(request, headers, limits, guard)
         except ExchangeError:
             if exchange.ended is not None:
                 raise exchange.ended from exchange.ended.__cause__
@@ -89,7 +89,7 @@ class BridgedEngine(AiohttpEngine):
 class Connector(aiohttp.BaseConnector):
     """Connects to the far end, unless that is about to refuse."""
 
-    def __init__(self, far: Engine, prefix: str) -> None:
+    def __init__(self, far: Transport, prefix: str) -> None:
         super().__init__(limit=0)
         self._far = far
         self._prefix = prefix
@@ -99,7 +99,7 @@ class Connector(aiohttp.BaseConnector):
         exchange = _exchange.get()
         if refuses(self._far, exchange.request):
             with as_refusal(req):
-                await self._far.exchange(exchange.request, {}, exchange.limits, exchange.departure)
+                await self._far.exchange(exchange.request, {}, exchange.limits, exchange.guard)
         taken = await super().connect(req, *rest)
         assert isinstance(taken.transport, Pipe)
         taken.transport.exchange = exchange
@@ -111,9 +111,9 @@ class Connector(aiohttp.BaseConnector):
         return handler
 
 
-def refuses(far: Engine, request: SentRequest) -> bool:
+def refuses(far: Transport, request: SentRequest) -> bool:
     """Whether a script says that this request will not be sent."""
-    if not isinstance(far, ScriptedEngine):
+    if not isinstance(far, ScriptedTransport):
         return False
     acts = far.look_ups if far.look_ups and request.method == "GET" else far.script
     act = acts[0] if acts else None
@@ -122,7 +122,7 @@ def refuses(far: Engine, request: SentRequest) -> bool:
 
 @contextmanager
 def as_refusal(req: Any) -> Iterator[None]:
-    """Turn what an engine raised into what aiohttp raises while it connects."""
+    """Turn what a transport raised into what aiohttp raises while it connects."""
     try:
         yield
     except ExchangeError as error:
@@ -132,14 +132,14 @@ def as_refusal(req: Any) -> Iterator[None]:
         raise aiohttp.ClientConnectorError(req.connection_key, refused) from error
 
 
-# Nothing ever comes out of it: the engine looks there for what a kept connection may have to say.
+# Nothing ever comes out of it: the transport looks there for what a kept connection has to say.
 _QUIET, _OTHER_END = socket.socketpair()
 
 
 class Pipe(asyncio.Transport):
     """A connection: the end that aiohttp writes to, and the far end, which answers."""
 
-    def __init__(self, handler: Any, far: Engine, prefix: str) -> None:
+    def __init__(self, handler: Any, far: Transport, prefix: str) -> None:
         super().__init__({"socket": _QUIET})
         self.exchange: Exchange | None = None
         self._handler = handler
@@ -169,7 +169,7 @@ class Pipe(asyncio.Transport):
         assert exchange is not None
         try:
             assert request == exchange.request
-            answer = await self._far.exchange(request, headers, exchange.limits, exchange.departure)
+            answer = await self._far.exchange(request, headers, exchange.limits, exchange.guard)
         except ExchangeError as error:
             if error.proof is Proof.NOT_SENT:
                 exchange.ended = error

@@ -1,6 +1,6 @@
-"""`--engine=aiohttp`: every client that a test makes exchanges over the aiohttp engine.
+"""`--engine=aiohttp`: every client that a test makes exchanges over the aiohttp transport.
 
-A transport, or an engine that plays the service, then stands behind a connection in memory; what
+A transport, or a transport that plays the service, then stands behind a connection in memory; what
 would connect to a server connects to it by aiohttp.
 """
 
@@ -11,21 +11,21 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from bridge import BridgedEngine
+from bridge import BridgedTransport
 
 from chat2pay_async._send.limited_transport import Line
-from chat2pay_async._transport.aiohttp import AiohttpEngine
-from chat2pay_async._transport.base import Engine
-from chat2pay_async._transport.httpx import DirectEngine, HttpxEngine
+from chat2pay_async._transport.aiohttp import AiohttpTransport
+from chat2pay_async._transport.base import Transport
+from chat2pay_async._transport.httpx import DirectTransport, HttpxTransport
 
 __all__ = ["OverAiohttp"]
 
 TRIO = "aiohttp has no trio"
-OTHER = "is about the other engines"
-SLOW = "takes long, and chooses its engine itself"
+OTHER = "is about the other transports"
+SLOW = "takes long, and chooses its transport itself"
 THEIRS = "a user's http_client is httpx's to exchange over"
 RESPX = "respx answers in httpx's and httpcore's place, not in aiohttp's"
-CONNECTING = "plays an engine that is still connecting"
+CONNECTING = "plays a transport that is still connecting"
 SKIPPED = {
     "test_backend.py": OTHER,
     "test_chaos.py": SLOW,
@@ -37,7 +37,7 @@ SKIPPED = {
     "test_engines.py": OTHER,
     "test_kill.py": SLOW,
     "test_line.py::test_a_request_goes_out_as_it_is_with_the_keys_headers": (
-        "compares the very objects that an engine is given and returns"
+        "compares the very objects that a transport is given and returns"
     ),
     "test_pool.py": OTHER,
     "test_proxies.py": OTHER,
@@ -59,30 +59,30 @@ class OverAiohttp:
     """The plugin that the option registers."""
 
     def __init__(self) -> None:
-        self._bridges: list[BridgedEngine] = []
+        self._bridges: list[BridgedTransport] = []
         self._exchanges: Counter[str] = Counter()
         self._test = ""
         self._least = LEAST
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(Line, "__init__", self._leading(Line.__init__))
-        self._patch.setattr(AiohttpEngine, "exchange", self._counting(AiohttpEngine.exchange))
+        self._patch.setattr(AiohttpTransport, "exchange", self._counting(AiohttpTransport.exchange))
 
     def _leading(self, make: Callable[..., None]) -> Callable[..., None]:
-        def made(line: Line, engine: Engine, *rest: Any) -> None:
-            make(line, self._over_aiohttp(engine), *rest)
+        def made(line: Line, transport: Transport, *rest: Any) -> None:
+            make(line, self._over_aiohttp(transport), *rest)
 
         return made
 
-    def _over_aiohttp(self, engine: Engine) -> Engine:
-        if isinstance(engine, AiohttpEngine):
-            return engine
-        if isinstance(engine, DirectEngine):
-            return AiohttpEngine(str(engine._url))
+    def _over_aiohttp(self, transport: Transport) -> Transport:
+        if isinstance(transport, AiohttpTransport):
+            return transport
+        if isinstance(transport, DirectTransport):
+            return AiohttpTransport(str(transport._url))
         base_url = "http://far.test"
-        if isinstance(engine, HttpxEngine):
-            assert engine._owned, "a test of a user's http_client belongs in SKIPPED"
-            base_url = engine._base_url
-        self._bridges.append(BridgedEngine(engine, base_url))
+        if isinstance(transport, HttpxTransport):
+            assert transport._owned, "a test of a user's http_client belongs in SKIPPED"
+            base_url = transport._base_url
+        self._bridges.append(BridgedTransport(transport, base_url))
         return self._bridges[-1]
 
     def _counting(self, exchange: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,7 +105,7 @@ class OverAiohttp:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self) -> None:
-        """Let go of what the test left open: an engine that plays the service needs no closing."""
+        """Let go of what the test left open: one that plays the service needs no closing."""
         for bridge in self._bridges:
             bridge.abandon()
         self._bridges.clear()

@@ -1,4 +1,4 @@
-"""A sender over an engine that answers as it is told: what `_send` and `_settle` are tested on."""
+"""A sender over a transport that answers as it is told: what `_send` is tested on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chat2pay_async._send.limited_transport import Line
 from chat2pay_async._send.limits import Gate, Pace
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._transport.base import WireResponse
-from chat2pay_async._transport.httpx import Departure, ExchangeError
+from chat2pay_async._transport.httpx import ExchangeError, SendGuard
 
 Act = WireResponse | Exception | Callable[[], Awaitable[WireResponse]]
 
@@ -53,7 +53,7 @@ def lost(*, timed_out: bool = True) -> ExchangeError:
 
 
 @attrs.define
-class ScriptedEngine:
+class ScriptedTransport:
     """Answers as it is told, one act an exchange, and remembers what was sent and when."""
 
     script: list[Act]
@@ -63,7 +63,7 @@ class ScriptedEngine:
     sent: list[SentRequest] = attrs.field(factory=list)
     headers: list[Mapping[str, str]] = attrs.field(factory=list)
     times: list[float] = attrs.field(factory=list)
-    departures: list[Departure] = attrs.field(factory=list[Departure])
+    guards: list[SendGuard] = attrs.field(factory=list[SendGuard])
     """One for each exchange; `_pool` calls it right before the first byte."""
     closed: bool = False
 
@@ -72,10 +72,10 @@ class ScriptedEngine:
         request: SentRequest,
         headers: Mapping[str, str],
         limits: Timeout,
-        departure: Departure,
+        guard: SendGuard,
     ) -> WireResponse:
         del limits
-        self.departures.append(departure)
+        self.guards.append(guard)
         if self.look_ups and request.method == "GET":
             self.looked.append(anyio.current_time())
             act = self.look_ups.pop(0) if len(self.look_ups) > 1 else self.look_ups[0]
@@ -96,9 +96,9 @@ class ScriptedEngine:
 
 @attrs.define
 class Bench:
-    """A sender over a scripted engine, with a hook that keeps every event."""
+    """A sender over a scripted transport, with a hook that keeps every event."""
 
-    engine: ScriptedEngine
+    engine: ScriptedTransport
     sender: Sender
     heard: list[Event]
 
@@ -113,7 +113,7 @@ def bench(
     limit: RateLimit | None = None,
     listening: bool = True,
 ) -> Bench:
-    engine, heard = ScriptedEngine(list(script), list(look_ups)), list[Event]()
+    engine, heard = ScriptedTransport(list(script), list(look_ups)), list[Event]()
     hooks = events.Hooks([heard.append] if listening else [])
     key = ApiKey("secret-key")
     line = Line(engine, Gate(size), Pace(limit), key.reveal())

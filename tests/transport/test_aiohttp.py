@@ -1,4 +1,4 @@
-"""The fast engine, by the same specification as the others, where aiohttp runs."""
+"""The fast transport, by the same specification as the others, where aiohttp runs."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ from chat2pay_async import (
     bulk,
 )
 from chat2pay_async._transport.aiohttp import (
-    AiohttpEngine,
+    AiohttpTransport,
     _connection,
     _hang_up,
     _is_stale,
     _timeout_of,
     classify,
 )
-from chat2pay_async._transport.base import Departure, ExchangeError
-from chat2pay_async._transport.httpx import engine_for
+from chat2pay_async._transport.base import ExchangeError, SendGuard
+from chat2pay_async._transport.httpx import transport_for
 from chat2pay_async.sandbox import (
     POSTS,
     FaultKind,
@@ -97,12 +97,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.asynccontextmanager
-async def engine_on(url: str, **settings: Any) -> AsyncIterator[AiohttpEngine]:
-    engine = AiohttpEngine(url, **settings)
+async def engine_on(url: str, **settings: Any) -> AsyncIterator[AiohttpTransport]:
+    transport = AiohttpTransport(url, **settings)
     try:
-        yield engine
+        yield transport
     finally:
-        await engine.aclose()
+        await transport.aclose()
 
 
 @attrs.define
@@ -172,9 +172,9 @@ async def failure(
     url: str, limits: Timeout = PATIENT, request: SentRequest = POST, **settings: Any
 ) -> ExchangeError:
     with anyio.fail_after(30):
-        async with engine_on(url, **settings) as engine:
+        async with engine_on(url, **settings) as transport:
             with pytest.raises(ExchangeError) as caught:
-                await engine.exchange(request, {}, limits, Departure())
+                await transport.exchange(request, {}, limits, SendGuard())
     return caught.value
 
 
@@ -333,11 +333,11 @@ async def test_a_proxy_that_hangs_up_or_babbles_at_connect_is_not_sent() -> None
 @on_loops
 @pytest.mark.parametrize("url", ["http://[::1", "http://"])
 async def test_a_url_that_is_none_is_not_sent(url: str) -> None:
-    engine = AiohttpEngine("http://a.test")
-    engine._base_url = url
+    transport = AiohttpTransport("http://a.test")
+    transport._base_url = url
     with pytest.raises(ExchangeError) as caught:
-        await engine.exchange(POST, {}, PATIENT, Departure())
-    await engine.aclose()
+        await transport.exchange(POST, {}, PATIENT, SendGuard())
+    await transport.aclose()
     assert caught.value.proof is Proof.NOT_SENT
 
 
@@ -448,9 +448,9 @@ async def test_what_was_not_yet_sent_when_a_call_gave_up_never_is() -> None:
     large = SentRequest("POST", "/api/v2/chat-2-pay", b"x" * 20_000_000)
     # No server of an event loop's: it would read on by itself.
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        async with engine_on(f"http://127.0.0.1:{listener.getsockname()[1]}") as engine:
+        async with engine_on(f"http://127.0.0.1:{listener.getsockname()[1]}") as transport:
             with pytest.raises(ExchangeError) as caught:
-                await engine.exchange(large, {}, QUICK, Departure())
+                await transport.exchange(large, {}, QUICK, SendGuard())
             received = await anyio.to_thread.run_sync(all_that_comes, listener)
     assert verdict(caught.value) == (Proof.UNKNOWN, True)
     assert received < 20_000_000
@@ -487,10 +487,10 @@ async def test_nothing_is_sent_again_behind_our_back(request_: SentRequest) -> N
                 raise anyio.EndOfStream
 
     server = Dropping()
-    async with listening(server.serve) as url, engine_on(url) as engine:
-        await engine.exchange(GET, {}, PATIENT, Departure())
+    async with listening(server.serve) as url, engine_on(url) as transport:
+        await transport.exchange(GET, {}, PATIENT, SendGuard())
         with pytest.raises(ExchangeError) as caught:
-            await engine.exchange(request_, {}, PATIENT, Departure())
+            await transport.exchange(request_, {}, PATIENT, SendGuard())
     assert verdict(caught.value) == (Proof.UNKNOWN, False)
     assert len(server.requests) == 2
 
@@ -524,8 +524,8 @@ async def test_a_server_that_closes_each_connection_at_once_is_not_connected_to_
 )
 async def test_a_quoted_target_reaches_the_server_as_it_is(target: str) -> None:
     server = Server()
-    async with listening(server.serve) as url, engine_on(f"{url}/c2p") as engine:
-        await engine.exchange(SentRequest("GET", target), {}, PATIENT, Departure())
+    async with listening(server.serve) as url, engine_on(f"{url}/c2p") as transport:
+        await transport.exchange(SentRequest("GET", target), {}, PATIENT, SendGuard())
     assert server.requests[0].startswith(f"GET /c2p{target} HTTP/1.1\r\n".encode())
 
 
@@ -540,8 +540,8 @@ async def test_the_body_and_each_header_arrive_once_and_as_they_are() -> None:
         "User-Agent": "chat2pay-async/x",
         "Content-Type": "application/json",
     }
-    async with listening(server.serve) as url, engine_on(url) as engine:
-        await engine.exchange(sent, headers, PATIENT, Departure())
+    async with listening(server.serve) as url, engine_on(url) as transport:
+        await transport.exchange(sent, headers, PATIENT, SendGuard())
     assert server.requests[0].partition(b"\r\n\r\n")[2] == body
     seen = headers_of(server.requests[0])
     assert len(seen) == len(dict(seen))
@@ -555,8 +555,8 @@ async def test_the_body_and_each_header_arrive_once_and_as_they_are() -> None:
 @on_loops
 async def test_a_post_without_a_body_claims_no_type_for_it() -> None:
     server = Server()
-    async with listening(server.serve) as url, engine_on(url) as engine:
-        await engine.exchange(SentRequest("POST", "/p"), {}, PATIENT, Departure())
+    async with listening(server.serve) as url, engine_on(url) as transport:
+        await transport.exchange(SentRequest("POST", "/p"), {}, PATIENT, SendGuard())
     seen = dict(headers_of(server.requests[0]))
     assert seen["content-length"] == "0"
     assert not {"content-type", "user-agent", "transfer-encoding"} & set(seen)
@@ -568,8 +568,8 @@ async def test_the_answer_comes_as_it_is_with_names_in_lower_case() -> None:
         b"HTTP/1.1 201 Created\r\nX-Trace: 1\r\nRETRY-AFTER: 7\r\nX-Two: a\r\nx-two: b\r\n"
         b"X-Odd: caf\xe9 \xff\r\nContent-Length: 2\r\n\r\n\xff\x00"
     )
-    async with listening(Server(told).serve) as url, engine_on(url) as engine:
-        answer = await engine.exchange(POST, {}, PATIENT, Departure())
+    async with listening(Server(told).serve) as url, engine_on(url) as transport:
+        answer = await transport.exchange(POST, {}, PATIENT, SendGuard())
     assert (answer.status_code, answer.body) == (201, b"\xff\x00")
     assert answer.headers == {
         "x-trace": "1",
@@ -585,8 +585,8 @@ async def test_the_answer_comes_as_it_is_with_names_in_lower_case() -> None:
 async def test_a_long_header_costs_an_answer_nothing() -> None:
     policy = b"x" * 60_000
     told = b"HTTP/1.1 201 Created\r\nX-Policy: " + policy + b"\r\nContent-Length: 2\r\n\r\n{}"
-    async with listening(Server(told).serve) as url, engine_on(url) as engine:
-        answer = await engine.exchange(POST, {}, PATIENT, Departure())
+    async with listening(Server(told).serve) as url, engine_on(url) as transport:
+        answer = await transport.exchange(POST, {}, PATIENT, SendGuard())
     assert (answer.status_code, answer.body) == (201, b"{}")
     assert answer.headers["x-policy"] == policy.decode()
 
@@ -603,8 +603,8 @@ async def test_a_long_header_costs_an_answer_nothing() -> None:
 )
 async def test_an_answer_is_unpacked(told: bytes) -> None:
     server = Server(b"HTTP/1.1 200 OK\r\n" + told)
-    async with listening(server.serve) as url, engine_on(url) as engine:
-        answer = await engine.exchange(POST, {}, PATIENT, Departure())
+    async with listening(server.serve) as url, engine_on(url) as transport:
+        answer = await transport.exchange(POST, {}, PATIENT, SendGuard())
     assert answer.body == b'{"a": 1}'
 
 
@@ -612,8 +612,8 @@ async def test_an_answer_is_unpacked(told: bytes) -> None:
 async def test_what_a_server_says_before_its_answer_is_not_the_answer() -> None:
     hints = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
     server = Server(b"HTTP/1.1 100 Continue\r\n\r\n" + hints + OK)
-    async with listening(server.serve) as url, engine_on(url) as engine:
-        answers = [await engine.exchange(POST, {}, PATIENT, Departure()) for _ in range(2)]
+    async with listening(server.serve) as url, engine_on(url) as transport:
+        answers = [await transport.exchange(POST, {}, PATIENT, SendGuard()) for _ in range(2)]
     assert [(one.status_code, one.body) for one in answers] == [(200, b"{}")] * 2
     assert (server.connections, len(server.requests)) == (1, 2)
 
@@ -626,9 +626,9 @@ async def test_redirects_are_not_followed_and_cookies_not_sent_back() -> None:
             b"HTTP/1.1 307 Temporary Redirect\r\nLocation: %b/\r\nSet-Cookie: sticky=node-7\r\n"
             b"Set-Cookie: b=2\r\nContent-Length: 0\r\n\r\n" % other.encode()
         )
-        async with listening(server.serve) as url, engine_on(url) as engine:
+        async with listening(server.serve) as url, engine_on(url) as transport:
             for _ in range(2):
-                assert (await engine.exchange(POST, {}, PATIENT, Departure())).status_code == 307
+                assert (await transport.exchange(POST, {}, PATIENT, SendGuard())).status_code == 307
     assert elsewhere.requests == []
     assert len(server.requests) == 2
     assert server.connections == 1
@@ -641,54 +641,54 @@ async def test_redirects_are_not_followed_and_cookies_not_sent_back() -> None:
 @on_loops
 async def test_a_request_that_would_leave_too_late_is_kept_back() -> None:
     server = Server()
-    async with listening(server.serve) as url, engine_on(url) as engine:
+    async with listening(server.serve) as url, engine_on(url) as transport:
         for _ in range(2):  # on a new connection and on a kept one
-            late = Departure(latest=anyio.current_time() - 1)
+            late = SendGuard(latest=anyio.current_time() - 1)
             with pytest.raises(ExchangeError) as caught:
-                await engine.exchange(POST, {}, PATIENT, late)
+                await transport.exchange(POST, {}, PATIENT, late)
             assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "StaleVerdict")
-            await engine.exchange(GET, {}, PATIENT, Departure(latest=anyio.current_time() + 60))
-        await engine.aclose()
+            await transport.exchange(GET, {}, PATIENT, SendGuard(latest=anyio.current_time() + 60))
+        await transport.aclose()
         await until(lambda: server.open == 0)
     assert [sent[:3] for sent in server.requests] == [b"GET", b"GET"]
 
 
 @on_loops
 async def test_a_request_that_is_cancelled_before_its_first_byte_certainly_never_left() -> None:
-    departure = Departure()
+    guard = SendGuard()
     server = Mute()
-    async with listening(server.serve) as url, engine_on(url.replace("http", "https")) as engine:
+    async with listening(server.serve) as url, engine_on(url.replace("http", "https")) as transport:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(engine.exchange, POST, {}, PATIENT, departure)
+            tasks.start_soon(transport.exchange, POST, {}, PATIENT, guard)
             await until(lambda: server.open == 1)
             tasks.cancel_scope.cancel()
         await until(lambda: server.open == 0)
-    assert not departure.possible
+    assert not guard.may_have_been_sent
 
 
 @on_loops
 async def test_a_request_that_is_cancelled_before_it_began_certainly_never_left() -> None:
-    departure = Departure()
+    guard = SendGuard()
     server = Server()
-    async with listening(server.serve) as url, engine_on(url) as engine:
+    async with listening(server.serve) as url, engine_on(url) as transport:
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await engine.exchange(POST, {}, PATIENT, departure)
-    assert not departure.possible
+            await transport.exchange(POST, {}, PATIENT, guard)
+    assert not guard.may_have_been_sent
     assert server.requests == []
 
 
 @on_loops
 async def test_a_request_that_is_cancelled_after_its_first_byte_may_have_arrived() -> None:
-    departure = Departure()
+    guard = SendGuard()
     server = Mute()
-    async with listening(server.serve) as url, engine_on(url) as engine:
+    async with listening(server.serve) as url, engine_on(url) as transport:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(engine.exchange, POST, {}, PATIENT, departure)
+            tasks.start_soon(transport.exchange, POST, {}, PATIENT, guard)
             await until(lambda: len(server.requests) == 1)
             tasks.cancel_scope.cancel()
         await until(lambda: server.open == 0)
-    assert departure.possible
+    assert guard.may_have_been_sent
 
 
 @on_loops
@@ -702,45 +702,45 @@ async def test_a_request_that_is_cancelled_while_its_answer_comes_may_have_arriv
             answered.set()
             await anyio.sleep_forever()
 
-    departure = Departure()
+    guard = SendGuard()
     async with (
         listening(half) as url,
-        engine_on(url) as engine,
+        engine_on(url) as transport,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(engine.exchange, POST, {}, PATIENT, departure)
+        tasks.start_soon(transport.exchange, POST, {}, PATIENT, guard)
         await answered.wait()
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
-    assert departure.possible
+    assert guard.may_have_been_sent
 
 
 @on_loops
 async def test_calls_that_are_cancelled_at_any_moment_leave_nothing_behind() -> None:
     server = Server()
     impossible = 0
-    async with listening(server.serve) as url, engine_on(url) as engine:
+    async with listening(server.serve) as url, engine_on(url) as transport:
         for steps in range(40):
-            departures = [Departure() for _ in range(4)]
+            guards = [SendGuard() for _ in range(4)]
             async with anyio.create_task_group() as tasks:
-                for departure in departures:
-                    tasks.start_soon(engine.exchange, POST, {}, PATIENT, departure)
+                for guard in guards:
+                    tasks.start_soon(transport.exchange, POST, {}, PATIENT, guard)
                 for _ in range(steps % 20):
                     await anyio.lowlevel.checkpoint()
                 tasks.cancel_scope.cancel()
-            impossible += sum(not departure.possible for departure in departures)
-            answer = await engine.exchange(GET, {}, PATIENT, Departure())
+            impossible += sum(not guard.may_have_been_sent for guard in guards)
+            answer = await transport.exchange(GET, {}, PATIENT, SendGuard())
             assert answer.status_code == 200
-        assert engine._way is not None
-        assert engine._way.session.connector is not None
-        kept = sum(map(len, engine._way.session.connector._conns.values()))
+        assert transport._way is not None
+        assert transport._way.session.connector is not None
+        kept = sum(map(len, transport._way.session.connector._conns.values()))
         await until(lambda: server.open == kept)
         posts = [sent for sent in server.requests if sent.startswith(b"POST")]
         # What certainly never left is not there.
         assert len(posts) <= 160 - impossible
         assert impossible > 0
         assert posts
-        await engine.aclose()
+        await transport.aclose()
         await until(lambda: server.open == 0)
 
 
@@ -756,21 +756,21 @@ def end(kept: socket.socket) -> None:
 @on_loops
 async def test_a_kept_connection_is_used_again() -> None:
     server = Server()
-    async with listening(server.serve) as url, engine_on(url) as engine:
+    async with listening(server.serve) as url, engine_on(url) as transport:
         for sent in (POST, GET, PUT, POST):
-            await engine.exchange(sent, {}, PATIENT, Departure())
+            await transport.exchange(sent, {}, PATIENT, SendGuard())
     assert server.connections == 1
 
 
 @on_loops
 async def test_a_kept_connection_that_ended_long_ago_costs_nothing() -> None:
     server = Server()
-    async with listening(server.serve) as url, engine_on(url) as engine:
-        await engine.exchange(POST, {}, PATIENT, Departure())
+    async with listening(server.serve) as url, engine_on(url) as transport:
+        await transport.exchange(POST, {}, PATIENT, SendGuard())
         end(server.sockets[0])
         await until(lambda: server.open == 0)
         await anyio.wait_all_tasks_blocked()
-        answer = await engine.exchange(POST, {}, PATIENT, Departure())
+        answer = await transport.exchange(POST, {}, PATIENT, SendGuard())
     assert answer.status_code == 200
     assert (server.connections, len(server.requests)) == (2, 2)
 
@@ -780,18 +780,18 @@ async def test_kept_connections_that_ended_just_now_cost_nothing_either() -> Non
     server = Server()
     left = []
 
-    class Counted(Departure):
+    class Counted(SendGuard):
         def __call__(self) -> None:
             left.append(self)
 
-    async with listening(server.serve) as url, engine_on(url) as engine:
+    async with listening(server.serve) as url, engine_on(url) as transport:
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
-                tasks.start_soon(engine.exchange, POST, {}, PATIENT, Departure())
+                tasks.start_soon(transport.exchange, POST, {}, PATIENT, SendGuard())
         assert server.connections == 3
         for kept in server.sockets:
             end(kept)
-        answer = await engine.exchange(POST, {}, PATIENT, Counted())
+        answer = await transport.exchange(POST, {}, PATIENT, Counted())
         assert answer.status_code == 200
     assert (server.connections, len(server.requests), len(left)) == (4, 4, 1)
 
@@ -801,13 +801,13 @@ async def test_where_the_system_cant_tell_a_post_is_unknown_and_not_sent_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     server = Server()
-    async with listening(server.serve) as url, engine_on(url) as engine:
-        await engine.exchange(POST, {}, PATIENT, Departure())
+    async with listening(server.serve) as url, engine_on(url) as transport:
+        await transport.exchange(POST, {}, PATIENT, SendGuard())
         monkeypatch.delattr(select, "poll")
-        await engine.exchange(POST, {}, PATIENT, Departure())
+        await transport.exchange(POST, {}, PATIENT, SendGuard())
         end(server.sockets[0])
         with pytest.raises(ExchangeError) as caught:
-            await engine.exchange(POST, {}, PATIENT, Departure())
+            await transport.exchange(POST, {}, PATIENT, SendGuard())
     assert verdict(caught.value) == (Proof.UNKNOWN, False)
     assert (server.connections, len(server.requests)) == (1, 2)
 
@@ -831,14 +831,14 @@ class Chatty(Server):
 @on_loops
 async def test_what_nobody_asked_for_is_not_taken_for_the_next_answer() -> None:
     server = Chatty()
-    async with listening(server.serve) as url, engine_on(url) as engine:
-        await engine.exchange(POST, {}, PATIENT, Departure())
+    async with listening(server.serve) as url, engine_on(url) as transport:
+        await transport.exchange(POST, {}, PATIENT, SendGuard())
         server.heard.set()
-        assert engine._way is not None
-        assert engine._way.session.connector is not None
-        ((kept, _),) = engine._way.session.connector._conns[engine._way.lead.connection_key]
+        assert transport._way is not None
+        assert transport._way.session.connector is not None
+        ((kept, _),) = transport._way.session.connector._conns[transport._way.lead.connection_key]
         await until(lambda: kept.should_close)
-        answers = [await engine.exchange(POST, {}, PATIENT, Departure()) for _ in range(2)]
+        answers = [await transport.exchange(POST, {}, PATIENT, SendGuard()) for _ in range(2)]
     assert [(one.status_code, one.body) for one in answers] == [(200, b"{}")] * 2
     assert (server.connections, len(server.requests)) == (2, 3)
 
@@ -846,10 +846,10 @@ async def test_what_nobody_asked_for_is_not_taken_for_the_next_answer() -> None:
 @on_loops
 async def test_a_connection_that_the_loop_has_seen_end_is_not_used_again() -> None:
     server = Server()
-    async with listening(server.serve) as url, engine_on(url) as engine:
-        await engine.exchange(POST, {}, PATIENT, Departure())
-        assert engine._way is not None
-        taken = await _connection(engine._way, _timeout_of(PATIENT))
+    async with listening(server.serve) as url, engine_on(url) as transport:
+        await transport.exchange(POST, {}, PATIENT, SendGuard())
+        assert transport._way is not None
+        taken = await _connection(transport._way, _timeout_of(PATIENT))
         assert not _is_stale(taken)
         assert taken.protocol is not None
         taken.protocol.close()
@@ -888,13 +888,13 @@ async def listening_over_tls(
 @on_loops
 async def test_the_environments_authorities_are_trusted(authority: trustme.CA) -> None:
     server = Server()
-    async with listening_over_tls(authority, server.serve) as url, engine_on(url) as engine:
+    async with listening_over_tls(authority, server.serve) as url, engine_on(url) as transport:
         for _ in range(3):
-            answer = await engine.exchange(POST, {}, PATIENT, Departure())
+            answer = await transport.exchange(POST, {}, PATIENT, SendGuard())
             assert answer.status_code == 200
         assert server.connections == 1
         end(server.sockets[0])
-        await engine.exchange(POST, {}, PATIENT, Departure())
+        await transport.exchange(POST, {}, PATIENT, SendGuard())
         assert (server.connections, len(server.requests)) == (2, 4)
 
 
@@ -926,8 +926,8 @@ async def test_what_tls_sends_after_its_handshake_does_not_make_a_connection_loo
         thread.start()
         url = f"https://localhost:{listener.getsockname()[1]}"
         connector = Slow(ssl=httpx.create_ssl_context())
-        async with engine_on(url, connector=connector) as engine:
-            answer = await engine.exchange(POST, {}, Timeout(connect=10, read=10), Departure())
+        async with engine_on(url, connector=connector) as transport:
+            answer = await transport.exchange(POST, {}, Timeout(connect=10, read=10), SendGuard())
         await anyio.to_thread.run_sync(thread.join)
     assert answer.status_code == 200
 
@@ -952,10 +952,10 @@ async def test_it_goes_through_the_proxy_that_is_given() -> None:
         listening(proxy.serve) as url,
         engine_on(
             "http://service.invalid/c2p", proxy=httpx.Proxy(url, headers={"X-Team": "payments"})
-        ) as engine,
+        ) as transport,
     ):
-        answer = await engine.exchange(
-            SentRequest("GET", "/a%2Fb?x=%26"), {"Authorization": KEY}, PATIENT, Departure()
+        answer = await transport.exchange(
+            SentRequest("GET", "/a%2Fb?x=%26"), {"Authorization": KEY}, PATIENT, SendGuard()
         )
     assert answer.status_code == 200
     first = b"GET http://service.invalid/c2p/a%2Fb?x=%26 HTTP/1.1\r\n"
@@ -980,9 +980,9 @@ async def test_a_proxys_user_and_password_are_told_to_it_and_to_nobody_else(
             if isinstance(given, str)
             else given(f"http://{address}", auth=("me", "s@cret"))
         )
-        async with engine_on(f"{scheme}://service.invalid", proxy=chosen) as engine:
+        async with engine_on(f"{scheme}://service.invalid", proxy=chosen) as transport:
             with contextlib.suppress(ExchangeError):
-                await engine.exchange(GET, {"Authorization": KEY}, PATIENT, Departure())
+                await transport.exchange(GET, {"Authorization": KEY}, PATIENT, SendGuard())
     seen = dict(headers_of(proxy.requests[0]))
     basic = base64.b64encode(b"me:s@cret").decode()
     assert seen["proxy-authorization"] == f"Basic {basic}"
@@ -1015,10 +1015,10 @@ async def test_a_proxy_is_asked_for_a_tunnel_and_the_rest_is_for_the_service(
     async with (
         listening_over_tls(authority, server.serve) as url,
         listening(proxy) as through,
-        engine_on(url, proxy=through.replace("//", "//me:secret@")) as engine,
+        engine_on(url, proxy=through.replace("//", "//me:secret@")) as transport,
     ):
         for _ in range(2):
-            await engine.exchange(POST, {"Authorization": KEY}, PATIENT, Departure())
+            await transport.exchange(POST, {"Authorization": KEY}, PATIENT, SendGuard())
     assert len(asked) == 1
     assert asked[0].startswith(b"CONNECT localhost:")
     assert KEY.encode() not in asked[0]
@@ -1034,30 +1034,30 @@ async def test_the_environments_proxy_is_used_but_for_what_is_exempt(
     proxy, server = Server(), Server()
     async with listening(proxy.serve) as through, listening(server.serve) as url:
         monkeypatch.setenv("HTTP_PROXY", through)
-        async with engine_on(url) as engine:
-            await engine.exchange(GET, {}, PATIENT, Departure())
+        async with engine_on(url) as transport:
+            await transport.exchange(GET, {}, PATIENT, SendGuard())
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        async with engine_on(url) as engine:
-            await engine.exchange(GET, {}, PATIENT, Departure())
+        async with engine_on(url) as transport:
+            await transport.exchange(GET, {}, PATIENT, SendGuard())
     assert (len(proxy.requests), len(server.requests)) == (1, 1)
 
 
 def test_a_socks_proxy_is_refused_without_showing_its_password() -> None:
     with pytest.raises(ConfigurationError, match="no SOCKS proxies") as caught:
-        AiohttpEngine("https://a.test", proxy="socks5://me:secret@p.test:1080")
+        AiohttpTransport("https://a.test", proxy="socks5://me:secret@p.test:1080")
     assert "secret" not in str(caught.value)
 
 
 def test_a_proxys_own_tls_settings_are_refused_rather_than_forgotten() -> None:
     proxy = httpx.Proxy("https://p.test", ssl_context=ssl.create_default_context())
     with pytest.raises(ConfigurationError, match="knows no ssl_context of a proxy"):
-        AiohttpEngine("https://a.test", proxy=proxy)
+        AiohttpTransport("https://a.test", proxy=proxy)
 
 
 def test_a_header_for_the_proxy_that_it_cant_carry_is_refused_without_showing_it() -> None:
     proxy = httpx.Proxy("http://p.test", headers={"X-Token": "secret\r\nX-More: 1"})
     with pytest.raises(ConfigurationError, match="a header for the proxy") as caught:
-        AiohttpEngine("https://a.test", proxy=proxy)
+        AiohttpTransport("https://a.test", proxy=proxy)
     assert "secret" not in str(caught.value)
 
 
@@ -1066,9 +1066,9 @@ async def test_a_proxys_password_is_in_no_variable_that_a_traceback_shows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/authorities.pem")
-    async with engine_on("https://a.test", proxy="http://me:hunter2@p.test") as engine:
+    async with engine_on("https://a.test", proxy="http://me:hunter2@p.test") as transport:
         with pytest.raises(ExchangeError) as caught:
-            await engine.exchange(GET, {}, PATIENT, Departure())
+            await transport.exchange(GET, {}, PATIENT, SendGuard())
     told = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     shown = "".join(told.format())
     assert "_open" in shown
@@ -1080,8 +1080,8 @@ async def test_a_proxys_password_is_in_no_variable_that_a_traceback_shows(
 
 
 def test_a_client_is_made_over_it_by_its_name() -> None:
-    engine = engine_for("https://a.test", max_connections=1, transport="aiohttp")
-    assert isinstance(engine, AiohttpEngine)
+    transport = transport_for("https://a.test", max_connections=1, transport="aiohttp")
+    assert isinstance(transport, AiohttpTransport)
 
 
 def test_it_has_no_http2() -> None:
@@ -1114,12 +1114,12 @@ def test_on_trio_it_says_so() -> None:
 async def test_it_is_closed_unused_and_twice() -> None:
     server = Server()
     async with listening(server.serve) as url:
-        unused = AiohttpEngine(url)
+        unused = AiohttpTransport(url)
         await unused.aclose()
-        engine = AiohttpEngine(url)
-        await engine.exchange(GET, {}, PATIENT, Departure())
-        await engine.aclose()
-        await engine.aclose()
+        transport = AiohttpTransport(url)
+        await transport.exchange(GET, {}, PATIENT, SendGuard())
+        await transport.aclose()
+        await transport.aclose()
         await until(lambda: server.open == 0)
 
 
@@ -1130,17 +1130,17 @@ async def test_what_is_under_way_when_it_is_closed_is_unknown_and_what_comes_lat
     server = Mute()
     verdicts: list[Proof] = []
 
-    async def call(engine: AiohttpEngine) -> None:
+    async def call(transport: AiohttpTransport) -> None:
         with pytest.raises(ExchangeError) as caught:
-            await engine.exchange(POST, {}, PATIENT, Departure())
+            await transport.exchange(POST, {}, PATIENT, SendGuard())
         verdicts.append(caught.value.proof)
 
-    async with listening(server.serve) as url, engine_on(url) as engine:
+    async with listening(server.serve) as url, engine_on(url) as transport:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(call, engine)
+            tasks.start_soon(call, transport)
             await until(lambda: len(server.requests) == 1)
-            await engine.aclose()
-        await call(engine)
+            await transport.aclose()
+        await call(transport)
     assert verdicts == [Proof.UNKNOWN, Proof.NOT_SENT]
 
 
@@ -1157,18 +1157,18 @@ async def test_who_waits_for_the_rest_of_an_answer_when_it_is_closed_hears_of_it
 
     proofs: list[Proof] = []
 
-    async def call(engine: AiohttpEngine) -> None:
+    async def call(transport: AiohttpTransport) -> None:
         with pytest.raises(ExchangeError) as caught:
-            await engine.exchange(POST, {}, PATIENT, Departure())
+            await transport.exchange(POST, {}, PATIENT, SendGuard())
         proofs.append(caught.value.proof)
 
-    async with listening(half) as url, engine_on(url) as engine:
+    async with listening(half) as url, engine_on(url) as transport:
         with anyio.fail_after(30):
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(call, engine)
+                tasks.start_soon(call, transport)
                 await begun.wait()
                 await anyio.wait_all_tasks_blocked()
-                await engine.aclose()
+                await transport.aclose()
     assert proofs == [Proof.UNKNOWN]
 
 

@@ -6,29 +6,29 @@ import anyio
 import pytest
 
 from chat2pay_async import Proof
-from chat2pay_async._transport.base import Departure, ExchangeError
+from chat2pay_async._transport.base import ExchangeError, SendGuard
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_request_may_leave_whenever_unless_it_must_leave_by_a_time() -> None:
-    Departure()()
+    SendGuard()()
 
 
 @pytest.mark.virtual_time
 async def test_a_request_that_must_leave_by_a_time_may_leave_until_then_and_no_later() -> None:
-    departure = Departure(latest=anyio.current_time() + 1.0)
-    departure()
+    guard = SendGuard(latest=anyio.current_time() + 1.0)
+    guard()
     await anyio.sleep(0.9)
-    departure()
+    guard()
     await anyio.sleep(0.2)
     with pytest.raises(ExchangeError, match="StaleVerdict") as caught:
-        departure()
+        guard()
     assert (caught.value.proof, caught.value.timed_out) == (Proof.NOT_SENT, False)
 
 
 def test_a_request_may_have_left_until_the_contrary_is_certain() -> None:
-    assert Departure().possible
+    assert SendGuard().may_have_been_sent
 
 
 def test_an_exchange_without_an_answer_says_why_and_what_that_proves() -> None:

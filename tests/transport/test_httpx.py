@@ -27,13 +27,13 @@ from chat2pay_async._transport.httpx import (
     NOT_SENT_ERRORS,
     TIMEOUT_ERRORS,
     UNKNOWN_ERRORS,
-    Departure,
-    Engine,
     ExchangeError,
-    HttpxEngine,
+    HttpxTransport,
+    SendGuard,
+    Transport,
     classify,
-    engine_for,
     library_of,
+    transport_for,
 )
 
 pytestmark = pytest.mark.anyio
@@ -124,8 +124,8 @@ def test_the_library_is_the_one_that_the_object_comes_from() -> None:
         library_of("http://…")
 
 
-def engine_over(client: Any, *, base_url: str = "https://service.test") -> HttpxEngine:
-    return HttpxEngine(
+def transport_over(client: Any, *, base_url: str = "https://service.test") -> HttpxTransport:
+    return HttpxTransport(
         client, library_of(client), base_url, owned=False, reserved=frozenset({"amount"})
     )
 
@@ -139,8 +139,8 @@ async def test_an_exchange_sends_the_bytes_and_brings_the_bytes_back(library: An
         return library.Response(201, headers={"X-Trace": "1"}, content=b"\xff\x00")
 
     async with library.AsyncClient(transport=library.MockTransport(answer)) as client:
-        response = await engine_over(client).exchange(
-            POST, {"Authorization": "key"}, QUICK, Departure()
+        response = await transport_over(client).exchange(
+            POST, {"Authorization": "key"}, QUICK, SendGuard()
         )
     assert (response.status_code, response.body) == (201, b"\xff\x00")
     assert response.headers["x-trace"] == "1"
@@ -163,7 +163,7 @@ async def test_an_error_of_either_library_is_classified_with_its_cause(library: 
 
     async with library.AsyncClient(transport=library.MockTransport(refuse)) as client:
         with pytest.raises(ExchangeError) as caught:
-            await engine_over(client).exchange(GET, {}, QUICK, Departure())
+            await transport_over(client).exchange(GET, {}, QUICK, SendGuard())
     assert caught.value.proof is Proof.NOT_SENT
     assert isinstance(caught.value.__cause__, library.ConnectError)
     assert "secret words" not in str(caught.value)
@@ -181,7 +181,7 @@ async def test_a_quoted_target_reaches_the_connection_as_it_is(target: str) -> N
         return httpx.Response(200)
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-        await engine_over(client).exchange(SentRequest("GET", target), {}, QUICK, Departure())
+        await transport_over(client).exchange(SentRequest("GET", target), {}, QUICK, SendGuard())
     assert seen == [target.encode()]
 
 
@@ -189,8 +189,8 @@ async def test_a_base_url_with_a_path_keeps_it() -> None:
     with respx.mock:
         route = respx.get("https://gateway.test/c2p/api/v2/config").respond(200)
         async with httpx.AsyncClient() as client:
-            engine = engine_over(client, base_url="https://gateway.test/c2p")
-            await engine.exchange(GET, {}, QUICK, Departure())
+            transport = transport_over(client, base_url="https://gateway.test/c2p")
+            await transport.exchange(GET, {}, QUICK, SendGuard())
     assert route.call_count == 1
 
 
@@ -201,7 +201,7 @@ async def test_redirects_are_not_followed_even_by_a_client_that_would() -> None:
         )
         elsewhere = respx.post("https://elsewhere.test/").respond(201)
         async with httpx.AsyncClient(follow_redirects=True) as client:
-            response = await engine_over(client).exchange(POST, {}, QUICK, Departure())
+            response = await transport_over(client).exchange(POST, {}, QUICK, SendGuard())
     assert response.status_code == 307
     assert elsewhere.call_count == 0
 
@@ -231,7 +231,9 @@ async def test_the_users_hooks_auth_headers_cookies_and_parameters_act() -> None
             cookies={"sticky": "node-7"},
             params={"tenant": "t1"},
         ) as client:
-            await engine_over(client).exchange(POST, {"Authorization": "ours"}, QUICK, Departure())
+            await transport_over(client).exchange(
+                POST, {"Authorization": "ours"}, QUICK, SendGuard()
+            )
     request = route.calls.last.request
     assert asked == [("POST", b'{"a":1}')]
     assert answered == [201]
@@ -268,8 +270,8 @@ async def test_no_parameter_of_the_users_client_takes_the_place_of_ours(
     whole = SentRequest("POST", "/api/v2/payment/ref/capture")
     client = library.AsyncClient(transport=library.MockTransport(answer), params=theirs)
     async with client:
-        await engine_over(client).exchange(capture, {}, QUICK, Departure())
-        await engine_over(client).exchange(whole, {}, QUICK, Departure())
+        await transport_over(client).exchange(capture, {}, QUICK, SendGuard())
+        await transport_over(client).exchange(whole, {}, QUICK, SendGuard())
     assert seen == [sent, sent.removeprefix(b"amount=10.00&note=a%20b").removeprefix(b"&")]
 
 
@@ -280,7 +282,7 @@ async def test_a_hook_that_raises_for_status_leaves_the_status_to_be_judged() ->
     with respx.mock:
         respx.get("https://service.test/api/v2/config").respond(401, json={"message": "no"})
         async with httpx.AsyncClient(event_hooks={"response": [strict]}) as client:
-            response = await engine_over(client).exchange(GET, {}, QUICK, Departure())
+            response = await transport_over(client).exchange(GET, {}, QUICK, SendGuard())
     assert (response.status_code, response.body) == (401, b"")
 
 
@@ -294,7 +296,7 @@ async def test_a_response_hook_whose_own_request_fails_does_not_make_ours_unsent
         log = respx.post("https://log.test/").mock(side_effect=httpx.ConnectError)
         async with httpx.AsyncClient(event_hooks={"response": [report]}) as client:
             with pytest.raises(ExchangeError) as caught:
-                await engine_over(client).exchange(POST, {}, QUICK, Departure())
+                await transport_over(client).exchange(POST, {}, QUICK, SendGuard())
     assert log.call_count == 1
     assert (caught.value.proof, caught.value.reason) == (Proof.UNKNOWN, "ConnectError")
 
@@ -309,7 +311,7 @@ async def test_the_status_of_a_response_hooks_own_request_is_not_taken_for_ours(
         log = respx.post("https://log.test/").respond(429)
         async with httpx.AsyncClient(event_hooks={"response": [report]}) as client:
             with pytest.raises(ExchangeError) as caught:
-                await engine_over(client).exchange(POST, {}, QUICK, Departure())
+                await transport_over(client).exchange(POST, {}, QUICK, SendGuard())
     assert log.call_count == 1
     assert (caught.value.proof, caught.value.reason) == (Proof.UNKNOWN, "HTTPStatusError")
 
@@ -318,12 +320,12 @@ async def test_a_client_of_the_users_that_is_closed_says_so_before_anything_is_s
     client = httpx.AsyncClient()
     await client.aclose()
     with pytest.raises(ConfigurationError, match="http_client of this client is closed"):
-        await engine_over(client).exchange(GET, {}, QUICK, Departure())
+        await transport_over(client).exchange(GET, {}, QUICK, SendGuard())
 
 
 async def test_only_a_client_of_our_own_is_closed() -> None:
     theirs = httpx.AsyncClient()
-    await engine_for(
+    await transport_for(
         "https://a.test", max_connections=1, transport=None, http_client=theirs
     ).aclose()
     assert not theirs.is_closed
@@ -331,13 +333,12 @@ async def test_only_a_client_of_our_own_is_closed() -> None:
 
     closed = []
 
-    class Transport(httpx.MockTransport):
+    class Theirs(httpx.MockTransport):
         async def aclose(self) -> None:
             closed.append(True)
 
-    transport = Transport(lambda _request: httpx.Response(200))
-    engine = engine_for("https://a.test", max_connections=1, transport=transport, http_client=None)
-    await engine.aclose()
+    transport = Theirs(lambda _request: httpx.Response(200))
+    await transport_for("https://a.test", max_connections=1, transport=transport).aclose()
     assert closed == [True]
 
 
@@ -346,12 +347,12 @@ def test_a_synchronous_transport_is_refused() -> None:
         httpx.HTTPTransport() as transport,
         pytest.raises(ConfigurationError, match=r"AsyncBaseTransport, .* not HTTPTransport"),
     ):
-        engine_for("https://a.test", max_connections=1, transport=cast("Any", transport))
+        transport_for("https://a.test", max_connections=1, transport=cast("Any", transport))
 
 
 def test_a_client_and_a_transport_together_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="not both"):
-        engine_for(
+        transport_for(
             "https://a.test",
             max_connections=1,
             transport=httpx.MockTransport(lambda _request: httpx.Response(200)),
@@ -361,7 +362,7 @@ def test_a_client_and_a_transport_together_are_refused() -> None:
 
 def test_a_synchronous_client_is_refused() -> None:
     with httpx.Client() as client, pytest.raises(ConfigurationError, match="AsyncClient"):
-        engine_for(
+        transport_for(
             "https://a.test",
             max_connections=1,
             transport=None,
@@ -376,21 +377,21 @@ async def exchange_with(url: str, limits: Timeout = PATIENT) -> ExchangeError:
     """What an exchange ends with: over our own connections as over httpx's."""
     async with httpx.AsyncClient(trust_env=False) as client:
         with pytest.raises(ExchangeError) as theirs:
-            await engine_over(client, base_url=url).exchange(POST, {}, limits, Departure())
-    async with own_engine(url) as engine:
+            await transport_over(client, base_url=url).exchange(POST, {}, limits, SendGuard())
+    async with own_transport(url) as transport:
         with pytest.raises(ExchangeError) as ours:
-            await engine.exchange(POST, {}, limits, Departure())
+            await transport.exchange(POST, {}, limits, SendGuard())
     assert (ours.value.proof, ours.value.timed_out) == (theirs.value.proof, theirs.value.timed_out)
     return ours.value
 
 
 @contextlib.asynccontextmanager
-async def own_engine(url: str, **settings: Any) -> AsyncIterator[Engine]:
-    engine = engine_for(url, max_connections=2, **settings)
+async def own_transport(url: str, **settings: Any) -> AsyncIterator[Transport]:
+    transport = transport_for(url, max_connections=2, **settings)
     try:
-        yield engine
+        yield transport
     finally:
-        await engine.aclose()
+        await transport.aclose()
 
 
 async def test_nobody_listening_is_not_sent() -> None:
@@ -441,9 +442,9 @@ async def test_silence_after_the_request_is_a_timeout_with_unknown_outcome() -> 
 
 
 async def test_a_request_that_would_leave_too_late_is_kept_back() -> None:
-    async with listening(silent) as url, own_engine(url) as engine:
+    async with listening(silent) as url, own_transport(url) as transport:
         with pytest.raises(ExchangeError) as caught:
-            await engine.exchange(POST, {}, PATIENT, Departure(latest=anyio.current_time() - 1))
+            await transport.exchange(POST, {}, PATIENT, SendGuard(latest=anyio.current_time() - 1))
     assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "StaleVerdict")
 
 
@@ -453,23 +454,23 @@ async def test_a_transport_that_asks_whether_it_is_too_late_is_told() -> None:
         raise AssertionError
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(late)) as client:
-        departure = Departure(latest=anyio.current_time() - 1)
+        guard = SendGuard(latest=anyio.current_time() - 1)
         with pytest.raises(ExchangeError) as caught:
-            await engine_over(client).exchange(POST, {}, PATIENT, departure)
+            await transport_over(client).exchange(POST, {}, PATIENT, guard)
     assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "StaleVerdict")
 
 
-async def cancelled_departure(engine: Engine, *, before: bool) -> Departure:
+async def cancelled_guard(transport: Transport, *, before: bool) -> SendGuard:
     """What is known of a request that is cancelled, before its first byte left or after."""
     left = anyio.Event()
 
-    class Watched(Departure):
+    class Watched(SendGuard):
         def __call__(self) -> None:
             left.set()
 
-    departure = Watched()
+    guard = Watched()
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(engine.exchange, POST, {}, Timeout(), departure)
+        tasks.start_soon(transport.exchange, POST, {}, Timeout(), guard)
         if before:
             await anyio.wait_all_tasks_blocked()
         else:
@@ -477,13 +478,13 @@ async def cancelled_departure(engine: Engine, *, before: bool) -> Departure:
             await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     assert left.is_set() is not before
-    return departure
+    return guard
 
 
 async def test_a_request_that_is_cancelled_after_its_first_byte_may_have_arrived() -> None:
-    async with listening(silent) as url, own_engine(url) as engine:
-        departure = await cancelled_departure(engine, before=False)
-    assert departure.possible
+    async with listening(silent) as url, own_transport(url) as transport:
+        guard = await cancelled_guard(transport, before=False)
+    assert guard.may_have_been_sent
 
 
 async def test_a_request_that_is_cancelled_while_its_answer_comes_may_have_arrived() -> None:
@@ -496,23 +497,23 @@ async def test_a_request_that_is_cancelled_while_its_answer_comes_may_have_arriv
             answered.set()
             await anyio.sleep_forever()
 
-    departure = Departure()
+    guard = SendGuard()
     async with (
         listening(half) as url,
-        own_engine(url) as engine,
+        own_transport(url) as transport,
         anyio.create_task_group() as tasks,
     ):
-        tasks.start_soon(engine.exchange, POST, {}, PATIENT, departure)
+        tasks.start_soon(transport.exchange, POST, {}, PATIENT, guard)
         await answered.wait()
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
-    assert departure.possible
+    assert guard.may_have_been_sent
 
 
 async def test_a_request_that_is_cancelled_before_its_first_byte_certainly_never_left() -> None:
-    async with listening(silent) as url, own_engine(url.replace("http", "https")) as engine:
-        departure = await cancelled_departure(engine, before=True)
-    assert not departure.possible
+    async with listening(silent) as url, own_transport(url.replace("http", "https")) as transport:
+        guard = await cancelled_guard(transport, before=True)
+    assert not guard.may_have_been_sent
 
 
 async def test_over_another_transport_a_request_that_is_cancelled_may_always_have_left() -> None:
@@ -521,9 +522,9 @@ async def test_over_another_transport_a_request_that_is_cancelled_may_always_hav
             await anyio.sleep_forever()
             raise AssertionError
 
-    async with own_engine("http://a.test", transport=Connecting()) as engine:
-        departure = await cancelled_departure(engine, before=True)
-    assert departure.possible
+    async with own_transport("http://a.test", transport=Connecting()) as transport:
+        guard = await cancelled_guard(transport, before=True)
+    assert guard.may_have_been_sent
 
 
 async def test_our_own_connections_go_through_the_proxy_that_is_given() -> None:
@@ -536,9 +537,9 @@ async def test_our_own_connections_go_through_the_proxy_that_is_given() -> None:
 
     async with (
         listening(proxy) as url,
-        own_engine("http://service.invalid", proxy=url) as engine,
+        own_transport("http://service.invalid", proxy=url) as transport,
     ):
-        answer = await engine.exchange(GET, {}, PATIENT, Departure())
+        answer = await transport.exchange(GET, {}, PATIENT, SendGuard())
     assert answer.status_code == 200
     assert seen[0].startswith(b"GET http://service.invalid/api/v2/config HTTP/1.1\r\n")
 
@@ -552,7 +553,7 @@ def test_a_proxy_and_http2_belong_to_our_own_connections(
         httpx.AsyncHTTPTransport() if given == "transport" else httpx.AsyncClient(trust_env=False)
     )
     with pytest.raises(ConfigurationError, match="set them on the http_client or transport"):
-        engine_for("https://a.test", max_connections=1, **{given: theirs}, **setting)
+        transport_for("https://a.test", max_connections=1, **{given: theirs}, **setting)
 
 
 async def test_an_answer_cut_short_leaves_the_outcome_unknown() -> None:

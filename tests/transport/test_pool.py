@@ -73,7 +73,7 @@ class Bench:
             return await self.client.post(self.url, content=b'{"a":1}', extensions=extensions)
 
     async def failure(self, **extensions: Any) -> Exception:
-        """What a call fails with, and whether the engine would take it for unsent."""
+        """What a call fails with, and whether the transport would take it for unsent."""
         request = self.client.build_request(
             "POST", self.url, content=b'{"a":1}', extensions=extensions
         )
