@@ -125,9 +125,8 @@ def test_the_library_is_the_one_that_the_object_comes_from() -> None:
 
 
 def transport_over(client: Any, *, base_url: str = "https://service.test") -> HttpxTransport:
-    return HttpxTransport(
-        client, library_of(client), base_url, owned=False, reserved=frozenset({"amount"})
-    )
+    reserved = frozenset({"amount", "orderNumber"})
+    return HttpxTransport(client, library_of(client), base_url, owned=False, reserved=reserved)
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
