@@ -182,47 +182,59 @@ def test_the_end_of_a_plan_is_the_end_of_its_script() -> None:
     [
         (
             lambda: InjectedFault(any_("drop")),
-            "'drop' is no kind of fault; there are drop_before, drop_after",
+            "'drop' is not a valid kind of fault; there are drop_before, drop_after",
         ),
-        (lambda: InjectedFault("lag", 1.1), "A rate is from 0 to 1, not 1.1"),
-        (lambda: InjectedFault("lag", float("nan")), "A rate is from 0 to 1, not nan"),
+        (lambda: InjectedFault("lag", 1.1), "rate must be from 0 to 1, not 1.1"),
+        (lambda: InjectedFault("lag", float("nan")), "rate must be from 0 to 1, not nan"),
         (
             lambda: InjectedFault("lag", seconds=(2, 1)),
-            r"seconds is a smallest and .*, not \(2, 1\)",
+            r"seconds must be a smallest and .*, not \(2, 1\)",
         ),
-        (lambda: InjectedFault("storm", requests=(-1, 1)), "requests is a smallest"),
-        (lambda: InjectedFault("throttle", retry_after=(2, 1)), "retry_after is a smallest"),
-        (lambda: InjectedFault("lag", seconds=(1, float("inf"))), "seconds is a smallest"),
+        (lambda: InjectedFault("storm", requests=(-1, 1)), "requests must be a smallest"),
+        (lambda: InjectedFault("throttle", retry_after=(2, 1)), "retry_after must be a smallest"),
+        (lambda: InjectedFault("lag", seconds=(1, float("inf"))), "seconds must be a smallest"),
         (
             lambda: InjectedFault("denied", form="404"),
-            "'404' is no form of denied; there are 401, 403",
+            "'404' is not a valid form of denied; there are 401, 403",
         ),
-        (lambda: InjectedFault("drip", form="x"), "'x' is no form of drip; there are none"),
-        (lambda: InjectedFault("lag", operations=("pay",)), "'pay' is no operation that lag has"),
+        (
+            lambda: InjectedFault("drip", form="x"),
+            "'x' is not a valid form of drip; there are none",
+        ),
+        (
+            lambda: InjectedFault("lag", operations=("pay",)),
+            "'pay' is not a valid operation of lag",
+        ),
         (
             lambda: InjectedFault("foreign", operations=("create_payment_link",)),
-            "'create_payment_link' is no operation that foreign has; there are get_transaction",
+            "'create_payment_link' is not a valid operation of foreign; there are get_transaction",
         ),
-        (lambda: FaultPlan(unknown_order=any_("x")), "'x' is no answer to an unknown order"),
+        (
+            lambda: FaultPlan(unknown_order=any_("x")),
+            "'x' is not a valid answer to an unknown order",
+        ),
         (
             lambda: FaultPlan(
                 (InjectedFault("drip", 0.6), InjectedFault("html", 0.6, operations=POSTS))
             ),
-            "The rates for create_payment_link add up to 1.2, above 1",
+            "The rates for create_payment_link add up to 1.2: at most 1",
         ),
         (
             lambda: FaultPlan(
                 (InjectedFault("lag", 0.6), InjectedFault("lag", 0.6, operations=("customer",)))
             ),
-            "The rates for customer add up to 1.2, above 1",
+            "The rates for customer add up to 1.2: at most 1",
         ),
-        (lambda: Sandbox(faults="x"), "'x' is no preset; there are mild, harsh, lossy"),
-        (lambda: Sandbox().next_faults("pay", ["lag"]), "'pay' is no operation"),
+        (lambda: Sandbox(faults="x"), "'x' is not a preset; there are mild, harsh, lossy"),
+        (lambda: Sandbox().next_faults("pay", ["lag"]), "'pay' is not an operation"),
         (
             lambda: Sandbox().next_faults("get_transaction", ["lag"]),
             "lag does not happen to get_transaction",
         ),
-        (lambda: Sandbox().next_faults("get_transaction", [any_("x")]), "'x' is no kind of fault"),
+        (
+            lambda: Sandbox().next_faults("get_transaction", [any_("x")]),
+            "'x' is not a valid kind of fault",
+        ),
     ],
 )
 def test_a_plan_that_is_wrong_is_refused(make: Any, message: str) -> None:
@@ -277,24 +289,47 @@ def test_a_plan_is_written_as_it_is_read(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "That is not readable JSON"),
-        ("[]", r"\[\] is not a plan"),
-        ('"x"', "'x' is no preset; there are mild, harsh, lossy"),
-        ('{"preset": "x"}', "'x' is no preset"),
-        ('{"preset": null}', "None is not a string"),
-        ('{"fault": []}', "'fault' is no part of a plan; there are preset, faults, seed"),
-        ('{"seed": "1"}', "'1' is not a whole number"),
-        ('{"seed": true}', "True is not a whole number"),
-        ('{"clock_offset": "1"}', "'1' is not a number"),
-        ('{"clock_offset": false}', "False is not a number"),
-        ('{"no_date_header": 1}', "1 is not true or false"),
-        ('{"faults": {}}', "{} is not a list"),
-        ('{"faults": [1]}', "1 is not a fault"),
-        ('{"faults": [null]}', "None is not a fault"),
-        ('{"faults": [{"rate": 1}]}', "a fault has a kind"),
-        ('{"faults": [{"kind": "lag", "_": 1}]}', "'_' is no part of a fault"),
-        ('{"faults": [{"kind": "lag", "seconds": [1]}]}', "is not a smallest and a largest"),
-        ('{"faults": [{"kind": "lag", "rate": 2}]}', "A rate is from 0 to 1, not 2"),
+        ("{", "This is not readable JSON"),
+        ("[]", r"plan: must be an object, not \[\]"),
+        ("[" * 990 + "]" * 990, "nested too deeply|plan: must be an object|not readable JSON"),
+        ('"x"', "'x' is not a preset; there are mild, harsh, lossy"),
+        ('{"preset": "x"}', "'x' is not a preset"),
+        ('{"preset": null}', "plan.preset: must be a string, not null"),
+        (
+            '{"fault": [], "a": 1}',
+            "plan: unknown field 'a', 'fault'; there are faults, seed, .*preset",
+        ),
+        ('{"seed": "1"}', 'plan.seed: must be a whole number, not "1"'),
+        ('{"seed": true}', "plan.seed: must be a whole number, not true"),
+        ('{"seed": 1.5}', "plan.seed: must be a whole number, not 1.5"),
+        ('{"clock_offset": "1"}', 'plan.clock_offset: must be a number, not "1"'),
+        ('{"clock_offset": false}', "plan.clock_offset: must be a number, not false"),
+        ('{"no_date_header": 1}', "plan.no_date_header: must be true or false, not 1"),
+        ('{"unknown_order": 1}', "plan.unknown_order: must be a string, not 1"),
+        ('{"unknown_order": "x"}', "plan: 'x' is not a valid answer to an unknown order"),
+        ('{"faults": {}}', "plan.faults: must be a list, not {}"),
+        ('{"faults": [1]}', r"plan.faults\[0\]: must be an object, not 1"),
+        ('{"faults": [null]}', r"plan.faults\[0\]: must be an object, not null"),
+        ('{"faults": ["x"]}', r"plan.faults\[0\]: 'x' is not a valid kind of fault"),
+        ('{"faults": [{"rate": 1}]}', r"plan.faults\[0\].kind: is required"),
+        (
+            '{"faults": [{"kind": "lag", "_": 1}]}',
+            r"plan.faults\[0\]: unknown field '_'; there are",
+        ),
+        (
+            '{"faults": [{"kind": "lag", "seconds": [1]}]}',
+            "seconds: must be a list of a smallest and",
+        ),
+        (
+            '{"faults": [{"kind": "lag", "seconds": [1, ""]}]}',
+            r"seconds\[1\]: must be a number, not",
+        ),
+        ('{"faults": [{"kind": "lag", "operations": "x"}]}', "operations: must be a list"),
+        (
+            '{"faults": ["lag", {"kind": "lag", "rate": 2}]}',
+            r"faults\[1\]: rate must be from 0 to 1",
+        ),
+        ('{"seed": "1", "clock_offset": "1"}', "plan.seed: .*; plan.clock_offset: .*"),
     ],
 )
 def test_json_that_is_no_plan_is_refused(text: str, message: str) -> None:
@@ -305,7 +340,7 @@ def test_json_that_is_no_plan_is_refused(text: str, message: str) -> None:
 def test_a_script_is_read_from_json() -> None:
     text = b'{"operation": "x", "faults": ["lag", null, {"kind": "denied", "form": null}]}'
     assert read_script(text) == ("x", (InjectedFault("lag"), None, InjectedFault("denied")))
-    with pytest.raises(SandboxError, match="a script has operation and faults"):
+    with pytest.raises(SandboxError, match=r"script\.faults: is required"):
         read_script(b'{"operation": "x"}')
 
 
@@ -341,7 +376,7 @@ async def test_faults_are_controlled_over_http() -> None:
         assert sandbox.faults == PRESETS["harsh"]
         response = await http.put("/sandbox/faults", json="x")
         assert response.status_code == 400
-        assert response.json()["message"].startswith("'x' is no preset")
+        assert response.json()["message"].startswith("'x' is not a preset")
         assert (await http.delete("/sandbox/faults")).json() == {"plan": None}
         assert sandbox.faults is None
 
@@ -361,7 +396,10 @@ async def test_scripts_and_late_requests_are_controlled_over_http() -> None:
         assert statuses == [504, 200]
         assert (await http.post("/sandbox/apply-late")).json() == {"applied": 1}
         response = await http.post("/sandbox/faults/next", json={**script, "operation": "x"})
-        assert (response.status_code, response.json()) == (400, {"message": "'x' is no operation"})
+        assert (response.status_code, response.json()) == (
+            400,
+            {"message": "'x' is not an operation"},
+        )
         far = httpx.ASGITransport(app=sandbox.app, client=("192.0.2.1", 1))
         async with httpx.AsyncClient(transport=far, base_url="http://localhost") as stranger:
             for method, path in (("PUT", "faults"), ("POST", "faults/next"), ("GET", "faults")):
@@ -377,7 +415,7 @@ def test_the_command_line_takes_a_preset_json_or_a_file(tmp_path: Path) -> None:
     file.write_text('{"seed": 5}')
     assert plan_argument("lossy") == PRESETS["lossy"]
     assert plan_argument(' {"seed": 5}') == plan_argument(str(file)) == FaultPlan(seed=5)
-    with pytest.raises(SandboxError, match=r"'x' is no preset \(mild, harsh, lossy\), no JSON"):
+    with pytest.raises(SandboxError, match=r"'x' is not a preset \(mild, harsh, lossy\), a JSON"):
         plan_argument("x")
 
 
@@ -407,7 +445,7 @@ def test_the_command_serves_with_faults(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--faults", "x"], "'x' is no preset"),
+        (["--faults", "x"], "'x' is not a preset"),
         (["--faults", "{"], "not readable JSON"),
         (["--seed", "x"], "invalid int value"),
     ],

@@ -251,7 +251,7 @@ def test_it_imports_nothing_from_the_rest_of_the_package() -> None:
     ours = {name for name in modules if name.startswith("chat2pay_async")}
     assert all(f"{name}.".startswith("chat2pay_async.sandbox.") for name in ours)
     foreign = {name.partition(".")[0] for name in modules - ours} - sys.stdlib_module_names
-    assert foreign == {"anyio", "starlette", "uvicorn"}
+    assert foreign == {"anyio", "cattrs", "starlette", "uvicorn"}
 
 
 def test_it_is_imported_without_its_extra() -> None:

@@ -96,7 +96,7 @@ class Chaos:
     def script(self, operation: str, faults: Script) -> None:
         """Say what befalls the next requests of an operation."""
         if operation not in (*OPERATIONS, CUSTOMER):
-            raise SandboxError(f"{operation!r} is no operation")
+            raise SandboxError(f"{operation!r} is not an operation")
         every = [InjectedFault(each) if isinstance(each, str) else each for each in faults]
         for fault in every:
             if fault is not None and operation not in fault.where:

@@ -187,18 +187,18 @@ class InjectedFault:
         _check_one_of("kind of fault", self.kind, FAULT_KINDS)
         trait = TRAITS[self.kind]
         for operation in self.operations:
-            _check_one_of(f"operation that {self.kind} has", operation, trait.operations)
+            _check_one_of(f"operation of {self.kind}", operation, trait.operations)
         if self.form is not None:
             _check_one_of(f"form of {self.kind}", self.form, trait.forms)
         if not 0 <= self.rate <= 1:
-            raise SandboxError(f"A rate is from 0 to 1, not {self.rate}")
+            raise SandboxError(f"rate must be from 0 to 1, not {self.rate}")
         for name, span in (
             ("seconds", self.span),
             ("requests", self.requests),
             ("retry_after", self.retry_after),
         ):
             if not 0 <= span[0] <= span[1] < float("inf"):
-                raise SandboxError(f"{name} is a smallest and a largest number, not {span}")
+                raise SandboxError(f"{name} must be a smallest and a largest number, not {span}")
 
     @property
     def trait(self) -> Trait:
@@ -248,9 +248,11 @@ class FaultPlan:
                 here = (f for f in self.faults if (f.kind == "lag") is lags)
                 share = sum(fault.rate for fault in here if operation in fault.where)
                 if share > _ALL:
-                    raise SandboxError(f"The rates for {operation} add up to {share:g}, above 1")
+                    raise SandboxError(f"The rates for {operation} add up to {share:g}: at most 1")
 
 
 def _check_one_of(what: str, name: str, names: Iterable[str]) -> None:
     if name not in names:
-        raise SandboxError(f"{name!r} is no {what}; there are {', '.join(names) or 'none'}")
+        raise SandboxError(
+            f"{name!r} is not a valid {what}; there are {', '.join(names) or 'none'}"
+        )

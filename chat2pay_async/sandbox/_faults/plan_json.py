@@ -1,19 +1,37 @@
 """Fault plans in JSON and on the command line."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
 from decimal import Decimal
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, TypeVar, cast, get_args, get_origin
+
+import cattrs
+from cattrs.gen import make_dict_structure_fn
 
 from chat2pay_async.sandbox._errors import SandboxError
-from chat2pay_async.sandbox._faults.plan import FaultPlan, InjectedFault
+from chat2pay_async.sandbox._faults.plan import FaultKind, FaultPlan, InjectedFault
 from chat2pay_async.sandbox._faults.presets import PRESETS
 from chat2pay_async.sandbox._service import json
 from chat2pay_async.sandbox._service.serialization import Body
 
-_Readers = Mapping[str, Callable[[object], object]]
+_T = TypeVar("_T")
+_origin: Callable[[object], object] = get_origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _PlanDocument(FaultPlan):
+    """A plan's fields, all optional, and the name of the preset that they change."""
+
+    preset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Script:
+    """The faults of an operation's next requests."""
+
+    operation: str
+    faults: tuple[InjectedFault | None, ...]
 
 
 def named_plan(name: str) -> FaultPlan:
@@ -24,7 +42,7 @@ def named_plan(name: str) -> FaultPlan:
     """
     plan = PRESETS.get(name)
     if plan is None:
-        raise SandboxError(f"{name!r} is no preset; there are {', '.join(PRESETS)}")
+        raise SandboxError(f"{name!r} is not a preset; there are {', '.join(PRESETS)}")
     return plan
 
 
@@ -34,37 +52,32 @@ def read_plan(text: bytes) -> FaultPlan:
     The object's `preset` names the plan that its other fields change.
 
     Raises:
-        SandboxError: It is no plan.
+        SandboxError: It is not a plan.
     """
     value = _loads(text)
     if isinstance(value, str):
         return named_plan(value)
-    given = _members(value, {"preset": _text, **_PLAN}, "a plan")
-    preset = given.pop("preset", None)
-    base = FaultPlan() if preset is None else named_plan(cast("str", preset))
-    return replace(base, **cast("dict[str, Any]", given))
+    document = _structure(value, _PlanDocument, "plan")
+    given: Any = value
+    base = named_plan(document.preset) if "preset" in given else FaultPlan()
+    return replace(base, **{name: getattr(document, name) for name in given if name != "preset"})
 
 
 def read_script(text: bytes) -> tuple[str, tuple[InjectedFault | None, ...]]:
     """Read the faults of an operation's next requests: `{"operation": …, "faults": […]}`.
 
     Raises:
-        SandboxError: They are none.
+        SandboxError: It is not a script.
     """
-    readers: _Readers = {"operation": _text, "faults": _faults_or_none}
-    given = _members(_loads(text), readers, "a script")
-    if given.keys() != readers.keys():
-        raise SandboxError("a script has operation and faults")
-    return cast(
-        "tuple[str, tuple[InjectedFault | None, ...]]", (given["operation"], given["faults"])
-    )
+    script = _structure(_loads(text), _Script, "script")
+    return script.operation, script.faults
 
 
 def plan_argument(text: str) -> FaultPlan:
     """Read a plan from the command line: a preset's name, JSON, or a file with JSON.
 
     Raises:
-        SandboxError: It is no plan.
+        SandboxError: It is not a plan.
         OSError: There is no such file.
     """
     if text in PRESETS:
@@ -74,130 +87,81 @@ def plan_argument(text: str) -> FaultPlan:
     path = Path(text)
     if not path.exists():
         named = ", ".join(PRESETS)
-        raise SandboxError(f"{text!r} is no preset ({named}), no JSON object and no file")
+        raise SandboxError(f"{text!r} is not a preset ({named}), a JSON object or a file")
     return read_plan(path.read_bytes())
 
 
 def plan_body(plan: FaultPlan) -> Body:
     """Write a plan as JSON that `read_plan` reads."""
-    return {
-        field.name: [_fault_body(fault) for fault in plan.faults]
-        if field.name == "faults"
-        else _plain(getattr(plan, field.name))
-        for field in fields(plan)
-    }
-
-
-def _fault_body(fault: InjectedFault) -> Body:
-    return {field.name: _plain(getattr(fault, field.name)) for field in fields(fault)}
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, tuple):
-        return [_plain(each) for each in cast("tuple[object, ...]", value)]
-    return Decimal(repr(value)) if isinstance(value, float) else value
+    body: Body = _converter.unstructure(plan)
+    return body
 
 
 def _loads(text: bytes) -> object:
     try:
         return json.loads(text)
     except ValueError:
-        raise SandboxError("That is not readable JSON") from None
+        raise SandboxError("This is not readable JSON") from None
 
 
-def _members(value: object, readers: _Readers, what: str) -> dict[str, object]:
-    if not isinstance(value, dict):
-        raise SandboxError(f"{value!r} is not {what}")
-    members = cast("dict[str, object]", value)
-    for name in members:
-        if name not in readers:
-            raise SandboxError(f"{name!r} is no part of {what}; there are {', '.join(readers)}")
-    return {name: readers[name](member) for name, member in members.items()}
+def _structure(value: object, cls: type[_T], name: str) -> _T:
+    try:
+        return _converter.structure(value, cls)
+    except (cattrs.BaseValidationError, ValueError) as error:
+        problems = cattrs.transform_error(error, name, _problem)
+        found = (problem.rpartition(" @ ") for problem in problems)
+        raise SandboxError("; ".join(f"{where}: {what}" for what, _, where in found)) from None
 
 
-def _fault(value: object) -> InjectedFault:
-    if isinstance(value, str):
-        return InjectedFault(cast("Any", value))
-    given = _members(value, _FAULT, "a fault")
-    if "kind" not in given:
-        raise SandboxError("a fault has a kind")
-    return InjectedFault(**cast("dict[str, Any]", given))
+def _problem(error: BaseException, _type: object) -> str:
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        unknown = ", ".join(map(repr, sorted(error.extra_fields)))
+        return f"unknown field {unknown}; there are {', '.join(f.name for f in fields(error.cl))}"
+    return "is required" if isinstance(error, KeyError) else str(error)
 
 
-def _faults(value: object) -> tuple[InjectedFault, ...]:
-    return tuple(map(_fault, _list(value)))
+def _require(value: object, expected: str, *types: type) -> None:
+    if type(value) not in types:
+        raise SandboxError(f"must be {expected}, not {json.dumps(value)}")
 
 
-def _faults_or_none(value: object) -> tuple[InjectedFault | None, ...]:
-    return tuple(None if each is None else _fault(each) for each in _list(value))
+def _hook(expected: str, *types: type) -> Callable[[Any, object], Any]:
+    # cattrs itself would take "1" for a number, and any value for a string.
+    def structure(value: Any, cls: object) -> object:
+        _require(value, expected, *types)
+        return float(value) if cls is float else value
+
+    return structure
 
 
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise SandboxError(f"{value!r} is not a list")
-    return cast("list[object]", value)
+def _structure_tuple(value: Any, cls: object) -> tuple[object, ...]:
+    item, last = get_args(cls)
+    _require(value, "a list", list)
+    if last is not Ellipsis and len(value) != len((item, last)):
+        raise SandboxError("must be a list of a smallest and a largest number")
+    return tuple(_converter.structure(value, cast("Any", list)[item]))
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise SandboxError(f"{value!r} is not a string")
-    return value
+def _object_hook(cls: type[Any]) -> Callable[[Any, object], object]:
+    structure = make_dict_structure_fn(cls, _converter, _cattrs_forbid_extra_keys=True)
+
+    def hook(value: Any, _cls: object) -> object:
+        if cls is InjectedFault and isinstance(value, str):
+            return InjectedFault(cast("FaultKind", value))
+        _require(value, "an object", dict)
+        return structure(value, cls)
+
+    return hook
 
 
-def _flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise SandboxError(f"{value!r} is not true or false")
-    return value
-
-
-def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        raise SandboxError(f"{value!r} is not a number")
-    return float(value)
-
-
-def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise SandboxError(f"{value!r} is not a whole number")
-    return value
-
-
-def _names(value: object) -> tuple[str, ...]:
-    return tuple(map(_text, _list(value)))
-
-
-def _pair(read: Callable[[object], object]) -> Callable[[object], object]:
-    def pair(value: object) -> object:
-        ends = tuple(map(read, _list(value)))
-        if len(ends) != len(("smallest", "largest")):
-            raise SandboxError(f"{value!r} is not a smallest and a largest number")
-        return ends
-
-    return pair
-
-
-def _or_none(read: Callable[[object], object]) -> Callable[[object], object]:
-    return lambda value: None if value is None else read(value)
-
-
-_FAULT: Final[_Readers] = MappingProxyType(
-    {
-        "kind": _text,
-        "rate": _number,
-        "operations": _names,
-        "form": _or_none(_text),
-        "seconds": _or_none(_pair(_number)),
-        "requests": _pair(_whole),
-        "retry_after": _pair(_whole),
-    }
-)
-_PLAN: Final[_Readers] = MappingProxyType(
-    {
-        "faults": _faults,
-        "seed": _or_none(_whole),
-        "clock_offset": _number,
-        "no_date_header": _flag,
-        "echo_additional_data": _flag,
-        "unknown_order": _text,
-    }
-)
+_text: Final = _hook("a string", str)
+_converter: Final = cattrs.Converter()
+_converter.register_structure_hook(str, _text)
+_converter.register_structure_hook(bool, _hook("true or false", bool))
+_converter.register_structure_hook(int, _hook("a whole number", int))
+_converter.register_structure_hook(float, _hook("a number", int, Decimal))
+_converter.register_structure_hook_func(lambda cls: _origin(cls) is tuple, _structure_tuple)
+# A literal's values are checked by the class that has it.
+_converter.register_structure_hook_func(lambda cls: _origin(cls) is Literal, _text)
+_converter.register_structure_hook_factory(is_dataclass, _object_hook)
+_converter.register_unstructure_hook(float, lambda value: Decimal(repr(value)))
