@@ -58,8 +58,22 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let the suite be run over another engine."""
+    """Let the suite be run over another engine, and the acceptance tests at another size."""
     parser.addoption("--engine", choices=["aiohttp"], help="what all clients exchange over")
+    parser.addoption("--scale", type=int, default=1, help="times as many calls, for acceptance")
+    parser.addoption("--seed", type=int, default=7, help="of faults and kills, for acceptance")
+
+
+@pytest.fixture(scope="session")
+def scale(pytestconfig: pytest.Config) -> int:
+    """How many times as many calls as usual an acceptance test makes."""
+    return int(pytestconfig.getoption("--scale"))
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int:
+    """The seed of an acceptance test's faults and kills."""
+    return int(pytestconfig.getoption("--seed"))
 
 
 def pytest_configure(config: pytest.Config) -> None:

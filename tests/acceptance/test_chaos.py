@@ -1,17 +1,19 @@
-"""Everything goes wrong, and the sandbox's ledger is the judge: a short version of `nox -s chaos`.
+"""Everything goes wrong, and the sandbox's ledger is the judge.
 
 The faults are counted, so that a test whose faults never fired would fail.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from typing import Any, Literal
+import functools
+from typing import Literal
 
 import anyio
+import attrs
+import chaos
 import pytest
+from chaos_verdict import Report, table
+from chaos_world import Access, VirtualClock, virtually
 
 from chat2pay_async import (
     AsyncChat2Pay,
@@ -33,79 +35,70 @@ from chat2pay_async.sandbox import (
     serve_sandbox,
 )
 
-BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
-
-
-def load_chaos() -> Any:
-    spec = importlib.util.spec_from_file_location("chaos", BENCHMARKS / "chaos.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["chaos"] = module  # attrs looks its classes' module up
-    sys.path.append(str(BENCHMARKS))  # where its other rooms are
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-    return module
-
-
-chaos = load_chaos()
 LOOPS = ["asyncio", "trio"]
 WAYS = [*(("httpx", loop) for loop in LOOPS), ("aiohttp", "asyncio"), ("default", "asyncio")]
 """In process, and over sockets."""
 
 
-def report_of(plan: str, engine: str, loop: str, operations: int) -> Any:
-    return chaos.virtually(loop, lambda: chaos.run(chaos.PLANS[plan], engine, loop, 7, operations))
+@attrs.frozen
+class Judge:
+    """Runs plans at the size and with the seed that were asked for."""
+
+    scale: int
+    seed: int
+
+    def report(self, plan: str, engine: str, loop: str, operations: int) -> Report:
+        """Run a plan, print its figures, and see that the promise was kept and tried."""
+        work = functools.partial(
+            chaos.run, chaos.PLANS[plan], engine, loop, self.seed, operations * self.scale
+        )
+        report: Report = virtually(loop, work)
+        print(table(report))
+        assert report.too_calm == []
+        assert report.astray == []
+        broken = {what: report.total(what) for what in ("wrong", "lost", "twice", "unsettled")}
+        assert not any(broken.values()), broken
+        assert report.total("calls") == 5 * operations * self.scale
+        return report
 
 
-def assert_promise_kept(report: Any) -> None:
-    told = chaos.table(report)
-    assert report.too_calm == [], told
-    assert report.astray == [], told
-    assert report.total("wrong") == 0, told
-    assert report.total("lost") == 0, told
-    assert report.total("twice") == 0, told
-    assert report.total("unsettled") == 0, told
+@pytest.fixture
+def judge(scale: int, seed: int) -> Judge:
+    return Judge(scale, seed)
 
 
 @pytest.mark.parametrize(("engine", "loop"), WAYS)
-def test_within_the_assumption_nothing_is_twice_lost_or_wrong(engine: str, loop: str) -> None:
-    report = report_of("A", engine, loop, 120)
-    assert_promise_kept(report)
-    told = chaos.table(report)
-    assert report.total("calls") == 600
-    assert report.total("recovered") >= 60, told
-    assert report.total("undetermined") <= 9, told
+def test_nothing_is_twice_lost_or_wrong_within_the_assumption(
+    judge: Judge, engine: str, loop: str
+) -> None:
+    report = judge.report("A", engine, loop, 120)
+    assert report.total("recovered") >= 60 * judge.scale
+    assert report.total("undetermined") <= 9 * judge.scale
     for kind in FAULT_KINDS:
-        assert report.faults[kind] >= 3, (kind, told)
+        assert report.faults[kind] >= 3 * judge.scale, kind
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_beyond_the_assumption_nothing_is_twice_if_nothing_is_sent_again(loop: str) -> None:
-    report = report_of("B", "httpx", loop, 50)
-    assert_promise_kept(report)
-    assert report.total("undetermined") > 0
+def test_nothing_is_twice_beyond_the_assumption_if_nothing_is_sent_again(
+    judge: Judge, loop: str
+) -> None:
+    assert judge.report("B", "httpx", loop, 50).total("undetermined") > 0
 
 
-def test_unknown_forms_of_absence_let_nothing_be_sent_again() -> None:
-    for form in ("empty", "null", "bad_request", "foreign_404", "html"):
-        report = report_of(f"D {form}", "httpx", "asyncio", 80)
-        assert_promise_kept(report)
-        create = report.tallies["create_payment_link"]
-        assert create.undetermined > 0, chaos.table(report)
+@pytest.mark.parametrize("form", ["empty", "null", "bad_request", "foreign_404", "html"])
+def test_an_unknown_form_of_absence_lets_nothing_be_sent_again(judge: Judge, form: str) -> None:
+    report = judge.report(f"D {form}", "httpx", "asyncio", 80)
+    assert report.tallies["create_payment_link"].undetermined > 0
 
 
 @pytest.mark.parametrize(("engine", "loop"), WAYS)
-def test_deadlines_and_cancellations_leave_no_effect_untold(engine: str, loop: str) -> None:
+def test_deadlines_and_cancellations_leave_no_effect_unreported(
+    judge: Judge, engine: str, loop: str
+) -> None:
     # Over sockets the order of requests is no seed's, and chance needs more room.
     operations, hurried = (120, 40) if engine == "httpx" else (180, 60)
-    report = report_of("E", engine, loop, operations)
-    assert_promise_kept(report)
-    told = chaos.table(report)
-    assert report.total("calls") == 5 * operations
-    assert report.hurried >= hurried, told
+    report = judge.report("E", engine, loop, operations)
+    assert report.hurried >= hurried * judge.scale
 
 
 def request_for(order: str) -> PaymentLinkRequest:
@@ -114,9 +107,10 @@ def request_for(order: str) -> PaymentLinkRequest:
     )
 
 
-def test_two_clients_racing_on_one_order_number_never_get_each_others_link() -> None:
+@pytest.mark.parametrize("loop", LOOPS)
+def test_two_clients_racing_on_one_order_number_never_get_each_others_link(loop: str) -> None:
     async def race() -> None:
-        clock = chaos.VirtualClock()
+        clock = VirtualClock()
         sandbox = Sandbox(clock=clock, seed=3)
         faults = (
             InjectedFault("drop_after", 0.3, operations=POSTS),
@@ -149,15 +143,14 @@ def test_two_clients_racing_on_one_order_number_never_get_each_others_link() -> 
         assert sandbox.ledger.faults["create_payment_link", "drop_after"] >= 40
         assert sandbox.ledger.count("link_created") >= len(references)
 
-    for loop in LOOPS:
-        chaos.virtually(loop, race)
+    virtually(loop, race)
 
 
 def chaos_client(sandbox: Sandbox) -> AsyncChat2Pay:
     return AsyncChat2Pay(
         sandbox.api_key,
         base_url="http://localhost",
-        transport=chaos.Access("httpx", sandbox).transport,
+        transport=Access("httpx", sandbox).transport,
         timeout=Timeout(read=3),
     )
 
@@ -182,27 +175,27 @@ async def break_connections(transport: Literal["aiohttp"] | None) -> None:
             retry=RetryPolicy(settle=settle, initial=0.01),
         ) as client,
     ):
-        told: dict[str, str] = {}
+        reported: dict[str, str] = {}
 
         async def create(order: str) -> None:
             try:
                 link = await client.create_payment_link(request_for(order))
             except OutcomeUnknownError as error:
                 verdict = (await client.resolve(error.pending)).verdict
-                told[order] = "made" if verdict is Verdict.APPLIED else "not made"
+                reported[order] = "made" if verdict is Verdict.APPLIED else "not made"
             except Chat2PayError:
-                told[order] = "not made"
+                reported[order] = "not made"
             else:
-                told[order] = "made"
+                reported[order] = "made"
                 assert link.payment_link_ref
 
         async with anyio.create_task_group() as tasks:
             for number in range(60):
                 tasks.start_soon(create, f"A-{number}")
         ledger = sandbox.ledger
-    effects = {order: ledger.count("link_created", order_number=order) for order in told}
-    assert len(told) == 60
-    assert {order: "made" if count else "not made" for order, count in effects.items()} == told
+    effects = {order: ledger.count("link_created", order_number=order) for order in reported}
+    assert len(reported) == 60
+    assert {order: "made" if count else "not made" for order, count in effects.items()} == reported
     assert max(effects.values()) == 1
     fired = {kind for (_operation, kind), count in ledger.faults.items() if count}
     assert fired == set(kinds)

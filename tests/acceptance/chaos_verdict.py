@@ -232,14 +232,3 @@ def table(report: Report) -> str:
     ]
     faults = ", ".join(f"{kind} {count}" for kind, count in sorted(report.faults.items()))
     return "\n".join([*lines, f"faults: {faults}"])
-
-
-def is_broken(report: Report) -> bool:
-    """Whether a promise was broken, or there was nothing, or too little, to break it."""
-    if report.too_calm:
-        print("too seldom:", ", ".join(report.too_calm))
-    if report.astray:
-        print("astray:", ", ".join(report.astray))
-    promised = report.plan != "C"
-    broken = sum(map(report.total, ("wrong", "lost", "twice", "unsettled")))
-    return bool(report.too_calm or report.astray or (promised and broken))

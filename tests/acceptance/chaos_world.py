@@ -1,15 +1,13 @@
 """Virtual time, and the sandbox as clients come to it in there: in process, or over sockets.
 
 Over sockets it is served on loopback by the loop that the clients run on, as `serve_sandbox` serves
-it. Time then jumps only if nothing has arrived for `GRACE` seconds, which pass on real clocks. What
-is sent over loopback has arrived when `send` returns, so nothing is on its way. Were it otherwise,
-there would be one lost answer more, and nothing to judge differently.
+it, and time jumps by `virtual_time.py`'s rule. Were a response on its way all the same, there would
+be one lost response more, and nothing to judge differently.
 """
 
 from __future__ import annotations
 
 import asyncio
-import selectors
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -21,6 +19,7 @@ import anyio
 import attrs
 import httpx
 import trio.testing
+from virtual_time import VirtualLoop
 
 from chat2pay_async._send import limited_transport
 from chat2pay_async.sandbox import Sandbox
@@ -28,49 +27,11 @@ from chat2pay_async.sandbox._server import server as _server
 
 CONCURRENCY = 400
 ENGINES = ("httpx", "aiohttp", "default")
-GRACE = 0.001
 KEEP_ALIVE = 5
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 # Virtual time ------------------------------------------------------------------------------------
-
-
-class JumpingSelector(selectors.DefaultSelector):
-    """Waits for nothing: where the loop would sleep until a timer, time jumps to that timer."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Report what is ready; if nothing is, let `timeout` seconds have passed."""
-        if timeout is None:
-            return self._ready(None)
-        ready = self._ready(0)
-        if not ready and timeout > 0:
-            # The loop itself has one file open, by which other threads wake it.
-            ready = self._ready(GRACE) if len(self.get_map()) > 1 else []
-            self.now += 0 if ready else timeout
-        return ready
-
-    def _ready(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready: list[tuple[selectors.SelectorKey, int]] = super().select(timeout)
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An asyncio loop on virtual time."""
-
-    def __init__(self) -> None:
-        self._jumping = JumpingSelector()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        """Seconds of virtual time since the loop was made."""
-        return self._jumping.now
-
-    async def getaddrinfo(self, *args: Any, **options: Any) -> Any:
-        """Look it up at once: time would jump while another thread does it."""
-        return socket.getaddrinfo(*args, **options)
 
 
 def virtually(loop: str, work: Callable[[], Awaitable[Any]]) -> Any:
@@ -160,7 +121,7 @@ class Access:
 
     @asynccontextmanager
     async def _served(self) -> AsyncIterator[None]:
-        server = _server._make_server(self.sandbox, KEEP_ALIVE)  # noqa: SLF001 - its very settings
+        server = _server._make_server(self.sandbox, KEEP_ALIVE)
         config = server.config
         config.app, config.interface = self.app, "asgi3"
         config.load()
@@ -185,7 +146,7 @@ class Access:
 
 def _listener() -> socket.socket:
     # Only where the protocol is named does asyncio send each piece at once. The second piece of an
-    # answer would else wait 40 ms for the first to be acknowledged, which is longer than `GRACE`.
+    # response would else wait 40 ms for the first to be acknowledged; virtual time waits for less.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     return listener

@@ -1,23 +1,16 @@
 """Thousands of calls against a sandbox in which everything goes wrong, judged by its own ledger.
 
-    python benchmarks/chaos.py [--operations 10000] [--seeds 1 2] [--plans A B C D E]
-                               [--engine httpx|aiohttp|default]
-
 Each plan runs in virtual time: over httpx in process, on asyncio and on trio; over each of the
-client's own two engines on real sockets, on asyncio (`chaos_world.py`). More than 30 % of the
+client's own two transports on real sockets, on asyncio (`chaos_world.py`). More than 30 % of the
 requests meet a fault, look-ups included, and in a long run every kind of fault befalls at least 1 %
-of them, counted by the sandbox: it fails if they do not. What the client said is then held against
-what took place, after everything late has arrived (`chaos_verdict.py` says how).
+of them, counted by the sandbox. What the client reported is then held against what took place,
+after everything late has arrived (`chaos_verdict.py` says how).
 """
 
 from __future__ import annotations
 
-import argparse
-import functools
-import itertools
 import pickle
 import random
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
@@ -25,8 +18,8 @@ from typing import Any
 
 import anyio
 import attrs
-from chaos_verdict import EFFECTS, Report, Said, is_broken, judge, table
-from chaos_world import CONCURRENCY, ENGINES, Access, VirtualClock, spread, virtually
+from chaos_verdict import EFFECTS, Report, Said, judge
+from chaos_world import CONCURRENCY, Access, VirtualClock, spread
 
 from chat2pay_async import (
     AsyncChat2Pay,
@@ -44,7 +37,6 @@ CHANNELS = (*["sms", "whatsapp"] * 10, "none")
 SETTLE = 10.0
 READ_TIMEOUT = 3.0
 HASTE = 30.0
-LOOPS = ["asyncio", "trio"]
 SHARE = 0.0135
 """Of the requests, for each kind of fault; what befalls only some operations has more there."""
 
@@ -263,34 +255,3 @@ async def end(chaos: Chaos, report: Report) -> None:
     await anyio.sleep(chaos.plan.longest + 5 * SETTLE)
     async with chaos.client(chaos.plan.retry) as client:
         await judge(sandbox.ledger, chaos.said, client, report.tallies)
-
-
-# The program --------------------------------------------------------------------------------------
-
-
-def main() -> int:
-    """Run the plans asked for.
-
-    Returns:
-        1 if the promise was broken, else 0.
-    """
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--operations", type=int, default=10_000)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--plans", nargs="+", default=["A", "B", "C", "D", "E"])
-    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
-    parser.add_argument("--loops", nargs="+", choices=LOOPS, default=LOOPS)
-    chosen = parser.parse_args()
-    loops = chosen.loops if chosen.engine == ENGINES[0] else LOOPS[:1]
-    plans = [plan for name, plan in PLANS.items() if name.partition(" ")[0] in chosen.plans]
-    broken = 0
-    for plan, seed, loop in itertools.product(plans, chosen.seeds, loops):
-        work = functools.partial(run, plan, chosen.engine, loop, seed, chosen.operations)
-        report = virtually(loop, work)
-        print(table(report), end="\n\n", flush=True)
-        broken += is_broken(report)
-    return 1 if broken else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
