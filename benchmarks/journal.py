@@ -68,7 +68,7 @@ Work = Callable[[Book, str, SentRequest], Awaitable[None]]
 async def intent(book: Book, key: str, sent: SentRequest) -> None:
     """Write down that a POST leaves."""
     now = datetime.now(UTC)
-    await book.log(key, resumed=False).leaving(sent, None, now, now)
+    await book.log(key, resumed=False).record_intent(sent, None, now, now)
 
 
 async def whole(book: Book, key: str, sent: SentRequest) -> None:

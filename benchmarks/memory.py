@@ -64,7 +64,7 @@ def client() -> AsyncChat2Pay:
     """A client whose requests go nowhere."""
     made = AsyncChat2Pay("a-key", base_url="http://127.0.0.1:9")
     sender: Any = inner(made)[0]
-    sender._line._engine = Engine()  # noqa: SLF001 - what is measured lies above it
+    sender._transport._engine = Engine()  # noqa: SLF001 - what is measured lies above it
     return made
 
 

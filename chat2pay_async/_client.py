@@ -16,8 +16,8 @@ from chat2pay_async._api.operations import PARAMETERS
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._raw_client import RawChat2Pay
 from chat2pay_async._send.call import Options
-from chat2pay_async._send.limited_transport import Line
-from chat2pay_async._send.limits import Gate, Limiter, RateLimit, pace_of
+from chat2pay_async._send.limited_transport import LimitedTransport
+from chat2pay_async._send.limits import Limiter, RateLimit, Slots, limiter_of
 from chat2pay_async._send.polling import wait_for_payment
 from chat2pay_async._send.reconciliation import Resolution
 from chat2pay_async._send.sender import Sender
@@ -100,8 +100,8 @@ class AsyncChat2Pay:
         key = _config.key_of(api_key)
         url = _config.base_url_of(base_url)
         options = Options(_config.as_timeout(timeout), _config.as_retry(retry))
-        hearing, pace = events.Hooks(hooks), pace_of(rate_limit)
-        gate = Gate(max_connections)
+        all_hooks, limiter = events.Hooks(hooks), limiter_of(rate_limit)
+        slots = Slots(max_connections)
         engine = transport_for(
             url,
             max_connections=max_connections,
@@ -111,8 +111,8 @@ class AsyncChat2Pay:
             http2=http2,
             reserved=PARAMETERS,
         )
-        line = Line(engine, gate, pace, key.reveal())
-        self._own(Sender(line, hearing, key, url), options, is_view=False)
+        limited = LimitedTransport(engine, slots, limiter, key.reveal())
+        self._own(Sender(limited, all_hooks, key, url), options, is_view=False)
 
     def _own(self, sender: Sender, options: Options, *, is_view: bool) -> None:
         self._sender = sender

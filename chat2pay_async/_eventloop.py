@@ -1,4 +1,4 @@
-"""The event loop's clock, the loop itself, and a bell to wait for, at next to no cost.
+"""The event loop's clock, the loop itself, and an event to wait for, at next to no cost.
 
 anyio finds out anew each time which library runs, which takes 4 µs. asyncio knows its own loop in
 0.05 µs, and where it knows of none, the loop is trio's. An event of anyio's takes 1 KB on asyncio,
@@ -15,38 +15,38 @@ from collections.abc import Awaitable
 
 import anyio
 
-__all__ = ["Bell", "current_loop", "now"]
+__all__ = ["Event", "current_loop", "now"]
 
 
 def now() -> float:
-    """The time on the event loop's clock, in seconds; what waits, waits by this clock."""
+    """Return the time on the event loop's clock, by which everything waits, in seconds."""
     loop = _get_running_loop()
     return anyio.current_time() if loop is None else loop.time()
 
 
 def current_loop() -> object:
-    """The loop that runs: equal to itself, and to no other."""
+    """Return the running loop: equal to itself, and to no other."""
     return _get_running_loop() or anyio.lowlevel.current_token()
 
 
-class Bell:
-    """Wakes the one task that waits for it, or has it not wait at all if it rang before."""
+class Event:
+    """Wakes the one task that waits for it; where it was set before, nobody waits at all."""
 
-    __slots__ = ("_rung",)
+    __slots__ = ("_state",)
 
     def __init__(self) -> None:
         loop = _get_running_loop()
-        self._rung: asyncio.Future[None] | anyio.Event = (
+        self._state: asyncio.Future[None] | anyio.Event = (
             anyio.Event() if loop is None else loop.create_future()
         )
 
-    def ring(self) -> None:
-        """Wake who waits; where nobody does any more, it does nothing."""
-        if not isinstance(self._rung, asyncio.Future):
-            self._rung.set()
-        elif not self._rung.done():
-            self._rung.set_result(None)
+    def set(self) -> None:
+        """Wake the task that waits; where none does any more, do nothing."""
+        if not isinstance(self._state, asyncio.Future):
+            self._state.set()
+        elif not self._state.done():
+            self._state.set_result(None)
 
     def wait(self) -> Awaitable[None]:
-        """Wait until it rings; once, even if the wait is cancelled."""
-        return self._rung if isinstance(self._rung, asyncio.Future) else self._rung.wait()
+        """Wait until it is set; once only, even if the wait is cancelled."""
+        return self._state if isinstance(self._state, asyncio.Future) else self._state.wait()

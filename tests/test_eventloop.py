@@ -39,7 +39,7 @@ def test_two_loops_are_not_the_same() -> None:
 
 @pytest.mark.anyio
 async def test_who_waits_is_woken_when_it_rings() -> None:
-    bell, heard = clock.Bell(), anyio.Event()
+    bell, heard = clock.Event(), anyio.Event()
 
     async def wait() -> None:
         await bell.wait()
@@ -49,22 +49,22 @@ async def test_who_waits_is_woken_when_it_rings() -> None:
         tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
         assert not heard.is_set()
-        bell.ring()
-        bell.ring()
+        bell.set()
+        bell.set()
     assert heard.is_set()
 
 
 @pytest.mark.anyio
 async def test_nobody_waits_for_what_rang_before() -> None:
-    bell = clock.Bell()
-    bell.ring()
+    bell = clock.Event()
+    bell.set()
     with anyio.fail_after(10):
         await bell.wait()
 
 
 @pytest.mark.anyio
 async def test_ringing_for_who_was_cancelled_does_nothing() -> None:
-    bell = clock.Bell()
+    bell = clock.Event()
 
     async def wait() -> None:
         await bell.wait()
@@ -73,4 +73,4 @@ async def test_ringing_for_who_was_cancelled_does_nothing() -> None:
         tasks.start_soon(wait)
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
-    bell.ring()
+    bell.set()

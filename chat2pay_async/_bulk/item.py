@@ -19,7 +19,7 @@ from chat2pay_async._bulk.outcomes import Outcome, State, state_after, state_of
 from chat2pay_async._bulk.serialization import outcome_of, read_detail
 from chat2pay_async._bulk.store import Book, Claimed, ItemLog
 from chat2pay_async._bulk.summary import Forecast
-from chat2pay_async._journal.base import Past
+from chat2pay_async._journal.base import PriorAttempts
 from chat2pay_async._journal.sqlite import Row
 from chat2pay_async._send.call import Options, ended_at
 from chat2pay_async._send.case import case_of
@@ -102,11 +102,11 @@ class Items(Generic[Q, R]):
             if item.outcome is not None or claimed.taken_up:
                 return
             row = claimed.row
-        past = None if row is None else self._past(item, row)
+        prior = None if row is None else self._prior(item, row)
         item.log = log = self._book.log(item.key, resumed=row is not None)
-        item.outcome = await self._sent(item, log, past)
+        item.outcome = await self._sent(item, log, prior)
         # Only what left, or was looked up, has an outcome of its own.
-        if log.sent_before is not None or (past is not None and past.in_doubt):
+        if log.sent_before is not None or (prior is not None and prior.unresolved):
             await self._book.end(item.outcome, log.response)
 
     def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:
@@ -130,19 +130,19 @@ class Items(Generic[Q, R]):
         doubt.operation, doubt.attempts = name, (pending.last_attempt,)
         return self._failed(item, doubt)
 
-    def _past_of(self, row: Row) -> Past:
+    def _prior_of(self, row: Row) -> PriorAttempts:
         """What a row tells of what was sent before."""
         known = () if row.detail is None else read_detail(row.detail).attempts
         seen = tuple(one for one in known if one.started_at.timestamp() > row.first_at - _CUT)
         # A run that died may have been at its last attempt until its last sign of life.
         alive_at = ended_at(seen[-1]).timestamp() if seen else self._book.alive_at
-        past = row.past(alive_at)
+        prior = row.prior_attempts(alive_at)
         # Even if it failed because it was explicitly absent: it may have arrived since.
         doubted = any(one.proof is Proof.UNKNOWN for one in seen)
-        return attrs.evolve(past, seen=seen, in_doubt=past.in_doubt or doubted)
+        return attrs.evolve(prior, seen=seen, unresolved=prior.unresolved or doubted)
 
     def _pending_of(self, row: Row) -> Pending:
-        attempts = self._past_of(row).attempts
+        attempts = self._prior_of(row).attempts
         return Pending(
             operation=self._operation.name,
             identity=row.key,
@@ -164,7 +164,7 @@ class Items(Generic[Q, R]):
             fault = Fault(names[0], problem)
             return self._refused(item, RequestValidationError(self._operation.name, (fault,)))
         row = claimed.row
-        if row is None or (row.state == State.FAILED and not self._past_of(row).in_doubt):
+        if row is None or (row.state == State.FAILED and not self._prior_of(row).unresolved):
             return None
         try:
             check_unchanged(self._operation, item.request, row.sent, row.request_id)
@@ -179,50 +179,54 @@ class Items(Generic[Q, R]):
         error.operation = self._operation.name
         return Outcome(item.key, item.request, State.REJECTED, error=error)
 
-    def _past(self, item: Item[Q, R], row: Row) -> Past | None:
+    def _prior(self, item: Item[Q, R], row: Row) -> PriorAttempts | None:
         """What was sent of an item that goes on: the same goes again, unless its source changed."""
-        past = self._past_of(row)
-        if item.row is None and not past.in_doubt:
+        prior = self._prior_of(row)
+        if item.row is None and not prior.unresolved:
             try:
                 check_unchanged(self._operation, item.request, row.sent, row.request_id)
             except RequestValidationError:
                 return None
-        return past
+        return prior
 
     # Sending -------------------------------------------------------------------------------------
 
-    async def _sent(self, item: Item[Q, R], log: ItemLog, past: Past | None) -> Outcome[Q, R]:
+    async def _sent(
+        self, item: Item[Q, R], log: ItemLog, prior: PriorAttempts | None
+    ) -> Outcome[Q, R]:
         """Send an item, and wait out what is longer than a call waits."""
         while True:
             await anyio.sleep(max(0.0, self._paused_until - clock.now()))
             try:
-                return await self._once(item, log, past)
+                return await self._once(item, log, prior)
             except errors.RateLimitedError as error:
                 asked = error.retry_after or 0.0
                 if asked <= LONGEST_PAUSE:
                     return self._failed(item, error)
                 self._paused_until = max(self._paused_until, clock.now() + asked)
-                self._sender.tell_pause(self._operation.name, asked)
-                past = log.sent_before
-                if past is not None and _was_lost(error.attempts, past.first_at):
+                self._sender.emit_paused(self._operation.name, asked)
+                prior = log.sent_before
+                if prior is not None and _was_lost(error.attempts, prior.first_at):
                     # It was absent, but a verdict goes stale: look again before it is sent.
-                    past = attrs.evolve(past, in_doubt=True)
+                    prior = attrs.evolve(prior, unresolved=True)
             except (errors.ConfigurationError, errors.JournalError):
                 raise  # no item's own: the client is closed, or the journal can't be written
             except Chat2PayError as error:
                 return self._failed(item, error)
 
-    async def _once(self, item: Item[Q, R], log: ItemLog, past: Past | None) -> Outcome[Q, R]:
-        if self._check_existing and past is None:
+    async def _once(
+        self, item: Item[Q, R], log: ItemLog, prior: PriorAttempts | None
+    ) -> Outcome[Q, R]:
+        if self._check_existing and prior is None:
             outcome = await self._existing(item)
             if outcome is not None:
                 return outcome
         options = self._options
-        if past is not None and any(one.proof is Proof.APPLIED for one in past.seen):
+        if prior is not None and any(one.proof is Proof.APPLIED for one in prior.seen):
             # It was answered, and only what became of it is open: it is never sent again.
             retry = attrs.evolve(options.retry, resend_when_absent=False)
             options = attrs.evolve(options, retry=retry)
-        raw = await self._sender.send(self._operation, item.request, options, log, past)
+        raw = await self._sender.send(self._operation, item.request, options, log, prior)
         state = state_after(raw.parsed)
         return Outcome(item.key, item.request, state, raw.parsed, None, raw.attempts)
 

@@ -15,12 +15,12 @@ import attrs
 
 from chat2pay_async._bulk.outcomes import Outcome
 from chat2pay_async._bulk.serialization import write_detail, write_result
-from chat2pay_async._journal.base import Past
+from chat2pay_async._journal.base import PriorAttempts
 from chat2pay_async._journal.group_commit import Batches
 from chat2pay_async._journal.key_index import Seen, Sieve
 from chat2pay_async._journal.sqlite import Answered, Departed, Ended, Journal, Row
 from chat2pay_async._journal.sqlite_file import Binding
-from chat2pay_async._send.call import Log
+from chat2pay_async._send.call import CallLog
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Pending, SentRequest
 
@@ -242,7 +242,7 @@ def _texts(claim: Claim) -> Iterator[str]:
 _OWN, _TAKEN_UP, _RECIPIENT = "own:", "taken up:", "recipient:"
 
 
-class ItemLog(Log):
+class ItemLog(CallLog):
     """What one item sends, and what it is answered, on the way into the journal."""
 
     def __init__(self, book: Book, key: str, *, again: bool) -> None:
@@ -256,7 +256,7 @@ class ItemLog(Log):
         self.pending: Pending | None = None
         """Set where the call ends in doubt."""
 
-    async def leaving(
+    async def record_intent(
         self, sent: SentRequest, request_id: str | None, first_at: datetime, at: datetime
     ) -> None:
         """A POST is about to leave: it is durable when this returns."""
@@ -267,7 +267,7 @@ class ItemLog(Log):
         await self._book.depart(note)
         self._again, self._departed = True, note
 
-    def answered(self, attempt: Attempt, response: WireResponse | None) -> None:
+    def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None:
         """A POST that left came to its end."""
         self.response = response
         if response is not None:
@@ -279,14 +279,16 @@ class ItemLog(Log):
         if self._unwritten is not None:
             self._book.answer(self._unwritten)
 
-    def doubted(self, pending: Pending) -> None:
+    def record_pending(self, pending: Pending) -> None:
         """The call ends, or was cancelled, while it may have been applied."""
         self.pending = pending
 
     @property
-    def sent_before(self) -> Past | None:
+    def sent_before(self) -> PriorAttempts | None:
         """What left so far, for a call that sends the same again."""
         left = self._departed
         if left is None:
             return None
-        return Past(left.sent, left.request_id, left.first_at, left.at, left.at, in_doubt=False)
+        return PriorAttempts(
+            left.sent, left.request_id, left.first_at, left.at, left.at, unresolved=False
+        )

@@ -8,11 +8,11 @@ import attrs
 
 from chat2pay_async.errors import Attempt, Proof, SentRequest
 
-__all__ = ["Past"]
+__all__ = ["PriorAttempts"]
 
 
 @attrs.frozen
-class Past:
+class PriorAttempts:
     """What an earlier process sent of a call: this one sends the same, to the byte."""
 
     sent: SentRequest
@@ -22,7 +22,7 @@ class Past:
     """When its last attempt left."""
     alive_at: datetime
     """The last time that the process was certainly at work: it gave up no earlier."""
-    in_doubt: bool
+    unresolved: bool
     """Whether it may have been applied; it is looked up before anything else."""
     seen: tuple[Attempt, ...] = ()
     """The attempts whose end was seen, if it died after that."""

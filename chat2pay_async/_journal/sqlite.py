@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import attrs
 
-from chat2pay_async._journal.base import Past
+from chat2pay_async._journal.base import PriorAttempts
 from chat2pay_async._journal.key_index import marks
 from chat2pay_async._journal.sqlite_file import (
     Binding,
@@ -66,19 +66,19 @@ class Row:
         """The exact request."""
         return SentRequest("POST", self.target, self.body)
 
-    def past(self, alive_at: float) -> Past:
+    def prior_attempts(self, alive_at: float) -> PriorAttempts:
         """What a new process has to know of it.
 
         Args:
             alive_at: The last time that the old one was certainly at work.
         """
-        return Past(
+        return PriorAttempts(
             sent=self.sent,
             request_id=self.request_id,
             first_at=_moment(self.first_at),
             last_at=_moment(self.last_at),
             alive_at=_moment(max(self.last_at, alive_at)),
-            in_doubt=self.state in OPEN,
+            unresolved=self.state in OPEN,
         )
 
 

@@ -11,10 +11,10 @@ from chat2pay_async._api.operations import Safety
 from chat2pay_async._api.responses import Answer, read_answer
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, Step
-from chat2pay_async._send.limited_transport import Line
+from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.reconciliation import FRESH, Verdict, settles_all
 from chat2pay_async._send.retry import Quota, delay_before_next, may_go_again
-from chat2pay_async._send.settle import Settler
+from chat2pay_async._send.settle import Reconciler
 from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
@@ -27,34 +27,36 @@ R = TypeVar("R")
 class Attempts:
     """Makes a client's attempts, and keeps account of how many may be repeated."""
 
-    def __init__(self, line: Line, hooks: events.Hooks, settler: Settler, key: ApiKey) -> None:
-        self._line = line
+    def __init__(
+        self, line: LimitedTransport, hooks: events.Hooks, reconciler: Reconciler, key: ApiKey
+    ) -> None:
+        self._transport = line
         self._hooks = hooks
-        self._settler = settler
+        self._reconciler = reconciler
         self._key = key
         self.quota = Quota()
 
     async def make(self, call: Call[Q, R]) -> Step[R]:
         """Make one, when a connection and the pace allow it."""
-        async with self._line.place:
-            await self._line.turn()
+        async with self._transport.slot():
+            await self._transport.wait_for_rate()
             sent, guard = call.write_out(), SendGuard()
             if call.lost_at is not None and call.operation.safety is Safety.ONCE:
                 # A verdict goes stale: once an attempt was lost, each POST directly follows a
                 # look-up that says that there is nothing.
-                settlement = await self._settler.look_up(call, placed=True)
+                settlement = await self._reconciler.look_up(call, placed=True)
                 if settlement.verdict is not Verdict.ABSENT:
-                    return self._settler.ended(call, settlement, None)
+                    return self._reconciler.ended(call, settlement, None)
                 call.doubt = not settlement.waited
                 guard.latest = clock.now() + FRESH
-            at = self._line.now()
+            at = self._transport.now()
             if call.log is not None and call.operation.safety is Safety.ONCE:
-                await call.log.leaving(sent, call.request_id, call.first_at(at), at)
+                await call.log.record_intent(sent, call.request_id, call.first_at(at), at)
             began = clock.now()
             response: WireResponse | None = None
             reason: str | None = None
             try:
-                response = await self._line.exchange(sent, call.options.timeout, guard)
+                response = await self._transport.exchange(sent, call.options.timeout, guard)
                 answer = read_answer(call.operation, call.request, response, self._key)
             except ExchangeError as failure:
                 answer, reason = _no_answer(call, failure), failure.reason
@@ -89,7 +91,7 @@ class Attempts:
         attempt = Attempt(at, now - began, proof, status, error)
         call.record(attempt, now)
         if call.log is not None:
-            call.log.answered(attempt, response)
+            call.log.record_attempt(attempt, response)
         if call.listening:
             event = events.AttemptFinished(
                 call.call_id, call.operation.name, len(call.attempts), attempt
@@ -107,7 +109,7 @@ class Attempts:
             absent: Whether a look-up showed that this was not applied.
         """
         if answer.proof is Proof.THROTTLED:
-            seconds = self._line.throttled(answer.asked)
+            seconds = self._transport.throttled(answer.asked)
             self._hooks.emit(events.Paused(call.call_id, call.operation.name, seconds))
         if not absent and not may_go_again(call.operation.safety, answer.proof):
             return None

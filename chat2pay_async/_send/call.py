@@ -13,7 +13,7 @@ import attrs
 from chat2pay_async._api.operations import Operation, Safety, mint, prepare
 from chat2pay_async._api.responses import Answer
 from chat2pay_async._config import RetryPolicy, Timeout
-from chat2pay_async._journal.base import Past
+from chat2pay_async._journal.base import PriorAttempts
 from chat2pay_async._send.case import Case, case_of
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
@@ -25,7 +25,7 @@ from chat2pay_async.errors import (
     SentRequest,
 )
 
-__all__ = ["Call", "Log", "Options", "Step", "about", "ended_at"]
+__all__ = ["Call", "CallLog", "Options", "Step", "about", "ended_at"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -44,10 +44,10 @@ class Options:
     retry: RetryPolicy = RetryPolicy()
 
 
-class Log(Protocol):
+class CallLog(Protocol):
     """Writes down what a call sends, and what comes of it: a row of a journal."""
 
-    async def leaving(
+    async def record_intent(
         self, sent: SentRequest, request_id: str | None, first_at: datetime, at: datetime
     ) -> None:
         """A POST is about to leave: it is durable when this returns.
@@ -60,11 +60,11 @@ class Log(Protocol):
         """
         ...
 
-    def answered(self, attempt: Attempt, response: WireResponse | None) -> None:
+    def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None:
         """A POST that left came to its end."""
         ...
 
-    def doubted(self, pending: Pending) -> None:
+    def record_pending(self, pending: Pending) -> None:
         """The call ends, or was cancelled, while it may have been applied."""
         ...
 
@@ -92,7 +92,7 @@ class Call(Generic[Q, R]):
     """On the event loop's clock, as all times here."""
     listening: bool = False
     """Whether anybody is told of a call that goes well."""
-    log: Log | None = None
+    log: CallLog | None = None
     known_id: str = ""
     """Its `call_id`, once that was asked for."""
     sent: SentRequest | None = None
@@ -120,17 +120,17 @@ class Call(Generic[Q, R]):
         """An id that no other call has."""
         return f"{_process}-{next(_numbers)}"
 
-    def take_up(self, past: Past, now: float, time: datetime) -> None:
+    def resume(self, prior: PriorAttempts, now: float, time: datetime) -> None:
         """Go on with what an earlier process sent.
 
         Args:
-            past: What is known of it.
+            prior: What is known of it.
             now: The time on the event loop's clock.
             time: The same, on this machine's.
         """
-        self.sent, self.request_id = past.sent, past.request_id
-        if past.in_doubt:
-            self.attempts = past.attempts
+        self.sent, self.request_id = prior.sent, prior.request_id
+        if prior.unresolved:
+            self.attempts = prior.attempts
             self.earlier = len(self.attempts)
             ago = (time - ended_at(self.attempts[-1])).total_seconds()
             self.lost_at, self.doubt = now - max(0.0, ago), True

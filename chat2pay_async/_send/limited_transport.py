@@ -1,6 +1,6 @@
-"""The line to the service: every request, look-ups included, leaves through here.
+"""The transport with its limits: every request, look-ups included, leaves through here.
 
-It has as many places as there are connections, one pace and one pause for all of a client's tasks.
+All of a client's tasks share its slots (as many as connections), its rate and its pause.
 """
 
 from __future__ import annotations
@@ -10,25 +10,27 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 
 from chat2pay_async._config import Headers, Timeout, __version__
-from chat2pay_async._send.limits import Gate, Limiter, Pace, pause_after
+from chat2pay_async._send.limits import Limiter, RateLimiter, Slots, pause_after
 from chat2pay_async._transport.base import SendGuard, Transport, WireResponse
 from chat2pay_async.errors import ConfigurationError, SentRequest
 
-__all__ = ["Line"]
+__all__ = ["LimitedTransport"]
 
 
 def wall_clock() -> datetime:
-    """This machine's time, in UTC."""
+    """Return this machine's time, in UTC."""
     return datetime.now(UTC)
 
 
-class Line:
-    """A client's connections, with what must be waited for before one may be used."""
+class LimitedTransport:
+    """A client's transport, with what must be waited for before it may be used."""
 
-    def __init__(self, transport: Transport, gate: Gate, pace: Pace | Limiter, key: str) -> None:
+    def __init__(
+        self, transport: Transport, slots: Slots, limiter: RateLimiter | Limiter, key: str
+    ) -> None:
         self._transport = transport
-        self._gate = gate
-        self._pace = pace
+        self._slots = slots
+        self._limiter = limiter
         self._closed = False
         self._headers = Headers(
             {
@@ -50,56 +52,41 @@ class Line:
                 "this client is closed: make calls inside its `async with`, or before `aclose()`"
             )
 
-    @property
-    def place(self) -> AbstractAsyncContextManager[None]:
-        """A connection's turn; enter it before anything is written out."""
-        return self._gate
+    def slot(self, *, priority: bool = False) -> AbstractAsyncContextManager[None]:
+        """Return a slot to enter before anything is written out; look-ups have priority."""
+        return self._slots.first() if priority else self._slots
 
-    def turn(self) -> Awaitable[None]:
-        """Wait, in a place, for the pause to end and for the pace.
-
-        Raises:
-            ConfigurationError: It was closed in the meantime.
-        """
-        self.check_open()
-        return self._pace.acquire()
-
-    @property
-    def place_ahead(self) -> AbstractAsyncContextManager[None]:
-        """A connection's turn for a look-up: ahead of everything that is none."""
-        return self._gate.ahead
-
-    def turn_ahead(self) -> Awaitable[None]:
-        """Wait, in a place, as a look-up does: ahead of everything that is none.
+    def wait_for_rate(self, *, priority: bool = False) -> Awaitable[None]:
+        """Wait, in a slot, for the pause to end and for the rate to allow a request.
 
         Raises:
             ConfigurationError: It was closed in the meantime.
         """
         self.check_open()
-        if isinstance(self._pace, Pace):
-            return self._pace.acquire(ahead=True)
-        return self._pace.acquire()
+        if priority and isinstance(self._limiter, RateLimiter):
+            return self._limiter.acquire(priority=True)
+        return self._limiter.acquire()
 
     def exchange(
         self, request: SentRequest, limits: Timeout, guard: SendGuard | None = None
     ) -> Awaitable[WireResponse]:
         """Send a request once; see `Transport.exchange`."""
-        self.check_open()  # again: the pace may have taken long
+        self.check_open()  # again: the wait for the rate may have been long
         headers = self._headers if request.body is None else self._body_headers
         return self._transport.exchange(request, headers, limits, guard or SendGuard())
 
     def now(self) -> datetime:
-        """This machine's time: look-ups compare it with the service's."""
+        """Return this machine's time: look-ups compare it with the service's."""
         return wall_clock()
 
     @property
     def interval(self) -> float:
-        """Seconds between two requests at its full pace; 0 where that is not known."""
-        return self._pace.interval if isinstance(self._pace, Pace) else 0.0
+        """Seconds between two requests at the full rate; 0 where that is not known."""
+        return self._limiter.interval if isinstance(self._limiter, RateLimiter) else 0.0
 
     def throttled(self, retry_after: float | None) -> float:
-        """The service said 429: pause everyone, for the seconds that are returned."""
-        self._pace.throttled(retry_after)
+        """Pause all tasks after a 429, for the seconds that are returned."""
+        self._limiter.throttled(retry_after)
         return pause_after(retry_after)
 
     async def aclose(self) -> None:

@@ -1,15 +1,15 @@
-"""How much, how fast, and when not at all: pace, pause, concurrency.
+"""The limits that all calls of a client share: rate, pause after a 429, concurrency.
 
-Both queues here are first come first served, but look-ups go ahead of everything else: the verdict
-on a call that may have been applied must not wait behind a campaign.
+Both queues are first come first served, but look-ups have priority: the verdict on a call that may
+have been applied must not wait behind a campaign.
 """
 
 from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from contextlib import AbstractAsyncContextManager
-from types import TracebackType
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import anyio
@@ -18,7 +18,15 @@ import attrs
 from chat2pay_async import _eventloop as clock
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["LONGEST_PAUSE", "Gate", "Limiter", "Pace", "RateLimit", "pace_of", "pause_after"]
+__all__ = [
+    "LONGEST_PAUSE",
+    "Limiter",
+    "RateLimit",
+    "RateLimiter",
+    "Slots",
+    "limiter_of",
+    "pause_after",
+]
 
 LONGEST_PAUSE: Final = 60.0
 """Seconds; a longer `Retry-After` is the caller's to wait for."""
@@ -31,7 +39,7 @@ _RECOVERY: Final = 0.05
 
 
 def pause_after(retry_after: float | None) -> float:
-    """Seconds that a client pauses after a 429 that asked for so many (None: it did not say)."""
+    """Return for how long a client pauses after a 429 that asked for so many seconds, if any."""
     return _UNASKED_PAUSE if retry_after is None else min(retry_after, LONGEST_PAUSE)
 
 
@@ -59,22 +67,22 @@ class Limiter(Protocol):
     """Decides when a request may leave; `rate_limit=` takes one of your own."""
 
     async def acquire(self) -> None:
-        """Wait for a request's turn; called before each, look-ups included."""
+        """Wait until a request may leave; called before each, look-ups included."""
         ...
 
     def throttled(self, retry_after: float | None) -> None:
-        """The service said 429, and to wait this many seconds (None: it did not say)."""
+        """Note a 429 that asks to wait this many seconds (None: it did not say)."""
         ...
 
 
-def pace_of(given: object) -> Pace | Limiter:
-    """What a client's `rate_limit` means.
+def limiter_of(given: object) -> RateLimiter | Limiter:
+    """Return the limiter that a client's `rate_limit` means.
 
     Raises:
-        ConfigurationError: Nothing that can limit.
+        ConfigurationError: It can't limit anything.
     """
     if given is None or isinstance(given, RateLimit):
-        return Pace(given)
+        return RateLimiter(given)
     if all(callable(getattr(given, name, None)) for name in ("acquire", "throttled")):
         return cast("Limiter", given)
     raise ConfigurationError(
@@ -83,25 +91,28 @@ def pace_of(given: object) -> Pace | Limiter:
     )
 
 
-class _Ticket:
-    """A place in a queue, and the bell that wakes who waits there."""
+class _Waiter:
+    """A call that waits in a queue, with the event that wakes it; it may be woken several times."""
 
-    __slots__ = ("bell",)
+    __slots__ = ("_event",)
 
     def __init__(self) -> None:
-        self.bell = clock.Bell()
+        self._event = clock.Event()
+
+    def wake(self) -> None:
+        self._event.set()
 
     async def wait(self) -> None:
         try:
-            await self.bell.wait()
+            await self._event.wait()
         finally:
-            self.bell = clock.Bell()
+            self._event = clock.Event()
 
 
-_Queue: TypeAlias = "OrderedDict[_Ticket, None]"
+_Queue: TypeAlias = "OrderedDict[_Waiter, None]"
 
 
-class Pace:
+class RateLimiter:
     """The client's own limiter: GCRA, and a pause that all its tasks share after a 429.
 
     A 429 lowers the rate to 0.7 of what it was, but not below 5 % of the setting or one request in
@@ -116,21 +127,21 @@ class Pace:
         self._share, self._lowered_at = 1.0, 0.0
         self._next = -math.inf
         self._paused_until = -math.inf
-        self._ahead: _Queue = OrderedDict()
-        self._queue: _Queue = OrderedDict()
+        self._first: _Queue = OrderedDict()
+        self._others: _Queue = OrderedDict()
 
     @property
     def free(self) -> bool:
-        """Whether there is nothing to wait for, now or later."""
+        """True where there is nothing to wait for, now or later."""
         return not self.interval and self._paused_until == -math.inf
 
-    async def acquire(self, *, ahead: bool = False) -> None:
-        """Wait for a request's turn; `ahead` of all that are not."""
+    async def acquire(self, *, priority: bool = False) -> None:
+        """Wait until a request may leave, with `priority` over all that have none."""
         if self.free:
             return
         now = clock.now()
-        if self._queue or self._ahead or now < self._ready_at():
-            await self._wait_in(self._ahead if ahead else self._queue)
+        if self._others or self._first or now < self._ready_at():
+            await self._wait_in(self._first if priority else self._others)
             now = clock.now()
         self._next = max(self._next, now) + self.interval / self._share_at(now)
 
@@ -142,7 +153,7 @@ class Pace:
         self._lowered_at = now
 
     def _share_at(self, now: float) -> float:
-        """The rate, as a share of the setting."""
+        """Return the rate, as a share of the setting."""
         if self._share == 1.0:
             return 1.0
         risen = self._share + _RECOVERY * (now - self._lowered_at)
@@ -151,34 +162,34 @@ class Pace:
     def _ready_at(self) -> float:
         return max(self._next - self._tolerance, self._paused_until)
 
-    def _head(self) -> _Ticket | None:
-        return next(iter(self._ahead or self._queue), None)
+    def _next_waiter(self) -> _Waiter | None:
+        return next(iter(self._first or self._others), None)
 
     async def _wait_in(self, queue: _Queue) -> None:
         """Wait to be first, and then for the time; only the first sleeps by the clock."""
-        ticket, displaced = _Ticket(), self._head()
-        queue[ticket] = None
-        if displaced is not None and self._head() is ticket:
-            displaced.bell.ring()
+        waiter, displaced = _Waiter(), self._next_waiter()
+        queue[waiter] = None
+        if displaced is not None and self._next_waiter() is waiter:
+            displaced.wake()
         try:
             while True:
-                if self._head() is not ticket:
-                    await ticket.wait()
+                if self._next_waiter() is not waiter:
+                    await waiter.wait()
                     continue
                 delay = self._ready_at() - clock.now()
                 if delay <= 0:
                     return
                 with anyio.move_on_after(delay):
-                    await ticket.wait()
+                    await waiter.wait()
         finally:
-            del queue[ticket]
-            following = self._head()
+            del queue[waiter]
+            following = self._next_waiter()
             if following is not None:
-                following.bell.ring()
+                following.wake()
 
 
-class Gate(AbstractAsyncContextManager[None]):
-    """As many requests at a time as there are connections; a tenth of them is for look-ups only.
+class Slots(AbstractAsyncContextManager[None]):
+    """As many slots as there are connections: `async with slots`. A tenth is for look-ups only.
 
     Waiting here costs a call next to nothing. In httpx a call that waits for a connection costs
     11 KB, every pool event walks all that wait, and one cancelled there can leak a connection.
@@ -190,47 +201,36 @@ class Gate(AbstractAsyncContextManager[None]):
             raise ConfigurationError("max_connections must be an int, 1 or more")
         self._free = size
         self._reserved = size // 10
-        self._ahead: _Queue = OrderedDict()
-        self._queue: _Queue = OrderedDict()
+        self._first: OrderedDict[clock.Event, None] = OrderedDict()
+        self._others: OrderedDict[clock.Event, None] = OrderedDict()
         # Known on first use: a client may be made outside a running loop.
         self._loop: object = None
-        self.ahead = _Ahead(self)
-        """The same gate, for a look-up: `async with gate.ahead`."""
 
-    async def acquire(self, *, ahead: bool = False) -> None:
-        """Wait for a connection's turn."""
+    async def acquire(self, *, priority: bool = False) -> None:
+        """Wait for a slot, with `priority` over all that have none."""
         self._check_loop()
-        reserved = 0 if ahead else self._reserved
-        if self._free > reserved and not self._ahead and (ahead or not self._queue):
+        reserved = 0 if priority else self._reserved
+        if self._free > reserved and not self._first and (priority or not self._others):
             self._free -= 1
             return
-        queue, ticket = self._ahead if ahead else self._queue, _Ticket()
-        queue[ticket] = None
+        queue, admitted = self._first if priority else self._others, clock.Event()
+        queue[admitted] = None
         try:
-            await ticket.bell.wait()
+            await admitted.wait()
         except BaseException:
-            if ticket in queue:
-                del queue[ticket]
-            else:  # it was let through in the same moment
+            if admitted in queue:
+                del queue[admitted]
+            else:  # it was admitted in the same moment
                 self.release()
             raise
 
     def release(self) -> None:
-        """Give the place back, to whoever is first."""
+        """Free a slot, for whoever is first."""
         self._free += 1
-        if self._ahead or self._queue:
-            self._let_in()
-
-    def _let_in(self) -> None:
-        while self._ahead and self._free > 0:
-            self._let_through(self._ahead)
-        while self._queue and self._free > self._reserved:
-            self._let_through(self._queue)
-
-    def _let_through(self, queue: _Queue) -> None:
-        self._free -= 1
-        ticket, _ = queue.popitem(last=False)
-        ticket.bell.ring()
+        for queue, reserved in ((self._first, 0), (self._others, self._reserved)):
+            while queue and self._free > reserved:
+                self._free -= 1
+                queue.popitem(last=False)[0].set()
 
     def _check_loop(self) -> None:
         loop = clock.current_loop()
@@ -245,30 +245,14 @@ class Gate(AbstractAsyncContextManager[None]):
     # Not a method that calls it: each call that waits here would keep a frame more.
     __aenter__ = acquire
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self.release()
 
-
-class _Ahead(AbstractAsyncContextManager[None]):
-    """A gate's other door."""
-
-    __slots__ = ("_gate",)
-
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
-
-    async def __aenter__(self) -> None:
-        await self._gate.acquire(ahead=True)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._gate.release()
+    @asynccontextmanager
+    async def first(self) -> AsyncIterator[None]:
+        """Hold a slot, as a look-up does: with priority over all that is none."""
+        await self.acquire(priority=True)
+        try:
+            yield
+        finally:
+            self.release()

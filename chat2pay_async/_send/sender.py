@@ -32,13 +32,13 @@ from chat2pay_async import errors, events
 from chat2pay_async._api.operations import Operation, Safety
 from chat2pay_async._api.responses import Answer, RawResponse
 from chat2pay_async._config import ApiKey
-from chat2pay_async._journal.base import Past
+from chat2pay_async._journal.base import PriorAttempts
 from chat2pay_async._send.attempt import Attempts
-from chat2pay_async._send.call import Call, Log, Options, Step, about
+from chat2pay_async._send.call import Call, CallLog, Options, Step, about
 from chat2pay_async._send.follow_up import read_back
-from chat2pay_async._send.limited_transport import Line
+from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.reconciliation import Resolution, Verdict
-from chat2pay_async._send.settle import Settler
+from chat2pay_async._send.settle import Reconciler
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Chat2PayError, Pending, Proof
 
@@ -54,21 +54,23 @@ _ONCE = Safety.ONCE
 class Sender:
     """Sends every request of a client and of its views."""
 
-    def __init__(self, line: Line, hooks: events.Hooks, key: ApiKey, base_url: str) -> None:
-        self._line = line
+    def __init__(
+        self, line: LimitedTransport, hooks: events.Hooks, key: ApiKey, base_url: str
+    ) -> None:
+        self._transport = line
         self.hooks = hooks
         self.base_url, self.key_fingerprint = base_url, key.fingerprint
         self.interval = line.interval
-        self._settler = Settler(line, hooks, key, base_url)
-        self._attempts = Attempts(line, hooks, self._settler, key)
+        self._reconciler = Reconciler(line, hooks, key, base_url)
+        self._attempts = Attempts(line, hooks, self._reconciler, key)
 
     async def send(
         self,
         operation: Operation[Q, R],
         request: Q,
         options: Options,
-        log: Log | None = None,
-        past: Past | None = None,
+        log: CallLog | None = None,
+        prior: PriorAttempts | None = None,
     ) -> RawResponse[R]:
         """Make a call: one or more attempts, one result.
 
@@ -77,16 +79,16 @@ class Sender:
             request: With what.
             options: The settings of the client, or of a view.
             log: Where its POSTs are written down before they leave.
-            past: What an earlier process sent of it.
+            prior: What an earlier process sent of it.
 
         Raises:
             Chat2PayError: Any of the tree, as the last attempt proved.
         """
-        self._line.check_open()
+        self._transport.check_open()
         listening = bool(self.hooks)
         call = Call(operation, request, options, clock.now(), listening, log)
-        if past is not None:
-            call.take_up(past, call.started, self._line.now())
+        if prior is not None:
+            call.resume(prior, call.started, self._transport.now())
         if listening:
             self.hooks.emit(events.CallStarted(call.call_id, operation.name))
         try:
@@ -105,13 +107,13 @@ class Sender:
         return result
 
     async def resolve(self, pending: Pending, options: Options) -> Resolution:
-        """Settle a call that ended in doubt, in this process or another; see `Settler.resolve`."""
-        self._line.check_open()
-        return await self._settler.resolve(pending, options)
+        """Look up what became of a pending call; see `Reconciler.resolve`."""
+        self._transport.check_open()
+        return await self._reconciler.resolve(pending, options)
 
     async def aclose(self) -> None:
         """Close the connections; later calls are refused."""
-        await self._line.aclose()
+        await self._transport.aclose()
 
     # One call ------------------------------------------------------------------------------------
 
@@ -119,7 +121,7 @@ class Sender:
         with anyio.move_on_after(total):
             return await self._run(call)
         if call.doubt and call.last_error is not None:
-            raise self._settler.outcome_unknown(call)
+            raise self._reconciler.outcome_unknown(call)
         certainty = "and it may have been applied" if call.doubt else "and nothing is in doubt"
         error = about(
             errors.RequestTimeoutError(
@@ -128,7 +130,7 @@ class Sender:
             call,
         )
         if call.doubt:
-            raise self._settler.outcome_unknown(call) from error
+            raise self._reconciler.outcome_unknown(call) from error
         raise error from call.last_error
 
     def _told_of_doubt(self, call: Call[Any, Any], error: BaseException) -> BaseException:
@@ -138,11 +140,11 @@ class Sender:
         if not call.doubt or not isinstance(error, Exception):
             return error
         is_told = isinstance(error, errors.OutcomeUnknownError)
-        return error if is_told else self._settler.outcome_unknown(call)
+        return error if is_told else self._reconciler.outcome_unknown(call)
 
     async def _run(self, call: Call[Q, R]) -> RawResponse[R]:
         if call.lost_at is not None:
-            step = await self._take_up(call)
+            step = await self._resume(call)
         else:
             step = await self._attempts.make(call)
             if step.answer.error is not None:
@@ -150,14 +152,14 @@ class Sender:
         if step.delay is not None:
             step = await self._again(call, step)
         if call.doubt:
-            raise self._settler.outcome_unknown(call)
+            raise self._reconciler.outcome_unknown(call)
         if step.answer.error is not None:
             raise about(step.answer.error, call)
         assert step.response is not None  # noqa: S101 - a result was read from an answer
         assert step.answer.result is not None  # noqa: S101 - it is a result, or an error
         self._attempts.quota.refund(call.spent)
         if call.operation.safety is _ONCE:
-            self._settler.known.add(step.answer.result)
+            self._reconciler.known.add(step.answer.result)
         return RawResponse(
             parsed=step.answer.result,
             status_code=step.response.status_code,
@@ -216,14 +218,14 @@ class Sender:
             return step  # if it goes again, another look-up comes first
         return await self._settle(call, step)
 
-    async def _take_up(self, call: Call[Q, R]) -> Step[R]:
+    async def _resume(self, call: Call[Q, R]) -> Step[R]:
         """The first round of a call that an earlier process sent: look-ups come first."""
         lost: Step[R] = Step(Answer(Proof.UNKNOWN, error=call.last_error), None)
         if not call.options.retry.resend_when_absent:
             return await self._settle(call, lost)
-        settlement = await self._settler.look_up(call)
+        settlement = await self._reconciler.look_up(call)
         if settlement.verdict is not Verdict.ABSENT:
-            return self._settler.ended(call, settlement, lost)
+            return self._reconciler.ended(call, settlement, lost)
         call.doubt = not settlement.waited
         return await self._round(call)
 
@@ -235,28 +237,28 @@ class Sender:
         A capture may be sent again on an early *absent*; that it failed is said only on a late one.
         """
         repeatable = step.answer.proof is Proof.UNKNOWN and call.options.retry.resend_when_absent
-        settlement = await self._settler.look_up(call, patient=not repeatable)
+        settlement = await self._reconciler.look_up(call, patient=not repeatable)
         if repeatable and settlement.verdict is Verdict.ABSENT:
             delay = self._attempts.delay_after(call, step.answer, absent=True)
             if delay is not None:
                 call.doubt = not settlement.waited
                 return step._replace(delay=delay)
             if not settlement.waited:
-                settlement = await self._settler.look_up(call, patient=True)
-        return self._settler.ended(call, settlement, step)
+                settlement = await self._reconciler.look_up(call, patient=True)
+        return self._reconciler.ended(call, settlement, step)
 
     # What is told --------------------------------------------------------------------------------
 
-    def tell_pause(self, operation: str, seconds: float) -> None:
+    def emit_paused(self, operation: str, seconds: float) -> None:
         """A run waits for so many seconds, longer than a call does."""
         self.hooks.emit(events.Paused("", operation, seconds))
 
     def _tell_failure(self, call: Call[Any, Any], error: BaseException, *, listening: bool) -> None:
         if call.doubt:
-            pending = self._settler.pending(call)
+            pending = self._reconciler.pending(call)
             self.hooks.emit(events.OutcomeUnknown(call.call_id, call.operation.name, pending))
             if call.log is not None:
-                call.log.doubted(pending)
+                call.log.record_pending(pending)
         if listening:
             self._tell_end(call, type(error).__name__, recovered=False)
 

@@ -18,13 +18,13 @@ from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, Options, Step, about, ended_at
 from chat2pay_async._send.case import Case, case_of
 from chat2pay_async._send.evidence import Evidence, Shows, read_evidence
-from chat2pay_async._send.limited_transport import Line
+from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.reconciliation import Finding, Lookups, Resolution, Seen, Verdict, look_up
 from chat2pay_async._transport.base import ExchangeError, WireResponse
 from chat2pay_async.errors import Chat2PayError, Pending, Proof
 from chat2pay_async.events import Hooks, LookedUp, Paused
 
-__all__ = ["Settlement", "Settler"]
+__all__ = ["Reconciler", "Settlement"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -77,11 +77,11 @@ class _Known:
             self._references.popitem(last=False)
 
 
-class Settler:
+class Reconciler:
     """Settles a client's calls, and says of those that it can't settle what is known of them."""
 
-    def __init__(self, line: Line, hooks: Hooks, key: ApiKey, base_url: str) -> None:
-        self._line = line
+    def __init__(self, line: LimitedTransport, hooks: Hooks, key: ApiKey, base_url: str) -> None:
+        self._transport = line
         self._hooks = hooks
         self._key = key
         self._base_url = base_url
@@ -126,7 +126,7 @@ class Settler:
                 "this call was made with another base URL or API key, so it can't be settled here: "
                 f"use a client for {pending.base_url} with the key {pending.key_fingerprint}"
             )
-        ago = (self._line.now() - ended_at(pending.last_attempt)).total_seconds()
+        ago = (self._transport.now() - ended_at(pending.last_attempt)).total_seconds()
         case = case_of(
             pending.operation,
             pending.identity,
@@ -158,10 +158,10 @@ class Settler:
         while True:
             await anyio.sleep(max(0.0, look.at - clock.now()))
             place: AbstractAsyncContextManager[None] = (
-                nullcontext() if placed else self._line.place_ahead
+                nullcontext() if placed else self._transport.slot(priority=True)
             )
             async with place:
-                await self._line.turn_ahead()
+                await self._transport.wait_for_rate(priority=True)
                 started = clock.now()
                 evidence, response = await self._look(case, options, call_id)
             try:
@@ -176,14 +176,14 @@ class Settler:
         request = prepare(GET_TRANSACTION, case.query)
         response: WireResponse | None = None
         try:
-            response = await self._line.exchange(request, options.timeout)
+            response = await self._transport.exchange(request, options.timeout)
         except ExchangeError as failure:
             evidence, form = Evidence(Shows.NOTHING), f"no answer ({failure.reason})"
         else:
             if response.status_code == _THROTTLED:
-                seconds = self._line.throttled(retry_after(response.headers))
+                seconds = self._transport.throttled(retry_after(response.headers))
                 self._hooks.emit(Paused(call_id, case.operation, seconds))
-            evidence = read_evidence(case, response, self._line.now())
+            evidence = read_evidence(case, response, self._transport.now())
             form = form_of(response)
         self._hooks.emit(LookedUp(call_id, case.operation, evidence.shows.value, form))
         return evidence, response

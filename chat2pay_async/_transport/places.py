@@ -35,7 +35,7 @@ class Place(Generic[L]):
 class Waiter(Generic[L]):
     """A call that waits for a place."""
 
-    bell: clock.Bell = attrs.field(factory=clock.Bell)
+    bell: clock.Event = attrs.field(factory=clock.Event)
     """Rung when there is a place."""
     place: Place[L] | None = None
 
@@ -95,7 +95,7 @@ class Places(Generic[L]):
         if self._waiters:
             waiter, _ = self._waiters.popitem(last=False)
             waiter.place = place
-            waiter.bell.ring()
+            waiter.bell.set()
         elif place.link is None:
             self._empty.append(place)
         else:

@@ -20,7 +20,7 @@ from chat2pay_async._bulk import store as room
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.serialization import read_detail
 from chat2pay_async._bulk.store import Book, Claimed, ItemLog
-from chat2pay_async._journal.base import Past
+from chat2pay_async._journal.base import PriorAttempts
 from chat2pay_async._journal.key_index import Seen, Sieve
 from chat2pay_async._journal.sqlite import Answered, Departed, Ended, Journal, Row
 from chat2pay_async._journal.sqlite_file import Binding
@@ -84,10 +84,10 @@ def history(journal: Journal) -> list[tuple[Any, ...]]:
 
 
 async def leave(log: ItemLog, at: datetime = NOON, *, sent: SentRequest = SENT) -> None:
-    await log.leaving(sent, "id-1", NOON, at)
+    await log.record_intent(sent, "id-1", NOON, at)
 
 
-def sent_before(log: ItemLog) -> Past | None:
+def sent_before(log: ItemLog) -> PriorAttempts | None:
     return log.sent_before
 
 
@@ -330,7 +330,7 @@ async def test_an_end_is_told_once_the_disk_has_it(journal: Journal) -> None:
     async with opened(journal) as book:
         log = book.log("A-1", resumed=False)
         await leave(log)
-        log.answered(ANSWERED, answer())
+        log.record_attempt(ANSWERED, answer())
         assert log.response == answer()
         ended = outcome(result=models.PaymentLink(payment_link_ref="ref-1"), attempts=(ANSWERED,))
         await book.end(ended, log.response)
@@ -363,7 +363,7 @@ async def test_what_look_ups_read_back_is_kept_as_a_result(journal: Journal) -> 
     async with opened(journal) as book:
         log = book.log("A-1", resumed=False)
         await leave(log)
-        log.answered(UNANSWERED, None)
+        log.record_attempt(UNANSWERED, None)
         assert log.response is None
         link = models.PaymentLink(payment_link_ref="ref-1", recovered=True)
         await book.end(outcome(result=link), log.response)
@@ -377,8 +377,8 @@ async def test_an_item_in_doubt_keeps_the_answer_that_left_it_so(journal: Journa
     async with opened(journal) as book:
         log = book.log("A-1", resumed=False)
         await leave(log)
-        log.answered(ANSWERED, answer(503, b"<html>"))
-        log.doubted(PENDING)
+        log.record_attempt(ANSWERED, answer(503, b"<html>"))
+        log.record_pending(PENDING)
         assert log.pending is PENDING
         await book.end(outcome(State.UNKNOWN), log.response)
         row = row_of(journal)
@@ -391,7 +391,7 @@ async def test_what_an_item_was_answered_before_it_was_stopped_is_kept(journal: 
         log = book.log("A-1", resumed=False)
         await leave(log)
         log.stopped()
-        log.answered(ANSWERED, answer(503, b"<html>"))
+        log.record_attempt(ANSWERED, answer(503, b"<html>"))
         log.stopped()
         await book._batches.finish()
         assert history(journal) == [("A-1", NOON.timestamp(), "answer", 503, b"<html>")]
@@ -401,12 +401,12 @@ async def test_every_repeated_post_is_counted_and_every_answer_stored(journal: J
     async with opened(journal) as book:
         log = book.log("A-1", resumed=False)
         await leave(log)
-        log.answered(ANSWERED, answer(429, b"slower"))
+        log.record_attempt(ANSWERED, answer(429, b"slower"))
         await leave(log, LATER)
         assert log.response is None
-        log.answered(UNANSWERED, None)
+        log.record_attempt(UNANSWERED, None)
         await leave(log, LATER)
-        log.answered(ANSWERED, answer())
+        log.record_attempt(ANSWERED, answer())
         await book.end(outcome(), log.response)
         row = row_of(journal)
         assert row is not None
@@ -433,19 +433,19 @@ async def test_what_a_call_sent_is_known_for_sending_it_again(journal: Journal) 
         async with opened(book_of) as book:
             log = book.log("A-1", resumed=False)
             assert sent_before(log) is None
-            await log.leaving(SENT, "id-1", NOON, LATER)
-            past = sent_before(log)
-            assert past is not None
-            assert (past.sent, past.request_id) == (SENT, "id-1")
-            assert (past.first_at, past.last_at, past.alive_at) == (NOON, LATER, LATER)
-            assert not past.in_doubt
+            await log.record_intent(SENT, "id-1", NOON, LATER)
+            prior = sent_before(log)
+            assert prior is not None
+            assert (prior.sent, prior.request_id) == (SENT, "id-1")
+            assert (prior.first_at, prior.last_at, prior.alive_at) == (NOON, LATER, LATER)
+            assert not prior.unresolved
 
 
 async def test_without_a_journal_nothing_is_written() -> None:
     async with opened(None) as book:
         log = book.log("A-1", resumed=False)
         await leave(log)
-        log.answered(ANSWERED, answer())
+        log.record_attempt(ANSWERED, answer())
         await leave(log)
         await book.end(outcome(), log.response)
         assert book._batches.waiting == 0

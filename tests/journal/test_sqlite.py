@@ -304,29 +304,29 @@ def test_a_new_process_is_told_of_what_left_and_when(journal: Journal) -> None:
     first, last = NOON, NOON + timedelta(seconds=5)
     journal.write([departed(body=ODD, first_at=first, at=last)])
     alive = last + timedelta(seconds=2)
-    past = row_of(journal).past(alive.timestamp())
-    assert past.sent == SentRequest("POST", TARGET, ODD)
-    assert (past.request_id, past.first_at, past.last_at) == ("id-1", first, last)
-    assert past.alive_at == alive
-    assert past.in_doubt
-    assert [one.proof for one in past.attempts] == [Proof.UNKNOWN] * 2
-    assert [one.elapsed for one in past.attempts] == [0.0, 2.0]
+    prior = row_of(journal).prior_attempts(alive.timestamp())
+    assert prior.sent == SentRequest("POST", TARGET, ODD)
+    assert (prior.request_id, prior.first_at, prior.last_at) == ("id-1", first, last)
+    assert prior.alive_at == alive
+    assert prior.unresolved
+    assert [one.proof for one in prior.attempts] == [Proof.UNKNOWN] * 2
+    assert [one.elapsed for one in prior.attempts] == [0.0, 2.0]
     # A clock that was set back does not make the process end before its last attempt.
-    assert row_of(journal).past(0.0).alive_at == last
+    assert row_of(journal).prior_attempts(0.0).alive_at == last
 
 
 @pytest.mark.parametrize(
-    ("state", "in_doubt"),
+    ("state", "unresolved"),
     [("unknown", True), ("failed", False), ("applied", False), ("rejected", False)],
 )
 def test_whether_it_is_in_doubt_follows_from_its_state(
     journal: Journal,
     state: str,
-    in_doubt: bool,  # noqa: FBT001 - a column
+    unresolved: bool,  # noqa: FBT001 - a column
 ) -> None:
     journal.write([departed()])
     journal.write([ended(state=state)])
-    assert row_of(journal).past(0.0).in_doubt is in_doubt
+    assert row_of(journal).prior_attempts(0.0).unresolved is unresolved
 
 
 def test_each_commit_says_that_the_run_is_at_work(

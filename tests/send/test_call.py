@@ -18,7 +18,7 @@ from chat2pay_async._api.operations import (
     Operation,
     prepare,
 )
-from chat2pay_async._journal.base import Past
+from chat2pay_async._journal.base import PriorAttempts
 from chat2pay_async._send.call import Call, about, ended_at
 
 NOON = datetime(2021, 4, 27, 12, tzinfo=UTC)
@@ -35,9 +35,9 @@ def attempt(proof: Proof, after: float = 0.0, elapsed: float = 0.5) -> Attempt:
     return Attempt(NOON + timedelta(seconds=after), elapsed, proof)
 
 
-def past(**fields: Any) -> Past:
+def prior(**fields: Any) -> PriorAttempts:
     first, last, alive = (NOON + timedelta(seconds=after) for after in (0, 10, 15))
-    return attrs.evolve(Past(SENT, "id-1", first, last, alive, in_doubt=True), **fields)
+    return attrs.evolve(PriorAttempts(SENT, "id-1", first, last, alive, unresolved=True), **fields)
 
 
 def data_sent(sent: SentRequest) -> Any:
@@ -132,41 +132,41 @@ def test_every_call_has_an_id_of_its_own_and_keeps_it() -> None:
 
 def test_a_call_that_is_taken_up_sends_the_same_to_the_byte() -> None:
     this = call()
-    this.take_up(past(in_doubt=False), 0.0, NOON)
+    this.resume(prior(unresolved=False), 0.0, NOON)
     assert (this.write_out(), this.request_id) == (SENT, "id-1")
     assert (this.attempts, this.doubt, this.last_error) == ([], False, None)
 
 
 def test_a_call_in_doubt_counts_its_window_from_the_last_sign_of_life() -> None:
     this = call()
-    this.take_up(past(), 100.0, NOON + timedelta(seconds=45))
+    this.resume(prior(), 100.0, NOON + timedelta(seconds=45))
     assert (this.lost_at, this.doubt, this.earlier) == (100.0 - 30.0, True, 2)
     assert isinstance(this.last_error, Chat2PayError)
 
 
 def test_a_clock_that_was_put_back_makes_no_window_that_opens_later() -> None:
     this = call()
-    this.take_up(past(), 100.0, NOON - timedelta(hours=1))
+    this.resume(prior(), 100.0, NOON - timedelta(hours=1))
     assert this.lost_at == 100.0
 
 
 def test_of_a_process_that_died_the_first_and_the_last_attempt_are_known() -> None:
-    first, last = past().attempts
+    first, last = prior().attempts
     assert (first.started_at, last.started_at) == (NOON, NOON + timedelta(seconds=10))
     assert (first.proof, last.proof) == (Proof.UNKNOWN, Proof.UNKNOWN)
     assert ended_at(last) == NOON + timedelta(seconds=15)
 
 
 def test_an_only_attempt_is_the_first_and_the_last() -> None:
-    (only,) = past(last_at=NOON).attempts
+    (only,) = prior(last_at=NOON).attempts
     assert (only.started_at, ended_at(only)) == (NOON, NOON + timedelta(seconds=15))
 
 
 def test_attempts_whose_end_was_seen_are_what_is_known() -> None:
     seen = (attempt(Proof.NOT_SENT), attempt(Proof.UNKNOWN, after=3))
-    assert past(seen=seen).attempts == list(seen)
+    assert prior(seen=seen).attempts == list(seen)
 
 
 def test_no_attempt_takes_less_than_no_time() -> None:
-    (only,) = past(last_at=NOON, alive_at=NOON - timedelta(seconds=1)).attempts
+    (only,) = prior(last_at=NOON, alive_at=NOON - timedelta(seconds=1)).attempts
     assert only.elapsed == 0.0

@@ -1,4 +1,4 @@
-"""The line: what is waited for before a request leaves, what it carries, and when it is refused."""
+"""The limited transport: what comes before a request leaves, and what the request carries."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from chat2pay_async import __version__
 from chat2pay_async._config import Timeout
-from chat2pay_async._send.limited_transport import Line
-from chat2pay_async._send.limits import Gate, Limiter, Pace, RateLimit
+from chat2pay_async._send.limited_transport import LimitedTransport
+from chat2pay_async._send.limits import Limiter, RateLimit, RateLimiter, Slots
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async._transport.httpx import SendGuard
 from chat2pay_async.errors import ConfigurationError, SentRequest
@@ -26,12 +26,12 @@ NO_BODY = SentRequest("POST", "/api/v2/cancel/ref-1")
 ANSWER = WireResponse(200, {}, b"{}")
 
 
-class Wire:
+class Recorder:
     """An engine that notes what it is to send."""
 
     def __init__(self) -> None:
         self.exchanges: list[tuple[SentRequest, Mapping[str, str], Timeout]] = []
-        self.line: Line | None = None
+        self.limited: LimitedTransport | None = None
         self.closed = 0
 
     async def exchange(
@@ -47,9 +47,9 @@ class Wire:
 
     async def aclose(self) -> None:
         self.closed += 1
-        if self.line is not None:
+        if self.limited is not None:
             with pytest.raises(ConfigurationError):
-                self.line.check_open()
+                self.limited.check_open()
 
 
 class OwnLimiter:
@@ -66,8 +66,12 @@ class OwnLimiter:
         self.told.append(retry_after)
 
 
-def line_to(wire: Wire, *, places: int = 10, pace: Pace | Limiter | None = None) -> Line:
-    return Line(wire, Gate(places), Pace() if pace is None else pace, SECRET)
+def limited_by(
+    recorder: Recorder, *, slots: int = 10, limiter: RateLimiter | Limiter | None = None
+) -> LimitedTransport:
+    return LimitedTransport(
+        recorder, Slots(slots), RateLimiter() if limiter is None else limiter, SECRET
+    )
 
 
 # What leaves --------------------------------------------------------------------------------------
@@ -75,9 +79,9 @@ def line_to(wire: Wire, *, places: int = 10, pace: Pace | Limiter | None = None)
 
 @pytest.mark.parametrize("request_", [READ, WRITE, NO_BODY])
 async def test_a_request_goes_out_as_it_is_with_the_keys_headers(request_: SentRequest) -> None:
-    wire, limits = Wire(), Timeout(read=7.0)
-    assert await line_to(wire).exchange(request_, limits) is ANSWER
-    ((sent, headers, within),) = wire.exchanges
+    recorder, limits = Recorder(), Timeout(read=7.0)
+    assert await limited_by(recorder).exchange(request_, limits) is ANSWER
+    ((sent, headers, within),) = recorder.exchanges
     assert (sent, within) == (request_, limits)
     typed = {} if request_.body is None else {"Content-Type": "application/json"}
     assert headers == {
@@ -89,123 +93,139 @@ async def test_a_request_goes_out_as_it_is_with_the_keys_headers(request_: SentR
     assert SECRET not in repr(headers)
 
 
-async def test_the_line_knows_this_machines_time() -> None:
+async def test_it_knows_this_machines_time() -> None:
     before = datetime.now(UTC)
-    now = line_to(Wire()).now()
+    now = limited_by(Recorder()).now()
     assert before <= now <= datetime.now(UTC)
     assert now.tzinfo is UTC
 
 
-# Places and turns ---------------------------------------------------------------------------------
+# Slots and rate ----------------------------------------------------------------------------------
 
 
-async def stay(line: Line, ahead: bool, *, task_status: anyio.abc.TaskStatus[None]) -> None:  # noqa: FBT001 - `start` passes no keywords
-    async with line.place_ahead if ahead else line.place:
+async def stay(
+    limited: LimitedTransport,
+    priority: bool,  # noqa: FBT001 - `start` passes no keywords
+    *,
+    task_status: anyio.abc.TaskStatus[None],
+) -> None:
+    async with limited.slot(priority=priority):
         task_status.started()
         await anyio.sleep_forever()
 
 
-async def room_for_one(line: Line, *, ahead: bool) -> bool:
+async def room_for_one(limited: LimitedTransport, *, priority: bool) -> bool:
     with anyio.move_on_after(1.0):
-        async with line.place_ahead if ahead else line.place:
+        async with limited.slot(priority=priority):
             return True
     return False
 
 
-async def test_look_ups_have_a_place_where_calls_have_none() -> None:
-    line = line_to(Wire(), places=10)
+async def test_look_ups_have_a_slot_where_calls_have_none() -> None:
+    limited = limited_by(Recorder(), slots=10)
     async with anyio.create_task_group() as tasks:
         for _ in range(9):
-            assert await room_for_one(line, ahead=False)
-            await tasks.start(stay, line, False)  # noqa: FBT003 - the same
-        assert not await room_for_one(line, ahead=False)
-        assert await room_for_one(line, ahead=True)
-        await tasks.start(stay, line, True)  # noqa: FBT003 - the same
-        assert not await room_for_one(line, ahead=True)
+            assert await room_for_one(limited, priority=False)
+            await tasks.start(stay, limited, False)  # noqa: FBT003 - the same
+        assert not await room_for_one(limited, priority=False)
+        assert await room_for_one(limited, priority=True)
+        await tasks.start(stay, limited, True)  # noqa: FBT003 - the same
+        assert not await room_for_one(limited, priority=True)
         tasks.cancel_scope.cancel()
 
 
-async def order_of_turns(line: Line) -> list[str]:
-    """In which order two calls and a look-up that comes after them have their turns."""
-    turns: list[str] = []
+async def order_of_passing(limited: LimitedTransport) -> list[str]:
+    """The order in which two calls and a look-up that comes after them pass."""
+    passed: list[str] = []
 
     async def call(name: str, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         task_status.started()
-        await (line.turn_ahead() if name == "look-up" else line.turn())
-        turns.append(name)
+        await limited.wait_for_rate(priority=name == "look-up")
+        passed.append(name)
 
     async with anyio.create_task_group() as tasks:
         for name in ("first", "second", "look-up"):
             await tasks.start(call, name)
-    return turns
+    return passed
 
 
-async def test_look_ups_have_their_turn_before_calls() -> None:
-    pace = Pace(RateLimit(1))
-    await pace.acquire()
-    assert await order_of_turns(line_to(Wire(), pace=pace)) == ["look-up", "first", "second"]
+async def test_look_ups_pass_the_rate_before_calls() -> None:
+    limiter = RateLimiter(RateLimit(1))
+    await limiter.acquire()
+    assert await order_of_passing(limited_by(Recorder(), limiter=limiter)) == [
+        "look-up",
+        "first",
+        "second",
+    ]
 
 
 async def test_a_429_pauses_calls_and_look_ups() -> None:
-    line = line_to(Wire())
+    limited = limited_by(Recorder())
     began = anyio.current_time()
-    line.throttled(30.0)
-    assert await order_of_turns(line) == ["look-up", "first", "second"]
+    limited.throttled(30.0)
+    assert await order_of_passing(limited) == ["look-up", "first", "second"]
     assert anyio.current_time() - began == pytest.approx(30.0)
 
 
 @pytest.mark.parametrize("asked", [None, 0.0, 120.0])
 async def test_a_limiter_of_the_users_own_is_asked_for_look_ups_too(asked: float | None) -> None:
     limiter = OwnLimiter()
-    line = line_to(Wire(), pace=limiter)
+    limited = limited_by(Recorder(), limiter=limiter)
     began = anyio.current_time()
-    await line.turn()
+    await limited.wait_for_rate()
     assert limiter.told == ["acquire"]
-    await line.turn_ahead()
+    await limited.wait_for_rate(priority=True)
     assert limiter.told == ["acquire", "acquire"]
     assert anyio.current_time() - began == pytest.approx(2.0)
-    line.throttled(asked)
+    limited.throttled(asked)
     assert limiter.told == ["acquire", "acquire", asked]
 
 
 async def test_a_line_says_how_long_it_pauses() -> None:
-    line = line_to(Wire())
-    assert [line.throttled(asked) for asked in (None, 2.5, 60.0, 3600.0)] == [1.0, 2.5, 60.0, 60.0]
+    limited = limited_by(Recorder())
+    assert [limited.throttled(asked) for asked in (None, 2.5, 60.0, 3600.0)] == [
+        1.0,
+        2.5,
+        60.0,
+        60.0,
+    ]
 
 
 async def test_a_line_tells_the_time_between_two_requests_where_it_is_known() -> None:
-    assert line_to(Wire(), pace=Pace(RateLimit(5, per=2))).interval == pytest.approx(0.4)
-    assert line_to(Wire(), pace=Pace()).interval == 0
-    assert line_to(Wire(), pace=OwnLimiter()).interval == 0
+    assert limited_by(
+        Recorder(), limiter=RateLimiter(RateLimit(5, per=2))
+    ).interval == pytest.approx(0.4)
+    assert limited_by(Recorder(), limiter=RateLimiter()).interval == 0
+    assert limited_by(Recorder(), limiter=OwnLimiter()).interval == 0
 
 
 # Closed -------------------------------------------------------------------------------------------
 
 
 async def test_a_closed_line_refuses_to_be_used() -> None:
-    wire = Wire()
-    line = wire.line = line_to(wire)
-    line.check_open()
-    await line.aclose()
-    assert wire.closed == 1
+    recorder = Recorder()
+    limited = recorder.limited = limited_by(recorder)
+    limited.check_open()
+    await limited.aclose()
+    assert recorder.closed == 1
     with pytest.raises(ConfigurationError, match="this client is closed"):
-        line.check_open()
+        limited.check_open()
 
 
 async def test_what_waited_for_its_turn_does_not_leave_once_the_line_is_closed() -> None:
-    wire = Wire()
-    line = line_to(wire)
-    await line.turn()
-    await line.aclose()
+    recorder = Recorder()
+    limited = limited_by(recorder)
+    await limited.wait_for_rate()
+    await limited.aclose()
     with pytest.raises(ConfigurationError, match="this client is closed"):
-        await line.exchange(NO_BODY, Timeout())
-    assert wire.exchanges == []
+        await limited.exchange(NO_BODY, Timeout())
+    assert recorder.exchanges == []
 
 
 async def test_a_line_may_be_closed_twice() -> None:
-    wire = Wire()
-    line = line_to(wire)
-    await line.aclose()
-    await line.aclose()
+    recorder = Recorder()
+    limited = limited_by(recorder)
+    await limited.aclose()
+    await limited.aclose()
     with pytest.raises(ConfigurationError):
-        line.check_open()
+        limited.check_open()

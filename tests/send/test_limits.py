@@ -17,26 +17,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chat2pay_async._send.limits import Gate, Pace, RateLimit
+from chat2pay_async._send.limits import RateLimit, RateLimiter, Slots
 from chat2pay_async.errors import ConfigurationError
 
 anyio_test = pytest.mark.anyio
 
 
 class Visitors:
-    """Tasks that pass a gate, and stay inside until they are let go."""
+    """Tasks that pass the slots, and stay inside until they are let go."""
 
-    def __init__(self, gate: Gate) -> None:
-        self.gate = gate
+    def __init__(self, slots: Slots) -> None:
+        self.slots = slots
         self.arrived: list[int] = []
         self.inside = 0
         self.most = 0
         self.leave = anyio.Event()
 
     async def visit(self, number: int, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        # Between `started` and the gate is no checkpoint: whoever has started stands in the queue.
+        # Between `started` and the slots is no checkpoint: whoever has started stands in the queue.
         task_status.started()
-        async with self.gate:
+        async with self.slots:
             self.arrived.append(number)
             self.inside += 1
             self.most = max(self.most, self.inside)
@@ -46,9 +46,9 @@ class Visitors:
                 self.inside -= 1
 
 
-async def is_free(gate: Gate) -> bool:
-    """Whether a place is free at this moment."""
-    visitors = Visitors(gate)
+async def is_free(slots: Slots) -> bool:
+    """Tell whether a slot is free at this moment."""
+    visitors = Visitors(slots)
     async with anyio.create_task_group() as tasks:
         await tasks.start(visitors.visit, 0)
         tasks.cancel_scope.cancel()
@@ -58,7 +58,7 @@ async def is_free(gate: Gate) -> bool:
 @anyio_test
 @pytest.mark.parametrize("size", [1, 3, 7])
 async def test_no_more_pass_than_there_are_places(size: int) -> None:
-    visitors = Visitors(Gate(size))
+    visitors = Visitors(Slots(size))
     async with anyio.create_task_group() as tasks:
         for number in range(20):
             await tasks.start(visitors.visit, number)
@@ -71,7 +71,7 @@ async def test_no_more_pass_than_there_are_places(size: int) -> None:
 
 @anyio_test
 async def test_first_come_is_first_served() -> None:
-    visitors = Visitors(Gate(1))
+    visitors = Visitors(Slots(1))
     async with anyio.create_task_group() as tasks:
         for number in range(50):
             await tasks.start(visitors.visit, number)
@@ -81,27 +81,27 @@ async def test_first_come_is_first_served() -> None:
 
 @anyio_test
 async def test_a_place_is_free_again_after_an_error() -> None:
-    gate = Gate(1)
+    slots = Slots(1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
-            async with gate:
+            async with slots:
                 raise ZeroDivisionError
-    assert await is_free(gate)
+    assert await is_free(slots)
 
 
 @anyio_test
 async def test_a_place_is_free_again_after_a_cancellation_inside() -> None:
-    gate = Gate(1)
+    slots = Slots(1)
     async with anyio.create_task_group() as tasks:
-        await tasks.start(Visitors(gate).visit, 1)
-        assert not await is_free(gate)
+        await tasks.start(Visitors(slots).visit, 1)
+        assert not await is_free(slots)
         tasks.cancel_scope.cancel()
-    assert await is_free(gate)
+    assert await is_free(slots)
 
 
 @anyio_test
 async def test_whoever_is_cancelled_in_the_queue_takes_no_place_with_them() -> None:
-    visitors = Visitors(Gate(1))
+    visitors = Visitors(Slots(1))
     async with anyio.create_task_group() as tasks:
         await tasks.start(visitors.visit, 1)
         async with anyio.create_task_group() as impatient:
@@ -111,51 +111,51 @@ async def test_whoever_is_cancelled_in_the_queue_takes_no_place_with_them() -> N
         await tasks.start(visitors.visit, 5)
         visitors.leave.set()
     assert visitors.arrived == [1, 5]
-    assert await is_free(visitors.gate)
+    assert await is_free(visitors.slots)
 
 
 @anyio_test
 async def test_a_gate_serves_any_number_of_visitors_one_after_another() -> None:
-    gate = Gate(2)
+    slots = Slots(2)
     passed = 0
     for _ in range(100):
-        async with gate:
+        async with slots:
             passed += 1
     assert passed == 100
 
 
-async def _pass(gate: Gate) -> None:
-    async with gate:
+async def _pass(slots: Slots) -> None:
+    async with slots:
         pass
 
 
 @pytest.mark.parametrize("first", ["asyncio", "trio"])
 @pytest.mark.parametrize("second", ["asyncio", "trio"])
 def test_a_second_event_loop_is_told_so(first: str, second: str) -> None:
-    gate = Gate(1)
-    anyio.run(_pass, gate, backend=first)
+    slots = Slots(1)
+    anyio.run(_pass, slots, backend=first)
     with pytest.raises(ConfigurationError, match=r"another event loop.*one client for each loop"):
-        anyio.run(_pass, gate, backend=second)
+        anyio.run(_pass, slots, backend=second)
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_gate_is_made_outside_any_loop_and_used_by_the_first(backend: str) -> None:
-    async def twice(gate: Gate) -> bool:
-        await _pass(gate)
-        await _pass(gate)
-        return await is_free(gate)
+    async def twice(slots: Slots) -> bool:
+        await _pass(slots)
+        await _pass(slots)
+        return await is_free(slots)
 
-    assert anyio.run(twice, Gate(1), backend=backend)
+    assert anyio.run(twice, Slots(1), backend=backend)
 
 
 def test_a_refused_loop_takes_no_place() -> None:
-    gate = Gate(1)
+    slots = Slots(1)
 
     async def refused_then_used() -> bool:
-        await _pass(gate)
+        await _pass(slots)
         with pytest.raises(ConfigurationError):
-            await anyio.to_thread.run_sync(anyio.run, _pass, gate)
-        return await is_free(gate)
+            await anyio.to_thread.run_sync(anyio.run, _pass, slots)
+        return await is_free(slots)
 
     assert anyio.run(refused_then_used)
 
@@ -163,17 +163,17 @@ def test_a_refused_loop_takes_no_place() -> None:
 @pytest.mark.parametrize("size", [0, -1, True, False, 1.0, "10", None, float("inf")], ids=repr)
 def test_a_gate_without_places_is_refused(size: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_connections must be an int, 1 or more"):
-        Gate(size)
+        Slots(size)
 
 
 # Places: a tenth is for look-ups ------------------------------------------------------------------
 
 
 class Crowd:
-    """Tasks before a gate and inside, each of which can be told to leave, or be cancelled."""
+    """Tasks before the slots and inside, each of which can be told to leave, or be cancelled."""
 
-    def __init__(self, gate: Gate, tasks: anyio.abc.TaskGroup) -> None:
-        self.gate = gate
+    def __init__(self, slots: Slots, tasks: anyio.abc.TaskGroup) -> None:
+        self.slots = slots
         self.inside: list[int] = []
         self.most = 0
         self._tasks = tasks
@@ -181,10 +181,10 @@ class Crowd:
         self._scopes: dict[int, anyio.CancelScope] = {}
         self._then: dict[int, int] = {}
 
-    async def come(self, number: int, *, ahead: bool = False) -> None:
+    async def come(self, number: int, *, priority: bool = False) -> None:
         self._exits[number] = anyio.Event()
         self._scopes[number] = anyio.CancelScope()
-        await self._tasks.start(self._visit, number, ahead)
+        await self._tasks.start(self._visit, number, priority)
         await anyio.wait_all_tasks_blocked()
 
     async def leave(self, number: int, *, cancelling: int | None = None) -> None:
@@ -202,13 +202,13 @@ class Crowd:
     async def _visit(
         self,
         number: int,
-        ahead: bool,  # noqa: FBT001 - `start` passes no keywords
+        priority: bool,  # noqa: FBT001 - `start` passes no keywords
         *,
         task_status: anyio.abc.TaskStatus[None],
     ) -> None:
         with self._scopes[number]:
             task_status.started()
-            async with self.gate.ahead if ahead else self.gate:
+            async with self.slots.first() if priority else self.slots:
                 self.inside.append(number)
                 self.most = max(self.most, len(self.inside))
                 try:
@@ -220,20 +220,20 @@ class Crowd:
 
 
 @asynccontextmanager
-async def crowd_at(gate: Gate) -> AsyncIterator[Crowd]:
+async def crowd_at(slots: Slots) -> AsyncIterator[Crowd]:
     async with anyio.create_task_group() as tasks:
-        yield Crowd(gate, tasks)
+        yield Crowd(slots, tasks)
         tasks.cancel_scope.cancel()
 
 
-async def places_of(gate: Gate, size: int) -> tuple[int, int]:
+async def slots_of(slots: Slots, size: int) -> tuple[int, int]:
     """How many may be inside: calls, and look-ups on top of them."""
-    async with crowd_at(gate) as crowd:
+    async with crowd_at(slots) as crowd:
         for number in range(size + 1):
             await crowd.come(number)
         calls = len(crowd.inside)
         for number in range(size + 1, size + size // 10 + 3):
-            await crowd.come(number, ahead=True)
+            await crowd.come(number, priority=True)
         return calls, len(crowd.inside) - calls
 
 
@@ -246,15 +246,15 @@ async def places_of(gate: Gate, size: int) -> tuple[int, int]:
 async def test_a_tenth_of_the_places_is_for_look_ups_only(
     size: int, places: tuple[int, int]
 ) -> None:
-    assert await places_of(Gate(size), size) == places
+    assert await slots_of(Slots(size), size) == places
 
 
 @anyio_test
 @pytest.mark.virtual_time
 async def test_look_ups_may_take_every_place() -> None:
-    async with crowd_at(Gate(20)) as crowd:
+    async with crowd_at(Slots(20)) as crowd:
         for number in range(25):
-            await crowd.come(number, ahead=True)
+            await crowd.come(number, priority=True)
         assert crowd.inside == list(range(20))
 
 
@@ -262,13 +262,13 @@ async def test_look_ups_may_take_every_place() -> None:
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("size", [1, 5, 10])
 async def test_look_ups_pass_before_all_that_wait(size: int) -> None:
-    async with crowd_at(Gate(size)) as crowd:
+    async with crowd_at(Slots(size)) as crowd:
         for number in range(size):
-            await crowd.come(number, ahead=True)
+            await crowd.come(number, priority=True)
         await crowd.come(100)
         await crowd.come(101)
-        await crowd.come(200, ahead=True)
-        await crowd.come(201, ahead=True)
+        await crowd.come(200, priority=True)
+        await crowd.come(201, priority=True)
         for number in range(size):
             await crowd.leave(number)
         assert crowd.inside[:2] == [200, 201][: len(crowd.inside)]
@@ -279,11 +279,11 @@ async def test_look_ups_pass_before_all_that_wait(size: int) -> None:
 @anyio_test
 @pytest.mark.virtual_time
 async def test_a_free_reserved_place_is_given_to_no_call() -> None:
-    async with crowd_at(Gate(10)) as crowd:
+    async with crowd_at(Slots(10)) as crowd:
         for number in range(9):
             await crowd.come(number)
         await crowd.come(9)
-        await crowd.come(100, ahead=True)
+        await crowd.come(100, priority=True)
         assert crowd.inside == [*range(9), 100]
         await crowd.leave(100)
         assert 9 not in crowd.inside, "the reserved place came free, and a call took it"
@@ -293,58 +293,58 @@ async def test_a_free_reserved_place_is_given_to_no_call() -> None:
 
 @anyio_test
 @pytest.mark.virtual_time
-@pytest.mark.parametrize("ahead", [False, True])
-async def test_whoever_is_cancelled_as_the_place_comes_passes_it_on(*, ahead: bool) -> None:
-    gate = Gate(1)
-    async with crowd_at(gate) as crowd:
+@pytest.mark.parametrize("priority", [False, True])
+async def test_whoever_is_cancelled_as_the_place_comes_passes_it_on(*, priority: bool) -> None:
+    slots = Slots(1)
+    async with crowd_at(slots) as crowd:
         await crowd.come(1)
-        await crowd.come(2, ahead=ahead)
+        await crowd.come(2, priority=priority)
         await crowd.come(3)
         await crowd.leave(1, cancelling=2)
         assert crowd.inside == [3]
-    assert await is_free(gate)
+    assert await is_free(slots)
 
 
-@pytest.mark.parametrize("ahead", [False, True])
-def test_a_task_that_asyncio_cancels_as_the_place_comes_passes_it_on(*, ahead: bool) -> None:
+@pytest.mark.parametrize("priority", [False, True])
+def test_a_task_that_asyncio_cancels_as_the_place_comes_passes_it_on(*, priority: bool) -> None:
     # Task.cancel() reaches a task that was woken already, which no cancel scope does.
     async def scene() -> bool:
-        gate = Gate(1)
-        await gate.acquire()
-        first = asyncio.create_task(gate.acquire(ahead=ahead))
-        second = asyncio.create_task(gate.acquire())
+        slots = Slots(1)
+        await slots.acquire()
+        first = asyncio.create_task(slots.acquire(priority=priority))
+        second = asyncio.create_task(slots.acquire())
         await asyncio.sleep(0)
-        gate.release()
+        slots.release()
         first.cancel()
         await asyncio.wait_for(second, 5)
-        gate.release()
-        return first.cancelled() and await is_free(gate)
+        slots.release()
+        return first.cancelled() and await is_free(slots)
 
     assert asyncio.run(scene())
 
 
 class Places:
-    """What a gate should do, said plainly: whoever comes, leaves or is cancelled, who is inside."""
+    """The plain model of slots: who is inside, whoever comes, leaves or is cancelled."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.inside: list[int] = []
-        self.ahead: list[int] = []
+        self.priority: list[int] = []
         self.queue: list[int] = []
 
-    def come(self, number: int, *, ahead: bool) -> None:
-        (self.ahead if ahead else self.queue).append(number)
+    def come(self, number: int, *, priority: bool) -> None:
+        (self.priority if priority else self.queue).append(number)
         self._admit()
 
     def remove(self, number: int) -> None:
-        for group in (self.inside, self.ahead, self.queue):
+        for group in (self.inside, self.priority, self.queue):
             if number in group:
                 group.remove(number)
         self._admit()
 
     def _admit(self) -> None:
-        while self.ahead and len(self.inside) < self.size:
-            self.inside.append(self.ahead.pop(0))
+        while self.priority and len(self.inside) < self.size:
+            self.inside.append(self.priority.pop(0))
         while self.queue and len(self.inside) < self.size - self.size // 10:
             self.inside.append(self.queue.pop(0))
 
@@ -366,22 +366,22 @@ STEPS = st.lists(
 async def test_places_are_kept_in_order_and_none_is_lost(
     size: int, steps: list[tuple[str, int, int]]
 ) -> None:
-    gate, model = Gate(size), Places(size)
-    async with crowd_at(gate) as crowd:
+    slots, model = Slots(size), Places(size)
+    async with crowd_at(slots) as crowd:
         for number in range(size - 1):
-            model.come(number, ahead=False)
+            model.come(number, priority=False)
             await crowd.come(number)
         for number, (step, one, other) in enumerate(steps, start=100):
-            present = model.inside + model.ahead + model.queue
+            present = model.inside + model.priority + model.queue
             if step in {"call", "look-up"}:
-                model.come(number, ahead=step == "look-up")
-                await crowd.come(number, ahead=step == "look-up")
+                model.come(number, priority=step == "look-up")
+                await crowd.come(number, priority=step == "look-up")
             elif step == "cancel" and present:
                 model.remove(present[one % len(present)])
                 await crowd.cancel(present[one % len(present)])
             elif model.inside:
                 leaver = model.inside[one % len(model.inside)]
-                waiting = model.ahead + model.queue
+                waiting = model.priority + model.queue
                 victim = waiting[other % 3 % len(waiting)] if step == "both" and waiting else None
                 model.remove(leaver)
                 if victim is not None:
@@ -389,10 +389,10 @@ async def test_places_are_kept_in_order_and_none_is_lost(
                 await crowd.leave(leaver, cancelling=victim)
             assert sorted(crowd.inside) == sorted(model.inside)
         assert crowd.most <= size
-    assert await places_of(gate, size) == (size - size // 10, size // 10)
+    assert await slots_of(slots, size) == (size - size // 10, size // 10)
 
 
-# Pace: how fast -----------------------------------------------------------------------------------
+# The rate ----------------------------------------------------------------------------------------
 
 
 @attrs.frozen
@@ -401,16 +401,16 @@ class Visit:
 
     number: int
     at: float = 0.0
-    ahead: bool = False
+    priority: bool = False
     patience: float = math.inf
     """Seconds until it is cancelled."""
 
 
 class Road:
-    """Tasks that pass a pace, and when they did."""
+    """Tasks that pass a limiter, and when they did."""
 
-    def __init__(self, pace: Pace) -> None:
-        self.pace = pace
+    def __init__(self, limiter: RateLimiter) -> None:
+        self.limiter = limiter
         self.began = anyio.current_time()
         self.passed: list[tuple[int, float]] = []
 
@@ -435,15 +435,15 @@ class Road:
         if visit.at:
             await anyio.sleep_until(self.began + visit.at)
         with anyio.move_on_after(visit.patience) as scope:
-            # Between `started` and the pace is no checkpoint: who has started stands in the queue.
+            # Between `started` and the limiter is no checkpoint: who has started is in the queue.
             task_status.started(scope)
-            await self.pace.acquire(ahead=visit.ahead)
+            await self.limiter.acquire(priority=visit.priority)
             self.passed.append((visit.number, self.now))
 
 
-async def travel(pace: Pace, *visits: Visit) -> Road:
+async def travel(limiter: RateLimiter, *visits: Visit) -> Road:
     """Let all visits be made, in their order where they come at the same time."""
-    road = Road(pace)
+    road = Road(limiter)
     async with anyio.create_task_group() as tasks:
         for visit in visits:
             if visit.at:
@@ -465,7 +465,7 @@ def expected(limit: RateLimit, visits: Sequence[Visit]) -> list[tuple[int, float
         if not there:
             waiting = [one for one in waiting if one.at > now]
             continue
-        first = min(there, key=lambda one: (not one.ahead, one.at, one.number))
+        first = min(there, key=lambda one: (not one.priority, one.at, one.number))
         waiting.remove(first)
         passed.append((first.number, round(now, 6)))
         due = max(due, now) + interval
@@ -504,7 +504,7 @@ def journeys(draw: st.DrawFn) -> list[Visit]:
 async def test_everyone_passes_in_turn_and_as_early_as_the_limit_allows(
     limit: RateLimit, visits: list[Visit]
 ) -> None:
-    road = await travel(Pace(limit), *visits)
+    road = await travel(RateLimiter(limit), *visits)
     assert road.passed == expected(limit, visits)
     assert most_within(road.times, limit.per) <= limit.requests + limit.burst
 
@@ -533,10 +533,10 @@ async def test_no_window_has_more_than_the_limit_and_its_burst(
 
     async def throttle(at: float, asked: float | None) -> None:
         await anyio.sleep_until(road.began + at)
-        road.pace.throttled(asked)
+        road.limiter.throttled(asked)
         pauses.append((road.now, road.now + (1.0 if asked is None else asked)))
 
-    road = Road(Pace(limit))
+    road = Road(RateLimiter(limit))
     async with anyio.create_task_group() as tasks:
         for number, visit in enumerate(visits):
             tasks.start_soon(road.visit, Visit(number, *visit))
@@ -553,24 +553,24 @@ async def test_no_window_has_more_than_the_limit_and_its_burst(
 @pytest.mark.virtual_time
 async def test_a_burst_leaves_at_once_and_the_rest_evenly() -> None:
     limit = RateLimit(2, per=1.0, burst=3)
-    road = await travel(Pace(limit), *(Visit(number) for number in range(7)))
+    road = await travel(RateLimiter(limit), *(Visit(number) for number in range(7)))
     assert road.passed == list(enumerate([0.0, 0.0, 0.0, 0.5, 1.0, 1.5, 2.0]))
 
 
 @anyio_test
 @pytest.mark.virtual_time
 async def test_idle_time_saves_up_no_more_than_the_burst() -> None:
-    pace = Pace(RateLimit(1, burst=2))
-    await travel(pace, Visit(0), Visit(1))
+    limiter = RateLimiter(RateLimit(1, burst=2))
+    await travel(limiter, Visit(0), Visit(1))
     await anyio.sleep(1000)
-    road = await travel(pace, *(Visit(number) for number in range(4)))
+    road = await travel(limiter, *(Visit(number) for number in range(4)))
     assert road.times == [0.0, 0.0, 1.0, 2.0]
 
 
 @anyio_test
 @pytest.mark.virtual_time
 async def test_the_pace_is_first_come_first_served() -> None:
-    road = await travel(Pace(RateLimit(100)), *(Visit(number) for number in range(50)))
+    road = await travel(RateLimiter(RateLimit(100)), *(Visit(number) for number in range(50)))
     assert road.order == list(range(50))
 
 
@@ -578,11 +578,11 @@ async def test_the_pace_is_first_come_first_served() -> None:
 @pytest.mark.virtual_time
 async def test_look_ups_overtake_everyone_also_a_sleeping_head() -> None:
     road = await travel(
-        Pace(RateLimit(1)),
+        RateLimiter(RateLimit(1)),
         *(Visit(number) for number in range(4)),
-        Visit(10, at=0.5, ahead=True),
-        Visit(11, at=0.6, ahead=True),
-        Visit(12, at=3.5, ahead=True),
+        Visit(10, at=0.5, priority=True),
+        Visit(11, at=0.6, priority=True),
+        Visit(12, at=3.5, priority=True),
     )
     assert road.order == [0, 10, 11, 1, 12, 2, 3]
     assert road.times == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
@@ -595,7 +595,7 @@ async def test_look_ups_overtake_everyone_also_a_sleeping_head() -> None:
 async def test_whoever_gives_up_costs_nobody_a_turn(given_up: set[int], at: float) -> None:
     # After 1.0 s, they give up in the very moment in which the first of them would pass.
     visits = [Visit(n, patience=at if n in given_up else math.inf) for n in range(6)]
-    road = await travel(Pace(RateLimit(1)), *visits)
+    road = await travel(RateLimiter(RateLimit(1)), *visits)
     left = [number for number in range(6) if number not in given_up]
     assert road.passed == [(number, float(turn)) for turn, number in enumerate(left)]
 
@@ -604,7 +604,7 @@ async def test_whoever_gives_up_costs_nobody_a_turn(given_up: set[int], at: floa
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("cancelled", [(1,), (2,), (1, 2), (2, 1), (1, 2, 3)], ids=repr)
 async def test_cancelled_while_the_turn_is_given_on(cancelled: Sequence[int]) -> None:
-    road = Road(Pace(RateLimit(1)))
+    road = Road(RateLimiter(RateLimit(1)))
     async with anyio.create_task_group() as tasks:
         scopes = [await tasks.start(road.visit, Visit(number)) for number in range(5)]
         await anyio.sleep(0.25)
@@ -618,20 +618,20 @@ async def test_cancelled_while_the_turn_is_given_on(cancelled: Sequence[int]) ->
 @pytest.mark.virtual_time
 async def test_a_look_up_that_gives_up_lets_the_next_sleep_on() -> None:
     road = await travel(
-        Pace(RateLimit(1)),
+        RateLimiter(RateLimit(1)),
         Visit(0),
         Visit(1),
         Visit(2),
-        Visit(10, at=0.25, ahead=True, patience=0.25),
+        Visit(10, at=0.25, priority=True, patience=0.25),
     )
     assert road.passed == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
 def test_a_task_that_asyncio_cancels_as_its_turn_comes_passes_it_on() -> None:
     async def scene() -> list[bool]:
-        pace = Pace()
-        pace.throttled(0.05)
-        waiting = [asyncio.create_task(pace.acquire()) for _ in range(4)]
+        limiter = RateLimiter()
+        limiter.throttled(0.05)
+        waiting = [asyncio.create_task(limiter.acquire()) for _ in range(4)]
         await asyncio.sleep(0)
         waiting[0].cancel()
         await asyncio.sleep(0)  # now the second is told that it is the first
@@ -646,22 +646,24 @@ def test_a_task_that_asyncio_cancels_as_its_turn_comes_passes_it_on() -> None:
 @pytest.mark.virtual_time
 async def test_ten_minutes_of_waiting_take_no_time_here() -> None:
     began = time.perf_counter()
-    road = await travel(Pace(RateLimit(1, per=10.0)), *(Visit(number) for number in range(64)))
+    road = await travel(
+        RateLimiter(RateLimit(1, per=10.0)), *(Visit(number) for number in range(64))
+    )
     assert road.times[-1] == 630.0
     assert time.perf_counter() - began < 1.0
 
 
 def test_without_a_limit_the_pace_costs_nothing() -> None:
-    pace = Pace()
-    assert pace.free
+    limiter = RateLimiter()
+    assert limiter.free
     # No event loop runs here: it does not even ask for the time.
-    for ahead in (False, True):
+    for priority in (False, True):
         with pytest.raises(StopIteration):
-            pace.acquire(ahead=ahead).send(None)
+            limiter.acquire(priority=priority).send(None)
 
 
 def test_a_limit_is_not_free() -> None:
-    assert not Pace(RateLimit(1000)).free
+    assert not RateLimiter(RateLimit(1000)).free
 
 
 # Pause: not at all --------------------------------------------------------------------------------
@@ -677,9 +679,9 @@ def test_a_limit_is_not_free() -> None:
 async def test_a_throttle_pauses_everyone(
     limit: RateLimit | None, asked: float | None, pause: float
 ) -> None:
-    pace = Pace(limit)
-    pace.throttled(asked)
-    road = await travel(pace, *(Visit(number, ahead=number > 5) for number in range(10)))
+    limiter = RateLimiter(limit)
+    limiter.throttled(asked)
+    road = await travel(limiter, *(Visit(number, priority=number > 5) for number in range(10)))
     assert set(road.times) == {pause}
     assert road.order == ([*range(6, 10), *range(6)] if pause else list(range(10)))
 
@@ -699,15 +701,15 @@ async def test_a_throttle_pauses_everyone(
 async def test_of_several_pauses_the_one_that_ends_last_counts(
     pauses: list[tuple[float, float | None]], end: float, *, from_the_start: bool
 ) -> None:
-    pace = Pace()
-    pace.throttled(pauses[0][1])
-    road = Road(pace)
+    limiter = RateLimiter()
+    limiter.throttled(pauses[0][1])
+    road = Road(limiter)
     async with anyio.create_task_group() as tasks:
         for number in range(2 if from_the_start else 0):
             await tasks.start(road.visit, Visit(number))
         for at, asked in pauses[1:]:
             await anyio.sleep_until(road.began + at)
-            pace.throttled(asked)
+            limiter.throttled(asked)
         for number in range(2 if from_the_start else 0, 3):
             await tasks.start(road.visit, Visit(number))
     assert road.passed == [(number, end) for number in range(3)]
@@ -716,55 +718,55 @@ async def test_of_several_pauses_the_one_that_ends_last_counts(
 @anyio_test
 @pytest.mark.virtual_time
 async def test_a_pause_holds_those_who_wait_for_their_turn_already() -> None:
-    road = Road(Pace(RateLimit(1)))
+    road = Road(RateLimiter(RateLimit(1)))
     async with anyio.create_task_group() as tasks:
         for number in range(3):
             await tasks.start(road.visit, Visit(number))
         await anyio.sleep(0.5)
-        road.pace.throttled(20)
-        await tasks.start(road.visit, Visit(10, ahead=True))
+        road.limiter.throttled(20)
+        await tasks.start(road.visit, Visit(10, priority=True))
     assert road.order == [0, 10, 1, 2]
     assert road.times[1] == 20.5
 
 
 @anyio_test
 @pytest.mark.virtual_time
-@pytest.mark.parametrize("ahead", [False, True])
-async def test_whoever_comes_again_stands_behind_those_who_wait(*, ahead: bool) -> None:
-    road = Road(Pace())
-    road.pace.throttled(1.0)
+@pytest.mark.parametrize("priority", [False, True])
+async def test_whoever_comes_again_stands_behind_those_who_wait(*, priority: bool) -> None:
+    road = Road(RateLimiter())
+    road.limiter.throttled(1.0)
 
     async def twice(*, task_status: anyio.abc.TaskStatus[None]) -> None:
         task_status.started()
-        await road.visit(Visit(0, ahead=ahead))
-        await road.visit(Visit(9, ahead=ahead))
+        await road.visit(Visit(0, priority=priority))
+        await road.visit(Visit(9, priority=priority))
 
     async with anyio.create_task_group() as tasks:
         await tasks.start(twice)
         for number in range(1, 5):
-            await tasks.start(road.visit, Visit(number, ahead=ahead))
+            await tasks.start(road.visit, Visit(number, priority=priority))
     assert road.order == [0, 1, 2, 3, 4, 9]
 
 
 @anyio_test
 @pytest.mark.virtual_time
 async def test_after_a_pause_nobody_waits_any_more() -> None:
-    pace = Pace()
-    pace.throttled(3)
-    assert not pace.free
+    limiter = RateLimiter()
+    limiter.throttled(3)
+    assert not limiter.free
     await anyio.sleep(3)
-    road = await travel(pace, *(Visit(number) for number in range(10)))
+    road = await travel(limiter, *(Visit(number) for number in range(10)))
     assert set(road.times) == {0.0}
 
 
 # Slower, and faster again -------------------------------------------------------------------------
 
 
-async def gap(pace: Pace) -> float:
+async def gap(limiter: RateLimiter) -> float:
     """Seconds between two requests, as the rate is now."""
-    await pace.acquire()
+    await limiter.acquire()
     began = anyio.current_time()
-    await pace.acquire()
+    await limiter.acquire()
     return anyio.current_time() - began
 
 
@@ -772,10 +774,10 @@ async def gap(pace: Pace) -> float:
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("throttles", [0, 1, 2, 3, 8, 9, 50])
 async def test_every_throttle_slows_down_to_seven_tenths(throttles: int) -> None:
-    pace = Pace(RateLimit(100))
+    limiter = RateLimiter(RateLimit(100))
     for _ in range(throttles):
-        pace.throttled(0.0)
-    assert await gap(pace) == pytest.approx(0.01 / max(0.05, 0.7**throttles))
+        limiter.throttled(0.0)
+    assert await gap(limiter) == pytest.approx(0.01 / max(0.05, 0.7**throttles))
 
 
 @anyio_test
@@ -787,10 +789,10 @@ async def test_every_throttle_slows_down_to_seven_tenths(throttles: int) -> None
 async def test_a_twentieth_of_the_rate_and_a_request_in_ten_seconds_are_left(
     per: float, slowest: float
 ) -> None:
-    pace = Pace(RateLimit(1, per=per))
+    limiter = RateLimiter(RateLimit(1, per=per))
     for _ in range(100):
-        pace.throttled(0.0)
-    assert await gap(pace) == pytest.approx(slowest)
+        limiter.throttled(0.0)
+    assert await gap(limiter) == pytest.approx(slowest)
 
 
 @anyio_test
@@ -813,24 +815,24 @@ async def test_a_twentieth_of_the_rate_and_a_request_in_ten_seconds_are_left(
 async def test_the_rate_rises_by_a_twentieth_a_second_up_to_the_setting(
     throttles: int, seconds: float, share: float
 ) -> None:
-    pace = Pace(RateLimit(100))
+    limiter = RateLimiter(RateLimit(100))
     for _ in range(throttles):
-        pace.throttled(0.0)
+        limiter.throttled(0.0)
     await anyio.sleep(seconds)
-    assert await gap(pace) == pytest.approx(0.01 / share)
+    assert await gap(limiter) == pytest.approx(0.01 / share)
 
 
 @anyio_test
 @pytest.mark.virtual_time
 async def test_a_throttle_lowers_the_rate_that_has_risen_since_the_last() -> None:
-    pace = Pace(RateLimit(100))
-    pace.throttled(0.0)
+    limiter = RateLimiter(RateLimit(100))
+    limiter.throttled(0.0)
     await anyio.sleep(2)
-    pace.throttled(0.0)
-    assert await gap(pace) == pytest.approx(0.01 / (0.8 * 0.7))
+    limiter.throttled(0.0)
+    assert await gap(limiter) == pytest.approx(0.01 / (0.8 * 0.7))
     await anyio.sleep(1000)
-    pace.throttled(0.0)
-    assert await gap(pace) == pytest.approx(0.01 / 0.7)
+    limiter.throttled(0.0)
+    assert await gap(limiter) == pytest.approx(0.01 / 0.7)
 
 
 # Settings -----------------------------------------------------------------------------------------

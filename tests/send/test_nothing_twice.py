@@ -26,8 +26,8 @@ from virtual_time import VirtualLoop
 from chat2pay_async import Chat2PayError, OutcomeUnknownError, SentRequest, Timeout, Verdict
 from chat2pay_async._api import operations, requests
 from chat2pay_async._config import ApiKey
-from chat2pay_async._send.limited_transport import Line
-from chat2pay_async._send.limits import Gate, Pace
+from chat2pay_async._send.limited_transport import LimitedTransport
+from chat2pay_async._send.limits import RateLimiter, Slots
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async._transport.httpx import SendGuard
@@ -209,7 +209,9 @@ CAPTURE = requests.Capture(payment_link_ref="ref-1", amount=100)
 
 async def run_call(service: Service, *, resend: bool) -> tuple[str, Any]:
     key = ApiKey("k")
-    sender = Sender(Line(service, Gate(4), Pace(), "k"), Hooks([]), key, "https://s.test")
+    sender = Sender(
+        LimitedTransport(service, Slots(4), RateLimiter(), "k"), Hooks([]), key, "https://s.test"
+    )
     chosen = options(settle=SETTLE, resend_when_absent=resend)
     operation: Any = (
         operations.CAPTURE_PAYMENT if service.capture else operations.CREATE_PAYMENT_LINK

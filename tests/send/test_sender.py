@@ -607,5 +607,5 @@ async def test_a_throttled_look_up_is_told_too() -> None:
 
 async def test_a_run_tells_of_a_longer_wait_by_the_same_hooks() -> None:
     made = bench()
-    made.sender.tell_pause("create_payment_link", 90.0)
+    made.sender.emit_paused("create_payment_link", 90.0)
     assert made.heard == [events.Paused("", "create_payment_link", 90.0)]

@@ -753,7 +753,7 @@ async def test_only_the_latest_references_are_remembered() -> None:
     made = bench(*[WireResponse(201, {}, b'{"paymentLinkRef": "%d"}' % n) for n in range(10_001)])
     for _ in range(10_001):
         await create(made)
-    known = made.sender._settler.known
+    known = made.sender._reconciler.known
     assert ("0" in known, "1" in known, "10000" in known) == (False, True, True)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from bridge import BridgedTransport
 
-from chat2pay_async._send.limited_transport import Line
+from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._transport.aiohttp import AiohttpTransport
 from chat2pay_async._transport.base import Transport
 from chat2pay_async._transport.httpx import DirectTransport, HttpxTransport
@@ -64,11 +64,11 @@ class OverAiohttp:
         self._test = ""
         self._least = LEAST
         self._patch = pytest.MonkeyPatch()
-        self._patch.setattr(Line, "__init__", self._leading(Line.__init__))
+        self._patch.setattr(LimitedTransport, "__init__", self._leading(LimitedTransport.__init__))
         self._patch.setattr(AiohttpTransport, "exchange", self._counting(AiohttpTransport.exchange))
 
     def _leading(self, make: Callable[..., None]) -> Callable[..., None]:
-        def made(line: Line, transport: Transport, *rest: Any) -> None:
+        def made(line: LimitedTransport, transport: Transport, *rest: Any) -> None:
             make(line, self._over_aiohttp(transport), *rest)
 
         return made

@@ -12,8 +12,8 @@ from chat2pay_async import Event, Proof, RateLimit, RetryPolicy, SentRequest, Ti
 from chat2pay_async._api import requests
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Options
-from chat2pay_async._send.limited_transport import Line
-from chat2pay_async._send.limits import Gate, Pace
+from chat2pay_async._send.limited_transport import LimitedTransport
+from chat2pay_async._send.limits import RateLimiter, Slots
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async._transport.httpx import ExchangeError, SendGuard
@@ -116,7 +116,7 @@ def bench(
     engine, heard = ScriptedTransport(list(script), list(look_ups)), list[Event]()
     hooks = events.Hooks([heard.append] if listening else [])
     key = ApiKey("secret-key")
-    line = Line(engine, Gate(size), Pace(limit), key.reveal())
+    line = LimitedTransport(engine, Slots(size), RateLimiter(limit), key.reveal())
     return Bench(engine, Sender(line, hooks, key, "https://s.test"), heard)
 
 
