@@ -68,10 +68,11 @@ def aiohttp(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff, with every rule on."""
+    """Ruff, with every rule on; and whether uv.lock is what pyproject.toml asks for."""
     session.install(*_group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("uv", "lock", "--check", "--offline")
 
 
 @nox.session
