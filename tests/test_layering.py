@@ -38,6 +38,18 @@ FLOORS = (
 )
 """The wings and the single modules, the lowest floor first; each imports only from lower ones."""
 
+FLOORS_OF_THE_SANDBOX = (
+    ("_errors",),
+    ("_service",),
+    ("_faults",),
+    ("_server",),
+    ("_sandbox",),
+    ("_serve",),
+    ("__init__",),
+    ("__main__",),
+)
+"""The same within the sandbox, where imports for types alone count too."""
+
 MOST_FLOORS = 12
 MOST_MODULES_IN_A_WING = 12
 MOST_FLOORS_IN_A_WING = 7
@@ -142,12 +154,15 @@ def floors_of(edges: Mapping[str, set[str]]) -> int:
 
 
 def edges_within(wing: str | None) -> dict[str, set[str]]:
-    """Who imports whom: the modules of a wing, or (None) the wings themselves."""
+    """Who imports whom: the modules of a wing, or (None) the wings themselves.
+
+    The modules of a wing may import each other for types alone; those of the sandbox may not.
+    """
     modules = sources()
     edges: dict[str, set[str]] = {}
     for one in all_imports():
         target = target_of(one.name, modules)
-        if target is None or (wing and one.only_for_types):
+        if target is None or (one.only_for_types and wing not in {None, "sandbox"}):
             continue
         pair = (one.by, target) if wing else (unit_of(one.by), unit_of(target))
         edges.setdefault(pair[0], set())
@@ -179,6 +194,27 @@ def test_a_wing_has_no_cycle_and_few_floors(wing: str) -> None:
 
 def test_the_sandbox_is_a_house_of_its_own_with_few_floors() -> None:
     assert floors_of(edges_within("sandbox")) <= MOST_FLOORS
+
+
+def test_imports_within_the_sandbox_run_one_way() -> None:
+    within = [
+        attrs.evolve(
+            one,
+            by=one.by.partition(".")[2] or "__init__",
+            name=one.name.replace(f"{PACKAGE}.sandbox", PACKAGE, 1),
+        )
+        for one in all_imports()
+        if unit_of(one.by) == "sandbox"
+    ]
+    assert breaches(within, FLOORS_OF_THE_SANDBOX) == []
+
+
+@pytest.mark.parametrize("room", ROOMS_OF_THE_SANDBOX)
+def test_a_room_of_the_sandbox_has_few_floors(room: str) -> None:
+    edges = edges_within("sandbox")
+    inside = {module for module in sources() if module.startswith(f"sandbox.{room}.")}
+    within = {module: edges.get(module, set()) & inside for module in inside}
+    assert floors_of(within) <= MOST_FLOORS_IN_A_WING
 
 
 @pytest.mark.parametrize("wing", [*WINGS, *(f"sandbox/{room}" for room in ROOMS_OF_THE_SANDBOX)])

@@ -340,7 +340,7 @@ def sandbox(
         Makes references and faults repeatable.
     """
     from chat2pay_async.sandbox import SandboxError  # noqa: PLC0415 - not for other commands
-    from chat2pay_async.sandbox._server.server import run  # noqa: PLC0415 - the same
+    from chat2pay_async.sandbox._serve import run  # noqa: PLC0415 - the same
 
     try:
         return run(host, port, api_key, faults=faults, seed=seed, say=_say)

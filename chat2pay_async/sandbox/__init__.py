@@ -82,7 +82,7 @@ from chat2pay_async.sandbox._faults.plan import (
 )
 from chat2pay_async.sandbox._faults.presets import PRESETS
 from chat2pay_async.sandbox._sandbox import Sandbox
-from chat2pay_async.sandbox._server.server import serve_sandbox
+from chat2pay_async.sandbox._serve import serve_sandbox
 from chat2pay_async.sandbox._service.ledger import EFFECT_KINDS, Effect, EffectKind, Ledger
 
 __all__ = [

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from chat2pay_async.sandbox._errors import SandboxError
-from chat2pay_async.sandbox._server.server import LOOPBACK, run
+from chat2pay_async.sandbox._serve import LOOPBACK, run
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -94,7 +94,17 @@ class Sandbox:
         """The sandbox as an ASGI application, for `httpx.ASGITransport` or a server."""
         with extra_required():
             from chat2pay_async.sandbox._server.routes import build_app  # noqa: PLC0415 - needs the extra
-        return build_app(self)
+        actions = (
+            self.click,
+            self.pay,
+            self.decline,
+            self.review,
+            self.expire,
+            self.decline_capture,
+            self.decline_reverse,
+            self.fail_receipt,
+        )
+        return build_app(self, {act.__name__.replace("_", "-"): act for act in actions})
 
     @property
     def ledger(self) -> Ledger:

@@ -121,7 +121,7 @@ class Access:
 
     @asynccontextmanager
     async def _served(self) -> AsyncIterator[None]:
-        server = _server._make_server(self.sandbox, KEEP_ALIVE)
+        server = _server.make_server(self.sandbox.app, KEEP_ALIVE)
         config = server.config
         config.app, config.interface = self.app, "asgi3"
         config.load()

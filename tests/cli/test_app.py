@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from commandline import PHONE, Terminal, begun, full_output, lines_to, links_csv, served, until
 
-from chat2pay_async.sandbox import InjectedFault, Sandbox, SandboxError
-from chat2pay_async.sandbox._server import server
+from chat2pay_async.sandbox import InjectedFault, Sandbox, SandboxError, _serve
 
 LINK = ("link", "--to", f"{PHONE}1", "--order-number", "B-1", "--currency", "ZAR")
 
@@ -180,7 +179,7 @@ def test_the_sandbox_serves_as_it_is_told(monkeypatch: pytest.MonkeyPatch, run: 
         served_at.append((place, more))
         return 0
 
-    monkeypatch.setattr(server, "run", serve)
+    monkeypatch.setattr(_serve, "run", serve)
     ran = run("sandbox")
     assert (ran.code, ran.out) == (0, "it is served\n")
     options = ("--host", "::1", "--port", "8123", "--api-key", "k", "--faults", "mild")
@@ -197,7 +196,7 @@ def test_a_sandbox_that_cannot_start_says_why_and_fails(
     def serve(*_place: object, **_more: object) -> int:
         raise SandboxError("this machine only")
 
-    monkeypatch.setattr(server, "run", serve)
+    monkeypatch.setattr(_serve, "run", serve)
     ran = run("sandbox")
     assert (ran.code, ran.err) == (1, "chat2pay sandbox: this machine only\n")
 

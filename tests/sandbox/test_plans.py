@@ -23,6 +23,7 @@ from chat2pay_async.sandbox import (
     InjectedFault,
     Sandbox,
     SandboxError,
+    _serve,
 )
 from chat2pay_async.sandbox.__main__ import main
 from chat2pay_async.sandbox._faults.lottery import Lottery, decide
@@ -33,7 +34,6 @@ from chat2pay_async.sandbox._faults.plan_json import (
     read_plan,
     read_script,
 )
-from chat2pay_async.sandbox._server import server
 from chat2pay_async.sandbox._service.service import OPERATIONS, Call
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -421,11 +421,12 @@ def test_the_command_line_takes_a_preset_json_or_a_file(tmp_path: Path) -> None:
 
 def test_the_command_serves_with_faults(monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[Sandbox] = []
-    runner = server._Runner
 
-    def watched(sandbox: Sandbox, *options: Any) -> Any:
-        served.append(sandbox)
-        return runner(sandbox, *options)
+    class Watched(Sandbox):
+        @property
+        def app(self) -> Any:
+            served.append(self)
+            return super().app
 
     class Terminal:
         def write(self, _text: str) -> None:
@@ -434,7 +435,7 @@ def test_the_command_serves_with_faults(monkeypatch: pytest.MonkeyPatch) -> None
         def flush(self) -> None:
             signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr(server, "_Runner", watched)
+    monkeypatch.setattr(_serve, "Sandbox", Watched)
     monkeypatch.setattr(sys, "stdout", Terminal())
     assert main(["--faults", "mild", "--seed", "3"]) == 0
     assert main(["--seed", "3"]) == 0

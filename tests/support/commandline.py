@@ -54,7 +54,7 @@ def served(monkeypatch: pytest.MonkeyPatch, where: Path) -> Iterator[Sandbox]:
     sandbox = Sandbox(seed=7)
     monkeypatch.chdir(where)
     monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
-    stop = server._Runner(sandbox, "127.0.0.1", 0, 5).start()
+    sandbox.url, stop = server.start_server(sandbox.app, ("127.0.0.1", 0))
     monkeypatch.setenv("CHAT2PAY_BASE_URL", sandbox.url)
     try:
         yield sandbox

@@ -1,10 +1,10 @@
 """The sandbox over HTTP: the paths of the API, and those that play the customer."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
@@ -14,18 +14,37 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
+from chat2pay_async.sandbox._faults.injector import Script
+from chat2pay_async.sandbox._faults.plan import FaultPlan
 from chat2pay_async.sandbox._faults.plan_json import plan_body, read_plan, read_script
 from chat2pay_async.sandbox._faults.replies import MOVED, Delivery, json_reply
 from chat2pay_async.sandbox._server import asgi
 from chat2pay_async.sandbox._service import serialization
+from chat2pay_async.sandbox._service.ledger import Ledger
+from chat2pay_async.sandbox._service.serialization import Body
 from chat2pay_async.sandbox._service.service import Answer, Call
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-    from chat2pay_async.sandbox._sandbox import Sandbox
 
-_Endpoint = Callable[[Request], Awaitable[Response]]
+class _Sandbox(Protocol):
+    """The part of a sandbox that its paths use."""
+
+    @property
+    def ledger(self) -> Ledger: ...
+    @property
+    def faults(self) -> FaultPlan | None: ...
+    def now(self) -> datetime: ...
+    def exchange(self, call: Call) -> Delivery: ...
+    def links(self) -> tuple[Body, ...]: ...
+    def set_faults(self, plan: FaultPlan | str | None) -> None: ...
+    def next_faults(self, operation: str, faults: Script) -> None: ...
+    def apply_late(self) -> int: ...
+    def fail_delivery(self, order_number_or_to: str) -> None: ...
+
+
+_Control = Callable[[_Sandbox, Request, bytes], Body]
 
 _OPERATIONS: Final = (
     ("POST", "/api/v2/chat-2-pay", "create_payment_link"),
@@ -40,59 +59,40 @@ _OPERATIONS: Final = (
 _LOOPBACK: Final = ("127.0.0.1", "::1")
 
 
-def build_app(sandbox: "Sandbox") -> "ASGIApp":
-    """Return the sandbox as an ASGI application."""
-    operations = [
-        Route(path, _operation(sandbox, name), methods=[method])
-        for method, path, name in _OPERATIONS
-    ]
-    controls = [
-        *(
-            Route(f"/sandbox/links/{{name}}/{verb}", _play(sandbox, play), methods=["POST"])
-            for verb, play in _plays(sandbox).items()
-        ),
-        Route(
-            "/sandbox/orders/{name}/fail-delivery",
-            _play(sandbox, sandbox.fail_delivery),
-            methods=["POST"],
-        ),
-        Route("/sandbox/ledger", _local(sandbox, _ledger(sandbox)), methods=["GET"]),
-        Route("/sandbox/links", _local(sandbox, _links(sandbox)), methods=["GET"]),
-        *(
-            Route(path, _local(sandbox, _refusable(sandbox, control)), methods=[method])
-            for method, path, control in _FAULT_CONTROLS
-        ),
-    ]
+def build_app(sandbox: _Sandbox, actions: Mapping[str, Callable[[str], None]]) -> "ASGIApp":
+    """Return the sandbox as an ASGI application.
+
+    Args:
+        sandbox: The sandbox that answers.
+        actions: The customer's and the gateway's actions on a link, by their names in the path.
+    """
     app = Starlette(
-        routes=[*operations, *controls],
+        routes=[
+            *(_operation(sandbox, *operation) for operation in _OPERATIONS),
+            *(_control(sandbox, *control) for control in _CONTROLS),
+            *(
+                _control(sandbox, "POST", f"links/{{name}}/{name}", _action(action), 409)
+                for name, action in actions.items()
+            ),
+            _control(
+                sandbox, "POST", "orders/{name}/fail-delivery", _action(sandbox.fail_delivery)
+            ),
+        ],
         exception_handlers={
-            HTTPException: _no_such_place(sandbox),
-            # Gone before its request was complete: nothing to do, and nobody to answer.
-            ClientDisconnect: lambda _request, _error: _reply(sandbox.now(), 400, {}),
+            HTTPException: lambda request, error: _http_error(sandbox, request, error),
+            # The client left before its request was complete: nothing to do, nobody to answer.
+            ClientDisconnect: lambda _request, _error: _reply(sandbox, 400, {}),
         },
     )
     app.router.redirect_slashes = False
     return _with_raw_path(asgi.cutting(app))
 
 
-def _plays(sandbox: "Sandbox") -> Mapping[str, Callable[[str], None]]:
-    return {
-        "click": sandbox.click,
-        "pay": sandbox.pay,
-        "decline": sandbox.decline,
-        "review": sandbox.review,
-        "expire": sandbox.expire,
-        "decline-capture": sandbox.decline_capture,
-        "decline-reverse": sandbox.decline_reverse,
-        "fail-receipt": sandbox.fail_receipt,
-    }
-
-
 def _with_raw_path(app: "ASGIApp") -> "ASGIApp":
     # A quoted slash belongs to its segment: routes are found on the path as it was sent.
     async def routed(scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] == "http":
-            # Where redirects lead to is the same: who follows one does it once more.
+            # A client that follows a redirect makes the same request once more.
             path = scope["raw_path"].decode("latin-1").removeprefix(MOVED)
             scope = {**scope, "path": path}
         await app(scope, receive, send)
@@ -100,7 +100,7 @@ def _with_raw_path(app: "ASGIApp") -> "ASGIApp":
     return routed
 
 
-def _operation(sandbox: "Sandbox", name: str) -> _Endpoint:
+def _operation(sandbox: _Sandbox, method: str, path: str, name: str) -> Route:
     async def endpoint(request: Request) -> Response:
         call = Call(
             operation=name,
@@ -112,105 +112,78 @@ def _operation(sandbox: "Sandbox", name: str) -> _Endpoint:
         )
         return asgi.respond(sandbox.exchange(call))
 
-    return endpoint
+    return Route(path, endpoint, methods=[method])
 
 
-def _play(sandbox: "Sandbox", play: Callable[[str], None]) -> _Endpoint:
+def _control(
+    sandbox: _Sandbox, method: str, path: str, control: _Control, refused: int = 400
+) -> Route:
     async def endpoint(request: Request) -> Response:
+        # These need no key, so they are for the same machine only, wherever the app is mounted.
+        if request.client is None or request.client.host not in _LOOPBACK:
+            return _reply(sandbox, 403, {"message": "Only for the machine it runs on"})
         try:
-            play(unquote(request.path_params["name"]))
+            return _reply(sandbox, 200, control(sandbox, request, await request.body()))
         except UnknownReferenceError as error:
-            return _reply(sandbox.now(), 404, {"message": str(error)})
+            return _reply(sandbox, 404, {"message": str(error)})
         except SandboxError as error:
-            return _reply(sandbox.now(), 409, {"message": str(error)})
-        return _reply(sandbox.now(), 200, {"message": "Done"})
+            return _reply(sandbox, refused, {"message": str(error)})
 
-    return _local(sandbox, endpoint)
-
-
-def _ledger(sandbox: "Sandbox") -> _Endpoint:
-    async def endpoint(request: Request) -> Response:
-        effects = request.query_params.get("effects", "0") not in {"", "0"}
-        body = serialization.ledger_summary(sandbox.ledger, effects=effects)
-        return _reply(sandbox.now(), 200, body)
-
-    return endpoint
+    return Route(f"/sandbox/{path}", endpoint, methods=[method])
 
 
-def _links(sandbox: "Sandbox") -> _Endpoint:
-    async def endpoint(_request: Request) -> Response:
-        return _reply(sandbox.now(), 200, {"links": sandbox.links()})
+def _action(action: Callable[[str], None]) -> _Control:
+    def control(_sandbox: _Sandbox, request: Request, _body: bytes) -> Body:
+        action(unquote(request.path_params["name"]))
+        return {"message": "Done"}
 
-    return endpoint
+    return control
 
 
-def _read_faults(sandbox: "Sandbox", _body: bytes) -> serialization.Body:
+def _ledger(sandbox: _Sandbox, request: Request, _body: bytes) -> Body:
+    effects = request.query_params.get("effects", "0") not in {"", "0"}
+    return serialization.ledger_summary(sandbox.ledger, effects=effects)
+
+
+def _links(sandbox: _Sandbox, _request: Request, _body: bytes) -> Body:
+    return {"links": sandbox.links()}
+
+
+def _faults(sandbox: _Sandbox, request: Request, body: bytes) -> Body:
+    if request.method != "GET":
+        sandbox.set_faults(read_plan(body) if request.method == "PUT" else None)
     return {"plan": sandbox.faults and plan_body(sandbox.faults)}
 
 
-def _set_faults(sandbox: "Sandbox", body: bytes) -> serialization.Body:
-    sandbox.set_faults(read_plan(body))
-    return _read_faults(sandbox, body)
-
-
-def _end_faults(sandbox: "Sandbox", body: bytes) -> serialization.Body:
-    sandbox.set_faults(None)
-    return _read_faults(sandbox, body)
-
-
-def _next_faults(sandbox: "Sandbox", body: bytes) -> serialization.Body:
+def _next_faults(sandbox: _Sandbox, _request: Request, body: bytes) -> Body:
     sandbox.next_faults(*read_script(body))
     return {"message": "Done"}
 
 
-def _apply_late(sandbox: "Sandbox", _body: bytes) -> serialization.Body:
+def _apply_late(sandbox: _Sandbox, _request: Request, _body: bytes) -> Body:
     return {"applied": sandbox.apply_late()}
 
 
-_FAULT_CONTROLS: Final = (
-    ("GET", "/sandbox/faults", _read_faults),
-    ("PUT", "/sandbox/faults", _set_faults),
-    ("DELETE", "/sandbox/faults", _end_faults),
-    ("POST", "/sandbox/faults/next", _next_faults),
-    ("POST", "/sandbox/apply-late", _apply_late),
+_CONTROLS: Final = (
+    ("GET", "ledger", _ledger),
+    ("GET", "links", _links),
+    ("GET", "faults", _faults),
+    ("PUT", "faults", _faults),
+    ("DELETE", "faults", _faults),
+    ("POST", "faults/next", _next_faults),
+    ("POST", "apply-late", _apply_late),
 )
 
 
-def _refusable(
-    sandbox: "Sandbox", control: Callable[["Sandbox", bytes], serialization.Body]
-) -> _Endpoint:
-    async def endpoint(request: Request) -> Response:
-        try:
-            return _reply(sandbox.now(), 200, control(sandbox, await request.body()))
-        except SandboxError as error:
-            return _reply(sandbox.now(), 400, {"message": str(error)})
-
-    return endpoint
-
-
-def _local(sandbox: "Sandbox", endpoint: _Endpoint) -> _Endpoint:
-    # These need no key, so they are for the same machine only, wherever the app is mounted.
-    async def guarded(request: Request) -> Response:
-        if request.client is None or request.client.host not in _LOOPBACK:
-            return _reply(sandbox.now(), 403, {"message": "Only for the machine it runs on"})
-        return await endpoint(request)
-
-    return guarded
-
-
-def _no_such_place(sandbox: "Sandbox") -> Callable[[Request, Exception], Response]:
-    def handler(request: Request, error: Exception) -> Response:
-        assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for just these
-        now = sandbox.now()
-        phrase = HTTPStatus(error.status_code).phrase
-        body = serialization.http_error(now, error.status_code, phrase, request.scope["path"])
-        return _reply(now, error.status_code, body, error.headers)
-
-    return handler
+def _http_error(sandbox: _Sandbox, request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for just these
+    phrase = HTTPStatus(error.status_code).phrase
+    body = serialization.http_error(sandbox.now(), error.status_code, phrase, request.scope["path"])
+    return _reply(sandbox, error.status_code, body, error.headers)
 
 
 def _reply(
-    at: datetime, status: int, body: serialization.Body, headers: Mapping[str, str] | None = None
+    sandbox: _Sandbox, status: int, body: Body, headers: Mapping[str, str] | None = None
 ) -> Response:
-    reply = json_reply(Answer(status, body))
-    return asgi.respond(Delivery(replace(reply, headers=headers or {}), at))
+    reply = replace(json_reply(Answer(status, body)), headers=headers or {})
+    return asgi.respond(Delivery(reply, sandbox.now()))
