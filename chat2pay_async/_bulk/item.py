@@ -22,8 +22,7 @@ from chat2pay_async._bulk.summary import Forecast
 from chat2pay_async._journal.base import PriorAttempts
 from chat2pay_async._journal.sqlite import Row
 from chat2pay_async._send.call import Options, ended_at
-from chat2pay_async._send.case import case_of
-from chat2pay_async._send.evidence import Shows, link_shown, read_evidence
+from chat2pay_async._send.evidence import Shows, case_of, link_shown, read_evidence
 from chat2pay_async._send.limits import LONGEST_PAUSE
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._transport.base import WireResponse

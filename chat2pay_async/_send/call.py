@@ -1,10 +1,9 @@
-"""A call under way: what is fixed when it starts, and what has happened to it so far."""
+"""A call in progress: what is fixed when it starts, and what has happened to it so far."""
 
 from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Container
 from datetime import datetime, timedelta
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -14,7 +13,7 @@ from chat2pay_async._api.operations import Operation, Safety, mint, prepare
 from chat2pay_async._api.responses import Answer
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._journal.base import PriorAttempts
-from chat2pay_async._send.case import Case, case_of
+from chat2pay_async._send.evidence import is_final
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
     Attempt,
@@ -25,32 +24,35 @@ from chat2pay_async.errors import (
     SentRequest,
 )
 
-__all__ = ["Call", "CallLog", "Options", "Step", "about", "ended_at"]
+__all__ = ["Call", "CallLog", "Options", "Outcome", "about", "ended_at"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
 
 # Python 3.11 takes 0.4 µs to find a member in its enum, each time.
 _UNKNOWN = Proof.UNKNOWN
+_ONCE = Safety.ONCE
 _numbers = itertools.count(1)
+_MAY_BE_ABOUT_OURS = frozenset({400, 404, 409})
+"""Refusals of a repeated POST that may be about our own first one (it is captured already, …)."""
 _process = secrets.token_hex(4)
 
 
 @attrs.frozen
 class Options:
-    """What a view may change."""
+    """The settings that a view may change."""
 
     timeout: Timeout = Timeout()
     retry: RetryPolicy = RetryPolicy()
 
 
 class CallLog(Protocol):
-    """Writes down what a call sends, and what comes of it: a row of a journal."""
+    """A row of a journal: it keeps what a call sends, and what comes of it."""
 
     async def record_intent(
         self, sent: SentRequest, request_id: str | None, first_at: datetime, at: datetime
     ) -> None:
-        """A POST is about to leave: it is durable when this returns.
+        """Write down a POST that is about to leave; it is durable when this returns.
 
         Args:
             sent: The exact request.
@@ -61,37 +63,37 @@ class CallLog(Protocol):
         ...
 
     def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None:
-        """A POST that left came to its end."""
+        """Note how an attempt ended."""
         ...
 
     def record_pending(self, pending: Pending) -> None:
-        """The call ends, or was cancelled, while it may have been applied."""
+        """Note that the call ends, or was cancelled, while it may have been applied."""
         ...
 
 
-class Step(NamedTuple, Generic[R]):
-    """One attempt and what follows from it."""
+class Outcome(NamedTuple, Generic[R]):
+    """An attempt's end, and what follows from it."""
 
     answer: Answer[R]
     response: WireResponse | None
-    """The answer itself; a look-up's, where that settled it."""
+    """The response itself; a look-up's, where that settled it."""
     delay: float | None = None
     """Seconds until the next attempt; None if this one was the last."""
-    settled: bool = False
-    """Whether look-ups had the last word on it."""
+    looked_up: bool = False
+    """True where look-ups had the last word."""
 
 
 @attrs.define(eq=False)
 class Call(Generic[Q, R]):
-    """A call under way."""
+    """A call in progress. Only `resume`, `record` and `conclude` write what it knows of itself."""
 
     operation: Operation[Q, R]
     request: Q
     options: Options
     started: float
     """On the event loop's clock, as all times here."""
-    listening: bool = False
-    """Whether anybody is told of a call that goes well."""
+    has_hooks: bool = False
+    """True where somebody hears of a call that goes well."""
     log: CallLog | None = None
     known_id: str = ""
     """Its `call_id`, once that was asked for."""
@@ -102,8 +104,8 @@ class Call(Generic[Q, R]):
     """How many of them an earlier process made."""
     lost_at: float | None = None
     """When the last attempt of unknown outcome ended; None while there was none."""
-    doubt: bool = False
-    """Whether it may have been applied without our knowing."""
+    unresolved: bool = False
+    """True while it may have been applied without our knowing."""
     throttled_for: float = 0.0
     spent: int = 0
     """Tokens of the client's quota."""
@@ -111,17 +113,17 @@ class Call(Generic[Q, R]):
 
     @property
     def call_id(self) -> str:
-        """The same in every event of a call, and of the calls made on its behalf."""
+        """The same in every event of a call, nested calls included; no other call has it."""
         self.known_id = self.known_id or Call.next_id()
         return self.known_id
 
     @staticmethod
     def next_id() -> str:
-        """An id that no other call has."""
+        """Return an id that no other call has."""
         return f"{_process}-{next(_numbers)}"
 
     def resume(self, prior: PriorAttempts, now: float, time: datetime) -> None:
-        """Go on with what an earlier process sent.
+        """Continue what an earlier process sent.
 
         Args:
             prior: What is known of it.
@@ -133,48 +135,55 @@ class Call(Generic[Q, R]):
             self.attempts = prior.attempts
             self.earlier = len(self.attempts)
             ago = (time - ended_at(self.attempts[-1])).total_seconds()
-            self.lost_at, self.doubt = now - max(0.0, ago), True
+            self.lost_at, self.unresolved = now - max(0.0, ago), True
             self.last_error = ConnectionFailedError(
                 f"{self.operation.name}: the process that sent it ended before it had an answer"
             )
 
     def write_out(self) -> SentRequest:
-        """The exact request, which is made once: every attempt sends these bytes."""
+        """Return the exact request, made once: every attempt sends these bytes."""
         if self.sent is None:
             if self.options.retry.stamp:
                 self.request_id = mint(self.operation, self.request)
             self.sent = prepare(self.operation, self.request, self.request_id)
         return self.sent
 
-    def record(self, attempt: Attempt, now: float) -> None:
-        """Note an attempt that just ended."""
+    def record(self, attempt: Attempt, now: float, answer: Answer[R] | None = None) -> None:
+        """Note an attempt that just ended, with its answer; without one, it was stopped."""
         self.attempts.append(attempt)
-        if attempt.proof is _UNKNOWN and self.operation.safety is not Safety.READ:
-            self.lost_at = now
-            self.doubt = self.operation.safety is Safety.ONCE
+        proof, is_read = attempt.proof, self.operation.safety is Safety.READ
+        if proof is _UNKNOWN and not is_read:
+            self.lost_at, self.unresolved = now, self.operation.safety is _ONCE
+        elif proof is Proof.APPLIED and answer is not None and answer.error is None:
+            # Two may have arrived: that this one was declined says nothing about the one before.
+            self.unresolved = self.unresolved and not is_final(answer.result)
+        elif proof is Proof.REJECTED and attempt.status_code in _MAY_BE_ABOUT_OURS:
+            self.unresolved = self.lost_at is not None and self.operation.safety is _ONCE
+        if answer is not None:
+            self.last_error = answer.error
+        elif self.unresolved and proof is _UNKNOWN:
+            self.last_error = None  # an earlier attempt's is not the reason
+
+    def conclude(self, *, applied: bool, final: bool) -> None:
+        """Note how look-ups ended.
+
+        Args:
+            applied: The effect was shown.
+            final: There is no effect, and none is to come.
+        """
+        self.unresolved = not (applied or (final and self.options.retry.resend_when_absent))
 
     @property
     def arrived(self) -> int:
-        """How many attempts the service has answered, or may have got."""
+        """The number of attempts that the service has answered, or may have got."""
         return sum(one.proof in {Proof.APPLIED, Proof.UNKNOWN} for one in self.attempts)
 
     def first_at(self, at: datetime) -> datetime:
-        """When it left for the first time; now (`at`), if it did not yet."""
+        """Return when it left for the first time; now (`at`), if it did not yet."""
         return self.attempts[0].started_at if self.attempts else at
 
-    def case(self, known: Container[str]) -> Case:
-        """What to look for."""
-        return case_of(
-            self.operation.name,
-            self.operation.identity(self.request),
-            self.write_out(),
-            self.request_id,
-            self.attempts[0].started_at,
-            known,
-        )
-
     def pending(self, base_url: str, key_fingerprint: str) -> Pending:
-        """What is needed to settle it later."""
+        """Return what is needed to settle it later."""
         return Pending(
             operation=self.operation.name,
             identity=self.operation.identity(self.request),
@@ -188,7 +197,7 @@ class Call(Generic[Q, R]):
 
 
 def ended_at(attempt: Attempt) -> datetime:
-    """When an attempt ended, on this machine's clock."""
+    """Return when an attempt ended, on this machine's clock."""
     return attempt.started_at + timedelta(seconds=attempt.elapsed)
 
 
@@ -196,7 +205,7 @@ E = TypeVar("E", bound=Chat2PayError)
 
 
 def about(error: E, call: Call[Any, Any]) -> E:
-    """Let an error say what it is about."""
+    """Return an error, which now says what it is about."""
     error.operation = call.operation.name
     error.attempts = tuple(call.attempts)
     return error

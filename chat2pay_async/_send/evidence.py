@@ -1,6 +1,6 @@
-"""What one status answer shows about a call whose own answer was lost. Plain decisions, no I/O.
+"""Evidence: what one status response shows about a call whose own response was lost. No I/O.
 
-An answer shows that the effect is there and is ours, that there is explicitly no such effect, that
+A response shows that the effect is there and is ours, that there is explicitly no such effect, that
 there is something which may not be ours, or nothing at all. Only the first two settle anything.
 """
 
@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
 from chat2pay_async._api import models, operations
 from chat2pay_async._api.codec import STAMP, structure
 from chat2pay_async._api.json import decode_object
+from chat2pay_async._api.requests import TransactionQuery
 from chat2pay_async._api.validation import exact_sum, minor_units
-from chat2pay_async._send.case import Case
 from chat2pay_async._transport.base import WireResponse
+from chat2pay_async.errors import SentRequest
 
-__all__ = ["Evidence", "Shows", "link_shown", "read_evidence"]
+__all__ = ["Case", "Evidence", "Shows", "case_of", "is_final", "link_shown", "read_evidence"]
 
 _NOT_FOUND = 404
 _SUCCESS = range(200, 300)
@@ -36,8 +38,53 @@ _Status = models.TransactionStatus
 _Type = models.TransactionType
 
 
+@attrs.frozen
+class Case:
+    """A call that may have been applied, and what its effect would look like."""
+
+    operation: str
+    identity: str
+    sent: dict[str, Any]
+    """The body's fields, by their names on the wire."""
+    amount: Decimal | None
+    """What a capture asked for."""
+    request_id: str | None
+    first_at: datetime
+    """When the first attempt left, on this machine's clock."""
+    known: Container[str] = ()
+    """References (of links, and of gateway answers) that other calls of this client returned."""
+
+    @property
+    def query(self) -> TransactionQuery:
+        """The look-up's own request."""
+        if self.operation == operations.CREATE_PAYMENT_LINK.name:
+            return TransactionQuery(order_number=self.identity)
+        return TransactionQuery(payment_link_ref=self.identity)
+
+
+def case_of(  # noqa: PLR0913, PLR0917 - a case has this many parts
+    operation: str,
+    identity: str,
+    request: SentRequest,
+    request_id: str | None,
+    first_at: datetime,
+    known: Container[str] = (),
+) -> Case:
+    """Read the case from the exact request, which is all that another process has of it."""
+    amounts = parse_qs(urlsplit(request.target).query).get("amount")
+    return Case(
+        operation=operation,
+        identity=identity,
+        sent=decode_object(request.body or b"{}") or {},
+        amount=Decimal(amounts[0]) if amounts else None,
+        request_id=request_id,
+        first_at=first_at,
+        known=known,
+    )
+
+
 class Shows(enum.Enum):
-    """What an answer shows."""
+    """The four things that a response can show."""
 
     OURS = "the effect, and it is ours"
     ABSENT = "explicitly no such effect"
@@ -47,34 +94,50 @@ class Shows(enum.Enum):
 
 @attrs.frozen
 class Evidence:
-    """An answer, judged."""
+    """A look-up's response, judged."""
 
     shows: Shows
     result: Any = None
     """The operation's result, where the effect is ours."""
+    response: WireResponse | None = attrs.field(default=None, eq=False, repr=False)
+    """The response itself; None where there was none."""
+
+
+def is_final(result: Any) -> bool:
+    """Tell whether a result leaves nothing open of the same requests before it.
+
+    A gateway may accept later what it refused, or what it did not say that it accepted.
+    """
+    return getattr(result, "succeeded", True) is True
 
 
 def read_evidence(case: Case, response: WireResponse, at: datetime) -> Evidence:
-    """Judge the answer to a look-up.
+    """Judge the response to a look-up.
 
     Args:
         case: What is looked for.
-        response: The status endpoint's answer.
+        response: The status endpoint's.
         at: When it came, on this machine's clock.
     """
+    return attrs.evolve(_judged(case, response, at), response=response)
+
+
+def _judged(case: Case, response: WireResponse, at: datetime) -> Evidence:
     data = decode_object(response.body)
     if response.status_code == _NOT_FOUND:
         return Evidence(Shows.ABSENT if _says_no_such_order(case, data) else Shows.NOTHING)
     if response.status_code not in _SUCCESS or not data:
         return Evidence(Shows.NOTHING)
-    transaction = structure(models.Transaction, data)
-    if not _is_about(case, transaction):
-        return Evidence(Shows.NOTHING)
-    return _READERS[case.operation](case, transaction, _first_moment(case, response, at))
+    found = structure(models.Transaction, data)
+    creating = case.operation == operations.CREATE_PAYMENT_LINK.name
+    named = found.order_number if creating else found.payment_link_ref
+    if named != case.identity or not found.payment_link_ref:
+        return Evidence(Shows.NOTHING)  # it is about another
+    return _READERS[case.operation](case, found, _first_moment(case, response, at))
 
 
 def _says_no_such_order(case: Case, data: dict[str, Any] | None) -> bool:
-    """The one form of a 404 that is explicit; a gateway that lost its way has others.
+    """Tell the one form of a 404 that is explicit from a lost gateway's.
 
     `{"status": "NOT_FOUND", …, "errors": ["There is no such transaction with … {order number}"]}`
     """
@@ -89,14 +152,8 @@ def _says_no_such_order(case: Case, data: dict[str, Any] | None) -> bool:
     )
 
 
-def _is_about(case: Case, transaction: models.Transaction) -> bool:
-    if case.operation == operations.CREATE_PAYMENT_LINK.name:
-        return transaction.order_number == case.identity and bool(transaction.payment_link_ref)
-    return transaction.payment_link_ref == case.identity
-
-
 def _first_moment(case: Case, response: WireResponse, at: datetime) -> datetime:
-    """The first attempt's time on the service's clock, less what that clock may be off by."""
+    """Return the first attempt's time on the service's clock, less that clock's error."""
     try:
         date = parsedate_to_datetime(response.headers.get("date", ""))
         date = date if date.tzinfo else date.replace(tzinfo=UTC)
@@ -124,7 +181,7 @@ def _read_created(case: Case, found: models.Transaction, since: datetime) -> Evi
 
 
 def link_shown(found: models.Transaction) -> models.PaymentLink:
-    """The link that a status answer shows; such answers never carry its URL."""
+    """Return the link that a status response shows; such responses never carry its URL."""
     last = found.transaction_statuses[-1] if found.transaction_statuses else None
     return models.PaymentLink(
         payment_link_ref=cast("str", found.payment_link_ref),  # else it is no record of it
@@ -145,7 +202,7 @@ def _created_at(found: models.Transaction) -> datetime | None:
 
 
 def _agrees(case: Case, found: models.Transaction, since: datetime) -> bool:
-    """Whether everything that was sent comes back: all that is left where no stamp is echoed."""
+    """Tell whether all that was sent comes back: the last resort where no stamp is echoed."""
     sent = case.sent
     wanted = sent.get("transactionType")
     return (
@@ -160,7 +217,7 @@ def _agrees(case: Case, found: models.Transaction, since: datetime) -> bool:
 
 
 def _is_new(found: models.Transaction, since: datetime) -> bool:
-    """Whether it was neither made nor cancelled or expired before: each step must say when."""
+    """Tell whether no step is older than the first attempt: each must say when it was."""
     steps = found.transaction_statuses
     return bool(steps) and all(_not_older(entry.created, since) for entry in steps)
 
@@ -169,10 +226,11 @@ def _is_new(found: models.Transaction, since: datetime) -> bool:
 
 
 def _gateway_result(entry: models.PaymentStatusEntry, found: models.Transaction) -> Any:
-    told = attrs.asdict(entry, recurse=False)
-    status, status_id = found.payment_status, found.payment_status_id
     return models.GatewayResult(
-        **told, payment_status=status, payment_status_id=status_id, recovered=True
+        **attrs.asdict(entry, recurse=False),
+        payment_status=found.payment_status,
+        payment_status_id=found.payment_status_id,
+        recovered=True,
     )
 
 
@@ -181,22 +239,22 @@ def _entries(found: models.Transaction, kind: models.TransactionType) -> list[An
 
 
 def _all_readable(found: models.Transaction) -> bool:
-    """Whether no entry could be one of a kind that was not recognised."""
+    """Tell whether the kind of every entry was recognised."""
     return "paymentStatuses" not in found.extra and all(
         isinstance(entry.transaction_type, _Type) for entry in found.payment_statuses
     )
 
 
 def _fits(case: Case, found: models.Transaction, entry: models.PaymentStatusEntry) -> bool:
-    """Whether an entry's amount is what was asked for; a refusal need not say."""
+    """Tell whether an entry's amount is what was asked for; a refusal need not say."""
     if case.amount is None or entry.total_amount is None:
         return case.amount is None or entry.succeeded is False
-    decimals = minor_units(found.currency or "CLF")  # where it is not told, no unit is finer
+    decimals = minor_units(found.currency or "CLF")  # without a currency: no unit is finer
     half = Decimal((0, (5,), -decimals - 1))
     return exact_sum(entry.total_amount, case.amount.copy_negate()).copy_abs() < half
 
 
-def _answered(
+def _gateway_answer(
     case: Case,
     found: models.Transaction,
     kind: models.TransactionType,
@@ -204,7 +262,7 @@ def _answered(
     *,
     accepted: bool,
 ) -> Evidence | None:
-    """The gateway's answer to the operation: one that accepted, or one that declined."""
+    """Find the gateway's answer to the operation: one that accepted, or one that declined."""
     entries = _entries(found, kind)
     if accepted:
         since -= _GATEWAY_ERROR  # its clock is its own, and its times may be cut to seconds
@@ -223,8 +281,8 @@ def _answered(
 
 
 def _read_captured(case: Case, found: models.Transaction, since: datetime) -> Evidence:
-    own = _answered(case, found, _Type.CAPTURE, since, accepted=True)
-    own = own or _answered(case, found, _Type.CAPTURE, since, accepted=False)
+    own = _gateway_answer(case, found, _Type.CAPTURE, since, accepted=True)
+    own = own or _gateway_answer(case, found, _Type.CAPTURE, since, accepted=False)
     if own is not None:
         return own
     untouched = not _entries(found, _Type.CAPTURE) and _all_readable(found)
@@ -232,7 +290,7 @@ def _read_captured(case: Case, found: models.Transaction, since: datetime) -> Ev
 
 
 def _read_reversed(case: Case, found: models.Transaction, since: datetime) -> Evidence:
-    own = _answered(case, found, _Type.VOID, since, accepted=True)
+    own = _gateway_answer(case, found, _Type.VOID, since, accepted=True)
     if own is not None:
         return own
     status, when = found.payment_status, found.payment_status_timestamp
@@ -248,7 +306,7 @@ def _read_reversed(case: Case, found: models.Transaction, since: datetime) -> Ev
     recognised = status is None or isinstance(status, models.PaymentStatus)
     if "paymentStatus" in found.extra or not recognised or (undone and when is None):
         return Evidence(Shows.OTHER)  # it may say that it was reversed, and just now
-    own = _answered(case, found, _Type.VOID, since, accepted=False)
+    own = _gateway_answer(case, found, _Type.VOID, since, accepted=False)
     if own is not None:
         return own
     # A captured payment is never reversed again on a guess: voiding twice could void two things.
@@ -261,7 +319,7 @@ def _read_reversed(case: Case, found: models.Transaction, since: datetime) -> Ev
 
 
 def _names_readable(found: models.Transaction) -> bool:
-    """Whether there is a history at all, and no step of it is one that was not recognised."""
+    """Tell whether there is a history, and every step of it was recognised."""
     steps = found.transaction_statuses
     return bool(steps) and all(isinstance(one.transaction_status_name, _Status) for one in steps)
 

@@ -1,4 +1,4 @@
-"""Waiting for a payment: looks again and again, patient with what passes."""
+"""Polling for a payment: it looks again and again, patient with failures that pass."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SLOWER = 1.5
 
 
 def payment_has_ended(transaction: models.Transaction) -> bool:
-    """Whether nothing more will come of a link: it is paid, declined, undone or gone."""
+    """Tell whether nothing more will come of a link: it is paid, declined, undone or gone."""
     return transaction.payment_status in _PAYMENT_ENDED or models.link_ended(transaction)
 
 

@@ -1,8 +1,8 @@
-"""What an attempt proves, what may go again, and when: plain decisions, no I/O.
+"""Retries: after what an attempt proved, if a call may be retried, and when. No I/O.
 
-Two tables decide everything: `proof_of` (`_api/responses.py`, with the engines' table of
-exceptions) says what an attempt proves, and `may_go_again` what that allows. A POST goes again only
-if it was certainly not applied.
+Two tables decide everything: `proof_of` (`_api/responses.py`, with the transports' table of
+exceptions) says what an attempt proves, and `may_be_retried` what that allows. A POST is retried
+only if it was certainly not applied.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from chat2pay_async._config import RetryPolicy
 from chat2pay_async._send.limits import LONGEST_PAUSE
 from chat2pay_async.errors import Attempt, Proof
 
-__all__ = ["Quota", "back_off", "delay_before_next", "may_go_again"]
+__all__ = ["Quota", "back_off", "delay_before_next", "may_be_retried"]
 
 LONGEST_THROTTLE: Final = 300.0
 """Seconds that one call spends on throttles, where no deadline says otherwise."""
 THROTTLE_STEP: Final = 0.1
 """Seconds: after its n-th throttle a call waits for n of these, or longer."""
 
-_MAY_GO_AGAIN: dict[Safety, frozenset[Proof]] = {
+_MAY_BE_RETRIED: dict[Safety, frozenset[Proof]] = {
     Safety.READ: frozenset({Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN}),
     Safety.REPEATABLE: frozenset({Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN}),
     Safety.ONCE: frozenset({Proof.NOT_SENT, Proof.THROTTLED}),
 }
 
 
-def may_go_again(safety: Safety, proof: Proof) -> bool:
-    """Whether an operation may be sent again after an attempt that proved this."""
-    return proof in _MAY_GO_AGAIN[safety]
+def may_be_retried(safety: Safety, proof: Proof) -> bool:
+    """Tell whether an operation may be sent again after an attempt that proved this."""
+    return proof in _MAY_BE_RETRIED[safety]
 
 
 _jitter = random.Random()  # noqa: S311 - it spreads load, it keeps no secret
 
 
 def back_off(policy: RetryPolicy, failures: int) -> float:
-    """Capped exponential back-off with full jitter, in seconds, after so many failures (from 1)."""
+    """Return capped exponential back-off with full jitter, in seconds, after so many failures."""
     # 2 ** 63 is past any maximum, and a float can still hold it.
     ceiling = min(policy.maximum, policy.initial * 2.0 ** min(failures - 1, 63))
     return _jitter.uniform(0.0, ceiling)
@@ -51,12 +51,12 @@ def delay_before_next(
     asked: float | None,
     throttled_for: float,
 ) -> float | None:
-    """Seconds to wait before the next attempt of a call that may go again; None: give up.
+    """Return the seconds to wait before a call that may be retried is; None: give up.
 
     Args:
         policy: The client's.
         attempts: Those made, the failed one last.
-        asked: What its answer asked to wait.
+        asked: The seconds that its response asked to wait.
         throttled_for: Seconds that the call has spent on throttles so far.
     """
     throttles = sum(attempt.proof is Proof.THROTTLED for attempt in attempts)
@@ -73,7 +73,7 @@ def delay_before_next(
 
 
 class Quota:
-    """How much a client may repeat: when everything fails, repeating it all makes it worse.
+    """A client's retry quota: when everything fails, repeating it all makes it worse.
 
     A bucket of 500 tokens. A retry costs 14, one after a throttle 5. A success gives back what its
     call spent, or one token where it spent nothing.
@@ -95,5 +95,5 @@ class Quota:
         return cost
 
     def refund(self, spent: int) -> None:
-        """A call succeeded, having spent this much."""
+        """Give a call that succeeded back what it spent."""
         self._tokens = min(self.SIZE, self._tokens + (spent or 1))

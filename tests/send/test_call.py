@@ -81,9 +81,9 @@ def test_a_lost_answer_leaves_in_doubt_what_may_not_be_repeated(
 ) -> None:
     this = call(operation, request_)
     this.record(attempt(Proof.NOT_SENT), 1.0)
-    assert (this.lost_at, this.doubt) == (None, False)
+    assert (this.lost_at, this.unresolved) == (None, False)
     this.record(attempt(Proof.UNKNOWN), 2.0)
-    assert (this.lost_at, this.doubt) == (2.0 if is_looked_up else None, doubt)
+    assert (this.lost_at, this.unresolved) == (2.0 if is_looked_up else None, doubt)
 
 
 def test_attempts_that_were_answered_or_lost_may_have_arrived() -> None:
@@ -134,13 +134,13 @@ def test_a_call_that_is_taken_up_sends_the_same_to_the_byte() -> None:
     this = call()
     this.resume(prior(unresolved=False), 0.0, NOON)
     assert (this.write_out(), this.request_id) == (SENT, "id-1")
-    assert (this.attempts, this.doubt, this.last_error) == ([], False, None)
+    assert (this.attempts, this.unresolved, this.last_error) == ([], False, None)
 
 
 def test_a_call_in_doubt_counts_its_window_from_the_last_sign_of_life() -> None:
     this = call()
     this.resume(prior(), 100.0, NOON + timedelta(seconds=45))
-    assert (this.lost_at, this.doubt, this.earlier) == (100.0 - 30.0, True, 2)
+    assert (this.lost_at, this.unresolved, this.earlier) == (100.0 - 30.0, True, 2)
     assert isinstance(this.last_error, Chat2PayError)
 
 

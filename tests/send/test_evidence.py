@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 from chat2pay_async import models
 from chat2pay_async._api import operations, requests
 from chat2pay_async._api.responses import form_of
-from chat2pay_async._send.case import Case, case_of
-from chat2pay_async._send.evidence import Evidence, Shows, read_evidence
+from chat2pay_async._send.evidence import Case, Evidence, Shows, case_of, read_evidence
 from chat2pay_async._transport.base import WireResponse
 
 OURS, ABSENT, OTHER, NOTHING = Shows.OURS, Shows.ABSENT, Shows.OTHER, Shows.NOTHING
@@ -966,3 +965,52 @@ def test_evidence_is_frozen_and_a_case_pickles() -> None:
         judge(case(), shown()).shows = OURS  # type: ignore[misc]
     again = pickle.loads(pickle.dumps(case(stamp=STAMP)))  # noqa: S301 - our own
     assert judge(again, shown(additionalData=ECHO)).shows is OURS
+
+
+# The case, from the exact request -----------------------------------------------------------------
+
+
+FULL = requests.PaymentLinkRequest(**LINK, reconciliation_id="rec-1")
+BY_OPERATION: dict[str, Any] = {
+    "cancel_payment_link": requests.LinkReference(payment_link_ref="ref-1"),
+    "capture_payment": requests.Capture(payment_link_ref="ref-1"),
+    "reverse_payment": requests.LinkReference(payment_link_ref="ref-1"),
+    "create_receipt": requests.ReceiptRequest(
+        payment_link_ref="ref-1", receipt_link="https://r.example"
+    ),
+}
+
+
+def case_of_request(operation: str, request: Any, stamp: str | None = None) -> Case:
+    (row,) = [one for one in operations.OPERATIONS if one.name == operation]
+    sent = operations.prepare(row, request, stamp)
+    return case_of(operation, row.identity(request), sent, stamp, FIRST)
+
+
+def test_a_case_needs_nothing_but_the_exact_request() -> None:
+    made = case_of_request("create_payment_link", FULL, STAMP)
+    assert made.sent["additionalData"] == {"sdkRequestId": STAMP}
+    assert made.sent["totalAmount"] == Decimal("199.90")
+    assert made.sent["reconciliationId"] == "rec-1"
+    assert (made.identity, made.request_id, made.amount) == ("A-1", STAMP, None)
+
+
+@pytest.mark.parametrize("amount", ["0.01", "199.90", "1234567890123456789012345678"])
+def test_a_captures_amount_is_read_from_its_target_to_the_digit(amount: str) -> None:
+    made = case_of_request(
+        "capture_payment", requests.Capture(payment_link_ref="ref-1", amount=amount)
+    )
+    assert made.amount == Decimal(amount)
+    assert case_of_request("capture_payment", BY_OPERATION["capture_payment"]).amount is None
+
+
+def test_no_reference_can_pass_for_an_amount() -> None:
+    assert case_of_request("capture_payment", requests.Capture("x?amount=5")).amount is None
+
+
+def test_a_link_is_looked_up_by_its_order_number_and_all_else_by_its_reference() -> None:
+    by_order = requests.TransactionQuery(order_number="A-1")
+    assert case_of_request("create_payment_link", FULL).query == by_order
+    by_reference = requests.TransactionQuery(payment_link_ref="ref-1")
+    for operation, request in BY_OPERATION.items():
+        assert case_of_request(operation, request).query == by_reference

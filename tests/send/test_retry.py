@@ -15,7 +15,7 @@ from chat2pay_async._api.operations import Safety
 from chat2pay_async._api.responses import proof_of, retry_after
 from chat2pay_async._config import RetryPolicy
 from chat2pay_async._send import retry as _retry
-from chat2pay_async._send.retry import Quota, back_off, delay_before_next, may_go_again
+from chat2pay_async._send.retry import Quota, back_off, delay_before_next, may_be_retried
 from chat2pay_async.errors import Attempt, Proof
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -111,8 +111,8 @@ MAY_GO_AGAIN = {
 }
 
 
-def test_what_may_go_again_is_exactly_this() -> None:
-    real = {(safety, proof): may_go_again(safety, proof) for safety in Safety for proof in Proof}
+def test_what_may_be_retried_is_exactly_this() -> None:
+    real = {(safety, proof): may_be_retried(safety, proof) for safety in Safety for proof in Proof}
     assert real == MAY_GO_AGAIN
 
 

@@ -1,8 +1,11 @@
+"""The path of a call: attempts, retries, deadline, cancellation, events."""
+
 from __future__ import annotations
 
 import itertools
 import logging
 import pickle
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -16,6 +19,7 @@ from scripted import (
     REFERENCE,
     THROTTLED,
     Act,
+    Bench,
     answer,
     bench,
     forever,
@@ -26,6 +30,7 @@ from scripted import (
 
 from chat2pay_async import (
     ApiError,
+    Attempt,
     BadRequestError,
     ConfigurationError,
     ConnectionFailedError,
@@ -41,6 +46,8 @@ from chat2pay_async import (
 from chat2pay_async._api import operations, requests
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import ApiKey
+from chat2pay_async._send.call import Call, Outcome
+from chat2pay_async._send.reconciliation import FRESH
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async._transport.httpx import ExchangeError
 
@@ -507,11 +514,11 @@ async def test_the_events_of_a_call_share_its_id_and_come_in_order() -> None:
     ]
 
 
-async def test_nobody_listening_hears_only_of_retries_and_doubt(
+async def test_nobody_has_hooks_hears_only_of_retries_and_doubt(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="chat2pay_async")
-    made = bench(not_sent(), lost(), look_ups=[answer(500)], listening=False)
+    made = bench(not_sent(), lost(), look_ups=[answer(500)], has_hooks=False)
     with pytest.raises(OutcomeUnknownError):
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     levels = [(record.levelname, record.message.partition("(")[0]) for record in caplog.records]
@@ -556,7 +563,7 @@ async def test_a_call_in_doubt_is_left_there_once_its_client_is_closed() -> None
 async def test_events_of_a_call_that_nobody_listens_to_have_its_id_all_the_same(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    made = bench(lost(), lost(), look_ups=[answer(503)], listening=False)
+    made = bench(lost(), lost(), look_ups=[answer(503)], has_hooks=False)
     caplog.set_level(logging.INFO, logger="chat2pay_async")
     for number in (1, 2):
         with pytest.raises(OutcomeUnknownError):
@@ -609,3 +616,104 @@ async def test_a_run_tells_of_a_longer_wait_by_the_same_hooks() -> None:
     made = bench()
     made.sender.emit_paused("create_payment_link", 90.0)
     assert made.heard == [events.Paused("", "create_payment_link", 90.0)]
+
+
+# One attempt --------------------------------------------------------------------------------------
+
+
+SHOWN = answer(200, b'{"orderNumber": "A-1", "paymentLinkRef": "ref-9", "currency": "ZAR"}')
+ABSENT = answer(
+    404,
+    b'{"status": "NOT_FOUND", "message": "URL /x",'
+    b' "errors": ["There is no such transaction with order number A-1"]}',
+)
+
+
+def creating(*, has_hooks: bool = True, **retry: Any) -> Call[Any, Any]:
+    started = anyio.current_time()
+    return Call(operations.CREATE_PAYMENT_LINK, LINK, options(**retry), started, has_hooks)
+
+
+def already_lost(**retry: Any) -> Call[Any, Any]:
+    """A call whose first attempt may have been applied, a minute ago."""
+    call = creating(**retry)
+    call.write_out()
+    call.record(Attempt(datetime.now(UTC), 0.0, Proof.UNKNOWN), anyio.current_time() - 60)
+    return call
+
+
+async def attempted(on: Bench, call: Call[Any, Any]) -> Outcome[Any]:
+    return await on.sender._attempt(call)
+
+
+@pytest.mark.parametrize(
+    ("act", "proof", "goes_again"),
+    [
+        (CREATED, Proof.APPLIED, False),
+        (not_sent(), Proof.NOT_SENT, True),
+        (answer(425), Proof.NOT_SENT, True),
+        (THROTTLED, Proof.THROTTLED, True),
+        (answer(400), Proof.REJECTED, False),
+        (lost(), Proof.UNKNOWN, False),
+        (answer(503), Proof.UNKNOWN, False),
+        (answer(201), Proof.UNKNOWN, False),
+    ],
+)
+async def test_what_an_attempt_proves_decides_whether_the_next_may_follow_at_once(
+    act: Act, proof: Proof, *, goes_again: bool
+) -> None:
+    call = creating()
+    step = await attempted(bench(act), call)
+    assert [attempt.proof for attempt in call.attempts] == [step.answer.proof] == [proof]
+    assert (step.delay is not None) is goes_again
+    assert call.unresolved is (proof is Proof.UNKNOWN)
+
+
+async def test_an_attempt_that_is_cancelled_is_on_record_with_what_it_proves() -> None:
+    on, call = bench(forever), creating()
+    with anyio.move_on_after(3):
+        await attempted(on, call)
+    (attempt,) = call.attempts
+    assert attempt.proof is Proof.UNKNOWN
+    assert attempt.elapsed == pytest.approx(3)
+    assert call.unresolved
+    assert len(on.heard_of(events.AttemptFinished)) == 1
+
+
+async def test_after_a_lost_one_a_post_leaves_right_behind_a_look_up_of_nothing() -> None:
+    on, call = bench(CREATED, look_ups=[ABSENT]), already_lost()
+    step = await attempted(on, call)
+    assert step.answer.proof is Proof.APPLIED
+    assert len(on.engine.looked) == 1
+    (post,) = [one for one in on.engine.guards if one.latest is not None]
+    assert post.latest == pytest.approx(on.engine.looked[0] + FRESH)
+
+
+async def test_after_a_lost_one_a_post_does_not_leave_if_a_look_up_shows_any_link() -> None:
+    on, call = bench(look_ups=[SHOWN]), already_lost()
+    step = await attempted(on, call)
+    assert on.engine.sent == []
+    assert step.looked_up
+    assert call.unresolved, "the link that is there need not be ours"
+
+
+async def test_a_read_needs_no_look_up() -> None:
+    call = Call(operations.GET_TRANSACTION, BY_ORDER, options(), anyio.current_time())
+    on = bench(answer(503), answer(200, b'{"orderNumber": "A-1"}'))
+    assert (await attempted(on, call)).delay is not None
+    assert (await attempted(on, call)).answer.proof is Proof.APPLIED
+    assert len(on.engine.sent) == 2
+
+
+async def test_who_does_not_listen_is_told_of_no_attempt() -> None:
+    on = bench(CREATED)
+    await attempted(on, creating(has_hooks=False))
+    assert on.heard == []
+
+
+async def test_a_quota_that_is_spent_lets_nothing_follow() -> None:
+    on, call = bench(not_sent(), not_sent()), creating()
+    assert (await attempted(on, call)).delay is not None
+    while on.sender._quota.spend(Proof.UNKNOWN):
+        pass
+    assert (await attempted(on, call)).delay is None

@@ -111,10 +111,10 @@ def bench(
     look_ups: Sequence[Act] = (),
     size: int = 10,
     limit: RateLimit | None = None,
-    listening: bool = True,
+    has_hooks: bool = True,
 ) -> Bench:
     engine, heard = ScriptedTransport(list(script), list(look_ups)), list[Event]()
-    hooks = events.Hooks([heard.append] if listening else [])
+    hooks = events.Hooks([heard.append] if has_hooks else [])
     key = ApiKey("secret-key")
     line = LimitedTransport(engine, Slots(size), RateLimiter(limit), key.reveal())
     return Bench(engine, Sender(line, hooks, key, "https://s.test"), heard)
