@@ -20,24 +20,28 @@ from typing import Any
 import attrs
 
 from chat2pay_async._api.enums import Channel, IntegrationStatus, TransactionType
-from chat2pay_async._api.plain import (
-    is_plain_amount,
-    is_plain_data,
-    is_plain_moment,
-    is_plain_text,
-)
 from chat2pay_async._api.redaction import redact
 from chat2pay_async._api.validation import (
-    INT32_MAX,
-    Faults,
-    adds_up,
     amount,
-    is_phone,
+    amount_rule,
+    choice_problem,
+    count_problem,
+    currency_problem,
+    exact_sum,
+    faults_of,
+    flag_problem,
+    identity_problem,
+    json_faults,
     member,
+    moment_problem,
     phone_digits,
+    phone_problem,
+    reference_problem,
+    refuse,
     snapshot,
-    unit_of,
+    text_problem,
 )
+from chat2pay_async.errors import Fault, RequestValidationError
 
 __all__ = [
     "Capture",
@@ -59,7 +63,6 @@ ORDER_NUMBER, RECONCILIATION_ID, NAME = 32, 60, 255
 """The most characters of each."""
 _CHANNELS = tuple(Channel)
 _TRANSACTION_TYPES = (TransactionType.AUTHORIZATION, TransactionType.SALE)
-_PLAIN_TYPES = (None, *reversed(_TRANSACTION_TYPES))
 _INTEGRATION_STATUSES = tuple(IntegrationStatus)
 
 
@@ -93,7 +96,7 @@ def _channel(value: Channel | str) -> Any:
 
 
 def _transaction_type(value: TransactionType | str | None) -> Any:
-    return member(TransactionType, value)
+    return None if value is None else member(TransactionType, value)
 
 
 def _integration_status(value: IntegrationStatus | str) -> Any:
@@ -127,22 +130,41 @@ class LineItem:
     """What an answer's line item had beside these; never sent."""
 
 
-def _are_plain_items(items: Any, unit: Decimal) -> bool:
-    """Whether each line item has a form in which a check would find no fault."""
-    for item in items if type(items) is tuple else (None,):
-        if type(item) is not LineItem or not is_plain_amount(item.unit_price, unit):
-            return False
-        if item.tax_amount is not None and not is_plain_amount(item.tax_amount, unit):
-            return False
-        quantity: object = item.quantity
-        if quantity is not None and (type(quantity) is not int or not 1 <= quantity <= INT32_MAX):
-            return False
-        if not is_plain_text(item.name, NAME):
-            return False
-        for text in (item.code, item.sku):
-            if text is not None and not is_plain_text(text, NAME):
-                return False
-    return True
+_ITEM_FIELDS = ("name", "unit_price", "code", "quantity", "sku", "tax_amount")
+_SOUND_ITEM = (None,) * len(_ITEM_FIELDS)
+
+
+def _item_faults(items: object, currency: str | None) -> list[Fault]:
+    """Check an order's line items, each fault with the item's place."""
+    if not isinstance(items, tuple):
+        return [Fault("order_line_items", "must be a sequence of LineItem")]
+    faults: list[Fault] = []
+    amount_problem = amount_rule(currency)
+    for index, item in enumerate(items):
+        if not isinstance(item, LineItem):
+            faults.append(Fault(f"order_line_items[{index}]", "must be a LineItem"))
+            continue
+        problems = (
+            text_problem(item.name, NAME),
+            amount_problem(item.unit_price),
+            None if item.code is None else text_problem(item.code, NAME),
+            None if item.quantity is None else count_problem(item.quantity),
+            None if item.sku is None else text_problem(item.sku, NAME),
+            None if item.tax_amount is None else amount_problem(item.tax_amount),
+        )
+        if problems != _SOUND_ITEM:
+            found = zip(_ITEM_FIELDS, problems, strict=True)
+            faults += faults_of(found, f"order_line_items[{index}].")
+    return faults
+
+
+_LINK_FIELDS = (
+    *("channel", "to", "order_number", "currency", "timestamp", "from_"),
+    *("payment_gateway_settings_id", "application_id", "merchant_descriptor", "reconciliation_id"),
+    *("return_payment_link", "payment_review_auto_reversal", "transaction_type"),
+    *("total_amount", "sub_total_amount", "tax_amount"),
+)
+_SOUND_LINK = (None,) * len(_LINK_FIELDS)
 
 
 @attrs.frozen(kw_only=True)
@@ -193,97 +215,52 @@ class PaymentLinkRequest:
     merchant_descriptor: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        if not self._is_plain():
-            self._check()
-
-    def _is_plain(self) -> bool:
-        """Whether each field has a form in which `_check` would find no fault."""
-        currency: object = self.currency
-        unit = unit_of(currency) if type(currency) is str else None
-        return (
-            unit is not None
-            and type(self.channel) is Channel
-            and self.transaction_type in _PLAIN_TYPES
-            and is_phone(self.to)
-            and is_plain_moment(self.timestamp)
-            and is_plain_data(self.additional_data)
-            and self._has_plain_texts()
-            and self._has_plain_amounts(unit)
-            and _are_plain_items(self.order_line_items, unit)
-        )
-
-    def _has_plain_texts(self) -> bool:
-        flags: tuple[object, ...] = (self.return_payment_link, self.payment_review_auto_reversal)
-        for flag in flags:
-            if flag is not None and type(flag) is not bool:
-                return False
-        number, reconciliation = self.order_number, self.reconciliation_id
-        if not is_plain_text(number, ORDER_NUMBER) or not number.strip():
-            return False
-        if reconciliation is not None and not is_plain_text(reconciliation, RECONCILIATION_ID):
-            return False
-        settings = self.payment_gateway_settings_id
-        for text in (self.from_, settings, self.application_id, self.merchant_descriptor):
-            if text is not None and not is_plain_text(text):
-                return False
-        return True
-
-    def _has_plain_amounts(self, unit: Decimal) -> bool:
-        total, sub_total, tax = self.total_amount, self.sub_total_amount, self.tax_amount
-        return (
-            is_plain_amount(total, unit)
-            and (sub_total is None or is_plain_amount(sub_total, unit))
-            and (tax is None or is_plain_amount(tax, unit))
-            and (sub_total is None or tax is None or adds_up(total, sub_total, tax))
-        )
-
-    def _check(self) -> None:
         """Check everything at once: attrs' own validators would stop at the first fault."""
-        faults = Faults()
-        faults.choice("channel", self.channel or "", _CHANNELS)
-        faults.phone("to", self.to)
-        faults.text("order_number", self.order_number, required=True, longest=ORDER_NUMBER)
-        faults.moment("timestamp", self.timestamp)
-        faults.text("from_", self.from_)
-        faults.text("payment_gateway_settings_id", self.payment_gateway_settings_id)
-        faults.json("additional_data", self.additional_data)
-        faults.flag("return_payment_link", self.return_payment_link)
-        faults.text("application_id", self.application_id)
-        faults.flag("payment_review_auto_reversal", self.payment_review_auto_reversal)
-        faults.choice("transaction_type", self.transaction_type, _TRANSACTION_TYPES)
-        faults.text("reconciliation_id", self.reconciliation_id, longest=RECONCILIATION_ID)
-        faults.text("merchant_descriptor", self.merchant_descriptor)
-        currency = faults.currency("currency", self.currency)
-        self._check_amounts(faults, currency)
-        self._check_items(faults, currency)
-        faults.raise_if_any("PaymentLinkRequest")
+        wrong_currency = currency_problem(self.currency)
+        currency = None if wrong_currency else self.currency
+        settings, descriptor = self.payment_gateway_settings_id, self.merchant_descriptor
+        reconciliation, kind = self.reconciliation_id, self.transaction_type
+        shows_link, reverses = self.return_payment_link, self.payment_review_auto_reversal
+        # No call for a field without a value, and no dict: they would cost a third of all this.
+        problems = (
+            choice_problem(self.channel, _CHANNELS),
+            phone_problem(self.to),
+            identity_problem(self.order_number, ORDER_NUMBER),
+            wrong_currency,
+            moment_problem(self.timestamp),
+            None if self.from_ is None else text_problem(self.from_),
+            None if settings is None else text_problem(settings),
+            None if self.application_id is None else text_problem(self.application_id),
+            None if descriptor is None else text_problem(descriptor),
+            None if reconciliation is None else text_problem(reconciliation, RECONCILIATION_ID),
+            None if shows_link is None else flag_problem(shows_link),
+            None if reverses is None else flag_problem(reverses),
+            None if kind is None else choice_problem(kind, _TRANSACTION_TYPES),
+            *self._amount_problems(currency),
+        )
+        nested: list[Fault] = []
+        if self.additional_data is not None:
+            nested += json_faults("additional_data", self.additional_data)
+        if self.order_line_items != ():
+            nested += _item_faults(self.order_line_items, currency)
+        if nested or problems != _SOUND_LINK:
+            faults = faults_of(zip(_LINK_FIELDS, problems, strict=True))
+            raise RequestValidationError("PaymentLinkRequest", (*faults, *nested))
 
-    def _check_amounts(self, faults: Faults, currency: str | None) -> None:
-        total = faults.money("total_amount", self.total_amount, currency=currency, required=True)
-        sub_total = faults.money("sub_total_amount", self.sub_total_amount, currency=currency)
-        tax = faults.money("tax_amount", self.tax_amount, currency=currency, zero=True)
-        if total is None or sub_total is None or tax is None:
-            return
-        # The service answers 400 to this, in these words.
-        if not adds_up(total, sub_total, tax):
-            faults.add("total_amount", "is not equal to the sum of tax and sub-total")
-
-    def _check_items(self, faults: Faults, currency: str | None) -> None:
-        items: object = self.order_line_items
-        if not isinstance(items, tuple):
-            faults.add("order_line_items", "must be a sequence of LineItem")
-            return
-        for index, item in enumerate(items):
-            if not isinstance(item, LineItem):
-                faults.add(f"order_line_items[{index}]", "must be a LineItem")
-                continue
-            line = faults.below(f"order_line_items[{index}]")
-            line.name("name", item.name, longest=NAME, required=True)
-            line.money("unit_price", item.unit_price, currency=currency, required=True)
-            line.name("code", item.code, longest=NAME)
-            line.count("quantity", item.quantity)
-            line.name("sku", item.sku, longest=NAME)
-            line.money("tax_amount", item.tax_amount, currency=currency)
+    def _amount_problems(self, currency: str | None) -> tuple[str | None, str | None, str | None]:
+        total, sub_total, tax = self.total_amount, self.sub_total_amount, self.tax_amount
+        problem_of = amount_rule(currency)
+        wrong_total = problem_of(total)
+        wrong_sub_total = None if sub_total is None else problem_of(sub_total)
+        wrong_tax = None if tax is None else amount_rule(currency, zero=True)(tax)
+        if (
+            (sub_total is not None and tax is not None)
+            and not (wrong_total or wrong_sub_total or wrong_tax)
+            and exact_sum(sub_total, tax) != total
+        ):
+            # The service answers 400 to this, in these words.
+            wrong_total = "is not equal to the sum of tax and sub-total"
+        return wrong_total, wrong_sub_total, wrong_tax
 
 
 @attrs.frozen(kw_only=True)
@@ -293,23 +270,23 @@ class LinkReference:
     payment_link_ref: str
 
     def __attrs_post_init__(self) -> None:
-        faults = Faults()
-        faults.reference("payment_link_ref", self.payment_link_ref)
-        faults.raise_if_any(type(self).__name__)
+        name = type(self).__name__
+        refuse(name, {"payment_link_ref": reference_problem(self.payment_link_ref)})
 
 
 @attrs.frozen
 class Capture:
-    """The authorization to capture, and how much of it: all, where no amount is given."""
+    """The authorization to capture, and how much of it. Default: all."""
 
     payment_link_ref: str
     amount: Decimal | None = attrs.field(default=None, converter=amount)
 
     def __attrs_post_init__(self) -> None:
-        faults = Faults()
-        faults.reference("payment_link_ref", self.payment_link_ref)
-        faults.money("amount", self.amount)
-        faults.raise_if_any("Capture")
+        problems = {
+            "payment_link_ref": reference_problem(self.payment_link_ref),
+            "amount": None if self.amount is None else amount_rule(None)(self.amount),
+        }
+        refuse("Capture", problems)
 
 
 @attrs.frozen(kw_only=True)
@@ -321,46 +298,44 @@ class ReceiptRequest:
     timestamp: datetime = attrs.field(factory=lambda: datetime.now(UTC))
 
     def __attrs_post_init__(self) -> None:
-        faults = Faults()
-        faults.text("payment_link_ref", self.payment_link_ref, required=True)
-        faults.text("receipt_link", self.receipt_link, required=True)
-        faults.moment("timestamp", self.timestamp)
-        faults.raise_if_any("ReceiptRequest")
+        problems = {
+            "payment_link_ref": identity_problem(self.payment_link_ref),
+            "receipt_link": identity_problem(self.receipt_link),
+            "timestamp": moment_problem(self.timestamp),
+        }
+        refuse("ReceiptRequest", problems)
 
 
 @attrs.frozen(kw_only=True)
 class TransactionQuery:
-    """What to look a transaction up by: at least one."""
+    """The identities to look a transaction up by: at least one."""
 
     order_number: str | None = None
     payment_link_ref: str | None = None
     receipt_link_ref: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        faults = Faults()
-        given = attrs.asdict(self)
-        if all(value is None for value in given.values()):
-            faults.add("order_number", "pass this, payment_link_ref or receipt_link_ref")
-        for field, value in given.items():
-            if value is not None:
-                faults.text(field, value, required=True)
-        faults.raise_if_any("TransactionQuery")
+        given = {name: value for name, value in attrs.asdict(self).items() if value is not None}
+        problem = "pass this, payment_link_ref or receipt_link_ref"
+        problems = {name: identity_problem(value) for name, value in given.items()}
+        refuse("TransactionQuery", problems if given else {"order_number": problem})
 
 
 @attrs.frozen(kw_only=True)
 class ConfigurationQuery:
-    """Nothing to say: the key tells whose configuration it is."""
+    """An empty request: the key tells whose configuration it is."""
 
 
 @attrs.frozen(kw_only=True)
 class IntegrationRequest:
-    """What to make of an integration (contract: IntegrationStatusRequest)."""
+    """A new status for an integration (contract: IntegrationStatusRequest)."""
 
     application_uuid: str
     status: IntegrationStatus = attrs.field(converter=_integration_status)
 
     def __attrs_post_init__(self) -> None:
-        faults = Faults()
-        faults.text("application_uuid", self.application_uuid, required=True)
-        faults.choice("status", self.status or "", _INTEGRATION_STATUSES)
-        faults.raise_if_any("IntegrationRequest")
+        problems = {
+            "application_uuid": identity_problem(self.application_uuid),
+            "status": choice_problem(self.status, _INTEGRATION_STATUSES),
+        }
+        refuse("IntegrationRequest", problems)

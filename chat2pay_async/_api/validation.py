@@ -1,14 +1,16 @@
-"""What a value of a request must look like before it may leave: plain functions, no I/O.
+"""The rules for the values of a request, each once: a function that gives a problem, or None.
 
 A converter (`amount`, `member`, `phone_digits`) brings a value to its one form and leaves what it
-can't read as it is; a check then reports it, together with every other fault of the request.
+can't read as it is. A rule then names the problem, and never repeats the value, which could be a
+phone number. `refuse` raises the problems of a whole request at once.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import MAXYEAR, UTC, datetime
 from decimal import Context, Decimal
 from enum import StrEnum
@@ -19,24 +21,36 @@ from chat2pay_async._api.redaction import redact
 from chat2pay_async.errors import Fault, RequestValidationError
 
 __all__ = [
-    "INT32_MAX",
-    "YEARS",
-    "Faults",
-    "adds_up",
+    "MAX_DIGITS",
     "amount",
+    "amount_rule",
+    "choice_problem",
+    "count_problem",
+    "currency_problem",
     "exact_sum",
     "exponent_of",
-    "is_phone",
+    "faults_of",
+    "flag_problem",
+    "identity_problem",
+    "json_faults",
     "member",
+    "minor_units",
+    "moment_problem",
     "phone_digits",
+    "phone_problem",
+    "reference_problem",
+    "refuse",
     "snapshot",
-    "unit_of",
+    "text_problem",
 ]
 
 MAX_DIGITS = 30
 MAX_DEPTH = 64
 MAX_BITS = 4096
 INT32_MAX = 2**31 - 1
+_MISSING = "is required"
+_ODD_KEY = "has a key that is not a str, or that UTF-8 can't carry"
+_SURROGATES = "has lone surrogates, which UTF-8 can't carry; take them out"
 
 # ISO 4217, list one: the currencies whose minor unit is not a hundredth.
 _MINOR_UNITS = {
@@ -54,10 +68,10 @@ _LEAKED = re.compile(r"[A-Za-z_]+\.([A-Za-z_]+)\(.*\)")
 # Sums of 30-digit amounts, whatever the caller's own decimal context rounds to.
 _EXACT = Context(prec=4 * MAX_DIGITS)
 
-_ZERO, _UNIT, _HUNDREDTH = Decimal(0), Decimal(1), Decimal("0.01")
+_ZERO, _UNIT, _HUNDREDTH, _LARGE = Decimal(0), Decimal(1), Decimal("0.01"), Decimal(10**15)
 _CODE_LENGTH = 3
 _PHONE_LENGTHS = range(7, 16)
-YEARS = range(2, MAXYEAR)  # beyond them, a time in UTC might not be a date any more
+_YEARS = range(2, MAXYEAR)  # beyond them, a time in UTC might not be a date any more
 _LEAVES = frozenset({str, int, float, bool, Decimal, type(None)})
 
 E = TypeVar("E", bound=StrEnum)
@@ -90,27 +104,24 @@ def amount(value: Decimal | int | str | None) -> Any:
     Raises:
         TypeError: A float (it has lost the exact amount already) or no number at all.
     """
-    if value is None or (type(value) is Decimal and value and value.same_quantum(_HUNDREDTH)):
-        return value  # it has that form, as nearly all have
-    if isinstance(value, str):
-        return _plain(Decimal(value)) if _NUMBER.fullmatch(value) else value
-    given: object = value
-    if isinstance(given, (Decimal, int)) and not isinstance(given, bool):
-        return _plain(Decimal(given))
-    raise TypeError(
-        f"an amount must be a Decimal, an int or a str, not {type(value).__name__}: "
-        'pass Decimal("199.90") or "199.90"'
-    )
-
-
-def _plain(value: Decimal) -> Decimal:
-    """Write the exponent out, where the result is of a sane size; the check refuses the rest."""
-    if not value:
-        value = value.copy_abs()
-    exponent = exponent_of(value)
-    if exponent is not None and 0 < exponent <= MAX_DIGITS:
-        return Decimal(f"{value:f}")
-    return value
+    given: Any = value
+    if given is None or (type(given) is Decimal and given and given.same_quantum(_HUNDREDTH)):
+        return given  # it has that form, as nearly all have
+    if isinstance(given, str):
+        if not _NUMBER.fullmatch(given):
+            return given
+    elif isinstance(given, bool) or not isinstance(given, (Decimal, int)):
+        raise TypeError(
+            f"an amount must be a Decimal, an int or a str, not {type(given).__name__}: "
+            'pass Decimal("199.90") or "199.90"'
+        )
+    number = Decimal(given)
+    if not number:
+        number = number.copy_abs()
+    exponent = exponent_of(number)
+    if exponent is not None and 0 < exponent <= MAX_DIGITS:  # a rule refuses greater ones
+        return Decimal(f"{number:f}")
+    return number
 
 
 def member(kind: type[E], value: str | None) -> Any:
@@ -158,199 +169,170 @@ def _copy(value: Any, depth: int) -> Any:
     return value
 
 
-def is_phone(value: Any) -> bool:
-    """Whether it is a phone number in international digits."""
-    return (
+def refuse(subject: str, problems: Mapping[str, str | None]) -> None:
+    """Raise the problems of a request all at once, if there are any.
+
+    Raises:
+        RequestValidationError: A field has a problem.
+    """
+    if faults := faults_of(problems.items()):
+        raise RequestValidationError(subject, tuple(faults))
+
+
+def faults_of(problems: Iterable[tuple[str, str | None]], path: str = "") -> list[Fault]:
+    """List the problems that there are, each with its field below a path."""
+    return [Fault(path + field, problem) for field, problem in problems if problem]
+
+
+def text_problem(value: Any, longest: int = sys.maxsize) -> str | None:
+    """Demand a text that can be sent."""
+    if not isinstance(value, str):
+        return _MISSING if value is None else f"must be a str, not {type(value).__name__}"
+    if len(value) > longest:
+        return f"has {len(value)} characters; at most {longest} are allowed"
+    if value.isprintable():  # no control character and no surrogate is
+        return None
+    if _CONTROL.search(value):
+        return "has control characters; take them out"
+    return None if _encodable(value) else _SURROGATES
+
+
+def identity_problem(value: Any, longest: int = sys.maxsize) -> str | None:
+    """Demand a text that is not blank."""
+    if isinstance(value, str) and not value.strip():
+        return "must not be blank"
+    return text_problem(value, longest)
+
+
+def reference_problem(value: Any) -> str | None:
+    """Demand a reference that can stand as one segment in a path."""
+    if value in (".", ".."):  # not a set: another value may be unhashable
+        return "is not a reference"
+    return identity_problem(value)
+
+
+def phone_problem(value: Any) -> str | None:
+    """Demand a phone number in international digits."""
+    if (
         isinstance(value, str)
         and len(value) in _PHONE_LENGTHS
         and value.isascii()
         and value.isdecimal()
-    )
+    ):
+        return None
+    return "must be 7 to 15 digits, country code first, without blanks or dashes"
+
+
+def flag_problem(value: Any) -> str | None:
+    """Demand a bool."""
+    return None if isinstance(value, bool) else f"must be a bool, not {type(value).__name__}"
+
+
+def count_problem(value: Any) -> str | None:
+    """Demand a positive 32-bit integer."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return f"must be an int, not {type(value).__name__}"
+    return None if 1 <= value <= INT32_MAX else f"must be from 1 to {INT32_MAX}"
+
+
+def moment_problem(value: Any) -> str | None:
+    """Demand an aware datetime."""
+    if not isinstance(value, datetime):
+        return f"must be a datetime, not {type(value).__name__}"
+    if value.tzinfo is not UTC and value.utcoffset() is None:
+        return "must be an aware datetime, such as datetime.now(UTC)"
+    return None if value.year in _YEARS else "is out of range"
+
+
+def currency_problem(value: Any) -> str | None:
+    """Demand an ISO 4217 code."""
+    if (
+        isinstance(value, str)
+        and len(value) == _CODE_LENGTH
+        and value.isascii()
+        and value.isalpha()
+    ):
+        return None
+    return "must be a three-letter ISO 4217 code, such as ZAR"
+
+
+def choice_problem(value: Any, allowed: Sequence[StrEnum]) -> str | None:
+    """Demand one of a few members."""
+    if value in allowed:
+        return None
+    return "must be one of " + ", ".join(repr(str(one)) for one in allowed)
 
 
 @lru_cache(maxsize=256)
-def unit_of(currency: str) -> Decimal | None:
-    """The smallest amount of a currency; None where that is no ISO 4217 code."""
-    if len(currency) == _CODE_LENGTH and currency.isascii() and currency.isalpha():
-        return Decimal((0, (1,), -minor_units(currency)))
-    return None
+def amount_rule(currency: str | None, *, zero: bool = False) -> Callable[[Any], str | None]:
+    """Make the rule that demands an amount within the limits.
 
+    Args:
+        currency: The currency whose decimals they may have. None: any decimals.
+        zero: Whether they may be 0.
+    """
+    decimals = MAX_DIGITS if currency is None else minor_units(currency)
+    unit = _HUNDREDTH if currency is None else Decimal((0, (1,), -decimals))
 
-def adds_up(total: Decimal, sub_total: Decimal, tax: Decimal) -> bool:
-    """Whether a total is the sum of its parts, to the digit."""
-    return _EXACT.add(sub_total, tax) == total
-
-
-class Faults:
-    """Collects what is wrong with one request."""
-
-    __slots__ = ("_found", "_prefix")
-
-    def __init__(self, prefix: str = "", found: list[Fault] | None = None) -> None:
-        self._prefix = prefix
-        self._found: list[Fault] = [] if found is None else found
-
-    def below(self, prefix: str) -> Faults:
-        """The same collection, for the fields of a part of the request."""
-        return Faults(f"{self._prefix}{prefix}.", self._found)
-
-    def add(self, field: str, problem: str) -> None:
-        """Note a fault. `problem` never repeats a value: it could be a phone number."""
-        self._found.append(Fault(self._prefix + field, problem))
-
-    def raise_if_any(self, subject: str) -> None:
-        """Raise everything found at once.
-
-        Raises:
-            RequestValidationError: At least one fault was found.
-        """
-        if self._found:
-            raise RequestValidationError(subject, tuple(self._found))
-
-    def text(
-        self, field: str, value: Any, *, required: bool = False, longest: int | None = None
-    ) -> None:
-        """A string that can travel: present where it must be, not too long, printable."""
-        if value is None:
-            if required:
-                self.add(field, "is required")
-        elif not isinstance(value, str):
-            self.add(field, f"must be a str, not {type(value).__name__}")
-        elif required and not value.strip():
-            self.add(field, "must not be blank")
-        elif longest is not None and len(value) > longest:
-            self.add(field, f"has {len(value)} characters; at most {longest} are allowed")
-        elif value.isprintable():
-            return  # neither of the following is
-        elif _CONTROL.search(value):
-            self.add(field, "has control characters; take them out")
-        elif not _encodable(value):
-            self.add(field, "has lone surrogates, which UTF-8 can't carry; take them out")
-
-    def name(self, field: str, value: Any, *, longest: int, required: bool = False) -> None:
-        """A text that may be empty, even where it must be given (the contract's minimum is 0)."""
-        self.text(field, value, required=required and value is None, longest=longest)
-
-    def reference(self, field: str, value: Any) -> None:
-        """A reference that stands as one segment in a path."""
-        self.text(field, value, required=True)
-        if value in (".", ".."):  # no set: what is no reference may be unhashable
-            self.add(field, "is no reference")
-
-    def phone(self, field: str, value: Any) -> None:
-        """A phone number in international digits."""
-        if not is_phone(value):
-            self.add(
-                field,
-                "must be 7 to 15 digits, country code first, without blanks or dashes",
-            )
-
-    def flag(self, field: str, value: Any) -> None:
-        """A bool, or nothing."""
-        if value is not None and not isinstance(value, bool):
-            self.add(field, f"must be a bool, not {type(value).__name__}")
-
-    def count(self, field: str, value: Any) -> None:
-        """A positive 32-bit integer, or nothing."""
-        if value is None:
-            return
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.add(field, f"must be an int, not {type(value).__name__}")
-        elif not 1 <= value <= INT32_MAX:
-            self.add(field, f"must be from 1 to {INT32_MAX}")
-
-    def moment(self, field: str, value: Any) -> None:
-        """An aware datetime."""
-        if not isinstance(value, datetime):
-            self.add(field, f"must be a datetime, not {type(value).__name__}")
-        elif value.tzinfo is not UTC and value.utcoffset() is None:
-            self.add(field, "must be an aware datetime, such as datetime.now(UTC)")
-        elif value.year not in YEARS:
-            self.add(field, "is out of range")
-
-    def currency(self, field: str, value: Any) -> str | None:
-        """An ISO 4217 code; returned where it is one."""
-        if isinstance(value, str) and unit_of(value) is not None:
-            return value
-        self.add(field, "must be a three-letter ISO 4217 code, such as ZAR")
-        return None
-
-    def choice(self, field: str, value: Any, allowed: Sequence[StrEnum]) -> None:
-        """One of a few members, or nothing."""
-        if value is not None and value not in allowed:
-            self.add(field, "must be one of " + ", ".join(repr(str(one)) for one in allowed))
-
-    def money(
-        self,
-        field: str,
-        value: Any,
-        *,
-        currency: str | None = None,
-        required: bool = False,
-        zero: bool = False,
-    ) -> Decimal | None:
-        """An amount within the limits; returned where it is one."""
-        if value is None:
-            if required:
-                self.add(field, "is required")
-            return None
+    def problem_of(value: Any) -> str | None:  # noqa: PLR0911 - each limit is one return
         if not isinstance(value, Decimal):
-            self.add(field, 'is no number; write it with digits and a point, such as "199.90"')
+            wrong = 'is not a number; write it with digits and a point, such as "199.90"'
+            return _MISSING if value is None else wrong
+        # Nearly every amount: with all decimals of its currency, and far from too many digits.
+        if value.same_quantum(unit) and _ZERO < value < _LARGE:
             return None
         exponent = exponent_of(value)
         if exponent is None:
-            self.add(field, "must be a finite number")
-        elif exponent > 0 or max(value.adjusted(), 0) - exponent >= MAX_DIGITS:
-            self.add(field, f"has more than {MAX_DIGITS} digits")
-        elif value < _ZERO or not (value or zero):
-            self.add(field, "must not be negative" if zero else "must be greater than 0")
-        elif currency is not None and -exponent > minor_units(currency):
-            self.add(
-                field, f"has {-exponent} decimals; {currency} has {minor_units(currency)}: round it"
-            )
-        else:
-            return value
+            return "must be a finite number"
+        if exponent > 0 or max(value.adjusted(), 0) - exponent >= MAX_DIGITS:
+            return f"has more than {MAX_DIGITS} digits"
+        if value < _ZERO or not (value or zero):
+            return "must not be negative" if zero else "must be greater than 0"
+        if -exponent > decimals:
+            return f"has {-exponent} decimals; {currency} has {decimals}: round it"
         return None
 
-    def json(self, field: str, value: Any) -> None:
-        """Anything that JSON can say without loss."""
-        try:
-            self._json(field, value, 0)
-        except RecursionError:  # once is enough: in a circle there would be no end of it
-            self.add(field, f"is nested more than {MAX_DEPTH} levels deep")
-
-    def _json(self, field: str, value: Any, depth: int) -> None:
-        if depth > MAX_DEPTH:
-            raise RecursionError
-        if isinstance(value, Mapping):
-            for key, inner in value.items():
-                if not isinstance(key, str) or not _encodable(key):
-                    self.add(field, "has a key that is no str, or that UTF-8 can't carry")
-                self._json(f"{field}.{_shown(key)}", inner, depth + 1)
-        elif isinstance(value, (list, tuple)):
-            for index, inner in enumerate(value):
-                self._json(f"{field}[{index}]", inner, depth + 1)
-        else:
-            self._json_scalar(field, value)
-
-    def _json_scalar(self, field: str, value: Any) -> None:
-        if isinstance(value, str):
-            if not _encodable(value):
-                self.add(field, "has lone surrogates, which UTF-8 can't carry; take them out")
-        elif isinstance(value, (float, Decimal)):
-            if not (value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)):
-                self.add(field, "must be a finite number")
-        elif isinstance(value, int):
-            if value.bit_length() > MAX_BITS:
-                self.add(field, f"is an int of more than {MAX_BITS} bits; pass it as a str")
-        elif value is not None:
-            self.add(field, f"can't be written as JSON: {type(value).__name__}")
+    return problem_of
 
 
-def _shown(key: object) -> str:
-    """A key as a fault's path shows it."""
-    shown = redact(str(key))[:40]
-    return shown.encode(errors="backslashreplace").decode()
+def json_faults(field: str, value: Any) -> list[Fault]:
+    """List what JSON can't say without loss, each fault with the path to it."""
+    faults: list[Fault] = []
+    try:
+        _add_json_faults(faults, value, (field,))
+    except RecursionError:  # reported once: in a circle there would be no end of it
+        faults.append(Fault(field, f"is nested more than {MAX_DEPTH} levels deep"))
+    return faults
+
+
+def _add_json_faults(faults: list[Fault], value: Any, path: tuple[str | int, ...]) -> None:
+    kind = type(value)
+    if value is None or kind is bool or (kind is str and value.isascii()):
+        return
+    if len(path) > MAX_DEPTH and isinstance(value, (list, tuple, Mapping)) and value:
+        raise RecursionError
+    if isinstance(value, (list, tuple)):
+        for index, inner in enumerate(value):
+            _add_json_faults(faults, inner, (*path, index))
+    elif kind is dict or isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str) or not (key.isascii() or _encodable(key)):
+                faults.append(Fault(_shown(path), _ODD_KEY))
+            _add_json_faults(faults, inner, (*path, key if isinstance(key, str) else str(key)))
+    elif problem := _scalar_problem(value):
+        faults.append(Fault(_shown(path), problem))
+
+
+def _scalar_problem(value: Any) -> str | None:
+    if isinstance(value, str):
+        return None if _encodable(value) else _SURROGATES
+    if isinstance(value, (float, Decimal)):
+        finite = value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
+        return None if finite else "must be a finite number"
+    if isinstance(value, int):
+        fits = value.bit_length() <= MAX_BITS
+        return None if fits else f"is an int of more than {MAX_BITS} bits; pass it as a str"
+    return f"can't be written as JSON: {type(value).__name__}"
 
 
 def _encodable(value: str) -> bool:
@@ -359,3 +341,14 @@ def _encodable(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _shown(path: tuple[str | int, ...]) -> str:
+    """Write a path out; a key may be the caller's own, and a phone number."""
+    field = str(path[0])
+    for step in path[1:]:
+        if isinstance(step, int):
+            field += f"[{step}]"
+        else:
+            field += "." + redact(step)[:40].encode(errors="backslashreplace").decode()
+    return field

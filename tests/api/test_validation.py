@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 
@@ -12,14 +11,17 @@ from hypothesis import strategies as st
 
 from chat2pay_async._api.enums import Channel, IntegratorType, PaymentStatus, TransactionStatus
 from chat2pay_async._api.validation import (
-    Faults,
     amount,
+    amount_rule,
+    currency_problem,
     exact_sum,
     exponent_of,
+    faults_of,
+    json_faults,
     member,
     minor_units,
+    refuse,
     snapshot,
-    unit_of,
 )
 from chat2pay_async.errors import Fault, RequestValidationError
 
@@ -71,16 +73,10 @@ def test_an_exponent_is_the_one_of_the_tuple(value: str) -> None:
     assert exponent_of(Decimal(value)) == (exponent if isinstance(exponent, int) else None)
 
 
-@pytest.mark.parametrize(
-    ("currency", "unit"), [("ZAR", "0.01"), ("jpy", "1"), ("KWD", "0.001"), ("CLF", "0.0001")]
-)
-def test_the_unit_of_a_currency_has_its_decimals_and_no_more(currency: str, unit: str) -> None:
-    assert str(unit_of(currency)) == unit
-
-
-@pytest.mark.parametrize("currency", ["", "ZA", "ZARR", "Z4R", "\u0131dr", "ZA\n"])
-def test_what_is_no_currency_has_no_unit(currency: str) -> None:
-    assert unit_of(currency) is None
+@pytest.mark.parametrize("currency", ["", "ZA", "ZARR", "Z4R", "\u0131dr", "ZA\n", None, 7, []])
+def test_what_is_not_three_latin_letters_is_no_currency(currency: object) -> None:
+    assert currency_problem(currency) == "must be a three-letter ISO 4217 code, such as ZAR"
+    assert currency_problem("zar") is None
 
 
 @pytest.mark.parametrize("kind", [Channel, PaymentStatus, IntegratorType, TransactionStatus])
@@ -123,43 +119,62 @@ def test_a_snapshot_of_what_is_too_deep_to_send_is_the_thing_itself() -> None:
     assert snapshot(circle) is circle
 
 
-def test_nothing_found_raises_nothing() -> None:
-    faults = Faults()
-    faults.text("name", "Tea", required=True, longest=3)
-    faults.below("item").count("quantity", 1)
-    faults.raise_if_any("Order")
-    assert faults.money("amount", None) is None
+def test_a_request_without_problems_is_not_refused() -> None:
+    refuse("Order", {"name": None, "quantity": None})
+    refuse("Order", {})
 
 
-def test_faults_of_a_part_are_told_with_the_path_to_it() -> None:
-    faults = Faults()
-    faults.below("order").below("items[2]").text("name", None, required=True)
+def test_the_problems_of_a_request_are_raised_at_once() -> None:
     with pytest.raises(RequestValidationError) as caught:
-        faults.raise_if_any("Order")
-    assert caught.value.faults == (Fault("order.items[2].name", "is required"),)
-    assert str(caught.value) == "Order: order.items[2].name: is required"
+        refuse("Order", {"name": "is required", "sku": None, "quantity": "must be from 1 to 9"})
+    assert caught.value.faults == (
+        Fault("name", "is required"),
+        Fault("quantity", "must be from 1 to 9"),
+    )
+    assert str(caught.value) == "Order: name: is required; quantity: must be from 1 to 9"
+
+
+def test_faults_of_a_part_are_reported_with_the_path_to_it() -> None:
+    problems = {"name": "is required", "sku": None}
+    assert faults_of(problems.items(), "items[2].") == [Fault("items[2].name", "is required")]
 
 
 @pytest.mark.parametrize(
-    "check",
+    ("value", "paths"),
     [
-        lambda faults: faults.text("x", None),
-        lambda faults: faults.name("x", None, longest=3),
-        lambda faults: faults.flag("x", None),
-        lambda faults: faults.count("x", None),
-        lambda faults: faults.choice("x", None, ()),
-        lambda faults: faults.money("x", None),
-        lambda faults: faults.json("x", None),
+        ({"a": [1, {"b": {1}}]}, ["data.a[1].b"]),
+        ({1: b"", "1": b""}, ["data", "data.1", "data.1"]),
+        ([b"", [b""]], ["data[0]", "data[1][0]"]),
+        (b"", ["data"]),
+        ({"27831234567": b""}, ["data.***"]),
     ],
 )
-def test_what_need_not_be_given_is_no_fault_when_it_is_not(
-    check: Callable[[Faults], object],
+def test_a_fault_in_json_has_the_path_to_it(value: object, paths: list[str]) -> None:
+    assert [fault.field for fault in json_faults("data", value)] == paths
+
+
+def test_faults_before_the_deepest_level_are_reported_with_it() -> None:
+    deep: list[object] = []
+    for _ in range(65):
+        deep = [deep]
+    assert [fault.problem for fault in json_faults("data", [b"", deep])] == [
+        "can't be written as JSON: bytes",
+        "is nested more than 64 levels deep",
+    ]
+
+
+@pytest.mark.parametrize("leaf", [None, True, "a", 1, 1.5, [], {}])
+@pytest.mark.parametrize(("levels", "faults"), [(64, 0), (65, 1)])
+def test_the_deepest_level_is_the_same_for_every_leaf(
+    leaf: object, levels: int, faults: int
 ) -> None:
-    faults = Faults()
-    check(faults)
-    assert faults.raise_if_any("Order") is None  # type: ignore[func-returns-value]
+    value = leaf
+    for level in range(levels):
+        value = [value] if level % 2 else {"a": value}
+    assert len(json_faults("data", value)) == faults
 
 
 def test_an_amount_without_a_currency_may_have_any_decimals() -> None:
-    value = Decimal("0.000000001")
-    assert Faults().money("amount", value) == value
+    assert amount_rule(None)(Decimal("0.000000001")) is None
+    assert amount_rule(None)(Decimal("1E-29")) is None
+    assert amount_rule(None)(Decimal("1E-30")) == "has more than 30 digits"
