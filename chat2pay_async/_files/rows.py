@@ -7,7 +7,7 @@ r"""The rows of a file, as checked requests: for campaigns that come as CSV, JSO
     ...     for row in read_rows(path, CAPTURES):
     ...         print(row.request or row.faults[0])
     Capture(payment_link_ref='8a1f', amount=Decimal('100.00'))
-    line 3, amount: is no number; write it with digits and a point, such as "199.90"
+    line 3, amount: is not a number; write it with digits and a point, such as "199.90"
 
 A column is named as the request's attribute: `order_number`, `total_amount`, and `from_` or `from`.
 What has an inside is written in columns of its own, or in one column as JSON:

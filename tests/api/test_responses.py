@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -27,12 +28,20 @@ from chat2pay_async._api.operations import (
     Operation,
     Safety,
 )
-from chat2pay_async._api.responses import Answer, RawResponse, form_of, read_answer
+from chat2pay_async._api.responses import (
+    Answer,
+    RawResponse,
+    form_of,
+    proof_of,
+    read_answer,
+    retry_after,
+)
 from chat2pay_async._config import ApiKey
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Proof
 
 PHONE = "27831234567"
+NOW = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 CARD = "4111 1111 1111 1111"
 HTML = b"<html><body><h1>502 Bad Gateway</h1></body></html>"
 
@@ -465,6 +474,175 @@ def test_a_429_may_leave_it_open(headers: dict[str, str]) -> None:
 def test_a_503_asks_too_and_still_proves_nothing() -> None:
     judged = answer(CAPTURE_PAYMENT, 503, HTML, {"retry-after": "30"})
     assert (judged.proof, judged.asked) == (Proof.UNKNOWN, 30.0)
+
+
+# The proof in a response --------------------------------------------------------------------------
+
+SUCCESSES = set(range(200, 300))
+REFUSALS = set(range(400, 500)) - {408, 425, 429}
+
+
+def expected_proof(status: int, *, applied: bool) -> str:
+    if status in SUCCESSES:
+        return "applied" if applied else "unknown"
+    if status in REFUSALS:
+        return "rejected"
+    return {425: "not sent", 429: "throttled"}.get(status, "unknown")
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_every_status_proves_what_the_table_says(*, applied: bool) -> None:
+    proofs = {status: str(proof_of(status, applied=applied)) for status in range(100, 600)}
+    assert proofs == {status: expected_proof(status, applied=applied) for status in proofs}
+
+
+@pytest.mark.parametrize(
+    ("status", "proof"),
+    [
+        (100, Proof.UNKNOWN),
+        (199, Proof.UNKNOWN),
+        (300, Proof.UNKNOWN),
+        (302, Proof.UNKNOWN),
+        (307, Proof.UNKNOWN),
+        (399, Proof.UNKNOWN),
+        (400, Proof.REJECTED),
+        (401, Proof.REJECTED),
+        (403, Proof.REJECTED),
+        (404, Proof.REJECTED),
+        (407, Proof.REJECTED),
+        (408, Proof.UNKNOWN),
+        (409, Proof.REJECTED),
+        (425, Proof.NOT_SENT),
+        (429, Proof.THROTTLED),
+        (499, Proof.REJECTED),
+        (500, Proof.UNKNOWN),
+        (502, Proof.UNKNOWN),
+        (503, Proof.UNKNOWN),
+        (504, Proof.UNKNOWN),
+        (599, Proof.UNKNOWN),
+        (999, Proof.UNKNOWN),
+        (0, Proof.UNKNOWN),
+    ],
+)
+def test_a_status_that_is_no_success_proves_the_same_whatever_its_body_says(
+    status: int, proof: Proof
+) -> None:
+    assert proof_of(status, applied=False) is proof_of(status, applied=True) is proof
+
+
+# Retry-After -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("1", 1.0),
+        ("120", 120.0),
+        ("1.5", 1.5),
+        ("0.25", 0.25),
+        ("007", 7.0),
+        ("  7 ", 7.0),
+        ("3.", 3.0),
+        ("86400", 86400.0),
+    ],
+)
+def test_retry_after_is_read_in_seconds(text: str, seconds: float) -> None:
+    assert retry_after({"retry-after": text}) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("Mon, 04 May 2026 03:02:31 GMT", 30.0),
+        ("Mon, 04 May 2026 05:02:31 +0200", 30.0),
+        ("Mon, 04 May 2026 03:02:01 GMT", 0.0),
+        ("Mon, 04 May 2026 03:02:00 GMT", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Mon, 04 May 2026 03:03:01", 60.0),
+        ("Mon, 04 May 2026 03:03:01 -0000", 60.0),
+        ("4 May 2026 04:02:01 GMT", 3600.0),
+    ],
+)
+def test_retry_after_is_read_as_a_date(text: str, seconds: float) -> None:
+    assert retry_after({"retry-after": text}, NOW) == seconds
+
+
+def test_a_date_is_compared_with_this_machines_clock() -> None:
+    soon = datetime.now(UTC) + timedelta(hours=1)
+    asked = retry_after({"retry-after": format_datetime(soon, usegmt=True)})
+    assert asked is not None
+    assert 3500 < asked <= 3600
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "-1",
+        "+5",
+        "nan",
+        "inf",
+        "Infinity",
+        "1e3",
+        "0x10",
+        "1_000",
+        "1,5",
+        ".5",
+        ".",
+        "1.2.3",
+        "1.-2",
+        "5s",
+        "soon",
+        "٣",
+        "²",
+        "１",  # noqa: RUF001 - a digit of full width, which is what is tried here
+        "Wed, 32 Oct 2026 07:28:00 GMT",
+        "Wed, 21 Oct 99999 07:28:00 GMT",
+        "Wed, 21 Oct 99999999999999999999 07:28:00 GMT",
+        "Wed, 21 Oct 2026 07:28:00 +99999999999999999999",
+        "Wed, 21 Oct 2026 99999999999999999999:28:00 GMT",
+        "2026-05-04T03:02:01Z",
+        "\x00",
+        "(",
+    ],
+)
+def test_a_malformed_header_asks_for_nothing(text: str) -> None:
+    assert retry_after({"retry-after": text}, NOW) is None
+    assert retry_after({"retry-after-ms": text}, NOW) is None
+
+
+def test_a_response_without_the_header_asks_for_nothing() -> None:
+    assert retry_after({}) is None
+    assert retry_after({"date": "Mon, 04 May 2026 03:02:31 GMT"}) is None
+
+
+def test_milliseconds_win_over_seconds() -> None:
+    assert retry_after({"retry-after-ms": "1500", "retry-after": "60"}) == 1.5
+    assert retry_after({"retry-after-ms": "0", "retry-after": "60"}) == 0.0
+    assert retry_after({"retry-after-ms": "2.5"}) == 0.0025
+
+
+def test_malformed_milliseconds_give_way_to_seconds() -> None:
+    assert retry_after({"retry-after-ms": "soon", "retry-after": "60"}) == 60.0
+
+
+def test_milliseconds_are_never_a_date() -> None:
+    assert retry_after({"retry-after-ms": "Mon, 04 May 2026 03:02:31 GMT"}, NOW) is None
+
+
+@given(st.text())
+def test_no_header_whatsoever_breaks_a_call(text: str) -> None:
+    for header in ("retry-after", "retry-after-ms"):
+        asked = retry_after({header: text}, NOW)
+        assert asked is None or asked >= 0
+
+
+@given(st.from_regex(r"\w{3}, [0-9]{1,25} \w{3} [0-9]{1,25} [0-9:]{1,25} [+-][0-9]{1,25}"))
+def test_no_date_whatsoever_breaks_a_call(text: str) -> None:
+    asked = retry_after({"retry-after": text}, NOW)
+    assert asked is None or asked >= 0
 
 
 # What no error shows ------------------------------------------------------------------------------
