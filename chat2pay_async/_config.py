@@ -99,8 +99,8 @@ class RetryPolicy:
     maximum: float = attrs.field(default=8.0, validator=_seconds)
     """No delay is longer than this many seconds."""
     settle: float = attrs.field(default=10.0, validator=_seconds)
-    """Seconds within which the service is assumed to apply a request, and to show it, after we gave
-    up on its answer. See `chat2pay_async._send.reconciliation`."""
+    """Seconds within which the service is assumed to apply a request, and to show it in status
+    look-ups, after its response was lost."""
     resend_when_absent: bool = attrs.field(default=True, validator=_flag)
     """Whether a POST goes again once a look-up after `settle` showed that it was not applied. If
     the service can take longer, that could apply it twice: False never sends it again."""

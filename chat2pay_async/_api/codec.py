@@ -289,7 +289,7 @@ def _write_subclass(value: Any) -> Any:
     return kind(value)
 
 
-# The decimals of a request are finite and have no exponent (`_checks.amount`), which this writes
+# The decimals of a request are finite and have no exponent (`validation.amount`), which this writes
 # digit for digit; NaN and 1E+2 it would write as they are.
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=_write_subclass)
 

@@ -1,0 +1,51 @@
+"""Documents and docstrings name files, tests and sessions that are there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "chat2pay_async"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("benchmarks/*.md")])
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def docstrings(source: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" in node.value:
+            yield node.value
+
+
+def is_there(name: str, beside: Path) -> bool:
+    """A file, by its name from the top, from the package, or from where it is named."""
+    return any((folder / name).exists() for folder in (ROOT, PACKAGE, beside))
+
+
+def dead_files(text: str, beside: Path) -> list[str]:
+    """The names with a suffix, and the folders with a slash, that lead nowhere."""
+    quoted = re.findall(r"`([\w./-]+(?:\.(?:py|md|json|svg|toml|lock)|/))`", text)
+    linked = re.findall(r"\]\(([^)#:]+)\)", text)
+    return [name for name in [*quoted, *linked] if not is_there(name, beside)]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_a_document_names_what_is_there(document: Path) -> None:
+    assert dead_files(document.read_text("utf-8"), document.parent) == []
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_docstrings_name_files_that_are_there_and_no_private_module(source: Path) -> None:
+    for text in docstrings(source):
+        assert dead_files(text, source.parent) == []
+        # A private module has no page of its own that a reader could go to.
+        assert "`chat2pay_async._" not in text
+
+
+def test_a_name_that_leads_nowhere_is_found() -> None:
+    text = "`_send/gone.py`, [chart](benchmarks/gone.svg), `gone/` and `pyproject.toml`"
+    assert dead_files(text, ROOT) == ["_send/gone.py", "gone/", "benchmarks/gone.svg"]
