@@ -3,39 +3,41 @@
     export CHAT2PAY_API_KEY=...
     chat2pay links send spring.csv               # a campaign: one payment link for each row
     chat2pay captures captures.csv               # and likewise reversals, cancellations, receipts
-    chat2pay resume spring.csv.links.journal     # go on with what was interrupted
-    chat2pay report spring.csv.links.journal     # what became of it
+    chat2pay resume spring.csv.links.journal     # continue what was interrupted
+    chat2pay report spring.csv.links.journal     # show the results
 
-A campaign is checked whole before anything is sent: every bad row is told with its line and column
-(`--skip-bad-rows` sends the others). `--dry-run` goes no further than that, and says what would be
-sent, who would get more than one link, and how long it would take. The columns of a file are the
-fields of its requests (see `chat2pay_async.models`): CSV, JSON lines, or Excel (extra `excel`).
+A file is checked as a whole before anything is sent: every bad row is reported with its line and
+column (`--skip-bad-rows` sends the others). `--dry-run` stops there, and shows what would be sent,
+who would get more than one link, and how long it would take. The columns of a file are the fields
+of its requests (see `chat2pay_async.models`): CSV, JSON lines, or Excel (extra `excel`).
 
 # Journals
 
-Beside the file comes a journal, `spring.csv.links.journal`, in which every request is written down
-before it leaves. The same command again, after whatever has happened, goes on where it ended, and
-sends nothing twice. Ctrl-C lets what is under way come to its end; a second one stops at once, and
+The journal lies beside the file, as `spring.csv.links.journal`. Every request is written to it
+before it is sent. Run the same command again, whatever has happened: it continues where it ended,
+and sends nothing twice. Ctrl-C lets what is in progress end; a second Ctrl-C stops at once, and
 loses nothing either. `--journal` puts the journal somewhere else; a second journal for the same
-file needs `--force`, since across journals nothing protects.
+file needs `--force`, since each journal protects only from what it knows itself.
 
 # For programs
 
-`--json` prints a JSON object a line for each item, and one for the summary, in UTF-8. A status that
-is piped has tabs between its columns. Progress and messages are on standard error, and nothing is
-coloured where it is piped.
+`--json` prints one JSON object per line for each item, and one for the summary, in UTF-8. A status
+that is piped has tabs between its columns. Progress and messages go to standard error, and nothing
+is coloured where it is piped.
 
 | Exit code | Meaning |
 |---|---|
-| 0 | everything took effect |
-| 1 | it could not be done, or stopped before its end; standard error says why |
+| 0 | everything was applied |
+| 1 | the command failed, or stopped before its end; standard error says why |
 | 2 | an argument is wrong, or the extra `cli` is missing |
-| 3 | it was done, but items were rejected, failed, or did not reach their customer |
-| 4 | it was done, but of some items it is not known whether they took effect |
-| 130 | it was interrupted |
+| 3 | done, but items were rejected, failed, or did not reach the customer |
+| 4 | done, but the outcome of some items is unknown |
+| 130 | interrupted |
 
-`chat2pay sandbox` serves a Chat 2 Pay of your own (extra `sandbox`); with what it prints in
-CHAT2PAY_BASE_URL and CHAT2PAY_API_KEY all of this can be tried without an account.
+Where nobody reads standard output any more (`| head`), a command ends with 1 and says nothing.
+
+`chat2pay sandbox` runs a Chat 2 Pay service on your machine (extra `sandbox`). Put what it prints
+into CHAT2PAY_BASE_URL and CHAT2PAY_API_KEY, and try all of this without an account.
 """
 
 from __future__ import annotations
@@ -46,7 +48,6 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_FAILED = 1
 _WRONG_USE = 2
 _SILENT = logging.NullHandler()
 
@@ -55,27 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        argv: The arguments; the process's where they are not given.
+        argv: The arguments. Default: the process's own.
 
     Returns:
         The exit code.
     """
     try:
-        from chat2pay_async._cli.app import app  # noqa: PLC0415 - it needs the extra
-        from chat2pay_async._cli.stdout import OutputError, set_up, writing  # noqa: PLC0415 - the same
+        from chat2pay_async._cli.app import run  # noqa: PLC0415 - it needs the extra
     except ImportError:
         hint = 'chat2pay needs its extra: pip install "chat2pay-async[cli]"'
         print(hint, file=sys.stderr)  # noqa: T201 - a command's output
         return _WRONG_USE
-    # What a run's log would warn of is told in the command's own words.
+    # Commands report in their own words what the log would warn of.
     logging.getLogger("chat2pay_async").addHandler(_SILENT)
-    set_up(for_programs=False)
-    try:
-        with writing():
-            code = app(sys.argv[1:] if argv is None else argv, result_action="return_value")
-    except SystemExit as stop:
-        return _WRONG_USE if stop.code else 0
-    except OutputError as error:  # of a help text: commands deal with their own
-        print(f"chat2pay: {error}", file=sys.stderr)  # noqa: T201 - the same
-        return _FAILED
-    return code if isinstance(code, int) else 0
+    return run(sys.argv[1:] if argv is None else argv)

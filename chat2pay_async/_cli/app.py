@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
@@ -13,128 +14,126 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from chat2pay_async._api import models, requests
-from chat2pay_async._cli.job import DONE, FAILED, PROBLEMS
-from chat2pay_async._cli.options import FromFile, Running, Service, finite, told
-from chat2pay_async._cli.printing import Printer, faults_of, write_csv
+from chat2pay_async._cli.job import LINK_JOB, OTHER_JOBS, ExitCode, Job
+from chat2pay_async._cli.options import FileOptions, JobOptions, ServiceOptions, finite
+from chat2pay_async._cli.printing import Printer, faults_of, print_error, write_csv
 from chat2pay_async._cli.report import Report
 from chat2pay_async._cli.single_call import make_call
-from chat2pay_async._cli.start import resume_job
+from chat2pay_async._cli.start import resume_job, start_job
 from chat2pay_async._cli.status import show_statuses
-from chat2pay_async._cli.stdout import set_up, writing
+from chat2pay_async._cli.stdout import Output, set_up, writing
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import __version__
 from chat2pay_async._files.campaign import CampaignFile
 from chat2pay_async._files.rows import QUERIES
-from chat2pay_async.errors import ConfigurationError
+from chat2pay_async.errors import Chat2PayError, ConfigurationError, OutcomeUnknownError
 
-__all__ = ["app"]
+__all__ = ["run"]
 
 _HELP = """Chat 2 Pay on the command line: payment links, captures, reversals and receipts.
 
-Every command but `sandbox`, `report` and a first `--dry-run` needs the API key, in the environment
-variable CHAT2PAY_API_KEY. CHAT2PAY_BASE_URL names another service than the vendor's own.
+All commands except `sandbox`, `report` and a first `--dry-run` need the API key in the environment
+variable CHAT2PAY_API_KEY. CHAT2PAY_BASE_URL is the API base URL; default: production.
 
-Exit codes: 0 everything took effect; 1 it could not be done, or not to its end; 2 an argument is
-wrong; 3 items were rejected, failed, or did not reach their customer; 4 of some items it is not
-known whether they took effect; 130 it was interrupted."""
+Exit codes:
+
+- 0: everything was applied
+- 1: the command failed, or stopped before its end
+- 2: an argument is wrong
+- 3: items were rejected, failed, or did not reach the customer
+- 4: the outcome of some items is unknown
+- 130: interrupted"""
+
 
 app = App(
     name="chat2pay",
     version=__version__,
     help=_HELP,
-    default_parameter=Parameter(negative=()),
+    default_parameter=Parameter(negative=(), show_default=False),
+    suppress_keyboard_interrupt=False,
 )
-links = App(name="links", help="Campaigns: many payment links from a file.")
+links = App(name="links", help="Create payment links from a file.")
 app.command(links)
 
 
-# Campaigns and jobs -------------------------------------------------------------------------------
+def run(arguments: Sequence[str]) -> int:
+    """Run a command; report errors in one line, without a traceback.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        output = Output(for_programs=False)
+        code = app(arguments, console=output, result_action="return_value")
+    except SystemExit as stop:
+        return ExitCode.WRONG_USE if stop.code else ExitCode.DONE
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except (Chat2PayError, TypeError, OSError) as error:
+        if str(error):  # otherwise nobody reads standard output any more
+            print_error(f"chat2pay: {error}")
+        is_unknown = isinstance(error, OutcomeUnknownError)
+        return ExitCode.UNKNOWN if is_unknown else ExitCode.FAILED
+    return code if isinstance(code, int) else ExitCode.DONE
+
+
+# Files and jobs -----------------------------------------------------------------------------------
 
 
 @links.command(name=["create", "send"])
 def links_send(
-    file: Path, /, *, check_existing: bool = False, options: FromFile = FromFile()
+    file: Path, /, *, check_existing: bool = False, options: FileOptions = FileOptions()
 ) -> int:
-    """Make a payment link for each row of a file, and have it sent.
+    """Create a payment link for each row of a file, and send it to the customer.
 
-    The file needs the columns channel, to, order_number, currency and total_amount:
+    Required columns: channel, to, order_number, currency, total_amount.
 
         channel,to,order_number,currency,total_amount
         sms,27831234567,A-1001,ZAR,199.90
         whatsapp,27837654321,A-1002,ZAR,50.00
 
-    Others are optional, such as transaction_type, reconciliation_id or additional_data.customer; a
-    column that is none of them is an error that lists them all. The journal beside the file knows
-    what was sent: the same command again goes on, and sends nothing twice.
+    Optional columns: the other fields of a payment link, such as transaction_type,
+    reconciliation_id or additional_data.customer. An unknown column is an error, which lists all
+    columns. The journal beside the file records what was sent: run the same command again, and it
+    continues. Nothing is sent twice.
 
     Parameters
     ----------
     file
-        CSV, JSON lines or Excel; its columns are the fields of a payment link.
+        CSV, JSON lines or Excel file.
     check_existing
-        Look each order up first, and skip those that there are already: if the journal is lost.
+        Look up each order before it is sent, and skip those that exist. Use it if the journal is
+        lost.
     """
-    return options.start("links", file, check_existing=check_existing)
+    return start_job(LINK_JOB, file, replace(options, check_existing=check_existing))
+
+
+def _add_job_command(job: Job) -> None:
+    def command(
+        file: Annotated[Path, Parameter(help="CSV, JSON lines or Excel file.")],
+        /,
+        *,
+        options: FileOptions = FileOptions(),
+    ) -> int:
+        return start_job(job, file, options)
+
+    app.command(command, name=job.name, help=job.help)
+
+
+for _job in OTHER_JOBS:
+    _add_job_command(_job)
 
 
 @app.command
-def captures(file: Path, /, *, options: FromFile = FromFile()) -> int:
-    """Take the money of authorizations: payment_link_ref and, where it is not all, amount.
-
-    Parameters
-    ----------
-    file
-        CSV, JSON lines or Excel.
-    """
-    return options.start("captures", file)
-
-
-@app.command
-def reversals(file: Path, /, *, options: FromFile = FromFile()) -> int:
-    """Give back authorizations, or captures that are not settled yet: payment_link_ref.
-
-    Parameters
-    ----------
-    file
-        CSV, JSON lines or Excel.
-    """
-    return options.start("reversals", file)
-
-
-@app.command
-def cancellations(file: Path, /, *, options: FromFile = FromFile()) -> int:
-    """Cancel links that were not clicked yet: payment_link_ref.
-
-    Parameters
-    ----------
-    file
-        CSV, JSON lines or Excel.
-    """
-    return options.start("cancellations", file)
-
-
-@app.command
-def receipts(file: Path, /, *, options: FromFile = FromFile()) -> int:
-    """Send customers their receipts: payment_link_ref, receipt_link and, if not now, timestamp.
-
-    Parameters
-    ----------
-    file
-        CSV, JSON lines or Excel.
-    """
-    return options.start("receipts", file)
-
-
-@app.command
-def resume(journal: Path, /, *, options: Running = Running()) -> int:
-    """Go on with an interrupted job: settle what is in doubt, then send the rest.
+def resume(journal: Path, /, *, options: JobOptions = JobOptions()) -> int:
+    """Continue an interrupted job: look up unknown outcomes, then send the rest.
 
     Parameters
     ----------
     journal
         The job's journal.
     """
-    return told(lambda: resume_job(journal, options.plan()))
+    return resume_job(journal, options)
 
 
 @app.command
@@ -145,33 +144,29 @@ def report(
     csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     json: bool = False,
 ) -> int:
-    """Say what became of a job.
+    """Show the results of a job.
 
     Parameters
     ----------
     journal
         The job's journal.
     csv
-        Write every item to this file, as CSV; `-` is standard output.
+        Write all items as CSV to this file. `-` is standard output.
     json
         Print JSON, for programs.
     """
-
-    def work() -> int:
-        with Report(journal) as found:
-            if csv is None:
-                Printer(as_json=json).report(found)
-            elif str(csv) == "-":
-                set_up(for_programs=True)
-                with writing():
-                    write_csv(found, sys.stdout)
-                    sys.stdout.flush()
-            else:
-                with csv.open("w", encoding="utf-8", newline="") as file:
-                    write_csv(found, file)
-        return DONE
-
-    return told(work)
+    with Report(journal) as found:
+        if csv is None:
+            Printer(as_json=json).report(found)
+        elif str(csv) == "-":
+            set_up(for_programs=True)
+            with writing():
+                write_csv(found, sys.stdout)
+                sys.stdout.flush()
+        else:
+            with csv.open("w", encoding="utf-8", newline="") as file:
+                write_csv(found, file)
+    return ExitCode.DONE
 
 
 # Single calls -------------------------------------------------------------------------------------
@@ -189,30 +184,31 @@ def link(  # noqa: PLR0913 - a link has this many fields
     reconciliation_id: str | None = None,
     merchant_descriptor: str | None = None,
     return_payment_link: bool = False,
-    service: Service = Service(),
+    service: ServiceOptions = ServiceOptions(),
 ) -> int:
-    """Make one payment link, and have it sent.
+    """Create one payment link, and send it to the customer.
 
     Parameters
     ----------
     to
-        The customer's phone number: digits, country code first.
+        Phone number of the customer: digits only, country code first.
     order_number
-        Its identity: never used before.
+        Unique number of the order.
     currency
-        An ISO 4217 code, such as ZAR.
+        ISO 4217 code, such as ZAR.
     total_amount
-        What is to be paid.
+        Amount to pay, such as 199.90.
     channel
-        sms, whatsapp, or none (which sends no message: ask for the link and deliver it yourself).
+        sms, whatsapp, or none (no message is sent: use --return-payment-link and deliver the link
+        yourself). Default: sms.
     transaction_type
         sale or authorization.
     reconciliation_id
-        Your own reference; status answers echo it.
+        Your own reference, which status look-ups return.
     merchant_descriptor
-        What the customer's statement says.
+        Text on the customer's card statement.
     return_payment_link
-        Print the payment page's URL.
+        Print the URL of the payment page.
     """
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
@@ -230,35 +226,35 @@ def link(  # noqa: PLR0913 - a link has this many fields
             )
         )
         printer.model(made)
-        return PROBLEMS if made.delivered is False else DONE
+        return ExitCode.PROBLEMS if made.delivered is False else ExitCode.DONE
 
     return make_call(service, work, f"status --order-number {shlex.quote(order_number)}")
 
 
 @app.command
-def cancel(payment_link_ref: str, /, *, service: Service = Service()) -> int:
-    """Cancel a link that was not clicked yet.
+def cancel(payment_link_ref: str, /, *, service: ServiceOptions = ServiceOptions()) -> int:
+    """Cancel one link that was not clicked yet.
 
     Parameters
     ----------
     payment_link_ref
-        The link's reference.
+        Reference of the link.
     """
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         printer.model(await client.cancel_payment_link(payment_link_ref))
-        return DONE
+        return ExitCode.DONE
 
     return make_call(service, work, f"status {shlex.quote(payment_link_ref)}")
 
 
 @app.command
-def config(*, service: Service = Service()) -> int:
-    """Show how the account is set up."""
+def config(*, service: ServiceOptions = ServiceOptions()) -> int:
+    """Show the settings of the account."""
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         printer.model(await client.get_configuration())
-        return DONE
+        return ExitCode.DONE
 
     return make_call(service, work)
 
@@ -272,31 +268,31 @@ def _queries_in(path: Path, ignore: tuple[str, ...]) -> Iterable[requests.Transa
 
 
 @app.command
-def status(  # noqa: PLR0913 - the same
+def status(  # noqa: PLR0913 - each is an option
     *payment_link_refs: str,
     order_number: tuple[str, ...] = (),
     file: Path | None = None,
     watch: bool = False,
     ignore: tuple[str, ...] = (),
     every: Annotated[float, Parameter(validator=(finite, Number(gt=0)))] = 5.0,
-    service: Service = Service(),
+    service: ServiceOptions = ServiceOptions(),
 ) -> int:
-    """Show where links and payments stand.
+    """Show the status of links and payments.
 
     Parameters
     ----------
     payment_link_refs
-        The links' references.
+        References of the links.
     order_number
-        An order's number instead; can be given more than once.
+        Look up by order number instead. Can be repeated.
     file
-        Take more of them from a file with the columns payment_link_ref or order_number.
+        Look up what a file lists. Columns: payment_link_ref or order_number.
     ignore
-        A column of the file that means nothing; can be given more than once.
+        Name of a column of the file to ignore. Can be repeated.
     watch
-        Go on until every payment has come to its end.
+        Look up again and again, until all payments have ended.
     every
-        Seconds between two looks.
+        Seconds between two look-ups. Default: 5.
     """
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
@@ -310,11 +306,6 @@ def status(  # noqa: PLR0913 - the same
     return make_call(service, work)
 
 
-def _say(line: str) -> None:
-    with writing():
-        print(line, flush=True)  # noqa: T201 - a command's output
-
-
 @app.command
 def sandbox(
     *,
@@ -324,26 +315,25 @@ def sandbox(
     faults: str | None = None,
     seed: int | None = None,
 ) -> int:
-    """Serve a Chat 2 Pay of your own: nothing is sent, and no money moves.
+    """Run a Chat 2 Pay service on this machine, for tests. No message is sent, no money moves.
 
     Parameters
     ----------
     host
-        A loopback address.
+        Loopback address to listen on. Default: 127.0.0.1.
     port
-        The port; 0 takes any that is free.
+        Port to listen on. Default: a free one.
     api_key
-        The key that its clients must send.
+        API key that clients must send. Default: sandbox-key.
     faults
-        What goes wrong: mild, harsh, lossy, a plan as JSON, or a file with one.
+        Simulated faults: mild, harsh, lossy, a plan as JSON, or a file with one.
     seed
-        Makes references and faults repeatable.
+        Number that makes references and faults repeatable.
     """
-    from chat2pay_async.sandbox import SandboxError  # noqa: PLC0415 - not for other commands
-    from chat2pay_async.sandbox._serve import run  # noqa: PLC0415 - the same
+    from chat2pay_async.sandbox import SandboxError, _serve  # noqa: PLC0415 - it needs an extra
 
     try:
-        return run(host, port, api_key, faults=faults, seed=seed, say=_say)
-    except (SandboxError, ImportError, OSError, OverflowError) as error:
-        print(f"chat2pay sandbox: {error}", file=sys.stderr)  # noqa: T201 - a command's output
-        return FAILED
+        say = Printer(as_json=False).text
+        return _serve.run(host, port, api_key, faults=faults, seed=seed, say=say)
+    except (SandboxError, ImportError, OverflowError) as error:
+        raise ConfigurationError(str(error)) from error

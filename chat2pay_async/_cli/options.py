@@ -1,10 +1,8 @@
-"""What many commands can be told, and how they tell what went wrong."""
+"""The options that several commands share, as cyclopts reads them."""
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,20 +10,14 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from chat2pay_async._cli.job import DOUBT, FAILED, JOBS, STOPPED, Plan
-from chat2pay_async._cli.start import start_job
-from chat2pay_async._cli.stdout import OutputError
-from chat2pay_async._files.campaign import CampaignFile
-from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError
-
-__all__ = ["FromFile", "Running", "Service", "finite", "told"]
+__all__ = ["FileOptions", "JobOptions", "ServiceOptions", "finite"]
 
 
 def finite(_kind: object, value: float | None) -> None:
-    """A validator of cyclopts: no number is out of nan's range.
+    """Validate a number for cyclopts, whose ranges let nan through.
 
     Raises:
-        ValueError: It is infinite, or no number.
+        ValueError: It is infinite or nan.
     """
     if value is not None and not math.isfinite(value):
         raise ValueError("Must be a finite number.")
@@ -33,86 +25,50 @@ def finite(_kind: object, value: float | None) -> None:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Service:
-    """Where the service is, and how the result is printed. The API key is in CHAT2PAY_API_KEY."""
+class ServiceOptions:
+    """The service, and the form of the output. The API key comes from the environment."""
 
     base_url: str | None = None
-    """Where the service is; CHAT2PAY_BASE_URL, or the vendor's own, unless given."""
+    """API base URL. Default: CHAT2PAY_BASE_URL, else production."""
     json: bool = False
-    """Print JSON, one object a line, for programs."""
+    """Print JSON for programs, one object per line."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Running(Service):
-    """How a job is run."""
+class JobOptions(ServiceOptions):
+    """The way in which a job is run."""
 
     concurrency: Annotated[int, Parameter(validator=Number(gte=1))] = 64
-    """How many items may be under way at a time."""
+    """Number of items that may be in progress at a time. Default: 64."""
     rate_limit: Annotated[float | None, Parameter(validator=(finite, Number(gt=0)))] = None
-    """How many requests may leave in a second."""
+    """Maximum number of requests per second. Default: no limit."""
     stop_at_failure_rate: Annotated[
         float | None, Parameter(validator=(finite, Number(gte=0, lte=1)))
     ] = None
-    """Stop, once more than this share of the latest items (0 to 1) did not take effect."""
+    """Stop when more than this share (0 to 1) of the latest items was not applied. Default: never
+    stop."""
     settle: Annotated[float | None, Parameter(validator=(finite, Number(gte=0)))] = None
-    """Seconds in which the service is assumed to apply, and show, what it was sent: 10, or what the
-    job was begun with, unless given."""
+    """How long a request may take to show in status look-ups, in seconds. Default: 10, or the value
+    with which the job was started."""
     never_resend: bool = False
-    """Never send again what a look-up showed to be absent."""
+    """Never send a request again, even if a look-up shows that it was not applied."""
     dry_run: bool = False
-    """Check everything, say what would be sent, and send nothing."""
-
-    def plan(self, *, check_existing: bool = False) -> Plan:
-        """The same, as jobs take it."""
-        return Plan(
-            base_url=self.base_url,
-            rate_limit=self.rate_limit,
-            settle=self.settle,
-            resend_when_absent=not self.never_resend,
-            concurrency=self.concurrency,
-            stop_at_failure_rate=self.stop_at_failure_rate,
-            check_existing=check_existing,
-            dry_run=self.dry_run,
-            as_json=self.json,
-        )
+    """Check everything and show what would be sent. Send nothing."""
+    check_existing: Annotated[bool, Parameter(parse=False)] = False
+    """An option of links alone, which a journal remembers."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class FromFile(Running):
-    """How a file is read, and where its journal is."""
+class FileOptions(JobOptions):
+    """The way in which a file is read, and the place of its journal."""
 
     journal: Path | None = None
-    """Where the journal is; beside the file, unless given."""
+    """Path of the journal. Default: beside the file."""
     force: bool = False
-    """Allow a second journal for the same file: everything in it may be sent again."""
+    """Allow a second journal for the same file. Everything in the file may be sent again."""
     skip_bad_rows: bool = False
-    """Send the good rows of a file that has bad ones."""
+    """Send the valid rows of a file that also has bad rows."""
     ignore: tuple[str, ...] = ()
-    """A column that may be there and means nothing; can be given more than once."""
-
-    def start(self, name: str, path: Path, *, check_existing: bool = False) -> int:
-        """Start a job."""
-        job = JOBS[name]
-        file = CampaignFile(path, job.kind, self.ignore, self.skip_bad_rows)
-        plan = self.plan(check_existing=check_existing)
-        return told(lambda: start_job(job, file, plan, journal=self.journal, force=self.force))
-
-
-def told(work: Callable[[], int]) -> int:
-    """Do it; what can't be done is told in a line, not in a traceback."""
-    try:
-        return work()
-    except OutcomeUnknownError as error:
-        print(f"chat2pay: {error}", file=sys.stderr)  # noqa: T201 - a command's output
-        return DOUBT
-    except OutputError as error:
-        hint = "let it go elsewhere, and say it again"
-        print(f"chat2pay: {error}; {hint}", file=sys.stderr)  # noqa: T201 - the same
-        return FAILED
-    except (Chat2PayError, TypeError, OSError) as error:
-        print(f"chat2pay: {error}", file=sys.stderr)  # noqa: T201 - the same
-        return FAILED
-    except KeyboardInterrupt:
-        return STOPPED
+    """Name of a column to ignore. Can be repeated."""

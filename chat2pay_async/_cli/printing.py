@@ -1,18 +1,19 @@
-"""What the command line prints: for a person as tables, for a program as one JSON object a line."""
+"""The output of commands: tables for people, one JSON object per line for programs."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+import io
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, TextIO, TypeAlias
+from typing import Any, Final, TextIO
 
 import attrs
 import msgspec
 from rich import box
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -22,21 +23,25 @@ from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.summary import Forecast, Summary, Totals
 from chat2pay_async._cli.report import COLUMNS, Report
 from chat2pay_async._cli.stdout import Output, writing
-from chat2pay_async._files.campaign import Check
+from chat2pay_async._files.campaign import CampaignFile, Check
 
-Rows: TypeAlias = Iterable[Iterable[object]]
-
-__all__ = ["Printer", "write_csv"]
+__all__ = ["Printer", "faults_of", "fields_of_outcome", "print_error", "shown", "write_csv"]
 
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
 _MEANINGS: Final = {
     State.APPLIED: "",
-    State.REJECTED: "will not go again",
-    State.FAILED: "nothing was applied; goes again with the next run",
-    State.UNKNOWN: "may have been applied; looked up first with the next run",
+    State.REJECTED: "final, is not retried",
+    State.FAILED: "nothing was applied; is retried by the next run",
+    State.UNKNOWN: "may have been applied; the next run looks it up first",
     State.SKIPPED: "finished by an earlier run",
 }
+_AS_WIDE_AS_NEEDED: Final = 1_000_000
+
+
+def print_error(text: str) -> None:
+    """Write a line to standard error."""
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Printer:
@@ -47,184 +52,178 @@ class Printer:
 
         Args:
             as_json: Whether to print JSON lines.
-            console: Where to; standard output, unless given. It colours nothing when it is piped.
+            console: Prints. Default: standard output, without colours where it is piped.
         """
         self.as_json = as_json
         self._console = console or Output(for_programs=as_json)
 
-    def line(self, fields: Any) -> None:
-        """Print a JSON object on a line of its own."""
-        self._put(_encoder.encode(fields).decode())
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person sees it as it is printed."""
+        return self._console.is_terminal
 
-    def _put(self, text: str) -> None:
-        """Print it as it is: rich would make blanks of tabs."""
+    def json(self, fields: Any) -> None:
+        """Print a JSON object on a line of its own."""
+        self.text(_encoder.encode(fields).decode())
+
+    def text(self, text: str) -> None:
+        """Print text as it is: rich would make blanks of tabs."""
         if not self._console.quiet:
             with writing(self._console):
                 self._console.file.write(f"{text}\n")
                 self._console.file.flush()
 
-    @property
-    def width(self) -> int | None:
-        """How many columns the terminal has; None where it is piped."""
-        return self._console.width if self._console.is_terminal else None
-
-    def text(self, text: str) -> None:
-        """Print lines for a person; a terminal may break them, but a copy of them is whole."""
-        if self.width is None:
-            self._put(text)
+    def table(self, title: str, headings: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+        """Print a table. Where it is piped, nothing is broken and no line ends in blanks."""
+        table = Table(
+            box=box.SIMPLE_HEAD if self.is_terminal else None,
+            show_edge=False,
+            pad_edge=False,
+            show_header=any(headings),
+        )
+        for number, heading in enumerate(headings):
+            table.add_column(heading, overflow="fold", no_wrap=not number)
+        between = "\n" if self.is_terminal else "; "
+        for row in rows:
+            cells = (cell if isinstance(cell, list) else [shown(cell)] for cell in row)
+            table.add_row(*(Text(between.join(cell)) for cell in cells))  # no markup: it is data
+        if self.is_terminal:
+            # A title of the table itself would be as narrow as the table.
+            self._console.print(Group(Text(title, style="bold"), table))
             return
-        with writing(self._console):
-            self._console.print(Text(text), soft_wrap=True)
-
-    def table(self, title: str, headings: Sequence[str], rows: Rows) -> None:
-        """Print a table."""
-        if self.width is None:
-            self.text("\n".join([title, *_plain_lines(headings, rows)]))
-            return
-        with writing(self._console):
-            self._console.print(_table_of(title, headings, rows))
+        paper = Console(file=io.StringIO(), width=_AS_WIDE_AS_NEEDED, color_system=None)
+        with paper.capture() as captured:
+            paper.print(table)
+        self.text("\n".join([title, *map(str.rstrip, captured.get().splitlines())]))
 
     @contextmanager
-    def live(self) -> Generator[Callable[[str], None]]:
-        """Lines that are drawn anew in their place; below each other, where that can't be done."""
-        if self.width is None:
-            yield self.text
+    def drawing(self, *, again: bool) -> Generator[Callable[[RenderableType], None]]:
+        """Draw on a terminal.
+
+        Args:
+            again: Whether to draw again and again, in the same place.
+        """
+        if not again:
+            yield self._console.print
             return
         with Live(console=self._console, auto_refresh=False) as live:
-
-            def draw(text: str) -> None:
-                lines = Text(text, no_wrap=True, overflow="ellipsis")
-                with writing(self._console):
-                    # Ctrl-C shows as ^C after the last line: on a full one it would begin another.
-                    live.update(Group(lines, Text()), refresh=True)
-
-            yield draw
+            # Ctrl-C shows as ^C after the last line: on a full one it would begin another.
+            yield lambda drawn: live.update(Group(drawn, Text()), refresh=True)
 
     # What there is to print ----------------------------------------------------------------------
 
     def outcome(self, outcome: Outcome[Any, Any]) -> None:
-        """An item's end, for programs."""
+        """Print an outcome, for programs."""
         if self.as_json:
-            self.line(fields_of_outcome(outcome))
+            self.json(fields_of_outcome(outcome))
 
     def summary(self, title: str, summary: Summary) -> None:
-        """A run's end."""
+        """Print the end of a run."""
         if self.as_json:
-            self.line({"summary": attrs.asdict(summary) | {"total": summary.total}})
+            self.json({"summary": attrs.asdict(summary) | {"total": summary.total}})
             return
-        notes = {
-            State.APPLIED: _counted(
-                recovered=summary.recovered, not_delivered=summary.not_delivered
-            ),
-            State.REJECTED: _counted(declined=summary.declined),
-        }
-        rows = [
-            (state.value, f"{count:,}", notes.get(state) or _MEANINGS[state])
-            for state, count in summary.counts.items()
-            if count or state is State.APPLIED
-        ]
-        self.table(f"{title} in {summary.elapsed:.1f} s", ("", "items", ""), rows)
-        self._money("Applied in this run", summary.amounts)
-
-    def _money(self, title: str, amounts: Mapping[str, Decimal]) -> None:
-        """Sums by currency; no number is broken in its middle."""
-        told = _money_of(amounts)
-        line = f"{title}: {', '.join(told)}"
-        if self.width is not None and len(line) > self.width:
-            line = "\n  ".join([f"{title}:", *told])
-        if told:
-            self.text(line)
-
-    def forecast(self, title: str, forecast: Forecast) -> None:
-        """What a dry run found."""
-        if self.as_json:
-            self.line({"forecast": attrs.asdict(forecast)})
-            return
-        rows = [
-            ("to send", f"{forecast.to_send:,}", ""),
-            ("to look up", f"{forecast.to_look_up:,}", "an earlier run left them in doubt"),
-            ("final", f"{forecast.final:,}", "finished by an earlier run"),
-            ("rejected", f"{forecast.refused:,}", "a key occurs twice, or a row was changed"),
-            (
-                "same recipient",
-                f"{forecast.same_recipient:,}",
-                ", ".join(forecast.same_recipient_keys) or "nobody gets more than one",
-            ),
-            ("time", f"{forecast.seconds:,.0f} s", "at this concurrency and rate limit"),
-        ]
-        self.table(f"{title}: a dry run, nothing was sent", ("", "", ""), rows)
-        self._money("To send in all", forecast.amounts)
+        totals = {state: Totals(count) for state, count in summary.counts.items()}
+        totals[State.APPLIED] = Totals(
+            summary.applied,
+            summary.recovered,
+            summary.not_delivered,
+            amounts=dict(summary.amounts),
+        )
+        totals[State.REJECTED].declined = summary.declined
+        self._totals(f"{title} in {summary.elapsed:.1f} s", totals)
 
     def report(self, report: Report) -> None:
-        """What a journal says."""
+        """Print the content of a journal."""
         totals = report.totals()
         if self.as_json:
-            told = {state: attrs.asdict(one) for state, one in totals.items()}
-            self.line({"journal": report.notes, "totals": told})
+            fields = {state.value: attrs.asdict(one) for state, one in totals.items()}
+            self.json({"journal": report.notes, "totals": fields})
             return
+        self._totals(f"{report.operation.name} at {report.notes['base_url']}", totals)
+
+    def _totals(self, title: str, totals: Mapping[State, Totals]) -> None:
         rows = [
-            (state, f"{one.items:,}", _notes_of(one), _money_of(one.amounts))
+            (
+                state.value,
+                f"{one.items:,}",
+                _money(one.amounts),
+                _counted(
+                    recovered=one.recovered,
+                    not_delivered=one.not_delivered,
+                    declined=one.declined,
+                )
+                or _MEANINGS[state],
+            )
             for state, one in totals.items()
+            if one.items or state is State.APPLIED
         ]
-        title = f"{report.operation.name} at {report.notes['base_url']}"
-        self.table(title, ("", "items", "", "amounts"), rows)
+        self.table(title, ("", "items", "amounts", ""), rows)
+
+    def forecast(self, title: str, forecast: Forecast) -> None:
+        """Print what a dry run found."""
+        if self.as_json:
+            self.json({"forecast": attrs.asdict(forecast)})
+            return
+        keys = ", ".join(forecast.same_recipient_keys)
+        more = ", …" if forecast.same_recipient > len(forecast.same_recipient_keys) else ""
+        rows = [
+            ("to send", forecast.to_send, _money(forecast.amounts), ""),
+            ("to look up", forecast.to_look_up, "", "outcome unknown after an earlier run"),
+            ("finished", forecast.final, "", "by an earlier run"),
+            (
+                "rejected",
+                forecast.refused,
+                "",
+                "key occurs twice, or row changed",
+            ),
+            (
+                *("repeated recipients", forecast.same_recipient, ""),
+                f"get more than one link: {keys}{more}",
+            ),
+        ]
+        self.table(
+            f"{title}: dry run, nothing was sent; a run takes about {forecast.seconds:,.0f} s",
+            ("", "items", "amounts", ""),
+            [
+                (name, f"{count:,}", *others)
+                for name, count, *others in rows
+                if count or name == "to send"
+            ],
+        )
 
     def model(self, value: Any) -> None:
-        """A model, field by field."""
+        """Print a model, field by field."""
         fields = fields_of(value)
         if self.as_json:
-            self.line(fields)
-        else:
-            told = [
-                (name, _in_words(name, inner))
-                for name, inner in fields.items()
-                if inner not in (None, {}, ())
-            ]
-            self.table(type(value).__name__, ("", ""), told)
-
-
-def _table_of(title: str, headings: Sequence[str], rows: Rows) -> Group:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=any(headings))
-    for number, heading in enumerate(headings):
-        table.add_column(heading, overflow="fold", no_wrap=not number)
-    for row in rows:
-        table.add_row(*(Text("\n".join(_lines_of(cell))) for cell in row))  # no markup: it is data
-    return Group(Text(title, style="bold"), table)  # a table's own title is as narrow as it is
-
-
-def _plain_lines(headings: Sequence[str], rows: Rows) -> Iterator[str]:
-    """A table without a terminal: nothing is broken or cut, and no line ends in blanks."""
-    cells = [["; ".join(_lines_of(cell)) for cell in row] for row in rows]
-    if any(headings):
-        cells.insert(0, list(headings))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        yield "  ".join(map(str.ljust, row, widths)).rstrip()
-
-
-def _lines_of(cell: object) -> list[str]:
-    return cell if isinstance(cell, list) else [shown(cell)]
+            self.json(fields)
+            return
+        rows = [
+            (name, _in_words(name, inner))
+            for name, inner in fields.items()
+            if inner not in (None, {}, ())
+        ]
+        self.table(type(value).__name__, ("", ""), rows)
 
 
 def _in_words(name: str, value: object) -> object:
-    """A field of a model, without the syntax of JSON where that is possible."""
+    """Write a field of a model without the syntax of JSON, where that is possible."""
     if isinstance(value, tuple):
         return [_brief(one) for one in value]
     return _brief(value) if isinstance(value, dict) and name != "extra" else value
 
 
 def _brief(fields: dict[str, object]) -> str:
-    """What a model within another says: values, and the names of what is true."""
-    told = (
+    """Write a model within another: its values, and the names of what is true."""
+    words = (
         name.removeprefix("is_") if value is True else shown(value)
         for name, value in fields.items()
         if value not in (None, False, {}, ()) and name != "id"
     )
-    return ", ".join(told)
+    return ", ".join(words)
 
 
 def shown(value: object) -> str:
-    """A value in a cell of a table."""
+    """Write a value in a cell of a table."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -240,18 +239,12 @@ def _counted(**counts: int) -> str:
     )
 
 
-def _notes_of(totals: Totals) -> str:
-    return _counted(
-        recovered=totals.recovered, not_delivered=totals.not_delivered, declined=totals.declined
-    )
-
-
-def _money_of(amounts: Mapping[str, Decimal]) -> list[str]:
+def _money(amounts: Mapping[str, Decimal]) -> list[str]:
     return [f"{code} {amount:,f}" for code, amount in sorted(amounts.items())]
 
 
 def fields_of(value: Any) -> dict[str, Any]:
-    """A model as plain values by attribute; the API key stays out."""
+    """Return a model as plain values by attribute; the API key stays out."""
     fields: dict[str, Any] = attrs.asdict(value)
     if isinstance(value, models.Configuration):
         del fields["api_key"]
@@ -259,7 +252,7 @@ def fields_of(value: Any) -> dict[str, Any]:
 
 
 def fields_of_outcome(outcome: Outcome[Any, Any]) -> dict[str, Any]:
-    """An outcome as plain values."""
+    """Return an outcome as plain values."""
     error = outcome.error
     return {
         "key": outcome.key,
@@ -276,12 +269,14 @@ def write_csv(report: Report, file: TextIO) -> None:
     """Write a journal's items as CSV; `COLUMNS` are its columns."""
     writer = csv.writer(file)
     writer.writerow(COLUMNS)
-    for line in report.lines():
-        writer.writerow([shown(cell) for cell in line.cells])
+    writer.writerows(map(shown, line.cells) for line in report.lines())
 
 
 def faults_of(path: Path, check: Check) -> list[str]:
-    """What is wrong with a file, a line for each fault that is shown."""
+    """Describe what is wrong with a file, one line for each fault that is shown."""
+    if not check.bad:
+        return []
     lines = [f"{path}: {fault}" for fault in check.faults]
-    more = f"{path}: {check.bad:,} bad rows, {check.good:,} good ones"
-    return [*lines, more] if check.bad else []
+    if len(lines) == CampaignFile.SHOWN:
+        lines.append(f"{path}: only the first {len(lines)} problems are shown")
+    return [*lines, f"{path}: {check.bad:,} bad and {check.good:,} valid rows"]

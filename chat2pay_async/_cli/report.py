@@ -1,10 +1,9 @@
-"""What a journal says: in numbers, and row by row. Plain values."""
+"""The content of a journal, summed up and row by row, as plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,26 +21,13 @@ from chat2pay_async.errors import JournalError
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["COLUMNS", "Line", "Report", "operation_of"]
+__all__ = ["COLUMNS", "Line", "Report"]
 
 COLUMNS: Final = (
     *("key", "state", "payment_link_ref", "payment_link", "status", "amount", "currency"),
     *("recovered", "delivered", "declined", "posts", "first_sent", "last_sent", "error"),
 )
 """The columns of a report as CSV."""
-
-
-def operation_of(journal: Journal) -> Operation[Any, Any]:
-    """The operation that an open journal is about.
-
-    Raises:
-        JournalError: It is one that this version does not know.
-    """
-    name = journal.notes.get("operation")
-    for operation in OPERATIONS:
-        if operation.name == name:
-            return operation
-    raise JournalError(f"the journal {journal.path} is about {name}, which is not known here")
 
 
 @attrs.frozen
@@ -52,32 +38,21 @@ class Line:
     outcome: Outcome[Any, Any]
 
     @property
-    def state(self) -> str:
-        """The outcome's state; `unknown` too, if the run ended before it was known."""
-        return self.outcome.state.value
-
-    @property
-    def amount(self) -> tuple[Decimal, str] | None:
-        """What it is about, and in which currency; that stands in links only."""
-        request = self.outcome.request
-        if isinstance(request, models.PaymentLinkRequest):
-            return request.total_amount, request.currency
-        return None
-
-    @property
     def cells(self) -> tuple[object, ...]:
         """The item as a row of `COLUMNS`."""
         outcome, row = self.outcome, self.row
-        result = outcome.result
+        request, result = outcome.request, outcome.result
         reference = getattr(result, "payment_link_ref", None)
-        if reference is None and hasattr(outcome.request, "payment_link_ref"):
+        if reference is None and hasattr(request, "payment_link_ref"):
             reference = row.key
-        amount, currency = self.amount or (getattr(result, "total_amount", None), None)
+        amount, currency = getattr(result, "total_amount", None), None
+        if isinstance(request, models.PaymentLinkRequest):
+            amount, currency = request.total_amount, request.currency
         status = getattr(result, "transaction_status", None) or getattr(
             result, "payment_gateway_decision", None
         )
         return (
-            *(row.key, self.state, reference, getattr(result, "payment_link", None), status),
+            *(row.key, outcome.state, reference, getattr(result, "payment_link", None), status),
             *(amount, currency, outcome.recovered, outcome.delivered, outcome.declined),
             *(row.posts, _time(row.first_at), _time(row.last_at)),
             None if outcome.error is None else str(outcome.error),
@@ -89,13 +64,13 @@ def _time(seconds: float) -> str:
 
 
 class Report:
-    """An open journal, to be read: a context manager."""
+    """A journal that is open to be read: a context manager."""
 
     def __init__(self, path: Path) -> None:
         """Name the journal.
 
         Args:
-            path: Where it is.
+            path: Its place.
         """
         self._journal = Journal(path)
 
@@ -103,7 +78,7 @@ class Report:
         """Open it.
 
         Raises:
-            JournalError: There is none, it is damaged, or a run uses it.
+            JournalError: It is missing, damaged, or in use by a run.
         """
         self._journal.open_to_read()
         return self
@@ -113,16 +88,27 @@ class Report:
 
     @property
     def notes(self) -> dict[str, str]:
-        """What it belongs to."""
+        """The job that it belongs to."""
         return self._journal.notes
 
     @property
     def operation(self) -> Operation[Any, Any]:
-        """What it is about."""
-        return operation_of(self._journal)
+        """The operation of its items.
+
+        Raises:
+            JournalError: This version does not know the operation.
+        """
+        name = self.notes.get("operation")
+        for operation in OPERATIONS:
+            if operation.name == name:
+                return operation
+        raise JournalError(
+            f"the journal {self._journal.path} is of the operation {name}, "
+            "which this version does not know"
+        )
 
     def lines(self) -> Iterator[Line]:
-        """Its items, in the order in which they were first sent."""
+        """Read its items, in the order in which they were first sent."""
         operation, after = self.operation, 0
         while page := self._journal.page(after, open_only=False):
             for number, row in page:
@@ -130,10 +116,10 @@ class Report:
                 request = request_of(operation, row.sent, row.request_id)
                 yield Line(row, outcome_of(operation, request, row))
 
-    def totals(self) -> dict[str, Totals]:
+    def totals(self) -> dict[State, Totals]:
         """Count its items by state."""
         tally = Tally()
         for line in self.lines():
             tally.add(line.outcome)
         skipped = State.SKIPPED  # by a run; a journal has no such item
-        return {state.value: one for state, one in tally.totals.items() if state is not skipped}
+        return {state: one for state, one in tally.totals.items() if state is not skipped}

@@ -1,47 +1,62 @@
-"""A run from beginning to end, as somebody at the keyboard sees and stops it."""
+"""A run from its start to its end, as somebody at the keyboard sees and stops it."""
 
 from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Iterable, Iterator
-from contextlib import nullcontext, suppress
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
-from rich.console import Console
 
 from chat2pay_async import bulk
 from chat2pay_async._api.models import PaymentLinkRequest
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run
 from chat2pay_async._bulk.summary import Summary
-from chat2pay_async._cli.job import DOUBT, FAILED, PROBLEMS, STOPPED, Job, Plan, client_of
-from chat2pay_async._cli.printing import Printer
+from chat2pay_async._cli.job import ExitCode, Job, client_of
+from chat2pay_async._cli.options import JobOptions
+from chat2pay_async._cli.printing import Printer, print_error
 from chat2pay_async._cli.progress import Display
 from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async.errors import Chat2PayError
 
-__all__ = ["Course", "tell"]
+__all__ = ["RunController"]
 
 
-def tell(text: str) -> None:
-    """Write a line to standard error."""
-    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
-
-
-class Course:
-    """A run from beginning to end, as somebody at the keyboard sees and stops it."""
+class RunController:
+    """A run from its start to its end: progress, Ctrl-C, what is printed, and the exit code."""
 
     SHOWN: Final = 20
-    """How many items that did not go well are told one by one."""
+    """How many items that did not go well are shown one by one."""
 
-    def __init__(self, display: Display, printer: Printer, done: int) -> None:
+    def __init__(
+        self,
+        job: Job,
+        journal: Journal,
+        options: JobOptions,
+        *,
+        total: int | None = None,
+        done: ExitCode = ExitCode.DONE,
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            job: What is done with the items.
+            journal: Where that is written down.
+            options: How it is done.
+            total: How many items there are. Default: not known.
+            done: The exit code where all goes well.
+        """
+        self._job = job
+        self._journal = journal
+        self._options = options
         self._done = done
-        self._display = display
-        self._printer = printer
+        self._display = Display(job.title, total)
+        self._printer = Printer(as_json=options.json)
         self._interrupts = 0
         self._stops = False
         self._failure: Chat2PayError | OSError | None = None
@@ -49,22 +64,41 @@ class Course:
         self._summary = Summary()
         self._forecast: bulk.Forecast | None = None
 
-    async def follow(self, job: Job, source: Iterable[Any], journal: Journal, plan: Plan) -> None:
-        """Run it."""
-        shown = nullcontext() if plan.dry_run else self._display
-        # A journal is of one key; without one, a dry run has nothing to hold it against.
-        needs_key = not plan.dry_run or journal.path.exists()
-        async with client_of(plan, [self._display], needs_key=needs_key) as client:
-            run = job.run_of(client, self._watched(source), journal, plan)
+    def run(self, source: Iterable[Any]) -> int:
+        """Run it, print its end, and say how to continue.
+
+        Returns:
+            The exit code.
+        """
+        anyio.run(self._run, source)
+        return self._end()
+
+    async def _run(self, source: Iterable[Any]) -> None:
+        options = self._options
+        # A journal is of one key; without a journal, a dry run has nothing to compare the key with.
+        needs_key = not options.dry_run or self._journal.path.exists()
+        async with client_of(options, [self._display], needs_key=needs_key) as client:
+            run = self._job.start(
+                client,
+                self._watched(source),
+                journal=self._journal,
+                concurrency=options.concurrency,
+                stop_at_failure_rate=options.stop_at_failure_rate,
+                dry_run=options.dry_run,
+                **({"check_existing": True} if options.check_existing else {}),
+            )
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._listen, run, tasks.cancel_scope)
                 try:
-                    with shown:
+                    with nullcontext() if options.dry_run else self._display:
                         await self._read(run)
                 except (Chat2PayError, OSError) as failure:
                     self._failure = failure
                 finally:
-                    self._take_leave(run)
+                    self._summary, self._forecast = run.summary, run.forecast
+                    with self._printing():
+                        for outcome in run.undelivered:
+                            self._take(outcome)
                 tasks.cancel_scope.cancel()
 
     async def _read(self, run: Run[Any, Any]) -> None:
@@ -73,7 +107,7 @@ class Course:
                 run.stop()
             async for outcome in run:
                 try:
-                    self._note(outcome)
+                    self._take(outcome)
                 except OutputError as failure:
                     self._stops_itself(failure)
                     raise
@@ -87,19 +121,11 @@ class Course:
             self._stops_itself(failure)
             raise
 
-    def _stops_itself(self, why: object) -> None:
-        """Say so at once, where the end has to wait for what is under way."""
-        if self._display.under_way and not self._stops:
-            self._display.stop(_told(why))
+    def _stops_itself(self, why: Exception) -> None:
+        """Say so at once, where the end has to wait for what is in progress."""
+        if self._display.in_progress and not self._stops:
+            self._display.stop(_text_of(why))
         self._stops = True
-
-    def _take_leave(self, run: Run[Any, Any]) -> None:
-        self._summary, self._forecast = run.summary, run.forecast
-        try:
-            for outcome in run.undelivered:
-                self._note(outcome)
-        except OutputError as failure:
-            self._failure = self._failure or failure
 
     async def _listen(self, run: Run[Any, Any], everything: anyio.CancelScope) -> None:
         with (
@@ -113,9 +139,9 @@ class Course:
                     everything.cancel()
                     return
                 run.stop()
-                self._display.stop("interrupted (Ctrl-C again stops at once)")
+                self._display.stop("interrupted (press Ctrl-C again to stop at once)")
 
-    def _note(self, outcome: Outcome[Any, Any]) -> None:
+    def _take(self, outcome: Outcome[Any, Any]) -> None:
         self._printer.outcome(outcome)
         problem = _problem_of(outcome)
         if problem is None:
@@ -123,74 +149,76 @@ class Course:
         self._earlier_problems += outcome.state is State.SKIPPED
         self._problems += 1
         if self._problems <= self.SHOWN:
-            self._display.say(f"{outcome.key}: {problem}")
+            self._display.print(f"{outcome.key}: {problem}")
         elif self._problems == self.SHOWN + 1:
-            self._display.say("… and more like this; the journal has them all")
+            self._display.print("… and more. `chat2pay report --csv` lists all of them.")
 
-    # When it has ended ---------------------------------------------------------------------------
-
-    def end(self, job: Job, journal: Journal, plan: Plan) -> int:
-        """Say what came of it, and how to go on; the exit code."""
-        # Half a forecast would mislead.
-        nothing = self._failure is not None and (plan.dry_run or not self._summary.total)
-        unfinished = (
-            self._code() in {STOPPED, FAILED} or self._summary.failed or self._summary.unknown
-        )
-        if not nothing:
-            self._print_end(job)
-        if self._failure is not None:
-            tell(f"chat2pay: {_told(self._failure)}")
-        if plan.dry_run or nothing or not journal.path.exists():
-            return self._code()
-        if unfinished:
-            tell(f"To go on: chat2pay resume {_quoted(journal.path)}")
-        elif self._failure is not None or not plan.as_json:
-            tell(f"What became of it: chat2pay report {_quoted(journal.path)}")
-        return self._code()
-
-    def _print_end(self, job: Job) -> None:
+    @contextmanager
+    def _printing(self) -> Generator[None]:
         try:
-            if self._forecast is None:
-                self._printer.summary(job.title, self._summary)
-            else:
-                self._printer.forecast(job.title, self._forecast)
+            yield
         except OutputError as failure:
             self._failure = self._failure or failure
 
-    def _code(self) -> int:
+    # When it has ended ---------------------------------------------------------------------------
+
+    def _end(self) -> int:
+        # Half a forecast would mislead.
+        nothing = self._failure is not None and (self._options.dry_run or not self._summary.total)
+        unfinished = (
+            self._code() in {ExitCode.INTERRUPTED, ExitCode.FAILED}
+            or self._summary.failed
+            or self._summary.unknown
+        )
+        if not nothing:
+            with self._printing():
+                if self._forecast is None:
+                    self._printer.summary(self._job.title, self._summary)
+                else:
+                    self._printer.forecast(self._job.title, self._forecast)
+        if self._failure is not None and str(self._failure):
+            print_error(f"chat2pay: {_text_of(self._failure)}")
+        if not (self._options.dry_run or nothing) and self._journal.path.exists():
+            if unfinished:
+                print_error(f"To continue: chat2pay resume {_quoted(self._journal.path)}")
+            elif self._failure is not None or not self._options.json:
+                print_error(f"Results: chat2pay report {_quoted(self._journal.path)}")
+        return self._code()
+
+    def _code(self) -> ExitCode:
         found = self._summary
         if self._failure is not None:
-            return FAILED
+            return ExitCode.FAILED
         if self._interrupts:
-            return STOPPED
+            return ExitCode.INTERRUPTED
         if found.unknown:
-            return DOUBT
+            return ExitCode.UNKNOWN
         refused = 0 if self._forecast is None else self._forecast.refused
         problems = found.rejected + found.failed + found.not_delivered + self._earlier_problems
-        return PROBLEMS if problems + refused else self._done
+        return ExitCode.PROBLEMS if problems + refused else self._done
 
 
 def _problem_of(outcome: Outcome[Any, Any]) -> str | None:
-    """What did not go well with an item, in this run or an earlier one."""
+    """Describe what did not go well with an item, in this run or an earlier one."""
     before = outcome.state is State.SKIPPED
     earlier = " by an earlier run" if before else ""
     why = "" if outcome.error is None else f": {' '.join(str(outcome.error).split())}"
     if outcome.delivered is False:
-        return f"applied{earlier}, but its message to the customer was not sent{why}"
+        return f"applied{earlier}, but the message to the customer was not sent{why}"
     if outcome.declined:
         why = ": declined by the gateway"
     if not why:
         undecided = outcome.state is State.UNKNOWN
-        return f"{outcome.state.value}: the gateway has not decided" if undecided else None
+        return f"{outcome.state.value}: the gateway has not decided yet" if undecided else None
     if not before:
         return f"{outcome.state.value}{why}"
     is_link = isinstance(outcome.request, PaymentLinkRequest)
-    again = "; give it a new order number to try again" if is_link else ""
+    again = "; to try again, use a new order number" if is_link else ""
     return f"rejected{earlier}{why}{again}"
 
 
-def _told(failure: object) -> str:
-    """An error in the words of the command line: it has one option that a run's errors name."""
+def _text_of(failure: Exception) -> str:
+    """Describe an error by the name of the option that a run's errors mention."""
     return str(failure).replace("stop_at_failure_rate=", "--stop-at-failure-rate ")
 
 

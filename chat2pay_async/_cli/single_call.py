@@ -1,9 +1,8 @@
-"""A single call on the command line; an error or an interruption says what came of it."""
+"""A single call on the command line, its errors and its interruption."""
 
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,9 +10,9 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from chat2pay_async._cli.job import FAILED, STOPPED, Plan, client_of
-from chat2pay_async._cli.options import Service, told
-from chat2pay_async._cli.printing import Printer
+from chat2pay_async._cli.job import client_of
+from chat2pay_async._cli.options import JobOptions, ServiceOptions
+from chat2pay_async._cli.printing import Printer, print_error
 from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async.events import Event, OutcomeUnknown
@@ -23,45 +22,41 @@ __all__ = ["Work", "make_call"]
 Work: TypeAlias = Callable[[AsyncChat2Pay, Printer], Coroutine[Any, Any, int]]
 
 
-def make_call(service: Service, work: Work, shown_by: str | None = None) -> int:
+def make_call(service: ServiceOptions, work: Work, check: str | None = None) -> int:
     """Make calls with a client.
 
     Args:
-        service: Where, and how the result is printed.
-        work: Makes them and prints what they return; gives the exit code.
-        shown_by: The command that shows what became of it; None where nothing is changed.
+        service: The service, and the form of the output.
+        work: Makes the calls and prints what they return; gives the exit code.
+        check: The command that shows what was applied; None where nothing is changed.
 
     Returns:
         The exit code.
     """
-    doubts: list[OutcomeUnknown] = []
+    unknown: list[OutcomeUnknown] = []
 
-    def listen(event: Event) -> None:
+    def hook(event: Event) -> None:
         if isinstance(event, OutcomeUnknown):
-            doubts.append(event)
+            unknown.append(event)
 
     async def main() -> int:
-        async with client_of(Plan(base_url=service.base_url), [listen]) as client:
+        async with client_of(JobOptions(base_url=service.base_url), [hook]) as client:
             return await work(client, Printer(as_json=service.json))
 
-    def call() -> int:
+    with _sigterm_as_ctrl_c():
         try:
             return anyio.run(main)
         except OutputError as error:
-            if shown_by is None:
+            if check is None:
                 raise
-            _tell(f"{error}; but it took effect: chat2pay {shown_by} shows it")
-            return FAILED
-
-    with _sigterm_as_ctrl_c():
-        code = told(call)
-    if code == STOPPED and doubts:
-        _tell(f"It may have been applied before it was interrupted: chat2pay {shown_by} shows it")
-    return code
-
-
-def _tell(text: str) -> None:
-    print(f"chat2pay: {text}", file=sys.stderr)  # noqa: T201 - a command's output
+            why = str(error) or "standard output was closed"
+            raise OutputError(
+                f"{why}, but the request was applied. To see it: chat2pay {check}"
+            ) from None
+        except KeyboardInterrupt:
+            if unknown:
+                print_error(f"The request may have been applied. To check: chat2pay {check}")
+            raise
 
 
 @contextmanager
@@ -80,5 +75,5 @@ def _sigterm_as_ctrl_c() -> Generator[None]:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     # Asked when it comes, since the event loop has a handler of its own while it runs.
     handler = signal.getsignal(signal.SIGINT)
-    # A shell has what it starts in the background ignore Ctrl-C, but this was meant for us.
+    # A shell lets what it starts in the background ignore Ctrl-C, but SIGTERM was meant for us.
     (handler if callable(handler) else signal.default_int_handler)(number, frame)

@@ -1,29 +1,31 @@
-"""Where payments stand: once, or again and again until all have come to their end."""
+"""The status of payments: once, or again and again until all of them have ended."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import anyio
+from rich import box
+from rich.table import Table
+from rich.text import Text
 
 from chat2pay_async import bulk
 from chat2pay_async._api import models
 from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._cli.job import DONE, PROBLEMS
+from chat2pay_async._cli.job import ExitCode
 from chat2pay_async._cli.printing import Printer, fields_of_outcome, shown
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._send.polling import payment_has_ended
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["lines_of", "show_statuses"]
+__all__ = ["show_statuses", "table_of"]
 
 Found = Outcome[bulk.TransactionQuery, models.Transaction]
 
 _HEADINGS: Final = ("order", "reference", "amount", "payment", "link", "since", "error")
-_FIRST: Final = 4
-"""How many of these stand on a line where not all have room; the others follow below."""
+_REFERENCE: Final = 36
+"""The length of a reference, which is never broken."""
 
 
 async def show_statuses(
@@ -32,13 +34,13 @@ async def show_statuses(
     queries: Sequence[bulk.TransactionQuery],
     every: float | None,
 ) -> int:
-    """Look them up and show them.
+    """Look up payments and print them.
 
     Args:
-        client: Asks.
-        printer: Prints.
-        queries: What to look up.
-        every: Seconds between two looks, until all have ended; None looks once.
+        client: Looks them up.
+        printer: Prints them.
+        queries: The payments.
+        every: Seconds between two look-ups, until all payments have ended; None looks up once.
 
     Returns:
         The exit code.
@@ -47,36 +49,34 @@ async def show_statuses(
         ConfigurationError: There is nothing to look up.
     """
     if not queries:
-        raise ConfigurationError("name payment link references, --order-number or --file")
+        raise ConfigurationError("pass payment link references, --order-number or --file")
     queries = list(dict.fromkeys(queries))
-    told: dict[str, object] = {}
-    # What is drawn but once is printed, so that nothing of it is cut.
-    with nullcontext(printer.text) if every is None else printer.live() as show:
+    printed: dict[str, object] = {}
+    on_screen = printer.is_terminal and not printer.as_json
+    with printer.drawing(again=on_screen and every is not None) as draw:
         while True:
-            found = await _look(client, queries)
+            found = await _look_up(client, queries)
             if printer.as_json:
-                _print_news(printer, found, told)
-            else:
-                show("\n".join(lines_of([_cells(one) for one in found], printer.width)))
+                for one in found:
+                    fields = fields_of_outcome(one)
+                    if printed.get(one.key) != fields:  # only what has changed
+                        printed[one.key] = fields
+                        printer.json(fields)
+            elif on_screen:
+                draw(table_of(map(_cells, found)))
+            else:  # with tabs, for other tools
+                printer.text("\n".join(map("\t".join, (_HEADINGS, *map(_cells, found)))))
             if every is None or all(map(_has_ended, found)):
-                return DONE if all(one.state is State.APPLIED for one in found) else PROBLEMS
+                applied = all(one.state is State.APPLIED for one in found)
+                return ExitCode.DONE if applied else ExitCode.PROBLEMS
             await anyio.sleep(every)
 
 
-async def _look(client: AsyncChat2Pay, queries: Sequence[bulk.TransactionQuery]) -> list[Found]:
-    places = {id(query): place for place, query in enumerate(queries)}
+async def _look_up(client: AsyncChat2Pay, queries: Sequence[bulk.TransactionQuery]) -> list[Found]:
+    positions = {id(query): position for position, query in enumerate(queries)}
     async with bulk.get_transactions(client, queries) as run:
         found = [outcome async for outcome in run]
-    return sorted(found, key=lambda outcome: places[id(outcome.request)])
-
-
-def _print_news(printer: Printer, found: Sequence[Found], told: dict[str, object]) -> None:
-    """Print what has changed since it was printed last."""
-    for one in found:
-        fields = fields_of_outcome(one)
-        if told.get(one.key) != fields:
-            told[one.key] = fields
-            printer.line(fields)
+    return sorted(found, key=lambda outcome: positions[id(outcome.request)])
 
 
 def _has_ended(found: Found) -> bool:
@@ -99,22 +99,18 @@ def _cells(found: Found) -> tuple[str, ...]:
     return tuple(map(shown, cells))
 
 
-def lines_of(payments: Sequence[Sequence[str]], width: int | None) -> list[str]:
-    """Payments as lines, in which no reference is broken.
+def table_of(payments: Iterable[Sequence[str]]) -> Table:
+    """Lay payments out for a terminal of 80 columns: what has no room stands below the reference.
 
     Args:
         payments: The cells of each.
-        width: How many columns there are; None puts tabs between the cells, for other tools.
     """
-    if width is None:
-        return ["\t".join(cells) for cells in (_HEADINGS, *payments)]
-    *placed, _error = zip(*(cells for cells in (_HEADINGS, *payments)), strict=True)
-    widths = [max(map(len, column)) for column in placed]
-    # Between two columns there are two blanks.
-    fit = len(placed) if sum(widths) + 2 * (len(widths) - 1) <= width else _FIRST
-    lines = ["  ".join(map(str.ljust, _HEADINGS[:fit], widths)).rstrip()]
-    for cells in payments:
-        lines.append("  ".join(map(str.ljust, cells[:fit], widths)).rstrip())
-        below = ", since ".join(filter(None, cells[fit:-1]))
-        lines += [f"  {line}" for line in (below, cells[-1]) if line]
-    return lines
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in _HEADINGS[:4]:
+        is_reference = heading == "reference"
+        table.add_column(heading, overflow="fold", min_width=_REFERENCE if is_reference else None)
+    for order, reference, amount, payment, link, since, error in payments:
+        below = ", since ".join(filter(None, (link, since)))
+        lines = "\n".join(filter(None, (reference, below, error)))
+        table.add_row(*map(Text, (order, lines, amount, payment)))
+    return table

@@ -1,4 +1,4 @@
-"""Standard output: it takes every text, and what it can't take at all is an error in a line."""
+"""Standard output, which takes every character; what it can't take is an error in one line."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from rich.console import Console
 
@@ -13,18 +14,18 @@ __all__ = ["Output", "OutputError", "set_up", "writing"]
 
 
 class OutputError(OSError):
-    """Standard output takes nothing any more: its disk is full, or whoever read it has gone."""
+    """Standard output can't be written. There is no text where its reader has closed it."""
 
 
 def set_up(*, for_programs: bool) -> None:
     """Let standard output take every character, whatever encoding the environment wants.
 
     Args:
-        for_programs: Whether programs read it: they get UTF-8, as JSON and our CSV files are. A
+        for_programs: Whether programs read it: they get UTF-8, as in JSON and our CSV files. A
             person's terminal keeps its encoding, and shows as an escape what that lacks.
     """
     reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is None:  # it is somebody else's
+    if reconfigure is None:  # another program has put its own stream there
         return
     if for_programs:
         reconfigure(encoding="utf-8", errors="backslashreplace", newline="")
@@ -34,34 +35,29 @@ def set_up(*, for_programs: bool) -> None:
 
 @contextmanager
 def writing(console: Console | None = None) -> Generator[None]:
-    """Around what writes to standard output: after the first failure, nothing is written any more.
+    """Guard what writes to standard output: after the first failure, nothing more is written.
 
     Args:
-        console: What writes to it.
+        console: Silenced after a failure.
 
     Raises:
-        OutputError: It takes nothing any more.
+        OutputError: Standard output can't be written.
     """
     try:
         yield
-    except BrokenPipeError:
-        _give_up(console)
-        raise OutputError("nobody reads standard output any more") from None
     except OSError as error:
-        _give_up(console)
+        if console is not None:
+            console.quiet = True
+        # Python would try to write what is left when the process ends, and change the exit code.
+        with suppress(OSError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            try:
+                os.dup2(null, sys.stdout.fileno())
+            finally:
+                os.close(null)
+        if isinstance(error, BrokenPipeError):
+            raise OutputError from None
         raise OutputError(f"standard output can't be written: {error.strerror or error}") from None
-
-
-def _give_up(console: Console | None) -> None:
-    if console is not None:
-        console.quiet = True
-    # What it still holds would be tried again when the process ends, and change its exit code.
-    with suppress(OSError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, sys.stdout.fileno())
-        finally:
-            os.close(nowhere)
 
 
 class Output(Console):
@@ -76,10 +72,15 @@ class Output(Console):
         set_up(for_programs=for_programs)
         super().__init__()
 
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print, or raise an `OutputError`."""
+        with writing(self):
+            super().print(*objects, **options)
+
     def on_broken_pipe(self) -> None:
-        """Whoever read it has gone: let what is under way end properly.
+        """Let what is in progress end properly, instead of exiting at once as rich does.
 
         Raises:
-            BrokenPipeError: Instead of the exit at once that rich would make of it.
+            BrokenPipeError: In any case.
         """
         raise BrokenPipeError

@@ -1,4 +1,4 @@
-"""The commands for one thing at a time: a link, a look, an account, a sandbox."""
+"""The commands: links, reports, status look-ups, the account, the sandbox."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Terminal:
 # A link -------------------------------------------------------------------------------------------
 
 
-def test_a_link_is_made_and_shown(sandbox: Sandbox, run: Terminal) -> None:
+def test_link_is_created_and_shown(sandbox: Sandbox, run: Terminal) -> None:
     ran = run(*LINK, "--total-amount", "1.50", "--return-payment-link")
     assert (ran.code, ran.err) == (0, "")
     assert sandbox.ref_of("B-1") in ran.out
@@ -36,7 +36,7 @@ def test_a_link_is_made_and_shown(sandbox: Sandbox, run: Terminal) -> None:
     assert sandbox.ledger.total("link_created", "ZAR") == Decimal("1.50")
 
 
-def test_a_link_is_made_with_all_that_it_can_be_told(sandbox: Sandbox, run: Terminal) -> None:
+def test_link_is_created_with_every_option(sandbox: Sandbox, run: Terminal) -> None:
     more = ("--channel", "whatsapp", "--transaction-type", "authorization")
     words = ("--reconciliation-id", "rec-1", "--merchant-descriptor", "Mugs")
     ran = run(*LINK, "--total-amount", "1.50", *more, *words, "--json")
@@ -46,17 +46,13 @@ def test_a_link_is_made_with_all_that_it_can_be_told(sandbox: Sandbox, run: Term
     assert status["total_amount"] == Decimal("1.50")
 
 
-def test_a_link_that_does_not_reach_its_customer_is_a_problem(
-    sandbox: Sandbox, run: Terminal
-) -> None:
+def test_undelivered_link_has_the_exit_code_of_a_problem(sandbox: Sandbox, run: Terminal) -> None:
     sandbox.fail_delivery("B-1")
     assert run(*LINK, "--total-amount", "1.50").code == 3
     assert sandbox.ledger.count("link_created") == 1
 
 
-def test_a_link_that_cannot_be_is_refused_before_it_is_sent(
-    sandbox: Sandbox, run: Terminal
-) -> None:
+def test_invalid_link_is_refused_before_it_is_sent(sandbox: Sandbox, run: Terminal) -> None:
     ran = run(*LINK, "--total-amount", "1.505")
     assert ran.code == 1
     assert "total_amount" in ran.err
@@ -67,7 +63,7 @@ def test_a_link_that_cannot_be_is_refused_before_it_is_sent(
 # Other calls --------------------------------------------------------------------------------------
 
 
-def test_a_link_is_cancelled(sandbox: Sandbox, run: Terminal) -> None:
+def test_link_is_cancelled(sandbox: Sandbox, run: Terminal) -> None:
     run(*LINK, "--total-amount", "1.50")
     ref = sandbox.ref_of("B-1")
     ran = run("cancel", ref, "--json")
@@ -79,7 +75,7 @@ def test_a_link_is_cancelled(sandbox: Sandbox, run: Terminal) -> None:
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])
-def test_the_account_is_shown_without_its_key(
+def test_account_is_shown_without_its_key(
     sandbox: Sandbox, run: Terminal, form: tuple[str, ...]
 ) -> None:
     ran = run("config", *form)
@@ -89,7 +85,7 @@ def test_the_account_is_shown_without_its_key(
     assert "api_key" not in ran.out
 
 
-def test_a_wrong_key_is_told_and_not_shown(
+def test_wrong_key_is_reported_and_not_shown(
     sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHAT2PAY_API_KEY", "wrong-key")
@@ -100,17 +96,17 @@ def test_a_wrong_key_is_told_and_not_shown(
     assert sandbox.ledger.answered("get_configuration", 401) == 1
 
 
-def test_without_a_key_nothing_is_asked(
+def test_missing_key_sends_nothing(
     sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CHAT2PAY_API_KEY")
     ran = run("config")
     assert ran.code == 1
-    assert "put it into the environment variable CHAT2PAY_API_KEY" in ran.err
+    assert "set the environment variable CHAT2PAY_API_KEY" in ran.err
     assert not sandbox.ledger.requests
 
 
-def test_the_service_can_be_named_on_the_command_line(
+def test_base_url_can_be_an_option(
     sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHAT2PAY_BASE_URL", "http://127.0.0.1:9")
@@ -122,7 +118,7 @@ def test_the_service_can_be_named_on_the_command_line(
 JOURNAL = "spring.csv.links.journal"
 
 
-def test_a_report_is_a_table_a_csv_or_json(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+def test_report_is_a_table_csv_or_json(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     run("links", "send", links_csv(tmp_path / "spring.csv", 2))
     table = run("report", JOURNAL)
     assert (table.code, table.err) == (0, "")
@@ -144,7 +140,7 @@ def test_a_report_is_a_table_a_csv_or_json(sandbox: Sandbox, run: Terminal, tmp_
 
 
 @pytest.mark.parametrize("csv", [(), ("--csv", "no-such-folder/report.csv")])
-def test_a_report_that_cannot_be_is_told_in_a_line(
+def test_failed_report_is_an_error_in_one_line(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, csv: tuple[str, ...]
 ) -> None:
     if csv:
@@ -154,9 +150,7 @@ def test_a_report_that_cannot_be_is_told_in_a_line(
     assert sandbox.ledger.count("link_created") == len(csv[1:])
 
 
-def test_a_journal_that_a_run_uses_is_not_reported(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
+def test_journal_in_use_is_not_reported(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     links_csv(tmp_path / "spring.csv", 3)
     sandbox.next_faults("create_payment_link", ["silence_after"])
     with begun(["links", "send", "spring.csv"], tmp_path):
@@ -169,7 +163,7 @@ def test_a_journal_that_a_run_uses_is_not_reported(
 # The sandbox --------------------------------------------------------------------------------------
 
 
-def test_the_sandbox_serves_as_it_is_told(monkeypatch: pytest.MonkeyPatch, run: Terminal) -> None:
+def test_sandbox_takes_every_option(monkeypatch: pytest.MonkeyPatch, run: Terminal) -> None:
     served_at: list[Any] = []
 
     def serve(*place: object, **more: object) -> int:
@@ -190,7 +184,7 @@ def test_the_sandbox_serves_as_it_is_told(monkeypatch: pytest.MonkeyPatch, run: 
     ]
 
 
-def test_a_sandbox_that_cannot_start_says_why_and_fails(
+def test_sandbox_that_can_not_start_reports_the_reason(
     monkeypatch: pytest.MonkeyPatch, run: Terminal
 ) -> None:
     def serve(*_place: object, **_more: object) -> int:
@@ -198,23 +192,21 @@ def test_a_sandbox_that_cannot_start_says_why_and_fails(
 
     monkeypatch.setattr(_serve, "run", serve)
     ran = run("sandbox")
-    assert (ran.code, ran.err) == (1, "chat2pay sandbox: this machine only\n")
+    assert (ran.code, ran.err) == (1, "chat2pay: this machine only\n")
 
 
 @full_output
-def test_a_sandbox_that_can_not_say_where_it_is_ends(tmp_path: Path) -> None:
+def test_sandbox_ends_if_it_can_not_print_its_address(tmp_path: Path) -> None:
     with begun(["sandbox"], tmp_path, output="/dev/full") as process:
         ran = process.ends()
     assert ran.code == 1
-    assert ran.err == (
-        "chat2pay sandbox: standard output can't be written: No space left on device\n"
-    )
+    assert ran.err == "chat2pay: standard output can't be written: No space left on device\n"
 
 
 # Status -------------------------------------------------------------------------------------------
 
 
-def test_one_status_is_looked_up_by_reference(sandbox: Sandbox, run: Terminal) -> None:
+def test_status_is_looked_up_by_reference(sandbox: Sandbox, run: Terminal) -> None:
     run(*LINK, "--total-amount", "1.50")
     ref = sandbox.ref_of("B-1")
     sandbox.pay(ref)
@@ -223,7 +215,7 @@ def test_one_status_is_looked_up_by_reference(sandbox: Sandbox, run: Terminal) -
     assert [ref in ran.out, "B-1" in ran.out, "1.50" in ran.out, "SUCCESS" in ran.out] == [True] * 4
 
 
-def test_many_are_looked_up_in_their_order_each_once(
+def test_statuses_are_looked_up_once_and_keep_their_order(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     run("links", "send", links_csv(tmp_path / "spring.csv", 3))
@@ -235,7 +227,7 @@ def test_many_are_looked_up_in_their_order_each_once(
     assert [line["result"]["order_number"] for line in ran.lines] == ["A-1", "A-2", "A-3"]
 
 
-def test_a_column_of_a_file_of_orders_can_be_ignored(
+def test_status_file_may_have_an_ignored_column(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     run(*LINK, "--total-amount", "1.50")
@@ -247,25 +239,29 @@ def test_a_column_of_a_file_of_orders_can_be_ignored(
     assert sandbox.ledger.answered("get_transaction", 200) == 1
 
 
-def test_what_is_not_there_is_a_problem(sandbox: Sandbox, run: Terminal) -> None:
+def test_missing_transaction_has_the_exit_code_of_a_problem(
+    sandbox: Sandbox, run: Terminal
+) -> None:
     ran = run("status", "--order-number", "none")
     assert ran.code == 3
     assert "404" in ran.out
     assert sandbox.ledger.answered("get_transaction", 404) == 1
 
 
-def test_nothing_to_look_up_is_told(sandbox: Sandbox, run: Terminal) -> None:
+def test_status_without_arguments_is_an_error(sandbox: Sandbox, run: Terminal) -> None:
     ran = run("status")
     assert (ran.code, ran.out) == (1, "")
     assert "--order-number" in ran.err
     assert not sandbox.ledger.requests
 
 
-def test_a_bad_row_stops_a_look_up(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+def test_bad_row_of_a_status_file_sends_nothing(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
     path = lines_to(tmp_path / "orders.jsonl", '{"order_number": "A-1"}', "{}", "{}")
     ran = run("status", "--file", path)
     assert (ran.code, ran.out) == (1, "")
     assert "line 3, order_number: " in ran.err
     assert "line 2, order_number: " in ran.err
-    assert "2 bad rows, 1 good ones" in ran.err
+    assert "2 bad and 1 valid rows" in ran.err
     assert not sandbox.ledger.requests

@@ -1,4 +1,4 @@
-"""The way in: how it is called, and what it says without its extra."""
+"""The entry point: help, exit codes, and the missing extra."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from chat2pay_async.cli import main
     ("arguments", "said"),
     [(["--version"], __version__), (["--help"], "sandbox"), ([], "sandbox")],
 )
-def test_it_tells_its_version_and_how_to_use_it(
+def test_version_and_help_are_printed(
     arguments: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 0
@@ -37,20 +37,20 @@ def test_it_tells_its_version_and_how_to_use_it(
     [
         ([], "CHAT2PAY_API_KEY"),
         ([], "CHAT2PAY_BASE_URL"),
-        ([], "130 it was interrupted"),
-        (["links", "send"], "channel, to, order_number, currency and total_amount"),
+        ([], "130: interrupted"),
+        (["links", "send"], "channel, to, order_number, currency, total_amount"),
         (["links", "send"], "sms,27831234567,A-1001,ZAR,199.90"),
         (["captures"], "payment_link_ref"),
     ],
 )
-def test_its_help_says_what_it_needs(
+def test_help_says_what_a_command_needs(
     arguments: Sequence[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*arguments, "--help"]) == 0
     assert said in " ".join(capsys.readouterr().out.split())
 
 
-def test_the_example_of_a_campaign_is_one(
+def test_example_in_the_help_is_a_valid_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["links", "send", "--help"])
@@ -59,7 +59,7 @@ def test_the_example_of_a_campaign_is_one(
     (tmp_path / "spring.csv").write_text("\n".join(example))
     check = CampaignFile(tmp_path / "spring.csv", LINKS).check()
     assert (check.good, check.faults) == (2, ())
-    assert example[0].split(",") == list(LINKS.required), "in this order they are told, too"
+    assert example[0].split(",") == list(LINKS.required), "in this order the help names them, too"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_the_example_of_a_campaign_is_one(
         ["status", "a-reference", "--watch", "--every", "nan"],
     ],
 )
-def test_wrong_use_is_told_apart_by_its_exit_code(
+def test_wrong_argument_has_its_own_exit_code(
     arguments: Sequence[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments) == 2
@@ -86,7 +86,7 @@ def test_wrong_use_is_told_apart_by_its_exit_code(
     assert not streams.out
 
 
-def test_without_its_extra_it_says_what_to_install(
+def test_missing_extra_is_an_error_that_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delitem(sys.modules, "chat2pay_async._cli.app", raising=False)
@@ -98,14 +98,14 @@ def test_without_its_extra_it_says_what_to_install(
 
 
 @full_output
-def test_a_help_text_that_can_not_be_printed_is_told_in_a_line(tmp_path: Path) -> None:
+def test_help_on_a_full_disk_is_an_error_in_one_line(tmp_path: Path) -> None:
     with begun(["--help"], tmp_path, output="/dev/full") as process:
         ran = process.ends()
     assert ran.code == 1
     assert ran.err == "chat2pay: standard output can't be written: No space left on device\n"
 
 
-def test_a_help_text_that_can_not_be_printed_is_no_success(
+def test_help_that_can_not_be_printed_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdout", FullDisk())
@@ -113,14 +113,20 @@ def test_a_help_text_that_can_not_be_printed_is_no_success(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_the_log_says_nothing_of_its_own() -> None:
+def test_help_ends_quietly_where_nobody_reads_it(tmp_path: Path) -> None:
+    with begun(["--help"], tmp_path, reads=False) as process:
+        ran = process.ends()
+    assert (ran.code, ran.err) == (1, "")
+
+
+def test_log_handler_is_added_once() -> None:
     main(["--version"])
     main(["--version"])
     handlers = logging.getLogger("chat2pay_async").handlers
     assert len([one for one in handlers if isinstance(one, logging.NullHandler)]) == 1
 
 
-def test_the_module_runs_as_the_command(
+def test_module_runs_as_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["chat2pay", "--version"])
@@ -130,6 +136,6 @@ def test_the_module_runs_as_the_command(
     assert __version__ in capsys.readouterr().out
 
 
-def test_importing_the_module_runs_nothing() -> None:
+def test_import_of_the_module_runs_nothing() -> None:
     module = importlib.import_module("chat2pay_async.__main__")
     assert module.main is main

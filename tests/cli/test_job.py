@@ -1,4 +1,4 @@
-"""How a job is run: what becomes of the command line's words, and of the environment's."""
+"""The jobs of the command line, and their client."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from typing import Any
 import pytest
 
 from chat2pay_async import ConfigurationError, RateLimit, RetryPolicy
-from chat2pay_async._cli import job as _plan
-from chat2pay_async._cli.job import JOBS, Plan, client_of
+from chat2pay_async._api.operations import OPERATIONS
+from chat2pay_async._cli import job
+from chat2pay_async._cli.job import LINK_JOB, OTHER_JOBS, client_of
+from chat2pay_async._cli.options import JobOptions
 
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """How clients are made."""
+    """The settings of the clients that were made."""
     clients: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        _plan, "AsyncChat2Pay", lambda key, **settings: clients.append({"key": key, **settings})
+        job, "AsyncChat2Pay", lambda key, **settings: clients.append({"key": key, **settings})
     )
     monkeypatch.setenv("CHAT2PAY_API_KEY", " a key ")
     return clients
 
 
-def test_a_plan_without_wishes_is_a_client_as_it_is_made_by_itself(
+def test_default_options_make_the_default_client(
     made: list[dict[str, Any]],
 ) -> None:
-    client_of(Plan())
+    client_of(JobOptions())
     assert made == [
         {
             "key": "a key",
@@ -38,36 +40,36 @@ def test_a_plan_without_wishes_is_a_client_as_it_is_made_by_itself(
     ]
 
 
-def test_the_wishes_of_a_plan_are_the_client_s(made: list[dict[str, Any]]) -> None:
-    client_of(Plan(rate_limit=5, settle=3, resend_when_absent=False), [print])
+def test_options_become_settings_of_the_client(made: list[dict[str, Any]]) -> None:
+    client_of(JobOptions(rate_limit=5, settle=3, never_resend=True), [print])
     (client,) = made
     assert client["retry"] == RetryPolicy(settle=3, resend_when_absent=False)
     assert (client["rate_limit"], client["hooks"]) == (RateLimit(5), [print])
 
 
 @pytest.mark.parametrize(("concurrency", "connections"), [(1, 100), (100, 100), (101, 101)])
-def test_no_item_that_is_under_way_waits_for_a_connection(
+def test_every_item_in_progress_has_a_connection(
     made: list[dict[str, Any]], concurrency: int, connections: int
 ) -> None:
-    client_of(Plan(concurrency=concurrency))
+    client_of(JobOptions(concurrency=concurrency))
     assert made[0]["max_connections"] == connections
 
 
 @pytest.mark.parametrize("key", [None, "", " "])
-def test_a_key_that_is_missing_is_asked_for_where_a_command_finds_it(
+def test_missing_key_is_an_error_that_names_the_environment_variable(
     monkeypatch: pytest.MonkeyPatch, made: list[dict[str, Any]], key: str | None
 ) -> None:
     monkeypatch.delenv("CHAT2PAY_API_KEY")
     if key is not None:
         monkeypatch.setenv("CHAT2PAY_API_KEY", key)
     with pytest.raises(ConfigurationError) as raised:
-        client_of(Plan())
+        client_of(JobOptions())
     assert "the environment variable CHAT2PAY_API_KEY" in str(raised.value)
     assert "AsyncChat2Pay" not in str(raised.value), "nobody writes Python here"
-    client_of(Plan(), needs_key=False)
+    client_of(JobOptions(), needs_key=False)
     assert len(made) == 1
 
 
-def test_a_job_is_named_as_its_command() -> None:
-    assert list(JOBS) == ["links", "captures", "reversals", "cancellations", "receipts"]
-    assert all(job.name == name for name, job in JOBS.items())
+def test_every_job_has_an_operation_that_journals_know() -> None:
+    known = {operation.name for operation in OPERATIONS}
+    assert {one.operation for one in (LINK_JOB, *OTHER_JOBS)} <= known

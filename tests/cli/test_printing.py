@@ -1,4 +1,4 @@
-"""What is printed for a person, and what for a program."""
+"""Output for people and for programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from chat2pay_async import models
 from chat2pay_async._bulk.outcomes import State
-from chat2pay_async._bulk.summary import Summary
+from chat2pay_async._bulk.summary import Forecast, Summary
 from chat2pay_async._cli.printing import Printer, faults_of, shown
 from chat2pay_async._files.campaign import Check
 from chat2pay_async._files.rows import RowFault
@@ -50,19 +50,19 @@ class Screen:
         ({"a": Decimal("0.10")}, '{"a":0.10}'),
     ],
 )
-def test_a_value_in_a_cell(value: object, text: str) -> None:
+def test_value_in_a_cell(value: object, text: str) -> None:
     assert shown(value) == text
 
 
-def test_a_line_of_json_is_one_line_with_exact_amounts_whatever_is_in_it() -> None:
+def test_json_object_is_one_line_with_exact_amounts() -> None:
     screen = Screen(as_json=True)
     fields = {"key": "[red]\n" + "x" * 300, "amount": Decimal("10000000000000000000.10")}
-    screen.printer.line(fields)
+    screen.printer.json(fields)
     (line,) = screen.drawn.getvalue().splitlines()
     assert msgspec.json.Decoder(float_hook=Decimal).decode(line) == fields
 
 
-def test_a_summary_tells_what_each_state_means_and_leaves_out_what_is_not_there() -> None:
+def test_summary_explains_states_and_leaves_out_empty_ones() -> None:
     screen = Screen()
     screen.printer.summary(
         "captures",
@@ -79,29 +79,19 @@ def test_a_summary_tells_what_each_state_means_and_leaves_out_what_is_not_there(
     )
     assert screen.lines == [
         "captures in 12.3 s",
-        "          items",
-        "applied   1,500  2 recovered, 4 not delivered",
-        "rejected  3      1 declined",
-        "unknown   1      may have been applied; looked up first with the next run",
-        "Applied in this run: JPY 5, ZAR 1,234,567.80",
+        "          items  amounts",
+        "applied   1,500  JPY 5; ZAR 1,234,567.80  2 recovered, 4 not delivered",
+        "rejected  3                               1 declined",
+        f"unknown   1{' ' * 31}may have been applied; the next run looks it up first",
     ]
 
 
-@pytest.mark.parametrize(
-    ("terminal", "shown_as"),
-    [
-        (None, ["Applied in this run: JPY 5, ZAR 1,234,567.80"]),
-        (44, ["Applied in this run: JPY 5, ZAR 1,234,567.80"]),
-        (43, ["Applied in this run:", "  JPY 5", "  ZAR 1,234,567.80"]),
-    ],
-)
-def test_a_sum_is_not_broken_where_there_is_little_room(
-    terminal: int | None, shown_as: list[str]
-) -> None:
-    screen = Screen(terminal=terminal)
+def test_amounts_are_not_broken_on_a_narrow_terminal() -> None:
+    screen = Screen(terminal=60)
     amounts = {"ZAR": Decimal("1234567.80"), "JPY": Decimal(5)}
-    screen.printer.summary("captures", Summary(amounts=amounts))
-    assert screen.lines[-len(shown_as) :] == shown_as
+    screen.printer.summary("captures", Summary(applied=7, not_delivered=123, amounts=amounts))
+    assert [line for line in screen.lines if "JPY 5 " in line]
+    assert [line for line in screen.lines if "ZAR 1,234,567.80" in line]
 
 
 CONFIGURATION = models.Configuration(
@@ -116,7 +106,7 @@ CONFIGURATION = models.Configuration(
 )
 
 
-def test_an_account_is_told_in_words() -> None:
+def test_account_is_shown_in_words() -> None:
     screen = Screen()
     screen.printer.model(CONFIGURATION)
     assert screen.lines == [
@@ -134,7 +124,7 @@ def test_an_account_is_told_in_words() -> None:
     ]
 
 
-def test_an_error_within_a_result_is_told_in_words_too() -> None:
+def test_error_within_a_result_is_shown_in_words() -> None:
     screen = Screen()
     error = models.ThirdPartyError(code=7, description="no credit")
     screen.printer.model(models.PaymentLink(payment_link_ref="ref-1", error=error))
@@ -142,7 +132,7 @@ def test_an_error_within_a_result_is_told_in_words_too() -> None:
 
 
 @pytest.mark.parametrize("terminal", [None, 80])
-def test_data_is_not_taken_for_markup(terminal: int | None) -> None:
+def test_data_is_not_markup(terminal: int | None) -> None:
     screen = Screen(terminal=terminal)
     screen.printer.table("[t]", ("[h]", ""), [("[red]A-1[/]", "[/x]")])
     drawn = screen.drawn.getvalue()
@@ -150,15 +140,25 @@ def test_data_is_not_taken_for_markup(terminal: int | None) -> None:
     assert "[/x]" in drawn
 
 
-def test_live_lines_are_printed_below_the_last_where_there_is_no_terminal() -> None:
+def test_forecast_shows_what_would_be_sent_and_leaves_out_zeros() -> None:
     screen = Screen()
-    with screen.printer.live() as show:
-        show("first\nof two")
-        show("second " * 10)
-    assert screen.lines == ["first", "of two", "second " * 10]
+    amounts = {"ZAR": Decimal("1.50")}
+    screen.printer.forecast("payment links", Forecast(to_send=1200, amounts=amounts, seconds=9.4))
+    title = "payment links: dry run, nothing was sent; a run takes about 9 s"
+    assert screen.lines == [title, "         items  amounts", "to send  1,200  ZAR 1.50"]
+    keys = tuple(f"A-{number}" for number in range(Forecast.SHOWN))
+    screen.printer.forecast("links", Forecast(1, 2, 3, 4, 21, keys))
+    shown_keys = ", ".join(keys)
+    assert screen.lines[5:] == [
+        "to send              1",
+        "to look up           2               outcome unknown after an earlier run",
+        "finished             3               by an earlier run",
+        "rejected             4               key occurs twice, or row changed",
+        f"repeated recipients  21              get more than one link: {shown_keys}, …",
+    ]
 
 
-def test_where_it_is_piped_a_reference_is_not_cut_in_two(
+def test_piped_table_breaks_no_reference(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     reference = "b5b4b8c6-4f7e-4a34-8a7f-1de4ba5f4b4a"
@@ -166,11 +166,18 @@ def test_where_it_is_piped_a_reference_is_not_cut_in_two(
     assert capsys.readouterr().out.count(reference) == 4
 
 
-def test_what_is_wrong_with_a_file_is_a_line_each_and_a_sum() -> None:
+def test_faults_of_a_file_are_one_line_each_and_a_count() -> None:
     check = Check(1200, 2, (RowFault(3, "to", "is required"), RowFault(4, "", "is cut off")))
     assert faults_of(Path("a.csv"), check) == [
         "a.csv: line 3, to: is required",
         "a.csv: line 4: is cut off",
-        "a.csv: 2 bad rows, 1,200 good ones",
+        "a.csv: 2 bad and 1,200 valid rows",
     ]
     assert faults_of(Path("a.csv"), Check(1, 0, ())) == []
+
+
+def test_hidden_problems_of_a_file_are_mentioned() -> None:
+    faults = tuple(RowFault(line, "to", "is required") for line in range(2, 22))
+    *_, mention, counts = faults_of(Path("a.csv"), Check(0, 90, faults))
+    assert mention == "a.csv: only the first 20 problems are shown"
+    assert counts == "a.csv: 90 bad and 0 valid rows"

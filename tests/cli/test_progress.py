@@ -1,4 +1,4 @@
-"""A run on the screen, on a clock that goes when it is told to."""
+"""The progress of a run on the screen, on a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Screen:
             self.display(CallStarted(call, "create_payment_link"))
 
     def lose(self, *calls: str) -> None:
-        """Their answers do not come."""
+        """Let their responses get lost."""
         for call in calls:
             self.attempt(call, Proof.UNKNOWN)
 
@@ -62,7 +62,7 @@ class Screen:
 
     @property
     def picture(self) -> str:
-        """What a terminal shows last."""
+        """The last picture on a terminal."""
         return [line for line in self.lines if "payment links" in line][-1]
 
     @property
@@ -73,7 +73,7 @@ class Screen:
 # On a terminal ------------------------------------------------------------------------------------
 
 
-def test_a_person_sees_how_far_it_is_how_fast_and_how_long_it_takes() -> None:
+def test_bar_shows_share_speed_and_time_left() -> None:
     screen = Screen(100, terminal=True)
     with screen.display:
         for _ in range(5):
@@ -85,14 +85,14 @@ def test_a_person_sees_how_far_it_is_how_fast_and_how_long_it_takes() -> None:
 
 
 @pytest.mark.parametrize(("done", "shown"), [(1, " 0%"), (998, " 99%"), (1000, " 100%")])
-def test_it_is_at_100_percent_when_all_is_done_and_no_sooner(done: int, shown: str) -> None:
+def test_share_is_100_percent_only_when_all_is_done(done: int, shown: str) -> None:
     screen = Screen(1000, terminal=True)
     with screen.display:
         screen.finish(done)
     assert shown in screen.picture
 
 
-def test_where_nobody_knows_how_many_there_are_it_tells_no_share_and_no_end() -> None:
+def test_unknown_total_shows_no_share_and_no_time_left() -> None:
     screen = Screen(None, terminal=True)
     with screen.display:
         for _ in range(5):
@@ -103,12 +103,12 @@ def test_where_nobody_knows_how_many_there_are_it_tells_no_share_and_no_end() ->
 
 
 def visible(line: str) -> str:
-    """What is seen of it: no controls, and a line that is drawn anew is not seen twice."""
+    """Return what is seen of a line: no controls, and nothing that was drawn over."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).rpartition("\r")[2].rstrip()
 
 
 @pytest.mark.parametrize("width", [60, 80])
-def test_on_a_narrow_terminal_it_is_two_lines_however_much_there_is_to_tell(width: int) -> None:
+def test_narrow_terminal_shows_two_lines(width: int) -> None:
     screen = Screen(1_000_000, terminal=True, width=width)
     with screen.display:
         screen.pause(30)
@@ -117,7 +117,7 @@ def test_on_a_narrow_terminal_it_is_two_lines_however_much_there_is_to_tell(widt
             screen.finish(1002, state)
         screen.finish(1002, recovered=True)
         screen.drawn.truncate(0)
-        screen.display._bar.refresh()
+        screen.display._live.refresh()
         bar, notes = (visible(line) for line in screen.lines[-2:])
     assert bar.split()[-1].count(":") == 2, "the time is told to the second"
     assert "5,010/1,000,000 0%" in bar
@@ -127,7 +127,7 @@ def test_on_a_narrow_terminal_it_is_two_lines_however_much_there_is_to_tell(widt
     assert len(notes) <= width - 4, "there is room for the ^C of a terminal"
 
 
-def test_while_only_lost_answers_are_looked_up_it_does_not_promise_an_end() -> None:
+def test_no_time_left_is_shown_while_only_lost_responses_are_looked_up() -> None:
     screen = Screen(10, terminal=True)
     with screen.display:
         for number in range(7):
@@ -138,39 +138,39 @@ def test_while_only_lost_answers_are_looked_up_it_does_not_promise_an_end() -> N
         screen.attempt("a", Proof.NOT_SENT)
         screen.lose("b", "c")
         assert screen.display.notes == "", "one of them was not lost"
-        screen.display._bar.refresh()
+        screen.display._live.refresh()
         assert "left 0:00:0" in screen.picture
         screen.display(LookedUp("a", "create_payment_link", "absent", "404 {}"))
-        assert "looking up 3 whose answer was lost" in screen.display.notes
-        screen.display._bar.refresh()
+        assert "looking up 3 with a lost response" in screen.display.notes
+        screen.display._live.refresh()
         assert "left" not in screen.picture
         screen.end("b")
-        assert "looking up 2 whose answer was lost" in screen.display.notes
+        assert "looking up 2 with a lost response" in screen.display.notes
         screen.end("a")
         screen.end("c")
     assert screen.display.notes == ""
     assert screen.lines[-2] == screen.picture, "nothing but the cursor comes after it"
 
 
-def test_from_the_moment_that_it_stops_it_tells_what_is_under_way() -> None:
+def y() -> None:
     screen = Screen(100, terminal=True)
     with screen.display:
         for number in range(10):
             screen.now += 1
             screen.start(str(number), f"slow {number}")
             screen.end(str(number))
-        assert screen.display.under_way == 10
+        assert screen.display.in_progress == 10
         screen.display.stop("the disk is full")
-        assert "Stopping: the disk is full; 10 under way" in screen.drawn.getvalue()
-        assert "stopping, 10 under way" in screen.display.notes
-        screen.display._bar.refresh()
+        assert "Stopping: the disk is full; 10 in progress" in screen.drawn.getvalue()
+        assert "stopping, 10 in progress" in screen.display.notes
+        screen.display._live.refresh()
         assert "left" not in screen.picture
         for number in range(10):
             screen.end(f"slow {number}")
     assert screen.display.notes == ""
 
 
-def test_a_person_sees_what_did_not_simply_go_well() -> None:
+def test_notes_count_the_other_outcomes() -> None:
     screen = Screen(2000, terminal=True)
     with screen.display:
         screen.finish(1002, recovered=True)
@@ -183,19 +183,19 @@ def test_a_person_sees_what_did_not_simply_go_well() -> None:
     assert "1,002" in screen.drawn.getvalue()
 
 
-def test_a_skipped_item_that_was_recovered_then_is_not_recovered_now() -> None:
+def test_skipped_item_is_not_counted_as_recovered() -> None:
     screen = Screen(1, terminal=True)
     screen.finish(1, "skipped", recovered=True)
     assert "recovered" not in screen.display.notes
 
 
-def test_a_pause_is_shown_as_such_until_it_is_over() -> None:
+def test_pause_is_shown_until_it_is_over() -> None:
     screen = Screen(10, terminal=True)
     with screen.display:
         screen.pause(30)
         screen.pause(5)
         assert "paused by the service, 30 s" in screen.display.notes
-        screen.display._bar.refresh()
+        screen.display._live.refresh()
         screen.now += 29
         assert "paused by the service, 1 s" in screen.display.notes
         screen.now += 1
@@ -204,7 +204,7 @@ def test_a_pause_is_shown_as_such_until_it_is_over() -> None:
     assert "paused" not in screen.picture, "the last picture is of now"
 
 
-def test_what_other_events_tell_is_not_for_the_screen() -> None:
+def test_other_events_print_nothing() -> None:
     screen = Screen(10, terminal=False)
     screen.now += 2 * EVERY
     screen.start("c1")
@@ -215,7 +215,7 @@ def test_what_other_events_tell_is_not_for_the_screen() -> None:
 # Without one --------------------------------------------------------------------------------------
 
 
-def test_elsewhere_it_is_a_line_now_and_then() -> None:
+def test_line_is_printed_now_and_then_without_a_terminal() -> None:
     screen = Screen(3000, terminal=False)
     with screen.display:
         for _ in range(30):
@@ -230,7 +230,7 @@ def test_elsewhere_it_is_a_line_now_and_then() -> None:
     ]
 
 
-def test_with_the_notes_and_no_more_than_is_known() -> None:
+def test_line_has_the_notes_and_no_unknown_total() -> None:
     screen = Screen(None, terminal=False)
     with screen.display:
         screen.finish(1, recovered=True)
@@ -238,13 +238,13 @@ def test_with_the_notes_and_no_more_than_is_known() -> None:
         screen.finish(3, "unknown")
         screen.now += EVERY
         screen.pause(7)
-    told, counts = screen.lines[-1].split(" paused by the service, 7 s ")
-    assert told == "payment links: 6, 1/s, "
+    numbers, counts = screen.lines[-1].split(" paused by the service, 7 s ")
+    assert numbers == "payment links: 6, 1/s, "
     assert counts == ", 1 recovered, 2 rejected, 3 unknown"
 
 
-def test_a_line_that_is_said_is_printed_as_it_is() -> None:
+def test_line_is_printed_without_markup() -> None:
     screen = Screen(None, terminal=False)
     text = f"[red]A-1[/red] [/]: {Decimal('1.0')} " + "x" * 200
-    screen.display.say(text)
+    screen.display.print(text)
     assert screen.lines == [text]

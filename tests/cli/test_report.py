@@ -1,4 +1,4 @@
-"""What a journal says, in numbers and row by row."""
+"""The content of a journal, summed up and row by row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from commandline import PHONE, Terminal, lines_to, links_csv, served
 
-from chat2pay_async import JournalError
+from chat2pay_async import JournalError, bulk
 from chat2pay_async._cli.report import COLUMNS, Report
 from chat2pay_async.sandbox import Sandbox
 
@@ -39,7 +39,7 @@ def change(journal: Path, statement: str) -> None:
         db.execute(statement)
 
 
-def test_a_link_is_told_with_what_it_is_about(
+def test_link_is_reported_with_amount_and_delivery(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     sandbox.fail_delivery("A-2")
@@ -55,23 +55,23 @@ def test_a_link_is_told_with_what_it_is_about(
     assert (first["delivered"], second["delivered"]) == ("yes", "no")
     with Report(JOURNAL) as report:
         totals = report.totals()
-    assert (totals["applied"].items, totals["applied"].not_delivered) == (2, 1)
-    assert totals["applied"].amounts == {"ZAR": Decimal("3.20")}
+    assert (totals[bulk.State.APPLIED].items, totals[bulk.State.APPLIED].not_delivered) == (2, 1)
+    assert totals[bulk.State.APPLIED].amounts == {"ZAR": Decimal("3.20")}
 
 
-def test_a_row_whose_end_is_not_written_is_unknown_as_one_that_was_looked_up_in_vain(
+def test_item_without_a_recorded_end_is_unknown(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     run("links", "send", links_csv(tmp_path / "spring.csv", 2), "--concurrency", "1")
     change(JOURNAL, "UPDATE item SET state = 'sent', response = NULL WHERE key = 'A-2'")
     assert [row["state"] for row in rows_of(run, JOURNAL)] == ["applied", "unknown"]
     with Report(JOURNAL) as report:
-        told = {state: totals.items for state, totals in report.totals().items()}
-    assert told == {"applied": 1, "rejected": 0, "failed": 0, "unknown": 1}
+        counts = {state.value: totals.items for state, totals in report.totals().items()}
+    assert counts == {"applied": 1, "rejected": 0, "failed": 0, "unknown": 1}
     assert sandbox.ledger.count("link_created") == 2
 
 
-def test_what_was_refused_is_told_with_its_reason(
+def test_rejected_item_is_reported_with_its_reason(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = lines_to(tmp_path / "refs.csv", "payment_link_ref", "no-such")
@@ -87,22 +87,22 @@ def test_what_was_refused_is_told_with_its_reason(
     assert not sandbox.ledger.counts
 
 
-def test_a_capture_is_told_by_its_reference(
+def test_capture_is_reported_by_its_reference(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     columns = "order_number,channel,to,currency,total_amount,transaction_type"
-    row = f"A-1,sms,{PHONE}1,ZAR,9.90,authorization"
-    run("links", "send", lines_to(tmp_path / "spring.csv", columns, row))
+    order = f"A-1,sms,{PHONE}1,ZAR,9.90,authorization"
+    run("links", "send", lines_to(tmp_path / "spring.csv", columns, order))
     ref = sandbox.ref_of("A-1")
     sandbox.pay(ref)
     run("captures", lines_to(tmp_path / "refs.csv", "payment_link_ref", ref))
-    (told,) = rows_of(run, Path("refs.csv.captures.journal"))
-    assert (told["payment_link_ref"], told["status"], told["declined"]) == (ref, "ACCEPT", "no")
+    (row,) = rows_of(run, Path("refs.csv.captures.journal"))
+    assert (row["payment_link_ref"], row["status"], row["declined"]) == (ref, "ACCEPT", "no")
     with Report(Path("refs.csv.captures.journal")) as report:
-        assert report.totals()["applied"].amounts == {}, "its currency is not in it"
+        assert report.totals()[bulk.State.APPLIED].amounts == {}, "its currency is not in it"
 
 
-def test_a_journal_of_a_later_version_is_not_misread(
+def test_journal_of_a_later_version_is_an_error(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     run("links", "send", links_csv(tmp_path / "spring.csv", 1))

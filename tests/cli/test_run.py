@@ -1,4 +1,4 @@
-"""A run from beginning to end, as somebody at the keyboard sees and stops it."""
+"""A run from its start to its end, as somebody at the keyboard sees and stops it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from commandline import (
 
 from chat2pay_async import ConfigurationError, bulk
 from chat2pay_async._cli.report import Report
-from chat2pay_async._cli.run import Course
+from chat2pay_async._cli.run import RunController
 from chat2pay_async._files.campaign import CampaignFile
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
@@ -49,7 +49,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Terminal:
 # How it ends --------------------------------------------------------------------------------------
 
 
-def test_what_did_not_go_well_is_told_item_by_item(
+def test_problems_are_reported_item_by_item(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     sandbox.fail_delivery("A-1")
@@ -60,12 +60,12 @@ def test_what_did_not_go_well_is_told_item_by_item(
     assert f"chat2pay resume {JOURNAL}" in ran.err
     again = run("resume", JOURNAL)
     assert again.code == 3
-    assert "A-1: applied, but its message to the customer was not sent" in again.err
+    assert "A-1: applied, but the message to the customer was not sent" in again.err
     assert f"chat2pay report {JOURNAL}" in again.err
     assert run("resume", JOURNAL).code == 3, "what was not delivered then is not delivered now"
 
 
-def test_what_an_earlier_run_refused_is_told_with_a_way_on(
+def test_rejection_by_an_earlier_run_is_reported_with_a_hint(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
@@ -75,31 +75,31 @@ def test_what_an_earlier_run_refused_is_told_with_a_way_on(
     again = run("resume", JOURNAL)
     assert (again.code, "1 rejected" in first.err) == (3, True)
     assert "A-1: rejected by an earlier run: create_payment_link: 404: " in again.err
-    assert "; give it a new order number to try again\n" in again.err
+    assert "; to try again, use a new order number\n" in again.err
     assert sandbox.ledger.count("link_created") == 0
 
 
-def test_what_did_not_reach_its_customer_then_is_told_as_such(
+def test_message_that_an_earlier_run_did_not_send_is_reported(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     sandbox.fail_delivery("A-1")
     path = links_csv(tmp_path / "spring.csv", 1)
     run("links", "send", path)
     again = run("links", "send", path)
-    not_sent = "A-1: applied by an earlier run, but its message to the customer was not sent\n"
+    not_sent = "A-1: applied by an earlier run, but the message to the customer was not sent\n"
     assert (again.code, not_sent in again.err) == (3, True)
     assert sandbox.ledger.count("link_created") == 1
 
 
-def test_of_very_many_only_the_first_are_told(
+def test_only_the_first_problems_are_reported(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     for number in range(1, 23):
         sandbox.fail_delivery(f"A-{number}")
     ran = run("links", "send", links_csv(tmp_path / "spring.csv", 22))
     assert ran.code == 3
-    assert ran.err.count("its message to the customer was not sent") == Course.SHOWN
-    assert ran.err.count("the journal has them all") == 1
+    assert ran.err.count("the message to the customer was not sent") == RunController.SHOWN
+    assert ran.err.count("`chat2pay report --csv` lists all of them") == 1
 
 
 def paid(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> str:
@@ -114,9 +114,7 @@ def paid(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> str:
     return ref
 
 
-def test_a_capture_that_the_gateway_declines_is_refused(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
+def test_declined_capture_is_rejected(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     ref = paid(sandbox, run, tmp_path)
     sandbox.decline_capture(ref)
     path = lines_to(tmp_path / "captures.csv", "payment_link_ref,amount", f"{ref},9.90")
@@ -128,7 +126,7 @@ def test_a_capture_that_the_gateway_declines_is_refused(
     assert f"{ref}: rejected by an earlier run: declined by the gateway\n" in again.err
 
 
-def test_a_capture_that_is_undecided_is_in_doubt(
+def test_undecided_capture_is_unknown(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from chat2pay_async._bulk import item  # noqa: PLC0415 - for this test alone
@@ -141,7 +139,7 @@ def test_a_capture_that_is_undecided_is_in_doubt(
     assert f"{ref}: unknown: the gateway has not decided" in ran.err
 
 
-def test_payments_are_captured_receipted_and_given_back(
+def test_payments_are_captured_receipted_and_reversed(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     ref = paid(sandbox, run, tmp_path)
@@ -160,16 +158,14 @@ def test_payments_are_captured_receipted_and_given_back(
     assert run("resume", "refs.csv.captures.journal").code == 0
 
 
-def test_links_that_nobody_clicked_are_cancelled(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
+def test_links_are_cancelled(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     run("links", "send", links_csv(tmp_path / "spring.csv", 1))
     refs = lines_to(tmp_path / "refs.csv", "payment_link_ref", sandbox.ref_of("A-1"))
     assert run("cancellations", refs).code == 0
     assert sandbox.ledger.count("link_cancelled") == 1
 
 
-def test_a_wrong_key_stops_at_once_and_says_so(
+def test_wrong_key_stops_the_run_and_is_reported(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CHAT2PAY_API_KEY", "wrong-key")
@@ -180,7 +176,7 @@ def test_a_wrong_key_stops_at_once_and_says_so(
     assert not sandbox.ledger.counts
 
 
-def test_too_many_failures_stop_it(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+def test_failure_rate_stops_the_run(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     sandbox.faults = FaultPlan((InjectedFault("denied", 1.0, form="403"),))
     path = links_csv(tmp_path / "spring.csv", 30)
     ran = run("links", "send", path, "--stop-at-failure-rate", "0.1", "--concurrency", "2")
@@ -189,7 +185,7 @@ def test_too_many_failures_stop_it(sandbox: Sandbox, run: Terminal, tmp_path: Pa
     assert "stop_at_failure_rate" not in ran.err
 
 
-def test_a_journal_in_use_is_left_alone(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+def test_journal_in_use_is_an_error(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
     run("links", "send", path)
     with Report(tmp_path / JOURNAL):
@@ -199,32 +195,32 @@ def test_a_journal_in_use_is_left_alone(sandbox: Sandbox, run: Terminal, tmp_pat
     assert sandbox.ledger.count("link_created") == 1
 
 
-# When it stops itself -----------------------------------------------------------------------------
+# When it stops by itself --------------------------------------------------------------------------
 
 
-def test_why_it_stops_is_told_while_something_is_still_under_way(
+def test_reason_to_stop_is_printed_while_items_are_in_progress(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     slow = InjectedFault("answer_late", seconds=(1.0, 1.0))
     sandbox.next_faults("create_payment_link", [slow, InjectedFault("denied", form="401")])
     path = links_csv(tmp_path / "spring.csv", 9)
     with begun(["links", "send", path, "--concurrency", "2"], tmp_path) as process:
-        until(lambda: any("Stopping" in line for line in process.told), "for it to say so")
-        assert "payment links" not in "".join(process.told), "that comes with the end"
+        until(lambda: any("Stopping" in line for line in process.errors), "for it to say so")
+        assert "payment links" not in "".join(process.errors), "that comes with the end"
         ran = process.ends()
     assert ran.code == 1
-    assert_told_once(ran, "Stopping: create_payment_link: 401: ", "; 1 under way")
+    assert_said_once(ran, "Stopping: create_payment_link: 401: ", "; 1 in progress")
     assert run("resume", JOURNAL).code == 0
     assert_each_order_once(sandbox, 9)
 
 
-def assert_told_once(ran: Ran, start: str, end: str) -> None:
-    (told,) = [line for line in ran.err.splitlines() if line.startswith("Stopping")]
-    assert told.startswith(start)
-    assert told.endswith(end)
+def assert_said_once(ran: Ran, start: str, end: str) -> None:
+    (said,) = [line for line in ran.err.splitlines() if line.startswith("Stopping")]
+    assert said.startswith(start)
+    assert said.endswith(end)
 
 
-def test_too_many_failures_are_told_while_something_is_still_under_way(
+def test_failure_rate_is_reported_while_items_are_in_progress(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     refused = [InjectedFault("denied", form="403")] * 4
@@ -234,10 +230,10 @@ def test_too_many_failures_are_told_while_something_is_still_under_way(
     path = links_csv(tmp_path / "spring.csv", 9)
     ran = run("links", "send", path, "--stop-at-failure-rate", "0.1", "--concurrency", "2")
     assert ran.code == 1
-    assert_told_once(ran, "Stopping: 3 of the latest 3 items were ", "; 1 under way")
+    assert_said_once(ran, "Stopping: 3 of the latest 3 items were ", "; 1 in progress")
 
 
-def test_a_source_that_fails_is_told_while_something_is_still_under_way(
+def test_failed_source_is_reported_while_items_are_in_progress(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really_read = CampaignFile.requests
@@ -251,14 +247,14 @@ def test_a_source_that_fails_is_told_while_something_is_still_under_way(
     sandbox.next_faults("create_payment_link", [at_once, slow])
     ran = run("links", "send", links_csv(tmp_path / "spring.csv", 3), "--concurrency", "2")
     assert ran.code == 1
-    assert_told_once(ran, "Stopping: it was changed while it was being sent", "; 1 under way")
+    assert_said_once(ran, "Stopping: it was changed while it was being sent", "; 1 in progress")
     assert "chat2pay: it was changed" in ran.err
     dry = run("links", "send", tmp_path / "spring.csv", "--dry-run")
     assert (dry.code, dry.out) == (1, ""), "half a forecast would mislead"
     assert sandbox.ledger.count("link_created") == 2
 
 
-def test_where_nothing_is_under_way_its_end_says_enough(
+def test_reason_to_stop_is_printed_once_if_nothing_is_in_progress(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     sandbox.next_faults("create_payment_link", [InjectedFault("denied", form="401")])
@@ -271,9 +267,7 @@ def test_where_nothing_is_under_way_its_end_says_enough(
 # Ctrl-C -------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_lets_what_is_under_way_come_to_its_end(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
+def test_ctrl_c_lets_items_in_progress_end(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     links_csv(tmp_path / "spring.csv", 60)
     sandbox.faults = FaultPlan((InjectedFault("answer_late", 1.0, seconds=(0.5, 0.5)),))
     with begun(["links", "send", "spring.csv", "--concurrency", "2"], tmp_path) as process:
@@ -282,7 +276,7 @@ def test_ctrl_c_lets_what_is_under_way_come_to_its_end(
         ran = process.ends()
     assert ran.code == 130
     assert "Stopping: " in ran.err
-    assert ran.err.endswith(f"To go on: chat2pay resume {JOURNAL}\n")
+    assert ran.err.endswith(f"To continue: chat2pay resume {JOURNAL}\n")
     made = sandbox.ledger.count("link_created")
     assert 2 <= made < 60
     assert list(states_in(tmp_path / JOURNAL).values()) == ["applied"] * made
@@ -291,7 +285,7 @@ def test_ctrl_c_lets_what_is_under_way_come_to_its_end(
     assert_each_order_once(sandbox, 60)
 
 
-def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(
+def test_second_ctrl_c_stops_at_once_and_loses_nothing(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     links_csv(tmp_path / "spring.csv", 5)
@@ -300,7 +294,7 @@ def test_a_second_ctrl_c_stops_at_once_and_loses_nothing(
     with begun(["links", "send", "spring.csv", *options], tmp_path) as process:
         until(lambda: sandbox.ledger.faulted() == 2, "for two requests without an answer")
         process.running.send_signal(signal.SIGINT)
-        until(lambda: any("Stopping" in line for line in process.told), "for it to listen")
+        until(lambda: any("Stopping" in line for line in process.errors), "for it to listen")
         process.running.send_signal(signal.SIGINT)
         ran = process.ends()
     assert ran.code == 130
@@ -317,16 +311,17 @@ def assert_each_order_once(sandbox: Sandbox, count: int) -> None:
     assert not sandbox.ledger.twice("link_created")
 
 
-def test_when_nobody_reads_its_output_it_stops_properly(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_closed_output_stops_the_run_quietly(sandbox: Sandbox, tmp_path: Path) -> None:
     links_csv(tmp_path / "spring.csv", 60)
     sandbox.faults = FaultPlan((InjectedFault("answer_late", 1.0, seconds=(0.2, 0.2)),))
     options = ("--json", "--concurrency", "2")
     with begun(["links", "send", "spring.csv", *options], tmp_path, reads=False) as process:
         ran = process.ends()
     assert ran.code == 1
-    assert "nobody reads standard output any more" in ran.err
-    assert "Traceback" not in ran.err
-    assert f"chat2pay resume {JOURNAL}" in ran.err
+    assert "Stopping" not in ran.err
+    progress, hint = ran.err.splitlines()
+    assert progress.startswith("payment links: ")
+    assert hint == f"To continue: chat2pay resume {JOURNAL}"
     assert set(states_in(tmp_path / JOURNAL).values()) == {"applied"}
 
 
@@ -337,7 +332,7 @@ FULL = "chat2pay: standard output can't be written: No space left on device\n"
 
 @full_output
 @pytest.mark.parametrize("form", ["links send spring.csv --json", "links send spring.csv"])
-def test_where_the_output_is_full_it_stops_in_a_line_and_loses_nothing(
+def test_full_disk_stops_the_run_and_loses_nothing(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, form: str
 ) -> None:
     links_csv(tmp_path / "spring.csv", 60)
@@ -351,14 +346,14 @@ def test_where_the_output_is_full_it_stops_in_a_line_and_loses_nothing(
     assert list(states_in(tmp_path / JOURNAL).values()) == ["applied"] * made
     if "--json" in form:
         assert made < 60
-        assert ran.err.endswith(f"To go on: chat2pay resume {JOURNAL}\n")
+        assert ran.err.endswith(f"To continue: chat2pay resume {JOURNAL}\n")
         assert run("resume", JOURNAL).code == 0
     else:  # only its summary could not be printed
-        assert ran.err.endswith(f"What became of it: chat2pay report {JOURNAL}\n")
+        assert ran.err.endswith(f"Results: chat2pay report {JOURNAL}\n")
     assert_each_order_once(sandbox, 60)
 
 
-def test_where_the_output_is_full_what_is_under_way_comes_to_its_end(
+def test_full_disk_lets_items_in_progress_end(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 9)
@@ -369,13 +364,13 @@ def test_where_the_output_is_full_what_is_under_way_comes_to_its_end(
     monkeypatch.setattr(sys, "stdout", FullDisk())
     ran = run("links", "send", path, "--json", "--concurrency", "3")
     assert ran.code == 1
-    assert_told_once(ran, "Stopping: standard output can't be written", "; 2 under way")
-    assert ran.err.endswith(f"{FULL}To go on: chat2pay resume {JOURNAL}\n")
+    assert_said_once(ran, "Stopping: standard output can't be written", "; 2 in progress")
+    assert ran.err.endswith(f"{FULL}To continue: chat2pay resume {JOURNAL}\n")
     assert states_in(JOURNAL) == dict.fromkeys(("A-1", "A-2", "A-3"), "applied")
     assert sandbox.ledger.count("link_created") == 3
 
 
-def test_what_is_left_in_the_end_may_be_lost_on_it_but_not_on_the_journal(
+def test_undelivered_outcomes_are_in_the_journal_if_the_disk_is_full(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 5)
@@ -385,40 +380,38 @@ def test_what_is_left_in_the_end_may_be_lost_on_it_but_not_on_the_journal(
     options = ("--concurrency", "2", "--json")
     ran = stopped_by(late, monkeypatch, run, "links", "send", path, *options)
     assert ran.code == 1
-    assert ran.err.endswith(f"{FULL}To go on: chat2pay resume {JOURNAL}\n")
+    assert ran.err.endswith(f"{FULL}To continue: chat2pay resume {JOURNAL}\n")
     assert len(states_in(JOURNAL)) == 2
 
 
-def test_a_summary_that_can_not_be_printed_is_in_the_journal(
+def test_unprinted_summary_points_to_the_report(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", FullDisk())
     ran = run("links", "send", links_csv(tmp_path / "spring.csv", 2))
     assert ran.code == 1
-    assert ran.err.endswith(f"{FULL}What became of it: chat2pay report {JOURNAL}\n")
+    assert ran.err.endswith(f"{FULL}Results: chat2pay report {JOURNAL}\n")
     assert sandbox.ledger.count("link_created") == 2
 
 
 @full_output
-def test_a_full_output_ends_a_run_that_is_cut_off_in_a_line_too(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_full_disk_and_two_ctrl_c_end_in_one_error(sandbox: Sandbox, tmp_path: Path) -> None:
     links_csv(tmp_path / "spring.csv", 5)
     sandbox.next_faults("create_payment_link", ["silence_after"] * 2)
     options = ("--json", "--concurrency", "2")
     with begun(["links", "send", "spring.csv", *options], tmp_path, output="/dev/full") as process:
         until(lambda: sandbox.ledger.faulted() == 2, "for two requests without an answer")
         process.running.send_signal(signal.SIGINT)
-        until(lambda: any("Stopping" in line for line in process.told), "for it to listen")
+        until(lambda: any("Stopping" in line for line in process.errors), "for it to listen")
         process.running.send_signal(signal.SIGINT)
         ran = process.ends()
     assert ran.code == 1
-    assert ran.err.endswith(f"{FULL}To go on: chat2pay resume {JOURNAL}\n")
+    assert ran.err.endswith(f"{FULL}To continue: chat2pay resume {JOURNAL}\n")
     assert "Traceback" not in ran.err
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
-def test_an_order_number_of_any_script_arrives_at_programs(
+def test_order_number_in_any_script_is_printed_for_programs(
     sandbox: Sandbox, tmp_path: Path, encoding: str
 ) -> None:
     links_csv(tmp_path / "spring.csv", 1, prefix="Ж")
@@ -442,7 +435,7 @@ def stopped_by(
         return run(*arguments)
 
 
-def test_without_signals_it_goes_without(
+def test_run_works_without_signals(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 2)
@@ -450,7 +443,7 @@ def test_without_signals_it_goes_without(
     assert (ran.code, sandbox.ledger.count("link_created")) == (0, 2)
 
 
-def test_ctrl_c_before_it_has_begun_sends_nothing(
+def test_ctrl_c_before_the_start_sends_nothing(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 2)
@@ -461,7 +454,7 @@ def test_ctrl_c_before_it_has_begun_sends_nothing(
     assert (run("resume", JOURNAL).code, sandbox.ledger.count("link_created")) == (0, 2)
 
 
-def test_ctrl_c_twice_before_it_has_begun_sends_nothing_either(
+def test_two_ctrl_c_before_the_start_send_nothing(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 2)
@@ -470,7 +463,7 @@ def test_ctrl_c_twice_before_it_has_begun_sends_nothing_either(
     assert (ran.code, sandbox.ledger.count("link_created")) == (130, 0)
 
 
-def test_what_a_second_ctrl_c_cuts_off_is_told_as_in_doubt(
+def test_items_cut_off_by_a_second_ctrl_c_are_unknown(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 5)

@@ -1,4 +1,4 @@
-"""A single call on the command line, and what is said where its end is not as it should be."""
+"""A single call on the command line, its errors and its interruption."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ import pytest
 from commandline import PHONE, FullDisk, Terminal, begun, full_output, served, until
 
 from chat2pay_async._cli import single_call
-from chat2pay_async._cli.job import Plan
+from chat2pay_async._cli.options import JobOptions
 from chat2pay_async.sandbox import Sandbox
 
 LINK = ("link", "--to", f"{PHONE}1", "--order-number", "B-1", "--currency", "ZAR")
-SHOWN = "chat2pay status --order-number B-1 shows it"
-DOUBT = f"It may have been applied before it was interrupted: {SHOWN}"
+CHECK = "chat2pay status --order-number B-1"
+UNKNOWN = f"The request may have been applied. To check: {CHECK}\n"
+APPLIED = f", but the request was applied. To see it: {CHECK}\n"
+FULL = "chat2pay: standard output can't be written: No space left on device"
 
 
 @pytest.fixture
@@ -34,10 +36,11 @@ def run(capsys: pytest.CaptureFixture[str]) -> Terminal:
     return Terminal(capsys)
 
 
-def test_a_link_of_which_nothing_is_known_is_in_doubt(
+def test_link_with_unknown_outcome_has_its_own_exit_code(
     sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(single_call, "Plan", partial(Plan, settle=0.1, resend_when_absent=False))
+    options = partial(JobOptions, settle=0.1, never_resend=True)
+    monkeypatch.setattr(single_call, "JobOptions", options)
     sandbox.next_faults("create_payment_link", ["drop_before"])
     ran = run(*LINK, "--total-amount", "1.50")
     assert ran.code == 4
@@ -46,7 +49,7 @@ def test_a_link_of_which_nothing_is_known_is_in_doubt(
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_while_a_link_is_made_says_that_it_may_be_there(
+def test_interrupted_link_is_reported_as_possibly_applied(
     sandbox: Sandbox, tmp_path: Path, sent: signal.Signals
 ) -> None:
     sandbox.next_faults("create_payment_link", ["silence_after"])
@@ -55,10 +58,10 @@ def test_an_interruption_while_a_link_is_made_says_that_it_may_be_there(
         process.running.send_signal(sent)
         ran = process.ends()
     assert (ran.code, ran.out) == (130, "")
-    assert ran.err == f"chat2pay: {DOUBT}\n"
+    assert ran.err == UNKNOWN
 
 
-def test_that_is_said_only_of_what_may_have_left(
+def test_interrupted_look_up_is_not_reported_as_possibly_applied(
     sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really_run = anyio.run
@@ -87,7 +90,7 @@ def test_that_is_said_only_of_what_may_have_left(
 
 
 @pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN])
-def test_sigterm_is_as_ctrl_c_even_where_that_is_ignored(
+def test_sigterm_interrupts_even_if_ctrl_c_is_ignored(
     monkeypatch: pytest.MonkeyPatch, run: Terminal, ctrl_c: Any
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
@@ -99,7 +102,7 @@ def test_sigterm_is_as_ctrl_c_even_where_that_is_ignored(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_in_a_thread_which_gets_no_signals_it_goes_without(sandbox: Sandbox, run: Terminal) -> None:
+def test_call_works_in_a_thread_which_gets_no_signals(sandbox: Sandbox, run: Terminal) -> None:
     codes: list[int] = []
     thread = threading.Thread(target=lambda: codes.append(run("config").code))
     thread.start()
@@ -112,20 +115,15 @@ def test_in_a_thread_which_gets_no_signals_it_goes_without(sandbox: Sandbox, run
 
 
 @full_output
-def test_a_link_whose_result_can_not_be_printed_was_made_all_the_same(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_full_disk_says_that_the_link_was_created(sandbox: Sandbox, tmp_path: Path) -> None:
     with begun([*LINK, "--total-amount", "1.50"], tmp_path, output="/dev/full") as process:
         ran = process.ends()
     assert ran.code == 1
-    assert ran.err == (
-        "chat2pay: standard output can't be written: No space left on device; "
-        f"but it took effect: {SHOWN}\n"
-    )
+    assert ran.err == FULL + APPLIED
     assert sandbox.ledger.count("link_created") == 1
 
 
-def test_what_can_not_be_printed_is_told_with_the_way_to_see_it(
+def test_unprinted_result_is_reported_with_the_command_that_shows_it(
     sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdout", FullDisk())
@@ -133,18 +131,27 @@ def test_what_can_not_be_printed_is_told_with_the_way_to_see_it(
     looked = run("config")
     cancelled = run("cancel", sandbox.ref_of("B-1"))
     assert (made.code, looked.code, cancelled.code) == (1, 1, 1)
-    assert made.err.endswith(f"; but it took effect: {SHOWN}\n")
-    assert looked.err.endswith("; let it go elsewhere, and say it again\n")
-    assert cancelled.err.endswith(f"chat2pay status {sandbox.ref_of('B-1')} shows it\n")
+    assert made.err.endswith(APPLIED)
+    assert looked.err == f"{FULL}\n"
+    assert cancelled.err.endswith(f"To see it: chat2pay status {sandbox.ref_of('B-1')}\n")
     assert sandbox.ledger.count("link_cancelled") == 1
 
 
 @full_output
-def test_a_look_that_can_not_be_printed_can_be_repeated(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_unprinted_look_up_is_an_error_in_one_line(sandbox: Sandbox, tmp_path: Path) -> None:
     with begun(["config"], tmp_path, output="/dev/full") as process:
         ran = process.ends()
     assert (ran.code, sandbox.ledger.answered("get_configuration")) == (1, 1)
-    assert ran.err == (
-        "chat2pay: standard output can't be written: No space left on device; "
-        "let it go elsewhere, and say it again\n"
-    )
+    assert ran.err == f"{FULL}\n"
+
+
+def test_closed_output_is_quiet_unless_a_request_was_applied(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    with begun(["config"], tmp_path, reads=False) as process:
+        looked = process.ends()
+    with begun([*LINK, "--total-amount", "1.50"], tmp_path, reads=False) as process:
+        made = process.ends()
+    assert (looked.code, looked.err) == (1, "")
+    assert (made.code, made.err) == (1, f"chat2pay: standard output was closed{APPLIED}")
+    assert sandbox.ledger.count("link_created") == 1

@@ -1,4 +1,4 @@
-"""Campaigns and jobs on the command line: what is checked, sent, kept, told and gone on with."""
+"""Jobs on the command line: checked, sent, kept in a journal, continued."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from commandline import HEADER, PHONE, Terminal, lines_to, links_csv, served, st
 from spreadsheets import write_xlsx
 
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
-from chat2pay_async._cli import run as _course
-from chat2pay_async._cli.job import Plan, client_of
+from chat2pay_async._cli import run as run_module
+from chat2pay_async._cli.job import client_of
+from chat2pay_async._cli.options import JobOptions
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
 JOURNAL = "spring.csv.links.journal"
@@ -34,20 +35,20 @@ def run(capsys: pytest.CaptureFixture[str]) -> Terminal:
 # A campaign ---------------------------------------------------------------------------------------
 
 
-def test_a_campaign_makes_a_link_for_each_row(
+def test_campaign_creates_a_link_for_each_row(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     links_csv(tmp_path / "spring.csv", 3)
     ran = run("links", "send", "spring.csv")
     assert ran.code == 0
     assert sandbox.ledger.count("link_created") == 3
-    assert "Applied in this run: ZAR 599.70" in ran.out
+    assert "ZAR 599.70" in ran.out
     assert f"chat2pay report {JOURNAL}" in ran.err
     assert "payment links: 3 of 3" in ran.err
     assert states_in(JOURNAL) == {"A-1": "applied", "A-2": "applied", "A-3": "applied"}
 
 
-def test_for_programs_every_line_of_output_is_json(
+def test_json_output_has_one_object_per_line(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     links_csv(tmp_path / "spring.csv", 2)
@@ -61,7 +62,7 @@ def test_for_programs_every_line_of_output_is_json(
     assert JOURNAL not in ran.err
 
 
-def test_the_same_command_again_sends_nothing_twice(
+def test_repeated_command_sends_nothing_twice(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 2)
@@ -77,7 +78,7 @@ def test_the_same_command_again_sends_nothing_twice(
     assert sandbox.ledger.count("link_created") == 3
 
 
-def test_a_spreadsheet_is_a_campaign_too(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+def test_workbook_is_sent_like_a_csv_file(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     rows = [HEADER.split(","), ["X-1", "sms", f"{PHONE}1", "ZAR", "12.50"]]
     write_xlsx(tmp_path / "spring.xlsx", rows)
     ran = run("links", "send", "spring.xlsx")
@@ -86,7 +87,7 @@ def test_a_spreadsheet_is_a_campaign_too(sandbox: Sandbox, run: Terminal, tmp_pa
     assert (tmp_path / "spring.xlsx.links.journal").exists()
 
 
-def test_without_its_extra_a_spreadsheet_says_what_to_install(
+def test_workbook_without_the_extra_says_what_to_install(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "python_calamine", None)
@@ -107,21 +108,21 @@ def bad_campaign(tmp_path: Path) -> Path:
     )
 
 
-def test_bad_rows_are_named_and_then_nothing_is_sent(
+def test_bad_rows_are_reported_and_nothing_is_sent(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     ran = run("links", "send", bad_campaign(tmp_path), "--journal", "elsewhere.db")
     assert ran.code == 1
     assert "line 3, total_amount: " in ran.err
     assert "line 4, to: " in ran.err
-    assert "2 bad rows, 1 good ones" in ran.err
+    assert "2 bad and 1 valid rows" in ran.err
     assert "--skip-bad-rows" in ran.err
     assert not ran.out
     assert not sandbox.ledger.requests
     assert [path.name for path in tmp_path.iterdir()] == ["spring.csv"]
 
 
-def test_the_good_rows_of_a_bad_file_are_sent_on_request(
+def test_skip_bad_rows_sends_the_valid_rows(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     ran = run("links", "send", bad_campaign(tmp_path), "--skip-bad-rows")
@@ -130,7 +131,7 @@ def test_the_good_rows_of_a_bad_file_are_sent_on_request(
     assert sandbox.ledger.count("link_created") == 1
 
 
-def test_a_column_that_means_nothing_has_to_be_said_to(
+def test_unknown_column_must_be_ignored_explicitly(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = lines_to(tmp_path / "spring.csv", f"{HEADER},note", f"A-1,sms,{PHONE}1,ZAR,1.00,hello")
@@ -144,22 +145,22 @@ def test_a_column_that_means_nothing_has_to_be_said_to(
 # Dry runs -----------------------------------------------------------------------------------------
 
 
-def test_a_dry_run_says_what_would_be_sent_and_leaves_nothing_behind(
+def test_dry_run_shows_what_would_be_sent_and_writes_no_file(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     row = f"A-2,sms,{PHONE}1,ZAR,0.10"
     path = lines_to(tmp_path / "spring.csv", HEADER, f"A-1,sms,{PHONE}1,ZAR,199.90", row)
     ran = run("links", "send", path, "--dry-run", "--journal", "elsewhere.db")
     assert ran.code == 0
-    assert "a dry run, nothing was sent" in ran.out
-    assert "To send in all: ZAR 200.00" in ran.out
-    assert "A-2" in ran.out, "who would get more than one"
+    assert "dry run, nothing was sent" in ran.out
+    assert "ZAR 200.00" in ran.out
+    assert "get more than one link: A-2\n" in ran.out
     assert not ran.err
     assert not sandbox.ledger.requests
     assert [path.name for path in tmp_path.iterdir()] == ["spring.csv"]
 
 
-def test_a_dry_run_tells_programs_as_well(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+def test_dry_run_prints_json(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     path = links_csv(tmp_path / "spring.csv", 2)
     ran = run("links", "send", path, "--dry-run", "--json", "--rate-limit", "4")
     assert ran.lines[-1]["forecast"]["amounts"] == {"ZAR": Decimal("399.80")}
@@ -167,7 +168,7 @@ def test_a_dry_run_tells_programs_as_well(sandbox: Sandbox, run: Terminal, tmp_p
     assert not sandbox.ledger.requests
 
 
-def test_a_dry_run_notices_a_key_that_occurs_twice(
+def test_dry_run_rejects_a_key_that_occurs_twice(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = lines_to(tmp_path / "spring.csv", HEADER, *[f"A-1,sms,{PHONE}1,ZAR,1.00"] * 2)
@@ -175,18 +176,17 @@ def test_a_dry_run_notices_a_key_that_occurs_twice(
     assert ran.code == 3
     assert "A-1: rejected: " in ran.err
     assert not sandbox.ledger.requests
-
     assert "occurs twice in this run, and is sent once" in ran.err
 
 
-def test_a_dry_run_of_a_new_job_needs_no_key(
+def test_dry_run_of_a_new_job_needs_no_api_key(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 2)
     monkeypatch.delenv("CHAT2PAY_API_KEY")
     ran = run("links", "send", path, "--dry-run")
     assert (ran.code, ran.err) == (0, "")
-    assert "To send in all: ZAR 399.80" in ran.out
+    assert "ZAR 399.80" in ran.out
     monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
     run("links", "send", path)
     assert run("links", "send", path, "--dry-run").code == 0
@@ -197,9 +197,7 @@ def test_a_dry_run_of_a_new_job_needs_no_key(
     assert sandbox.ledger.count("link_created") == 2
 
 
-def test_a_dry_run_that_can_not_begin_forecasts_nothing(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
+def test_failed_dry_run_prints_no_forecast(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     path = links_csv(tmp_path / "spring.csv", 2)
     (tmp_path / JOURNAL).write_text("no journal, but something of somebody's")
     ran = run("links", "send", path, "--dry-run")
@@ -208,20 +206,20 @@ def test_a_dry_run_that_can_not_begin_forecasts_nothing(
     assert not sandbox.ledger.requests
 
 
-def test_a_dry_run_of_something_without_amounts_sums_nothing(
+def test_dry_run_without_amounts_prints_no_sum(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = lines_to(tmp_path / "back.csv", "payment_link_ref", "ref-1")
     ran = run("reversals", path, "--dry-run")
     assert ran.code == 0
-    assert "To send in all" not in ran.out
+    assert ran.out.splitlines()[2:] == ["to send  1"]
     assert not sandbox.ledger.requests
 
 
 # Where the journal is -----------------------------------------------------------------------------
 
 
-def test_a_journal_can_be_elsewhere_and_the_usual_place_leads_there(
+def test_journal_elsewhere_is_found_again_from_the_usual_place(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
@@ -233,7 +231,7 @@ def test_a_journal_can_be_elsewhere_and_the_usual_place_leads_there(
     assert sandbox.ledger.count("link_created") == 1
 
 
-def test_a_second_journal_for_the_same_source_is_refused_unless_forced(
+def test_second_journal_is_refused_unless_forced(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
@@ -243,14 +241,14 @@ def test_a_second_journal_for_the_same_source_is_refused_unless_forced(
     assert "--force" in refused.err
     assert sandbox.ledger.count("link_created") == 1
     forced = run("links", "send", path, "--journal", "second.db", "--force", "--check-existing")
-    assert "skipped" in forced.out, "without --check-existing it would have gone again"
+    assert "skipped" in forced.out, "without --check-existing it would have been sent again"
     assert sandbox.ledger.count("link_created") == 1
 
 
-# Going on -----------------------------------------------------------------------------------------
+# Resume -----------------------------------------------------------------------------------------
 
 
-def test_what_was_interrupted_goes_on_from_its_journal(
+def test_interrupted_job_is_resumed_from_its_journal(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 3)
@@ -264,26 +262,26 @@ def test_what_was_interrupted_goes_on_from_its_journal(
     assert not sandbox.ledger.twice("link_created")
 
 
-def test_without_its_source_only_what_is_in_doubt_is_settled(
+def test_resume_without_source_only_looks_up_unknown_outcomes(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
     blind = InjectedFault("error_503_before", 1.0, operations=("get_transaction",))
     sandbox.set_faults(FaultPlan((blind,)))
     sandbox.next_faults("create_payment_link", ["drop_before"])
-    doubtful = run("links", "send", path, "--settle", "0.2")
-    assert doubtful.code == 4
-    assert f"chat2pay resume {JOURNAL}" in doubtful.err
-    assert "A-1: unknown: " in doubtful.err
+    unknown = run("links", "send", path, "--settle", "0.2")
+    assert unknown.code == 4
+    assert f"chat2pay resume {JOURNAL}" in unknown.err
+    assert "A-1: unknown: " in unknown.err
     path.unlink()
     sandbox.set_faults(None)
     resumed = run("resume", JOURNAL, "--settle", "0.2")
-    assert f"its source {path} is gone" in resumed.err
+    assert f"The source file {path} is gone." in resumed.err
     # It may have had more, so this is no success.
     assert (resumed.code, sandbox.ledger.count("link_created")) == (1, 1)
 
 
-def test_what_was_never_to_be_sent_again_is_not_without_its_source_either(
+def test_never_resend_holds_in_a_resume_without_source(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
@@ -294,9 +292,7 @@ def test_what_was_never_to_be_sent_again_is_not_without_its_source_either(
     assert sandbox.ledger.count("link_created") == 0
 
 
-def test_what_protects_from_sending_twice_holds_when_it_is_gone_on_with(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path
-) -> None:
+def test_check_existing_holds_in_a_resume(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     path = links_csv(tmp_path / "spring.csv", 2)
     run("links", "send", path)
     (tmp_path / JOURNAL).unlink()
@@ -312,7 +308,7 @@ def test_what_protects_from_sending_twice_holds_when_it_is_gone_on_with(
 @pytest.mark.parametrize(
     "settles", [("30", None, 30.0), ("30", "10", 10.0), (None, None, 10.0), (None, "5", 5.0)]
 )
-def test_the_time_to_settle_is_remembered_unless_another_is_given(
+def test_settle_is_remembered_unless_another_is_given(
     sandbox: Sandbox,
     run: Terminal,
     tmp_path: Path,
@@ -320,23 +316,23 @@ def test_the_time_to_settle_is_remembered_unless_another_is_given(
     settles: tuple[str | None, str | None, float],
 ) -> None:
     begun, resumed, settle = settles
-    plans: list[Plan] = []
+    used: list[JobOptions] = []
 
     def given(seconds: str | None) -> tuple[str, ...]:
         return () if seconds is None else ("--settle", seconds)
 
-    def noted(plan: Plan, *more: Any, **others: Any) -> Any:
-        plans.append(plan)
-        return client_of(plan, *more, **others)
+    def noted(options: JobOptions, *more: Any, **others: Any) -> Any:
+        used.append(options)
+        return client_of(options, *more, **others)
 
-    monkeypatch.setattr(_course, "client_of", noted)
+    monkeypatch.setattr(run_module, "client_of", noted)
     assert run("links", "send", links_csv(tmp_path / "spring.csv", 1), *given(begun)).code == 0
     assert run("resume", JOURNAL, *given(resumed)).code == 0
-    assert plans[-1].settle == settle
+    assert used[-1].settle == settle
     assert sandbox.ledger.count("link_created") == 1
 
 
-def test_never_resend_is_remembered(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+def test_never_resend_holds_in_a_resume(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
     sandbox.next_faults("create_payment_link", ["drop_before"])
     assert run("links", "send", path, "--never-resend", "--settle", "0.2").code == 4
@@ -345,7 +341,7 @@ def test_never_resend_is_remembered(sandbox: Sandbox, run: Terminal, tmp_path: P
 
 
 @pytest.mark.parametrize("notes", [{}, {"source": "a table of ours"}])
-def test_a_program_s_own_journal_names_no_source(
+def test_journal_of_a_program_names_no_source(
     sandbox: Sandbox, run: Terminal, notes: dict[str, str]
 ) -> None:
     async def campaign() -> None:
@@ -362,13 +358,11 @@ def test_a_program_s_own_journal_names_no_source(
     anyio.run(campaign)
     resumed = run("resume", "own.db")
     assert resumed.code == 0
-    assert "it names no source" in resumed.err
+    assert "own.db names no source file." in resumed.err
     assert sandbox.ledger.count("link_created") == 1
 
 
-def test_there_is_nothing_to_go_on_with_where_there_is_no_journal(
-    sandbox: Sandbox, run: Terminal
-) -> None:
+def test_resume_without_a_journal_is_an_error(sandbox: Sandbox, run: Terminal) -> None:
     ran = run("resume", "none.journal")
     assert ran.code == 1
     assert ran.err.startswith("chat2pay: ")

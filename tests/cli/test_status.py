@@ -1,4 +1,4 @@
-"""Looking again and again, until every payment has come to its end."""
+"""Status look-ups, repeated until every payment has ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 
 from chat2pay_async._cli import single_call
 from chat2pay_async._cli.printing import Printer
-from chat2pay_async._cli.status import lines_of
+from chat2pay_async._cli.status import table_of
 from chat2pay_async.sandbox import InjectedFault, Sandbox
 
 
@@ -28,7 +28,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Terminal:
 
 
 class Customers:
-    """Something happens whenever the watching waits; the time itself does not pass."""
+    """Actions of customers, one at each wait; no time passes."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *acts: object) -> None:
         self.waits: list[float] = []
@@ -44,7 +44,7 @@ class Customers:
             act()
 
 
-def test_it_goes_on_until_every_payment_has_ended(
+def test_watch_ends_when_every_payment_has_ended(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("links", "send", links_csv(tmp_path / "spring.csv", 2))
@@ -54,14 +54,14 @@ def test_it_goes_on_until_every_payment_has_ended(
     )
     ran = run("status", *refs, "--watch", "--every", "7", "--json")
     assert (ran.code, ran.err) == (0, "")
-    told = [(line["key"], line["result"]["payment_status"]) for line in ran.lines]
-    assert told[:3] == [(refs[0], "PENDING"), (refs[1], "PENDING"), (refs[0], "SUCCESS")]
-    assert told[3][0] == refs[1]
-    assert len(told) == 4, "only what has changed is told again"
+    printed = [(line["key"], line["result"]["payment_status"]) for line in ran.lines]
+    assert printed[:3] == [(refs[0], "PENDING"), (refs[1], "PENDING"), (refs[0], "SUCCESS")]
+    assert printed[3][0] == refs[1]
+    assert len(printed) == 4, "only what has changed is printed again"
     assert customers.waits == [7.0] * 3
 
 
-def test_for_a_person_the_table_is_drawn_anew_in_its_place(
+def test_watch_on_a_terminal_draws_the_table_in_its_place(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("links", "send", links_csv(tmp_path / "spring.csv", 1))
@@ -84,31 +84,48 @@ SENT = ("A-1", REF, "199.90 ZAR", "PENDING", "PAYMENT_LINK_SENT", "2026-03-01T00
 ABSENT = ("A-10", "", "", "", "", "", "404: there is no such transaction")
 
 
-def test_on_a_terminal_of_80_columns_no_reference_is_broken() -> None:
-    assert lines_of([SENT, ABSENT], 80) == [
-        "order  reference                             amount      payment",
-        f"A-1    {REF}  199.90 ZAR  PENDING",
-        "  PAYMENT_LINK_SENT, since 2026-03-01T00:00:00Z",
-        "A-10",
-        "  404: there is no such transaction",
+@pytest.mark.parametrize("width", [80, 150])
+def test_terminal_of_80_columns_has_room_for_a_payment(width: int) -> None:
+    screen = Console(file=io.StringIO(), width=width, color_system=None, _environ={})
+    with screen.capture() as captured:
+        screen.print(table_of([SENT, ABSENT]))
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    assert lines[0].split() == ["order", "reference", "amount", "payment"]
+    assert lines[2:] == [
+        f"A-1     {REF}            199.90 ZAR   PENDING",
+        "        PAYMENT_LINK_SENT, since 2026-03-01T00:00:00Z",
+        "A-10    404: there is no such transaction",
     ]
 
 
-def test_on_a_wide_one_a_payment_is_a_line() -> None:
-    lines = lines_of([SENT, ABSENT], 105)
-    assert lines[1] == f"A-1    {'  '.join(SENT[1:-1])}"
-    assert max(map(len, lines)) == 105
-    assert lines[2:] == ["A-10", "  404: there is no such transaction"]
-    assert len(lines_of([SENT], 104)) == 3, "not if it has no room"
+@pytest.mark.parametrize("order", ["A-1", "A" * 60])
+def test_reference_is_never_broken(order: str) -> None:
+    screen = Console(file=io.StringIO(), width=80, color_system=None, _environ={})
+    with screen.capture() as captured:
+        screen.print(table_of([(order, *SENT[1:])]))
+    assert REF in captured.get()
+    assert "199.90 ZAR" in captured.get()
 
 
-def test_where_it_is_piped_other_tools_can_cut_it() -> None:
-    lines = lines_of([SENT, ABSENT], None)
-    assert [line.split("\t") for line in lines[1:]] == [list(SENT), list(ABSENT)]
-    assert lines[0].split("\t")[0] == "order"
+def test_piped_status_has_tabs_between_columns(sandbox: Sandbox, run: Terminal) -> None:
+    run(
+        "link",
+        "--to",
+        "27831234567",
+        "--order-number",
+        "A-1",
+        "--currency",
+        "ZAR",
+        "--total-amount",
+        "199.90",
+    )
+    lines = run("status", "--order-number", "A-1").out.splitlines()
+    cells = dict(zip(*(line.split("\t") for line in lines), strict=True))
+    assert (cells["order"], cells["amount"]) == ("A-1", "199.90 ZAR")
+    assert cells["reference"] == sandbox.ref_of("A-1")
 
 
-def test_what_is_unknown_of_a_payment_is_left_blank(sandbox: Sandbox, run: Terminal) -> None:
+def test_unknown_fields_are_blank_between_tabs(sandbox: Sandbox, run: Terminal) -> None:
     hollow = InjectedFault("hollow_200_before", form="object")
     sandbox.next_faults("get_transaction", [hollow])
     ran = run("status", "--order-number", "A-1")
@@ -117,7 +134,7 @@ def test_what_is_unknown_of_a_payment_is_left_blank(sandbox: Sandbox, run: Termi
     assert absent.startswith("A-1\t\t\t\t\t\tget_transaction: 404: ")
 
 
-def test_a_look_that_fails_is_no_end(
+def test_failed_look_up_does_not_end_the_watch(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("links", "send", links_csv(tmp_path / "spring.csv", 1))
@@ -129,7 +146,7 @@ def test_a_look_that_fails_is_no_end(
     assert ran.code == 0
 
 
-def test_what_is_not_there_is_not_waited_for(sandbox: Sandbox, run: Terminal) -> None:
+def test_missing_payment_ends_the_watch(sandbox: Sandbox, run: Terminal) -> None:
     ran = run("status", "no-such-reference", "--watch")
     assert ran.code == 3
     assert sandbox.ledger.answered("get_transaction") == 1

@@ -1,4 +1,4 @@
-"""The command line as a person or a script meets it: what it prints, where, and how it ends."""
+"""The command line as a person or a script uses it: its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Ran:
         return [_read_json(line) for line in self.out.splitlines()]
 
     def outcomes(self) -> dict[str, dict[str, Any]]:
-        """What it tells of each item."""
+        """What it prints of each item, by key."""
         return {line["key"]: line for line in self.lines if "key" in line}
 
 
@@ -63,7 +63,7 @@ def served(monkeypatch: pytest.MonkeyPatch, where: Path) -> Iterator[Sandbox]:
 
 
 def links_csv(path: Path, count: int, prefix: str = "A") -> Path:
-    """A campaign of so many links, of 199.90 each."""
+    """Write a campaign of links of 199.90 each."""
     rows = [f"{prefix}-{n},sms,{PHONE}{n},ZAR,199.90" for n in range(1, count + 1)]
     return lines_to(path, HEADER, *rows)
 
@@ -75,7 +75,7 @@ def lines_to(path: Path, *lines: str) -> Path:
 
 @attrs.frozen
 class Terminal:
-    """Runs commands in this process, and holds them to what is true of all of them."""
+    """Runs commands in this process, and checks what is true of all of them."""
 
     capsys: pytest.CaptureFixture[str]
 
@@ -91,11 +91,11 @@ class Terminal:
 
 def states_in(journal: Path | str) -> dict[str, str]:
     with Report(Path(journal)) as report:
-        return {line.row.key: line.state for line in report.lines()}
+        return {line.row.key: line.outcome.state.value for line in report.lines()}
 
 
 class FullDisk(io.StringIO):
-    """A standard output that takes nothing."""
+    """A standard output that is always full."""
 
     def write(self, _text: str) -> int:
         raise OSError(28, "No space left on device")
@@ -115,7 +115,7 @@ def until(condition: Callable[[], object], what: str) -> None:
         time.sleep(0.01)
 
 
-# Whoever starts the tests in the background has their children ignore Ctrl-C.
+# A shell lets what it starts in the background, and its children, ignore Ctrl-C.
 _INTERRUPTIBLE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -126,10 +126,10 @@ sys.exit(main())
 
 @attrs.define
 class Process:
-    """A command that runs, and what it has said so far."""
+    """A command that runs, and its output so far."""
 
     running: subprocess.Popen[str]
-    told: list[str] = attrs.field(factory=list[str])
+    errors: list[str] = attrs.field(factory=list[str])
     printed: list[str] = attrs.field(factory=list[str])
     readers: list[threading.Thread] = attrs.field(factory=list[threading.Thread])
 
@@ -138,7 +138,7 @@ class Process:
         code = self.running.wait(PATIENCE)
         for reader in self.readers:
             reader.join(PATIENCE)
-        return Ran(code, "".join(self.printed), "".join(self.told))
+        return Ran(code, "".join(self.printed), "".join(self.errors))
 
 
 full_output = pytest.mark.skipif(
@@ -155,14 +155,14 @@ def begun(
     output: str | None = None,
     **environment: str,
 ) -> Iterator[Process]:
-    """Start a command; whatever happens, it is gone after the block.
+    """Start a command, which has ended after the block in any case.
 
     Args:
         arguments: The command's.
         where: The folder to run it in.
         reads: Whether its standard output is read, or closed on it.
         output: The file that its standard output goes to, where it is not to be read.
-        environment: What else it finds there.
+        environment: More environment variables.
     """
     command = [sys.executable, "-c", _INTERRUPTIBLE, *map(str, arguments)]
     ours = {"PYTHONPATH": str(Path(__file__).parent.parent.parent), "PYTHONWARNINGS": ""}
@@ -177,7 +177,7 @@ def begun(
             env={**os.environ, **ours, **environment},
         )
     process = Process(running)
-    streams = ((running.stdout, process.printed), (running.stderr, process.told))
+    streams = ((running.stdout, process.printed), (running.stderr, process.errors))
     pairs = [(stream, lines) for stream, lines in streams if stream is not None]
     for stream, lines in pairs:
         if stream is running.stdout and not reads:
@@ -198,7 +198,7 @@ def begun(
 
 
 class Signals:
-    """Ctrl-C, as anyio would hear it."""
+    """Ctrl-C, as anyio would receive it."""
 
     def __init__(
         self, *, supported: bool = True, left: int = 0, when: Callable[[], object] = lambda: True
