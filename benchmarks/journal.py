@@ -29,8 +29,9 @@ from rich.table import Table
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, SentRequest, bulk
 from chat2pay_async._api.operations import CREATE_PAYMENT_LINK, prepare
 from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._bulk.store import Book
-from chat2pay_async._journal.sqlite import Departed, Journal
+from chat2pay_async._bulk.store import RunStore
+from chat2pay_async._journal.base import Intent
+from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._transport.base import WireResponse
 
@@ -62,42 +63,42 @@ def orders(count: int) -> Iterator[PaymentLinkRequest]:
 
 # Without HTTP -------------------------------------------------------------------------------------
 
-Work = Callable[[Book, str, SentRequest], Awaitable[None]]
+Work = Callable[[RunStore, str, SentRequest], Awaitable[None]]
 
 
-async def intent(book: Book, key: str, sent: SentRequest) -> None:
+async def intent(store: RunStore, key: str, sent: SentRequest) -> None:
     """Write down that a POST leaves."""
     now = datetime.now(UTC)
-    await book.log(key, resumed=False).record_intent(sent, None, now, now)
+    await store.log(key, resumed=False).record_intent(sent, None, now, now)
 
 
-async def whole(book: Book, key: str, sent: SentRequest) -> None:
+async def whole(store: RunStore, key: str, sent: SentRequest) -> None:
     """All that an order's run has to do with a journal."""
-    await book.claim(key)
-    await intent(book, key, sent)
+    await store.register(key)
+    await intent(store, key, sent)
     outcome: Outcome[Any, Any] = Outcome(key, None, State.APPLIED)
-    await book.end(outcome, WireResponse(201, {}, CREATED))
+    await store.record_outcome(outcome, WireResponse(201, {}, CREATED))
 
 
 async def written(work: Work, sent: list[SentRequest], folder: str) -> float:
     """Orders a second, `CONCURRENCY` at a time."""
-    book = Book(Journal(Path(folder, "journal.db")))
-    await book.open(BINDING)
+    store = RunStore(Journal(Path(folder, "journal.db")))
+    await store.open(BINDING)
     queue = iter(enumerate(sent))
 
     async def worker() -> None:
         for number, request in queue:
-            await work(book, str(number), request)
+            await work(store, str(number), request)
 
     async with anyio.create_task_group() as serving:
-        serving.start_soon(book.serve)
+        serving.start_soon(store.serve)
         started = time.perf_counter()
         async with anyio.create_task_group() as workers:
             for _ in range(CONCURRENCY):
                 workers.start_soon(worker)
         seconds = time.perf_counter() - started
         serving.cancel_scope.cancel()
-    await book.close()
+    await store.close()
     return len(sent) / seconds
 
 
@@ -108,7 +109,7 @@ def one_by_one(sent: list[SentRequest], folder: str) -> float:
     started = time.perf_counter()
     for number, request in enumerate(sent):
         now = datetime.now(UTC)
-        journal.write([Departed(str(number), request, None, now, now)])
+        journal.write([Intent(str(number), request, None, now, now)])
     seconds = time.perf_counter() - started
     journal.close()
     return len(sent) / seconds

@@ -1,4 +1,4 @@
-"""Campaigns and jobs: one operation for thousands of items, that survive `kill -9`.
+"""Bulk runs: one operation for thousands of items, which survive `kill -9`.
 
     from chat2pay_async import AsyncChat2Pay, bulk
 
@@ -9,68 +9,71 @@
                     print(outcome.key, outcome.result.payment_link_ref)
         print(run.summary)
 
-# Campaigns
+# Items and outcomes
 
-The items come from any iterable, or any async one, and are taken from it only as fast as they are
-done: a generator over a file of a million rows needs no more memory than one over a hundred.
-Outcomes come as they finish, in any order; a slow reader slows the run down, and loses nothing.
+The items come from any iterable or async iterable. A run takes an item only when it has a free
+slot, so a generator over a file of a million rows needs no more memory than one over a hundred.
+Outcomes come as they finish, in any order. A slow reader slows the run down, and loses nothing.
 
 >>> [state.name for state in State]
 ['APPLIED', 'REJECTED', 'FAILED', 'UNKNOWN', 'SKIPPED']
 
-`APPLIED` and `REJECTED` are final. `FAILED` means that nothing was applied, so the next run tries
-again. `UNKNOWN` is what can't be told: the next run looks it up first, and so does
-`client.resolve(outcome.error.pending)` (without an error, a gateway has not decided yet). What was
-applied may still need a look: a link that nobody received (`outcome.delivered is False`), a capture
-that the gateway declined (`outcome.declined`, state `REJECTED`). `run.summary` counts all of these.
+- `APPLIED` and `REJECTED` are final.
+- `FAILED`: nothing was applied. The next run sends the item again.
+- `UNKNOWN`: the item may have been applied. The next run looks it up first, and so does
+  `client.resolve(outcome.error.pending)`. Without an error, a gateway has not decided yet.
+- `SKIPPED`: an earlier run had finished the item.
 
-An order number, or a payment link reference, occurs once in a run: a second one is refused, and
-not sent. A wrong API key stops the run, and so does `stop_at_failure_rate=0.2` once more than a
-fifth of the latest 500 outcomes (skipped ones apart) are not `APPLIED`. What stops a run is raised
-where its outcomes are read, after the last of them.
+Some outcomes need a look even so: a link whose message was not sent (`outcome.delivered is False`),
+or a capture that the gateway declined (`outcome.declined`, state `REJECTED`). `run.summary` counts
+all of these.
+
+An order number, or a payment link reference, may occur once in a run: a second one is rejected, and
+not sent. A wrong API key stops the run. `stop_at_failure_rate=0.2` stops it when more than a fifth
+of the latest 500 outcomes are not `APPLIED` (skipped ones do not count). The error that stops a run
+is raised by the iterator, after the last outcome.
 
 # Leaving early, and stopping
 
-Leave the loop whenever you like. Nothing more is taken from the source, what is under way (at most
-`concurrency` items) comes to its end, for up to `drain` seconds, and `run.undelivered` has every
-outcome that you did not take. After `run.stop()`, as after whatever stops a run by itself, the loop
-goes on with what is under way, for as long as that takes; leave it to wait no longer than `drain`.
-A run that is cancelled does not wait: what was under way is `UNKNOWN`, or `FAILED` if it had not
-left yet.
+You may leave the loop at any time. Then nothing more is taken from the source, the items in
+progress (at most `concurrency`) may finish for up to `drain` seconds, and `run.undelivered` has the
+outcomes that you did not take. After `run.stop()`, or when a run stops itself, the loop goes on
+with the items in progress, as long as they take; leave the loop to wait no longer than `drain`. A
+run that is cancelled does not wait: its items in progress are `UNKNOWN`, or `FAILED` if they were
+not sent yet.
 
-A generator that you pass is read no further then, but not closed: it is yours. Give an async one
-that holds something open an `aclosing` of your own.
+A generator that you pass is yours: a run that stops early does not close it. If an async generator
+holds something open, wrap it in `aclosing`.
 
 # Resuming
 
-With a journal, every POST is written down to the disk itself before it leaves, and every outcome
-before you see it. If the process dies, make the same run again, with the same journal: what was in
-doubt is looked up first (and sent again only if it is explicitly absent), what is final is
-`SKIPPED`, with the result of then, the rest is sent. Nothing is sent twice, and nothing is lost.
+With a journal, every POST is on the disk before it is sent, and every outcome before you see it. If
+the process dies, start the same run again, with the same journal. Unresolved items are looked up
+first, and sent again only if they are explicitly absent. Finished items are `SKIPPED`, with their
+results. The other items are sent. Nothing is sent twice, and nothing is lost.
 
 - A journal belongs to one operation, one base URL and one API key, and to one run at a time.
-- A row whose source has changed since it was sent is refused (`REJECTED`, and its error says which
-  fields). Put it back, or give the new version an order number of its own. An item that `FAILED`
-  may be changed.
-- What is in doubt is settled even if the source has it no more.
-- It is an SQLite file, with a second one beside it (`-wal`) while it is used: keep them together.
-  It must be on a local disk, and it holds personal data.
-- Across journals nothing protects. Without the old journal, `check_existing=True` looks each order
-  up before it is sent for the first time, which costs one request more for each.
+- An item that differs from what was sent is rejected, and its error names the fields. Undo the
+  change, or give the new version its own order number. An item that `FAILED` may be changed.
+- Unresolved items are looked up even if the source has them no more.
+- A journal is an SQLite file, with a second one beside it (`-wal`) while it is in use: keep them
+  together. It must be on a local disk, and it holds personal data.
+- Two journals do not know each other. If you have lost a journal, `check_existing=True` looks each
+  order up before it is sent for the first time, at the price of one more request for each.
 
-Without a journal a run can't be resumed; the rest holds all the same.
+Without a journal, a run can't be resumed. All else holds.
 
 # Dry runs
 
-`dry_run=True` reads everything, sends nothing, and gives only the outcomes of items that would not
-be sent. `run.forecast` then says what would be: how many, what they come to in each currency, which
-recipients would get more than one link, and how long it would take.
+`dry_run=True` reads the whole source, sends nothing, and yields only the outcomes of items that
+would not be sent. `run.forecast` then has the number of items that would be sent, the sums for each
+currency, the recipients that would get more than one link, and the time that it would take.
 
     async with bulk.create_payment_links(client, requests, dry_run=True) as run:
         problems = [outcome async for outcome in run]
     print(run.forecast)
 
-# Jobs of captures, reversals, receipts
+# Captures, reversals, receipts
 
     async with bulk.capture_payments(
         client, [bulk.Capture(ref) for ref in refs], journal="captures.db"
@@ -79,23 +82,14 @@ recipients would get more than one link, and how long it would take.
             if outcome.declined:
                 print(outcome.key, outcome.result.payment_gateway_error_decision)
 
-A capture is `APPLIED` once the gateway accepted it, `REJECTED` if it declined, and `UNKNOWN` while
-it has not decided.
+A capture is `APPLIED` if the gateway accepted it, `REJECTED` if it declined, and `UNKNOWN` while it
+has not decided.
 """
 
+from chat2pay_async._api.requests import Capture, LinkReference, ReceiptRequest, TransactionQuery
 from chat2pay_async._bulk.factory import (
-    Capture,
-    Forecast,
-    Journal,
-    LinkReference,
-    Outcome,
     ReadOptions,
-    ReceiptRequest,
-    Run,
     RunOptions,
-    State,
-    Summary,
-    TransactionQuery,
     cancel_payment_links,
     capture_payments,
     create_payment_links,
@@ -103,6 +97,10 @@ from chat2pay_async._bulk.factory import (
     get_transactions,
     reverse_payments,
 )
+from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._bulk.run import Run
+from chat2pay_async._bulk.summary import Forecast, Summary
+from chat2pay_async._journal.sqlite import Journal
 
 __all__ = [
     "Capture",

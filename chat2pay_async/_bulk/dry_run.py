@@ -1,64 +1,54 @@
-"""A dry run: everything that a run does but sending."""
+"""Dry run: everything that a run does except sending."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 
 from chat2pay_async._bulk.item import Item, Items
-from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._bulk.outcomes import State
 from chat2pay_async._bulk.summary import Forecast, add_amount
 
-__all__ = ["Rehearsal"]
+__all__ = ["DryRun"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
 
 
-class Rehearsal(Items[Q, R]):
-    """Brings items to the point where they would be sent."""
+class DryRun(Items[Q, R]):
+    """Brings items to the point where they would be sent, and counts them."""
 
     _forecast: Forecast = Forecast()
 
     @property
     def forecast(self) -> Forecast:
-        """What was counted so far."""
+        """The forecast from the items so far."""
         found = self._forecast
         each = max(self._sender.interval, Forecast.CALL_SECONDS / self._concurrency)
         return attrs.evolve(found, seconds=(found.to_send + found.to_look_up) * each)
 
     async def finish(self, item: Item[Q, R]) -> None:
-        """See what would become of an item: its outcome, if it would not be sent."""
-        now = self._forecast
+        """Count an item, and set its outcome if it would not be sent."""
         if item.row is not None:
-            self._forecast = attrs.evolve(now, to_look_up=now.to_look_up + 1)
+            self._count("to_look_up")
             return
-        claimed = await self._book.claim(item.key, getattr(item.request, "to", None))
-        item.outcome = self.known(item, claimed)
+        registered = await self._store.register(item.key, getattr(item.request, "to", None))
+        item.outcome = self.known(item, registered)
         if item.outcome is not None:
-            self._count_known(item.outcome)
-        elif not claimed.taken_up:
-            self._count(item, same_recipient=claimed.recipient_repeated)
+            self._count("refused" if item.outcome.state is State.REJECTED else "final")
+        elif not registered.resumed:
+            self._count("to_send")
+            now, repeated = self._forecast, registered.recipient_repeated
+            keys, amounts = now.same_recipient_keys, dict(now.amounts)
+            add_amount(amounts, item.request)
+            self._forecast = attrs.evolve(
+                now,
+                same_recipient=now.same_recipient + repeated,
+                same_recipient_keys=(*keys, *[item.key] * repeated)[: Forecast.SHOWN],
+                amounts=amounts,
+            )
 
-    def _count_known(self, outcome: Outcome[Any, Any]) -> None:
+    def _count(self, name: str) -> None:
         now = self._forecast
-        if outcome.state is State.REJECTED:
-            self._forecast = attrs.evolve(now, refused=now.refused + 1)
-        else:
-            self._forecast = attrs.evolve(now, final=now.final + 1)
-
-    def _count(self, item: Item[Any, Any], *, same_recipient: bool) -> None:
-        now = self._forecast
-        shown = now.same_recipient_keys
-        if same_recipient and len(shown) < Forecast.SHOWN:
-            shown = (*shown, item.key)
-        amounts = dict(now.amounts)
-        add_amount(amounts, item.request)
-        self._forecast = attrs.evolve(
-            now,
-            to_send=now.to_send + 1,
-            same_recipient=now.same_recipient + same_recipient,
-            same_recipient_keys=shown,
-            amounts=amounts,
-        )
+        self._forecast = attrs.evolve(now, **{name: getattr(now, name) + 1})

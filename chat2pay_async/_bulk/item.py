@@ -1,4 +1,4 @@
-"""One item of a run, from what the source gave to its outcome."""
+"""Items of a run, each from its request to its outcome."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from chat2pay_async._api.operations import GET_TRANSACTION, Operation, prepare
 from chat2pay_async._api.rebuild import check_unchanged, request_of
 from chat2pay_async._bulk.outcomes import Outcome, State, state_after, state_of
 from chat2pay_async._bulk.serialization import outcome_of, read_detail
-from chat2pay_async._bulk.store import Book, Claimed, ItemLog
+from chat2pay_async._bulk.store import ItemLog, Registered, RunStore
 from chat2pay_async._bulk.summary import Forecast
-from chat2pay_async._journal.base import PriorAttempts
-from chat2pay_async._journal.sqlite import Row
+from chat2pay_async._journal.base import PriorAttempts, Row
 from chat2pay_async._send.call import Options, ended_at
 from chat2pay_async._send.evidence import Shows, case_of, link_shown, read_evidence
 from chat2pay_async._send.limits import LONGEST_PAUSE
@@ -43,26 +42,26 @@ R = TypeVar("R")
 
 @attrs.define(eq=False)
 class Item(Generic[Q, R]):
-    """An item under way."""
+    """Item in progress."""
 
     key: str
     request: Q
     row: Row | None = None
-    """What a journal has of it, where it is taken up from there."""
+    """The row of a journal that it is resumed from."""
     log: ItemLog | None = None
     outcome: Outcome[Q, R] | None = None
-    """Set as soon as it is known; it may still have to be written down."""
+    """Set as soon as it is known; it may still have to be written."""
 
 
 class Items(Generic[Q, R]):
     """Brings the items of one run to their outcomes."""
 
-    def __init__(  # noqa: PLR0913 - what a run is made of
+    def __init__(  # noqa: PLR0913 - the parts of a run
         self,
         operation: Operation[Q, R],
         sender: Sender,
         options: Options,
-        book: Book,
+        store: RunStore,
         *,
         concurrency: int,
         check_existing: bool = False,
@@ -70,78 +69,76 @@ class Items(Generic[Q, R]):
         self._operation = operation
         self._sender = sender
         self._options = options
-        self._book = book
+        self._store = store
         self._concurrency = concurrency
         self._check_existing = check_existing
         self._paused_until = -math.inf
 
     @property
     def forecast(self) -> Forecast | None:
-        """What a dry run says; None where this is none."""
+        """The forecast of a dry run; None in any other run."""
         return None
 
     def new(self, request: Q) -> Item[Q, R]:
-        """An item that the source has."""
+        """Make an item of a request from the source."""
         return Item(self._operation.identity(request), request)
 
-    def in_doubt(self, row: Row) -> Item[Q, R]:
-        """An item that an earlier run did not see the end of."""
+    def resume(self, row: Row) -> Item[Q, R]:
+        """Make an item of a row that an earlier run left unresolved."""
         return Item(row.key, request_of(self._operation, row.sent, row.request_id), row)
 
     async def finish(self, item: Item[Q, R]) -> None:
-        """Bring an item to its outcome; none, if this run told another for its key already.
+        """Bring an item to its outcome; none if this run has resumed its key already.
 
         Raises:
-            JournalError: The outcome can't be written down.
+            JournalError: The outcome can't be written.
         """
         row = item.row
         if row is None:
-            claimed = await self._book.claim(item.key)
-            item.outcome = self.known(item, claimed)
-            if item.outcome is not None or claimed.taken_up:
+            registered = await self._store.register(item.key)
+            item.outcome = self.known(item, registered)
+            if item.outcome is not None or registered.resumed:
                 return
-            row = claimed.row
-        prior = None if row is None else self._prior(item, row)
-        item.log = log = self._book.log(item.key, resumed=row is not None)
-        item.outcome = await self._sent(item, log, prior)
-        # Only what left, or was looked up, has an outcome of its own.
+            row = registered.row
+        prior = None if row is None else self._prior_attempts(row)
+        if item.row is None and row is not None and prior is not None and not prior.unresolved:
+            # Nothing was applied: the same is sent again, or what the source has now.
+            prior = None if self._change(item, row) else prior
+        item.log = log = self._store.log(item.key, resumed=row is not None)
+        item.outcome = await self._send(item, log, prior)
         if log.sent_before is not None or (prior is not None and prior.unresolved):
-            await self._book.end(item.outcome, log.response)
+            await self._store.record_outcome(item.outcome, log.response)
 
     def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:
-        """What became of an item that was stopped on its way."""
+        """Return the outcome of an item that was stopped on its way."""
         name, log = self._operation.name, item.log
         if log is not None:
-            log.stopped()
+            log.flush()
         if item.outcome is not None:
             return item.outcome
         pending = None if log is None else log.pending
         if item.row is not None and (log is None or (pending is None and not log.sent_before)):
-            pending = self._pending_of(item.row)  # nobody has looked it up yet
+            pending = self._pending_of(item.row)  # it was not looked up yet
         if pending is None:
             late = errors.RequestTimeoutError(f"{name}: the run was stopped before it was sent")
             late.operation = name
             return self._failed(item, late)
-        doubt = errors.OutcomeUnknownError(
-            f"{name}: the run was stopped while it was under way; it may have been applied",
+        unknown = errors.OutcomeUnknownError(
+            f"{name}: the run was stopped while it was in progress; it may have been applied",
             pending=pending,
         )
-        doubt.operation, doubt.attempts = name, (pending.last_attempt,)
-        return self._failed(item, doubt)
+        unknown.operation, unknown.attempts = name, (pending.last_attempt,)
+        return self._failed(item, unknown)
 
-    def _prior_of(self, row: Row) -> PriorAttempts:
-        """What a row tells of what was sent before."""
+    def _prior_attempts(self, row: Row) -> PriorAttempts:
         known = () if row.detail is None else read_detail(row.detail).attempts
         seen = tuple(one for one in known if one.started_at.timestamp() > row.first_at - _CUT)
-        # A run that died may have been at its last attempt until its last sign of life.
-        alive_at = ended_at(seen[-1]).timestamp() if seen else self._book.alive_at
-        prior = row.prior_attempts(alive_at)
-        # Even if it failed because it was explicitly absent: it may have arrived since.
-        doubted = any(one.proof is Proof.UNKNOWN for one in seen)
-        return attrs.evolve(prior, seen=seen, unresolved=prior.unresolved or doubted)
+        # A run that died may have been at its last attempt until it last wrote anything.
+        alive_at = ended_at(seen[-1]).timestamp() if seen else self._store.alive_at
+        return row.prior_attempts(alive_at, seen)
 
     def _pending_of(self, row: Row) -> Pending:
-        attempts = self._prior_of(row).attempts
+        attempts = self._prior_attempts(row).attempts
         return Pending(
             operation=self._operation.name,
             identity=row.key,
@@ -153,51 +150,47 @@ class Items(Generic[Q, R]):
             last_attempt=attempts[-1],
         )
 
-    # What is known before anything is sent -------------------------------------------------------
+    # Before anything is sent ----------------------------------------------------------------------
 
-    def known(self, item: Item[Q, R], claimed: Claimed) -> Outcome[Q, R] | None:
-        """The outcome of an item that is not sent; None where it is, or where one was told."""
-        if claimed.repeated:
+    def known(self, item: Item[Q, R], registered: Registered) -> Outcome[Q, R] | None:
+        """Return the outcome of an item that is not sent; None if it is sent, or was resumed."""
+        if registered.repeated:
             problem = "occurs twice in this run, and is sent once"
             names = [name for name in _KEYS if getattr(item.request, name, None) == item.key]
-            fault = Fault(names[0], problem)
-            return self._refused(item, RequestValidationError(self._operation.name, (fault,)))
-        row = claimed.row
-        if row is None or (row.state == State.FAILED and not self._prior_of(row).unresolved):
+            error = RequestValidationError(self._operation.name, (Fault(names[0], problem),))
+            return self._rejected(item, error)
+        row = registered.row
+        if row is None or (row.state == State.FAILED and not self._prior_attempts(row).unresolved):
             return None
-        try:
-            check_unchanged(self._operation, item.request, row.sent, row.request_id)
-        except RequestValidationError as error:
-            return self._refused(item, error)
-        final = row.state in {State.APPLIED, State.REJECTED} and not claimed.taken_up
-        if not final:
+        change = self._change(item, row)
+        if change is not None:
+            return self._rejected(item, change)
+        if registered.resumed or row.state not in {State.APPLIED, State.REJECTED}:
             return None
         return attrs.evolve(outcome_of(self._operation, item.request, row), state=State.SKIPPED)
 
-    def _refused(self, item: Item[Q, R], error: RequestValidationError) -> Outcome[Q, R]:
+    def _change(self, item: Item[Q, R], row: Row) -> RequestValidationError | None:
+        """Compare an item with what was sent for it; None if they are equal."""
+        try:
+            check_unchanged(self._operation, item.request, row.sent, row.request_id)
+        except RequestValidationError as error:
+            return error
+        return None
+
+    def _rejected(self, item: Item[Q, R], error: RequestValidationError) -> Outcome[Q, R]:
         error.operation = self._operation.name
         return Outcome(item.key, item.request, State.REJECTED, error=error)
 
-    def _prior(self, item: Item[Q, R], row: Row) -> PriorAttempts | None:
-        """What was sent of an item that goes on: the same goes again, unless its source changed."""
-        prior = self._prior_of(row)
-        if item.row is None and not prior.unresolved:
-            try:
-                check_unchanged(self._operation, item.request, row.sent, row.request_id)
-            except RequestValidationError:
-                return None
-        return prior
+    # Sending --------------------------------------------------------------------------------------
 
-    # Sending -------------------------------------------------------------------------------------
-
-    async def _sent(
+    async def _send(
         self, item: Item[Q, R], log: ItemLog, prior: PriorAttempts | None
     ) -> Outcome[Q, R]:
-        """Send an item, and wait out what is longer than a call waits."""
+        """Send an item, and wait where the service asks for more than a call waits."""
         while True:
             await anyio.sleep(max(0.0, self._paused_until - clock.now()))
             try:
-                return await self._once(item, log, prior)
+                return await self._send_once(item, log, prior)
             except errors.RateLimitedError as error:
                 asked = error.retry_after or 0.0
                 if asked <= LONGEST_PAUSE:
@@ -206,14 +199,14 @@ class Items(Generic[Q, R]):
                 self._sender.emit_paused(self._operation.name, asked)
                 prior = log.sent_before
                 if prior is not None and _was_lost(error.attempts, prior.first_at):
-                    # It was absent, but a verdict goes stale: look again before it is sent.
+                    # It was absent, but a verdict goes stale: it is looked up before it is sent.
                     prior = attrs.evolve(prior, unresolved=True)
             except (errors.ConfigurationError, errors.JournalError):
-                raise  # no item's own: the client is closed, or the journal can't be written
+                raise  # they stop the run: the client is closed, or the journal can't be written
             except Chat2PayError as error:
                 return self._failed(item, error)
 
-    async def _once(
+    async def _send_once(
         self, item: Item[Q, R], log: ItemLog, prior: PriorAttempts | None
     ) -> Outcome[Q, R]:
         if self._check_existing and prior is None:
@@ -222,7 +215,7 @@ class Items(Generic[Q, R]):
                 return outcome
         options = self._options
         if prior is not None and any(one.proof is Proof.APPLIED for one in prior.seen):
-            # It was answered, and only what became of it is open: it is never sent again.
+            # It was answered, and only its result is open: it is never sent again.
             retry = attrs.evolve(options.retry, resend_when_absent=False)
             options = attrs.evolve(options, retry=retry)
         raw = await self._sender.send(self._operation, item.request, options, log, prior)
@@ -231,11 +224,10 @@ class Items(Generic[Q, R]):
 
     def _failed(self, item: Item[Q, R], error: Chat2PayError) -> Outcome[Q, R]:
         result: Any = error.receipt if isinstance(error, errors.ReceiptNotSentError) else None
-        state = state_of(error)
-        return Outcome(item.key, item.request, state, result, error, error.attempts)
+        return Outcome(item.key, item.request, state_of(error), result, error, error.attempts)
 
     async def _existing(self, item: Item[Q, R]) -> Outcome[Q, R] | None:
-        """Look an order up before it is sent for the first time; None where there is none."""
+        """Look an order up before it is sent for the first time; None if it does not exist."""
         found: models.Transaction | None = None
         query = requests.TransactionQuery(order_number=item.key)
         try:
@@ -253,8 +245,8 @@ class Items(Generic[Q, R]):
             return None
         if found is None or shows.shows is Shows.NOTHING:
             unclear = Chat2PayError(
-                f"{self._operation.name}: whether the order exists already can't be told from what "
-                f"its look-up was answered ({answer.status_code}), so it was not sent",
+                f"{self._operation.name}: the response to its look-up ({answer.status_code}) does "
+                "not say whether the order exists, so it was not sent",
                 operation=self._operation.name,
             )
             return self._failed(item, unclear)
@@ -263,11 +255,11 @@ class Items(Generic[Q, R]):
 
 
 def _was_lost(attempts: Sequence[Attempt], since: datetime) -> bool:
-    """Whether one of the attempts at what is now sent had no answer."""
+    """Tell whether one of the attempts since then had no response."""
     return any(one.proof is Proof.UNKNOWN and one.started_at >= since for one in attempts)
 
 
 _CUT = 1e-3
-"""Seconds by which a time can be cut in a journal."""
+"""Seconds by which a journal may round a time."""
 _KEYS = ("order_number", "payment_link_ref", "receipt_link_ref")
-"""The fields that tell a request from all others of its run."""
+"""The fields that identify a request within its run."""

@@ -2,13 +2,13 @@
 
 Every item of a run ends in one of five states:
 
-| State | What it means | On the next run with the same journal |
+| State | Meaning | The next run with the same journal |
 |---|---|---|
-| `APPLIED` | it took effect | is skipped |
-| `REJECTED` | it was refused: by the service, by the gateway, or before it was sent | is skipped |
-| `FAILED` | nothing was applied: not reached, throttled out, a wrong key | goes again |
-| `UNKNOWN` | it may have been applied | is looked up first |
-| `SKIPPED` | it was final before this run; its result is the one of then | is skipped |
+| `APPLIED` | it took effect | skips it |
+| `REJECTED` | the service, the gateway, or a check before it was sent refused it | skips it |
+| `FAILED` | nothing was applied: no connection, too many throttles, a wrong key | sends it |
+| `UNKNOWN` | it may have been applied | looks it up first |
+| `SKIPPED` | an earlier run had finished it; its result is that run's | skips it |
 """
 
 from __future__ import annotations
@@ -29,46 +29,46 @@ R = TypeVar("R")
 
 
 class State(enum.StrEnum):
-    """How an item of a run ended."""
+    """End of an item of a run."""
 
     APPLIED = "applied"
     """It took effect."""
     REJECTED = "rejected"
-    """It was refused: by the service, by the gateway, or before it was sent."""
+    """The service, the gateway, or a check before it was sent refused it."""
     FAILED = "failed"
-    """Nothing was applied; a later run tries again."""
+    """Nothing was applied; a later run sends it."""
     UNKNOWN = "unknown"
     """It may have been applied; a later run looks it up first."""
     SKIPPED = "skipped"
-    """It was final before this run."""
+    """An earlier run had finished it."""
 
 
 @attrs.frozen
 class Outcome(Generic[Q, R]):
-    """What became of one item."""
+    """Outcome of one item."""
 
     key: str
-    """Its order number, or payment link reference."""
+    """The order number, or payment link reference."""
     request: Q
-    """What was asked for, as it was sent."""
+    """The request, as it was sent."""
     state: State
     result: R | None = None
-    """What the call returned; of a skipped item, what it returned then."""
+    """The result of the call; of a skipped item, the result in the earlier run."""
     error: Chat2PayError | None = None
-    """What the call raised."""
+    """The error of the call."""
     attempts: tuple[Attempt, ...] = ()
 
     @property
     def recovered(self) -> bool:
-        """Whether the result was read back after an answer was lost."""
+        """True if the result was read back after a response was lost."""
         return bool(getattr(self.result, "recovered", False))
 
     @property
     def delivered(self) -> bool | None:
-        """Whether the message to the customer went out: a link's, or a receipt's.
+        """True if the message to the customer was sent: a link's, or a receipt's.
 
-        False: it took effect, but nobody was told. None: no message was asked for, or it is not
-        known.
+        False: the item took effect, but its message was not sent. None: no message was asked for,
+        or it is not known.
         """
         if isinstance(self.error, errors.ReceiptNotSentError):
             return False
@@ -76,12 +76,12 @@ class Outcome(Generic[Q, R]):
 
     @property
     def declined(self) -> bool:
-        """Whether the gateway declined it."""
+        """True if the gateway declined it."""
         return isinstance(self.result, models.GatewayResult) and self.result.succeeded is False
 
 
 def state_after(result: object) -> State:
-    """The state of an item whose call returned: a gateway's answer is not yet a success."""
+    """Return the state after a call that returned: a gateway's response may be no success."""
     if isinstance(result, models.GatewayResult) and result.succeeded is not True:
         return State.UNKNOWN if result.succeeded is None else State.REJECTED
     return State.APPLIED
@@ -91,11 +91,11 @@ _NOT_FINAL = frozenset({401, 403})
 
 
 def state_of(error: Chat2PayError) -> State:
-    """The state of an item whose call raised."""
+    """Return the state after a call that raised."""
     if isinstance(error, errors.OutcomeUnknownError):
         return State.UNKNOWN
     if isinstance(error, errors.ReceiptNotSentError):
-        return State.APPLIED  # the receipt exists; only its message was not sent
+        return State.APPLIED  # the receipt exists without its message
     if isinstance(error, errors.RequestValidationError):
         return State.REJECTED
     if isinstance(error, errors.ApiError) and error.status_code not in _NOT_FINAL:

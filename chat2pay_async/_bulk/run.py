@@ -1,8 +1,8 @@
-"""One run: items in, calls made concurrently, outcomes out as they come.
+"""Run: items in, concurrent calls, outcomes out as they come.
 
-A run holds at most `concurrency` items at a time, from the moment that one is taken from the source
-until its outcome has been taken from the run. That bounds its memory, and makes the source wait for
-whoever takes the outcomes. Nothing is taken from the source before the first outcome is asked for.
+A run holds at most `concurrency` items at a time: an item counts from the moment that it is taken
+from the source until its outcome is taken from the run. That bounds the memory, and makes the
+source wait for the reader. Nothing is taken from the source before the first outcome is asked for.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import anyio
@@ -22,7 +21,7 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async._bulk.item import Item, Items
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.source import read
-from chat2pay_async._bulk.store import Book
+from chat2pay_async._bulk.store import RunStore
 from chat2pay_async._bulk.summary import Forecast, Guard, Summary, Tally
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._send.call import Call
@@ -45,11 +44,11 @@ R = TypeVar("R")
 
 @attrs.frozen
 class Setup(Generic[Q]):
-    """What a run is to do, and how."""
+    """Settings of a run, checked."""
 
     source: Iterable[Any] | AsyncIterable[Any]
     read: Callable[[Any], Q]
-    """Makes a request of what the source gives."""
+    """Makes a request of a thing from the source."""
     binding: Binding
     concurrency: int = 64
     drain: float = 30.0
@@ -65,18 +64,19 @@ class Run(Generic[Q, R]):
         print(run.summary)
 
     Attributes:
-        undelivered: Once the block was left: the outcomes that nobody took. They have happened.
+        undelivered: The outcomes that were not taken, once the block was left. They are final.
     """
 
     _group: TaskGroup
     _reading: anyio.CancelScope
     _slots: anyio.Semaphore
-    _news: anyio.Event
+    _changed: anyio.Event
+    """Set when an outcome is ready, or a task has ended."""
 
-    def __init__(self, setup: Setup[Q], book: Book, items: Items[Q, R], hooks: Hooks) -> None:
-        """See the functions of `chat2pay_async.bulk`, which make runs."""
+    def __init__(self, setup: Setup[Q], store: RunStore, items: Items[Q, R], hooks: Hooks) -> None:
+        """Make a run; programs use the functions of `chat2pay_async.bulk`."""
         self._setup = setup
-        self._book = book
+        self._store = store
         self._items = items
         self._hooks = hooks
         self._id = Call.next_id()
@@ -84,9 +84,9 @@ class Run(Generic[Q, R]):
         self._guard = Guard(setup.stop_at_failure_rate)
         self._ready: deque[Outcome[Q, R]] = deque()
         self._failure: Exception | None = None
-        self._under_way = 0
-        """Items that have no outcome yet, and one for the source while it is read."""
-        self._begun: set[Item[Q, R]] = set()
+        self._in_progress = 0
+        """The number of tasks: one for each item, and one for the source while it is read."""
+        self._items_begun: set[Item[Q, R]] = set()
         self._started: float | None = None
         self._ended: float | None = None
         self._is_open = self._is_reading = False
@@ -94,7 +94,7 @@ class Run(Generic[Q, R]):
 
     @property
     def summary(self) -> Summary:
-        """The run in numbers, so far."""
+        """The numbers of the run so far."""
         if self._started is None:
             return self._tally.summary(0.0)
         now = clock.now() if self._ended is None else self._ended
@@ -102,7 +102,7 @@ class Run(Generic[Q, R]):
 
     @property
     def forecast(self) -> Forecast | None:
-        """What would be sent, as far as the source was read; None where this is no dry run."""
+        """What would be sent, as far as the source was read; None if this is not a dry run."""
         return self._items.forecast
 
     @property
@@ -111,11 +111,11 @@ class Run(Generic[Q, R]):
         return self._failure
 
     def stop(self) -> None:
-        """Take nothing more from the source; the iterator ends with what is under way."""
+        """Take nothing more from the source; the iterator ends after the items in progress."""
         if self._is_open:
             self._reading.cancel()
 
-    # The iterator --------------------------------------------------------------------------------
+    # The iterator ---------------------------------------------------------------------------------
 
     def __aiter__(self) -> AsyncIterator[Outcome[Q, R]]:
         return self
@@ -127,81 +127,72 @@ class Run(Generic[Q, R]):
             self._is_reading = True
             self._begin(self._read)
         while not self._ready:
-            if not self._under_way:
+            if not self._in_progress:
                 self._raise_failure()
                 raise StopAsyncIteration
-            if self._news.is_set():
-                self._news = anyio.Event()
-            await self._news.wait()
+            await self._change()
         self._slots.release()
         return self._ready.popleft()
+
+    async def _change(self) -> None:
+        if self._changed.is_set():
+            self._changed = anyio.Event()
+        await self._changed.wait()
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure
 
-    # The block -----------------------------------------------------------------------------------
+    # The block ------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
         if self._started is not None:
-            raise ConfigurationError("a run is made for one `async with`: make another one")
+            raise ConfigurationError("a run serves one `async with` block: make another run")
         self._started = clock.now()
         self._group = anyio.create_task_group()
         self._reading = anyio.CancelScope()
         self._slots = anyio.Semaphore(self._setup.concurrency, fast_acquire=True)
-        self._news = anyio.Event()
+        self._changed = anyio.Event()
         try:
-            await self._book.open(self._setup.binding)
+            await self._store.open(self._setup.binding)
         except BaseException as error:
             await self._close(error)
             raise
         await self._group.__aenter__()
-        self._group.start_soon(self._book.serve)
+        self._group.start_soon(self._store.serve)
         self._is_open = True
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self.stop()
         self._is_open = False
-        cut = error
+        leaving = error
         try:
             # A cancellation, or Ctrl-C, must not have to wait.
             if error is None or isinstance(error, Exception):
-                await self._drain()
-        except BaseException as stopped:
-            cut = stopped
+                with anyio.move_on_after(self._setup.drain):
+                    while self._in_progress:
+                        await self._change()
+        except BaseException as cancelled:
+            leaving = cancelled
             raise
         finally:
-            await self._end(cut)
+            await self._end(leaving)
         if error is None:
             self._raise_failure()
         elif self._failure is not None:
             error.add_note(f"The run had stopped by itself before: {self._failure}")
 
-    async def _drain(self) -> None:
-        """Let what is under way come to its end, for a while."""
-        with anyio.move_on_after(self._setup.drain):
-            while self._under_way:
-                if self._news.is_set():
-                    self._news = anyio.Event()
-                await self._news.wait()
-
     async def _end(self, error: BaseException | None) -> None:
-        """Stop everything, and write down what is left to be written."""
+        """Cancel the tasks, and close the journal."""
         self._group.cancel_scope.cancel()
         try:
-            # Without an exception, so that it raises no group of any; but a cancellation from
-            # outside may show here.
+            # Without an exception, so that it raises no group; a cancellation may come out here.
             await self._group.__aexit__(None, None, None)
         finally:
             self._ended = clock.now()
-            for item in tuple(self._begun):  # cancelled before they took their first step
+            for item in tuple(self._items_begun):  # cancelled before their first step
                 self._leave(item)
             self.undelivered.extend(self._ready)
             self._ready.clear()
@@ -209,26 +200,26 @@ class Run(Generic[Q, R]):
 
     async def _close(self, error: BaseException | None) -> None:
         try:
-            await self._book.close()
+            await self._store.close()
         except JournalError as failure:
             if error is None:
                 raise
             error.add_note(f"Its journal could not be closed: {failure}")
 
-    # Its tasks -----------------------------------------------------------------------------------
+    # The tasks ------------------------------------------------------------------------------------
 
     def _begin(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
-        self._under_way += 1
-        self._group.start_soon(self._watched, work, *args)
+        self._in_progress += 1
+        self._group.start_soon(self._watch, work, *args)
 
-    async def _watched(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
+    async def _watch(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
         try:
             await work(*args)
         except Exception as error:  # noqa: BLE001 - raised where the outcomes are read
             self._fail(error)
         finally:
-            self._under_way -= 1
-            self._news.set()
+            self._in_progress -= 1
+            self._changed.set()
 
     def _fail(self, error: Exception) -> None:
         if self._failure is None:
@@ -236,22 +227,21 @@ class Run(Generic[Q, R]):
         self._reading.cancel()
 
     async def _read(self) -> None:
-        """Begin items as there is room for them: first those in doubt, then the source's."""
+        """Begin items as slots become free: first those to resume, then those of the source."""
         with self._reading:
-            await self._room()
-            async with aclosing(self._book.open_rows()) as rows:
+            await self._slot()
+            async with aclosing(self._store.unresolved_rows()) as rows:
                 async for row in rows:
-                    self._begin_item(self._items.in_doubt(row))
-                    await self._room()
+                    self._begin_item(self._items.resume(row))
+                    await self._slot()
             async with aclosing(read(self._setup.source)) as things:
                 async for thing in things:
                     self._take(thing)
-                    await self._room()
+                    await self._slot()
 
-    async def _room(self) -> None:
-        """Wait until one more item may be under way."""
+    async def _slot(self) -> None:
         await self._slots.acquire()
-        # A slot that is free is given to a task that was cancelled, too: nothing more may begin.
+        # A cancelled task gets a free slot, too, but it must begin nothing more.
         await anyio.lowlevel.checkpoint_if_cancelled()
 
     def _take(self, thing: Any) -> None:
@@ -264,7 +254,7 @@ class Run(Generic[Q, R]):
             self._begin_item(item)
 
     def _begin_item(self, item: Item[Q, R]) -> None:
-        self._begun.add(item)
+        self._items_begun.add(item)
         self._begin(self._finish, item)
 
     async def _finish(self, item: Item[Q, R]) -> None:
@@ -273,37 +263,31 @@ class Run(Generic[Q, R]):
         except BaseException:
             self._leave(item)
             raise
-        self._begun.discard(item)
+        self._items_begun.discard(item)
         if item.outcome is None:
             self._slots.release()
         else:
             self._deliver(item.outcome)
 
     def _leave(self, item: Item[Q, R]) -> None:
-        """Let an item be that was stopped on its way."""
-        self._begun.discard(item)
+        """Give up an item that was stopped on its way."""
+        self._items_begun.discard(item)
         outcome = self._items.stopped(item)
-        self._tell(outcome)
+        self._report(outcome)
         self.undelivered.append(outcome)
 
-    def _tell(self, outcome: Outcome[Q, R]) -> None:
+    def _report(self, outcome: Outcome[Q, R]) -> None:
         self._tally.add(outcome)
-        self._hooks.emit(
-            ItemFinished(
-                self._id,
-                self._setup.binding.operation,
-                outcome.key,
-                outcome.state.value,
-                outcome.recovered,
-            )
-        )
+        operation, state = self._setup.binding.operation, outcome.state.value
+        finished = ItemFinished(self._id, operation, outcome.key, state, outcome.recovered)
+        self._hooks.emit(finished)
 
     def _deliver(self, outcome: Outcome[Q, R]) -> None:
-        self._tell(outcome)
+        self._report(outcome)
         self._ready.append(outcome)
         too_many = self._guard.notice(outcome.state)
         if isinstance(outcome.error, AuthenticationError):
             self._fail(outcome.error)
         elif too_many is not None:
             self._fail(too_many)
-        self._news.set()
+        self._changed.set()

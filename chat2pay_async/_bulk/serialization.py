@@ -1,7 +1,7 @@
-"""Outcomes as a journal keeps them: results, errors and attempts as JSON, and back.
+"""Outcomes in a journal: results, errors and attempts as JSON, and back.
 
-A result is kept as the service's own answer wherever it was read from one; one that look-ups read
-back is written out in the same form, and read in the same way.
+A result is stored as the service's own response where there was one. A result that look-ups read
+back is written in the same form, and read in the same way.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from chat2pay_async._api import codec
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.operations import Operation
 from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._journal.sqlite import SENT, Row
+from chat2pay_async._journal.base import SENT, Row
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
 __all__ = ["Detail", "outcome_of", "read_detail", "read_result", "write_detail", "write_result"]
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _OWN = frozenset({"extra", "recovered"})
-"""Fields of a model that are no fields of its answer."""
+"""Fields of a model that are no fields of a response."""
 
 
 def write_result(result: Any) -> bytes:
-    """A model as an answer that it could have been read from."""
+    """Write a model as a response that it could have been read from."""
     return _encoder.encode(_plain(result))
 
 
 def _plain(value: Any) -> Any:
     if attrs.has(type(value)):
         fields = {name: getattr(value, name) for name in attrs.fields_dict(type(value))}
-        told = {
+        known = {
             codec.wire_name(name): _plain(inner)
             for name, inner in fields.items()
             if name not in _OWN and inner is not None
         }
-        return told | fields["extra"]
+        return known | fields["extra"]
     if isinstance(value, tuple):
         return [_plain(inner) for inner in value]
     if isinstance(value, StrEnum):
@@ -50,7 +50,7 @@ def _plain(value: Any) -> Any:
 
 
 def read_result(operation: Operation[Any, Any], body: bytes, *, recovered: bool) -> Any:
-    """A model from the answer, or from what `write_result` made of it."""
+    """Read a model from a response, or from the text of `write_result`."""
     data = decode_object(body)
     if data is None:
         return None
@@ -59,7 +59,7 @@ def read_result(operation: Operation[Any, Any], body: bytes, *, recovered: bool)
 
 
 def outcome_of(operation: Operation[Any, Any], request: Any, row: Row) -> Outcome[Any, Any]:
-    """The outcome that a row holds; unknown, where it holds none."""
+    """Read the outcome of a row; unknown if it has none."""
     detail = Detail() if row.detail is None else read_detail(row.detail)
     error, result = detail.error, None
     body = row.result or row.response
@@ -75,7 +75,7 @@ def outcome_of(operation: Operation[Any, Any], request: Any, row: Row) -> Outcom
 
 
 def write_detail(outcome: Outcome[Any, Any]) -> bytes:
-    """What else is known of an outcome."""
+    """Write the attempts and the error of an outcome."""
     detail: dict[str, Any] = {
         "attempts": [
             [one.started_at.isoformat(), one.elapsed, one.proof.value, one.status_code, one.error]
@@ -101,7 +101,7 @@ _API_FIELDS = ("status_code", "message", "errors", "reason_code")
 
 @attrs.frozen
 class Detail:
-    """What else is known of an outcome."""
+    """Attempts and error of an outcome."""
 
     attempts: tuple[Attempt, ...] = ()
     recovered: bool = False
@@ -109,30 +109,30 @@ class Detail:
 
 
 def read_detail(text: bytes) -> Detail:
-    """Read what `write_detail` wrote."""
+    """Read the text of `write_detail`."""
     data = msgspec.json.decode(text)
     attempts = tuple(
         Attempt(datetime.fromisoformat(at), elapsed, Proof(proof), status, error)
         for at, elapsed, proof, status, error in data["attempts"]
     )
-    told = data.get("error")
-    error = None if told is None else _error_of(told)
+    fields = data.get("error")
+    error = None if fields is None else _error_of(fields)
     if error is not None:
         error.attempts = attempts
     return Detail(attempts, data.get("recovered", False), error)
 
 
-def _error_of(told: dict[str, Any]) -> Chat2PayError:
-    """The error that was raised, or a plain one that says the same where words are not enough."""
-    kind = getattr(errors, told["type"], Chat2PayError)
+def _error_of(stored: dict[str, Any]) -> Chat2PayError:
+    """Rebuild an error; a plain one with its text, where it can't be made of the text alone."""
+    kind, text = getattr(errors, stored["type"], Chat2PayError), stored["text"]
     if issubclass(kind, errors.ApiError):
-        fields: dict[str, Any] = {name: told[name] for name in _API_FIELDS}
+        fields: dict[str, Any] = {name: stored[name] for name in _API_FIELDS}
         fields["errors"] = tuple(fields["errors"])
-        return kind(told["text"], **fields)
-    return Chat2PayError(told["text"]) if issubclass(kind, _MORE_THAN_WORDS) else kind(told["text"])
+        return kind(text, **fields)
+    return Chat2PayError(text) if issubclass(kind, _MORE_THAN_TEXT) else kind(text)
 
 
-_MORE_THAN_WORDS = (
+_MORE_THAN_TEXT = (
     errors.RequestValidationError,
     errors.ResponseDecodeError,
     errors.OutcomeUnknownError,

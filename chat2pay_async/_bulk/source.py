@@ -1,4 +1,4 @@
-"""Where a run's items come from: any iterable, or an async one, read by one task, one at a time."""
+"""Source of a run: any iterable or async iterable, read by one task, one item at a time."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 
 async def read(source: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:
-    """Read a source to its end, or until this is closed.
+    """Read a source to its end, or until this generator is closed.
 
-    What the source made for this reading alone, such as a generator, is closed with it; what the
-    caller made is the caller's to close.
+    An iterator that the source makes for this reading is closed with it; one that the caller made
+    is left open.
 
     Raises:
-        ConfigurationError: It is nothing that can be read.
+        ConfigurationError: The source is not iterable.
     """
     given: object = source
     if isinstance(given, AsyncIterable):

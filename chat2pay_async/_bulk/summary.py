@@ -19,7 +19,7 @@ __all__ = ["Forecast", "Guard", "Summary", "Tally", "Totals", "add_amount"]
 
 @attrs.frozen
 class Summary:
-    """A run in numbers, so far."""
+    """Numbers of a run so far."""
 
     applied: int = 0
     rejected: int = 0
@@ -27,24 +27,24 @@ class Summary:
     unknown: int = 0
     skipped: int = 0
     recovered: int = 0
-    """Of the applied: whose result was read back after an answer was lost."""
+    """Of the applied: those whose result was read back after a response was lost."""
     not_delivered: int = 0
-    """Of the applied: whose message to the customer was not sent."""
+    """Of the applied: those whose message to the customer was not sent."""
     declined: int = 0
     """Of the rejected: those that the gateway declined."""
     amounts: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
-    """What the applied come to, by currency; links only, since nothing else names its currency."""
+    """Sums of the applied by currency; links only, since nothing else names its currency."""
     elapsed: float = 0.0
     """Seconds."""
 
     @property
     def counts(self) -> dict[State, int]:
-        """How many items there are in each state."""
+        """The number of items in each state."""
         return {state: getattr(self, state.value) for state in State}
 
     @property
     def total(self) -> int:
-        """How many items have come to their end."""
+        """The number of items that have an outcome."""
         return sum(self.counts.values())
 
     def __str__(self) -> str:
@@ -67,29 +67,29 @@ def _as_line(counts: list[str], amounts: Mapping[str, Decimal], time: str) -> st
 
 @attrs.frozen
 class Forecast:
-    """What a run would do: `run.forecast`, while and after its dry run is read."""
+    """Forecast of a run: `run.forecast`, while and after its dry run is read."""
 
     to_send: int = 0
     """Items that would be sent."""
     to_look_up: int = 0
-    """Items that an earlier run left in doubt; they would be looked up first."""
+    """Items that an earlier run left unresolved; they would be looked up first."""
     final: int = 0
     """Items that an earlier run has finished."""
     refused: int = 0
     """Items that would not be sent: their key occurs twice, or they differ from what was sent."""
     same_recipient: int = 0
-    """Of those to send: how many go to a recipient that an earlier one goes to."""
+    """Of those to send: the number whose recipient an earlier item has."""
     same_recipient_keys: tuple[str, ...] = ()
     """The keys of the first of these."""
     amounts: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
-    """What those to send come to, by currency (links only)."""
+    """Sums of those to send by currency (links only)."""
     seconds: float = 0.0
-    """How long it would take, at the pace of `rate_limit`, or of `CALL_SECONDS` for each call."""
+    """Estimated seconds, from the client's `rate_limit` or `CALL_SECONDS` for each call."""
 
     CALL_SECONDS: ClassVar = 0.5
-    """What a call is taken to last, for the want of anything better."""
+    """Assumed duration of a call."""
     SHOWN: ClassVar = 20
-    """How many keys are shown of those with a recipient of another."""
+    """The most keys in `same_recipient_keys`."""
 
     def __str__(self) -> str:
         note = f" ({self.same_recipient} same recipient)" if self.same_recipient else ""
@@ -104,7 +104,7 @@ class Forecast:
 
 
 def add_amount(amounts: dict[str, Decimal], request: object) -> None:
-    """Add the amount of a request to its currency's; only links name a currency."""
+    """Add the amount of a request to the sum of its currency; only links name a currency."""
     if isinstance(request, PaymentLinkRequest):
         so_far = amounts.get(request.currency, Decimal(0))
         amounts[request.currency] = exact_sum(so_far, request.total_amount)
@@ -158,7 +158,7 @@ class Tally:
 
 
 class Guard:
-    """Notices when too large a share of a run fails: of the latest outcomes, skipped ones apart.
+    """Stops a run when too many of its latest outcomes failed; skipped ones do not count.
 
     The first few count as if there were more, so that one failure among three stops nothing.
     """
@@ -171,7 +171,7 @@ class Guard:
         self._latest: deque[bool] = deque(maxlen=self.LATEST)
 
     def notice(self, state: State) -> errors.RunStoppedError | None:
-        """Take an outcome; gives what to stop the run with, if that is now due."""
+        """Count a state; return the error that stops the run, if too many failed."""
         if self._rate is None or state is State.SKIPPED:
             return None
         self._latest.append(state is not State.APPLIED)
@@ -179,6 +179,6 @@ class Guard:
         if failed <= self._rate * max(judged, self.FEW):
             return None
         return errors.RunStoppedError(
-            f"{failed} of the latest {judged} items were rejected, failed or are in doubt, and "
-            f"stop_at_failure_rate={self._rate:g} allows fewer: see why before you go on"
+            f"{failed} of the latest {judged} items were rejected, failed or are unknown, and "
+            f"stop_at_failure_rate={self._rate:g} allows fewer. Find out why before you go on"
         )

@@ -15,7 +15,8 @@ from chat2pay_async._api.rebuild import request_of
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.serialization import outcome_of
 from chat2pay_async._bulk.summary import Tally, Totals
-from chat2pay_async._journal.sqlite import Journal, Row
+from chat2pay_async._journal.base import Row
+from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async.errors import JournalError
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class Report:
     def lines(self) -> Iterator[Line]:
         """Read its items, in the order in which they were first sent."""
         operation, after = self.operation, 0
-        while page := self._journal.page(after, open_only=False):
+        while page := self._journal.page(after, unresolved_only=False):
             for number, row in page:
                 after = number
                 request = request_of(operation, row.sent, row.request_id)

@@ -1,24 +1,25 @@
-"""Work in a thread, done for many tasks at once.
+"""Group commit: one thread does the work of many tasks, in batches.
 
-A commit to a disk takes milliseconds, whether it holds one order or a hundred. So what tasks ask
-for while the thread is busy is done together when it is next free: a group commit.
+A commit to a disk takes milliseconds, whether it holds one order or a hundred. So the items that
+tasks submit while the thread is busy are done together when it is next free.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar, TypeVarTuple
 
 import anyio
 import anyio.to_thread
 import attrs
 
-__all__ = ["Batches"]
+__all__ = ["GroupCommit"]
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 @attrs.define(eq=False)
@@ -30,77 +31,79 @@ class _Entry(Generic[In, Out]):
 @attrs.define(eq=False)
 class _Batch(Generic[In, Out]):
     entries: list[_Entry[In, Out]] = attrs.field(factory=list[_Entry[In, Out]])
-    over: anyio.Event = attrs.field(factory=anyio.Event)
-    """One for all who wait: to wake each by an event of its own costs as much as to write a row."""
+    done: anyio.Event = attrs.field(factory=anyio.Event)
+    """One for all waiters: an event for each would cost as much as writing a row."""
     error: Exception | None = attrs.field(factory=lambda: RuntimeError("it was interrupted"))
 
 
-class Batches(Generic[In, Out]):
-    """Collects what tasks ask for, and has it done by one thread at a time, in order."""
+class GroupCommit(Generic[In, Out]):
+    """Collects items, and has one thread at a time work them off in order."""
 
     def __init__(self, work: Callable[[Sequence[In]], Sequence[Out]]) -> None:
-        """Take on a work.
+        """Set the work.
 
         Args:
-            work: Does a batch, in a thread, and returns a result for each item. What it raises
+            work: Works off a batch, in a thread, and returns a result for each item. Its exception
                 fails the whole batch.
         """
         self._work = work
         self._next: _Batch[In, Out] = _Batch()
-        self._news = anyio.Event()
+        self._submitted = anyio.Event()
         self._limiter = anyio.CapacityLimiter(1)
         # asyncio's own cancellation does not wait for a thread, shield or not.
         self._lock = threading.Lock()
 
     @property
     def waiting(self) -> int:
-        """How many items were asked for and are not being done yet."""
+        """The number of items whose batch has not begun."""
         return len(self._next.entries)
 
     async def serve(self) -> None:
-        """Do batches until it is cancelled; the one at hand is done to its end."""
+        """Work off batches until cancelled; a batch that has begun is completed."""
         while True:
-            await self._news.wait()
-            self._news = anyio.Event()
-            await self.finish()
+            await self._submitted.wait()
+            self._submitted = anyio.Event()
+            await self.flush()
 
-    async def finish(self) -> None:
-        """Do what was asked for so far, also in a task that has been cancelled."""
+    async def flush(self) -> None:
+        """Work off all items so far, also in a task that has been cancelled."""
         if not self.waiting:
             return
         batch, self._next = self._next, _Batch()
         try:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._do, batch, limiter=self._limiter)
+                await anyio.to_thread.run_sync(self._work_off, batch, limiter=self._limiter)
         finally:
-            batch.over.set()
+            batch.done.set()
 
-    async def alone(self, work: Callable[[Any], T], argument: Any) -> T:
-        """Have something else done in the thread, between two batches."""
+    async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Call a function in the thread, between two batches."""
 
         def locked() -> T:
             with self._lock:
-                return work(argument)
+                return function(*args)
 
         return await anyio.to_thread.run_sync(locked, limiter=self._limiter)
 
     def add(self, item: In) -> None:
-        """Have an item done with what comes after it; nobody waits for it."""
-        self._append(item)
+        """Add an item to the next batch, without waiting for it."""
+        self._next.entries.append(_Entry(item))
 
-    async def do(self, item: In, *, keep: bool = False) -> Out | None:
-        """Have an item done, and wait until it is.
+    async def submit(self, item: In, *, keep: bool = False) -> Out | None:
+        """Add an item to the next batch, and wait for its result.
 
-        A task that is cancelled in the meantime takes its item back, unless it is being done, or
-        is to be done in any case (`keep`).
+        Args:
+            item: A task that is cancelled before the batch begins takes its item back.
+            keep: Do the item even then.
 
         Raises:
-            Exception: What the work raised for its batch.
+            Exception: The exception that the work raised for the batch.
         """
-        batch, entry = self._next, self._append(item)
-        self._news.set()
+        batch, entry = self._next, _Entry[In, Out](item)
+        batch.entries.append(entry)
+        self._submitted.set()
         try:
-            await batch.over.wait()
+            await batch.done.wait()
         except BaseException:
             if batch is self._next and not keep:
                 batch.entries.remove(entry)
@@ -109,16 +112,11 @@ class Batches(Generic[In, Out]):
             raise batch.error.with_traceback(None)
         return entry.result
 
-    def _append(self, item: In) -> _Entry[In, Out]:
-        entry: _Entry[In, Out] = _Entry(item)
-        self._next.entries.append(entry)
-        return entry
-
-    def _do(self, batch: _Batch[In, Out]) -> None:
+    def _work_off(self, batch: _Batch[In, Out]) -> None:
         try:
             with self._lock:
                 results = self._work([entry.item for entry in batch.entries])
-        except Exception as error:  # noqa: BLE001 - it is for those who wait to see
+        except Exception as error:  # noqa: BLE001 - raised in the tasks that wait
             batch.error = error
         else:
             for entry, result in zip(batch.entries, results, strict=True):

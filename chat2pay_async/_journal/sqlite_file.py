@@ -1,13 +1,14 @@
-"""A journal's file: made whole or not at all, locked by one writer, and refused when in doubt.
+"""File of a journal: made completely or not at all, locked by one writer, checked when opened.
 
-SQLite, since it keeps its word: with a write-ahead log and `synchronous = FULL` what was committed
-is there after a crash of the process, and of the machine. What SQLite can't promise is refused:
-a file system across a network, whose locks and syncs may be lies.
+With a write-ahead log and `synchronous = FULL`, SQLite keeps what was committed through a crash of
+the process and of the machine. It can't promise that on a network file system, whose locks and
+syncs are not reliable, so such a path is refused.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sqlite3
 import tempfile
@@ -19,10 +20,9 @@ from typing import Final
 
 import attrs
 
-from chat2pay_async._journal.local_disk import check_local
 from chat2pay_async.errors import JournalError
 
-__all__ = ["Binding", "close_file", "guarded", "open_file", "open_to_read"]
+__all__ = ["Binding", "check_local", "close_file", "guarded", "open_file", "open_to_read"]
 
 _APPLICATION: Final = 0x43325041
 """`C2PA`: tells a journal from any other SQLite file."""
@@ -61,17 +61,17 @@ CREATE TABLE history (
 
 @attrs.frozen
 class Binding:
-    """What a journal belongs to: no other run may use it."""
+    """Owner of a journal: no other run may use it."""
 
     operation: str
     base_url: str
     key_fingerprint: str
 
     def check(self, notes: Mapping[str, str], path: Path) -> None:
-        """See that a journal's notes name the same.
+        """Compare it with a journal's notes.
 
         Raises:
-            JournalError: They do not.
+            JournalError: The journal belongs to another run.
         """
         mine = attrs.asdict(self)
         others = [name for name, value in mine.items() if notes.get(name) != value]
@@ -82,43 +82,43 @@ class Binding:
             for name in others
         )
         raise JournalError(
-            f"the journal {path} belongs to another run ({what}): use it with what it was made "
-            "with, or give this run a journal of its own"
+            f"the journal {path} belongs to another run ({what}). Use the settings that it was "
+            "made with, or another journal for this run"
         )
 
 
 @contextmanager
 def guarded(path: Path) -> Generator[None]:
-    """Say in plain words what SQLite, or the system below it, can't do with a journal.
+    """Turn errors of SQLite and of the system into errors in plain words.
 
     Raises:
-        JournalError: Something went wrong; its cause says what.
+        JournalError: An operation on the journal failed.
     """
     try:
         yield
     except sqlite3.Error as error:
-        raise JournalError(f"the journal {path} {_explained(error)}") from error
+        raise JournalError(f"the journal {path} {_explain(error)}") from error
     except OSError as error:
         raise JournalError(f"the journal {path} can't be used: {error.strerror}") from error
 
 
 _PRIMARY: Final = 0xFF
-"""The bits of an error code that are the same for all of its kind."""
+"""Mask of an extended error code for its primary one."""
 _EXPLANATIONS: Final = {
-    sqlite3.SQLITE_FULL: "can't grow: the disk is full; make room, and run the same again",
-    sqlite3.SQLITE_READONLY: "can't be written: make the file and its folder writable",
-    sqlite3.SQLITE_CANTOPEN: "can't be opened: see that its folder is there and may be written",
-    sqlite3.SQLITE_NOTADB: "is no journal: name another file",
+    sqlite3.SQLITE_FULL: "can't grow: the disk is full. Free disk space, and run the same again",
+    sqlite3.SQLITE_READONLY: "can't be written. Make the file and its folder writable",
+    sqlite3.SQLITE_CANTOPEN: "can't be opened. Check that its folder exists and is writable",
+    sqlite3.SQLITE_NOTADB: "is not a journal. Name another file",
     sqlite3.SQLITE_CORRUPT: (
-        "is damaged: bring it back from a backup, with the file beside it that ends in -wal. Do "
-        "not start anew without it: what it knows to be sent would be sent again"
+        "is damaged. Restore it from a backup, with the file beside it that ends in -wal. Do not "
+        "start again without it: requests that were sent already would be sent again"
     ),
-    sqlite3.SQLITE_IOERR_LOCK: "can't be locked: make it writable, and keep it on a local disk",
+    sqlite3.SQLITE_IOERR_LOCK: "can't be locked. Make it writable, and keep it on a local disk",
     sqlite3.SQLITE_IOERR: "can't be written: the disk, or a limit on file sizes, refused",
 }
 
 
-def _explained(error: sqlite3.Error) -> str:
+def _explain(error: sqlite3.Error) -> str:
     code = getattr(error, "sqlite_errorcode", 0)
     words = _EXPLANATIONS.get(code) or _EXPLANATIONS.get(code & _PRIMARY)
     return words or f"can't be used: {error}"
@@ -128,13 +128,13 @@ _CLOSED: Final = "INSERT OR REPLACE INTO note VALUES ('closed', 'yes')"
 
 
 def close_file(db: sqlite3.Connection, path: Path) -> None:
-    """Close a journal, and note that it is whole without the file beside it."""
+    """Close a journal, and note that it is complete without its log."""
     try:
         db.execute(_CLOSED)
     except sqlite3.Error:
         db.close()
         with suppress(OSError):
-            _log_of(path).touch()  # so that the next opening does not miss it
+            _log_of(path).touch()  # the next opening would report it as missing
         raise
     db.close()
 
@@ -142,18 +142,18 @@ def close_file(db: sqlite3.Connection, path: Path) -> None:
 def open_file(
     path: Path, binding: Binding, notes: Mapping[str, str]
 ) -> tuple[sqlite3.Connection, dict[str, str]]:
-    """Open a journal for its one writer; make it, if there is none yet.
+    """Open a journal for its one writer, and make it if there is none.
 
     Args:
-        path: Where it is.
-        binding: What it belongs to.
-        notes: What is written into a new one besides.
+        path: The file.
+        binding: Its owner.
+        notes: Further texts for a new journal.
 
     Returns:
-        The file, and its notes, which tell what it belongs to and when it was written last.
+        The open file, and its notes as they were found.
 
     Raises:
-        JournalError: It can't be used, or not for this run.
+        JournalError: The journal can't be used, or not for this run.
     """
     with guarded(path):
         check_local(path)
@@ -171,104 +171,99 @@ def open_file(
 
 
 def open_to_read(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
-    """Open a journal to look into it; see `open_file`.
+    """Open a journal for reading; see `open_file`.
 
     Raises:
-        JournalError: There is none, it is damaged, or it is in use.
+        JournalError: There is none, or it is damaged or in use.
     """
     with guarded(path):
         if not path.exists():
             raise JournalError(f"there is no journal {path}")
-        db = _connect(path)  # it has read the notes already
+        db = _connect(path)
         return db, _notes_of(db)
 
 
 def _make(path: Path, notes: Mapping[str, str]) -> None:
-    """Make a journal beside its place, and put it there when it is whole."""
+    """Make a journal in a temporary folder, and link it to its path when it is complete."""
     folder, name = path.absolute().parent, path.name
     left = _log_of(path)
     if left.exists():  # SQLite would take it for the new file's
         raise JournalError(
-            f"the journal {path} is gone, but a part of it is left, {left.name}: bring the journal "
-            "back from where it went; delete the part only if nothing was ever sent with it"
+            f"the journal {path} is missing, but a part of it is left, {left.name}. Restore the "
+            "journal; delete that part only if nothing was ever sent with it"
         )
     with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as made:
         new = Path(made, name)
         with closing(sqlite3.connect(new, isolation_level=None)) as db:
             db.executescript(_SCHEMA)
             db.executemany("INSERT INTO note VALUES (?, ?)", notes.items())
-        new.chmod(0o600)  # it will hold personal data; what SQLite puts beside it is as private
+        new.chmod(0o600)  # for personal data; SQLite gives its log the same mode
         try:
-            # Unlike a renaming, this never replaces a journal that came to be in the meantime.
+            # Unlike a rename, a link never replaces a journal that was made in the meantime.
             os.link(new, path)
         except FileExistsError:
             return
-        _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Let the folder's entry be as durable as the file."""
-    with suppress(PermissionError):  # Windows opens no folders
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        with suppress(PermissionError):  # Windows opens no folders
+            descriptor = os.open(folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)  # makes the folder's entry as durable as the file
+            finally:
+                os.close(descriptor)
 
 
 def _log_of(path: Path) -> Path:
-    """SQLite's write-ahead log: what was committed last is there, and not in the file itself."""
+    """Name the write-ahead log, which has the latest commits."""
     return path.with_name(f"{path.name}-wal")
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     if not path.stat().st_size:
         raise JournalError(
-            f"the journal {path} is empty: a journal never is, so it was cut short. Bring it back "
-            "from a backup; delete it only if nothing was ever sent with it"
+            f"the journal {path} is empty, so it was truncated. Restore it from a backup; delete "
+            "it only if nothing was ever sent with it"
         )
     had_log = _log_of(path.resolve()).exists()
     db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
-        _take(db, path)
-        _check_whole(db, path, had_log=had_log)
+        _lock(db, path)
+        _check_complete(db, path, had_log=had_log)
     except BaseException:
         db.close()
         raise
     return db
 
 
-def _take(db: sqlite3.Connection, path: Path) -> None:
-    """Lock a journal, and see that it is whole."""
+def _lock(db: sqlite3.Connection, path: Path) -> None:
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         db.execute("PRAGMA synchronous = FULL")
         _check_identity(db, path)
-        db.execute("BEGIN IMMEDIATE")  # takes the lock, which is kept
+        db.execute("BEGIN IMMEDIATE")  # takes the lock, and keeps it
         db.execute("COMMIT")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & _PRIMARY != sqlite3.SQLITE_BUSY:
             raise
-        message = f"the journal {path} is in use{_owner(path)}: wait for it to end, or stop it"
+        message = (
+            f"the journal {path} is in use{_owner(path)}. Wait for that run to end, or stop it"
+        )
         raise JournalError(message) from error
-    if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",) or _is_short(db, path):
+
+
+def _check_complete(db: sqlite3.Connection, path: Path, *, had_log: bool) -> None:
+    """Check that the file is undamaged and has the latest commits."""
+    is_sound = db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    if is_sound:
+        # SQLite reads zeros where the last page was truncated. A crash may have left it in the log.
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (pages,) = db.execute("PRAGMA page_count").fetchone()
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+        is_sound = path.stat().st_size >= pages * size
+    if not is_sound:
         raise JournalError(f"the journal {path} {_EXPLANATIONS[sqlite3.SQLITE_CORRUPT]}")
-
-
-def _is_short(db: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file was cut within its last page, which SQLite takes for one that ends in 0s."""
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a crash may have left that page in the log
-    (pages,) = db.execute("PRAGMA page_count").fetchone()
-    (size,) = db.execute("PRAGMA page_size").fetchone()
-    return bool(path.stat().st_size < pages * size)
-
-
-def _check_whole(db: sqlite3.Connection, path: Path, *, had_log: bool) -> None:
-    """See that what was committed last is there; from here on it is in the file itself."""
     if not had_log and _notes_of(db).get("closed") == "no":
         raise JournalError(
-            f"the journal {path} was not closed, and the file {path.name}-wal that belongs to it "
-            "is missing: bring it back. Without it, what was sent last would be sent again"
+            f"the journal {path} was not closed, and its file {path.name}-wal is missing. Restore "
+            "that file: without it, the latest requests would be sent again"
         )
     db.execute(_CLOSED)
 
@@ -277,11 +272,11 @@ def _check_identity(db: sqlite3.Connection, path: Path) -> None:
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if application != _APPLICATION:
-        raise JournalError(f"{path} is no journal of this package: name another file")
+        raise JournalError(f"{path} is not a journal of this package. Name another file")
     if version != _VERSION:
         raise JournalError(
-            f"the journal {path} is of version {version}, and this package knows {_VERSION}: use "
-            "the version of chat2pay-async that made it"
+            f"the journal {path} has version {version}, and this package knows {_VERSION}. Use the "
+            "version of chat2pay-async that made it"
         )
 
 
@@ -290,7 +285,7 @@ def _notes_of(db: sqlite3.Connection) -> dict[str, str]:
 
 
 def _sign(db: sqlite3.Connection) -> None:
-    """Say who writes, where somebody who finds the journal locked can read it."""
+    """Note the process that writes, for others that find the journal locked."""
     owner = {
         "closed": "no",
         "host": socket.gethostname(),
@@ -304,7 +299,7 @@ def _sign(db: sqlite3.Connection) -> None:
 
 
 def _owner(path: Path) -> str:
-    """Who has the lock, read past it: only the file's first, settled pages are needed."""
+    """Name the process that has the lock; its notes are in the file's first pages."""
     uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
     try:
         with closing(sqlite3.connect(uri, uri=True)) as db:
@@ -312,3 +307,43 @@ def _owner(path: Path) -> str:
     except sqlite3.Error:
         return ""
     return f" by process {notes['pid']} on {notes['host']}" if "pid" in notes else ""
+
+
+# Local disks --------------------------------------------------------------------------------------
+
+_NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "fuse.cephfs", "fuse.glusterfs", "fuse.rclone"}
+    | {"fuse.s3fs", "fuse.sshfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2"}
+    | {"smb2", "smb3", "smbfs", "a share"}
+)
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+
+
+def check_local(path: Path, mounts: Path = _MOUNTS) -> None:
+    """Refuse a path on a network, as far as the system tells (Linux, and shares of Windows).
+
+    Raises:
+        JournalError: The path is on a network file system.
+    """
+    folder = path.resolve().parent
+    kind = "a share" if str(folder).startswith("\\\\") else _file_system(folder, mounts)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise JournalError(
+            f"the journal {path} would be on a network file system ({kind}), whose locks and syncs "
+            "are not reliable. Put it on a local disk"
+        )
+
+
+def _file_system(folder: Path, mounts: Path) -> str:
+    """Find the kind of a folder's file system; empty where it is not known."""
+    if not mounts.exists():
+        return ""
+    best, kind = "", ""
+    # Only blanks and line feeds separate: a name may have any other character.
+    for line in filter(None, mounts.read_text("utf-8", "surrogateescape").split("\n")):
+        # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
+        left, _, right = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4])
+        if folder.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, right.partition(" ")[0]
+    return kind

@@ -162,7 +162,7 @@ async def test_a_run_that_is_none_has_no_forecast() -> None:
         assert bulk.create_payment_links(client, [], dry_run=False).forecast is None
 
 
-# With a journal ----------------------------------------------------------------------------------
+# With a journal -----------------------------------------------------------------------------------
 
 
 def by_order(request: httpx.Request) -> httpx.Response:

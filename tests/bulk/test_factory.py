@@ -34,7 +34,8 @@ from chat2pay_async import (
     Verdict,
     bulk,
 )
-from chat2pay_async._journal.sqlite import Journal, Row
+from chat2pay_async._journal.base import Row
+from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async.bulk import Run, State
 from chat2pay_async.events import ItemFinished
 from chat2pay_async.sandbox import FaultKind, Sandbox
@@ -155,7 +156,7 @@ def rows_of(path: Path) -> dict[str, Row]:
     journal = Journal(path)
     journal.open_to_read()
     try:
-        return {row.key: row for _, row in journal.page(0, open_only=False)}
+        return {row.key: row for _, row in journal.page(0, unresolved_only=False)}
     finally:
         journal.close()
 
@@ -170,7 +171,7 @@ def copy(path: Path, left: Path) -> None:
             shutil.copy(path.with_name(path.name + end), left.with_name(left.name + end))
 
 
-# Campaigns ---------------------------------------------------------------------------------------
+# Campaigns ----------------------------------------------------------------------------------------
 
 
 class Pages:
@@ -276,7 +277,7 @@ async def test_a_view_s_settings_are_the_runs(world: World) -> None:
     assert world.sandbox.ledger.faulted(CREATE, "drop_before") == 3
 
 
-# Leaving early -----------------------------------------------------------------------------------
+# Leaving early ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("taken", [0, 1, 9])
@@ -359,7 +360,7 @@ async def test_a_cancelled_run_tells_what_it_does_not_know(world: World, path: P
     assert world.created == each_once(9)
 
 
-# What stops a run --------------------------------------------------------------------------------
+# What stops a run ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
@@ -390,7 +391,7 @@ async def test_a_client_that_is_closed_stops_a_run(world: World) -> None:
         await read(bulk.create_payment_links(client, requests_for(3)))
 
 
-# Jobs --------------------------------------------------------------------------------------------
+# Jobs ---------------------------------------------------------------------------------------------
 
 
 async def test_captures_are_applied_or_declined(world: World, path: Path) -> None:
@@ -483,7 +484,7 @@ async def test_items_of_another_kind_stop_a_run_before_they_are_sent(world: Worl
     assert wire.passed == []
 
 
-# Options -----------------------------------------------------------------------------------------
+# Options ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -502,7 +503,7 @@ async def test_items_of_another_kind_stop_a_run_before_they_are_sent(world: Worl
         (
             {"jornal": "spring.db"},
             (
-                "no option of this run: jornal; it takes concurrency, drain, dry_run, journal, "
+                "unknown options: jornal; this run takes concurrency, drain, dry_run, journal, "
                 "stop_at_failure_rate"
             ),
         ),
@@ -520,7 +521,7 @@ async def test_an_option_that_can_not_work_is_refused(
 async def test_what_changes_nothing_takes_no_journal(world: World, path: Path) -> None:
     options: Any = {"journal": path}
     async with world.client() as client:
-        with pytest.raises(ConfigurationError, match="no option of this run: journal; it takes"):
+        with pytest.raises(ConfigurationError, match="unknown options: journal; this run takes"):
             bulk.get_transactions(client, [], **options)
 
 
@@ -534,7 +535,7 @@ async def test_a_drain_may_last_for_ever(world: World) -> None:
     assert len(run.undelivered) == 2
 
 
-# Orders that may exist already -------------------------------------------------------------------
+# Orders that may exist already --------------------------------------------------------------------
 
 
 async def test_without_the_old_journal_what_exists_is_not_made_again(
@@ -560,7 +561,7 @@ async def test_across_journals_nothing_protects(world: World, path: Path) -> Non
     assert world.created["A-0"] == 2
 
 
-# Journals ----------------------------------------------------------------------------------------
+# Journals -----------------------------------------------------------------------------------------
 
 
 async def test_the_same_run_again_skips_what_is_final_with_its_results(
@@ -619,7 +620,7 @@ async def test_a_journal_is_of_one_operation_one_key_and_one_base_url(
             await read(make(client, [], journal=path))
 
 
-# After the death of a process --------------------------------------------------------------------
+# After the death of a process ---------------------------------------------------------------------
 
 
 @attrs.define

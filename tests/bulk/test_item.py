@@ -56,9 +56,10 @@ from chat2pay_async._api import operations, requests
 from chat2pay_async._bulk.item import Item, Items, _was_lost
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.serialization import write_detail
-from chat2pay_async._bulk.store import Book
+from chat2pay_async._bulk.store import RunStore
 from chat2pay_async._config import ApiKey
-from chat2pay_async._journal.sqlite import Journal, Row
+from chat2pay_async._journal.base import Row
+from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Fault, Proof
@@ -78,7 +79,7 @@ NOWHERE = answer(
 
 
 class Inline:
-    """Batches that are done where they are asked for: threads know nothing of jumping time."""
+    """Group commit without a thread: threads know nothing of virtual time."""
 
     def __init__(self, work: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
         self._work = work
@@ -91,13 +92,13 @@ class Inline:
     def add(self, item: Any) -> None:
         self._left.append(item)
 
-    async def do(self, item: Any, *, keep: bool = False) -> Any:
+    async def submit(self, item: Any, *, keep: bool = False) -> Any:
         del keep
         await anyio.lowlevel.checkpoint()
         batch, self._left = [*self._left, item], []
         return self._work(batch)[-1]
 
-    def finish_now(self) -> None:
+    def flush_now(self) -> None:
         with suppress(JournalError):
             self._work(self._left)
 
@@ -108,7 +109,7 @@ class Shop:
 
     made: Bench
     items: Items[Any, Any]
-    book: Book
+    store: RunStore
     journal: Journal | None
 
     async def finish(self, request: Any = LINK) -> Any:
@@ -118,8 +119,8 @@ class Shop:
 
     async def take_up(self) -> Any:
         """Bring the one row that is in doubt to its outcome."""
-        ((_number, row),) = self.book._open_page(0)
-        item = self.items.in_doubt(row)
+        ((_number, row),) = self.store._unresolved_page(0)
+        item = self.items.resume(row)
         await self.items.finish(item)
         return item.outcome
 
@@ -135,23 +136,23 @@ def shop(
     **retry: Any,
 ) -> Iterator[Shop]:
     journal = None if path is None else Journal(path)
-    book = Book(journal)
-    inline: Any = Inline(book._work)
-    book._batches = inline
-    book._open(Binding(operation.name, "https://s.test", ApiKey("secret-key").fingerprint))
+    store = RunStore(journal)
+    inline: Any = Inline(store._work)
+    store._commits = inline
+    store._open(Binding(operation.name, "https://s.test", ApiKey("secret-key").fingerprint))
     items = Items(
         operation,
         made.sender,
         options(total, **retry),
-        book,
+        store,
         concurrency=4,
         check_existing=check_existing,
     )
     try:
-        yield Shop(made, items, book, journal)
+        yield Shop(made, items, store, journal)
     finally:
-        inline.finish_now()
-        book._close()
+        inline.flush_now()
+        store._close()
 
 
 @pytest.fixture
@@ -169,7 +170,7 @@ def rows_of(path: Path) -> list[Row]:
     journal = Journal(path)
     journal.open_to_read()
     try:
-        return [row for _, row in journal.page(0, open_only=False)]
+        return [row for _, row in journal.page(0, unresolved_only=False)]
     finally:
         journal.close()
 
@@ -259,7 +260,7 @@ def captured(decision: str = "ACCEPT") -> dict[str, Any]:
     }
 
 
-# How an item ends --------------------------------------------------------------------------------
+# How an item ends ---------------------------------------------------------------------------------
 
 
 async def test_an_item_that_is_applied_comes_with_all_that_the_call_told() -> None:
@@ -333,7 +334,7 @@ async def test_a_link_that_nobody_was_sent_is_applied_and_not_delivered() -> Non
     assert len(one.made.engine.sent) == 1
 
 
-# What the journal knows, and when ----------------------------------------------------------------
+# What the journal knows, and when -----------------------------------------------------------------
 
 
 async def test_a_post_is_in_the_journal_to_the_byte_before_it_leaves(
@@ -369,7 +370,7 @@ async def test_a_further_post_is_in_the_journal_too_with_the_answers_before_it(
     post = ("POST /api/v2/chat-2-pay", None)
     assert history_of(first) == []
     assert history_of(second) == [post]
-    assert history_of(third) == [post, post, ("answer", 429)]
+    assert history_of(third) == [post, post, ("response", 429)]
     assert row_of(third).first_at == row_of(first).first_at
     assert row_of(third).last_at >= row_of(second).last_at
     assert len({sent.body for sent in made.engine.sent}) == 1
@@ -433,12 +434,11 @@ async def test_a_closed_client_is_no_items_fault_and_settles_nothing(
 
 async def test_without_a_journal_an_item_ends_all_the_same() -> None:
     with shop(bench(not_sent(), CREATED)) as one:
-        assert not one.book.has_journal
         outcome = await one.finish()
     assert (outcome.state, len(outcome.attempts)) == (State.APPLIED, 2)
 
 
-# Asked to wait for longer than a call waits ------------------------------------------------------
+# Asked to wait for longer than a call waits -------------------------------------------------------
 
 
 async def test_a_longer_wait_than_a_calls_is_told_and_waited_and_the_same_is_sent_again(
@@ -453,7 +453,7 @@ async def test_a_longer_wait_than_a_calls_is_told_and_waited_and_the_same_is_sen
     assert made.engine.sent[0] == made.engine.sent[1]
     assert made.heard_of(events.Paused)[-1] == events.Paused("", "create_payment_link", 90.0)
     assert row_of(path).posts == 2
-    assert ("answer", 429) in history_of(path)
+    assert ("response", 429) in history_of(path)
 
 
 async def test_it_is_waited_as_often_as_it_is_asked_for() -> None:
@@ -508,7 +508,7 @@ async def test_all_of_the_run_waits_and_for_the_longest_that_was_asked_for() -> 
     assert len(made.engine.sent) == 5
 
 
-# An order that may exist already -----------------------------------------------------------------
+# An order that may exist already ------------------------------------------------------------------
 
 
 async def test_an_order_that_is_explicitly_not_there_is_sent() -> None:
@@ -585,7 +585,7 @@ async def test_without_being_asked_no_order_is_looked_up() -> None:
     assert [sent.method for sent in made.engine.sent] == ["POST"]
 
 
-# A key that occurs twice -------------------------------------------------------------------------
+# A key that occurs twice --------------------------------------------------------------------------
 
 
 class Order(PaymentLinkRequest):
@@ -641,7 +641,7 @@ async def test_a_kind_of_request_of_ones_own_may_occur_twice_too() -> None:
         assert (await one.finish(own)).state is State.REJECTED
 
 
-# The next run: what was final --------------------------------------------------------------------
+# The next run: what was final ---------------------------------------------------------------------
 
 
 async def test_what_was_applied_is_skipped_with_the_result_of_then(path: Path) -> None:
@@ -701,7 +701,7 @@ def stamped(made: Bench, **fields: Any) -> Act:
     return answering
 
 
-# The next run: what failed -----------------------------------------------------------------------
+# The next run: what failed ------------------------------------------------------------------------
 
 
 async def test_what_failed_goes_again_to_the_byte(path: Path) -> None:
@@ -731,7 +731,7 @@ async def test_what_failed_goes_as_it_is_now_if_it_was_changed(path: Path) -> No
     assert row_of(path).sent == again.engine.sent[0]
 
 
-# The next run: what is in doubt ------------------------------------------------------------------
+# The next run: what is in doubt -------------------------------------------------------------------
 
 
 async def test_what_is_in_doubt_and_was_applied_is_read_back(path: Path, tmp_path: Path) -> None:
@@ -880,7 +880,7 @@ async def test_what_was_in_doubt_and_is_refused_stays_quiet_for_its_source(
     assert row_of(left).state == "failed"
 
 
-# The next run: a source that was changed ---------------------------------------------------------
+# The next run: a source that was changed ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -932,7 +932,7 @@ async def test_a_new_timestamp_is_no_change(path: Path) -> None:
         assert (await one.finish(later)).state is State.SKIPPED
 
 
-# A link that is recovered ------------------------------------------------------------------------
+# A link that is recovered -------------------------------------------------------------------------
 
 
 async def test_a_recovered_link_is_applied_without_its_url_and_nothing_else_is_sent(
@@ -1020,7 +1020,7 @@ async def test_what_a_changed_item_takes_the_place_of_is_kept(path: Path) -> Non
         assert (await one.finish(attrs.evolve(LINK, total_amount="1.00"))).state is State.APPLIED
     with mending(path) as db:
         kept = db.execute("SELECT what, body FROM history ORDER BY id").fetchall()
-    assert kept == [("POST /api/v2/chat-2-pay", first), ("answer", b"no")]
+    assert kept == [("POST /api/v2/chat-2-pay", first), ("response", b"no")]
 
 
 def test_only_what_was_lost_of_what_is_now_sent_counts() -> None:
@@ -1031,7 +1031,7 @@ def test_only_what_was_lost_of_what_is_now_sent_counts() -> None:
     assert not _was_lost((attrs.evolve(lost_then, proof=Proof.THROTTLED),), then)
 
 
-# Stopped on its way ------------------------------------------------------------------------------
+# Stopped on its way -------------------------------------------------------------------------------
 
 
 async def stopped(one: Shop, item: Item[Any, Any], after: float = 1.0) -> Any:
@@ -1089,7 +1089,7 @@ async def test_an_item_that_waits_out_a_throttle_has_failed(path: Path) -> None:
     with shop(bench(answer(429, retry_after="90")), path) as one:
         outcome = await stopped(one, one.items.new(LINK))
     assert outcome.state is State.FAILED
-    assert history_of(path) == [("answer", 429)]
+    assert history_of(path) == [("response", 429)]
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -1098,8 +1098,8 @@ async def test_an_item_of_an_earlier_run_stays_in_doubt_until_it_was_looked_up(
 ) -> None:
     left, before = await crashed(path, tmp_path)
     with shop(bench(look_ups=[forever]), left) as one:
-        ((_number, row),) = one.book._open_page(0)
-        item = one.items.in_doubt(row)
+        ((_number, row),) = one.store._unresolved_page(0)
+        item = one.items.resume(row)
         one.items._paused_until = anyio.current_time() + 3600
         outcome: Any = await stopped(one, item) if begun else one.items.stopped(item)
     assert outcome.state is State.UNKNOWN
@@ -1118,8 +1118,8 @@ async def test_an_item_of_an_earlier_run_that_is_being_looked_up_is_in_doubt(
 ) -> None:
     left, before = await crashed(path, tmp_path)
     with shop(bench(look_ups=[forever]), left) as one:
-        ((_number, row),) = one.book._open_page(0)
-        outcome = await stopped(one, one.items.in_doubt(row))
+        ((_number, row),) = one.store._unresolved_page(0)
+        outcome = await stopped(one, one.items.resume(row))
     assert outcome.state is State.UNKNOWN
     assert outcome.error.pending.request == before.engine.sent[0]
 
@@ -1130,8 +1130,8 @@ async def test_an_item_of_an_earlier_run_that_was_sent_again_and_throttled_has_f
     left, _ = await crashed(path, tmp_path)
     made = bench(answer(429, retry_after="90"), look_ups=[NOWHERE])
     with shop(made, left) as one:
-        ((_number, row),) = one.book._open_page(0)
-        outcome = await stopped(one, one.items.in_doubt(row), after=60)
+        ((_number, row),) = one.store._unresolved_page(0)
+        outcome = await stopped(one, one.items.resume(row), after=60)
     assert len(made.engine.sent) == 1
     assert outcome.state is State.FAILED
 

@@ -68,7 +68,7 @@ def refused(kind: type[ApiError], status: int, *proofs: Proof) -> ApiError:
     return error
 
 
-# Which state it is -------------------------------------------------------------------------------
+# Which state it is --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_is_no_refusal_of_an_item_is_never_final() -> None:
     assert {state_of(error) for error in plain} == {State.FAILED}
 
 
-# What an outcome says ----------------------------------------------------------------------------
+# What an outcome says -----------------------------------------------------------------------------
 
 
 def test_an_outcome_is_frozen() -> None:

@@ -1,4 +1,4 @@
-"""The machine of a run, over items and a book that do as they are told."""
+"""The machine of a run, over items and a store that do as they are told."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class MistakeError(Exception):
 
 
 @attrs.define(eq=False)
-class Book:
-    """A book that has nothing written down, but for what is in doubt."""
+class Store:
+    """Store that has only unresolved rows."""
 
     rows: list[str] = attrs.field(factory=list[str])
     story: list[str] = attrs.field(factory=list[str])
@@ -74,7 +74,7 @@ class Book:
     async def serve(self) -> None:
         await anyio.sleep_forever()
 
-    async def open_rows(self) -> AsyncGenerator[str]:
+    async def unresolved_rows(self) -> AsyncGenerator[str]:
         for row in self.rows:
             await anyio.lowlevel.checkpoint()
             yield row
@@ -101,7 +101,7 @@ class Items:
     def new(self, request: Any) -> Item[Any, Any]:
         return Item(str(request), request)
 
-    def in_doubt(self, row: str) -> Item[Any, Any]:
+    def resume(self, row: str) -> Item[Any, Any]:
         return Item(row, row)
 
     async def finish(self, item: Item[Any, Any]) -> None:
@@ -168,7 +168,7 @@ class Pulled:
 class Bench:
     run: Run[Any, Any]
     items: Items
-    book: Book
+    store: Store
     heard: list[Any]
 
 
@@ -180,11 +180,11 @@ def bench(
     read: Callable[[Any], Any] = lambda thing: thing,
     **setup: Any,
 ) -> Bench:
-    items, book, heard = Items(act), Book(rows or []), list[Event]()
+    items, store, heard = Items(act), Store(rows or []), list[Event]()
     made = Setup(source=source, read=read, binding=BINDING, **setup)
-    stand_in: Any = book
+    stand_in: Any = store
     run = Run[Any, Any](made, stand_in, cast("Any", items), Hooks([heard.append]))
-    return Bench(run, items, book, heard)
+    return Bench(run, items, store, heard)
 
 
 def keys(outcomes: list[Outcome[Any, Any]]) -> list[str]:
@@ -210,7 +210,7 @@ def reading(told: list[Outcome[Any, Any]]) -> Body:
     return body
 
 
-# How much is taken from the source ---------------------------------------------------------------
+# How much is taken from the source ----------------------------------------------------------------
 
 
 async def test_nothing_is_taken_before_the_first_outcome_is_asked_for() -> None:
@@ -279,7 +279,7 @@ async def test_a_source_that_waits_keeps_no_outcome_back() -> None:
         assert keys([outcome async for outcome in run]) == ["2"]
 
 
-# What comes out ----------------------------------------------------------------------------------
+# What comes out -----------------------------------------------------------------------------------
 
 
 async def test_every_item_is_told_once() -> None:
@@ -397,7 +397,7 @@ async def test_the_summary_tells_how_long_it_took_so_far_and_in_all() -> None:
     assert run.summary.elapsed == pytest.approx(5)
 
 
-# Leaving early -----------------------------------------------------------------------------------
+# Leaving early ------------------------------------------------------------------------------------
 
 
 async def test_leaving_early_stops_the_source_and_lets_what_is_under_way_finish() -> None:
@@ -412,7 +412,7 @@ async def test_leaving_early_stops_the_source_and_lets_what_is_under_way_finish(
     assert sorted(keys(run.undelivered)) == ["1", "3", "4", "5"]
     assert {outcome.state for outcome in run.undelivered} == {State.APPLIED}
     assert run.summary.applied == 5
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
 
 
 async def test_what_was_ready_and_not_taken_is_undelivered_once() -> None:
@@ -517,10 +517,10 @@ async def test_an_exception_from_the_block_comes_out_as_it_is_after_the_drain() 
     assert caught.value is mistake
     assert not hasattr(mistake, "__notes__")
     assert {one.key: one.state for one in made.run.undelivered} == {"2": State.APPLIED}
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
 
 
-# Stopping ----------------------------------------------------------------------------------------
+# Stopping -----------------------------------------------------------------------------------------
 
 
 async def test_stop_ends_the_source_and_the_loop_goes_on_with_the_rest() -> None:
@@ -580,7 +580,7 @@ async def test_to_stop_a_run_that_is_not_open_does_nothing() -> None:
     run.stop()
 
 
-# What stops a run --------------------------------------------------------------------------------
+# What stops a run ---------------------------------------------------------------------------------
 
 
 async def test_what_the_source_raises_comes_out_as_it_is_after_all_outcomes() -> None:
@@ -601,7 +601,7 @@ async def test_what_the_source_raises_comes_out_as_it_is_after_all_outcomes() ->
     assert not hasattr(broken, "__notes__")
     assert sorted(keys(told)) == ["1", "2"]
     assert made.run.undelivered == []
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
 
 
 async def test_what_stops_a_run_is_raised_where_its_outcomes_are_read() -> None:
@@ -739,6 +739,26 @@ async def test_a_wrong_key_stops_the_run() -> None:
     assert source.count == 3
 
 
+async def test_a_failure_is_known_before_the_run_has_ended() -> None:
+    gates, denied = Gates(1, 2), AuthenticationError("no", status_code=401)
+
+    async def act(item: Item[Any, Any]) -> None:
+        await gates.act(item)
+        item.outcome = ended(item, State.FAILED, denied) if item.key == "1" else item.outcome
+
+    async def watch(run: Run[Any, Any]) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(anext, run)
+            await settled()
+            before = run.stopped_by
+            await gates.let(1)
+            assert (before, run.stopped_by) == (None, denied)
+            await gates.let(2)
+
+    with pytest.raises(AuthenticationError):
+        await within(bench([1, 2], act, concurrency=2).run, watch)
+
+
 @pytest.mark.parametrize(("rate", "most"), [(0.0, 1), (0.2, 5), (0.5, 11)])
 async def test_too_large_a_share_of_failures_stops_the_run(rate: float, most: int) -> None:
     async def act(item: Item[Any, Any]) -> None:
@@ -762,7 +782,7 @@ async def test_without_a_rate_failures_stop_nothing() -> None:
         assert len([outcome async for outcome in run]) == 600
 
 
-# Cancelled from outside --------------------------------------------------------------------------
+# Cancelled from outside ---------------------------------------------------------------------------
 
 
 @pytest.mark.virtual_time
@@ -781,7 +801,7 @@ async def test_a_cancelled_run_does_not_wait(*, waiting: bool) -> None:
     assert anyio.current_time() - scope.deadline == pytest.approx(0)
     assert sorted(keys(run.undelivered)) == ["2", "3"]
     assert {outcome.state for outcome in run.undelivered} == {State.UNKNOWN}
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
     assert run.summary.unknown == 2
 
 
@@ -795,7 +815,7 @@ async def test_a_drain_that_is_cancelled_ends_at_once() -> None:
             await anext(run)
     assert scope.cancelled_caught
     assert keys(run.undelivered) == ["2"]
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
 
 
 async def test_a_run_that_is_cancelled_while_it_is_opened_is_closed_again() -> None:
@@ -804,7 +824,7 @@ async def test_a_run_that_is_cancelled_while_it_is_opened_is_closed_again() -> N
         scope.cancel()
         async with made.run:
             pytest.fail("it was cancelled")
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
 
 
 LOOPS = [asyncio.SelectorEventLoop, uvloop.new_event_loop]
@@ -830,7 +850,7 @@ def test_a_task_of_asyncio_may_be_cancelled(loop: Any) -> None:
 
     native(loop, main)
     assert sorted(keys(made.run.undelivered)) == ["0", "1", "2"]
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
 
 
 SHUTDOWN = """
@@ -903,7 +923,7 @@ def test_an_item_that_is_cancelled_before_its_first_step_is_told(loop: Any) -> N
     told = sorted(keys(made.run.undelivered), key=int)
     assert 5 <= len(made.items.begun) < len(told) < 20
     assert told[: len(made.items.begun)] == made.items.begun
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -925,7 +945,7 @@ def test_a_timeout_of_asyncio_may_run_out(loop: Any) -> None:
         await asyncio.sleep(0)  # nothing is left behind that would cancel this
 
     native(loop, main)
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -948,7 +968,7 @@ def test_a_native_cancellation_of_the_drain_ends_it(loop: Any) -> None:
 
     native(loop, main)
     assert keys(made.run.undelivered) == ["2"]
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
 
 
 async def test_what_no_program_survives_leaves_the_book_closed() -> None:
@@ -956,22 +976,22 @@ async def test_what_no_program_survives_leaves_the_book_closed() -> None:
     with pytest.raises(BaseExceptionGroup) as caught:
         await within(made.run, reading([]))
     assert caught.group_contains(CrashError)
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
     assert sorted(keys(made.run.undelivered)) == ["1", "2"]
 
 
-# Opened once -------------------------------------------------------------------------------------
+# Opened once --------------------------------------------------------------------------------------
 
 
-async def test_a_run_is_good_for_one_block() -> None:
+async def test_a_run_serves_one_block() -> None:
     made = bench([1])
     async with made.run:
-        with pytest.raises(ConfigurationError, match="make another one"):
+        with pytest.raises(ConfigurationError, match="make another run"):
             await made.run.__aenter__()
-    with pytest.raises(ConfigurationError, match="make another one"):
+    with pytest.raises(ConfigurationError, match="make another run"):
         async with made.run:
             pytest.fail("it was used before")
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
 
 
 async def test_a_run_is_read_inside_its_block() -> None:
@@ -987,16 +1007,16 @@ async def test_a_run_is_read_inside_its_block() -> None:
 
 async def test_a_book_that_can_not_be_closed_says_so() -> None:
     made = bench([1])
-    made.book.late_refusal = JournalError("the disk is full")
+    made.store.late_refusal = JournalError("the disk is full")
     with pytest.raises(JournalError) as caught:
         async with made.run as run:
             assert keys([outcome async for outcome in run]) == ["1"]
-    assert caught.value is made.book.late_refusal
+    assert caught.value is made.store.late_refusal
 
 
 async def test_what_leaves_the_block_is_not_replaced_by_a_book_that_can_not_be_closed() -> None:
     made = bench([1])
-    made.book.late_refusal = JournalError("the disk is full")
+    made.store.late_refusal = JournalError("the disk is full")
     mistake = MistakeError("mine")
     with pytest.raises(MistakeError) as caught:
         async with made.run:
@@ -1007,31 +1027,31 @@ async def test_what_leaves_the_block_is_not_replaced_by_a_book_that_can_not_be_c
 
 async def test_a_cancellation_is_not_replaced_by_a_book_that_can_not_be_closed() -> None:
     made = bench(range(3), never)
-    made.book.late_refusal = JournalError("the disk is full")
+    made.store.late_refusal = JournalError("the disk is full")
     with anyio.CancelScope() as scope:
         async with made.run as run:
             scope.cancel()
             await anext(run)
     assert scope.cancelled_caught
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
 
 
 async def test_a_cancellation_during_the_opening_is_not_replaced_by_a_failing_close() -> None:
     made = bench(range(3), never)
-    made.book.late_refusal = JournalError("the disk is full")
+    made.store.late_refusal = JournalError("the disk is full")
     with anyio.CancelScope() as scope:
         scope.cancel()
         async with made.run:
             pytest.fail("it was cancelled")
     assert scope.cancelled_caught
-    assert made.book.story == ["opened", "closed"]
+    assert made.store.story == ["opened", "closed"]
 
 
 async def test_a_book_that_can_not_be_opened_is_closed_and_its_reason_comes_out() -> None:
     made = bench([1])
-    made.book.refusal = JournalError("in use")
+    made.store.refusal = JournalError("in use")
     with pytest.raises(JournalError) as caught:
         async with made.run:
             pytest.fail("it was not opened")
-    assert caught.value is made.book.refusal
-    assert made.book.story == ["opened", "closed"]
+    assert caught.value is made.store.refusal
+    assert made.store.story == ["opened", "closed"]

@@ -26,7 +26,7 @@ from chat2pay_async._bulk.serialization import (
     write_detail,
     write_result,
 )
-from chat2pay_async._journal.sqlite import Row
+from chat2pay_async._journal.base import Row
 from chat2pay_async.errors import Attempt, Chat2PayError, Proof
 
 unhurried = settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -49,7 +49,7 @@ def about(kind: type[Any]) -> Operation[Any, Any]:
     return attrs.evolve(CREATE, result=kind)
 
 
-# Results -----------------------------------------------------------------------------------------
+# Results ------------------------------------------------------------------------------------------
 
 names = sorted({wire_name(field.name) for kind in ANSWERS for field in attrs.fields(kind)})
 keys = st.sampled_from(names) | st.text(max_size=8)
@@ -146,7 +146,7 @@ def test_an_answer_that_is_no_object_is_no_result(body: bytes) -> None:
     assert read_result(CREATE, body, recovered=True) is None
 
 
-# Attempts and errors -----------------------------------------------------------------------------
+# Attempts and errors ------------------------------------------------------------------------------
 
 
 def outcome(**fields: Any) -> Outcome[Any, Any]:
@@ -278,7 +278,7 @@ def test_no_header_and_no_body_is_kept_with_an_error() -> None:
     assert b"27831" not in written
 
 
-# A row -------------------------------------------------------------------------------------------
+# A row --------------------------------------------------------------------------------------------
 
 
 def row(state: str, **fields: Any) -> Row:

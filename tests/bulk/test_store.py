@@ -1,4 +1,4 @@
-"""What a run knows of its keys and writes down of its items, with and without a journal."""
+"""Store of a run: its keys, and what it writes of its items, with and without a journal."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from chat2pay_async import models
 from chat2pay_async._bulk import store as room
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.serialization import read_detail
-from chat2pay_async._bulk.store import Book, Claimed, ItemLog
-from chat2pay_async._journal.base import PriorAttempts
-from chat2pay_async._journal.key_index import Seen, Sieve
-from chat2pay_async._journal.sqlite import Answered, Departed, Ended, Journal, Row
+from chat2pay_async._bulk.store import ItemLog, Registered, RunStore
+from chat2pay_async._journal.base import Intent, PriorAttempts, Response, Result, Row
+from chat2pay_async._journal.key_index import BloomFilter, KeyIndex
+from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, JournalError, Pending, Proof, SentRequest
@@ -46,32 +46,32 @@ def journal(tmp_path: Path) -> Journal:
 
 
 @asynccontextmanager
-async def opened(journal: Journal | None) -> AsyncIterator[Book]:
-    """A book that is open and served, as a run has it."""
-    book = Book(journal)
-    await book.open(BINDING)
+async def opened(journal: Journal | None) -> AsyncIterator[RunStore]:
+    """Open and serve a store, as a run does."""
+    store = RunStore(journal)
+    await store.open(BINDING)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(book.serve)
+        tasks.start_soon(store.serve)
         try:
-            yield book
+            yield store
         finally:
             tasks.cancel_scope.cancel()
-    await book.close()
+    await store.close()
 
 
 def earlier(journal: Journal, **states: str) -> None:
-    """Let an earlier run have left rows of these keys in these states."""
+    """Make a journal as an earlier run leaves it: rows of these keys in these states."""
     journal.open(BINDING)
-    journal.write([departed(key) for key in states])
+    journal.write([intent(key) for key in states])
     ends = {key: state for key, state in states.items() if state != "sent"}
     journal.write(
-        [Ended(key, state, None, None, b'{"attempts":[]}') for key, state in ends.items()]
+        [Result(key, state, None, None, b'{"attempts":[]}') for key, state in ends.items()]
     )
     journal.close()
 
 
-def departed(key: str) -> Departed:
-    return Departed(key, SENT, "id-1", NOON, NOON)
+def intent(key: str) -> Intent:
+    return Intent(key, SENT, "id-1", NOON, NOON)
 
 
 def row_of(journal: Journal, key: str = "A-1") -> Row | None:
@@ -99,26 +99,25 @@ def answer(status: int = 201, body: bytes = b'{"paymentLinkRef": "ref-1"}') -> W
     return WireResponse(status, {}, body)
 
 
-# Keys --------------------------------------------------------------------------------------------
+# Keys ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("journalled", [False, True])
-async def test_a_key_that_the_source_has_twice_is_told(
+async def test_a_repeated_key_is_reported(
     journal: Journal,
     journalled: bool,  # noqa: FBT001 - a column
 ) -> None:
-    async with opened(journal if journalled else None) as book:
-        assert book.has_journal is journalled
-        told = [(await book.claim(key)).repeated for key in ("A-1", "A-2", "A-1", "a-1", "A-1")]
+    async with opened(journal if journalled else None) as store:
+        told = [(await store.register(key)).repeated for key in ("A-1", "A-2", "A-1", "a-1", "A-1")]
     assert told == [False, False, True, False, True]
 
 
-async def test_keys_that_are_claimed_at_once_are_told_apart_in_order() -> None:
-    async with opened(None) as book:
-        claimed: dict[int, Claimed] = {}
+async def test_keys_registered_at_once_are_repeated_in_order() -> None:
+    async with opened(None) as store:
+        claimed: dict[int, Registered] = {}
 
         async def claim(number: int) -> None:
-            claimed[number] = await book.claim(f"A-{number % 100}")
+            claimed[number] = await store.register(f"A-{number % 100}")
 
         async with anyio.create_task_group() as tasks:
             for number in range(300):
@@ -128,25 +127,25 @@ async def test_keys_that_are_claimed_at_once_are_told_apart_in_order() -> None:
         assert told == [False, True, True]
 
 
-async def test_a_recipient_of_two_items_is_told_where_that_is_asked_for() -> None:
-    async with opened(None) as book:
+async def test_a_repeated_recipient_is_reported_where_it_is_asked_for() -> None:
+    async with opened(None) as store:
         told = [
-            await book.claim("A-1", "27831234567"),
-            await book.claim("A-2"),
-            await book.claim("A-3", "27831234567"),
-            await book.claim("A-4", "27830000000"),
-            await book.claim("27831234567", "A-1"),
+            await store.register("A-1", "27831234567"),
+            await store.register("A-2"),
+            await store.register("A-3", "27831234567"),
+            await store.register("A-4", "27830000000"),
+            await store.register("27831234567", "A-1"),
         ]
     assert [one.recipient_repeated for one in told] == [False, False, True, False, False]
     assert not any(one.repeated for one in told)
 
 
-async def test_recipients_that_are_asked_about_at_once_go_to_the_right_askers() -> None:
-    async with opened(None) as book:
-        claimed: dict[int, Claimed] = {}
+async def test_recipients_registered_at_once_are_told_apart() -> None:
+    async with opened(None) as store:
+        claimed: dict[int, Registered] = {}
 
         async def claim(number: int) -> None:
-            claimed[number] = await book.claim(
+            claimed[number] = await store.register(
                 f"A-{number}", f"to {number}" if number % 3 else None
             )
 
@@ -158,107 +157,107 @@ async def test_recipients_that_are_asked_about_at_once_go_to_the_right_askers() 
             assert told == {number: bool(_round and number % 3) for number in range(90)}
 
 
-async def test_whoever_claims_a_new_key_waits_for_nothing(journal: Journal) -> None:
-    book = Book(journal)
-    await book.open(BINDING)
+async def test_registering_a_new_key_waits_for_nothing(journal: Journal) -> None:
+    store = RunStore(journal)
+    await store.open(BINDING)
     for number in range(10):
         # Nobody serves: to wait would be for ever.
-        assert await book.claim(f"A-{number}", f"to {number}") == Claimed(repeated=False)
-    await book.close()
+        assert await store.register(f"A-{number}", f"to {number}") == Registered(repeated=False)
+    await store.close()
 
 
-async def test_of_new_keys_that_wait_for_being_remembered_there_are_only_so_many() -> None:
+async def test_the_new_keys_that_wait_in_memory_are_bounded() -> None:
     batches: list[int] = []
 
-    def noted(tasks: Sequence[Any]) -> list[Claimed | None]:
+    def noted(tasks: Sequence[Any]) -> list[Registered | None]:
         batches.append(len(tasks))
         return work(tasks)
 
-    async with opened(None) as book:
-        work, book._batches._work = book._work, noted
+    async with opened(None) as store:
+        work, store._commits._work = store._work, noted
         for number in range(1200):
-            assert not (await book.claim(f"A-{number}")).repeated
+            assert not (await store.register(f"A-{number}")).repeated
         assert batches == [room._UNWRITTEN + 1] * 2
-        assert (await book.claim("A-1199")).repeated
+        assert (await store.register("A-1199")).repeated
 
 
-async def test_a_sieve_that_can_not_tell_new_keys_only_costs_time(
+async def test_a_filter_that_recognizes_nothing_only_costs_time(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     earlier(journal, old="applied")
-    monkeypatch.setattr(Sieve, "add", lambda _self, _text: False)
-    async with opened(journal) as book:
-        told = [await book.claim(key, "27831234567") for key in ("old", "A-1", "A-2", "A-1")]
+    monkeypatch.setattr(BloomFilter, "add", lambda _self, _text: False)
+    async with opened(journal) as store:
+        told = [await store.register(key, "27831234567") for key in ("old", "A-1", "A-2", "A-1")]
     assert [one.repeated for one in told] == [False, False, False, True]
     assert [one.recipient_repeated for one in told] == [False, True, True, True]
     assert [one.row is not None for one in told] == [True, False, False, False]
 
 
-async def test_a_key_is_met_again_though_nobody_waited_for_its_first_claim(
+async def test_a_key_is_repeated_though_its_first_registration_was_not_awaited(
     journal: Journal,
 ) -> None:
-    async with opened(journal) as book:
+    async with opened(journal) as store:
         told: list[tuple[int, bool]] = []
 
         async def claim(number: int) -> None:
-            told.append((number, (await book.claim("A-1")).repeated))
+            told.append((number, (await store.register("A-1")).repeated))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(claim, 1)
             tasks.start_soon(claim, 2)
-            tasks.start_soon(leave, book.log("A-0", resumed=False))
+            tasks.start_soon(leave, store.log("A-0", resumed=False))
         assert sorted(repeated for _, repeated in told) == [False, True]
 
 
-async def test_without_a_journal_nothing_is_known_of_a_key_and_nothing_is_open() -> None:
-    async with opened(None) as book:
-        assert await book.claim("A-1") == Claimed(repeated=False)
-        assert [row async for row in book.open_rows()] == []
-        assert book.alive_at == 0.0
+async def test_a_store_without_a_journal_has_no_rows() -> None:
+    async with opened(None) as store:
+        assert await store.register("A-1") == Registered(repeated=False)
+        assert [row async for row in store.unresolved_rows()] == []
+        assert store.alive_at == 0.0
 
 
-async def test_a_claim_is_answered_with_what_the_journal_has(journal: Journal) -> None:
+async def test_register_returns_the_row_of_the_journal(journal: Journal) -> None:
     earlier(journal, final="applied", open="sent")
-    async with opened(journal) as book:
-        final, doubt = await book.claim("final"), await book.claim("open")
-        assert (final.repeated, final.taken_up) == (False, False)
+    async with opened(journal) as store:
+        final, doubt = await store.register("final"), await store.register("open")
+        assert (final.repeated, final.resumed) == (False, False)
         assert final.row is not None
         assert (final.row.state, final.row.body) == ("applied", SENT.body)
         assert doubt.row is not None
         assert doubt.row.state == "sent"
-        assert (await book.claim("new")).row is None
+        assert (await store.register("new")).row is None
 
 
-async def test_when_an_earlier_run_was_last_at_work_is_known(journal: Journal) -> None:
+async def test_alive_at_is_the_last_write_of_an_earlier_run(journal: Journal) -> None:
     earlier(journal, a="applied")
     journal.open(BINDING)
     alive_at = journal.alive_at
     journal.close()
-    async with opened(journal) as book:
-        assert book.alive_at == alive_at > NOON.timestamp()
+    async with opened(journal) as store:
+        assert store.alive_at == alive_at > NOON.timestamp()
 
 
-# What an earlier run left ------------------------------------------------------------------------
+# What an earlier run left -------------------------------------------------------------------------
 
 
 async def test_what_is_in_doubt_is_taken_up_though_the_source_may_not_have_it(
     journal: Journal,
 ) -> None:
     earlier(journal, one="sent", two="unknown", three="applied", four="failed", five="rejected")
-    async with opened(journal) as book:
-        assert [row.key async for row in book.open_rows()] == ["one", "two"]
-        told = {key: await book.claim(key) for key in ("one", "two", "three", "four", "five")}
-    assert {key for key, one in told.items() if one.taken_up} == {"one", "two"}
+    async with opened(journal) as store:
+        assert [row.key async for row in store.unresolved_rows()] == ["one", "two"]
+        told = {key: await store.register(key) for key in ("one", "two", "three", "four", "five")}
+    assert {key for key, one in told.items() if one.resumed} == {"one", "two"}
     assert not any(one.repeated for one in told.values())
 
 
 async def test_any_number_of_rows_is_taken_up_in_order(journal: Journal) -> None:
     keys = [f"A-{number}" for number in range(250)]
     earlier(journal, **dict.fromkeys(keys, "sent"))
-    async with opened(journal) as book:
-        assert [row.key async for row in book.open_rows()] == keys
-        assert (await book.claim("A-0")).taken_up
-        assert (await book.claim("A-249")).taken_up
+    async with opened(journal) as store:
+        assert [row.key async for row in store.unresolved_rows()] == keys
+        assert (await store.register("A-0")).resumed
+        assert (await store.register("A-249")).resumed
 
 
 async def test_a_row_is_taken_up_once_though_it_is_in_doubt_again_meanwhile(
@@ -267,31 +266,31 @@ async def test_a_row_is_taken_up_once_though_it_is_in_doubt_again_meanwhile(
     keys = [f"A-{number}" for number in range(150)]
     earlier(journal, **dict.fromkeys(keys, "sent"))
     taken: list[str] = []
-    async with opened(journal) as book:
-        async with aclosing(book.open_rows()) as rows:
+    async with opened(journal) as store:
+        async with aclosing(store.unresolved_rows()) as rows:
             async for row in rows:
                 taken.append(row.key)
-                await leave(book.log(row.key, resumed=True))
+                await leave(store.log(row.key, resumed=True))
         assert taken == keys
 
 
 async def test_a_row_that_settled_in_this_run_still_counts_as_taken_up(journal: Journal) -> None:
     earlier(journal, **{"A-1": "sent"})
-    async with opened(journal) as book:
-        assert [row.key async for row in book.open_rows()] == ["A-1"]
-        await book.end(outcome(), None)
-        claimed = await book.claim("A-1")
-        assert claimed.taken_up
+    async with opened(journal) as store:
+        assert [row.key async for row in store.unresolved_rows()] == ["A-1"]
+        await store.record_outcome(outcome(), None)
+        claimed = await store.register("A-1")
+        assert claimed.resumed
         assert claimed.row is not None
         assert claimed.row.state == "applied"
 
 
-# What is written down ----------------------------------------------------------------------------
+# What is written down -----------------------------------------------------------------------------
 
 
 async def test_a_post_is_in_the_journal_when_it_may_leave(journal: Journal) -> None:
-    async with opened(journal) as book:
-        log = book.log("A-1", resumed=False)
+    async with opened(journal) as store:
+        log = store.log("A-1", resumed=False)
         await leave(log)
         row = row_of(journal)
         assert row is not None
@@ -317,8 +316,8 @@ async def test_a_post_does_not_leave_before_the_disk_has_it(
         await leave(log)
         left.append("A-1")
 
-    async with opened(journal) as book, anyio.create_task_group() as tasks:
-        tasks.start_soon(send, book.log("A-1", resumed=False))
+    async with opened(journal) as store, anyio.create_task_group() as tasks:
+        tasks.start_soon(send, store.log("A-1", resumed=False))
         assert await anyio.to_thread.run_sync(begun.wait, 30)
         await anyio.wait_all_tasks_blocked()
         assert left == []
@@ -327,13 +326,13 @@ async def test_a_post_does_not_leave_before_the_disk_has_it(
 
 
 async def test_an_end_is_told_once_the_disk_has_it(journal: Journal) -> None:
-    async with opened(journal) as book:
-        log = book.log("A-1", resumed=False)
+    async with opened(journal) as store:
+        log = store.log("A-1", resumed=False)
         await leave(log)
         log.record_attempt(ANSWERED, answer())
         assert log.response == answer()
         ended = outcome(result=models.PaymentLink(payment_link_ref="ref-1"), attempts=(ANSWERED,))
-        await book.end(ended, log.response)
+        await store.record_outcome(ended, log.response)
         row = row_of(journal)
         assert row is not None
         assert (row.state, row.response, row.result) == ("applied", answer().body, None)
@@ -345,13 +344,13 @@ async def test_an_outcome_is_written_even_if_nobody_is_left_to_wait_for_it(
     journal: Journal,
 ) -> None:
     earlier(journal, **{"A-1": "sent"})
-    book = Book(journal)
-    await book.open(BINDING)
+    store = RunStore(journal)
+    await store.open(BINDING)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(book.end, outcome(), None)  # which waits, since nobody serves
+        tasks.start_soon(store.record_outcome, outcome(), None)  # it waits: the store is not served
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
-    await book.close()
+    await store.close()
     journal.open_to_read()
     row = row_of(journal)
     journal.close()
@@ -360,13 +359,13 @@ async def test_an_outcome_is_written_even_if_nobody_is_left_to_wait_for_it(
 
 
 async def test_what_look_ups_read_back_is_kept_as_a_result(journal: Journal) -> None:
-    async with opened(journal) as book:
-        log = book.log("A-1", resumed=False)
+    async with opened(journal) as store:
+        log = store.log("A-1", resumed=False)
         await leave(log)
         log.record_attempt(UNANSWERED, None)
         assert log.response is None
         link = models.PaymentLink(payment_link_ref="ref-1", recovered=True)
-        await book.end(outcome(result=link), log.response)
+        await store.record_outcome(outcome(result=link), log.response)
         row = row_of(journal)
         assert row is not None
         assert (row.response, row.result) == (None, b'{"paymentLinkRef":"ref-1"}')
@@ -374,32 +373,32 @@ async def test_what_look_ups_read_back_is_kept_as_a_result(journal: Journal) -> 
 
 
 async def test_an_item_in_doubt_keeps_the_answer_that_left_it_so(journal: Journal) -> None:
-    async with opened(journal) as book:
-        log = book.log("A-1", resumed=False)
+    async with opened(journal) as store:
+        log = store.log("A-1", resumed=False)
         await leave(log)
         log.record_attempt(ANSWERED, answer(503, b"<html>"))
         log.record_pending(PENDING)
         assert log.pending is PENDING
-        await book.end(outcome(State.UNKNOWN), log.response)
+        await store.record_outcome(outcome(State.UNKNOWN), log.response)
         row = row_of(journal)
         assert row is not None
         assert (row.state, row.response) == ("unknown", b"<html>")
 
 
 async def test_what_an_item_was_answered_before_it_was_stopped_is_kept(journal: Journal) -> None:
-    async with opened(journal) as book:
-        log = book.log("A-1", resumed=False)
+    async with opened(journal) as store:
+        log = store.log("A-1", resumed=False)
         await leave(log)
-        log.stopped()
+        log.flush()
         log.record_attempt(ANSWERED, answer(503, b"<html>"))
-        log.stopped()
-        await book._batches.finish()
-        assert history(journal) == [("A-1", NOON.timestamp(), "answer", 503, b"<html>")]
+        log.flush()
+        await store._commits.flush()
+        assert history(journal) == [("A-1", NOON.timestamp(), "response", 503, b"<html>")]
 
 
 async def test_every_repeated_post_is_counted_and_every_answer_stored(journal: Journal) -> None:
-    async with opened(journal) as book:
-        log = book.log("A-1", resumed=False)
+    async with opened(journal) as store:
+        log = store.log("A-1", resumed=False)
         await leave(log)
         log.record_attempt(ANSWERED, answer(429, b"slower"))
         await leave(log, LATER)
@@ -407,21 +406,21 @@ async def test_every_repeated_post_is_counted_and_every_answer_stored(journal: J
         log.record_attempt(UNANSWERED, None)
         await leave(log, LATER)
         log.record_attempt(ANSWERED, answer())
-        await book.end(outcome(), log.response)
+        await store.record_outcome(outcome(), log.response)
         row = row_of(journal)
         assert row is not None
         assert (row.posts, row.last_at, row.response) == (3, LATER.timestamp(), answer().body)
         assert sorted(history(journal), key=lambda entry: entry[2]) == [
             ("A-1", NOON.timestamp(), "POST /api/v2/chat-2-pay", None, SENT.body),
             ("A-1", LATER.timestamp(), "POST /api/v2/chat-2-pay", None, SENT.body),
-            ("A-1", NOON.timestamp(), "answer", 429, b"slower"),
+            ("A-1", NOON.timestamp(), "response", 429, b"slower"),
         ]
 
 
 async def test_what_goes_again_in_another_run_is_a_repetition(journal: Journal) -> None:
     earlier(journal, **{"A-1": "failed"})
-    async with opened(journal) as book:
-        await leave(book.log("A-1", resumed=True), LATER)
+    async with opened(journal) as store:
+        await leave(store.log("A-1", resumed=True), LATER)
         row = row_of(journal)
         assert row is not None
         assert (row.state, row.posts) == ("sent", 2)
@@ -429,9 +428,9 @@ async def test_what_goes_again_in_another_run_is_a_repetition(journal: Journal) 
 
 
 async def test_what_a_call_sent_is_known_for_sending_it_again(journal: Journal) -> None:
-    for book_of in (journal, None):
-        async with opened(book_of) as book:
-            log = book.log("A-1", resumed=False)
+    for of_run in (journal, None):
+        async with opened(of_run) as store:
+            log = store.log("A-1", resumed=False)
             assert sent_before(log) is None
             await log.record_intent(SENT, "id-1", NOON, LATER)
             prior = sent_before(log)
@@ -442,28 +441,28 @@ async def test_what_a_call_sent_is_known_for_sending_it_again(journal: Journal) 
 
 
 async def test_without_a_journal_nothing_is_written() -> None:
-    async with opened(None) as book:
-        log = book.log("A-1", resumed=False)
+    async with opened(None) as store:
+        log = store.log("A-1", resumed=False)
         await leave(log)
         log.record_attempt(ANSWERED, answer())
         await leave(log)
-        await book.end(outcome(), log.response)
-        assert book._batches.waiting == 0
+        await store.record_outcome(outcome(), log.response)
+        assert store._commits.waiting == 0
 
 
-# When it fails -----------------------------------------------------------------------------------
+# When it fails ------------------------------------------------------------------------------------
 
 
 async def test_where_it_can_not_be_written_nothing_leaves(
     journal: Journal,
 ) -> None:
-    async with opened(journal) as book:
-        await leave(book.log("A-0", resumed=False))
+    async with opened(journal) as store:
+        await leave(store.log("A-0", resumed=False))
         db = journal._opened()
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         db.execute(f"PRAGMA max_page_count = {pages}")
         large = SentRequest("POST", "/x", b"x" * 100_000)
-        log = book.log("A-1", resumed=False)
+        log = store.log("A-1", resumed=False)
         with pytest.raises(JournalError, match="the disk is full"):
             await leave(log, sent=large)
         assert sent_before(log) is None
@@ -476,13 +475,13 @@ async def test_keys_are_remembered_though_the_journal_can_not_be_written(
     def fail(_notes: object) -> None:
         raise JournalError("the disk is full")
 
-    async with opened(journal) as book:
+    async with opened(journal) as store:
         with monkeypatch.context() as patch:
             patch.setattr(journal, "write", fail)
-            assert not (await book.claim("A-1", "27831234567")).repeated
+            assert not (await store.register("A-1", "27831234567")).repeated
             with pytest.raises(JournalError, match="the disk is full"):
-                await leave(book.log("A-1", resumed=False))
-        claimed = await book.claim("A-1", "27831234567")
+                await leave(store.log("A-1", resumed=False))
+        claimed = await store.register("A-1", "27831234567")
         assert (claimed.repeated, claimed.recipient_repeated) == (True, True)
 
 
@@ -494,28 +493,28 @@ async def test_once_keys_were_not_remembered_no_claim_that_needs_them_is_answere
         if texts:
             raise error
 
-    async with opened(journal) as book:
+    async with opened(journal) as store:
         with monkeypatch.context() as patch:
-            patch.setattr(Seen, "put", fail)
-            await book.claim("A-1")
+            patch.setattr(KeyIndex, "put", fail)
+            await store.register("A-1")
             with pytest.raises(type(error), match=str(error)):  # at once: the run is to end
-                await leave(book.log("A-1", resumed=False))
+                await leave(store.log("A-1", resumed=False))
         with pytest.raises(type(error), match=str(error)):
-            await book.claim("A-1")
+            await store.register("A-1")
         # What is to be written down does not depend on them.
-        await leave(book.log("A-2", resumed=False))
+        await leave(store.log("A-2", resumed=False))
         row = row_of(journal, "A-2")
         assert row is not None
 
 
 async def test_an_end_that_can_not_be_written_leaves_the_item_in_doubt(journal: Journal) -> None:
-    async with opened(journal) as book:
-        await leave(book.log("A-1", resumed=False))
+    async with opened(journal) as store:
+        await leave(store.log("A-1", resumed=False))
         db = journal._opened()
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         db.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(JournalError, match="the disk is full"):
-            await book.end(outcome(), answer(body=b"x" * 100_000))
+            await store.record_outcome(outcome(), answer(body=b"x" * 100_000))
         row = row_of(journal)
         assert row is not None
         assert row.state == "sent"
@@ -525,26 +524,26 @@ async def test_a_journal_that_is_refused_is_told_and_the_book_can_be_closed(
     journal: Journal,
 ) -> None:
     earlier(journal, a="sent")
-    book = Book(journal)
+    store = RunStore(journal)
     with pytest.raises(JournalError, match="belongs to another run"):
-        await book.open(Binding("capture_payment", "https://api.example", "f00d"))
-    await book.close()
+        await store.open(Binding("capture_payment", "https://api.example", "f00d"))
+    await store.close()
 
 
-# Closing -----------------------------------------------------------------------------------------
+# Closing ------------------------------------------------------------------------------------------
 
 
 async def test_what_is_left_to_be_written_is_written_at_the_end_even_when_cancelled(
     journal: Journal,
 ) -> None:
-    book = Book(journal)
-    await book.open(BINDING)
-    book.answer(Answered("A-1", NOON, 429, b"slower"))
+    store = RunStore(journal)
+    await store.open(BINDING)
+    store.record_response(Response("A-1", NOON, 429, b"slower"))
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await book.close()
+        await store.close()
     journal.open_to_read()
-    assert history(journal) == [("A-1", NOON.timestamp(), "answer", 429, b"slower")]
+    assert history(journal) == [("A-1", NOON.timestamp(), "response", 429, b"slower")]
     journal.close()
 
 
@@ -562,10 +561,10 @@ def test_a_book_whose_closing_is_cancelled_by_asyncio_writes_all_and_is_closed(
     monkeypatch.setattr(journal, "write", slow)
 
     async def main() -> None:
-        book = Book(journal)
-        await book.open(BINDING)
-        book.answer(Answered("A-1", NOON, 429, b"slower"))
-        closing = asyncio.create_task(book.close())
+        store = RunStore(journal)
+        await store.open(BINDING)
+        store.record_response(Response("A-1", NOON, 429, b"slower"))
+        closing = asyncio.create_task(store.close())
         assert await anyio.to_thread.run_sync(begun.wait, 30)
         closing.cancel()
         await anyio.wait_all_tasks_blocked()
@@ -577,7 +576,7 @@ def test_a_book_whose_closing_is_cancelled_by_asyncio_writes_all_and_is_closed(
         runner.run(main())
     assert journal._db is None
     journal.open_to_read()
-    assert history(journal) == [("A-1", NOON.timestamp(), "answer", 429, b"slower")]
+    assert history(journal) == [("A-1", NOON.timestamp(), "response", 429, b"slower")]
     journal.close()
 
 
@@ -595,13 +594,13 @@ def test_a_book_whose_opening_is_cancelled_by_asyncio_is_closed_when_it_is_open(
     monkeypatch.setattr(journal, "open", slow)
 
     async def main() -> None:
-        book = Book(journal)
-        opening = asyncio.create_task(book.open(BINDING))
+        store = RunStore(journal)
+        opening = asyncio.create_task(store.open(BINDING))
         assert await anyio.to_thread.run_sync(begun.wait, 30)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-        closing = asyncio.create_task(book.close())
+        closing = asyncio.create_task(store.close())
         await anyio.wait_all_tasks_blocked()
         go_on.set()
         await closing
@@ -613,6 +612,6 @@ def test_a_book_whose_opening_is_cancelled_by_asyncio_is_closed_when_it_is_open(
 
 async def test_a_closed_book_leaves_its_journal_to_others(journal: Journal) -> None:
     for _times in range(2):
-        async with opened(journal) as book:
-            await book.claim("A-1")
+        async with opened(journal) as store:
+            await store.register("A-1")
         assert journal._db is None

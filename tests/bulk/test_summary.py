@@ -36,7 +36,7 @@ def outcome(state: State = State.APPLIED, result: Any = None, **fields: Any) -> 
     return Outcome("A-1", fields.pop("request", request_for()), state, result, **fields)
 
 
-# What they come to -------------------------------------------------------------------------------
+# What they come to --------------------------------------------------------------------------------
 
 
 def test_a_summary_counts_every_state_and_what_needs_a_look() -> None:
@@ -164,7 +164,7 @@ def test_a_summary_and_a_forecast_are_hashable_though_their_amounts_are_not() ->
     assert len({Summary(), Summary(amounts={"ZAR": Decimal(1)}), Forecast()}) == 3
 
 
-# When it is too much -----------------------------------------------------------------------------
+# When it is too much ------------------------------------------------------------------------------
 
 
 def stopped_after(rate: float | None, states: list[State]) -> int | None:
@@ -221,6 +221,6 @@ def test_it_says_how_many_and_of_how_many() -> None:
     error = guard.notice(State.UNKNOWN)
     assert isinstance(error, RunStoppedError)
     assert str(error) == (
-        "1 of the latest 2 items were rejected, failed or are in doubt, and "
-        "stop_at_failure_rate=0 allows fewer: see why before you go on"
+        "1 of the latest 2 items were rejected, failed or are unknown, and "
+        "stop_at_failure_rate=0 allows fewer. Find out why before you go on"
     )

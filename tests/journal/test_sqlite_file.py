@@ -1,4 +1,4 @@
-"""A journal's file is made whole or not at all, has one writer, and is refused when in doubt."""
+"""File of a journal: made completely or not at all, one writer, refused when damaged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import attrs
@@ -22,6 +22,7 @@ import pytest
 from chat2pay_async._journal import sqlite_file as room
 from chat2pay_async._journal.sqlite_file import (
     Binding,
+    check_local,
     close_file,
     guarded,
     open_file,
@@ -48,7 +49,7 @@ def opened(path: Path, **notes: str) -> Iterator[sqlite3.Connection]:
 
 
 def make(path: Path, *, items: int = 0) -> Path:
-    """A journal that was used and closed."""
+    """Make a journal that was used and closed."""
     with opened(path) as db:
         rows = [(f"A-{number}", "/api/v2/chat-2-pay", b"x" * 200) for number in range(items)]
         db.execute("BEGIN")
@@ -62,7 +63,7 @@ def make(path: Path, *, items: int = 0) -> Path:
 
 
 def refusal(path: Path, binding: Binding = BINDING) -> str:
-    """What is said of a journal that is refused."""
+    """Return the error of a journal that is refused."""
     with pytest.raises(JournalError) as caught:
         open_file(path, binding, {})
     assert str(path) in str(caught.value)
@@ -73,7 +74,7 @@ def names(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}
 
 
-# How it is made -----------------------------------------------------------------------------------
+# Making it ----------------------------------------------------------------------------------------
 
 
 def test_a_journal_is_made_where_there_is_none(path: Path) -> None:
@@ -84,7 +85,7 @@ def test_a_journal_is_made_where_there_is_none(path: Path) -> None:
     assert names(path.parent) == {"spring.db"}
 
 
-def test_a_journal_that_is_there_is_opened_with_its_own_notes(path: Path) -> None:
+def test_an_existing_journal_keeps_its_own_notes(path: Path) -> None:
     with opened(path, colour="green"):
         pass
     db, notes = open_file(path, BINDING, {"colour": "blue"})
@@ -92,7 +93,7 @@ def test_a_journal_that_is_there_is_opened_with_its_own_notes(path: Path) -> Non
     assert notes["colour"] == "green"
 
 
-def test_what_is_committed_is_synced_to_the_disk_through_a_write_ahead_log(path: Path) -> None:
+def test_commits_are_synced_to_the_disk_through_a_write_ahead_log(path: Path) -> None:
     for _times in ("made", "opened again"):
         with opened(path) as db:
             assert db.execute("PRAGMA synchronous").fetchone() == (2,)
@@ -100,7 +101,7 @@ def test_what_is_committed_is_synced_to_the_disk_through_a_write_ahead_log(path:
             assert db.execute("PRAGMA locking_mode").fetchone() == ("exclusive",)
 
 
-def test_the_entry_in_the_folder_is_synced_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_of_a_new_journal_is_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
     with opened(path):
@@ -108,36 +109,41 @@ def test_the_entry_in_the_folder_is_synced_too(path: Path, monkeypatch: pytest.M
     assert path.parent.stat().st_ino in synced
 
 
-def test_a_system_that_opens_no_folders_is_spared_that(
+def test_a_journal_is_made_on_a_system_that_opens_no_folders(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_args: object) -> int:
-        raise PermissionError
+    plain, refused = os.open, list[object]()
+
+    def refuse(place: Any, *args: Any, **more: Any) -> int:
+        if place == path.parent:
+            refused.append(place)
+            raise PermissionError
+        return plain(place, *args, **more)
 
     monkeypatch.setattr(os, "open", refuse)
-    room._sync_folder(path.parent)
+    with opened(path):
+        assert refused == [path.parent]
 
 
-def test_nothing_is_left_of_a_journal_that_could_not_be_put_in_its_place(
+def test_a_journal_that_can_not_be_linked_leaves_nothing_behind(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[set[str]] = []
+    during: list[set[str]] = []
 
     def refuse(new: Path, _place: Path) -> None:
-        seen.append(names(path.parent))
+        during.append(names(path.parent))
         assert new.stat().st_size > 0
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", refuse)
     assert "can't be used: Operation not permitted" in refusal(path)
-    # While it was made there was only a hidden folder.
-    (during,) = seen
-    assert len(during) == 1
-    assert during.pop().startswith(".spring.db.")
+    # In the meantime there was only a hidden folder.
+    ((name,),) = during
+    assert name.startswith(".spring.db.")
     assert names(path.parent) == set()
 
 
-def test_nothing_is_left_of_a_journal_that_could_not_be_written(
+def test_a_journal_that_can_not_be_written_leaves_nothing_behind(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "_SCHEMA", room._SCHEMA + "CREATE TABLE note (again);")
@@ -145,7 +151,7 @@ def test_nothing_is_left_of_a_journal_that_could_not_be_written(
     assert names(path.parent) == set()
 
 
-def test_a_journal_that_comes_to_be_in_the_meantime_is_not_replaced(
+def test_a_journal_made_in_the_meantime_is_not_replaced(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = os.link
@@ -163,17 +169,17 @@ def test_a_journal_that_comes_to_be_in_the_meantime_is_not_replaced(
     assert names(path.parent) == {"spring.db"}
 
 
-def test_a_log_without_its_journal_is_no_reason_to_start_anew(path: Path) -> None:
+def test_a_log_without_its_journal_is_refused(path: Path) -> None:
     left = path.with_name("spring.db-wal")
     left.write_bytes(b"what was sent")
     message = refusal(path)
-    assert "is gone, but a part of it is left, spring.db-wal" in message
+    assert "is missing, but a part of it is left, spring.db-wal" in message
     assert names(path.parent) == {"spring.db-wal"}
     assert left.read_bytes() == b"what was sent"
 
 
 def copy_of_a_crash(path: Path, place: Path) -> Path:
-    """What is left of a journal whose process died: the file, and the log beside it."""
+    """Copy what a process that died leaves: the file, and the log beside it."""
     place.mkdir()
     with opened(path) as db:
         db.execute("INSERT INTO note VALUES ('last', 'words')")
@@ -183,7 +189,7 @@ def copy_of_a_crash(path: Path, place: Path) -> Path:
 
 
 @pytest.mark.parametrize("open_it", [lambda path: open_file(path, BINDING, {}), open_to_read])
-def test_a_crashed_journal_without_its_log_is_refused_again_and_again(
+def test_a_crashed_journal_without_its_log_is_refused_every_time(
     path: Path, open_it: Callable[[Path], tuple[sqlite3.Connection, dict[str, str]]]
 ) -> None:
     crashed = copy_of_a_crash(path, path.parent / "crashed")
@@ -191,7 +197,7 @@ def test_a_crashed_journal_without_its_log_is_refused_again_and_again(
     words = log.read_bytes()
     log.unlink()
     for _ in range(2):
-        with pytest.raises(JournalError, match=r"the file spring\.db-wal .* is missing"):
+        with pytest.raises(JournalError, match=r"its file spring\.db-wal is missing"):
             open_it(crashed)
         log.unlink(missing_ok=True)
     log.write_bytes(words)
@@ -202,7 +208,7 @@ def test_a_crashed_journal_without_its_log_is_refused_again_and_again(
     assert notes["last"] == "words"
 
 
-def test_a_journal_that_was_closed_or_only_looked_at_needs_no_log(path: Path) -> None:
+def test_a_journal_that_was_closed_or_read_needs_no_log(path: Path) -> None:
     crashed = copy_of_a_crash(path, path.parent / "crashed")
     open_to_read(crashed)[0].close()
     assert names(crashed.parent) == {"spring.db"}
@@ -212,26 +218,26 @@ def test_a_journal_that_was_closed_or_only_looked_at_needs_no_log(path: Path) ->
         assert db.execute("SELECT value FROM note WHERE name = 'last'").fetchone() == ("words",)
 
 
-def test_a_journal_that_can_not_be_marked_as_closed_can_be_opened_again(path: Path) -> None:
+def test_a_journal_that_can_not_be_marked_as_closed_opens_again(path: Path) -> None:
     db, _ = open_file(path, BINDING, {})
-    db.execute("PRAGMA query_only = ON")  # as good as a full disk
+    db.execute("PRAGMA query_only = ON")  # it acts as a full disk does
     with pytest.raises(sqlite3.Error):
         close_file(db, path)
     with opened(path):
         pass
 
 
-def test_a_journal_is_for_its_owner_alone(path: Path) -> None:
+def test_a_journal_is_readable_by_its_owner_only(path: Path) -> None:
     with opened(path) as db:
         db.execute("INSERT INTO note VALUES ('last', 'words')")
         assert {entry.stat().st_mode & 0o777 for entry in path.parent.iterdir()} == {0o600}
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     assert "No such file or directory" in refusal(tmp_path / "nowhere" / "spring.db")
 
 
-# What it belongs to -------------------------------------------------------------------------------
+# Its owner ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -248,37 +254,37 @@ def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
         ({"key_fingerprint": "beef"}, "key fingerprint 'f00d' instead of 'beef'"),
     ],
 )
-def test_the_journal_of_another_run_is_refused_and_the_difference_named(
+def test_the_journal_of_another_run_is_refused_with_the_difference(
     path: Path, other: dict[str, str], told: str
 ) -> None:
     make(path)
     assert f"belongs to another run ({told})" in refusal(path, attrs.evolve(BINDING, **other))
-    make(path)  # it is still usable, and unlocked, for the run that it belongs to
+    make(path)  # its own run can still use it
 
 
-def test_all_differences_are_named_at_once(path: Path) -> None:
+def test_all_differences_are_reported_at_once(path: Path) -> None:
     make(path)
     message = refusal(path, Binding("capture_payment", "https://x.example", "beef"))
     assert message.count("instead of") == 3
 
 
-def test_a_journal_that_lacks_a_note_belongs_to_nobody(path: Path) -> None:
+def test_a_journal_that_lacks_a_note_is_refused(path: Path) -> None:
     with opened(path) as db:
         db.execute("DELETE FROM note WHERE name = 'base_url'")
     assert "base url None instead of" in refusal(path)
 
 
-# What is no journal, or no whole one --------------------------------------------------------------
+# Damaged files, and other files -------------------------------------------------------------------
 
 
 def test_an_empty_file_is_refused(path: Path) -> None:
     path.touch()
-    assert "is empty: a journal never is" in refusal(path)
+    assert "is empty, so it was truncated" in refusal(path)
     assert path.stat().st_size == 0
 
 
 @pytest.mark.parametrize("open_it", [lambda path: open_file(path, BINDING, {}), open_to_read])
-def test_a_journal_that_was_cut_short_is_refused_wherever_it_was_cut(
+def test_a_truncated_journal_is_refused_wherever_it_was_cut(
     path: Path, open_it: Callable[[Path], Any]
 ) -> None:
     whole = make(path, items=1000).read_bytes()
@@ -286,26 +292,26 @@ def test_a_journal_that_was_cut_short_is_refused_wherever_it_was_cut(
     cuts |= {len(whole) - 4097, len(whole) - 4096, len(whole) - 1}
     for cut in sorted(cuts):
         path.write_bytes(whole[:cut])
-        with pytest.raises(JournalError, match=r"is damaged: bring it back|is no journal") as told:
+        with pytest.raises(JournalError, match=r"is damaged\. Restore it|is not a journal") as told:
             open_it(path)
         assert str(path) in str(told.value)
     path.write_bytes(whole)
     open_it(path)[0].close()
 
 
-def test_a_damaged_page_is_noticed(path: Path) -> None:
+def test_a_damaged_page_is_detected(path: Path) -> None:
     whole = bytearray(make(path, items=1000).read_bytes())
     page = 4096 * (len(whole) // 4096 // 2)
     whole[page : page + 4096] = os.urandom(8) * 512
     path.write_bytes(whole)
     message = refusal(path)
-    assert "is damaged: bring it back from a backup, with the file beside it" in message
-    assert "Do not start anew without it" in message
+    assert "is damaged. Restore it from a backup, with the file beside it" in message
+    assert "Do not start again without it" in message
 
 
-def test_a_file_that_is_no_database_is_refused(path: Path) -> None:
+def test_a_file_that_is_not_a_database_is_refused(path: Path) -> None:
     path.write_bytes(b"order_number,total_amount\nA-1,199.90\n" * 100)
-    assert "is no journal: name another file" in refusal(path)
+    assert "is not a journal. Name another file" in refusal(path)
     assert path.read_bytes().startswith(b"order_number")
 
 
@@ -313,25 +319,25 @@ def test_the_database_of_another_application_is_refused(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE note (name, value)")
     before = path.read_bytes()
-    assert "is no journal of this package: name another file" in refusal(path)
+    assert "is not a journal of this package. Name another file" in refusal(path)
     assert path.read_bytes() == before
 
 
 def test_a_journal_of_a_later_version_is_refused(path: Path) -> None:
     with opened(path) as db:
         db.execute("PRAGMA user_version = 2")
-    assert "is of version 2, and this package knows 1" in refusal(path)
+    assert "has version 2, and this package knows 1" in refusal(path)
 
 
-def test_a_folder_in_its_place_is_refused(path: Path) -> None:
+def test_a_folder_at_its_path_is_refused(path: Path) -> None:
     path.mkdir()
-    assert "can't be opened: see that its folder is there and may be written" in refusal(path)
+    assert "can't be opened. Check that its folder exists and is writable" in refusal(path)
 
 
-# Only to look -------------------------------------------------------------------------------------
+# Opening to read ----------------------------------------------------------------------------------
 
 
-def test_a_look_into_a_journal_asks_not_whose_it_is(path: Path) -> None:
+def test_open_to_read_accepts_the_journal_of_any_run(path: Path) -> None:
     make(path, items=3)
     db, notes = open_to_read(path)
     with closing(db):
@@ -339,19 +345,19 @@ def test_a_look_into_a_journal_asks_not_whose_it_is(path: Path) -> None:
     assert notes["key_fingerprint"] == "f00d"
 
 
-def test_a_look_makes_no_journal(path: Path) -> None:
+def test_open_to_read_makes_no_journal(path: Path) -> None:
     with pytest.raises(JournalError, match="there is no journal"):
         open_to_read(path)
     assert names(path.parent) == set()
 
 
-def test_a_look_into_a_journal_that_is_in_use_is_refused(path: Path) -> None:
+def test_open_to_read_refuses_a_journal_in_use(path: Path) -> None:
     with opened(path), pytest.raises(JournalError, match="is in use by process"):
         open_to_read(path)
 
 
 @pytest.mark.parametrize("open_it", [lambda path: open_file(path, BINDING, {}), open_to_read])
-def test_a_journal_that_lacks_its_notes_is_refused_and_let_go(
+def test_a_journal_without_notes_is_refused_and_unlocked(
     path: Path, open_it: Callable[[Path], Any]
 ) -> None:
     make(path)
@@ -382,7 +388,7 @@ sys.stdin.read()
 
 @contextmanager
 def another_process(program: str, *args: object) -> Iterator[subprocess.Popen[str]]:
-    """A process that runs a program, and is ended at the end."""
+    """Run a program in another process, which is killed at the end."""
     command = [sys.executable, "-c", textwrap.dedent(program), *map(str, args)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as process:  # noqa: S603 - our own
@@ -397,21 +403,21 @@ def said_by(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline().strip()
 
 
-def test_a_second_writer_in_the_same_process_is_refused_and_told_who_is_the_first(
+def test_a_second_writer_in_one_process_is_refused_with_the_owner(
     path: Path,
 ) -> None:
     with opened(path):
         message = refusal(path)
     owner = f"by process {os.getpid()} on {socket.gethostname()}"
-    assert f"is in use {owner}: wait for it to end, or stop it" in message
+    assert f"is in use {owner}. Wait for that run to end, or stop it" in message
 
 
-def test_the_journal_is_free_again_once_it_is_closed(path: Path) -> None:
+def test_a_closed_journal_can_be_opened_again(path: Path) -> None:
     for _times in range(3):
         make(path)
 
 
-def test_a_refusal_leaves_the_first_writer_its_lock(path: Path) -> None:
+def test_a_refused_writer_leaves_the_lock_to_the_first(path: Path) -> None:
     with opened(path) as db:
         refusal(path)
         with another_process(HOLD, path, *attrs.astuple(BINDING)) as other:
@@ -419,7 +425,7 @@ def test_a_refusal_leaves_the_first_writer_its_lock(path: Path) -> None:
         db.execute("INSERT INTO note VALUES ('still', 'writable')")
 
 
-def test_another_process_that_writes_is_named_until_it_is_killed(path: Path) -> None:
+def test_a_writer_in_another_process_is_reported_until_it_is_killed(path: Path) -> None:
     with another_process(HOLD, path, *attrs.astuple(BINDING)) as other:
         assert said_by(other) == "open"
         assert f"is in use by process {other.pid} on {socket.gethostname()}" in refusal(path)
@@ -430,14 +436,14 @@ def test_another_process_that_writes_is_named_until_it_is_killed(path: Path) -> 
     assert notes["pid"] == str(os.getpid())
 
 
-def test_the_owner_that_can_not_be_read_is_not_named(path: Path) -> None:
+def test_an_owner_that_can_not_be_read_is_left_out(path: Path) -> None:
     with opened(path) as db:
         db.execute("DELETE FROM note WHERE name = 'pid'")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        assert "is in use: wait for it to end" in refusal(path)
+        assert "is in use. Wait for that run to end" in refusal(path)
         db.execute("ALTER TABLE note RENAME TO hidden")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        assert "is in use: wait for it to end" in refusal(path)
+        assert "is in use. Wait for that run to end" in refusal(path)
         db.execute("ALTER TABLE hidden RENAME TO note")
 
 
@@ -445,10 +451,10 @@ def test_the_owner_that_can_not_be_read_is_not_named(path: Path) -> None:
 
 
 @pytest.fixture
-def bound_by_permissions() -> Iterator[Path]:
-    """A folder, while this process is a user whom permissions bind: root is not."""
+def restricted_folder() -> Iterator[Path]:
+    """Make a folder, and be a user who needs permissions, which root does not."""
     if not hasattr(os, "geteuid"):
-        pytest.skip("permissions are another thing on this system")
+        pytest.skip("this system has other permissions")
     with tempfile.TemporaryDirectory() as made:
         folder, user = Path(made), os.geteuid()
         if user == 0:
@@ -465,41 +471,44 @@ def bound_by_permissions() -> Iterator[Path]:
                 folder.chmod(stat.S_IRWXU)
 
 
-def test_a_file_that_may_not_be_written_is_refused(bound_by_permissions: Path) -> None:
-    path = make(bound_by_permissions / "spring.db")
+def test_a_read_only_file_is_refused(restricted_folder: Path) -> None:
+    path = make(restricted_folder / "spring.db")
     path.chmod(stat.S_IRUSR)
-    assert "can't be locked: make it writable" in refusal(path)
+    assert "can't be locked. Make it writable" in refusal(path)
     path.chmod(stat.S_IRUSR | stat.S_IWUSR)
     make(path)
 
 
-def test_a_file_that_may_not_be_read_is_refused(bound_by_permissions: Path) -> None:
-    path = make(bound_by_permissions / "spring.db")
+def test_an_unreadable_file_is_refused(restricted_folder: Path) -> None:
+    path = make(restricted_folder / "spring.db")
     path.chmod(0)
-    assert "can't be opened: see that its folder is there and may be written" in refusal(path)
+    assert "can't be opened. Check that its folder exists and is writable" in refusal(path)
 
 
-def test_a_folder_that_may_not_be_written_gets_no_journal(bound_by_permissions: Path) -> None:
-    bound_by_permissions.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    assert "can't be used: Permission denied" in refusal(bound_by_permissions / "spring.db")
+def test_a_read_only_folder_gets_no_journal(restricted_folder: Path) -> None:
+    restricted_folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert "can't be used: Permission denied" in refusal(restricted_folder / "spring.db")
 
 
-def test_a_journal_in_a_folder_that_may_not_be_written_is_refused(
-    bound_by_permissions: Path,
+def test_a_journal_in_a_read_only_folder_is_refused(
+    restricted_folder: Path,
 ) -> None:
-    path = make(bound_by_permissions / "spring.db")
-    bound_by_permissions.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    assert "can't be written: make the file and its folder writable" in refusal(path)
+    path = make(restricted_folder / "spring.db")
+    restricted_folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert "can't be written. Make the file and its folder writable" in refusal(path)
 
 
 # Limits -------------------------------------------------------------------------------------------
 
 
-def test_a_full_disk_is_called_that(path: Path) -> None:
+def test_a_full_disk_is_reported_as_such(path: Path) -> None:
     with opened(path) as db:
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         db.execute(f"PRAGMA max_page_count = {pages}")
-        with pytest.raises(JournalError, match="the disk is full; make room"), guarded(path):
+        with (
+            pytest.raises(JournalError, match=r"the disk is full\. Free disk space"),
+            guarded(path),
+        ):
             db.execute("INSERT INTO note VALUES ('large', ?)", ("x" * 100_000,))
 
 
@@ -520,14 +529,14 @@ except JournalError as error:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="files have no limits there")
-def test_a_limit_on_the_size_of_files_is_told_from_a_full_disk(path: Path) -> None:
+def test_a_file_size_limit_is_reported_differently_from_a_full_disk(path: Path) -> None:
     with another_process(LIMITED, path, *attrs.astuple(BINDING)) as other:
         assert "can't be written: the disk, or a limit on file sizes, refused" in said_by(other)
     with opened(path) as db:
         assert db.execute("SELECT count(*) FROM note WHERE name = 'large'").fetchone() == (0,)
 
 
-def test_an_error_that_has_no_words_of_ours_comes_in_its_own() -> None:
+def test_an_unknown_error_keeps_its_own_text() -> None:
     with (
         pytest.raises(JournalError, match=r"x\.db can't be used: what a day"),
         guarded(Path("x.db")),
@@ -535,7 +544,7 @@ def test_an_error_that_has_no_words_of_ours_comes_in_its_own() -> None:
         raise sqlite3.ProgrammingError("what a day")
 
 
-def test_an_error_of_another_kind_passes() -> None:
+def test_an_error_of_another_kind_is_not_wrapped() -> None:
     with pytest.raises(ZeroDivisionError), guarded(Path("x.db")):
         raise ZeroDivisionError
 
@@ -546,7 +555,8 @@ def test_an_error_of_another_kind_passes() -> None:
 KILLED = """
 import sys
 from datetime import UTC, datetime
-from chat2pay_async._journal.sqlite import Departed, Journal
+from chat2pay_async._journal.sqlite import Journal
+from chat2pay_async._journal.base import Intent
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async.errors import SentRequest
 journal = Journal(sys.argv[1])
@@ -554,13 +564,13 @@ journal.open(Binding(*sys.argv[2:]))
 now = datetime.now(UTC)
 for number in range(3):
     sent = SentRequest("POST", "/api/v2/chat-2-pay", b"bytes %d" % number)
-    journal.write([Departed(f"A-{number}", sent, "id", now, now)])
+    journal.write([Intent(f"A-{number}", sent, "id", now, now)])
     print("written", number, flush=True)
 sys.stdin.read()
 """
 
 
-def test_what_was_written_is_there_after_the_writer_was_killed(path: Path) -> None:
+def test_commits_survive_the_kill_of_their_writer(path: Path) -> None:
     with another_process(KILLED, path, *attrs.astuple(BINDING)) as other:
         assert [said_by(other) for _ in range(3)] == ["written 0", "written 1", "written 2"]
         other.kill()
@@ -570,19 +580,120 @@ def test_what_was_written_is_there_after_the_writer_was_killed(path: Path) -> No
     assert rows == [(f"A-{n}", "sent", b"bytes %d" % n) for n in range(3)]
 
 
-# On a disk of this machine ------------------------------------------------------------------------
+# Local disks --------------------------------------------------------------------------------------
 
 
-def test_a_journal_is_neither_made_nor_opened_across_a_network(
+def test_a_journal_is_neither_made_nor_opened_on_a_network(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_path: Path) -> None:
-        raise JournalError(f"{path} is across a network")
+        raise JournalError(f"{path} is on a network")
 
     before = make(path).read_bytes()
     monkeypatch.setattr(room, "check_local", refuse)
-    assert "across a network" in refusal(path)
+    assert "on a network" in refusal(path)
     assert path.read_bytes() == before
     path.unlink()
-    assert "across a network" in refusal(path)
+    assert "on a network" in refusal(path)
     assert not path.exists()
+
+
+def mounts(folder: Path, *lines: tuple[str, str]) -> Path:
+    """Write a table of mounted file systems as the kernel does."""
+    table = folder / "mountinfo"
+    table.write_text(
+        "".join(
+            f"{36 + number} 35 98:0 / {point} rw,noatime shared:1 - {kind} /dev/root rw\n"
+            for number, (point, kind) in enumerate(lines)
+        ),
+        "utf-8",
+    )
+    return table
+
+
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "ceph", "9p"])
+def test_a_network_file_system_is_refused(tmp_path: Path, kind: str) -> None:
+    table = mounts(tmp_path, ("/", "ext4"), (str(tmp_path), kind))
+    with pytest.raises(
+        JournalError, match=rf"network file system \({kind}\).*Put it on a local disk"
+    ):
+        check_local(tmp_path / "spring.db", table)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "overlay", "tmpfs", "apfs", "zfs"])
+def test_a_local_file_system_is_accepted(tmp_path: Path, kind: str) -> None:
+    check_local(tmp_path / "spring.db", mounts(tmp_path, ("/", "nfs"), (str(tmp_path), kind)))
+
+
+def test_the_nearest_mount_counts_in_any_order(tmp_path: Path) -> None:
+    near, far = (str(tmp_path), "nfs"), (str(tmp_path.parent), "ext4")
+    for lines in ([near, far, ("/", "ext4")], [("/", "ext4"), far, near]):
+        with pytest.raises(JournalError, match="nfs"):
+            check_local(tmp_path / "spring.db", mounts(tmp_path, *lines))
+    below = (str(tmp_path / "below"), "nfs")
+    beside = (str(tmp_path)[:-1], "nfs")
+    check_local(tmp_path / "spring.db", mounts(tmp_path, ("/", "ext4"), below, beside))
+
+
+def test_the_later_of_two_mounts_at_one_path_counts(tmp_path: Path) -> None:
+    place = str(tmp_path)
+    with pytest.raises(JournalError, match="nfs"):
+        check_local(tmp_path / "spring.db", mounts(tmp_path, (place, "autofs"), (place, "nfs")))
+
+
+def test_escaped_characters_in_a_mount_point_are_read(tmp_path: Path) -> None:
+    for name, written in {"my disk": "my\\040disk", "a\\b": "a\\134b"}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        table = mounts(tmp_path, ("/", "ext4"), (f"{tmp_path}/{written}", "nfs"))
+        with pytest.raises(JournalError, match="nfs"):
+            check_local(folder / "spring.db", table)
+
+
+@pytest.mark.parametrize("odd", ["\x0c", "\x85", "\xa0", "\u2028"], ids=ascii)
+def test_odd_characters_in_a_mount_point_are_no_separators(tmp_path: Path, odd: str) -> None:
+    folder = tmp_path / f"a{odd}b"
+    folder.mkdir()
+    table = mounts(tmp_path, ("/", "ext4"), (str(tmp_path / "a"), "ext4"), (str(folder), "nfs"))
+    with pytest.raises(JournalError, match="nfs"):
+        check_local(folder / "spring.db", table)
+
+
+def test_links_are_followed(tmp_path: Path) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    table = mounts(tmp_path, ("/", "ext4"), (str(share), "nfs"))
+    (tmp_path / "folder").symlink_to(share)
+    (tmp_path / "spring.db").symlink_to(share / "spring.db")
+    for path in (tmp_path / "folder" / "spring.db", tmp_path / "spring.db"):
+        with pytest.raises(JournalError, match="nfs"):
+            check_local(path, table)
+
+
+def test_a_disk_is_accepted_where_the_system_has_no_mount_table(tmp_path: Path) -> None:
+    check_local(tmp_path / "spring.db", tmp_path / "no mountinfo")
+
+
+def test_a_disk_that_is_not_listed_is_accepted(tmp_path: Path) -> None:
+    check_local(tmp_path / "spring.db", mounts(tmp_path))
+    check_local(tmp_path / "spring.db", mounts(tmp_path, ("/elsewhere", "nfs")))
+
+
+class Share:
+    """A path on a share of Windows, resolved."""
+
+    def resolve(self) -> Share:
+        return self
+
+    def __str__(self) -> str:
+        return str(PureWindowsPath(r"\\server\share\folder"))
+
+    @property
+    def parent(self) -> Share:
+        return self
+
+
+def test_a_share_of_windows_is_refused(tmp_path: Path) -> None:
+    share: Any = Share()
+    with pytest.raises(JournalError, match=r"network file system \(a share\)"):
+        check_local(share, tmp_path / "no mountinfo")
