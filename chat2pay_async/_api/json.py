@@ -3,7 +3,7 @@
 What decides whether something is sent again is read strictly (`decode_object`): a damaged name or
 word could pass for an absence. What a call returns may have an odd value that is nobody's matter,
 such as half a character at a cut; that must not turn a success into an unknown outcome
-(`decode_answer`).
+(`decode_response`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["decode_answer", "decode_object"]
+__all__ = ["decode_object", "decode_response"]
 
 _BOM = b"\xef\xbb\xbf"
 _DAMAGED = "\ufffd"
@@ -50,7 +50,7 @@ def decode_object(body: bytes) -> dict[str, Any] | None:
 # Odd values --------------------------------------------------------------------------------------
 
 
-def decode_answer(body: bytes) -> dict[str, Any] | None:
+def decode_response(body: bytes) -> dict[str, Any] | None:
     """As `decode_object`, but an odd value costs the object nothing but itself.
 
     It comes as a list of its text, which no field takes for a value: what a model keeps in `extra`.

@@ -12,7 +12,7 @@ import attrs
 from chat2pay_async import errors
 from chat2pay_async._api import models
 from chat2pay_async._api.codec import structure
-from chat2pay_async._api.json import decode_answer, decode_object
+from chat2pay_async._api.json import decode_object, decode_response
 from chat2pay_async._api.operations import CREATE_RECEIPT, Operation
 from chat2pay_async._api.redaction import redact
 from chat2pay_async._config import ApiKey
@@ -21,11 +21,11 @@ from chat2pay_async.errors import ApiError, Attempt, Chat2PayError, Proof
 
 __all__ = [
     "RECEIPT_NOT_SENT",
-    "Answer",
+    "ParsedResponse",
     "RawResponse",
     "form_of",
     "proof_of",
-    "read_answer",
+    "read_response",
     "retry_after",
 ]
 
@@ -55,13 +55,13 @@ class RawResponse(Generic[T]):
     """Whether the answer is that of a look-up, after the operation's own was lost."""
 
 
-class Answer(NamedTuple, Generic[R]):
+class ParsedResponse(NamedTuple, Generic[R]):
     """What one answer comes to."""
 
     proof: Proof
     result: R | None = None
     error: Chat2PayError | None = None
-    asked: float | None = None
+    retry_after: float | None = None
     """Seconds that the service asks to wait."""
 
 
@@ -127,34 +127,33 @@ def _number(text: str) -> float | None:
     return float(text) if whole and digits.isascii() and digits.isdigit() else None
 
 
-def read_answer(
+def read_response(
     operation: Operation[Any, R], request: Any, response: WireResponse, key: ApiKey | None = None
-) -> Answer[R]:
-    """Judge an answer to a request; `key` is shown in no error, even if the service repeats it."""
+) -> ParsedResponse[R]:
+    """Judge the response to a request.
+
+    Args:
+        operation: What was called.
+        request: The request.
+        response: The response.
+        key: Shown in no error, even if the service repeats it.
+    """
     status = response.status_code
-    data = decode_answer(response.body)
-    if status in _SUCCESS:
-        return _read_success(operation, request, response, data)
-    error = _api_error(operation, request, response, data or {}, key)
-    return Answer(proof_of(status, applied=False), error=error, asked=retry_after(response.headers))
-
-
-def _read_success(
-    operation: Operation[Any, R],
-    request: Any,
-    response: WireResponse,
-    data: dict[str, Any] | None,
-) -> Answer[R]:
+    data = decode_response(response.body)
+    if status not in _SUCCESS:
+        error = _api_error(operation, request, response, data or {}, key)
+        pause = retry_after(response.headers)
+        return ParsedResponse(proof_of(status, applied=False), error=error, retry_after=pause)
     result = None if data is None else structure(operation.result, data)
     if result is not None and operation.proves(request, result):
-        return Answer(proof_of(response.status_code, applied=True), result=result)
+        return ParsedResponse(proof_of(status, applied=True), result=result)
     what = "no JSON object" if result is None else "no proof that it was applied"
-    error = errors.ResponseDecodeError(
-        f"{operation.name}: the answer {response.status_code} carries {what}",
-        status_code=response.status_code,
+    unproved = errors.ResponseDecodeError(
+        f"{operation.name}: the response {status} carries {what}",
+        status_code=status,
         body=response.body,
     )
-    return Answer(proof_of(response.status_code, applied=False), error=error)
+    return ParsedResponse(proof_of(status, applied=False), error=unproved)
 
 
 def _api_error(

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 import attrs
 
 from chat2pay_async._api.operations import Operation, Safety, mint, prepare
-from chat2pay_async._api.responses import Answer
+from chat2pay_async._api.responses import ParsedResponse
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._journal.base import PriorAttempts
 from chat2pay_async._send.evidence import is_final
@@ -74,7 +74,7 @@ class CallLog(Protocol):
 class Outcome(NamedTuple, Generic[R]):
     """An attempt's end, and what follows from it."""
 
-    answer: Answer[R]
+    answer: ParsedResponse[R]
     response: WireResponse | None
     """The response itself; a look-up's, where that settled it."""
     delay: float | None = None
@@ -148,7 +148,7 @@ class Call(Generic[Q, R]):
             self.sent = prepare(self.operation, self.request, self.request_id)
         return self.sent
 
-    def record(self, attempt: Attempt, now: float, answer: Answer[R] | None = None) -> None:
+    def record(self, attempt: Attempt, now: float, answer: ParsedResponse[R] | None = None) -> None:
         """Note an attempt that just ended, with its answer; without one, it was stopped."""
         self.attempts.append(attempt)
         proof, is_read = attempt.proof, self.operation.safety is Safety.READ

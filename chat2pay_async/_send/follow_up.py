@@ -7,7 +7,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._api import models, operations, requests
-from chat2pay_async._api.responses import Answer, RawResponse
+from chat2pay_async._api.responses import ParsedResponse, RawResponse
 from chat2pay_async._send.call import Call, Outcome
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Chat2PayError, Proof
@@ -46,7 +46,7 @@ async def read_back(make: MakeCall, call: Call[Any, R], outcome: Outcome[R]) -> 
         return outcome
     result: Any = models.IntegrationUpdate(update_time=raw.parsed.update_time, recovered=True)
     response = WireResponse(raw.status_code, raw.headers, raw.body)
-    return Outcome(Answer(Proof.APPLIED, result), response, looked_up=True)
+    return Outcome(ParsedResponse(Proof.APPLIED, result), response, looked_up=True)
 
 
 def _holds(configuration: models.Configuration, request: requests.IntegrationRequest) -> bool:

@@ -31,7 +31,7 @@ import attrs
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
 from chat2pay_async._api import models, operations
-from chat2pay_async._api.responses import RECEIPT_NOT_SENT, Answer, form_of, retry_after
+from chat2pay_async._api.responses import RECEIPT_NOT_SENT, ParsedResponse, form_of, retry_after
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, Options, Outcome, about, ended_at
 from chat2pay_async._send.evidence import Case, Evidence, Shows, case_of, is_final, read_evidence
@@ -300,13 +300,15 @@ class Reconciler:
     def outcome_after(self, call: Call[Q, R], finding: Finding) -> Outcome[R]:
         """Return the outcome of a call that look-ups showed to be applied, or can't settle."""
         if call.unresolved:
-            return Outcome(Answer(Proof.UNKNOWN, error=call.last_error), None, looked_up=True)
+            return Outcome(
+                ParsedResponse(Proof.UNKNOWN, error=call.last_error), None, looked_up=True
+            )
         result, response = finding.result, finding.evidence.response
         if (
             call.operation.name != operations.CREATE_RECEIPT.name
             or result.transaction_status not in _RECEIPT_FAILED
         ):
-            return Outcome(Answer(Proof.APPLIED, result), response, looked_up=True)
+            return Outcome(ParsedResponse(Proof.APPLIED, result), response, looked_up=True)
         assert response is not None  # noqa: S101 - a receipt was read from it
         error = errors.ReceiptNotSentError(
             f"{call.operation.name}: {RECEIPT_NOT_SENT}",
@@ -315,7 +317,7 @@ class Reconciler:
             body=response.body,
         )
         error.receipt = result
-        return Outcome(Answer(Proof.APPLIED, result, error), response, looked_up=True)
+        return Outcome(ParsedResponse(Proof.APPLIED, result, error), response, looked_up=True)
 
     def outcome_unknown(self, call: Call[Any, Any]) -> errors.OutcomeUnknownError:
         """Return the error of a call that may have been applied."""

@@ -31,7 +31,7 @@ import tenacity
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
 from chat2pay_async._api.operations import Operation, Safety
-from chat2pay_async._api.responses import Answer, RawResponse, read_answer
+from chat2pay_async._api.responses import ParsedResponse, RawResponse, read_response
 from chat2pay_async._config import ApiKey
 from chat2pay_async._journal.base import PriorAttempts
 from chat2pay_async._send.call import Call, CallLog, Options, Outcome, about
@@ -157,7 +157,7 @@ class Sender:
     async def _resume(self, call: Call[Q, R]) -> Outcome[R]:
         """Begin a call that an earlier process sent: the same path, begun at the look-up."""
         if not call.options.retry.resend_when_absent:
-            lost: Outcome[R] = Outcome(Answer(Proof.UNKNOWN, error=call.last_error), None)
+            lost: Outcome[R] = Outcome(ParsedResponse(Proof.UNKNOWN, error=call.last_error), None)
             return await self._reconcile(call, lost)
         finding = await self._reconciler.look_up(call)
         if finding.verdict is not Verdict.ABSENT:
@@ -244,7 +244,7 @@ class Sender:
             reason: str | None = None
             try:
                 response = await self._transport.exchange(sent, call.options.timeout, guard)
-                answer = read_answer(call.operation, call.request, response, self._key)
+                answer = read_response(call.operation, call.request, response, self._key)
             except ExchangeError as failure:
                 answer, reason = _no_response(call, failure), failure.reason
             except Chat2PayError:
@@ -265,7 +265,7 @@ class Sender:
         call: Call[Any, R],
         attempt: Attempt,
         ended: float,
-        answer: Answer[R] | None = None,
+        answer: ParsedResponse[R] | None = None,
         response: WireResponse | None = None,
     ) -> None:
         call.record(attempt, ended, answer)
@@ -276,7 +276,7 @@ class Sender:
             self.hooks.emit(events.AttemptFinished(call.call_id, name, number, attempt))
 
     def _delay_after(
-        self, call: Call[Any, Any], answer: Answer[Any], *, absent: bool = False
+        self, call: Call[Any, Any], answer: ParsedResponse[Any], *, absent: bool = False
     ) -> float | None:
         """Return the seconds until the next attempt; None where there is to be none.
 
@@ -286,12 +286,12 @@ class Sender:
             absent: A look-up showed that this was not applied.
         """
         if answer.proof is Proof.THROTTLED:
-            seconds = self._transport.throttled(answer.asked)
+            seconds = self._transport.throttled(answer.retry_after)
             self.hooks.emit(events.Paused(call.call_id, call.operation.name, seconds))
         if not absent and not may_be_retried(call.operation.safety, answer.proof):
             return None
         made = call.attempts[call.earlier :]
-        delay = delay_before_next(call.options.retry, made, answer.asked, call.throttled_for)
+        delay = delay_before_next(call.options.retry, made, answer.retry_after, call.throttled_for)
         if delay is None:
             return None
         cost = self._quota.spend(answer.proof)
@@ -329,8 +329,8 @@ class Sender:
         )
 
 
-def _no_response(call: Call[Any, R], failure: ExchangeError) -> Answer[R]:
+def _no_response(call: Call[Any, R], failure: ExchangeError) -> ParsedResponse[R]:
     kind = errors.RequestTimeoutError if failure.timed_out else errors.ConnectionFailedError
     error = kind(f"{call.operation.name}: no answer ({failure.reason})")
     error.__cause__ = failure.__cause__
-    return Answer(failure.proof, error=error)
+    return ParsedResponse(failure.proof, error=error)

@@ -28,7 +28,7 @@ from chat2pay_async._api import codec
 from chat2pay_async._api import requests as _requests
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.operations import OPERATIONS, Operation, prepare
-from chat2pay_async._api.responses import read_answer
+from chat2pay_async._api.responses import read_response
 from chat2pay_async._config import DEFAULT_BASE_URL
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Proof
@@ -548,7 +548,7 @@ class Walk:
         if operation.contract_id == "cancelLink" and status in {200, 201}:
             data |= {"paymentLinkRef": "8a1f", "transactionStatus": "Payment Link Cancelled"}
         body = json.dumps(data, default=float).encode()
-        answer = read_answer(operation, request_for(operation), WireResponse(status, {}, body))
+        answer = read_response(operation, request_for(operation), WireResponse(status, {}, body))
         if status in {200, 201}:
             kind = RESPONSES.get(name)
             result = answer.result

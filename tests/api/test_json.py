@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chat2pay_async._api.codec import structure, wire_name
-from chat2pay_async._api.json import decode_answer, decode_object
+from chat2pay_async._api.json import decode_object, decode_response
 from chat2pay_async.models import (
     Cancellation,
     Configuration,
@@ -47,7 +47,7 @@ ODD_VALUES = [
 ]
 
 
-@pytest.mark.parametrize("decode", [decode_object, decode_answer])
+@pytest.mark.parametrize("decode", [decode_object, decode_response])
 @pytest.mark.parametrize("body", NO_OBJECTS, ids=range(len(NO_OBJECTS)))
 def test_a_body_that_is_no_json_object_is_none_and_never_an_error(
     body: bytes, decode: Decode
@@ -59,7 +59,7 @@ def test_a_body_that_is_no_json_object_is_none_and_never_an_error(
 def test_an_odd_value_costs_an_answer_nothing_but_itself(odd: bytes, read: object) -> None:
     """A 2xx with its proof must not become an unknown outcome over a merchant's name."""
     body = b'{"paymentLinkRef": "p1", "amount": 1e2, "odd": %s, "count": 3}' % odd
-    assert decode_answer(body) == {
+    assert decode_response(body) == {
         "paymentLinkRef": "p1",
         "amount": Decimal(100),
         "odd": read,
@@ -81,7 +81,7 @@ ATTRIBUTES = [
 def test_no_attribute_takes_an_odd_value(
     kind: type[Any], name: str, attribute: str, odd: bytes
 ) -> None:
-    data = decode_answer(b'{"%s": %s}' % (name.encode(), odd))
+    data = decode_response(b'{"%s": %s}' % (name.encode(), odd))
     assert data is not None
     read = structure(kind, data)
     assert getattr(read, attribute) == getattr(structure(kind, {}), attribute)
@@ -116,6 +116,6 @@ def test_a_number_beyond_all_exponents_costs_the_body_nothing_but_itself() -> No
     )
 )
 def test_any_bytes_are_an_object_or_none(body: bytes) -> None:
-    strict, patient = decode_object(body), decode_answer(body)
+    strict, patient = decode_object(body), decode_response(body)
     assert isinstance(patient, dict | None)
     assert strict is None or patient == strict

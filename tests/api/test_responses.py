@@ -29,11 +29,11 @@ from chat2pay_async._api.operations import (
     Safety,
 )
 from chat2pay_async._api.responses import (
-    Answer,
+    ParsedResponse,
     RawResponse,
     form_of,
     proof_of,
-    read_answer,
+    read_response,
     retry_after,
 )
 from chat2pay_async._config import ApiKey
@@ -73,11 +73,11 @@ AnyOperation = Operation[Any, Any]
 
 def answer(
     operation: AnyOperation, status: int, body: Any = b"", headers: Mapping[str, str] | None = None
-) -> Answer[Any]:
+) -> ParsedResponse[Any]:
     """What an answer comes to; a body that is no bytes is written as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     response = WireResponse(status, dict(headers or {}), content)
-    return read_answer(operation, REQUESTS[operation.name], response)
+    return read_response(operation, REQUESTS[operation.name], response)
 
 
 def refusal(
@@ -407,7 +407,7 @@ PROOFS: list[tuple[AnyOperation, dict[str, Any], Any]] = [
 def test_any_2xx_with_its_proof_is_a_success(
     operation: AnyOperation, body: dict[str, Any], result: Any, status: int
 ) -> None:
-    assert answer(operation, status, body) == Answer(Proof.APPLIED, result=result)
+    assert answer(operation, status, body) == ParsedResponse(Proof.APPLIED, result=result)
 
 
 def test_the_proofs_cover_every_operation() -> None:
@@ -423,19 +423,19 @@ def test_a_2xx_that_is_no_json_object_proves_nothing(operation: AnyOperation, bo
     assert (judged.proof, judged.result) == (Proof.UNKNOWN, None)
     assert isinstance(judged.error, errors.ResponseDecodeError)
     assert (judged.error.status_code, judged.error.body) == (200, body)
-    assert str(judged.error) == f"{operation.name}: the answer 200 carries no JSON object"
+    assert str(judged.error) == f"{operation.name}: the response 200 carries no JSON object"
 
 
 @EACH_OPERATION
 def test_an_empty_object_proves_a_read_or_an_update_but_no_post(operation: AnyOperation) -> None:
     judged = answer(operation, 201, {})
     if operation.safety is not Safety.ONCE:
-        assert judged == Answer(Proof.APPLIED, result=operation.result())
+        assert judged == ParsedResponse(Proof.APPLIED, result=operation.result())
         return
     assert (judged.proof, judged.result) == (Proof.UNKNOWN, None)
     assert isinstance(judged.error, errors.ResponseDecodeError)
     assert str(judged.error) == (
-        f"{operation.name}: the answer 201 carries no proof that it was applied"
+        f"{operation.name}: the response 201 carries no proof that it was applied"
     )
 
 
@@ -460,7 +460,7 @@ def test_a_field_that_cannot_be_read_costs_no_success() -> None:
 def test_a_429_says_how_long_to_wait() -> None:
     judged = answer(CAPTURE_PAYMENT, 429, HTML, {"retry-after": "7"})
     assert isinstance(judged.error, errors.RateLimitedError)
-    assert judged.error.retry_after == judged.asked == 7.0
+    assert judged.error.retry_after == judged.retry_after == 7.0
 
 
 @pytest.mark.parametrize("headers", [{}, {"retry-after": "soon"}])
@@ -468,12 +468,12 @@ def test_a_429_may_leave_it_open(headers: dict[str, str]) -> None:
     judged = answer(CAPTURE_PAYMENT, 429, b"", headers)
     assert isinstance(judged.error, errors.RateLimitedError)
     assert judged.error.retry_after is None
-    assert judged.asked is None
+    assert judged.retry_after is None
 
 
 def test_a_503_asks_too_and_still_proves_nothing() -> None:
     judged = answer(CAPTURE_PAYMENT, 503, HTML, {"retry-after": "30"})
-    assert (judged.proof, judged.asked) == (Proof.UNKNOWN, 30.0)
+    assert (judged.proof, judged.retry_after) == (Proof.UNKNOWN, 30.0)
 
 
 # The proof in a response --------------------------------------------------------------------------
@@ -674,7 +674,7 @@ def test_a_key_that_the_service_repeats_is_shown_in_no_error() -> None:
     body = b'{"message": "no such key: sk-1234", "errors": ["sk-1234 is blocked"]}'
     response = WireResponse(401, {}, body)
     request = REQUESTS[CAPTURE_PAYMENT.name]
-    error = read_answer(CAPTURE_PAYMENT, request, response, ApiKey("sk-1234")).error
+    error = read_response(CAPTURE_PAYMENT, request, response, ApiKey("sk-1234")).error
     assert str(error) == "capture_payment: 401: no such key: ***; *** is blocked"
     assert "sk-1234" not in repr(error)
 
@@ -706,7 +706,7 @@ def test_an_engines_answer_shows_neither_headers_nor_body() -> None:
 
 @pytest.mark.parametrize(
     ("value", "field"),
-    [(WireResponse(200, {}, b""), "body"), (Answer[Any](Proof.REJECTED), "proof")],
+    [(WireResponse(200, {}, b""), "body"), (ParsedResponse[Any](Proof.REJECTED), "proof")],
 )
 def test_answers_are_frozen(value: object, field: str) -> None:
     with pytest.raises(AttributeError):

@@ -21,7 +21,7 @@ from chat2pay_async import (
 )
 from chat2pay_async._api.operations import UPDATE_INTEGRATION, Operation
 from chat2pay_async._api.requests import ConfigurationQuery
-from chat2pay_async._api.responses import Answer
+from chat2pay_async._api.responses import ParsedResponse
 from chat2pay_async._send.call import Call, Outcome
 from chat2pay_async._send.follow_up import read_back
 from chat2pay_async._transport.base import WireResponse
@@ -55,7 +55,7 @@ def call(operation: Operation[Any, Any], request: Any, **fields: Any) -> Call[An
     return Call(operation, request, options(total=9.0), 0.0, has_hooks=True, **fields)
 
 
-LOST: Outcome[Any] = Outcome(Answer(Proof.UNKNOWN, error=BROKEN), None)
+LOST: Outcome[Any] = Outcome(ParsedResponse(Proof.UNKNOWN, error=BROKEN), None)
 ACTIVE = Integrator(application_id="u-1", status=IntegrationStatus.ACTIVATED)
 IDLE = Integrator(application_id="u-1", status=IntegrationStatus.DEACTIVATED)
 ANOTHER = Integrator(application_id="u-2", status=IntegrationStatus.ACTIVATED)
@@ -70,13 +70,13 @@ async def test_an_update_that_the_configuration_shows_took_place(
     proof: Proof, request_: Any, integrators: tuple[Integrator, ...]
 ) -> None:
     run = Caller([Configuration(integrators=integrators)])
-    step: Outcome[Any] = Outcome(Answer(proof, error=REFUSED), None)
+    step: Outcome[Any] = Outcome(ParsedResponse(proof, error=REFUSED), None)
     this = call(UPDATE_INTEGRATION, request_)
     back = await read_back(run, this, step)
     assert run.story == [("get_configuration", ConfigurationQuery())]
     (made,) = run.made
     assert (made.options, made.call_id, made.has_hooks) == (this.options, this.call_id, True)
-    assert back.answer == Answer(Proof.APPLIED, IntegrationUpdate(recovered=True))
+    assert back.answer == ParsedResponse(Proof.APPLIED, IntegrationUpdate(recovered=True))
     assert back.response == WireResponse(200, {"x": "y"}, b"{}")
     assert back.looked_up
 
@@ -101,13 +101,13 @@ async def test_an_update_that_the_configuration_does_not_show_stays_what_it_was(
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(Proof.APPLIED, IntegrationUpdate()),
-        Answer(Proof.NOT_SENT, error=BROKEN),
-        Answer(Proof.THROTTLED, error=Chat2PayError("slower")),
+        ParsedResponse(Proof.APPLIED, IntegrationUpdate()),
+        ParsedResponse(Proof.NOT_SENT, error=BROKEN),
+        ParsedResponse(Proof.THROTTLED, error=Chat2PayError("slower")),
     ],
 )
 async def test_what_certainly_did_or_did_not_take_place_is_not_read_back(
-    answer: Answer[IntegrationUpdate],
+    answer: ParsedResponse[IntegrationUpdate],
 ) -> None:
     run, step = Caller([]), Outcome(answer, None)
     assert await read_back(run, call(UPDATE_INTEGRATION, INTEGRATION), step) is step
