@@ -13,8 +13,8 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
-# The rooms with a door: pdoc takes a package with `__all__` at its word, and renders no other.
-ROOMS = [
+# What programs may import: pdoc renders of a package what its `__all__` lists.
+PUBLIC_MODULES = [
     "chat2pay_async",
     *(
         f"chat2pay_async.{name}"
@@ -139,4 +139,4 @@ def docs(session: nox.Session) -> None:
     """Render the docstrings, guides included, into docs-html/."""
     session.install("-e", ".[all]", *_group("docs"))
     looks = ("-d", "google", "--no-show-source", "-t", ".pdoc")
-    session.run("pdoc", *ROOMS, "-o", "docs-html", *looks)
+    session.run("python", "-W", "error", "-m", "pdoc", *PUBLIC_MODULES, "-o", "docs-html", *looks)
