@@ -1,20 +1,20 @@
-"""What the sandbox raises for those who play the customer or the gateway."""
+"""The errors that the sandbox raises for those who play the customer or the gateway."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
 
 
 class SandboxError(ValueError):
-    """What was asked for cannot happen, like paying a cancelled link; nothing has changed."""
+    """An action that cannot happen, like paying a cancelled link; nothing has changed."""
 
 
 class UnknownReferenceError(SandboxError, LookupError):
-    """There is no such payment link, order, receipt or integration."""
+    """A payment link, order, receipt or integration that does not exist."""
 
 
 @contextmanager
 def extra_required() -> Generator[None]:
-    """Say how to install what the sandbox's server side needs, where it is missing."""
+    """Say how to install the packages that the server needs, if they are missing."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""`Sandbox`: the service, the customers and the gateway, behind one lock."""
+"""The sandbox: the service, the customers and the gateway, behind one lock."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from chat2pay_async.sandbox._errors import extra_required
-from chat2pay_async.sandbox._faults.injector import Chaos, Script
+from chat2pay_async.sandbox._faults.injector import FaultInjector, Script
 from chat2pay_async.sandbox._faults.plan import FaultPlan
 from chat2pay_async.sandbox._faults.plan_json import named_plan
 from chat2pay_async.sandbox._faults.replies import Delivery
@@ -16,7 +16,7 @@ from chat2pay_async.sandbox._service import serialization, transitions
 from chat2pay_async.sandbox._service.ledger import Ledger
 from chat2pay_async.sandbox._service.records import Cue, Decision, Transaction
 from chat2pay_async.sandbox._service.serialization import Body, Currency
-from chat2pay_async.sandbox._service.service import Answer, Call, Service, Settings
+from chat2pay_async.sandbox._service.service import ApiRequest, Service, Settings
 from chat2pay_async.sandbox._service.transitions import Change
 
 if TYPE_CHECKING:
@@ -44,15 +44,15 @@ class Sandbox:
 
     Args:
         api_key: The only key that opens it.
-        clock: Tells the time; a test passes its own to let links expire.
-        link_ttl: How long a link lives that nobody opens.
-        page_ttl: How long the payment page lives once it is opened.
+        clock: Returns the time; a test passes its own to let links expire.
+        link_ttl: The time after which a link expires that nobody opens.
+        page_ttl: The time after which an opened payment page expires.
         currencies: The ISO codes that the account takes; the first is its default.
         seed: Makes the references repeatable, and the faults of a plan without a seed.
-        faults: What goes wrong: a plan, or the name of a preset.
+        faults: The faults to inject: a plan, or the name of a preset.
 
     Attributes:
-        url: Where it is served; before that, an address that leads nowhere.
+        url: The URL at which it is served; before that, an address that leads nowhere.
     """
 
     def __init__(  # noqa: PLR0913 - all but the key have names
@@ -74,11 +74,16 @@ class Sandbox:
             api_key=api_key,
             link_ttl=link_ttl,
             page_ttl=page_ttl,
-            currencies=MappingProxyType(dict(_numbered(currencies))),
+            currencies=MappingProxyType(
+                {
+                    iso: Currency(number, iso, *_CURRENCIES.get(iso, (iso, iso)))
+                    for number, iso in enumerate(currencies, start=1)
+                }
+            ),
             link_url=lambda ref: f"{self.url}/pay/{ref}",
         )
         self._service = Service(settings, clock(), seed)
-        self._chaos = Chaos(self._service, seed)
+        self._injector = FaultInjector(self._service, seed)
         self.set_faults(faults)
 
     def __repr__(self) -> str:
@@ -108,88 +113,80 @@ class Sandbox:
 
     @property
     def ledger(self) -> Ledger:
-        """What has taken place until now."""
+        """The effects until now."""
         with self._lock:
-            self._caught_up()
+            self._catch_up()
             return self._service.log.snapshot()
 
     @property
     def faults(self) -> FaultPlan | None:
-        """What goes wrong; set it to a plan, a preset's name, or None."""
-        return self._chaos.plan
+        """The plan by which things go wrong; set it to a plan, a preset's name, or None."""
+        return self._injector.plan
 
     @faults.setter
     def faults(self, plan: FaultPlan | str | None) -> None:
         self.set_faults(plan)
 
     def set_faults(self, plan: FaultPlan | str | None) -> None:
-        """Let things go wrong by a plan, or the preset of a name, from its start; None ends it.
+        """Let things go wrong by a plan, or a preset's name, from its start; None ends it.
 
-        It ends a storm, and what `next_faults` has left. What is to be applied late still will be,
-        and what lags still does.
+        This ends a storm, and drops what is left of `next_faults`. Requests that are to be applied
+        late still are, and changes that lag still do.
 
         Raises:
             SandboxError: There is no preset of that name.
         """
         chosen = named_plan(plan) if isinstance(plan, str) else plan
         with self._lock:
-            self._caught_up()
-            self._chaos.start(chosen)
+            self._catch_up()
+            self._injector.start(chosen)
 
     def next_faults(self, operation: str, faults: Script) -> None:
-        """Say exactly what befalls the next requests of an operation, instead of the plan.
+        """Set the exact faults of the next requests of an operation, instead of the plan.
 
-        Each fault is the one of one request, None for a request that goes well. A kind's name
-        stands for a fault with all that is left open drawn. Only `lag` is of a change and not of a
-        request: it goes with whatever else befalls the request that makes it.
+        Each fault is for one request, None for a request that goes well. A kind's name stands for a
+        fault of that kind, its details drawn. Only `lag` belongs to a change and not to a request:
+        the request that makes the change may have another fault too.
 
             sandbox.next_faults("create_payment_link", ["drop_after", None, "throttle"])
             late = InjectedFault("apply_late", seconds=(5, 5))
             sandbox.next_faults("capture_payment", ["lag", late])
 
         Raises:
-            SandboxError: A fault is none, or does not happen to that operation.
+            SandboxError: A fault has no such kind, or does not happen to that operation.
         """
         with self._lock:
-            self._chaos.script(operation, faults)
+            self._injector.script(operation, faults)
 
     def apply_late(self) -> int:
-        """Let all that is still to be applied late be applied, each at its time.
+        """Apply all requests that are still to be applied late, each at its time.
 
         The sandbox's clock then stands at the last of these times until the clock that it was
         given has come that far.
 
         Returns:
-            How many requests that were.
+            The number of these requests.
         """
         with self._lock:
-            self._caught_up()
-            self._not_before = max(self._not_before, self._chaos.last_due or self._not_before)
-            return self._chaos.catch_up(self._not_before)
+            self._catch_up()
+            self._not_before = max(self._not_before, self._injector.last_due or self._not_before)
+            return self._injector.catch_up(self._not_before)
 
     def now(self) -> datetime:
         """Return the time on the service's clock."""
         with self._lock:
             return self._now()
 
-    def answer(self, call: Call) -> tuple[Answer, datetime]:
-        """Answer one call of the API without a fault, and say when that was by its clock."""
+    def exchange(self, request: ApiRequest) -> Delivery:
+        """Answer one request to the API, with the fault that befalls it."""
         with self._lock:
-            now = self._caught_up()
-            answer = self._chaos.apply(call, now)
-            self._service.log.requests[call.operation, answer.status] += 1
-            return answer, now + self._chaos.offset
-
-    def exchange(self, call: Call) -> Delivery:
-        """Answer one call of the API, with whatever fault befalls it."""
-        with self._lock:
-            return self._chaos.exchange(call, self._caught_up())
+            return self._injector.exchange(request, self._catch_up())
 
     def links(self) -> tuple[Body, ...]:
         """Return every payment link in a few words, oldest first."""
         with self._lock:
             now = self._now()
-            aged = [transitions.aged(link, now) for link in self._service.book]
+            aged = [transitions.aged(link, now) for link in self._service.store]
         return tuple(map(serialization.link_summary, aged))
 
     def ref_of(self, order_number: str) -> str:
@@ -199,32 +196,32 @@ class Sandbox:
             UnknownReferenceError: The order has none.
         """
         with self._lock:
-            self._caught_up()
-            return self._service.book.latest(order_number).ref
+            self._catch_up()
+            return self._service.store.latest(order_number).ref
 
     def click(self, ref: str) -> None:
         """Open the payment page, as the customer.
 
-        This, and everything else that is played, raises `SandboxError` if it cannot happen, and
-        `UnknownReferenceError`, which is one too, if there is no such link.
+        This method and those below raise `SandboxError` if the action cannot happen, and its
+        subclass `UnknownReferenceError` if there is no such link.
         """
         page_ttl = self._service.settings.page_ttl
         self._play(ref, lambda link, now: transitions.click(link, now, page_ttl))
 
     def pay(self, ref: str) -> None:
         """Pay, as the customer: a sale, or an authorization where one was asked for."""
-        self._settle(ref, Decision.ACCEPT)
+        self._pay(ref, Decision.ACCEPT)
 
     def decline(self, ref: str) -> None:
         """Try to pay, as a customer whose bank declines."""
-        self._settle(ref, Decision.DECLINE)
+        self._pay(ref, Decision.DECLINE)
 
     def review(self, ref: str) -> None:
-        """Pay, and be held for review; `pay` or `decline` settles it later."""
-        self._settle(ref, Decision.REVIEW)
+        """Pay, and be held for review; `pay` or `decline` ends the review."""
+        self._pay(ref, Decision.REVIEW)
 
     def expire(self, ref: str) -> None:
-        """Let the link run out now, whatever the clock says."""
+        """Let the link expire now, whatever the clock says."""
         self._play(ref, transitions.expire)
 
     def decline_capture(self, ref: str) -> None:
@@ -240,20 +237,15 @@ class Sandbox:
         self._play(ref, lambda link, _: transitions.prepare(link, Cue.FAIL_RECEIPT))
 
     def fail_delivery(self, order_number_or_to: str) -> None:
-        """Deliver no link from now on that is for this order, or goes to this phone number."""
+        """Deliver no more links for this order, or to this phone number."""
         with self._lock:
-            self._caught_up()
+            self._catch_up()
             self._service.undeliverable.add(order_number_or_to)
 
-    def _settle(self, ref: str, decision: Decision) -> None:
-        service = self._service
-        page_ttl = service.settings.page_ttl
-        self._play(
-            ref,
-            lambda link, now: transitions.settle(
-                link, decision, now, page_ttl, service.gateway_number()
-            ),
-        )
+    def _pay(self, ref: str, decision: Decision) -> None:
+        page_ttl = self._service.settings.page_ttl
+        number = self._service.gateway_number
+        self._play(ref, lambda link, now: transitions.pay(link, decision, now, page_ttl, number()))
 
     def _play(self, ref: str, transition: Callable[[Transaction, datetime], Change]) -> None:
         with self._lock:
@@ -261,16 +253,10 @@ class Sandbox:
             self._service.apply(transition(self._service.link(ref, now), now), now)
 
     def _now(self) -> datetime:
-        return self._caught_up() + self._chaos.offset
+        return self._catch_up() + self._injector.offset
 
-    def _caught_up(self) -> datetime:
-        # Whatever reads or changes anything finds applied what was due until then.
+    def _catch_up(self) -> datetime:
+        # Every reader and every change finds the late requests applied that were due.
         now = max(self._clock(), self._not_before)
-        self._chaos.catch_up(now)
+        self._injector.catch_up(now)
         return now
-
-
-def _numbered(currencies: Iterable[str]) -> Iterable[tuple[str, Currency]]:
-    for number, iso in enumerate(currencies, start=1):
-        name, symbol = _CURRENCIES.get(iso, (iso, iso))
-        yield iso, Currency(number, iso, name, symbol)

@@ -11,7 +11,7 @@ import pytest
 from chat2pay_async.sandbox import Sandbox
 from chat2pay_async.sandbox._service.records import LinkStatus, PaymentStatus, TransactionType
 from chat2pay_async.sandbox._service.serialization import leaked
-from chat2pay_async.sandbox._service.service import Call
+from chat2pay_async.sandbox._service.service import ApiRequest
 
 CONTRACT = Path(__file__).parent.parent / "data" / "chat2pay-v2.openapi.json"
 SCHEMAS: dict[str, Any] = json.loads(CONTRACT.read_text(encoding="utf-8"))["components"]["schemas"]
@@ -48,8 +48,10 @@ def test_answers_have_only_fields_of_the_contract(failing: bool) -> None:  # noq
 
     def ask(operation: str, ref: str = "", body: str = "", **query: str) -> Any:
         key = sandbox.api_key
-        answer, _ = sandbox.answer(Call(operation, key, "/", ref, query, body.encode()))
-        return answer.body
+        request = ApiRequest(operation, key, "/", ref, query, body.encode())
+        reply = sandbox.exchange(request).reply
+        assert reply is not None
+        return json.loads(reply.content)
 
     def create() -> Any:
         return ask(

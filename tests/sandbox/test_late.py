@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +19,7 @@ from chat2pay_async.sandbox import (
     UnknownReferenceError,
 )
 from chat2pay_async.sandbox._faults.replies import Delivery
-from chat2pay_async.sandbox._service.service import Call
+from chat2pay_async.sandbox._service.service import ApiRequest
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -41,7 +42,7 @@ class World:
         if fault is not None:
             self.sandbox.next_faults(operation, [fault])
         key = self.sandbox.api_key
-        call = Call(operation, key, "/", ref=ref, query=query, body=body.encode())
+        call = ApiRequest(operation, key, "/", ref=ref, query=query, body=body.encode())
         return self.sandbox.exchange(call)
 
     def create(self, number: str = "A-1", fault: InjectedFault | None = None) -> Delivery:
@@ -67,8 +68,9 @@ class World:
 
     def look_up(self, **query: str) -> tuple[int, Any]:
         key = self.sandbox.api_key
-        answer, _ = self.sandbox.answer(Call("get_transaction", key, "/", query=query))
-        return answer.status, answer.body
+        reply = self.sandbox.exchange(ApiRequest("get_transaction", key, "/", query=query)).reply
+        assert reply is not None
+        return reply.status, json.loads(reply.content)
 
     def status(self, ref: str) -> Any:
         status, body = self.look_up(paymentLinkRef=ref)
@@ -185,7 +187,7 @@ def test_the_customer_is_too_late_for_a_late_cancellation(world: World) -> None:
 
 def test_a_late_request_with_a_wrong_key_has_no_effect(world: World) -> None:
     world.sandbox.next_faults("capture_payment", [late(1)])
-    world.sandbox.exchange(Call("capture_payment", "wrong", "/", ref=world.authorize()))
+    world.sandbox.exchange(ApiRequest("capture_payment", "wrong", "/", ref=world.authorize()))
     world.wait(1)
     assert world.count("captured") == 0
 
@@ -403,7 +405,7 @@ def test_what_was_hidden_is_forgotten(world: World) -> None:
     world.sandbox.faults = FaultPlan((lag(5),))
     for number in range(10):
         world.create(f"A-{number}")
-    index = world.sandbox._service.book._index
+    index = world.sandbox._service.store._index
     assert len(index._hidden) == len(index._due) == 10
     world.wait(5)
     world.look_up(orderNumber="A-1")

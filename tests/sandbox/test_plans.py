@@ -34,7 +34,7 @@ from chat2pay_async.sandbox._faults.plan_json import (
     read_plan,
     read_script,
 )
-from chat2pay_async.sandbox._service.service import OPERATIONS, Call
+from chat2pay_async.sandbox._service.service import OPERATIONS, ApiRequest
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -50,9 +50,9 @@ def run(sandbox: Sandbox, requests: int = 200) -> dict[tuple[str, str], int]:
             f'"timestamp":"2026-03-01T12:00:00Z","orderNumber":"A-{number}"}}'
         )
         key = sandbox.api_key
-        sandbox.exchange(Call("create_payment_link", key, "/", body=body.encode()))
+        sandbox.exchange(ApiRequest("create_payment_link", key, "/", body=body.encode()))
         query = {"orderNumber": f"A-{number}"}
-        sandbox.exchange(Call("get_transaction", key, "/", query=query))
+        sandbox.exchange(ApiRequest("get_transaction", key, "/", query=query))
     return dict(sandbox.ledger.faults)
 
 

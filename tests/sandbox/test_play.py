@@ -18,7 +18,7 @@ from chat2pay_async.sandbox import (
     UnknownReferenceError,
 )
 from chat2pay_async.sandbox._service.ledger import Log
-from chat2pay_async.sandbox._service.service import OPERATIONS, Call
+from chat2pay_async.sandbox._service.service import OPERATIONS, ApiRequest
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -32,10 +32,11 @@ class World:
 
     def call(self, operation: str, ref: str = "", body: str = "", **query: str) -> tuple[int, Any]:
         key = self.sandbox.api_key
-        call = Call(operation, key, "/", ref=ref, query=query, body=body.encode())
-        answer, at = self.sandbox.answer(call)
-        assert at == self.now
-        return answer.status, answer.body
+        call = ApiRequest(operation, key, "/", ref=ref, query=query, body=body.encode())
+        delivery = self.sandbox.exchange(call)
+        assert delivery.at == self.now
+        assert delivery.reply is not None
+        return delivery.reply.status, json.loads(delivery.reply.content, parse_float=Decimal)
 
     def create(self, number: str = "A-1", kind: str = "sale", extra: str = "") -> str:
         body = (
@@ -273,7 +274,7 @@ def test_effects_are_counted_by_order_and_by_link(world: World) -> None:
 def test_a_misspelt_kind_is_an_error_and_not_a_zero(world: World) -> None:
     ledger: Any = world.sandbox.ledger
     for question in (ledger.count, ledger.twice, lambda kind: ledger.total(kind, "ZAR")):
-        with pytest.raises(ValueError, match="'capture' is no kind of effect"):
+        with pytest.raises(ValueError, match="'capture' is not a kind of effect"):
             question("capture")
 
 

@@ -1,4 +1,4 @@
-"""The core of the faults: which befalls a request, and whether the request is applied."""
+"""The fault injector: it draws the fault of a request, and applies the request or not."""
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
@@ -28,12 +28,11 @@ from chat2pay_async.sandbox._faults.replies import (
     spoil,
     unknown,
 )
-from chat2pay_async.sandbox._service.service import OPERATIONS, Answer, Call, Service
+from chat2pay_async.sandbox._service.service import OPERATIONS, ApiRequest, ApiResponse, Service
 
 _LOOK_UP: Final = "get_transaction"
 _NO_PLAN: Final = FaultPlan()
 _NOT_FOUND: Final = 404
-_NOTHING: Final = timedelta()
 
 Script = Iterable[FaultKind | InjectedFault | None]
 
@@ -50,8 +49,8 @@ class _Storm:
         return self.left > 0 and now < self.until and operation in self.drawn.where
 
 
-class Chaos:
-    """A service that things go wrong with. It does not lock: its owner does.
+class FaultInjector:
+    """A service in which things go wrong. It does not lock: its owner does.
 
     Every `now` here is the sandbox's own clock; the service's may be ahead of it.
     """
@@ -59,7 +58,7 @@ class Chaos:
     def __init__(self, service: Service, seed: int | None) -> None:
         self._service = service
         self._seed = seed
-        self._late: list[tuple[datetime, int, Call]] = []
+        self._late: list[tuple[datetime, int, ApiRequest]] = []
         self._numbers = count()
         self._actor = CUSTOMER
         service.lag = self._lag
@@ -67,16 +66,16 @@ class Chaos:
 
     @property
     def offset(self) -> timedelta:
-        """How far the service's clock is ahead."""
-        return self._service.book.offset
+        """The time by which the service's clock is ahead."""
+        return self._service.store.offset
 
     @property
     def last_due(self) -> datetime | None:
-        """When the last request that is applied late will be."""
+        """The time at which the last of the late requests will be applied."""
         return max(self._late)[0] if self._late else None
 
     def start(self, plan: FaultPlan | None) -> None:
-        """Follow a plan from its start, or none; what is under way stays under way."""
+        """Follow a plan from its start, or none; late requests and lags in progress go on."""
         self.plan = plan
         self._switches = plan or _NO_PLAN
         seed = self._seed if self._switches.seed is None else self._switches.seed
@@ -91,10 +90,10 @@ class Chaos:
         self._storm: _Storm | None = None
         self._script: defaultdict[str, deque[InjectedFault | None]] = defaultdict(deque)
         self._lag_script: defaultdict[str, deque[InjectedFault]] = defaultdict(deque)
-        self._service.book.offset = timedelta(seconds=self._switches.clock_offset)
+        self._service.store.offset = timedelta(seconds=self._switches.clock_offset)
 
     def script(self, operation: str, faults: Script) -> None:
-        """Say what befalls the next requests of an operation."""
+        """Set the faults of the next requests of an operation."""
         if operation not in (*OPERATIONS, CUSTOMER):
             raise SandboxError(f"{operation!r} is not an operation")
         every = [InjectedFault(each) if isinstance(each, str) else each for each in faults]
@@ -107,84 +106,80 @@ class Chaos:
         self._script[operation].extend(others)
 
     def catch_up(self, now: datetime) -> int:
-        """Apply what was due until now, each at its own time; return how many that were."""
+        """Apply the late requests due until now, each at its own time; return their number."""
         waiting = len(self._late)
         while self._late and self._late[0][0] <= now:
-            due, _, call = heappop(self._late)
-            self.apply(call, due)
+            due, _, request = heappop(self._late)
+            self._apply(request, due)
         return waiting - len(self._late)
 
-    def apply(self, call: Call, now: datetime) -> Answer:
-        """Do what a call asks for, with no fault but that look-ups may lag."""
-        self._actor = call.operation
+    def exchange(self, request: ApiRequest, now: datetime) -> Delivery:
+        """Answer a request, with the fault that befalls it."""
+        log, at = self._service.log, now + self.offset
+        drawn = self._next(request, now)
+        reply = self._enact(drawn, request, now)
+        if drawn is None:
+            delivery = Delivery(reply, at)
+        else:
+            log.faults[request.operation, drawn.kind] += 1
+            delivery = spoil(drawn, Scene(request.path, at, reply))
+        if delivery.reply is not None:
+            log.requests[request.operation, delivery.reply.status] += 1
+        return replace(delivery, at=None) if self._switches.no_date_header else delivery
+
+    def _apply(self, request: ApiRequest, now: datetime) -> ApiResponse:
+        self._actor = request.operation
         try:
-            return self._service.answer(call, now + self.offset)
+            return self._service.respond(request, now + self.offset)
         finally:
             self._actor = CUSTOMER
 
-    def exchange(self, call: Call, now: datetime) -> Delivery:
-        """Answer a call, as well as the faults allow."""
-        drawn = self._next(call, now)
-        at = now + self.offset
-        if drawn is None:
-            delivery = Delivery(self._ask(call, now), at)
-        else:
-            self._service.log.faults[call.operation, drawn.kind] += 1
-            delivery = spoil(drawn, Scene(call.path, at, self._enact(drawn, call, now)))
-        if delivery.reply is not None:
-            self._service.log.requests[call.operation, delivery.reply.status] += 1
-        return replace(delivery, at=None) if self._switches.no_date_header else delivery
-
-    def _next(self, call: Call, now: datetime) -> Drawn | None:
-        if script := self._script.get(call.operation):
+    def _next(self, request: ApiRequest, now: datetime) -> Drawn | None:
+        if script := self._script.get(request.operation):
             fault = script.popleft()
             drawn = None if fault is None else decide(fault, self._random)
-        elif self._storm and self._storm.hits(call.operation, now):
+        elif self._storm and self._storm.hits(request.operation, now):
             self._storm.left -= 1
             return self._storm.drawn
         else:
-            drawn = self._lottery.draw(self._random, call.operation)
-        if drawn is None or (drawn.kind == "foreign" and not self._looks_up_order(call)):
+            drawn = self._lottery.draw(self._random, request.operation)
+        if drawn is None or (drawn.kind == "foreign" and not self._looks_up_order(request)):
             return None
         if drawn.kind == "storm":
             self._storm = _Storm(drawn, now + timedelta(seconds=drawn.seconds), drawn.requests)
         return drawn
 
-    def _looks_up_order(self, call: Call) -> bool:
-        return bool(call.query.get("orderNumber")) and self._service.knows(call.key)
+    def _looks_up_order(self, request: ApiRequest) -> bool:
+        return bool(request.query.get("orderNumber")) and self._service.knows(request.key)
 
-    def _enact(self, drawn: Drawn, call: Call, now: datetime) -> Reply | None:
-        if drawn.kind == "foreign":
-            link = foreign_link(call.query["orderNumber"], now + self.offset, drawn.form)
-            return self._look_up_reply(call, self._service.status(link))
-        when = TRAITS[drawn.kind].when
-        if when is When.LATER:
-            due = now + timedelta(seconds=drawn.seconds)
-            heappush(self._late, (due, next(self._numbers), call))
-        return self._ask(call, now) if when is When.AT_ONCE else None
-
-    def _ask(self, call: Call, now: datetime) -> Reply:
-        answer = self.apply(call, now)
-        return (
-            self._look_up_reply(call, answer) if call.operation == _LOOK_UP else json_reply(answer)
-        )
-
-    def _look_up_reply(self, call: Call, answer: Answer) -> Reply:
-        if answer.status == _NOT_FOUND:
-            return unknown(self._switches.unknown_order, answer, call.path)
+    def _enact(self, drawn: Drawn | None, request: ApiRequest, now: datetime) -> Reply | None:
+        when = When.AT_ONCE if drawn is None else TRAITS[drawn.kind].when
+        if drawn is not None and drawn.kind == "foreign":
+            link = foreign_link(request.query["orderNumber"], now + self.offset, drawn.form)
+            response = self._service.status(link)
+        elif when is When.AT_ONCE:
+            response = self._apply(request, now)
+        else:
+            if drawn is not None and when is When.LATER:
+                due = now + timedelta(seconds=drawn.seconds)
+                heappush(self._late, (due, next(self._numbers), request))
+            return None
+        if request.operation != _LOOK_UP:
+            return json_reply(response)
+        if response.status == _NOT_FOUND:
+            return unknown(self._switches.unknown_order, response, request.path)
         if self._switches.echo_additional_data:
-            return json_reply(answer)
-        body = {name: value for name, value in answer.body.items() if name != "additionalData"}
-        return json_reply(Answer(answer.status, body))
+            return json_reply(response)
+        body = {name: value for name, value in response.body.items() if name != "additionalData"}
+        return json_reply(replace(response, body=body))
 
     def _lag(self) -> timedelta:
-        # Asked by the service, at each change, whoever makes it.
-        script = self._lag_script.get(self._actor)
-        if script:
+        # The service asks at each change, whoever makes it.
+        if script := self._lag_script.get(self._actor):
             drawn: Drawn | None = decide(script.popleft(), self._lag_random)
         else:
             drawn = self._lags.draw(self._lag_random, self._actor)
         if drawn is None:
-            return _NOTHING
+            return timedelta()
         self._service.log.faults[self._actor, drawn.kind] += 1
         return timedelta(seconds=drawn.seconds)

@@ -1,6 +1,6 @@
-"""What the client gets to see of an answer: bytes, and what becomes of them on the way."""
+"""The replies that the client gets to see: bytes, and the fate of the connection."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -9,16 +9,15 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from chat2pay_async.sandbox._faults.lottery import Drawn
-from chat2pay_async.sandbox._faults.plan import TRAITS, FaultKind, UnknownOrder
+from chat2pay_async.sandbox._faults.plan import TRAITS, UnknownOrder
 from chat2pay_async.sandbox._service import json as _json
 from chat2pay_async.sandbox._service import serialization
-from chat2pay_async.sandbox._service.service import Answer
+from chat2pay_async.sandbox._service.service import ApiResponse
 
-_JSON: Final = "application/json"
-_HTML: Final = "text/html"
 # Longer than any client waits, and yet an end.
-SILENCE: Final = 300.0
+_SILENCE: Final = 300.0
 MOVED: Final = "/moved"
+_HOLLOW: Final = MappingProxyType({"object": b"{}", "null": b"null", "empty": b""})
 
 End = Literal["whole", "drop", "reset"]
 
@@ -29,21 +28,21 @@ class Reply:
 
     status: int
     content: bytes
-    media_type: str = _JSON
+    media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A response, and what becomes of it.
+    """A reply, and the way in which it is sent.
 
     Attributes:
-        reply: What is sent, if anything is.
+        reply: The reply, if any is sent.
         at: The service's time, for `Date`; None leaves it out.
         delay: Seconds until the first byte.
-        share: How much of the body is sent.
+        share: The share of the body that is sent.
         drip: Seconds over which the first bytes of the body come one by one.
-        end: What the connection comes to.
+        end: The end of the connection.
     """
 
     reply: Reply | None
@@ -53,24 +52,25 @@ class Delivery:
     drip: float = 0.0
     end: End = "whole"
 
-    @property
-    def plain(self) -> bool:
-        """Whether it is sent as any response is."""
-        return self.end == "whole" and not self.delay and not self.drip
-
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a fault happens to: the path, the time, and what the service said if it was asked."""
+    """The circumstances of a fault.
+
+    Attributes:
+        path: The path of the request.
+        now: The service's time.
+        true: The service's own reply, if the fault lets the request reach it.
+    """
 
     path: str
     now: datetime
     true: Reply | None
 
 
-def json_reply(answer: Answer) -> Reply:
-    """Write an answer as it should be."""
-    return Reply(answer.status, _json.dumps(answer.body).encode(errors="replace"))
+def json_reply(response: ApiResponse) -> Reply:
+    """Write a response as it should be."""
+    return Reply(response.status, _json.dumps(response.body).encode(errors="replace"))
 
 
 def http_date(at: datetime) -> str:
@@ -79,166 +79,93 @@ def http_date(at: datetime) -> str:
 
 
 def spoil(drawn: Drawn, scene: Scene) -> Delivery:
-    """Return what a fault makes of an answer."""
-    return _SPOILERS[drawn.kind](drawn, scene)
+    """Return the delivery that a fault makes of a reply."""
+    match drawn.kind.partition("_")[0], drawn.form:
+        case ("drop", _) | ("apply", "drop"):
+            return Delivery(None, end="drop")
+        case ("reset", _) | ("apply", "reset"):
+            return Delivery(None, end="reset")
+        case ("silence", _) | ("apply", "silence"):
+            return Delivery(None, delay=_SILENCE, end="drop")
+        case _:
+            return Delivery(
+                _spoilt_reply(drawn, scene),
+                scene.now,
+                delay=drawn.seconds if drawn.kind == "answer_late" else 0,
+                share=0.5 if drawn.kind == "truncated" else 1,
+                drip=drawn.seconds if drawn.kind == "drip" else 0,
+                end="drop" if drawn.kind == "truncated" else "whole",
+            )
 
 
-def unknown(form: UnknownOrder, answer: Answer, path: str) -> Reply:
-    """Answer a look-up of what does not exist, in a form that is not the usual one."""
+def unknown(form: UnknownOrder, response: ApiResponse, path: str) -> Reply:
+    """Answer a look-up of what does not exist, in the form that a plan asks for."""
     match form:
         case "empty":
-            return Reply(200, b"{}")
+            return Reply(200, _HOLLOW["object"])
         case "null":
-            return Reply(200, b"null")
+            return Reply(200, _HOLLOW["null"])
         case "bad_request":
-            body = {"message": "Request failed", "errors": answer.body["errors"]}
-            return json_reply(Answer(400, body))
+            body = {"message": "Request failed", "errors": response.body["errors"]}
+            return json_reply(ApiResponse(400, body))
         case "foreign_404":
             return _foreign_404(path)
         case "html":
             return _page(404)
         case _:
-            return json_reply(answer)
+            return json_reply(response)
+
+
+def _spoilt_reply(drawn: Drawn, scene: Scene) -> Reply | None:  # noqa: C901, PLR0911 - a case for each kind
+    status = TRAITS[drawn.kind].status
+    match drawn.kind.partition("_")[0], drawn.form:
+        case (("throttle" | "storm"), form):
+            later = scene.now + timedelta(seconds=drawn.retry_after)
+            value = http_date(later) if form == "date" else str(drawn.retry_after)
+            headers = {} if form == "bare" else {"retry-after": value}
+            return replace(_error(429, scene), headers=headers)
+        case "error", form:
+            reply = _error(status, scene) if form.startswith("json") else _page(status)
+            patient = form.endswith("retry_after")
+            return replace(
+                reply, headers={"retry-after": str(drawn.retry_after)} if patient else {}
+            )
+        case "redirect", _:
+            return replace(_page(status), headers={"location": f"{MOVED}{scene.path}"})
+        case "hollow", form if form != "html":
+            return Reply(status, _HOLLOW[form])
+        case "hollow", _:
+            return _page(status)
+        case ("apply", code):
+            return _page(int(code))
+        case "denied", code:
+            return _error(int(code), scene)
+        case "not", "html":
+            return _page(404)
+        case "not", "spring":
+            return _error(404, scene)
+        case "not", _:
+            return _foreign_404(scene.path)
+        case (("html" | "garbage"), _):
+            assert scene.true is not None  # noqa: S101 - the service was asked: `Trait.when`
+            garbage = replace(scene.true, content=drawn.noise)
+            return garbage if drawn.kind == "garbage" else _page(scene.true.status)
+        case _:
+            return scene.true
 
 
 def _page(status: int) -> Reply:
-    phrase = HTTPStatus(status).phrase
-    title = f"{status} {phrase}"
+    title = f"{status} {HTTPStatus(status).phrase}"
     text = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
-    return Reply(status, text.encode(), _HTML)
+    return Reply(status, text.encode(), "text/html")
 
 
 def _error(status: int, scene: Scene) -> Reply:
     phrase = HTTPStatus(status).phrase
-    return json_reply(
-        Answer(status, serialization.http_error(scene.now, status, phrase, scene.path))
-    )
+    body = serialization.http_error(scene.now, status, phrase, scene.path)
+    return json_reply(ApiResponse(status, body))
 
 
 def _foreign_404(path: str) -> Reply:
-    return json_reply(
-        Answer(404, serialization.not_found(path, "The requested resource is not there"))
-    )
-
-
-def _hang_up(end: End) -> Callable[[Drawn, Scene], Delivery]:
-    return lambda _drawn, _scene: Delivery(None, end=end)
-
-
-def _silent(_drawn: Drawn, _scene: Scene) -> Delivery:
-    return Delivery(None, delay=SILENCE, end="drop")
-
-
-def _answered_late(drawn: Drawn, scene: Scene) -> Delivery:
-    return Delivery(scene.true, scene.now, delay=drawn.seconds)
-
-
-def _applied_late(drawn: Drawn, scene: Scene) -> Delivery:
-    match drawn.form:
-        case "502" | "504":
-            return Delivery(_page(int(drawn.form)), scene.now)
-        case "silence":
-            return _silent(drawn, scene)
-        case "reset":
-            return Delivery(None, end="reset")
-        case _:
-            return Delivery(None, end="drop")
-
-
-def _throttled(drawn: Drawn, scene: Scene) -> Delivery:
-    reply = _error(429, scene)
-    if drawn.form != "bare":
-        reply = _retry_after(reply, drawn, scene)
-    return Delivery(reply, scene.now)
-
-
-def _failed(drawn: Drawn, scene: Scene) -> Delivery:
-    status = TRAITS[drawn.kind].status
-    form, _, patience = drawn.form.partition("_")
-    reply = _error(status, scene) if form == "json" else _page(status)
-    return Delivery(_retry_after(reply, drawn, scene) if patience else reply, scene.now)
-
-
-def _retry_after(reply: Reply, drawn: Drawn, scene: Scene) -> Reply:
-    later = scene.now + timedelta(seconds=drawn.retry_after)
-    value = http_date(later) if drawn.form == "date" else str(drawn.retry_after)
-    return replace(reply, headers={"retry-after": value})
-
-
-def _hollow(drawn: Drawn, scene: Scene) -> Delivery:
-    status = TRAITS[drawn.kind].status
-    if drawn.form == "html":
-        return Delivery(_page(status), scene.now)
-    content = {"object": b"{}", "null": b"null"}.get(drawn.form, b"")
-    return Delivery(Reply(status, content), scene.now)
-
-
-def _redirected(drawn: Drawn, scene: Scene) -> Delivery:
-    reply = _page(TRAITS[drawn.kind].status)
-    headers = {"location": f"{MOVED}{scene.path}"}
-    return Delivery(replace(reply, headers=headers), scene.now)
-
-
-def _truncated(_drawn: Drawn, scene: Scene) -> Delivery:
-    return Delivery(scene.true, scene.now, share=0.5, end="drop")
-
-
-def _as_page(_drawn: Drawn, scene: Scene) -> Delivery:
-    return Delivery(_page(_true(scene).status), scene.now)
-
-
-def _garbled(drawn: Drawn, scene: Scene) -> Delivery:
-    return Delivery(replace(_true(scene), content=drawn.noise), scene.now)
-
-
-def _dripping(drawn: Drawn, scene: Scene) -> Delivery:
-    return Delivery(scene.true, scene.now, drip=drawn.seconds)
-
-
-def _misrouted(drawn: Drawn, scene: Scene) -> Delivery:
-    match drawn.form:
-        case "html":
-            return Delivery(_page(404), scene.now)
-        case "spring":
-            return Delivery(_error(404, scene), scene.now)
-        case _:
-            return Delivery(_foreign_404(scene.path), scene.now)
-
-
-def _denied(drawn: Drawn, scene: Scene) -> Delivery:
-    return Delivery(_error(int(drawn.form), scene), scene.now)
-
-
-def _foreign(_drawn: Drawn, scene: Scene) -> Delivery:
-    return Delivery(scene.true, scene.now)
-
-
-def _true(scene: Scene) -> Reply:
-    assert scene.true is not None  # noqa: S101 - the service was asked: `Trait.when`
-    return scene.true
-
-
-_SPOILERS: Final[Mapping[FaultKind, Callable[[Drawn, Scene], Delivery]]] = MappingProxyType(
-    {
-        "drop_before": _hang_up("drop"),
-        "drop_after": _hang_up("drop"),
-        "reset_before": _hang_up("reset"),
-        "reset_after": _hang_up("reset"),
-        "silence_before": _silent,
-        "silence_after": _silent,
-        "answer_late": _answered_late,
-        "apply_late": _applied_late,
-        "throttle": _throttled,
-        "storm": _throttled,
-        **dict.fromkeys((kind for kind in TRAITS if kind.startswith("error_")), _failed),
-        **dict.fromkeys((kind for kind in TRAITS if kind.startswith("hollow_")), _hollow),
-        **dict.fromkeys((kind for kind in TRAITS if kind.startswith("redirect_")), _redirected),
-        "truncated": _truncated,
-        "html": _as_page,
-        "garbage": _garbled,
-        "drip": _dripping,
-        "not_found": _misrouted,
-        "denied": _denied,
-        "foreign": _foreign,
-    }
-)
+    body = serialization.not_found(path, "The requested resource is not there")
+    return json_reply(ApiResponse(404, body))

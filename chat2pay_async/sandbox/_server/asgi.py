@@ -1,9 +1,8 @@
-"""How a delivery is enacted over ASGI: late, in parts, or with the connection cut."""
+"""Deliveries over ASGI: late, in parts, or with the connection cut."""
 
 import os
 import socket
 import struct
-from datetime import datetime
 from typing import TYPE_CHECKING, Final, cast
 
 import anyio
@@ -16,19 +15,12 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-# How the server tells the app which connection a request came on; in process there is none.
+# The key of the connection that a request came on; in process there is none.
 TRANSPORT: Final = "chat2pay.sandbox.transport"
 _END: Final = "chat2pay.sandbox.end"
 # The most bytes that come one by one.
 _DRIPS: Final = 20
 _RESET_ON_CLOSE: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-
-
-def respond(delivery: Delivery) -> Response:
-    """Return the response that enacts a delivery."""
-    if delivery.plain and delivery.reply is not None:
-        return _response(delivery.reply, delivery.at)
-    return _Spoilt(delivery)
 
 
 def cutting(app: "ASGIApp") -> "ASGIApp":
@@ -42,16 +34,8 @@ def cutting(app: "ASGIApp") -> "ASGIApp":
     return cut
 
 
-def _response(reply: Reply, at: datetime | None) -> Response:
-    headers = dict(reply.headers)
-    if at is not None:
-        # The client reads the service's clock from Date: it has to be this sandbox's clock.
-        headers["date"] = http_date(at)
-    return Response(reply.content, reply.status, headers, reply.media_type)
-
-
-class _Spoilt(Response):
-    """A response that comes late, in parts, or not at all."""
+class DeliveredResponse(Response):
+    """A response that enacts a delivery: it may come late, in parts, or not at all."""
 
     def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
@@ -63,15 +47,18 @@ class _Spoilt(Response):
         if delivery.end != "whole":
             scope[_END] = delivery.end
         if delivery.reply is not None:
-            await self._send(_response(delivery.reply, delivery.at), receive, send)
+            await self._send(delivery.reply, receive, send)
 
-    async def _send(self, response: Response, receive: "Receive", send: "Send") -> None:
-        delivery, body = self._delivery, bytes(response.body)
+    async def _send(self, reply: Reply, receive: "Receive", send: "Send") -> None:
+        delivery, body = self._delivery, reply.content
+        # The client reads the service's clock from Date: it has to be this sandbox's clock.
+        date = {} if delivery.at is None else {"date": http_date(delivery.at)}
+        head = Response(body, reply.status, {**reply.headers, **date}, reply.media_type)
         await send(
             {
                 "type": "http.response.start",
-                "status": response.status_code,
-                "headers": response.raw_headers,
+                "status": head.status_code,
+                "headers": head.raw_headers,
             }
         )
         if delivery.drip:
@@ -79,8 +66,8 @@ class _Spoilt(Response):
                 await send(_part(bytes([drop]), more=True))
                 await _wait(delivery.drip / _DRIPS, receive)
             body = body[_DRIPS:]
-        whole = delivery.end == "whole"
-        await send(_part(body[: round(len(body) * delivery.share)], more=not whole))
+        more = delivery.end != "whole"
+        await send(_part(body[: round(len(body) * delivery.share)], more=more))
 
 
 def _part(body: bytes, *, more: bool) -> dict[str, object]:
@@ -88,7 +75,7 @@ def _part(body: bytes, *, more: bool) -> dict[str, object]:
 
 
 async def _wait(seconds: float, receive: "Receive") -> None:
-    # Until the client is gone at the longest: nobody is left to wait for.
+    # Once the client has gone, there is nobody to wait for.
     with anyio.move_on_after(seconds):
         await _gone(receive)
 

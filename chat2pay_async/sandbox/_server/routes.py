@@ -22,7 +22,7 @@ from chat2pay_async.sandbox._server import asgi
 from chat2pay_async.sandbox._service import serialization
 from chat2pay_async.sandbox._service.ledger import Ledger
 from chat2pay_async.sandbox._service.serialization import Body
-from chat2pay_async.sandbox._service.service import Answer, Call
+from chat2pay_async.sandbox._service.service import ApiRequest, ApiResponse
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -36,7 +36,7 @@ class _Sandbox(Protocol):
     @property
     def faults(self) -> FaultPlan | None: ...
     def now(self) -> datetime: ...
-    def exchange(self, call: Call) -> Delivery: ...
+    def exchange(self, request: ApiRequest) -> Delivery: ...
     def links(self) -> tuple[Body, ...]: ...
     def set_faults(self, plan: FaultPlan | str | None) -> None: ...
     def next_faults(self, operation: str, faults: Script) -> None: ...
@@ -63,7 +63,7 @@ def build_app(sandbox: _Sandbox, actions: Mapping[str, Callable[[str], None]]) -
     """Return the sandbox as an ASGI application.
 
     Args:
-        sandbox: The sandbox that answers.
+        sandbox: The sandbox that responds.
         actions: The customer's and the gateway's actions on a link, by their names in the path.
     """
     app = Starlette(
@@ -102,7 +102,7 @@ def _with_raw_path(app: "ASGIApp") -> "ASGIApp":
 
 def _operation(sandbox: _Sandbox, method: str, path: str, name: str) -> Route:
     async def endpoint(request: Request) -> Response:
-        call = Call(
+        api_request = ApiRequest(
             operation=name,
             key=request.headers.get("authorization", ""),
             path=request.scope["path"],
@@ -110,7 +110,7 @@ def _operation(sandbox: _Sandbox, method: str, path: str, name: str) -> Route:
             query=request.query_params,
             body=await request.body(),
         )
-        return asgi.respond(sandbox.exchange(call))
+        return asgi.DeliveredResponse(sandbox.exchange(api_request))
 
     return Route(path, endpoint, methods=[method])
 
@@ -185,5 +185,5 @@ def _http_error(sandbox: _Sandbox, request: Request, error: Exception) -> Respon
 def _reply(
     sandbox: _Sandbox, status: int, body: Body, headers: Mapping[str, str] | None = None
 ) -> Response:
-    reply = replace(json_reply(Answer(status, body)), headers=headers or {})
-    return asgi.respond(Delivery(reply, sandbox.now()))
+    reply = replace(json_reply(ApiResponse(status, body)), headers=headers or {})
+    return asgi.DeliveredResponse(Delivery(reply, sandbox.now()))

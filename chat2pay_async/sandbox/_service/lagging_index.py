@@ -1,4 +1,4 @@
-"""The index that status look-ups read, which may lag behind what is true."""
+"""The index that status look-ups read, which may lag behind the store."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from chat2pay_async.sandbox._service.records import Transaction
 
 @dataclass(frozen=True, slots=True)
 class _Hidden:
-    """A change that is not shown yet, and what is shown for it: None for a new transaction."""
+    """A change that is not shown yet, and the record shown for it: None for a new transaction."""
 
     number: int
     before: Transaction | None
     at: datetime
 
 
-class Index:
-    """What look-ups do not show yet; it remembers a change only as long as it is hidden."""
+class LaggingIndex:
+    """The changes that look-ups do not show yet; it forgets a change once it is shown."""
 
     def __init__(self) -> None:
         self._hidden: defaultdict[str, list[_Hidden]] = defaultdict(list)
@@ -39,10 +39,10 @@ class Index:
 
         Args:
             ref: The transaction's reference.
-            before: What it was before.
-            at: When it changed, on the service's clock.
+            before: The transaction before the change.
+            at: The time of the change, on the service's clock.
             from_: The same on the sandbox's own clock.
-            until: When it shows, on that clock.
+            until: The time from which it is shown, on that clock.
         """
         if until <= from_:
             self._hidden.pop(ref, None)
@@ -54,15 +54,12 @@ class Index:
     def shown(
         self, link: Transaction, at: datetime, now: datetime
     ) -> tuple[Transaction | None, datetime]:
-        """Return what look-ups show of a transaction, and the time as of which they show it."""
-        self._uncover(now)
-        if hidden := self._hidden.get(link.ref):
-            return hidden[0].before, hidden[0].at
-        return link, at
-
-    def _uncover(self, now: datetime) -> None:
+        """Return a transaction as look-ups show it, and the time as of which they show it."""
         while self._due and self._due[0][0] <= now:
             _, number, ref = heappop(self._due)
             still = [each for each in self._hidden.pop(ref, ()) if each.number > number]
             if still:
                 self._hidden[ref] = still
+        if hidden := self._hidden.get(link.ref):
+            return hidden[0].before, hidden[0].at
+        return link, at

@@ -1,4 +1,4 @@
-"""What the sandbox knows about a payment link: frozen values."""
+"""The records of a payment link: frozen values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from enum import Enum, auto
 
 
 class Channel(Enum):
-    """How the link reaches the customer; the values are the contract's ids."""
+    """The way by which a link reaches the customer; the values are the contract's ids."""
 
     NONE = 0
     SMS = 1
@@ -16,7 +16,7 @@ class Channel(Enum):
 
 
 class TransactionType(Enum):
-    """What is done with the money; the values are the contract's ids."""
+    """The thing done with the money; the values are the contract's ids."""
 
     AUTHORIZATION = 1
     SALE = 2
@@ -49,7 +49,7 @@ class LinkStatus(Enum):
 
 
 class PaymentStatus(Enum):
-    """What has become of the payment, in the contract's order, which gives them their ids."""
+    """States of a payment, in the contract's order, which gives them their ids."""
 
     SUCCESS = auto()
     FAILED = auto()
@@ -69,7 +69,7 @@ class Decision(Enum):
 
 
 class Stage(Enum):
-    """Where a transaction stands; every rule about what may follow is a table over these."""
+    """Stages of a transaction; every rule about what may follow is a table over these."""
 
     OPEN = auto()
     CLICKED = auto()
@@ -85,7 +85,7 @@ class Stage(Enum):
 
 
 class Cue(Enum):
-    """What the gateway or the network will refuse the next time."""
+    """Things that the gateway or the network will refuse the next time."""
 
     DECLINE_CAPTURE = auto()
     DECLINE_REVERSE = auto()
@@ -128,7 +128,7 @@ class StatusEntry:
 
 @dataclass(frozen=True, slots=True)
 class GatewayEntry:
-    """What the payment gateway answered once."""
+    """A response of the payment gateway."""
 
     transaction_type: TransactionType
     decision: Decision
@@ -139,7 +139,7 @@ class GatewayEntry:
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A payment link and all that became of it.
+    """A payment link and its history.
 
     Attributes:
         deadline: When the link, or the page once it is opened, expires.
@@ -151,22 +151,17 @@ class Transaction:
     stage: Stage
     deadline: datetime
     steps: tuple[StatusEntry, ...]
-    answers: tuple[GatewayEntry, ...] = ()
+    gateway_entries: tuple[GatewayEntry, ...] = ()
     payment_at: datetime | None = None
     receipts: tuple[str, ...] = ()
     cues: frozenset[Cue] = frozenset()
 
     @property
-    def last_answer(self) -> GatewayEntry:
-        """The gateway's latest answer."""
-        return self.answers[-1]
-
-    @property
     def captured_amount(self) -> Decimal:
-        """What the one successful capture took."""
+        """The amount of the one successful capture."""
         return next(
             entry.amount
-            for entry in self.answers
+            for entry in self.gateway_entries
             if entry.transaction_type is TransactionType.CAPTURE
             and entry.decision is Decision.ACCEPT
         )

@@ -1,7 +1,7 @@
-"""Records as the service writes them: the wire forms that were seen, or else the contract's."""
+"""Records in the wire forms that the service was seen to write, or else the contract's."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Final
@@ -20,7 +20,8 @@ from chat2pay_async.sandbox._service.records import (
 
 Body = Mapping[str, object]
 
-ENVIRONMENT: Final = "sandbox"
+_ENVIRONMENT: Final = "sandbox"
+_MINUTE: Final = timedelta(minutes=1)
 
 _PAYMENT_STATUSES: Final[Mapping[Stage, PaymentStatus]] = MappingProxyType(
     {
@@ -85,15 +86,15 @@ def http_error(at: datetime, status: int, error: str, path: str) -> Body:
 
 
 def created(link: Transaction, url: str, link_ttl: timedelta, page_ttl: timedelta) -> Body:
-    """Return the body that answers a create request."""
+    """Return the body of the response to a create request."""
     last = link.steps[-1]
     body: dict[str, object] = {
         "paymentLinkRef": link.ref,
         "transactionStatus": last.status.name,
         "transactionStatusId": last.status.value,
         "timestamp": moment(last.at),
-        "paymentLinkTTL": _minutes(link_ttl),
-        "paymentPageTTL": _minutes(page_ttl),
+        "paymentLinkTTL": link_ttl // _MINUTE,
+        "paymentPageTTL": page_ttl // _MINUTE,
     }
     if link.order.return_payment_link:
         body["paymentLink"] = url
@@ -103,9 +104,9 @@ def created(link: Transaction, url: str, link_ttl: timedelta, page_ttl: timedelt
 
 
 def cancelled(link: Transaction) -> Body:
-    """Return the body that answers a cancellation, in words and with its id as a string."""
+    """Return the body of the response to a cancellation: in words, its id as a string."""
     last = link.steps[-1]
-    return _given(
+    return _without_none(
         {
             "paymentLinkRef": link.ref,
             "transactionStatus": last.status.name.replace("_", " ").title(),
@@ -117,21 +118,21 @@ def cancelled(link: Transaction) -> Body:
 
 
 def gateway_result(link: Transaction) -> Body:
-    """Return the body that answers a capture or a reverse."""
-    entry = link.last_answer
+    """Return the body of the response to a capture or a reverse."""
+    entry = link.gateway_entries[-1]
     accepted = entry.decision is Decision.ACCEPT
     status = _PAYMENT_STATUSES[link.stage] if accepted else PaymentStatus.FAILED
     return {
-        **_gateway_entry(entry, link.answers[0]),
+        **_gateway_entry(entry, link.gateway_entries[0]),
         "paymentStatus": status.name,
         "paymentStatusId": str(status.value),
     }
 
 
 def receipt(link: Transaction) -> Body:
-    """Return the body that answers a receipt request, sent or not."""
+    """Return the body of the response to a receipt request, sent or not."""
     last = link.steps[-1]
-    return _given(
+    return _without_none(
         {
             "receiptLinkRef": link.receipts[-1],
             "orderNumber": link.order.order_number,
@@ -147,13 +148,14 @@ def status(link: Transaction, integrator: Integrator | None) -> Body:
     """Return everything about a transaction but its link's URL."""
     order = link.order
     payment = _PAYMENT_STATUSES[link.stage]
-    paid_at = link.answers[0].at if link.answers else None
-    return _given(
+    entries = link.gateway_entries
+    paid_at = entries[0].at if entries else None
+    return _without_none(
         {
             "orderNumber": order.order_number,
             "paymentLinkRef": link.ref,
             "transactionStatuses": [_status_entry(step) for step in link.steps],
-            "paymentStatuses": [_gateway_entry(e, link.answers[0]) for e in link.answers],
+            "paymentStatuses": [_gateway_entry(entry, entries[0]) for entry in entries],
             "paymentStatus": payment.name,
             "paymentStatusId": str(payment.value),
             "paymentStatusTimestamp": link.payment_at and moment(link.payment_at),
@@ -169,7 +171,7 @@ def status(link: Transaction, integrator: Integrator | None) -> Body:
             and {"applicationId": integrator.application_id, "name": integrator.name},
             "paymentReviewAutoReversal": order.review_auto_reversal,
             "transactionType": leaked(order.transaction_type),
-            "environment": ENVIRONMENT,
+            "environment": _ENVIRONMENT,
             "reconciliationId": order.reconciliation_id,
             "merchantDescriptor": order.merchant_descriptor,
             "orderLineItems": order.line_items,
@@ -200,15 +202,12 @@ def configuration(
         "apiKey": api_key,
         "supportedCurrencies": [
             {
-                "id": currency.id,
-                "iso": currency.iso,
-                "name": currency.name,
-                "symbol": currency.symbol,
+                **asdict(currency),
                 "isDefault": index == 0,
             }
             for index, currency in enumerate(currencies)
         ],
-        "environment": ENVIRONMENT,
+        "environment": _ENVIRONMENT,
         "cardNetworks": ["VISA", "MASTERCARD"],
     }
 
@@ -237,7 +236,7 @@ def ledger_summary(ledger: Ledger, *, effects: bool) -> Body:
     }
     if effects:
         body["effects"] = [
-            _given(
+            _without_none(
                 {
                     "kind": effect.kind,
                     "orderNumber": effect.order_number,
@@ -259,7 +258,7 @@ def leaked(transaction_type: TransactionType) -> str:
 
 
 def _gateway_entry(entry: GatewayEntry, first: GatewayEntry) -> dict[str, object]:
-    return _given(
+    return _without_none(
         {
             "transactionType": leaked(entry.transaction_type),
             "totalAmount": entry.amount,
@@ -297,9 +296,5 @@ def _by_operation(
     return nested
 
 
-def _given(values: dict[str, object]) -> dict[str, object]:
+def _without_none(values: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _minutes(ttl: timedelta) -> int:
-    return ttl // timedelta(minutes=1)

@@ -1,23 +1,23 @@
-"""All transactions, and the three ways to find one."""
+"""The store of all transactions, and the three ways to find one."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from chat2pay_async.sandbox._errors import UnknownReferenceError
-from chat2pay_async.sandbox._service.lagging_index import Index
+from chat2pay_async.sandbox._service.lagging_index import LaggingIndex
 from chat2pay_async.sandbox._service.records import Transaction
 
 
-class Book:
+class TransactionStore:
     """Every transaction by its reference; an order number leads to its latest one.
 
     Attributes:
-        offset: How far the service's clock, on which all its times are, is ahead.
+        offset: The time by which the service's clock, on which all its times are, is ahead.
     """
 
     def __init__(self) -> None:
         self.offset = timedelta()
-        self._index = Index()
+        self._index = LaggingIndex()
         self._earlier: dict[str, str] = {}
         self._links: dict[str, Transaction] = {}
         self._by_order: dict[str, str] = {}
@@ -30,7 +30,10 @@ class Book:
         """Keep a transaction, new or changed; look-ups find it after the lag."""
         before = self._links.get(link.ref)
         if before is None:
-            self._open(link)
+            order_number = link.order.order_number
+            if earlier := self._by_order.get(order_number):
+                self._earlier[link.ref] = earlier
+            self._by_order[order_number] = link.ref
         now = at - self.offset
         self._index.hide(link.ref, before, at, from_=now, until=now + lag)
         self._links[link.ref] = link
@@ -84,12 +87,6 @@ class Book:
         if link is None or (order_number and order_number != link.order.order_number):
             raise _unknown("order number", order_number or "")
         return link, as_of
-
-    def _open(self, link: Transaction) -> None:
-        order_number = link.order.order_number
-        if earlier := self._by_order.get(order_number):
-            self._earlier[link.ref] = earlier
-        self._by_order[order_number] = link.ref
 
     def _shown(self, ref: str, at: datetime) -> tuple[Transaction | None, datetime]:
         link = self._links.get(ref)

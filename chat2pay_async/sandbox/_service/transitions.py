@@ -1,4 +1,4 @@
-"""What may happen to a payment link, and what it leaves behind: functions from record to record.
+"""The changes that a payment link may go through: functions from record to record.
 
 Each returns a `Change`, or raises `SandboxError` when the rules do not allow it.
 """
@@ -86,7 +86,7 @@ _NO_REVERSE: Final[_Refusals] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A transaction as it is now, and what took place on the way."""
+    """A transaction after a change, and the effects of the change."""
 
     after: Transaction
     effects: tuple[Effect, ...] = ()
@@ -112,14 +112,14 @@ def open_link(order: Order, ref: str, at: datetime, ttl: timedelta, *, delivered
 
 
 def aged(link: Transaction, now: datetime) -> Transaction:
-    """Return the link as time has left it: expired, if it was not used before its deadline."""
+    """Return the link as it is at a time: expired, if it was not used before its deadline."""
     if link.stage in {Stage.OPEN, Stage.CLICKED} and link.deadline <= now:
         return expire(link, link.deadline).after
     return link
 
 
 def expire(link: Transaction, at: datetime) -> Change:
-    """Let the link run out."""
+    """Let the link expire."""
     _refuse(link, _NO_EXPIRY)
     return Change(replace(_step(link, LinkStatus.PAYMENT_URL_EXPIRED, at), stage=Stage.EXPIRED))
 
@@ -137,21 +137,27 @@ def click(link: Transaction, at: datetime, page_ttl: timedelta) -> Change:
     return Change(clicked, (_effect(link, "link_clicked", at),))
 
 
-def settle(
+def pay(
     link: Transaction, decision: Decision, at: datetime, page_ttl: timedelta, reference: str
 ) -> Change:
-    """Pay, by a customer who opens the page first if need be; the gateway decides."""
+    """Try to pay, as a customer who opens the page first if need be; the gateway decides."""
     _refuse(link, _NO_PAYMENT)
     opened = click(link, at, page_ttl) if link.stage is Stage.OPEN else Change(link)
     order = link.order
+    sale = order.transaction_type is TransactionType.SALE
+    outcomes: Mapping[Decision, tuple[Stage, EffectKind]] = {
+        Decision.ACCEPT: (Stage.SOLD if sale else Stage.AUTHORIZED, "paid"),
+        Decision.DECLINE: (Stage.DECLINED, "payment_declined"),
+        Decision.REVIEW: (Stage.IN_REVIEW, "payment_in_review"),
+    }
+    stage, kind = outcomes[decision]
     entry = GatewayEntry(order.transaction_type, decision, order.total, at, reference)
-    stage, kind = _settled(order.transaction_type, decision)
-    paid = _step(_answered(opened.after, entry, stage), LinkStatus.PAYMENT_STATUS_RECEIVED, at)
+    paid = _step(_decided(opened.after, entry, stage), LinkStatus.PAYMENT_STATUS_RECEIVED, at)
     effects = (*opened.effects, _effect(link, kind, at, order.total))
     if stage is Stage.IN_REVIEW and order.review_auto_reversal:
         void = replace(entry, transaction_type=TransactionType.VOID, decision=Decision.ACCEPT)
         effects = (*effects, _effect(link, "reversed", at, order.total))
-        return Change(_answered(paid, void, Stage.REVERSED), effects)
+        return Change(_decided(paid, void, Stage.REVERSED), effects)
     return Change(paid, effects)
 
 
@@ -164,19 +170,18 @@ def cancel(link: Transaction, at: datetime) -> Change:
 
 
 def capture(link: Transaction, amount: Decimal | None, at: datetime, reference: str) -> Change:
-    """Take authorized money, all of it if no amount is given."""
+    """Capture authorized money. Default amount: all of it."""
     _refuse(link, _NO_CAPTURE)
-    taken = link.order.total if amount is None else amount
-    if taken <= 0:
+    captured = link.order.total if amount is None else amount
+    if captured <= 0:
         raise SandboxError("Capture amount must be greater than 0")
-    if taken > link.order.total:
+    if captured > link.order.total:
         raise SandboxError("Capture amount exceeds the authorized amount")
+    entry = GatewayEntry(TransactionType.CAPTURE, Decision.ACCEPT, captured, at, reference)
     if Cue.DECLINE_CAPTURE in link.cues:
-        entry = GatewayEntry(TransactionType.CAPTURE, Decision.DECLINE, taken, at, reference)
         return _declined(link, entry, Cue.DECLINE_CAPTURE, "capture_declined")
-    entry = GatewayEntry(TransactionType.CAPTURE, Decision.ACCEPT, taken, at, reference)
-    effect = _effect(link, "captured", at, taken)
-    return Change(_answered(link, entry, Stage.CAPTURED), (effect,))
+    effect = _effect(link, "captured", at, captured)
+    return Change(_decided(link, entry, Stage.CAPTURED), (effect,))
 
 
 def reverse(link: Transaction, at: datetime, reference: str) -> Change:
@@ -184,11 +189,10 @@ def reverse(link: Transaction, at: datetime, reference: str) -> Change:
     _refuse(link, _NO_REVERSE)
     captured = link.stage is Stage.CAPTURED
     amount = link.captured_amount if captured else link.order.total
-    if Cue.DECLINE_REVERSE in link.cues:
-        entry = GatewayEntry(TransactionType.VOID, Decision.DECLINE, amount, at, reference)
-        return _declined(link, entry, Cue.DECLINE_REVERSE, "reverse_declined")
     entry = GatewayEntry(TransactionType.VOID, Decision.ACCEPT, amount, at, reference)
-    voided = _answered(link, entry, Stage.CAPTURE_VOIDED if captured else Stage.REVERSED)
+    if Cue.DECLINE_REVERSE in link.cues:
+        return _declined(link, entry, Cue.DECLINE_REVERSE, "reverse_declined")
+    voided = _decided(link, entry, Stage.CAPTURE_VOIDED if captured else Stage.REVERSED)
     return Change(voided, (_effect(link, "reversed", at, amount),))
 
 
@@ -215,15 +219,6 @@ def prepare(link: Transaction, cue: Cue) -> Change:
     return Change(replace(link, cues=link.cues | {cue}))
 
 
-def _settled(transaction_type: TransactionType, decision: Decision) -> tuple[Stage, EffectKind]:
-    if decision is Decision.DECLINE:
-        return Stage.DECLINED, "payment_declined"
-    if decision is Decision.REVIEW:
-        return Stage.IN_REVIEW, "payment_in_review"
-    sale = transaction_type is TransactionType.SALE
-    return Stage.SOLD if sale else Stage.AUTHORIZED, "paid"
-
-
 def _refuse(link: Transaction, refusals: _Refusals) -> None:
     if message := refusals.get(link.stage):
         raise SandboxError(message)
@@ -233,13 +228,15 @@ def _step(link: Transaction, status: LinkStatus, at: datetime) -> Transaction:
     return replace(link, steps=(*link.steps, StatusEntry(status, at)))
 
 
-def _answered(link: Transaction, entry: GatewayEntry, stage: Stage) -> Transaction:
-    return replace(link, answers=(*link.answers, entry), stage=stage, payment_at=entry.at)
+def _decided(link: Transaction, entry: GatewayEntry, stage: Stage) -> Transaction:
+    entries = (*link.gateway_entries, entry)
+    return replace(link, gateway_entries=entries, stage=stage, payment_at=entry.at)
 
 
 def _declined(link: Transaction, entry: GatewayEntry, cue: Cue, kind: EffectKind) -> Change:
     # The payment stands as it stood, so the time of its status does too.
-    after = replace(link, answers=(*link.answers, entry), cues=link.cues - {cue})
+    entries = (*link.gateway_entries, replace(entry, decision=Decision.DECLINE))
+    after = replace(link, gateway_entries=entries, cues=link.cues - {cue})
     return Change(after, (_effect(link, kind, entry.at, entry.amount),))
 
 

@@ -1,8 +1,7 @@
-"""The contract's rules about requests: every fault of a request is found and named."""
+"""The contract's rules about requests: every error in a request is found and named."""
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Context, Decimal
 from types import MappingProxyType
@@ -37,27 +36,12 @@ class InvalidRequestError(Exception):
     """A request breaks rules of the contract.
 
     Attributes:
-        faults: All of them.
+        errors: A message for each broken rule.
     """
 
-    def __init__(self, *faults: str) -> None:
-        super().__init__(*faults)
-        self.faults = faults
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptRequest:
-    """A receipt request that keeps the rules."""
-
-    payment_link_ref: str
-
-
-@dataclass(frozen=True, slots=True)
-class IntegrationRequest:
-    """An integration update that keeps the rules."""
-
-    application_uuid: str
-    status: str
+    def __init__(self, *errors: str) -> None:
+        super().__init__(*errors)
+        self.errors = errors
 
 
 def read_order(body: bytes, currencies: Collection[str]) -> Order:
@@ -69,7 +53,7 @@ def read_order(body: bytes, currencies: Collection[str]) -> Order:
     fields = _Fields(_object(body))
     currency = fields.text("currency", required=True, pattern=_CURRENCY).upper()
     if currency.isalpha() and currency not in currencies:
-        fields.fault(f"currency {currency} is not supported")
+        fields.refuse(f"currency {currency} is not supported")
     fields.timestamp("timestamp")
     for name in ("from", "paymentGatewaySettingsId"):
         fields.text(name)
@@ -91,46 +75,46 @@ def read_order(body: bytes, currencies: Collection[str]) -> Order:
         line_items=fields.items("orderLineItems", _read_line_item),
     )
     fields.done()
-    if order.tax is not None and order.sub_total is not None:
-        _check_sum(order.sub_total, order.tax, order.total)
+    tax, sub_total = order.tax, order.sub_total
+    if tax is not None and sub_total is not None and _EXACT.add(sub_total, tax) != order.total:
+        raise InvalidRequestError("Total amount is not equal to the sum of tax and subtotal")
     return order
 
 
-def read_receipt(body: bytes) -> ReceiptRequest:
-    """Read a receipt request.
+def read_receipt(body: bytes) -> str:
+    """Read a receipt request, and return its payment link reference.
 
     Raises:
         InvalidRequestError: It breaks rules.
     """
     fields = _Fields(_object(body))
-    request = ReceiptRequest(fields.text("paymentLinkRef", required=True))
+    ref = fields.text("paymentLinkRef", required=True)
     fields.text("receiptLink", required=True)
     fields.timestamp("timestamp")
     fields.done()
-    return request
+    return ref
 
 
-def read_integration(body: bytes) -> IntegrationRequest:
-    """Read an integration update.
+def read_integration(body: bytes) -> tuple[str, str]:
+    """Read an integration update, and return the application's UUID and its new status.
 
     Raises:
         InvalidRequestError: It breaks rules.
     """
     fields = _Fields(_object(body))
-    request = IntegrationRequest(
-        fields.text("applicationUuid", required=True), fields.text("status", required=True)
-    )
-    if request.status and request.status not in _INTEGRATION_STATUSES:
-        fields.fault(f"status must be one of {', '.join(_INTEGRATION_STATUSES)}")
+    application_uuid = fields.text("applicationUuid", required=True)
+    status = fields.text("status", required=True)
+    if status and status not in _INTEGRATION_STATUSES:
+        fields.refuse(f"status must be one of {', '.join(_INTEGRATION_STATUSES)}")
     fields.done()
-    return request
+    return application_uuid, status
 
 
 def read_amount(text: str) -> Decimal:
     """Read the amount of a capture.
 
     Raises:
-        InvalidRequestError: It is no number.
+        InvalidRequestError: It is not a number.
     """
     amount = _number(text)
     if amount is None:
@@ -160,11 +144,6 @@ def _read_line_item(fields: "_Fields") -> Mapping[str, object]:
     return MappingProxyType({name: value for name, value in item.items() if value is not None})
 
 
-def _check_sum(sub_total: Decimal, tax: Decimal, total: Decimal) -> None:
-    if _EXACT.add(sub_total, tax) != total:
-        raise InvalidRequestError("Total amount is not equal to the sum of tax and subtotal")
-
-
 def _number(value: object) -> Decimal | None:
     # The service takes a quoted number too.
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
@@ -177,23 +156,23 @@ def _number(value: object) -> Decimal | None:
 
 
 class _Fields:
-    """Reads the fields of a request, and collects what is wrong with them.
+    """A reader of a request's fields, which collects the errors in them.
 
-    A reader returns something of the right type whatever it found, so that all faults are found
+    Each method returns something of the right type whatever it found, so that all errors are found
     before `done` raises them.
     """
 
     def __init__(self, values: Mapping[str, object], prefix: str = "") -> None:
         self._values = values
         self._prefix = prefix
-        self._faults: list[str] = []
+        self._errors: list[str] = []
 
-    def fault(self, message: str) -> None:
-        self._faults.append(f"{self._prefix}{message}")
+    def refuse(self, message: str) -> None:
+        self._errors.append(f"{self._prefix}{message}")
 
     def done(self) -> None:
-        if self._faults:
-            raise InvalidRequestError(*self._faults)
+        if self._errors:
+            raise InvalidRequestError(*self._errors)
 
     def text(
         self,
@@ -207,13 +186,13 @@ class _Fields:
         if value is None:
             return ""
         if not isinstance(value, str):
-            self.fault(f"{name} must be a string")
+            self.refuse(f"{name} must be a string")
         elif required and not value.strip():
-            self.fault(f"{name} must not be blank")
+            self.refuse(f"{name} must not be blank")
         elif longest is not None and len(value) > longest:
-            self.fault(f"{name} must have at most {longest} characters")
+            self.refuse(f"{name} must have at most {longest} characters")
         elif pattern is not None and not pattern.fullmatch(value):
-            self.fault(f"{name} must match {pattern.pattern}")
+            self.refuse(f"{name} must match {pattern.pattern}")
         else:
             return value
         return ""
@@ -224,9 +203,9 @@ class _Fields:
             return None
         number = _number(value)
         if number is None:
-            self.fault(f"{name} must be a number")
+            self.refuse(f"{name} must be a number")
         elif number < 0 or (number == 0 and not zero):
-            self.fault(f"{name} must be greater than {'or equal to ' if zero else ''}0")
+            self.refuse(f"{name} must be greater than {'or equal to ' if zero else ''}0")
         return number
 
     def whole(self, name: str) -> int | None:
@@ -234,14 +213,14 @@ class _Fields:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            self.fault(f"{name} must be a whole number of at least 1")
+            self.refuse(f"{name} must be a whole number of at least 1")
             return None
         return value
 
     def flag(self, name: str) -> bool:
         value = self._value(name)
         if value is not None and not isinstance(value, bool):
-            self.fault(f"{name} must be true or false")
+            self.refuse(f"{name} must be true or false")
         return value is True
 
     def choice(self, name: str, choices: Mapping[str, _T], default: _T | None = None) -> _T:
@@ -250,25 +229,32 @@ class _Fields:
             return default
         chosen = choices.get(value.lower()) if isinstance(value, str) else None
         if chosen is None and value is not None:
-            self.fault(f"{name} must be one of {', '.join(choices)}")
+            self.refuse(f"{name} must be one of {', '.join(choices)}")
         return next(iter(choices.values())) if chosen is None else chosen
 
     def timestamp(self, name: str) -> None:
         text = self.text(name, required=True)
-        if text and not _is_timestamp(text):
-            self.fault(f"{name} must be a date and time with an offset (RFC 3339)")
+        if not text:
+            return
+        try:
+            datetime.fromisoformat(text)
+            valid = _TIMESTAMP.fullmatch(text) is not None
+        except ValueError:
+            valid = False
+        if not valid:
+            self.refuse(f"{name} must be a date and time with an offset (RFC 3339)")
 
     def json_object(self, name: str) -> str | None:
         value = self._value(name)
         if value is None:
             return None
         if not isinstance(value, dict):
-            self.fault(f"{name} must be a JSON object")
+            self.refuse(f"{name} must be a JSON object")
             return None
         try:
             return json.dumps(cast("object", value))
         except ValueError as error:
-            self.fault(f"{name} is {error}")
+            self.refuse(f"{name} is {error}")
             return None
 
     def items(self, name: str, read: Callable[["_Fields"], _T]) -> tuple[_T, ...] | None:
@@ -276,7 +262,7 @@ class _Fields:
         if value is None:
             return None
         if not isinstance(value, list):
-            self.fault(f"{name} must be a list")
+            self.refuse(f"{name} must be a list")
             return None
         return tuple(
             self._item(f"{name}[{index}]", item, read)
@@ -287,23 +273,13 @@ class _Fields:
         if isinstance(value, dict):
             inner = _Fields(cast("Mapping[str, object]", value), f"{where}.")
             item = read(inner)
-            self._faults.extend(inner._faults)
+            self._errors.extend(inner._errors)
             return item
-        self.fault(f"{where} must be an object")
+        self.refuse(f"{where} must be an object")
         return read(_Fields({}))
 
     def _value(self, name: str, *, required: bool = False) -> object:
         value = self._values.get(name)
         if value is None and required:
-            self.fault(f"{name} is required")
+            self.refuse(f"{name} is required")
         return value
-
-
-def _is_timestamp(text: str) -> bool:
-    if not _TIMESTAMP.fullmatch(text):
-        return False
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
