@@ -497,6 +497,7 @@ def shown_by(error: BaseException) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.virtual_time
 async def test_nothing_that_a_run_prints_shows_a_secret(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import anyio
 import attrs
-from chaos_verdict import EFFECTS, Report, Said, judge
+from chaos_verdict import EFFECTS, Report, Reported, judge
 from chaos_world import CONCURRENCY, Access, VirtualClock, spread
 
 from chat2pay_async import (
@@ -78,7 +78,6 @@ _FORMS = ("empty", "null", "bad_request", "foreign_404", "html")
 PLANS = {
     "A": Plan("A", 0.9 * SETTLE, RetryPolicy(settle=SETTLE)),
     "B": Plan("B", 5 * SETTLE, RetryPolicy(settle=SETTLE, resend_when_absent=False)),
-    "C": Plan("C", 5 * SETTLE, RetryPolicy(settle=SETTLE)),
     "E": Plan("E", 0.9 * SETTLE, RetryPolicy(settle=SETTLE), haste=0.5),
     **{
         f"D {form}": Plan(
@@ -100,9 +99,11 @@ class Chaos:
     seed: int
     access: Access
     random: random.Random
-    said: dict[str, list[Said]] = attrs.field(factory=lambda: {name: [] for name in EFFECTS})
-    heard: dict[str, Pending] = attrs.field(factory=dict)
-    """Pendings told by the event, by identity."""
+    reported: dict[str, list[Reported]] = attrs.field(
+        factory=lambda: {name: [] for name in EFFECTS}
+    )
+    unknown: dict[str, Pending] = attrs.field(factory=dict)
+    """Pendings of the hook's events, by identity."""
 
     @property
     def sandbox(self) -> Sandbox:
@@ -121,10 +122,10 @@ class Chaos:
             hooks=hooks,
         )
 
-    def hear(self, event: Any) -> None:
-        """The hook: remember who is in doubt."""
+    def remember(self, event: Any) -> None:
+        """Remember, as a hook, whose outcome is unknown."""
         if type(event).__name__ == "OutcomeUnknown":
-            self.heard[event.pending.identity] = event.pending
+            self.unknown[event.pending.identity] = event.pending
 
     async def prepare(self, operations: int) -> dict[str, list[str]]:
         """Links that are paid, or not, for the operations that need one; nothing goes wrong yet."""
@@ -168,25 +169,25 @@ class Chaos:
 
     async def call(self, name: str, key: str, work: Callable[[], Awaitable[Any]]) -> None:
         """Make one call, and note what its caller is told."""
-        said = Said(key, "cancelled")
+        reported = Reported(key, "cancelled")
         patience = self.haste()
         with anyio.move_on_after(patience):
             try:
                 result = await work()
             except OutcomeUnknownError as error:
-                said = Said(key, "unknown", pending=pickle.dumps(error.pending))
+                reported = Reported(key, "unknown", pending=pickle.dumps(error.pending))
             except ReceiptNotSentError as error:
-                said = Said(key, "applied", error.receipt.receipt_link_ref)
+                reported = Reported(key, "applied", error.receipt.receipt_link_ref)
             except Chat2PayError:
-                said = Said(key, "failed")
+                reported = Reported(key, "failed")
             else:
                 fine = getattr(result, "succeeded", True) is not False
                 reference = getattr(result, "payment_link_ref", None)
                 outcome = "applied" if fine else "declined"
-                said = Said(key, outcome, reference, recovered=result.recovered)
-        if said.outcome == "cancelled" and key in self.heard:
-            said = Said(key, "unknown", pending=pickle.dumps(self.heard[key]))
-        self.said[name].append(said)
+                reported = Reported(key, outcome, reference, recovered=result.recovered)
+        if reported.outcome == "cancelled" and key in self.unknown:
+            reported = Reported(key, "unknown", pending=pickle.dumps(self.unknown[key]))
+        self.reported[name].append(reported)
 
     async def calls(self, client: AsyncChat2Pay, operations: int) -> None:
         """All of them, in random order."""
@@ -234,7 +235,7 @@ async def run(plan: Plan, engine: str, loop: str, seed: int, operations: int) ->
     chaos = Chaos(plan, seed, access, chance)
     with clock.for_clients():
         async with access.open():
-            async with chaos.client(plan.retry, [chaos.hear]) as client:
+            async with chaos.client(plan.retry, [chaos.remember]) as client:
                 started = time.perf_counter()
                 await chaos.calls(client, operations)
                 report.seconds = time.perf_counter() - started
@@ -254,4 +255,4 @@ async def end(chaos: Chaos, report: Report) -> None:
     sandbox.apply_late()
     await anyio.sleep(chaos.plan.longest + 5 * SETTLE)
     async with chaos.client(chaos.plan.retry) as client:
-        await judge(sandbox.ledger, chaos.said, client, report.tallies)
+        await judge(sandbox.ledger, chaos.reported, client, report.tallies)

@@ -1,12 +1,10 @@
-"""What callers were told, held against what took place, by the sandbox's ledger.
+"""Compares what callers were told with what took place, by the sandbox's ledger.
 
-- wrong: a success without an effect, or with somebody else's; or a call left in doubt that a later
-  `resolve()`, on a new client and after pickling, settled wrongly;
-- lost: an effect that the caller was told had failed;
+- wrong: a success without an effect, or with somebody else's; or a call of unknown outcome that a
+  later `resolve()`, on a new client and after pickling, resolved wrongly;
+- lost: an effect whose caller was told that it had failed;
 - twice: an effect that took place more than once;
-- unsettled: calls left in doubt that such a `resolve()` left in doubt again;
-- replaced: the same, where a recovered link had been cancelled and made anew (channel `none`). The
-  order number then shows the cancelled link, and nothing says that there is no later one.
+- unresolved: calls of unknown outcome that such a `resolve()` did not resolve.
 """
 
 from __future__ import annotations
@@ -34,12 +32,12 @@ CUTS = ("reset_before", "reset_after", "drop_before", "drop_after", "truncated")
 FAULTY, EACH, LONG = 0.3, 0.01, 20_000
 """The least share of faults, that of each kind, and how many requests show the latter."""
 HURRIED = 1 / 15
-"""The least share of calls that haste must leave in doubt, where there is haste."""
+"""The least share of calls that haste must leave unknown, where there is haste."""
 
 
 @attrs.define
 class Tally:
-    """What became of the calls of one operation."""
+    """Counts of one operation's calls."""
 
     calls: int = 0
     applied: int = 0
@@ -50,13 +48,12 @@ class Tally:
     twice: int = 0
     lost: int = 0
     wrong: int = 0
-    unsettled: int = 0
-    replaced: int = 0
+    unresolved: int = 0
 
 
 @attrs.frozen
-class Said:
-    """What a caller was told."""
+class Reported:
+    """A call's outcome, as its caller was told."""
 
     key: str
     outcome: str
@@ -68,27 +65,22 @@ class Said:
 
 @attrs.frozen
 class Truth:
-    """What the ledger knows of one key that bears on settling a call in doubt."""
+    """Everything in the ledger about one key that a verdict can be checked by."""
 
     effects: int
-    """How often it took place, a link that was made anew included."""
     declined: bool
-    """Whether a gateway refused a capture."""
-    replaced: bool
-    """Whether a link was cancelled to be made anew."""
+    """A gateway refused a capture."""
 
     @classmethod
     def of(cls, ledger: Any, name: str, key: str) -> Truth:
         """Read the ledger."""
-        creating = name == "create_payment_link"
         return cls(
-            effects_of(ledger, name, key) or ledger.count("link_created", order_number=key),
+            effects_of(ledger, name, key),
             bool(ledger.count("capture_declined", payment_link_ref=key)),
-            creating and bool(ledger.count("link_cancelled", order_number=key)),
         )
 
-    def is_told_by(self, resolution: Resolution) -> bool:
-        """Whether a verdict is true; one that leaves it open always is."""
+    def bears_out(self, resolution: Resolution) -> bool:
+        """Check that a verdict is true; one that leaves it open always is."""
         if resolution.verdict is Verdict.APPLIED:
             refused = getattr(resolution.result, "succeeded", None) is False
             return self.declined if refused else self.effects > 0
@@ -97,23 +89,23 @@ class Truth:
 
 async def judge(
     ledger: Any,
-    said_of: Mapping[str, Sequence[Said]],
+    reports: Mapping[str, Sequence[Reported]],
     client: AsyncChat2Pay,
     tallies: Mapping[str, Tally],
 ) -> None:
-    """Count every call, and settle those that were left in doubt."""
+    """Count every call, and resolve those of unknown outcome."""
     work = []
-    for name, every in said_of.items():
+    for name, every in reports.items():
         tally = tallies[name]
-        for said in every:
-            note(tally, said, effects_of(ledger, name, said.key))
-            if said.pending is not None:
-                truth = Truth.of(ledger, name, said.key)
-                work.append((check_settled, (client, tally, said, truth)))
+        for report in every:
+            note(tally, report, effects_of(ledger, name, report.key))
+            if report.pending is not None:
+                truth = Truth.of(ledger, name, report.key)
+                work.append((check_resolution, (client, tally, report, truth)))
     await spread(work)
     known = references_of(ledger)
-    for said in said_of["create_payment_link"]:
-        if said.outcome == "applied" and said.reference not in known[said.key]:
+    for report in reports["create_payment_link"]:
+        if report.outcome == "applied" and report.reference not in known[report.key]:
             tallies["create_payment_link"].wrong += 1
 
 
@@ -127,33 +119,31 @@ def references_of(ledger: Any) -> dict[str, set[str]]:
 
 
 def effects_of(ledger: Any, name: str, key: str) -> int:
-    """How often an effect took place; a link that was cancelled to be made anew does not count."""
-    if name != "create_payment_link":
-        return int(ledger.count(EFFECTS[name], payment_link_ref=key))
-    made = ledger.count("link_created", order_number=key)
-    return int(made - ledger.count("link_cancelled", order_number=key))
+    """Count how often an effect took place."""
+    by = "order_number" if name == "create_payment_link" else "payment_link_ref"
+    return int(ledger.count(EFFECTS[name], **{by: key}))
 
 
-def note(tally: Tally, said: Said, effects: int) -> None:
+def note(tally: Tally, report: Reported, effects: int) -> None:
     """Count a call."""
     tally.calls += 1
-    tally.applied += said.outcome == "applied"
-    tally.recovered += said.recovered
-    tally.failed += said.outcome in {"failed", "declined"}
-    tally.undetermined += said.outcome == "unknown"
-    tally.cancelled += said.outcome == "cancelled"
+    tally.applied += report.outcome == "applied"
+    tally.recovered += report.recovered
+    tally.failed += report.outcome in {"failed", "declined"}
+    tally.undetermined += report.outcome == "unknown"
+    tally.cancelled += report.outcome == "cancelled"
     tally.twice += effects > 1
-    tally.wrong += said.outcome == "applied" and effects == 0
-    tally.lost += said.outcome in {"failed", "declined", "cancelled"} and effects > 0
+    tally.wrong += report.outcome == "applied" and effects == 0
+    tally.lost += report.outcome in {"failed", "declined", "cancelled"} and effects > 0
 
 
-async def check_settled(client: AsyncChat2Pay, tally: Tally, said: Said, truth: Truth) -> None:
-    """Settle a call that was left in doubt, as another process would."""
-    resolution = await client.resolve(pickle.loads(said.pending or b""))  # noqa: S301 - our own
-    if resolution.verdict is Verdict.UNDETERMINED:
-        tally.replaced += truth.replaced
-        tally.unsettled += not truth.replaced
-    tally.wrong += not truth.is_told_by(resolution)
+async def check_resolution(
+    client: AsyncChat2Pay, tally: Tally, report: Reported, truth: Truth
+) -> None:
+    """Resolve a call of unknown outcome, as another process would."""
+    resolution = await client.resolve(pickle.loads(report.pending or b""))  # noqa: S301 - our own
+    tally.unresolved += resolution.verdict is Verdict.UNDETERMINED
+    tally.wrong += not truth.bears_out(resolution)
 
 
 # The figures --------------------------------------------------------------------------------------
@@ -186,7 +176,7 @@ class Report:
 
     @property
     def hurried(self) -> int:
-        """Calls that were ended before they could be settled."""
+        """Calls that were ended before they could be resolved."""
         return self.total("cancelled") + self.total("undetermined")
 
     @property
@@ -196,7 +186,7 @@ class Report:
 
     @property
     def astray(self) -> list[str]:
-        """What shows that the calls went another way than the engine's."""
+        """Signs that the calls went another way than the engine's."""
         found = {
             f"{self.connections} connections for {self.cuts} cuts": self.engine != ENGINES[0]
             and self.connections < self.cuts,
@@ -206,7 +196,7 @@ class Report:
 
     @property
     def too_calm(self) -> list[str]:
-        """What went wrong too seldom for the rest to mean much."""
+        """Faults that were too rare for the rest to mean much."""
         least = EACH * self.requests if self.requests >= LONG else 1
         calm: list[str] = [kind for kind in FAULT_KINDS if self.faults[kind] < least]
         calm += ["haste"] * (self.plan == "E" and self.hurried < HURRIED * self.total("calls"))

@@ -4,12 +4,10 @@ The sandbox is a process of its own in which much goes wrong; the run is another
 (`kill -9`) at random moments, until it has come to its end; then it is run once more. What took
 place is held against what was to take place, by the ledger:
 
-- twice: what took place more than once (a link that was cancelled to be made anew apart);
-- lost: what did not take place, and was not said to be in doubt;
-- in doubt: rows that a kill left so, counted in a copy of the journal before each resume: never
-  more than the run's concurrency;
-- replaced: links that were cancelled to be made anew when their run was killed. Nothing says then
-  whether a later link exists, so they stay in doubt.
+- twice: what took place more than once;
+- lost: what did not take place;
+- pending: rows that a kill left unresolved, counted in a copy of the journal before each resume:
+  never more than the run's concurrency. In the end there are none.
 
 Besides: rows that were changed or removed between two runs, a service that was down, a second
 process on the same journal, and a disk that was full.
@@ -59,7 +57,7 @@ LATE: Final = (0.1, 0.5)
 LAG: Final = (0.1, 0.5)
 CHANNELS: Final = (*["sms", "whatsapp"] * 10, "none")
 MOST_RUNS: Final = 60
-"""Runs that may be needed to settle everything; more would be a fault of their own."""
+"""Runs that may be needed to do everything; more would be a fault of their own."""
 FULL: Final = 150_000
 """Bytes that a journal, or what is beside it, has on a small disk: enough for the first orders."""
 JOURNAL_ERROR: Final = 3
@@ -148,16 +146,9 @@ class Ledger:
         return found
 
     def times(self, operation: str) -> Counter[str]:
-        """How often each key's effect took place; a link that was cancelled does not count."""
+        """Count each key's effects."""
         kind, name = EFFECTS[operation]
-        made = Counter({key: len(every) for key, every in self.effects(kind, name).items()})
-        made.subtract({key: len(gone) for key, gone in self.replaced.items()})
-        return made
-
-    @property
-    def replaced(self) -> Mapping[str, list[Mapping[str, Any]]]:
-        """Links that were cancelled to be made anew, by order."""
-        return self.effects("link_cancelled", "orderNumber")
+        return Counter({key: len(every) for key, every in self.effects(kind, name).items()})
 
     def met(self, operation: str) -> tuple[Any, Any]:
         """All that an operation's requests met, answers and faults: unchanged if none was sent."""
@@ -309,7 +300,7 @@ class Moment:
 def moments(seed: int, kills: int, count: int) -> Iterator[Moment]:
     """Random moments, so that about so many kills happen before a campaign is through.
 
-    Every other one falls into a run's first seconds, where it looks up what is in doubt.
+    Every other one falls into a run's first seconds, where it looks up what is pending.
     """
     chance = random.Random(seed)  # noqa: S311 - moments that a seed can repeat
     for number in range(kills):
@@ -320,7 +311,7 @@ def moments(seed: int, kills: int, count: int) -> Iterator[Moment]:
 
 
 @attrs.define
-class Told:
+class Reported:
     """What a run said until it ended."""
 
     code: int = 0
@@ -346,9 +337,9 @@ class Told:
 @contextmanager
 def started(job: Job) -> Iterator[subprocess.Popen[str]]:
     """Start a run's process."""
-    told = Path(f"{job.journal}.job")
-    told.write_text(json.dumps(attrs.asdict(job)), encoding="utf-8")
-    command = [sys.executable, __file__, str(told)]
+    reported = Path(f"{job.journal}.job")
+    reported.write_text(json.dumps(attrs.asdict(job)), encoding="utf-8")
+    command = [sys.executable, __file__, str(reported)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603
         try:
@@ -357,11 +348,11 @@ def started(job: Job) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def follow(process: subprocess.Popen[str], moment: Moment | None = None) -> Told:
+def follow(process: subprocess.Popen[str], moment: Moment | None = None) -> Reported:
     """Read what a run says until it ends, and kill it when the moment has come."""
     assert process.stdout is not None
     assert process.stderr is not None
-    told, fresh = Told(), 0
+    reported, fresh = Reported(), 0
     timer = threading.Timer(0.0 if moment is None else moment.seconds, process.kill)
     for line in process.stdout:
         if line == "ready\n":
@@ -369,17 +360,17 @@ def follow(process: subprocess.Popen[str], moment: Moment | None = None) -> Told
                 timer.start()
             continue
         state, key, error = line.rstrip("\n").split(" ", 2)
-        told.lines.append((state, key, error))
+        reported.lines.append((state, key, error))
         fresh += state != "skipped"
         if moment is not None and fresh == moment.outcomes:
             process.kill()
-    told.errors = process.stderr.read()
-    told.code = process.wait()
+    reported.errors = process.stderr.read()
+    reported.code = process.wait()
     timer.cancel()
-    return told
+    return reported
 
 
-def run(job: Job, moment: Moment | None = None) -> Told:
+def run(job: Job, moment: Moment | None = None) -> Reported:
     """Make a run in a process of its own."""
     with started(job) as process:
         return follow(process, moment)
@@ -408,67 +399,61 @@ class Report:
     orders: int
     runs: int = 0
     kills: int = 0
-    in_doubt: list[int] = attrs.field(factory=list)
+    pending: list[int] = attrs.field(factory=list)
     """Before each resume."""
     faults: Counter[str] = attrs.field(factory=Counter)
     twice: int = 0
     lost: int = 0
-    replaced: int = 0
     seconds: float = 0.0
     broken: list[str] = attrs.field(factory=list)
 
-    def run(self, job: Job, moment: Moment | None = None) -> Told:
+    def run(self, job: Job, moment: Moment | None = None) -> Reported:
         """Make a run, and count it."""
-        told = run(job, moment)
+        reported = run(job, moment)
         self.runs += 1
-        self.kills += told.killed
-        return told
+        self.kills += reported.killed
+        return reported
 
-    def count_doubts(self, job: Job) -> int:
-        """Count the rows that the last run left in doubt."""
-        self.in_doubt.append(Counter(rows(job.journal).values())["sent"])
-        return self.in_doubt[-1]
+    def count_pending(self, job: Job) -> int:
+        """Count the rows that the last run left unresolved."""
+        self.pending.append(Counter(rows(job.journal).values())["sent"])
+        return self.pending[-1]
 
     def check(self, holds: bool, otherwise: str) -> None:  # noqa: FBT001 - it is what is checked
         """Note what is broken unless something holds."""
         if not holds:
             self.broken.append(otherwise)
 
-    def judge(self, ledger: Ledger, job: Job, keys: Sequence[str], doubted: set[str]) -> None:
+    def judge(self, ledger: Ledger, job: Job, keys: Sequence[str], left: set[str]) -> None:
         """Hold what took place against what was to: each key once."""
         times = ledger.times(job.operation)
-        replaced = doubted & set(ledger.replaced)
         self.faults = ledger.faults
         self.twice = sum(count > 1 for count in times.values())
-        self.lost = sum(times[key] < 1 for key in keys if key not in replaced)
-        self.replaced = len(replaced)
+        self.lost = sum(times[key] < 1 for key in keys)
         self.check(not self.twice, f"{self.twice} twice")
         self.check(not self.lost, f"{self.lost} lost")
-        self.check(doubted == replaced, f"still in doubt: {sorted(doubted - replaced)}")
+        self.check(not left, f"never done: {sorted(left)}")
         strange = set(times) - set(keys)
         self.check(not strange, f"never asked for: {sorted(strange)[:5]}")
 
 
-def settle(job: Job, report: Report, service: Service, killing: Iterator[Moment]) -> set[str]:
-    """Run a job, kill it, and run it again until it has come to its end.
-
-    Returns:
-        The keys that stay in doubt.
-    """
-    told = Told()
+def finish(job: Job, report: Report, killing: Iterator[Moment]) -> None:
+    """Run a job, kill it, and run it again until it has come to its end."""
     for _ in range(MOST_RUNS):
         if Path(job.journal).exists():
-            report.count_doubts(job)
-        told = report.run(job, next(killing, None))
-        report.check(told.killed or not told.code, f"exit {told.code}: {told.errors}")
-        unwritten = told.keys("applied") - applied(job.journal)
-        report.check(not unwritten, f"told, and not written down: {sorted(unwritten)[:5]}")
-        left = told.keys("unknown", "failed")
-        if not told.killed and left <= set(service.ledger().replaced):
+            report.count_pending(job)
+        reported = report.run(job, next(killing, None))
+        report.check(
+            reported.killed or not reported.code, f"exit {reported.code}: {reported.errors}"
+        )
+        unwritten = reported.keys("applied") - applied(job.journal)
+        report.check(not unwritten, f"reported, and not written down: {sorted(unwritten)[:5]}")
+        if not reported.killed and not reported.keys("unknown", "failed"):
             break
-    most = max(report.in_doubt, default=0)
-    report.check(most <= job.concurrency, f"{most} rows in doubt")
-    return told.keys("unknown", "failed")
+    else:
+        report.broken.append(f"not done in {MOST_RUNS} runs")
+    most = max(report.pending, default=0)
+    report.check(most <= job.concurrency, f"{most} rows pending")
 
 
 def applied(journal: str) -> set[str]:
@@ -478,13 +463,13 @@ def applied(journal: str) -> set[str]:
     return {key for key, state in rows(journal).items() if state == "applied"}
 
 
-def check_once_more(job: Job, report: Report, service: Service, doubted: set[str]) -> None:
+def check_once_more(job: Job, report: Report, service: Service) -> None:
     """See that one more run sends nothing, and skips everything."""
     before = service.ledger().met(job.operation)
-    told = report.run(job)
+    reported = report.run(job)
     after = service.ledger().met(job.operation)
     report.check(before == after, f"one more run sent something: {before}, then {after}")
-    left = told.keys("applied", "rejected", "failed", "unknown") - doubted
+    left = reported.keys("applied", "rejected", "failed", "unknown")
     report.check(not left, f"one more run did not skip {sorted(left)[:5]}")
 
 
@@ -516,10 +501,10 @@ def killed(
     """Kill a job so many times, by a seed; let it come to its end, and judge it."""
     report = Report(name, len(keys))
     seed, kills = how
-    doubted = settle(job, report, service, moments(seed, kills, len(keys)))
-    check_once_more(job, report, service, doubted)
+    finish(job, report, moments(seed, kills, len(keys)))
+    check_once_more(job, report, service)
     service.calm()
-    report.judge(service.ledger(), job, keys, doubted)
+    report.judge(service.ledger(), job, keys, set())
     return report
 
 
@@ -540,16 +525,16 @@ async def paid(service: Service, count: int) -> tuple[str, ...]:
 
 
 def half_done(job: Job, service: Service, report: Report) -> list[str]:
-    """Kill a campaign when three of its POSTs have no answer, and all others have been answered.
+    """Kill a campaign when three of its POSTs have no response, and all others have one.
 
     Returns:
-        The orders in doubt: two were applied, in silence, and one was not.
+        The pending orders: two were applied, in silence, and one was not.
     """
     service.next_faults(job.operation, ["silence_after", "silence_after", "silence_before"])
-    told = report.run(attrs.evolve(job, read_timeout=300.0), Moment(outcomes=job.count - 3))
-    report.count_doubts(job)
+    reported = report.run(attrs.evolve(job, read_timeout=300.0), Moment(outcomes=job.count - 3))
+    report.count_pending(job)
     left = sorted(key for key, state in rows(job.journal).items() if state == "sent")
-    report.check(told.killed and len(left) == 3, f"{len(left)} in doubt")
+    report.check(reported.killed and len(left) == 3, f"{len(left)} pending")
     return left
 
 
@@ -560,14 +545,14 @@ def edited(orders: int, seed: int, _kills: int, folder: Path) -> Report:
         job = Job("create_payment_link", service.url, str(folder / "edited.db"), orders)
         changed = half_done(job, service, report)
         changed.append(next(key for key in map(order, range(orders)) if key not in changed))
-        told = report.run(attrs.evolve(job, edited=dict.fromkeys(changed, "1.00")))
-        refused = {key: error for state, key, error in told.lines if state == "rejected"}
+        reported = report.run(attrs.evolve(job, edited=dict.fromkeys(changed, "1.00")))
+        refused = {key: error for state, key, error in reported.lines if state == "rejected"}
         report.check(set(refused) == set(changed), f"refused: {sorted(refused)}")
         named = all("total_amount" in error for error in refused.values())
         report.check(named, f"refused without a reason: {refused}")
-        check_once_more(job, report, service, set())
+        check_once_more(job, report, service)
         ledger = service.ledger()
-        report.judge(ledger, job, [*map(order, range(orders))], told.keys("unknown", "failed"))
+        report.judge(ledger, job, [*map(order, range(orders))], reported.keys("unknown", "failed"))
         made = ledger.effects("link_created", "orderNumber")
         wrong = [
             name
@@ -579,17 +564,17 @@ def edited(orders: int, seed: int, _kills: int, folder: Path) -> Report:
 
 
 def removed(orders: int, seed: int, _kills: int, folder: Path) -> Report:
-    """Rows that were removed while they were in doubt: settled all the same."""
+    """Rows that were removed while they were pending: resolved all the same."""
     report = Report("row removed", orders)
     with served(seed=seed) as service:
         job = Job("create_payment_link", service.url, str(folder / "removed.db"), orders)
         gone = half_done(job, service, report)
-        told = report.run(attrs.evolve(job, removed=tuple(gone)))
-        settled = told.keys("applied")
-        report.check(settled == set(gone), f"settled {sorted(settled)} instead of {gone}")
-        check_once_more(job, report, service, set())
-        doubted = told.keys("unknown", "failed")
-        report.judge(service.ledger(), job, [*map(order, range(orders))], doubted)
+        reported = report.run(attrs.evolve(job, removed=tuple(gone)))
+        resolved = reported.keys("applied")
+        report.check(resolved == set(gone), f"resolved {sorted(resolved)} instead of {gone}")
+        check_once_more(job, report, service)
+        left = reported.keys("unknown", "failed")
+        report.judge(service.ledger(), job, [*map(order, range(orders))], left)
     return report
 
 
@@ -600,13 +585,15 @@ def down(orders: int, seed: int, _kills: int, folder: Path) -> Report:
         port = taken.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     job = Job("create_payment_link", url, str(folder / "down.db"), orders)
-    told = report.run(job)
-    report.check(told.states == {"failed": orders} and not told.code, f"down: {told.states}")
-    report.count_doubts(job)
+    reported = report.run(job)
+    report.check(
+        reported.states == {"failed": orders} and not reported.code, f"down: {reported.states}"
+    )
+    report.count_pending(job)
     with served(seed=seed, port=port) as service:
-        told = report.run(job)
-        report.check(told.states == {"applied": orders}, f"up again: {told.states}")
-        check_once_more(job, report, service, set())
+        reported = report.run(job)
+        report.check(reported.states == {"applied": orders}, f"up again: {reported.states}")
+        check_once_more(job, report, service)
         report.judge(service.ledger(), job, [*map(order, range(orders))], set())
     return report
 
@@ -627,10 +614,13 @@ def second(orders: int, seed: int, _kills: int, folder: Path) -> Report:
             met = service.ledger().body["requests"]
             report.check(not met and not refused.lines, f"the second sent something: {met}")
             first.stdin.close()
-            told = follow(first)
-        report.check(told.states == {"applied": orders}, f"the first: {told.states}, {told.errors}")
+            reported = follow(first)
+        report.check(
+            reported.states == {"applied": orders},
+            f"the first: {reported.states}, {reported.errors}",
+        )
         report.runs += 1
-        check_once_more(job, report, service, set())
+        check_once_more(job, report, service)
         report.judge(service.ledger(), job, [*map(order, range(orders))], set())
     return report
 
@@ -640,14 +630,14 @@ def full(orders: int, seed: int, _kills: int, folder: Path) -> Report:
     report = Report("disk full", orders)
     with served(plan(seed), seed) as service:
         job = Job("create_payment_link", service.url, str(folder / "full.db"), orders)
-        told = report.run(attrs.evolve(job, file_limit=FULL, concurrency=10))
-        report.check(told.code == JOURNAL_ERROR, f"exit {told.code}: {told.errors}")
-        done = told.states["applied"]
+        reported = report.run(attrs.evolve(job, file_limit=FULL, concurrency=10))
+        report.check(reported.code == JOURNAL_ERROR, f"exit {reported.code}: {reported.errors}")
+        done = reported.states["applied"]
         report.check(0 < done < orders, f"{done} of {orders} before the disk was full")
-        doubted = settle(job, report, service, iter(()))
-        check_once_more(job, report, service, doubted)
+        finish(job, report, iter(()))
+        check_once_more(job, report, service)
         service.calm()
-        report.judge(service.ledger(), job, [*map(order, range(orders))], doubted)
+        report.judge(service.ledger(), job, [*map(order, range(orders))], set())
     return report
 
 

@@ -56,7 +56,7 @@ class Judge:
         print(table(report))
         assert report.too_calm == []
         assert report.astray == []
-        broken = {what: report.total(what) for what in ("wrong", "lost", "twice", "unsettled")}
+        broken = {what: report.total(what) for what in ("wrong", "lost", "twice", "unresolved")}
         assert not any(broken.values()), broken
         assert report.total("calls") == 5 * operations * self.scale
         return report

@@ -112,12 +112,6 @@ def test_a_run_that_agrees_has_no_disagreements() -> None:
     assert list(demo.disagreements(sums_of_one(), AGREED, 1)) == []
 
 
-def test_a_link_that_was_cancelled_to_be_made_anew_is_none_twice() -> None:
-    anew = {"counts": AGREED["counts"] | {"link_created": 2, "link_cancelled": 1}}
-    anew |= {"twice": {"link_created": ["A-1"]}}
-    assert list(demo.disagreements(sums_of_one(), AGREED | anew, 1)) == []
-
-
 DECLINED = {"kind": "capture_declined", "paymentLinkRef": "ref-1"}
 
 
