@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
 import pytest
 import trio.testing
+import uvloop
+from hypothesis import HealthCheck, settings
 from virtual_time import VirtualLoop
+
+pytest_plugins = ["collection"]
+
+# `--hypothesis-profile=thorough` where there is time; derandomized where a change is to be judged.
+hurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("quick", hurried, max_examples=20, derandomize=True)
+settings.register_profile("thorough", hurried, max_examples=300)
+settings.load_profile("quick")
 
 REAL_LOOPS = ("asyncio", "uvloop", "trio")
 VIRTUAL_LOOPS = ("asyncio-virtual", "trio-virtual")
-LONGEST_ID = 40
 
 
 def _options(name: str) -> tuple[str, Mapping[str, Any]]:
@@ -34,32 +43,29 @@ def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, Mapping[str, Any
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each async test on every loop."""
-    if "anyio_backend" in metafunc.fixturenames:
-        virtual = metafunc.definition.get_closest_marker("virtual_time") is not None
-        loops = VIRTUAL_LOOPS if virtual else REAL_LOOPS
-        metafunc.parametrize("anyio_backend", loops, indirect=True)
+    """Run each async test on the loops that it can tell apart; with `--all-loops`, on every one."""
+    if "anyio_backend" not in metafunc.fixturenames:
+        return
+    test = metafunc.definition
+    loops: tuple[str, ...] = REAL_LOOPS
+    everywhere = metafunc.config.getoption("--all-loops") or "transport" in test.path.parts
+    if test.get_closest_marker("virtual_time") is not None:
+        loops = VIRTUAL_LOOPS
+    elif not everywhere:
+        one = test.get_closest_marker("one_loop") is not None
+        loops = ("asyncio",) if one else ("asyncio", "trio")
+    metafunc.parametrize("anyio_backend", loops, indirect=True)
 
 
-def pytest_make_parametrize_id(val: object) -> str | None:
-    """Name a parameter in the same few words in every process, so that workers agree on tests."""
-    name = getattr(val, "name", None)
-    if isinstance(name, str):
-        return name
-    if isinstance(val, str) and len(val) > LONGEST_ID:
-        return val[:LONGEST_ID]
-    return type(val).__name__ if attrs.has(type(val)) else None
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Refuse an id that shows an object's address: it would be another in each worker."""
-    if " at 0x" in item.nodeid:
-        raise pytest.UsageError(f"name the parameters of {item.nodeid}: one shows its address")
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run what is marked `asyncio`, as users mark their tests, on uvloop too."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the suite be run over another engine, and the acceptance tests at another size."""
     parser.addoption("--engine", choices=["aiohttp"], help="what all clients exchange over")
+    parser.addoption("--all-loops", action="store_true", help="run each async test on all loops")
     parser.addoption("--scale", type=int, default=1, help="times as many calls, for acceptance")
     parser.addoption("--seed", type=int, default=7, help="of faults and kills, for acceptance")
 

@@ -13,7 +13,7 @@ import pytest
 from chat2pay_async.sandbox import Sandbox
 from chat2pay_async.sandbox._service import json as _json
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.one_loop]
 
 STATUS = "/api/v2/chat-2-pay/transaction-status"
 ORDER = {

@@ -11,7 +11,7 @@ import pytest
 
 from chat2pay_async.sandbox import Sandbox
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.one_loop]
 
 STATUS = "/api/v2/chat-2-pay/transaction-status"
 ORDER = {
