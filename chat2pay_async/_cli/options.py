@@ -49,8 +49,8 @@ class JobOptions(ServiceOptions):
     """Stop when more than this share (0 to 1) of the latest items was not applied. Default: never
     stop."""
     settle: Annotated[float | None, Parameter(validator=(finite, Number(gte=0)))] = None
-    """How long a request may take to show in status look-ups, in seconds. Default: 10, or the value
-    with which the job was started."""
+    """Seconds that a request may take to show in status look-ups. Default: 10, or the value with
+    which the job was started."""
     never_resend: bool = False
     """Never send a request again, even if a look-up shows that it was not applied."""
     dry_run: bool = False

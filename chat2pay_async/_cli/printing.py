@@ -59,7 +59,7 @@ class Printer:
 
     @property
     def is_terminal(self) -> bool:
-        """Whether a person sees it as it is printed."""
+        """True where a person reads it, False where it is piped."""
         return self._console.is_terminal
 
     def json(self, fields: Any) -> None:

@@ -168,7 +168,7 @@ class Display:
 
     @property
     def _only_looks_up(self) -> bool:
-        """Whether nothing else is left to do; how long that takes is not a matter of speed."""
+        """True if nothing else is left to do. No speed tells how long that takes."""
         return self._total is not None and 0 < self._total - self._done <= len(self._looked_up)
 
     def _time_left(self, task: Task) -> str:
@@ -179,7 +179,7 @@ class Display:
 
     @property
     def notes(self) -> str:
-        """What is to be said beside the numbers; what matters now comes first."""
+        """The text below the bar; the most urgent part comes first."""
         parts: list[str] = []
         if self._stops and self._calls:
             parts.append(f"[bold]stopping, {self.in_progress:,} in progress[/]")

@@ -31,7 +31,7 @@ class RunController:
     """A run from its start to its end: progress, Ctrl-C, what is printed, and the exit code."""
 
     SHOWN: Final = 20
-    """How many items that did not go well are shown one by one."""
+    """The number of problems that are shown one by one."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
-"""A file as the source of a run: checked whole before anything is sent, then read again.
+"""A file as the source of a run: checked as a whole before anything is sent, then read again.
 
-It also knows which journal belongs to a file, so that the same command goes on where it ended.
+It also knows which journal belongs to a file, so that the same command continues where it ended.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Q = TypeVar("Q")
 
 @attrs.frozen
 class Check:
-    """What the first reading of a file found."""
+    """The result of the first reading of a file."""
 
     good: int
-    """Rows that are requests."""
+    """Number of rows that are requests."""
     bad: int
-    """Rows that are none."""
+    """Number of rows with a fault."""
     faults: tuple[RowFault, ...]
-    """What is wrong with the first of these."""
+    """The first faults."""
 
 
 @attrs.frozen
@@ -40,11 +40,11 @@ class CampaignFile(Generic[Q]):
     path: Path
     kind: Kind[Q]
     ignore: tuple[str, ...] = ()
-    """Columns that may be there and mean nothing."""
+    """Columns that are not part of a request."""
     skip_bad_rows: bool = False
 
     def check(self) -> Check:
-        """Read it all once.
+        """Read the whole file once.
 
         Raises:
             ConfigurationError: The file as a whole can't be used.
@@ -63,8 +63,8 @@ class CampaignFile(Generic[Q]):
         """Read its requests, as a run takes them.
 
         Raises:
-            ConfigurationError: A row is none, and bad rows are not to be skipped: the file was
-                changed since it was checked.
+            ConfigurationError: A row has a fault, and bad rows are not to be skipped: the file
+                was changed since it was checked.
         """
         for row in read_rows(self.path, self.kind, self.ignore):
             if row.request is not None:
@@ -78,17 +78,17 @@ class CampaignFile(Generic[Q]):
 def journal_for(
     source: Path, what: str, given: Path | None, *, force: bool, look_only: bool = False
 ) -> Path:
-    """The journal of a source: one beside it, or the given one.
+    """Find the journal of a source: one beside it, or the given one.
 
-    The place beside the source leads to a journal that is elsewhere, so that the same source is
-    not sent again with another one.
+    A link beside the source leads to a journal that is elsewhere, so that the same source is not
+    sent again with another one.
 
     Args:
         source: The file with the items.
-        what: What is done with them, such as `links`.
+        what: The job, such as `links`.
         given: A journal that was asked for.
         force: Whether a second journal for the same source is allowed.
-        look_only: Whether nothing is to be left behind, since nothing will be sent.
+        look_only: Whether to write no link, since nothing will be sent.
 
     Raises:
         ConfigurationError: The source has another journal already.
@@ -101,20 +101,20 @@ def journal_for(
     if look_only:
         return journal
     if not usual.is_symlink() and not usual.exists():
-        _lead(usual, journal)
+        _link(usual, journal)
     elif usual.resolve() != journal:
         if not force:
             raise ConfigurationError(
-                f"{source} has a journal already, {usual.resolve()}: go on with that one, or say "
-                "--force if everything in the file may be sent again. Across journals nothing "
-                "protects from sending twice"
+                f"{source} already has a journal, {usual.resolve()}. Use that one; a new journal "
+                "does not know what was sent. If everything in the file may be sent again, pass "
+                "--force"
             )
         if usual.is_symlink():
             usual.unlink()
-            _lead(usual, journal)
+            _link(usual, journal)
     return journal
 
 
-def _lead(usual: Path, journal: Path) -> None:
+def _link(usual: Path, journal: Path) -> None:
     with suppress(OSError):  # a read-only folder, or a system without links
         usual.symlink_to(journal)

@@ -1,15 +1,15 @@
-"""What a cell says, as the value that a request takes.
+"""Cells, converted to the values that a request takes.
 
 | A field that takes | may be written |
 |---|---|
-| a text | as it stands, or as a whole number; leading zeros stay |
-| an amount | with digits and a point, as a text or a number; every digit counts |
+| text | as it stands, or as a whole number; leading zeros stay |
+| an amount | with digits and a point, as text or a number; every digit counts |
 | true or false | `true`, `false`, `yes`, `no`, `1` or `0`, in any case |
 | a whole number | with digits |
 | a timestamp | in ISO 8601 with its offset, such as `2021-04-27T17:35:58+02:00` |
 
-What a cell says beyond that, such as whether an amount is too large, is for the request to judge.
-No problem that is told here repeats what stands in the cell: it could be a phone number.
+The request checks the rest, such as whether an amount is too large. No problem that is reported
+here repeats the content of a cell: it could be a phone number.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ class CellError(Exception):
 
 
 def shown(name: str) -> str:
-    """A column's name as a message shows it: nothing in it can be a phone number."""
+    """Return a column's name as messages show it, without what could be a phone number."""
     # A file may lack its header: then a number stands where a name was expected.
     printable = redact(name).encode(errors="backslashreplace").decode()
     return printable if len(printable) <= _LONGEST_NAME else printable[:_LONGEST_NAME] + "…"
 
 
 def converters(model: type[Any]) -> Mapping[str, Convert]:
-    """How the cells of each field of a request are read, from the fields' types."""
+    """Return a converter for each field of a request, by the field's type."""
     hints = get_type_hints(model)
     return MappingProxyType(
         {
-            field.name: _READERS.get(_essence(hints[field.name]), _as_it_stands)
+            field.name: _CONVERTERS.get(_essence(hints[field.name]), lambda value: value)
             for field in attrs.fields(model)
             if field.name != "extra"
         }
@@ -66,13 +66,13 @@ def converters(model: type[Any]) -> Mapping[str, Convert]:
 
 
 def _essence(hint: Any) -> Any:
-    """`Decimal` of `Decimal | None`."""
+    """Return `Decimal` for `Decimal | None`."""
     options = [one for one in get_args(hint) if one is not type(None)]
     return options[0] if len(options) == 1 else hint
 
 
 def exact(number: float) -> int | Decimal | float:
-    """What was typed into an Excel cell; the float itself where it no longer tells that."""
+    """Return what was typed into an Excel cell, or the float itself if it has too many digits."""
     if not abs(number) < 10**_EXCEL_DIGITS:  # NaN is not, either
         return number
     if number.is_integer():
@@ -88,15 +88,15 @@ def read_json(text: str) -> Any:
     """Read JSON without loss: every digit is kept, and no key hides another.
 
     Raises:
-        CellError: It is no JSON, or more than JSON.
+        CellError: The text is not valid JSON, or more than JSON.
     """
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as error:
-        problem = error.msg[:1].lower() + error.msg[1:]
-        raise CellError(f"is no JSON: {problem} at character {error.pos + 1}") from None
+        problem = error.msg[:1].lower() + error.msg[1:].removesuffix(" at")
+        raise CellError(f"is not valid JSON: {problem} at character {error.pos + 1}") from None
     except (ValueError, ArithmeticError):
-        raise CellError("has a number in its JSON that is far too long") from None
+        raise CellError("contains a number that is too long") from None
     except RecursionError:
         raise CellError("is nested too deeply") from None
 
@@ -106,12 +106,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise CellError(f"has {shown(twice)} twice")
+        raise CellError(f"has the key {shown(twice)} twice")
     return found
 
 
 def _no_number(name: str) -> Any:
-    raise CellError(f"has {name}, which is no number of JSON")
+    raise CellError(f"contains {name}, which is not valid in JSON")
 
 
 _DECODER = json.JSONDecoder(
@@ -122,29 +122,25 @@ _DECODER = json.JSONDecoder(
 # One cell ----------------------------------------------------------------------------------------
 
 
-def _as_it_stands(value: Any) -> Any:
-    return value
-
-
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise CellError(f"must be a text, not {_named(value)}: write it as one")
+    raise CellError(f"must be text, not {_named(value)}: write it as text")
 
 
 def plain_text(value: Any) -> str:
-    """A text for data of the caller's own, which nothing else will look at."""
+    """Return text for `additional_data`, which nothing else checks."""
     text = _text(value)
     if "\0" in text:
-        raise CellError("has NUL characters; take them out")
+        raise CellError("contains NUL characters; remove them")
     return text
 
 
 def _amount(value: Any) -> Any:
     if isinstance(value, float):
-        raise CellError("is a number that Excel does not keep exactly: round it, or write a text")
+        raise CellError("is a number that Excel stores inexactly: round it, or write it as text")
     if isinstance(value, (str, int, Decimal)) and not isinstance(value, bool):
         return value
     raise CellError(f"must be a number, not {_named(value)}: write it as 199.90")
@@ -168,23 +164,23 @@ def _whole(value: Any) -> int:
 
 def _moment(value: Any) -> datetime:
     if isinstance(value, (date, time, timedelta)):
-        raise CellError(f"is an Excel date, which has no UTC offset: write a text, {_A_MOMENT}")
+        raise CellError(f"is an Excel date, which has no UTC offset: write it as text, {_A_MOMENT}")
     try:
         moment = datetime.fromisoformat(value.strip().upper())
     except (AttributeError, ValueError):
         raise CellError(f"must be a timestamp in ISO 8601, {_A_MOMENT}") from None
     if moment.tzinfo is None:
-        raise CellError(f"has no UTC offset: add it, {_A_MOMENT}")
+        raise CellError(f"has no UTC offset: add one, {_A_MOMENT}")
     return moment
 
 
 def _named(value: Any) -> str:
-    """What a value is, without its value."""
+    """Name the type of a value, without its content."""
     match value:
         case bool():
             return "true or false"
         case float() | Decimal():
-            return "a number with decimals, or with very many digits"
+            return "a number with decimals or too many digits"
         case list():
             return "a list"
         case dict():
@@ -193,7 +189,7 @@ def _named(value: Any) -> str:
             return "a date or a time"
 
 
-_READERS: Mapping[Any, Convert] = MappingProxyType(
+_CONVERTERS: Mapping[Any, Convert] = MappingProxyType(
     {
         str: _text,
         Channel: _text,

@@ -1,4 +1,4 @@
-"""The lines of a file, each with its number and its cells by column.
+"""Readers of files: lines with their numbers, and their cells by column.
 
 | Ending | Read as |
 |---|---|
@@ -8,11 +8,11 @@
 | `.xlsx`, `.xls`, `.xlsb`, `.ods` | the first sheet of a workbook (extra `excel`) |
 
 In a table the first line names the columns, and every line has a cell for each of them.
-Blank lines are skipped, and blank cells are as good as absent. A text file is read line by line, so
-its size does not matter; a sheet of Excel is read whole.
+Blank lines are skipped, and blank cells count as absent. A text file is read line by line, so its
+size does not matter; a sheet of Excel is read as a whole.
 
-What is wrong with the file as a whole is a `ConfigurationError`. So is broken quoting in a CSV
-file: whatever comes after it can't be told apart from the inside of a cell.
+A fault of the file as a whole is a `ConfigurationError`. So is broken quoting in a CSV file: nobody
+knows where the cell ends.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _JSON = frozenset({".jsonl", ".ndjson"})
 _TEXT = frozenset({".csv", ".tsv"})
 _EXCEL = frozenset({".xlsx", ".xls", ".xlsb", ".ods"})
 
-_NAMELESS = "has a cell in a column that has no name"
+_NAMELESS = "has a value in a column without a name"
 
 
 @attrs.frozen
@@ -45,9 +45,9 @@ class Line:
     number: int
     """Counted from 1; where the line begins, if a cell of it has line breaks."""
     cells: dict[str, Any]
-    """Column → what stands there; blank cells are left out."""
+    """Column → content; blank cells are left out."""
     problem: str = ""
-    """What is wrong with the line as a whole."""
+    """The fault of the line as a whole, if there is one."""
 
 
 @attrs.frozen
@@ -55,29 +55,35 @@ class Sheet:
     """An open file."""
 
     columns: tuple[str, ...] | None
-    """As the header names them; None where each line names its own (JSONL)."""
+    """The names in the header; None where each line names its own (JSON lines)."""
     lines: Iterator[Line]
     hides_errors: bool = False
-    """Whether a cell with an error, or a formula never computed, reads as blank (Excel)."""
+    """True if a cell with an error, or a formula without a result, may read as blank (Excel)."""
 
 
 @contextmanager
 def open_sheet(path: Path) -> Generator[Sheet, None, None]:
-    """Open a file, of the kind that its ending says.
+    """Open a file of the kind that its name says.
 
     Raises:
         ConfigurationError: The file can't be read. Raised while its lines are read as well.
     """
     ending = path.suffix.lower()
     if ending not in _JSON | _TEXT | _EXCEL:
-        known = ", ".join(sorted(_JSON | _TEXT | _EXCEL))
-        raise ConfigurationError(f"{path}: the ending must be one of {known}")
+        *others, last = sorted(_JSON | _TEXT | _EXCEL)
+        known = f"{', '.join(others)} or {last}"
+        raise ConfigurationError(f"{path}: unknown kind of file; the name must end in {known}")
     try:
         if ending in _EXCEL:
             yield _excel(path)
         else:
             with path.open(encoding="utf-8-sig", newline="") as file:
-                yield _json_lines(path, file) if ending in _JSON else _csv(path, file, ending)
+                if ending in _JSON:
+                    yield Sheet(None, _objects(path, file))
+                else:
+                    delimiter = "\t" if ending == ".tsv" else _delimiter(file)
+                    file.seek(0)
+                    yield _table(path, _csv_rows(path, file, delimiter))
     except UnicodeDecodeError:
         line = _first_undecodable(path)
         raise ConfigurationError(
@@ -88,21 +94,13 @@ def open_sheet(path: Path) -> Generator[Sheet, None, None]:
 
 
 def _first_undecodable(path: Path) -> int:
-    """A decoder works by blocks, and does not know the line."""
+    """Find the line, which a decoder does not know: it works by blocks."""
     with path.open("rb") as file:
-        return next(number for number, line in enumerate(file, 1) if not _is_utf_8(line))
-
-
-def _is_utf_8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _empty(path: Path) -> ConfigurationError:
-    return ConfigurationError(f"{path}: is empty; its first line must name the columns")
+        return next(
+            number
+            for number, line in enumerate(file, 1)
+            if line != line.decode(errors="ignore").encode()
+        )
 
 
 # Tables with a header ----------------------------------------------------------------------------
@@ -111,12 +109,12 @@ def _empty(path: Path) -> ConfigurationError:
 def _table(
     path: Path, rows: Iterator[tuple[int, Sequence[Any]]], *, hides_errors: bool = False
 ) -> Sheet:
-    """The first row that is not blank names the columns."""
+    """Take the first row that is not blank for the header."""
     for _, cells in rows:
         columns = tuple("" if _blank(cell) else str(cell).strip() for cell in cells)
         if any(columns):
             return Sheet(columns, _lines(columns, rows), hides_errors)
-    raise _empty(path)
+    raise ConfigurationError(f"{path}: is empty; its first line must name the columns")
 
 
 def _lines(columns: tuple[str, ...], rows: Iterable[tuple[int, Sequence[Any]]]) -> Iterator[Line]:
@@ -129,8 +127,8 @@ def _lines(columns: tuple[str, ...], rows: Iterable[tuple[int, Sequence[Any]]]) 
             if not isinstance(cell, str) or (cell and not cell.isspace())
         }
         if len(cells) != width and not all(map(_blank, cells)):
-            # Even if cells are blank: a comma too many has moved those before it, and where one is
-            # missing the file may be cut off.
+            # Even if cells are blank: an extra comma has moved cells, and a missing one may mean
+            # that the file is cut off.
             yield Line(number, given, f"has {len(cells)} cells; the header has {width}")
         elif given:
             yield Line(number, given, _NAMELESS if "" in given else "")
@@ -138,12 +136,6 @@ def _lines(columns: tuple[str, ...], rows: Iterable[tuple[int, Sequence[Any]]]) 
 
 def _blank(cell: Any) -> bool:
     return isinstance(cell, str) and not cell.strip()
-
-
-def _csv(path: Path, file: TextIO, ending: str) -> Sheet:
-    delimiter = "\t" if ending == ".tsv" else _delimiter(file)
-    file.seek(0)
-    return _table(path, _csv_rows(path, file, delimiter))
 
 
 def _delimiter(file: TextIO) -> str:
@@ -160,16 +152,12 @@ def _csv_rows(path: Path, file: TextIO, delimiter: str) -> Iterator[tuple[int, l
             start = reader.line_num + 1
     except csv.Error as error:
         raise ConfigurationError(
-            f"{path}, line {start}: is no CSV ({error}); look for a quotation mark that is not "
-            "closed, or not doubled"
+            f"{path}, line {start}: is not valid CSV ({error}); look for a quotation mark that is "
+            "not closed, or not doubled"
         ) from None
 
 
 # JSON lines --------------------------------------------------------------------------------------
-
-
-def _json_lines(path: Path, file: TextIO) -> Sheet:
-    return Sheet(None, _objects(path, file))
 
 
 def _objects(path: Path, file: TextIO) -> Iterator[Line]:
@@ -198,21 +186,21 @@ def _object(number: int, line: str) -> Line:
 def _excel(path: Path) -> Sheet:
     if importlib.util.find_spec("python_calamine") is None:
         raise ConfigurationError(
-            f'{path}: to read it, pip install "chat2pay-async[excel]" - or save it as CSV UTF-8'
+            f'{path}: to read Excel files: pip install "chat2pay-async[excel]"'
+            " (or save the file as CSV UTF-8)"
         )
-    from python_calamine import (  # noqa: PLC0415 - an extra, and asked for only by such files
+    from python_calamine import (  # noqa: PLC0415 - an extra, which only such files need
         CalamineError,
         CalamineWorkbook,
     )
 
     try:
-        with path.open("rb") as file, CalamineWorkbook.from_filelike(file) as workbook:
+        with (
+            path.open("rb") as file,
+            CalamineWorkbook.from_filelike(file) as workbook,
+        ):
             rows = workbook.get_sheet_by_index(0).iter_rows()
     except CalamineError as error:
-        raise ConfigurationError(f"{path}: can't be read as a sheet of Excel: {error}") from None
-    return _table(path, _excel_rows(rows), hides_errors=True)
-
-
-def _excel_rows(rows: Iterable[Sequence[Any]]) -> Iterator[tuple[int, Sequence[Any]]]:
-    for number, cells in enumerate(rows, 1):
-        yield number, [exact(cell) if isinstance(cell, float) else cell for cell in cells]
+        raise ConfigurationError(f"{path}: can't be read as an Excel file: {error}") from None
+    typed = ([exact(cell) if isinstance(cell, float) else cell for cell in row] for row in rows)
+    return _table(path, enumerate(typed, 1), hides_errors=True)

@@ -1,4 +1,4 @@
-r"""The rows of a file, as checked requests: for campaigns that come as CSV, JSON lines or Excel.
+r"""The rows of a file as checked requests: CSV, JSON lines or Excel.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -9,19 +9,19 @@ r"""The rows of a file, as checked requests: for campaigns that come as CSV, JSO
     Capture(payment_link_ref='8a1f', amount=Decimal('100.00'))
     line 3, amount: is not a number; write it with digits and a point, such as "199.90"
 
-A column is named as the request's attribute: `order_number`, `total_amount`, and `from_` or `from`.
-What has an inside is written in columns of its own, or in one column as JSON:
+A column has the name of the request's attribute: `order_number`, `total_amount`, and `from_` or
+`from`. Nested fields are written in separate columns, or in one column as JSON:
 
-- `additional_data.customer`, `additional_data.a.b`, whose cells are texts; or `additional_data`
+- `additional_data.customer`, `additional_data.a.b`, whose cells are text; or `additional_data`
   with JSON such as `{"customer": "Thandi", "table": 7}`;
 - `order_line_items.0.name`, `order_line_items.0.unit_price`, then `order_line_items.1.name` and so
   on; or `order_line_items` with JSON such as `[{"name": "Mug", "unit_price": "9.90"}]`.
 
-In JSON lines such fields are simply nested. A line item whose cells are all blank is absent.
+In JSON lines such fields are simply nested. A line item with blank cells only is absent.
 
-Nothing is rounded, guessed or left out: a column that is unknown is an error unless it is to be
-ignored, and a row is a request only if nothing at all is wrong with it. All its faults come at
-once, each with line and column, and none of them repeats what stands in a cell.
+Nothing is rounded, guessed or left out: an unknown column is an error unless it is to be ignored,
+and a row is a request only if it has no fault. All faults of a row are reported at once, each with
+line and column, and none of them repeats the content of a cell.
 """
 
 from __future__ import annotations
@@ -41,17 +41,16 @@ from chat2pay_async._api.requests import (
     ReceiptRequest,
     TransactionQuery,
 )
-from chat2pay_async._files.cells import CellError, Convert, shown
+from chat2pay_async._files.cells import CellError, shown
 from chat2pay_async._files.columns import (
-    ITEM_FIELDS,
-    ITEM_REQUIRED,
+    ITEM,
     ITEMS,
     Kind,
     Layout,
     Problems,
     layout,
 )
-from chat2pay_async._files.readers import Line, Sheet, open_sheet
+from chat2pay_async._files.readers import Line, open_sheet
 from chat2pay_async.errors import RequestValidationError
 
 __all__ = [
@@ -68,19 +67,19 @@ __all__ = [
 
 Q = TypeVar("Q")
 
-# Stands for what could not be read, so that everything else of a request is checked as well. It
-# never leaves: a row that needed it has a fault.
+# In the place of what could not be read, so that the rest of a request is checked as well. It is
+# never sent: a row that needs it has a fault.
 _UNREADABLE = "?"
 _ITEM_OF_A_REQUEST = re.compile(rf"{ITEMS}\[([0-9]+)\]")
 _MAY_HIDE_AN_ERROR = (
-    "is blank, or a formula without a result, which Excel files don't tell apart: fill it in "
-    "every row, or leave the column out"
+    "is blank or a formula without a result, which look alike in Excel files: fill it in every "
+    "row, or remove the column"
 )
 
 LINKS: Kind[PaymentLinkRequest] = Kind("payment links", PaymentLinkRequest)
-"""Payment links to make."""
+"""Payment links to create."""
 CAPTURES: Kind[Capture] = Kind("captures", Capture, never_blank=("amount",))
-"""Payments to capture; the whole of one, where `amount` is blank."""
+"""Payments to capture, as a whole where `amount` is blank."""
 REFERENCES: Kind[LinkReference] = Kind("references", LinkReference)
 """Payments to reverse, or links to cancel."""
 RECEIPTS: Kind[ReceiptRequest] = Kind("receipts", ReceiptRequest)
@@ -91,14 +90,14 @@ QUERIES: Kind[TransactionQuery] = Kind("queries", TransactionQuery)
 
 @attrs.frozen
 class RowFault:
-    """One thing that is wrong with a row."""
+    """A fault of a row."""
 
     line: int
-    """Counted from 1; where the row begins, if a cell of it has line breaks."""
+    """Counted from 1; the first line of a row whose cells have line breaks."""
     column: str
-    """As it stands in the file; empty if this is about the whole row."""
+    """Its name in the file; empty for a fault of the whole row."""
     problem: str
-    """What is wrong, and what to write instead."""
+    """The problem, and what to write instead."""
 
     def __str__(self) -> str:
         place = f"line {self.line}, {self.column}" if self.column else f"line {self.line}"
@@ -107,7 +106,7 @@ class RowFault:
 
 @attrs.frozen
 class Row(Generic[Q]):
-    """A row that is not blank: a request, or what is wrong with it."""
+    """A row that is not blank: a request, or faults."""
 
     line: int
     request: Q | None
@@ -118,67 +117,59 @@ class Row(Generic[Q]):
 def read_rows(
     path: Path, kind: Kind[Q], ignore: Collection[str] = ()
 ) -> Generator[Row[Q], None, None]:
-    """Read a file row by row: it is opened when the first row is asked for, closed after the last.
+    """Read a file row by row. It is open from the first row to the last.
 
     Args:
         path: A file that ends in .csv, .tsv, .jsonl, .ndjson, .xlsx, .xls, .xlsb or .ods.
-        kind: What its rows are, such as `LINKS`.
-        ignore: Columns that may be there and say nothing to the service.
+        kind: The kind of its rows, such as `LINKS`.
+        ignore: Columns that are not part of a request.
 
     Raises:
-        ConfigurationError: Something is wrong with the file as a whole: it can't be opened, it is
-            empty or not UTF-8, a column is unknown, missing or there twice, a quotation mark is
-            not closed.
+        ConfigurationError: The file as a whole can't be used: it can't be opened, it is empty or
+            not UTF-8, a column is unknown, missing or occurs twice, a quotation mark is not
+            closed.
     """
     with open_sheet(path) as sheet:
-        plan = layout(path, kind, sheet.columns, ignore)
-        filled = _must_be_filled(kind, sheet)
+        found = layout(path, kind, sheet.columns, ignore)
+        columns = sheet.columns if sheet.columns and sheet.hides_errors else ()
+        never_blank = [name for name in kind.never_blank if name in columns]
         for line in sheet.lines:
-            yield _row(kind, plan, filled, line)
+            yield _row(kind, found, never_blank, line)
 
 
-def _must_be_filled(kind: Kind[Any], sheet: Sheet) -> tuple[str, ...]:
-    if not sheet.hides_errors:
-        return ()
-    return tuple(name for name in kind.never_blank if name in (sheet.columns or ()))
-
-
-def _row(kind: Kind[Q], plan: Layout, filled: tuple[str, ...], line: Line) -> Row[Q]:
+def _row(kind: Kind[Q], found: Layout, never_blank: Collection[str], line: Line) -> Row[Q]:
     if line.problem:
         return Row(line.number, None, (RowFault(line.number, "", line.problem),))
-    problems = {name: _MAY_HIDE_AN_ERROR for name in filled if name not in line.cells}
-    request = _request(kind, plan.fields(line.cells, problems), problems)
+    problems = {name: _MAY_HIDE_AN_ERROR for name in never_blank if name not in line.cells}
+    request = _request(kind, found.fields(line.cells, problems), problems)
     if not problems:
         return Row(line.number, request)
-    faults = [_fault(plan, line, path, problem) for path, problem in problems.items()]
+    faults: list[RowFault] = []
+    for path, problem in problems.items():
+        column, inside = found.column(path, line.cells)
+        text = f"{inside}: {problem}" if inside else problem
+        faults.append(RowFault(line.number, shown(column), text))
     return Row(line.number, None, tuple(faults))
-
-
-def _fault(plan: Layout, line: Line, path: str, problem: str) -> RowFault:
-    column, inside = plan.column(path, line.cells)
-    return RowFault(line.number, shown(column), f"{inside}: {problem}" if inside else problem)
 
 
 # From fields to a request ------------------------------------------------------------------------
 
 
 def _request(kind: Kind[Q], fields: dict[str, Any], problems: Problems) -> Q | None:
-    """Everything that is wrong is noted; where something already was, that is said alone."""
-    arguments = _arguments(kind.fields, kind.required, fields, "", problems)
+    """Build a request, and collect its problems: the first one of each field."""
+    arguments = _arguments(kind, fields, "", problems)
     items = sorted(arguments.get(ITEMS, {}).items())
     if items:
         arguments[ITEMS] = [_item(f"{ITEMS}.{index}", item, problems) for index, item in items]
     try:
         return kind.model(**arguments)
     except RequestValidationError as error:
-        for fault in error.faults:
-            problems.setdefault(_path(fault.field, [index for index, _ in items]), fault.problem)
+        for fault in error.faults:  # of the second item of a request, which may be number 7 here
+            path = _ITEM_OF_A_REQUEST.sub(
+                lambda found: f"{ITEMS}.{items[int(found[1])][0]}", fault.field
+            )
+            problems.setdefault(path, fault.problem)
         return None
-
-
-def _path(field: str, indexes: list[int]) -> str:
-    """`order_line_items.2.name`, where the second item of the request was that of the index 2."""
-    return _ITEM_OF_A_REQUEST.sub(lambda found: f"{ITEMS}.{indexes[int(found[1])]}", field)
 
 
 def _item(path: str, item: Any, problems: Problems) -> Any:
@@ -186,27 +177,23 @@ def _item(path: str, item: Any, problems: Problems) -> Any:
         problems[path] = "must be an object"
         return _UNREADABLE
     given = {name: value for name, value in item.items() if value is not None}
-    for name in given.keys() - ITEM_FIELDS.keys():
-        problems[f"{path}.{name}"] = f"is unknown; a line item has {', '.join(ITEM_FIELDS)}"
+    for name in given.keys() - ITEM.fields.keys():
+        problems[f"{path}.{name}"] = f"is unknown; a line item has {', '.join(ITEM.fields)}"
         del given[name]
-    return LineItem(**_arguments(ITEM_FIELDS, ITEM_REQUIRED, given, f"{path}.", problems))
+    return LineItem(**_arguments(ITEM, given, f"{path}.", problems))
 
 
 def _arguments(
-    read: Mapping[str, Convert],
-    required: tuple[str, ...],
-    given: Mapping[str, Any],
-    prefix: str,
-    problems: Problems,
+    kind: Kind[Any], given: Mapping[str, Any], prefix: str, problems: Problems
 ) -> dict[str, Any]:
-    arguments: dict[str, Any] = dict.fromkeys(required, _UNREADABLE)
+    arguments: dict[str, Any] = dict.fromkeys(kind.required, _UNREADABLE)
     for name, value in given.items():
         try:
-            arguments[name] = read[name](value)
+            arguments[name] = kind.fields[name](value)
         except CellError as error:
             problems[prefix + name] = str(error)
             arguments[name] = _UNREADABLE
-    for name in required:
+    for name in kind.required:
         if name not in given:
             problems[prefix + name] = "is required"
     return arguments

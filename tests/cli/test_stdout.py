@@ -14,7 +14,7 @@ TEXT = "é \N{ROCKET} "
 
 
 def printed(monkeypatch: pytest.MonkeyPatch, encoding: str, *, for_programs: bool) -> bytes:
-    """What arrives of a text, where the environment wants an encoding."""
+    """Print a text in an environment of an encoding, and return the bytes."""
     bytes_out = io.BytesIO()
     stdout = io.TextIOWrapper(bytes_out, encoding)
     monkeypatch.setattr(sys, "stdout", stdout)

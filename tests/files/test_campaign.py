@@ -1,4 +1,4 @@
-"""A file as a source: checked whole, read again, and with one journal."""
+"""A file as a source: checked as a whole, read again, with one journal."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ def captures(path: Path, *rows: str) -> Path:
     return lines_to(path, "payment_link_ref,amount", *rows)
 
 
-def test_it_is_checked_whole_but_not_every_fault_is_kept(tmp_path: Path) -> None:
+def test_check_reads_all_rows_and_keeps_the_first_faults(tmp_path: Path) -> None:
     path = captures(tmp_path / "c.csv", "ref-0,1", *[f"ref-{n},x" for n in range(1, 31)])
     check = CampaignFile(path, CAPTURES).check()
     assert (check.good, check.bad) == (1, 30)
     assert [fault.line for fault in check.faults] == list(range(3, 3 + CampaignFile.SHOWN))
 
 
-def test_a_row_that_has_turned_bad_since_stops_it(tmp_path: Path) -> None:
+def test_row_changed_since_the_check_stops_the_source(tmp_path: Path) -> None:
     path = captures(tmp_path / "c.csv", "ref-1,1", "ref-2,x")
     requests = CampaignFile(path, CAPTURES).requests()
     assert next(requests).payment_link_ref == "ref-1"
@@ -31,7 +31,7 @@ def test_a_row_that_has_turned_bad_since_stops_it(tmp_path: Path) -> None:
         next(requests)
 
 
-def test_a_row_that_has_turned_bad_since_is_left_out_where_bad_rows_are(tmp_path: Path) -> None:
+def test_row_changed_since_the_check_is_skipped_like_bad_rows(tmp_path: Path) -> None:
     path = captures(tmp_path / "c.csv", "ref-1,1", "ref-2,x", "ref-3,")
     found = CampaignFile(path, CAPTURES, skip_bad_rows=True).requests()
     assert [request.payment_link_ref for request in found] == ["ref-1", "ref-3"]
@@ -40,33 +40,33 @@ def test_a_row_that_has_turned_bad_since_is_left_out_where_bad_rows_are(tmp_path
 # Its journal --------------------------------------------------------------------------------------
 
 
-def test_a_journal_is_named_after_the_file_and_what_is_done(tmp_path: Path) -> None:
+def test_journal_is_named_after_file_and_job(tmp_path: Path) -> None:
     found = journal_for(tmp_path / "a.csv", "links", None, force=False)
     assert found == tmp_path / "a.csv.links.journal"
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_has_one_journal_by_whatever_name_it_is_called(tmp_path: Path) -> None:
+def test_alias_of_a_file_has_the_same_journal(tmp_path: Path) -> None:
     (tmp_path / "real.csv").touch()
     (tmp_path / "alias.csv").symlink_to(tmp_path / "real.csv")
     found = journal_for(tmp_path / "alias.csv", "links", None, force=False)
     assert found == tmp_path / "real.csv.links.journal"
 
 
-def test_the_usual_place_leads_to_a_journal_that_is_elsewhere(tmp_path: Path) -> None:
+def test_usual_place_links_to_a_journal_elsewhere(tmp_path: Path) -> None:
     source, other = tmp_path / "a.csv", tmp_path / "other.db"
     assert journal_for(source, "links", other, force=False) == other
     assert journal_for(source, "links", None, force=False) == other
     assert journal_for(source, "links", other, force=False) == other, "the same one again"
 
 
-def test_to_look_leads_nowhere(tmp_path: Path) -> None:
+def test_look_only_writes_no_link(tmp_path: Path) -> None:
     source, other = tmp_path / "a.csv", tmp_path / "other.db"
     assert journal_for(source, "links", other, force=False, look_only=True) == other
     assert not list(tmp_path.iterdir())
 
 
-def test_another_one_has_to_be_forced_and_is_then_led_to(tmp_path: Path) -> None:
+def test_another_journal_must_be_forced_and_is_then_linked(tmp_path: Path) -> None:
     source, other, third = (tmp_path / name for name in ("a.csv", "other.db", "third.db"))
     journal_for(source, "links", other, force=False)
     with pytest.raises(ConfigurationError, match=r"other\.db.*--force"):
@@ -75,7 +75,7 @@ def test_another_one_has_to_be_forced_and_is_then_led_to(tmp_path: Path) -> None
     assert journal_for(source, "links", None, force=False) == third
 
 
-def test_a_journal_in_the_usual_place_stays_there(tmp_path: Path) -> None:
+def test_journal_in_the_usual_place_stays_there(tmp_path: Path) -> None:
     usual = tmp_path / "a.csv.links.journal"
     usual.write_text("a journal", encoding="utf-8")
     other = tmp_path / "other.db"
@@ -83,7 +83,7 @@ def test_a_journal_in_the_usual_place_stays_there(tmp_path: Path) -> None:
     assert usual.read_text(encoding="utf-8") == "a journal"
 
 
-def test_where_nothing_can_be_led_the_journal_is_used_all_the_same(
+def test_journal_elsewhere_is_used_where_no_link_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_arguments: object) -> None:

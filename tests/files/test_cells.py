@@ -1,4 +1,4 @@
-"""What a cell says, and what it is told if that can't be told."""
+"""Cells converted to values, and the problems of cells that can't be."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refusal(read: Any, value: Any) -> str:
 @pytest.mark.parametrize(
     ("value", "read"), [("007", "007"), (" x ", " x "), ("", ""), (7, "7"), (2**80, str(2**80))]
 )
-def test_a_text_is_kept_as_it_stands(value: Any, read: str) -> None:
+def test_text_is_kept_as_it_is(value: Any, read: str) -> None:
     for name in ("order_number", "to", "channel", "transaction_type", "currency"):
         assert LINK[name](value) == read
     assert plain_text(value) == read
@@ -42,57 +42,57 @@ def test_a_text_is_kept_as_it_stands(value: Any, read: str) -> None:
     ("value", "named"),
     [
         (True, "true or false"),
-        (1.5, "a number with decimals, or with very many digits"),
-        (Decimal("1.0"), "a number with decimals, or with very many digits"),
+        (1.5, "a number with decimals or too many digits"),
+        (Decimal("1.0"), "a number with decimals or too many digits"),
         ([], "a list"),
         ({}, "an object"),
         (date(2021, 4, 27), "a date or a time"),
         (time(17), "a date or a time"),
     ],
 )
-def test_no_other_value_is_a_text(value: Any, named: str) -> None:
-    assert refusal(text, value) == f"must be a text, not {named}: write it as one"
-    assert refusal(plain_text, value) == f"must be a text, not {named}: write it as one"
+def test_other_values_are_not_text(value: Any, named: str) -> None:
+    assert refusal(text, value) == f"must be text, not {named}: write it as text"
+    assert refusal(plain_text, value) == f"must be text, not {named}: write it as text"
 
 
 @pytest.mark.parametrize("value", ["199.90", "1,5", "", 199, Decimal("1.50")])
-def test_an_amount_is_left_to_the_request_digit_for_digit(value: Any) -> None:
+def test_amount_keeps_every_digit(value: Any) -> None:
     for name in ("total_amount", "tax_amount", "sub_total_amount"):
         assert LINK[name](value) is value
     assert ITEM["unit_price"](value) is value
 
 
 @pytest.mark.parametrize("value", [True, [], {}, timedelta(1)])
-def test_an_amount_is_a_number(value: Any) -> None:
+def test_amount_must_be_a_number(value: Any) -> None:
     assert "must be a number, not " in refusal(amount, value)
 
 
-def test_a_float_that_reaches_an_amount_has_lost_its_digits() -> None:
-    assert "does not keep exactly" in refusal(amount, 0.30000000000000004)
+def test_float_is_refused_as_an_amount() -> None:
+    assert "Excel stores inexactly" in refusal(amount, 0.30000000000000004)
 
 
 @pytest.mark.parametrize("value", ["true", " TRUE ", "True", "yes", "YES", "1", 1, True])
-def test_a_flag_is_true_in_many_ways(value: Any) -> None:
+def test_flag_is_true_in_many_forms(value: Any) -> None:
     assert flag(value) is True
 
 
 @pytest.mark.parametrize("value", ["false", "FALSE", "no", "0", 0, False])
-def test_a_flag_is_false_in_many_ways(value: Any) -> None:
+def test_flag_is_false_in_many_forms(value: Any) -> None:
     assert flag(value) is False
 
 
 @pytest.mark.parametrize("value", ["", "ja", "t", 2, -1, Decimal(1), 1.0, [], None])
-def test_a_flag_is_nothing_else(value: Any) -> None:
+def test_other_values_are_not_a_flag(value: Any) -> None:
     assert refusal(flag, value) == "must be true or false (or yes, no, 1, 0)"
 
 
 @pytest.mark.parametrize(("value", "read"), [(2, 2), ("2", 2), (" 02 ", 2), ("-1", -1), ("+1", 1)])
-def test_a_whole_number_is_written_with_digits(value: Any, read: int) -> None:
+def test_whole_number_is_written_with_digits(value: Any, read: int) -> None:
     assert whole(value) == read
 
 
 @pytest.mark.parametrize("value", ["", "2.0", "1e3", "1_0", "\u0662", "9" * 31, True, 2.5, [2]])
-def test_nothing_else_is_a_whole_number(value: Any) -> None:
+def test_other_values_are_not_a_whole_number(value: Any) -> None:
     assert refusal(whole, value) == "must be a whole number"
 
 
@@ -106,14 +106,14 @@ def test_nothing_else_is_a_whole_number(value: Any) -> None:
         "2021-W17-2T15:35:58+00:00",
     ],
 )
-def test_a_timestamp_is_any_of_iso_8601_with_its_offset(value: str) -> None:
+def test_timestamp_is_iso_8601_with_an_offset(value: str) -> None:
     assert moment(value) == datetime(2021, 4, 27, 15, 35, 58, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("value", ["2021-04-27T17:35:58", "2021-04-27"])
-def test_a_timestamp_without_offset_could_be_any_of_a_day_of_moments(value: str) -> None:
+def test_timestamp_without_offset_is_refused(value: str) -> None:
     assert refusal(moment, value) == (
-        "has no UTC offset: add it, such as 2021-04-27T17:35:58+02:00"
+        "has no UTC offset: add one, such as 2021-04-27T17:35:58+02:00"
     )
 
 
@@ -121,12 +121,12 @@ def test_a_timestamp_without_offset_could_be_any_of_a_day_of_moments(value: str)
     "value",
     [date(2021, 4, 27), datetime(2021, 4, 27), time(17), timedelta(1)],  # noqa: DTZ001
 )
-def test_a_date_of_excel_has_no_offset_either(value: Any) -> None:
-    assert "is an Excel date, which has no UTC offset: write a text" in refusal(moment, value)
+def test_excel_date_is_refused_as_a_timestamp(value: Any) -> None:
+    assert "is an Excel date, which has no UTC offset: write it as text" in refusal(moment, value)
 
 
 @pytest.mark.parametrize("value", ["", "now", "27/04/2021", 1619544958000, True, [], Decimal(1)])
-def test_nothing_else_is_a_timestamp(value: Any) -> None:
+def test_other_values_are_not_a_timestamp(value: Any) -> None:
     assert "must be a timestamp in ISO 8601" in refusal(moment, value)
 
 
@@ -145,7 +145,7 @@ def test_nothing_else_is_a_timestamp(value: Any) -> None:
         (999999999999999.0, 999999999999999),
     ],
 )
-def test_a_number_of_excel_is_what_was_typed(number: float, read: int | Decimal) -> None:
+def test_excel_number_is_what_was_typed(number: float, read: int | Decimal) -> None:
     assert str(exact(number)) == str(read)
     assert type(exact(number)) is type(read)
 
@@ -153,16 +153,16 @@ def test_a_number_of_excel_is_what_was_typed(number: float, read: int | Decimal)
 @pytest.mark.parametrize(
     "number", [0.1 + 0.2, 1e15, 1234567890123456.0, -1e300, float("inf"), 123456789.12345678]
 )
-def test_a_number_with_more_digits_than_excel_keeps_stays_a_float(number: float) -> None:
+def test_excel_number_with_too_many_digits_stays_a_float(number: float) -> None:
     assert type(exact(number)) is float
 
 
-def test_what_is_no_number_stays_so() -> None:
+def test_nan_stays_nan() -> None:
     assert str(exact(float("nan"))) == "nan"
 
 
 @given(st.integers(0, 10**13 - 1))
-def test_every_amount_of_cents_is_read_as_it_was_typed(cents: int) -> None:
+def test_amount_of_cents_is_read_as_it_was_typed(cents: int) -> None:
     typed = Decimal(cents) / 100
     assert exact(float(typed)) == typed
 
@@ -180,29 +180,29 @@ def test_json_keeps_every_digit() -> None:
 @pytest.mark.parametrize(
     ("written", "problem"),
     [
-        ("", "is no JSON: expecting value at character 1"),
-        ("Thandi", "is no JSON: expecting value at character 1"),
-        ('{"a": 1,', "is no JSON: expecting property name"),
-        ("{} {}", "is no JSON: extra data at character 4"),
-        ('"\x00"', "is no JSON: invalid control character"),
-        ("[NaN]", "has NaN, which is no number of JSON"),
-        ("[-Infinity]", "has -Infinity, which is no number of JSON"),
-        ("1e9999999999999999999999", "has a number in its JSON that is far too long"),
-        ("9" * 5000, "has a number in its JSON that is far too long"),
-        ('{"b": 1, "a": 1, "a": 1}', "has a twice"),
-        ('{"27831234567": 1, "27831234567": 1}', "has *** twice"),
+        ("", "is not valid JSON: expecting value at character 1"),
+        ("Thandi", "is not valid JSON: expecting value at character 1"),
+        ('{"a": 1,', "is not valid JSON: expecting property name"),
+        ("{} {}", "is not valid JSON: extra data at character 4"),
+        ('"\x00"', "is not valid JSON: invalid control character at character 2"),
+        ("[NaN]", "contains NaN, which is not valid in JSON"),
+        ("[-Infinity]", "contains -Infinity, which is not valid in JSON"),
+        ("1e9999999999999999999999", "contains a number that is too long"),
+        ("9" * 5000, "contains a number that is too long"),
+        ('{"b": 1, "a": 1, "a": 1}', "has the key a twice"),
+        ('{"27831234567": 1, "27831234567": 1}', "has the key *** twice"),
         ("[" * 100_000, "is nested too deeply"),
     ],
     ids=lambda value: value[:20],
 )
-def test_what_is_no_json_or_more_than_json_is_refused(written: str, problem: str) -> None:
+def test_invalid_json_is_refused(written: str, problem: str) -> None:
     assert refusal(read_json, written).startswith(problem)
 
 
 # Names -------------------------------------------------------------------------------------------
 
 
-def test_a_name_is_shown_without_what_could_be_a_phone_number() -> None:
+def test_column_name_is_shown_without_phone_numbers() -> None:
     assert shown("order_number") == "order_number"
     assert shown("+27 83 123-4567 x") == "*** x"
     assert shown("x" * 100) == "x" * 60 + "…"

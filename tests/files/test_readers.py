@@ -1,4 +1,4 @@
-"""The lines of a file, whatever wrote it."""
+"""Readers of files in all their forms."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def columns(path: Path) -> tuple[str, ...] | None:
 def refusal(path: Path) -> str:
     with pytest.raises(ConfigurationError) as caught:
         lines(path)
-    told = str(caught.value)
-    assert told.startswith(str(path))
-    return told.removeprefix(str(path))
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    return message.removeprefix(str(path))
 
 
 # CSV ---------------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize("start", ["", "\ufeff", "\n \n", "++\n", "\ufeff\r\n"])
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_a_csv_file_is_read_as_other_programs_write_it(
+def test_csv_file_is_read_as_other_programs_write_it(
     tmp_path: Path, start: str, separator: str, end: str
 ) -> None:
     rows = [f' a {separator}"b"', f'1{separator}"2,5;\t"', "", f"{separator} ", f"3{separator}"]
@@ -57,12 +57,12 @@ def test_a_csv_file_is_read_as_other_programs_write_it(
     ]
 
 
-def test_a_tsv_file_is_separated_by_tabs_alone(tmp_path: Path) -> None:
+def test_tsv_file_is_separated_by_tabs_only(tmp_path: Path) -> None:
     path = written(tmp_path, "a,b\tc\n1,2\t3\n", ".TSV")
     assert lines(path) == [Line(2, {"a,b": "1,2", "c": "3"})]
 
 
-def test_a_row_has_the_line_on_which_it_begins(tmp_path: Path) -> None:
+def test_row_has_the_number_of_its_first_line(tmp_path: Path) -> None:
     path = written(tmp_path, '"a\nb",c\n"1\r\n\n2",3\n\n4,"5\n"\n6,7\n')
     assert lines(path) == [
         Line(3, {"a\nb": "1\r\n\n2", "c": "3"}),
@@ -71,7 +71,7 @@ def test_a_row_has_the_line_on_which_it_begins(tmp_path: Path) -> None:
     ]
 
 
-def test_a_row_has_as_many_cells_as_the_header_or_is_blank(tmp_path: Path) -> None:
+def test_row_must_have_as_many_cells_as_the_header(tmp_path: Path) -> None:
     path = written(tmp_path, "a,b\n1\n1,\n1,2,3\n1,2,\n,,,\n,,3\n")
     longer = "has 3 cells; the header has 2"
     assert lines(path) == [
@@ -83,11 +83,11 @@ def test_a_row_has_as_many_cells_as_the_header_or_is_blank(tmp_path: Path) -> No
     ]
 
 
-def test_a_column_without_a_name_must_be_blank(tmp_path: Path) -> None:
+def test_column_without_a_name_must_be_blank(tmp_path: Path) -> None:
     path = written(tmp_path, "a,,\n1,,\n2, ,x\n")
     assert lines(path) == [
         Line(2, {"a": "1"}),
-        Line(3, {"a": "2", "": "x"}, "has a cell in a column that has no name"),
+        Line(3, {"a": "2", "": "x"}, "has a value in a column without a name"),
     ]
 
 
@@ -101,16 +101,16 @@ def test_a_column_without_a_name_must_be_blank(tmp_path: Path) -> None:
     ],
     ids=["open", "undoubled", "long", "open for long"],
 )
-def test_broken_quoting_is_an_error_with_the_line_where_the_row_begins(
+def test_broken_quoting_is_an_error_with_the_first_line_of_the_row(
     tmp_path: Path, content: str
 ) -> None:
-    assert refusal(written(tmp_path, content)).startswith(", line 3: is no CSV (")
+    assert refusal(written(tmp_path, content)).startswith(", line 3: is not valid CSV (")
 
 
 # JSON lines --------------------------------------------------------------------------------------
 
 
-def test_a_json_line_is_an_object(tmp_path: Path) -> None:
+def test_json_line_must_be_an_object(tmp_path: Path) -> None:
     content = '\ufeff{"a": 1, "b": null}\n\n \r\n{}\n[1]\n"\u2028"\n{"a": \n{"a": [{"b": 2}]}'
     path = written(tmp_path, content, ".jsonl")
     assert columns(path) is None
@@ -119,7 +119,7 @@ def test_a_json_line_is_an_object(tmp_path: Path) -> None:
         Line(4, {}),
         Line(5, {}, "must be a JSON object, in braces"),
         Line(6, {}, "must be a JSON object, in braces"),
-        Line(7, {}, "is no JSON: expecting value at character 6"),
+        Line(7, {}, "is not valid JSON: expecting value at character 6"),
         Line(8, {"a": [{"b": 2}]}),
     ]
 
@@ -127,7 +127,7 @@ def test_a_json_line_is_an_object(tmp_path: Path) -> None:
 # Excel -------------------------------------------------------------------------------------------
 
 
-def test_a_sheet_of_excel_is_read_with_its_row_numbers(tmp_path: Path) -> None:
+def test_excel_sheet_is_read_with_its_row_numbers(tmp_path: Path) -> None:
     rows: list[list[Any]] = [[], ["a", " b ", None], [1.0, "x"], [], [" ", 0.5]]
     path = write_xlsx(tmp_path / "t.xlsx", rows)
     assert columns(path) == ("a", "b")
@@ -139,25 +139,25 @@ def test_a_sheet_of_excel_is_read_with_its_row_numbers(tmp_path: Path) -> None:
         assert sheet.hides_errors
 
 
-def test_a_sheet_may_name_its_columns_by_numbers(tmp_path: Path) -> None:
+def test_excel_header_may_have_numbers(tmp_path: Path) -> None:
     assert columns(write_xlsx(tmp_path / "t.xlsx", [[2021, "a"], [1, 2]])) == ("2021", "a")
 
 
 @pytest.mark.parametrize("ending", [".xlsx", ".xls", ".xlsb", ".ods"])
-def test_what_is_no_sheet_of_excel_is_an_error(tmp_path: Path, ending: str) -> None:
-    told = refusal(written(tmp_path, "a,b\n1,2\n", ending))
-    assert told.startswith(": can't be read as a sheet of Excel: ")
+def test_broken_excel_file_is_an_error(tmp_path: Path, ending: str) -> None:
+    message = refusal(written(tmp_path, "a,b\n1,2\n", ending))
+    assert message.startswith(": can't be read as an Excel file: ")
 
 
-def test_without_the_extra_excel_the_error_says_how_to_get_it(
+def test_missing_extra_is_an_error_that_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    told = refusal(write_xlsx(tmp_path / "t.xlsx", [["a"]]))
-    assert 'pip install "chat2pay-async[excel]"' in told
+    message = refusal(write_xlsx(tmp_path / "t.xlsx", [["a"]]))
+    assert 'pip install "chat2pay-async[excel]"' in message
 
 
-def test_the_extra_is_not_needed_for_anything_else(
+def test_extra_is_needed_for_excel_files_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "python_calamine", None)
@@ -168,7 +168,7 @@ def test_the_extra_is_not_needed_for_anything_else(
 
 
 @pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl", ".ndjson", ".xlsx"])
-def test_a_file_that_is_not_there_or_none_is_an_error(tmp_path: Path, ending: str) -> None:
+def test_missing_file_and_folder_are_errors(tmp_path: Path, ending: str) -> None:
     path = tmp_path / f"t{ending}"
     assert refusal(path) == ": can't be read: No such file or directory"
     path.mkdir()
@@ -176,32 +176,33 @@ def test_a_file_that_is_not_there_or_none_is_an_error(tmp_path: Path, ending: st
 
 
 @pytest.mark.parametrize("ending", ["", ".txt", ".json", ".csv.gz"])
-def test_no_other_ending_is_known(tmp_path: Path, ending: str) -> None:
+def test_unknown_kind_of_file_is_an_error(tmp_path: Path, ending: str) -> None:
     assert refusal(written(tmp_path, "a\n1\n", ending)) == (
-        ": the ending must be one of .csv, .jsonl, .ndjson, .ods, .tsv, .xls, .xlsb, .xlsx"
+        ": unknown kind of file; the name must end in "
+        ".csv, .jsonl, .ndjson, .ods, .tsv, .xls, .xlsb or .xlsx"
     )
 
 
 @pytest.mark.parametrize("content", ["", "\ufeff", "\n\n", " ,, \n,\n"])
-def test_an_empty_file_is_an_error(tmp_path: Path, content: str) -> None:
+def test_empty_table_is_an_error(tmp_path: Path, content: str) -> None:
     assert refusal(written(tmp_path, content)) == (
         ": is empty; its first line must name the columns"
     )
 
 
-def test_empty_files_of_other_kinds_are_errors_too(tmp_path: Path) -> None:
+def test_empty_file_of_another_kind_is_an_error(tmp_path: Path) -> None:
     assert "is empty" in refusal(written(tmp_path, "\n \n", ".jsonl"))
     assert "is empty" in refusal(write_xlsx(tmp_path / "t.xlsx", []))
 
 
-def test_a_header_alone_has_no_lines(tmp_path: Path) -> None:
+def test_header_alone_has_no_lines(tmp_path: Path) -> None:
     assert lines(written(tmp_path, "a,b\n")) == []
     assert lines(write_xlsx(tmp_path / "t.xlsx", [["a", "b"]])) == []
 
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl"])
 @pytest.mark.parametrize("before", [0, 1, 50_000])
-def test_a_file_that_is_not_utf_8_is_an_error_with_its_line(
+def test_file_that_is_not_utf_8_is_an_error_with_the_line(
     tmp_path: Path, ending: str, before: int
 ) -> None:
     line = b'{"a": 1}\n'

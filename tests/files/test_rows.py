@@ -1,4 +1,4 @@
-"""A row of a file is a checked request, or all that is wrong with it."""
+"""Rows as checked requests, or as faults."""
 
 from __future__ import annotations
 
@@ -118,10 +118,10 @@ def changed(**fields: Any) -> PaymentLinkRequest:
     ],
     ids=lambda value: value.name if isinstance(value, Kind) else "",
 )
-def test_a_kind_has_a_column_for_every_field_of_its_request(
+def test_kind_has_a_column_for_every_field_of_its_request(
     kind: Kind[Any], columns: tuple[str, ...], required: tuple[str, ...]
 ) -> None:
-    assert kind.columns == columns
+    assert tuple(kind.fields) == columns
     assert kind.required == required
 
 
@@ -135,7 +135,7 @@ def test_a_kind_has_a_column_for_every_field_of_its_request(
     ],
     ids=lambda value: value.name if isinstance(value, Kind) else "",
 )
-def test_a_row_is_a_request_of_its_kind(tmp_path: Path, kind: Kind[Any], request_: Any) -> None:
+def test_row_is_a_request_of_its_kind(tmp_path: Path, kind: Kind[Any], request_: Any) -> None:
     given = {name: str(value) for name, value in attrs.asdict(request_).items() if value}
     for path in (
         as_csv(tmp_path / "t.csv", **given),
@@ -148,7 +148,7 @@ def test_a_row_is_a_request_of_its_kind(tmp_path: Path, kind: Kind[Any], request
 # Faults ------------------------------------------------------------------------------------------
 
 
-def test_all_faults_of_a_row_come_at_once_each_in_its_column(tmp_path: Path) -> None:
+def test_all_faults_of_a_row_are_reported_at_once(tmp_path: Path) -> None:
     row = csv_row(
         tmp_path,
         to="",
@@ -175,7 +175,7 @@ def test_all_faults_of_a_row_come_at_once_each_in_its_column(tmp_path: Path) -> 
         "reconciliation_id": "has 61 characters; at most 60 are allowed",
         "from": "has control characters; take them out",
         "additional_data": (
-            "is no JSON: expecting value at character 1; a text needs quotation marks"
+            "is not valid JSON: expecting value at character 1; text needs quotation marks"
         ),
         "order_line_items.1.quantity": "must be a whole number",
         "order_line_items.1.unit_price": "must be greater than 0",
@@ -183,14 +183,14 @@ def test_all_faults_of_a_row_come_at_once_each_in_its_column(tmp_path: Path) -> 
     assert {fault.line for fault in row.faults} == {2}
 
 
-def test_a_fault_reads_as_a_sentence() -> None:
+def test_fault_reads_as_a_sentence() -> None:
     assert str(RowFault(7, "total_amount", "must be greater than 0")) == (
         "line 7, total_amount: must be greater than 0"
     )
-    assert str(RowFault(7, "", "is no JSON")) == "line 7: is no JSON"
+    assert str(RowFault(7, "", "is not valid JSON")) == "line 7: is not valid JSON"
 
 
-def test_a_faulty_row_does_not_keep_the_next_one_from_being_read(tmp_path: Path) -> None:
+def test_row_after_a_faulty_one_is_read(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("payment_link_ref,amount\n8a1f,0\n\n8a2f,1,\n8a3f,1\n")
     assert list(read_rows(path, CAPTURES)) == [
@@ -200,23 +200,23 @@ def test_a_faulty_row_does_not_keep_the_next_one_from_being_read(tmp_path: Path)
     ]
 
 
-def test_what_could_not_be_read_is_no_second_fault(tmp_path: Path) -> None:
+def test_unreadable_cell_is_only_one_fault(tmp_path: Path) -> None:
     path = as_json(tmp_path / "t.jsonl", receipt_link_ref=True)
     assert problems(only(read_rows(path, QUERIES))) == {
-        "receipt_link_ref": "must be a text, not true or false: write it as one"
+        "receipt_link_ref": "must be text, not true or false: write it as text"
     }
 
 
-def test_a_query_for_nothing_is_a_fault(tmp_path: Path) -> None:
+def test_query_for_nothing_is_a_fault(tmp_path: Path) -> None:
     path = as_csv(tmp_path / "t.csv", order_number="", mine="x")
     assert problems(only(read_rows(path, QUERIES, ignore=("mine",)))) == {
         "order_number": "pass this, payment_link_ref or receipt_link_ref"
     }
 
 
-@pytest.mark.parametrize("name", LINKS.columns)
+@pytest.mark.parametrize("name", list(LINKS.fields))
 @pytest.mark.parametrize("cell", ["{}\n", '{{"{}": [1}}', "+{} \0", '"{}', "[{}]", '[["{}"]]'])
-def test_no_fault_repeats_what_stands_in_a_cell(tmp_path: Path, name: str, cell: str) -> None:
+def test_fault_does_not_repeat_the_cell(tmp_path: Path, name: str, cell: str) -> None:
     row = csv_row(tmp_path, **{name: cell.format("27839876543")})
     assert "9876543" not in repr(row.faults) + "".join(map(str, row.faults))
     row = json_row(tmp_path, **{name: {"27839876543": [cell, 27839876543, {}]}})
@@ -226,7 +226,7 @@ def test_no_fault_repeats_what_stands_in_a_cell(tmp_path: Path, name: str, cell:
 # Line items --------------------------------------------------------------------------------------
 
 
-def test_line_items_stand_in_columns_of_their_own(tmp_path: Path) -> None:
+def test_line_items_are_read_from_separate_columns(tmp_path: Path) -> None:
     row = csv_row(
         tmp_path,
         **{
@@ -261,28 +261,28 @@ ITEM_PROBLEMS = {
 }
 
 
-def test_line_items_of_json_lines_are_faulty_by_their_path(tmp_path: Path) -> None:
+def test_faults_of_line_items_in_json_lines_have_their_path(tmp_path: Path) -> None:
     row = json_row(tmp_path, order_line_items=ITEMS)
     assert problems(row) == {
         f"order_line_items.{path}": problem for path, problem in ITEM_PROBLEMS.items()
     }
 
 
-def test_line_items_in_a_column_of_json_are_faulty_in_that_column(tmp_path: Path) -> None:
+def test_faults_of_line_items_in_a_json_column_name_that_column(tmp_path: Path) -> None:
     row = csv_row(tmp_path, order_line_items=json.dumps(ITEMS, default=float))
     assert {(fault.column, fault.problem) for fault in row.faults} == {
         ("order_line_items", f"{path}: {problem}") for path, problem in ITEM_PROBLEMS.items()
     }
 
 
-def test_where_json_columns_leave_items_out_the_others_keep_their_index(tmp_path: Path) -> None:
+def test_line_item_keeps_its_index_if_others_are_left_out(tmp_path: Path) -> None:
     name = "order_line_items.7.name"
     row = csv_row(tmp_path, **{name: "a\nb", "order_line_items.7.unit_price": "1"})
     assert problems(row) == {name: "has control characters; take them out"}
 
 
 @pytest.mark.parametrize("items", [{"name": "Tea"}, "Tea", 7, True])
-def test_anything_but_a_list_holds_no_line_items(tmp_path: Path, items: Any) -> None:
+def test_line_items_must_be_a_list(tmp_path: Path, items: Any) -> None:
     told = {"order_line_items": "must be a list of line items"}
     assert problems(json_row(tmp_path, order_line_items=items)) == told
     assert problems(csv_row(tmp_path, order_line_items=json.dumps(items))) == told
@@ -291,14 +291,14 @@ def test_anything_but_a_list_holds_no_line_items(tmp_path: Path, items: Any) -> 
 # Additional data ---------------------------------------------------------------------------------
 
 
-def test_additional_data_in_columns_of_its_own_is_text_as_it_stands(tmp_path: Path) -> None:
+def test_additional_data_in_separate_columns_is_text(tmp_path: Path) -> None:
     columns = {"additional_data.a.b": "1", "additional_data.a.c": " x\ny ", "additional_data.d": ""}
     row = csv_row(tmp_path, **columns)
     assert row.request == changed(additional_data={"a": {"b": "1", "c": " x\ny "}})
 
 
 @pytest.mark.parametrize("data", ["text", 7, [1, [2]], {"a": {"b": None}}, Decimal("1.50"), False])
-def test_additional_data_is_any_json(tmp_path: Path, data: Any) -> None:
+def test_additional_data_in_one_column_is_any_json(tmp_path: Path, data: Any) -> None:
     written = msgspec.json.Encoder(decimal_format="number").encode(data).decode()
     for row in (
         csv_row(tmp_path, additional_data=written),
@@ -308,16 +308,16 @@ def test_additional_data_is_any_json(tmp_path: Path, data: Any) -> None:
         assert row.request == changed(additional_data=data)
 
 
-def test_a_fault_within_a_column_of_json_tells_the_way_to_it(tmp_path: Path) -> None:
+def test_fault_in_a_json_column_has_its_path(tmp_path: Path) -> None:
     row = csv_row(tmp_path, additional_data='{"a": ["\\ud800"]}')
     assert problems(row) == {
         "additional_data": ("a[0]: has lone surrogates, which UTF-8 can't carry; take them out")
     }
 
 
-def test_additional_data_has_no_nul(tmp_path: Path) -> None:
+def test_additional_data_must_not_contain_nul(tmp_path: Path) -> None:
     row = csv_row(tmp_path, **{"additional_data.a": "x\0"})
-    assert problems(row) == {"additional_data.a": "has NUL characters; take them out"}
+    assert problems(row) == {"additional_data.a": "contains NUL characters; remove them"}
 
 
 @pytest.mark.parametrize(
@@ -325,12 +325,12 @@ def test_additional_data_has_no_nul(tmp_path: Path) -> None:
     [("additional_data", "additional_data.a"), ("order_line_items", "order_line_items.0.name")],
 )
 @pytest.mark.parametrize("value", ["[]", "?"])
-def test_a_field_is_given_as_json_or_in_columns_of_its_own(
+def test_field_in_both_json_and_separate_columns_is_a_fault(
     tmp_path: Path, field: str, column: str, value: str
 ) -> None:
     row = csv_row(tmp_path, **{field: value, column: "x"})
     assert problems(row) == {
-        field: "is given as JSON and in columns of its own; use one of the two"
+        field: "is given both as JSON and in separate columns; use one of them"
     }
     assert csv_row(tmp_path, **{field: "[]", column: ""}).request is not None
 
@@ -338,19 +338,19 @@ def test_a_field_is_given_as_json_or_in_columns_of_its_own(
 # JSON lines --------------------------------------------------------------------------------------
 
 
-def test_null_is_not_given(tmp_path: Path) -> None:
+def test_null_counts_as_absent(tmp_path: Path) -> None:
     row = json_row(tmp_path, to=None, from_=None, additional_data=None)
     assert problems(row) == {"to": "is required"}
 
 
-def test_an_empty_text_of_json_is_given_and_judged(tmp_path: Path) -> None:
+def test_empty_json_text_is_checked(tmp_path: Path) -> None:
     assert problems(json_row(tmp_path, order_number="")) == {"order_number": "must not be blank"}
 
 
 # Excel -------------------------------------------------------------------------------------------
 
 
-def test_numbers_of_excel_are_what_was_typed(tmp_path: Path) -> None:
+def test_excel_numbers_are_what_was_typed(tmp_path: Path) -> None:
     row = excel_row(
         tmp_path,
         to=27831234567,
@@ -375,7 +375,7 @@ def test_numbers_of_excel_are_what_was_typed(tmp_path: Path) -> None:
     )
 
 
-def test_what_excel_does_not_keep_is_a_fault(tmp_path: Path) -> None:
+def test_excel_value_that_is_not_stored_exactly_is_a_fault(tmp_path: Path) -> None:
     row = excel_row(
         tmp_path,
         order_number=1234567890123456,
@@ -384,22 +384,22 @@ def test_what_excel_does_not_keep_is_a_fault(tmp_path: Path) -> None:
         from_=TRUE,
         **{"additional_data.a": 0.5, "additional_data.b": A_DATE},
     )
-    decimals = "must be a text, not a number with decimals, or with very many digits: write it"
+    decimals = "must be text, not a number with decimals or too many digits: write it as text"
     assert problems(row) == {
-        "order_number": f"{decimals} as one",
-        "total_amount": ("is a number that Excel does not keep exactly: round it, or write a text"),
+        "order_number": decimals,
+        "total_amount": "is a number that Excel stores inexactly: round it, or write it as text",
         "timestamp": (
-            "is an Excel date, which has no UTC offset: write a text, "
+            "is an Excel date, which has no UTC offset: write it as text, "
             "such as 2021-04-27T17:35:58+02:00"
         ),
-        "from_": "must be a text, not true or false: write it as one",
-        "additional_data.a": f"{decimals} as one",
-        "additional_data.b": "must be a text, not a date or a time: write it as one",
+        "from_": "must be text, not true or false: write it as text",
+        "additional_data.a": decimals,
+        "additional_data.b": "must be text, not a date or a time: write it as text",
     }
 
 
 @pytest.mark.parametrize("blank", [NO_RESULT, Formula("B2*2"), None, "", " "])
-def test_a_blank_amount_in_excel_does_not_capture_all_since_it_may_be_an_error(
+def test_blank_amount_in_excel_is_a_fault_since_it_may_hide_an_error(
     tmp_path: Path, blank: Any
 ) -> None:
     row = only(
@@ -409,7 +409,7 @@ def test_a_blank_amount_in_excel_does_not_capture_all_since_it_may_be_an_error(
     assert "formula without a result" in row.faults[0].problem
 
 
-def test_a_file_without_amounts_captures_all(tmp_path: Path) -> None:
+def test_captures_without_an_amount_column_capture_all(tmp_path: Path) -> None:
     everything = Capture(payment_link_ref="8a")
     excel = as_excel(tmp_path / "t.xlsx", payment_link_ref="8a")
     assert only(read_rows(excel, CAPTURES)).request == everything
@@ -420,7 +420,7 @@ def test_a_file_without_amounts_captures_all(tmp_path: Path) -> None:
 # Size --------------------------------------------------------------------------------------------
 
 
-def test_a_file_is_read_only_as_far_as_it_is_asked_for(tmp_path: Path) -> None:
+def test_file_is_read_only_as_far_as_needed(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(b"payment_link_ref\n" + b"8a1f\n" * 100_000 + b"\xff\n")
     rows = read_rows(path, REFERENCES)

@@ -87,7 +87,7 @@ def fields_of(request: PaymentLinkRequest) -> dict[str, Any]:
 
 @unhurried
 @given(requests)
-def test_any_request_written_as_a_json_line_reads_back_equal(
+def test_request_written_as_a_json_line_reads_back_equal(
     tmp_path: Path, request_: PaymentLinkRequest
 ) -> None:
     path = tmp_path / "t.jsonl"
@@ -97,7 +97,7 @@ def test_any_request_written_as_a_json_line_reads_back_equal(
 
 @unhurried
 @given(requests, st.sampled_from(",;\t"))
-def test_any_request_written_as_a_row_reads_back_equal(
+def test_request_written_as_a_row_reads_back_equal(
     tmp_path: Path, request_: PaymentLinkRequest, delimiter: str
 ) -> None:
     cells = {
@@ -112,11 +112,11 @@ def test_any_request_written_as_a_row_reads_back_equal(
 
 @unhurried
 @given(st.lists(st.lists(st.text(max_size=8), max_size=4), max_size=4))
-def test_whatever_stands_in_a_table_each_row_is_a_request_or_has_faults(
+def test_row_with_any_cells_is_a_request_or_has_faults(
     tmp_path: Path, rows: list[list[str]]
 ) -> None:
     path = tmp_path / "t.csv"
     with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
-        csv.writer(file).writerows([CAPTURES.columns, *rows])
+        csv.writer(file).writerows([CAPTURES.fields, *rows])
     for row in read_rows(path, CAPTURES):
         assert (row.request is None) == bool(row.faults)

@@ -45,7 +45,7 @@ class Ran:
         return [_read_json(line) for line in self.out.splitlines()]
 
     def outcomes(self) -> dict[str, dict[str, Any]]:
-        """What it prints of each item, by key."""
+        """Return its JSON lines about items, by key."""
         return {line["key"]: line for line in self.lines if "key" in line}
 
 
