@@ -29,7 +29,7 @@ from rich.table import Table
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, SentRequest, bulk
 from chat2pay_async._api.operations import CREATE_PAYMENT_LINK, prepare
 from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._bulk.store import RunStore
+from chat2pay_async._bulk.store import ItemLog, RunStore
 from chat2pay_async._journal.base import Intent
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
@@ -69,7 +69,7 @@ Work = Callable[[RunStore, str, SentRequest], Awaitable[None]]
 async def intent(store: RunStore, key: str, sent: SentRequest) -> None:
     """Write down that a POST leaves."""
     now = datetime.now(UTC)
-    await store.log(key, resumed=False).record_intent(sent, None, now, now)
+    await ItemLog(store, key, again=False).record_intent(sent, None, now, now)
 
 
 async def whole(store: RunStore, key: str, sent: SentRequest) -> None:

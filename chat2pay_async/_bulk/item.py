@@ -104,7 +104,7 @@ class Items(Generic[Q, R]):
         if item.row is None and row is not None and prior is not None and not prior.unresolved:
             # Nothing was applied: the same is sent again, or what the source has now.
             prior = None if self._change(item, row) else prior
-        item.log = log = self._store.log(item.key, resumed=row is not None)
+        item.log = log = ItemLog(self._store, item.key, again=row is not None)
         item.outcome = await self._send(item, log, prior)
         if log.sent_before is not None or (prior is not None and prior.unresolved):
             await self._store.record_outcome(item.outcome, log.response)
@@ -131,8 +131,8 @@ class Items(Generic[Q, R]):
         return self._failed(item, unknown)
 
     def _prior_attempts(self, row: Row) -> PriorAttempts:
-        known = () if row.detail is None else read_detail(row.detail).attempts
-        seen = tuple(one for one in known if one.started_at.timestamp() > row.first_at - _CUT)
+        known, since = read_detail(row.detail).attempts, row.first_at - _CUT
+        seen = tuple(one for one in known if one.started_at.timestamp() > since)
         # A run that died may have been at its last attempt until it last wrote anything.
         alive_at = ended_at(seen[-1]).timestamp() if seen else self._store.alive_at
         return row.prior_attempts(alive_at, seen)

@@ -102,7 +102,7 @@ class Run(Generic[Q, R]):
 
     @property
     def forecast(self) -> Forecast | None:
-        """What would be sent, as far as the source was read; None if this is not a dry run."""
+        """The forecast, as far as the source was read; None if this is not a dry run."""
         return self._items.forecast
 
     @property

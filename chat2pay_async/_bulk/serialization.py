@@ -60,7 +60,7 @@ def read_result(operation: Operation[Any, Any], body: bytes, *, recovered: bool)
 
 def outcome_of(operation: Operation[Any, Any], request: Any, row: Row) -> Outcome[Any, Any]:
     """Read the outcome of a row; unknown if it has none."""
-    detail = Detail() if row.detail is None else read_detail(row.detail)
+    detail = read_detail(row.detail)
     error, result = detail.error, None
     body = row.result or row.response
     unsent = isinstance(error, errors.ReceiptNotSentError)
@@ -108,8 +108,10 @@ class Detail:
     error: Chat2PayError | None = None
 
 
-def read_detail(text: bytes) -> Detail:
-    """Read the text of `write_detail`."""
+def read_detail(text: bytes | None) -> Detail:
+    """Read the text of `write_detail`, if there is one."""
+    if text is None:
+        return Detail()
     data = msgspec.json.decode(text)
     attempts = tuple(
         Attempt(datetime.fromisoformat(at), elapsed, Proof(proof), status, error)

@@ -44,7 +44,7 @@ class _Registration:
 
 @attrs.frozen
 class Registered:
-    """What is known of a key that was registered."""
+    """Answer to a registration."""
 
     repeated: bool
     """True if the source had the key before."""
@@ -151,10 +151,6 @@ class RunStore:
         self._keys.put([_RESUMED + row.key for _number, row in page])
         return page
 
-    def log(self, key: str, *, resumed: bool) -> ItemLog:
-        """Make the log of an item."""
-        return ItemLog(self, key, again=resumed)
-
     async def record_intent(self, intent: Intent) -> None:
         """Write durably that a POST is about to leave.
 
@@ -234,7 +230,7 @@ class RunStore:
 
 
 class ItemLog(CallLog):
-    """Log of one item: what it sends and what it is answered, on the way into the journal."""
+    """Log of one item: its POSTs and their responses, on the way into the journal."""
 
     def __init__(self, store: RunStore, key: str, *, again: bool) -> None:
         self._store = store
@@ -276,7 +272,7 @@ class ItemLog(CallLog):
 
     @property
     def sent_before(self) -> PriorAttempts | None:
-        """What left so far, for a call that sends the same again."""
+        """The latest intent, for a call that sends the same again."""
         last = self._intent
         if last is None:
             return None

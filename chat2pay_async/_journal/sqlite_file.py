@@ -73,33 +73,17 @@ class Binding:
         Raises:
             JournalError: The journal belongs to another run.
         """
-        mine = attrs.asdict(self)
-        others = [name for name, value in mine.items() if notes.get(name) != value]
-        if not others:
+        differences = [
+            f"{name.replace('_', ' ')} {notes.get(name)!r} instead of {value!r}"
+            for name, value in attrs.asdict(self).items()
+            if notes.get(name) != value
+        ]
+        if not differences:
             return
-        what = ", ".join(
-            f"{name.replace('_', ' ')} {notes.get(name)!r} instead of {mine[name]!r}"
-            for name in others
-        )
         raise JournalError(
-            f"the journal {path} belongs to another run ({what}). Use the settings that it was "
-            "made with, or another journal for this run"
+            f"the journal {path} belongs to another run ({', '.join(differences)}). Use the "
+            "settings that it was made with, or another journal for this run"
         )
-
-
-@contextmanager
-def guarded(path: Path) -> Generator[None]:
-    """Turn errors of SQLite and of the system into errors in plain words.
-
-    Raises:
-        JournalError: An operation on the journal failed.
-    """
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise JournalError(f"the journal {path} {_explain(error)}") from error
-    except OSError as error:
-        raise JournalError(f"the journal {path} can't be used: {error.strerror}") from error
 
 
 _PRIMARY: Final = 0xFF
@@ -118,10 +102,22 @@ _EXPLANATIONS: Final = {
 }
 
 
-def _explain(error: sqlite3.Error) -> str:
-    code = getattr(error, "sqlite_errorcode", 0)
-    words = _EXPLANATIONS.get(code) or _EXPLANATIONS.get(code & _PRIMARY)
-    return words or f"can't be used: {error}"
+@contextmanager
+def guarded(path: Path) -> Generator[None]:
+    """Turn errors of SQLite and of the system into errors in plain words.
+
+    Raises:
+        JournalError: An operation on the journal failed.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0)
+        explanation = _EXPLANATIONS.get(code) or _EXPLANATIONS.get(code & _PRIMARY)
+        explanation = explanation or f"can't be used: {error}"
+        raise JournalError(f"the journal {path} {explanation}") from error
+    except OSError as error:
+        raise JournalError(f"the journal {path} can't be used: {error.strerror}") from error
 
 
 _CLOSED: Final = "INSERT OR REPLACE INTO note VALUES ('closed', 'yes')"

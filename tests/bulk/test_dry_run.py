@@ -1,4 +1,4 @@
-"""What a dry run says, and that it does nothing."""
+"""Dry runs: their forecasts, and that they send nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Service(httpx.AsyncBaseTransport):
-    """Answers as it is told, and counts what it is asked."""
+    """Service with scripted responses that counts its requests."""
 
     def __init__(self, answer: Callable[[httpx.Request], httpx.Response] | None = None) -> None:
         self.asked = 0
@@ -66,7 +66,7 @@ async def read(run: Run[Any, Any]) -> list[Any]:
         return [outcome async for outcome in run]
 
 
-async def rehearsed(
+async def dry_run_of(
     source: Any, make: Any = bulk.create_payment_links, **options: Any
 ) -> tuple[Forecast, list[Any]]:
     service = Service()
@@ -80,23 +80,23 @@ async def rehearsed(
     return run.forecast, outcomes
 
 
-async def test_it_says_how_many_would_be_sent_and_what_they_come_to() -> None:
+async def test_a_forecast_has_the_number_and_the_amounts_to_send() -> None:
     source = [request_for(1), request_for(2), request_for(3, currency="JPY", total_amount=500)]
-    forecast, outcomes = await rehearsed(source)
+    forecast, outcomes = await dry_run_of(source)
     assert outcomes == []
     assert (forecast.to_send, forecast.to_look_up, forecast.final, forecast.refused) == (3, 0, 0, 0)
     assert forecast.amounts == {"ZAR": Decimal("20.20"), "JPY": Decimal(500)}
     assert (forecast.same_recipient, forecast.same_recipient_keys) == (0, ())
 
 
-async def test_it_reads_more_than_may_be_under_way_at_a_time() -> None:
-    forecast, _ = await rehearsed(map(request_for, range(50)), concurrency=2)
+async def test_a_dry_run_reads_more_items_than_its_concurrency() -> None:
+    forecast, _ = await dry_run_of(map(request_for, range(50)), concurrency=2)
     assert forecast.to_send == 50
 
 
-async def test_it_finds_orders_that_occur_twice() -> None:
+async def test_a_dry_run_finds_repeated_orders() -> None:
     source = [request_for(1), request_for(2), request_for(1, total_amount="5.00")]
-    forecast, (outcome,) = await rehearsed(source, concurrency=1)
+    forecast, (outcome,) = await dry_run_of(source, concurrency=1)
     assert (forecast.to_send, forecast.refused) == (2, 1)
     assert forecast.amounts == {"ZAR": Decimal("20.20")}
     assert (outcome.key, outcome.state) == ("A-1", State.REJECTED)
@@ -104,9 +104,9 @@ async def test_it_finds_orders_that_occur_twice() -> None:
     assert "occurs twice" in str(outcome.error)
 
 
-async def test_it_finds_recipients_that_would_get_more_than_one_link() -> None:
+async def test_a_dry_run_finds_repeated_recipients() -> None:
     source = [request_for(number, to="27830000001") for number in range(30)]
-    forecast, outcomes = await rehearsed([*source, request_for(99)], concurrency=1)
+    forecast, outcomes = await dry_run_of([*source, request_for(99)], concurrency=1)
     assert outcomes == []
     assert (forecast.to_send, forecast.same_recipient) == (31, 29)
     assert forecast.same_recipient_keys == tuple(f"A-{number}" for number in range(1, 21))
@@ -123,30 +123,30 @@ async def test_it_finds_recipients_that_would_get_more_than_one_link() -> None:
         ({"rate_limit": RateLimit(1000), "concurrency": 2}, 2.5),
     ],
 )
-async def test_it_says_how_long_it_would_take(options: dict[str, Any], seconds: float) -> None:
-    forecast, _ = await rehearsed([request_for(number) for number in range(10)], **options)
+async def test_a_forecast_has_the_time(options: dict[str, Any], seconds: float) -> None:
+    forecast, _ = await dry_run_of([request_for(number) for number in range(10)], **options)
     assert forecast.seconds == pytest.approx(seconds)
 
 
-async def test_it_checks_what_can_not_be_sent() -> None:
-    forecast, (outcome,) = await rehearsed(["ref-1", " ", "ref-2"], bulk.cancel_payment_links)
+async def test_a_dry_run_rejects_invalid_items() -> None:
+    forecast, (outcome,) = await dry_run_of(["ref-1", " ", "ref-2"], bulk.cancel_payment_links)
     assert forecast.to_send == 2
     assert (outcome.key, outcome.state) == (" ", State.REJECTED)
     with pytest.raises(TypeError, match="items of Capture"):
-        await rehearsed(["ref-1"], bulk.capture_payments)
+        await dry_run_of(["ref-1"], bulk.capture_payments)
 
 
-async def test_only_links_name_what_they_come_to() -> None:
-    forecast, _ = await rehearsed([bulk.Capture("ref-1", "5.00")], bulk.capture_payments)
+async def test_a_forecast_sums_links_only() -> None:
+    forecast, _ = await dry_run_of([bulk.Capture("ref-1", "5.00")], bulk.capture_payments)
     assert (forecast.to_send, forecast.amounts) == (1, {})
 
 
-async def test_it_does_not_look_up_what_may_exist() -> None:
-    forecast, _ = await rehearsed([request_for(1)], check_existing=True)
+async def test_a_dry_run_looks_nothing_up() -> None:
+    forecast, _ = await dry_run_of([request_for(1)], check_existing=True)
     assert forecast.to_send == 1
 
 
-async def test_it_tells_while_it_reads() -> None:
+async def test_a_forecast_grows_while_the_source_is_read() -> None:
     async with client_of(Service()) as client:
         source = [request_for(1), request_for(1), request_for(2)]
         run = bulk.create_payment_links(client, source, dry_run=True, concurrency=1)
@@ -157,7 +157,7 @@ async def test_it_tells_while_it_reads() -> None:
             assert (run.forecast.to_send, run.forecast.refused) == (1, 1)
 
 
-async def test_a_run_that_is_none_has_no_forecast() -> None:
+async def test_a_plain_run_has_no_forecast() -> None:
     async with client_of(Service()) as client:
         assert bulk.create_payment_links(client, [], dry_run=False).forecast is None
 
@@ -166,7 +166,7 @@ async def test_a_run_that_is_none_has_no_forecast() -> None:
 
 
 def by_order(request: httpx.Request) -> httpx.Response:
-    """A-1 and A-5 are made, A-2 is refused, A-3 is denied, and nobody knows about A-4."""
+    """Apply A-1 and A-5, reject A-2, deny A-3, and leave A-4 unknown."""
     if request.method == "GET":
         return httpx.Response(500)
     if b'"A-2"' in request.content:
@@ -191,7 +191,7 @@ def content_of(path: Path) -> list[tuple[Any, ...]]:
         ]
 
 
-async def test_a_journal_that_is_there_is_asked_and_not_changed(tmp_path: Path) -> None:
+async def test_a_dry_run_reads_a_journal_without_changing_it(tmp_path: Path) -> None:
     path = tmp_path / "spring.db"
     source = [request_for(number) for number in range(1, 6)]
     async with client_of(Service(by_order)) as client:
@@ -204,7 +204,7 @@ async def test_a_journal_that_is_there_is_asked_and_not_changed(tmp_path: Path) 
     }
     before = content_of(path)
     changed = request_for(5, total_amount="1.00")
-    forecast, outcomes = await rehearsed(
+    forecast, outcomes = await dry_run_of(
         [*source[:4], changed, request_for(6)], journal=path, concurrency=1
     )
     assert (forecast.to_send, forecast.to_look_up) == (2, 1)
@@ -221,16 +221,16 @@ async def test_a_journal_that_is_there_is_asked_and_not_changed(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("as_text", [True, False])
-async def test_a_journal_that_is_not_there_is_not_made(tmp_path: Path, *, as_text: bool) -> None:
+async def test_a_dry_run_makes_no_journal(tmp_path: Path, *, as_text: bool) -> None:
     path = tmp_path / "spring.db"
-    forecast, _ = await rehearsed([request_for(1)], journal=str(path) if as_text else path)
+    forecast, _ = await dry_run_of([request_for(1)], journal=str(path) if as_text else path)
     assert forecast.to_send == 1
     assert names_in(tmp_path) == []
 
 
-async def test_a_journal_of_another_run_is_refused_by_the_dry_run(tmp_path: Path) -> None:
+async def test_a_dry_run_refuses_the_journal_of_another_run(tmp_path: Path) -> None:
     path = tmp_path / "spring.db"
     async with client_of(Service()) as client:
         await read(bulk.cancel_payment_links(client, [], journal=path))
     with pytest.raises(JournalError, match="belongs to another run"):
-        await rehearsed([request_for(1)], journal=path)
+        await dry_run_of([request_for(1)], journal=path)

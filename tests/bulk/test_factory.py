@@ -1,4 +1,4 @@
-"""Campaigns and jobs against a sandbox, whose ledger says what really took place."""
+"""Runs of every operation against a sandbox, whose ledger counts the real effects."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def never() -> httpx.Response:
 
 
 class Wire(httpx.AsyncBaseTransport):
-    """The way to the sandbox: it keeps what passes, and may be told what else to do."""
+    """Transport to the sandbox that keeps the requests, and can be scripted."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.inner = httpx.ASGITransport(app=sandbox.app)
@@ -91,7 +91,7 @@ class Wire(httpx.AsyncBaseTransport):
 
 @attrs.define
 class World:
-    """A sandbox, and clients of it."""
+    """Sandbox and its clients."""
 
     sandbox: Sandbox = attrs.field(factory=lambda: Sandbox(seed=3))
 
@@ -106,7 +106,7 @@ class World:
 
     @property
     def created(self) -> Counter[str | None]:
-        """How many links there are of each order."""
+        """Count the links of each order."""
         return Counter(
             effect.order_number
             for effect in self.sandbox.ledger.effects
@@ -114,7 +114,7 @@ class World:
         )
 
     async def links(self, count: int, **fields: Any) -> list[str]:
-        """Make so many links; their references."""
+        """Create links, and return their references."""
         async with self.client() as client:
             requests = requests_for(count, **fields)
             made = [await client.create_payment_link(request) for request in requests]
@@ -192,7 +192,7 @@ async def pages() -> AsyncGenerator[PaymentLinkRequest]:
     ids=["list", "iterator", "async generator", "async iterable"],
 )
 @pytest.mark.parametrize("journalled", [True, False])
-async def test_a_campaign_makes_each_link_once(
+async def test_a_campaign_creates_each_link_once(
     world: World, path: Path, source: Callable[[], Any], *, journalled: bool
 ) -> None:
     async with world.client() as client:
@@ -212,7 +212,7 @@ async def test_a_campaign_makes_each_link_once(
     assert there_is(path) is journalled
 
 
-async def test_what_is_lost_on_the_way_is_looked_up_and_nothing_is_made_twice(
+async def test_lost_responses_are_looked_up_and_nothing_is_created_twice(
     world: World, path: Path
 ) -> None:
     faults: list[FaultKind] = ["drop_after", "drop_before", "error_502_after", "hollow_201_before"]
@@ -229,7 +229,7 @@ async def test_what_is_lost_on_the_way_is_looked_up_and_nothing_is_made_twice(
     assert {row.state for row in rows_of(path).values()} == {"applied"}
 
 
-async def test_the_summary_counts_what_needs_a_look(world: World) -> None:
+async def test_a_campaigns_summary_counts_recovered_and_undelivered_links(world: World) -> None:
     world.sandbox.fail_delivery("A-1")
     source = [
         *requests_for(3),
@@ -257,7 +257,7 @@ async def test_the_summary_counts_what_needs_a_look(world: World) -> None:
     assert world.created["A-1"] == 1
 
 
-async def test_a_clients_hooks_hear_of_every_item(world: World) -> None:
+async def test_hooks_of_the_client_receive_every_item(world: World) -> None:
     heard: list[Event] = []
     async with world.client(hooks=[heard.append]) as client:
         await read(bulk.create_payment_links(client, requests_for(3)))
@@ -268,7 +268,7 @@ async def test_a_clients_hooks_hear_of_every_item(world: World) -> None:
     assert len({event.call_id for event in told}) == 1
 
 
-async def test_a_view_s_settings_are_the_runs(world: World) -> None:
+async def test_a_run_uses_the_settings_of_a_view(world: World) -> None:
     world.sandbox.next_faults(CREATE, ["drop_before"] * 3)
     async with world.client() as client:
         view = client.with_options(retry=attrs.evolve(QUICK, resend_when_absent=False))
@@ -281,7 +281,7 @@ async def test_a_view_s_settings_are_the_runs(world: World) -> None:
 
 
 @pytest.mark.parametrize("taken", [0, 1, 9])
-async def test_delivered_and_undelivered_are_together_what_the_service_did(
+async def test_delivered_and_undelivered_outcomes_are_all_that_the_service_did(
     world: World, taken: int
 ) -> None:
     pulled: list[str] = []
@@ -305,7 +305,7 @@ async def test_delivered_and_undelivered_are_together_what_the_service_did(
     assert run.summary.applied == len(pulled)
 
 
-async def test_without_drain_what_is_under_way_is_in_doubt_and_can_be_settled(
+async def test_items_in_progress_are_unknown_without_drain_and_can_be_resolved(
     world: World,
 ) -> None:
     wire, under_way = Wire(world.sandbox), anyio.Event()
@@ -331,7 +331,7 @@ async def test_without_drain_what_is_under_way_is_in_doubt_and_can_be_settled(
     assert resolution.result.payment_link_ref == world.sandbox.ref_of("A-1")
 
 
-async def test_a_cancelled_run_tells_what_it_does_not_know(world: World, path: Path) -> None:
+async def test_a_cancelled_run_reports_unknown_items(world: World, path: Path) -> None:
     wire = Wire(world.sandbox)
 
     async def stop(_request: httpx.Request) -> httpx.Response:
@@ -374,7 +374,7 @@ async def test_a_wrong_key_stops_a_campaign(world: World, concurrency: int) -> N
     assert run.summary.failed == len(wire.posts)
 
 
-async def test_a_campaign_that_fails_too_often_stops_itself(world: World) -> None:
+async def test_a_campaign_with_too_many_failures_stops_itself(world: World) -> None:
     wire = Wire(world.sandbox)
     source = requests_for(100, currency="CHF")
     async with world.client(wire) as client:
@@ -384,7 +384,7 @@ async def test_a_campaign_that_fails_too_often_stops_itself(world: World) -> Non
     assert len(wire.posts) == run.summary.rejected == 5
 
 
-async def test_a_client_that_is_closed_stops_a_run(world: World) -> None:
+async def test_a_closed_client_stops_a_run(world: World) -> None:
     client = world.client()
     await client.aclose()
     with pytest.raises(ConfigurationError, match="closed"):
@@ -442,7 +442,7 @@ async def test_links_are_cancelled(world: World, path: Path) -> None:
     assert world.sandbox.ledger.count("link_cancelled") == 2
 
 
-async def test_receipts_are_sent_or_not_delivered(world: World, path: Path) -> None:
+async def test_receipts_are_delivered_or_not(world: World, path: Path) -> None:
     refs = await world.links(2)
     for ref in refs:
         world.sandbox.pay(ref)
@@ -471,7 +471,7 @@ async def test_links_are_looked_up_by_reference_or_by_any_query(world: World) ->
     assert outcomes[ref].result.order_number == outcomes["A-0"].result.order_number == "A-0"
 
 
-async def test_items_of_another_kind_stop_a_run_before_they_are_sent(world: World) -> None:
+async def test_items_of_another_type_stop_a_run_unsent(world: World) -> None:
     wire = Wire(world.sandbox)
     captures: Any = ["ref-1"]
     async with world.client(wire) as client:
@@ -509,7 +509,7 @@ async def test_items_of_another_kind_stop_a_run_before_they_are_sent(world: Worl
         ),
     ],
 )
-async def test_an_option_that_can_not_work_is_refused(
+async def test_invalid_options_are_refused(
     world: World, options: dict[str, Any], problem: str
 ) -> None:
     async with world.client() as client:
@@ -518,14 +518,14 @@ async def test_an_option_that_can_not_work_is_refused(
     assert str(caught.value) == problem
 
 
-async def test_what_changes_nothing_takes_no_journal(world: World, path: Path) -> None:
+async def test_a_run_that_only_reads_takes_no_journal(world: World, path: Path) -> None:
     options: Any = {"journal": path}
     async with world.client() as client:
         with pytest.raises(ConfigurationError, match="unknown options: journal; this run takes"):
             bulk.get_transactions(client, [], **options)
 
 
-async def test_a_drain_may_last_for_ever(world: World) -> None:
+async def test_drain_may_be_infinite(world: World) -> None:
     async with world.client() as client:
         run = bulk.create_payment_links(
             client, requests_for(3), concurrency=3, drain=float("inf"), stop_at_failure_rate=0
@@ -538,9 +538,7 @@ async def test_a_drain_may_last_for_ever(world: World) -> None:
 # Orders that may exist already --------------------------------------------------------------------
 
 
-async def test_without_the_old_journal_what_exists_is_not_made_again(
-    world: World, path: Path
-) -> None:
+async def test_check_existing_replaces_a_lost_journal(world: World, path: Path) -> None:
     await world.links(3)
     wire = Wire(world.sandbox)
     async with world.client(wire) as client:
@@ -553,7 +551,7 @@ async def test_without_the_old_journal_what_exists_is_not_made_again(
     assert set(rows_of(path)) == {"A-3", "A-4"}
 
 
-async def test_across_journals_nothing_protects(world: World, path: Path) -> None:
+async def test_two_journals_do_not_know_each_other(world: World, path: Path) -> None:
     async with world.client() as client:
         for end in (".1", ".2"):
             run = bulk.create_payment_links(client, requests_for(1), journal=f"{path}{end}")
@@ -564,7 +562,7 @@ async def test_across_journals_nothing_protects(world: World, path: Path) -> Non
 # Journals -----------------------------------------------------------------------------------------
 
 
-async def test_the_same_run_again_skips_what_is_final_with_its_results(
+async def test_a_resumed_run_skips_finished_items_with_their_results(
     world: World, path: Path
 ) -> None:
     source = [
@@ -588,7 +586,7 @@ async def test_the_same_run_again_skips_what_is_final_with_its_results(
     assert run.summary.amounts == {}
 
 
-async def test_a_journal_is_let_go_at_the_end_of_its_run(world: World, path: Path) -> None:
+async def test_a_journal_is_unlocked_at_the_end_of_its_run(world: World, path: Path) -> None:
     async with world.client() as client:
         run = bulk.create_payment_links(client, requests_for(2), journal=path)
         other = bulk.create_payment_links(client, requests_for(2), journal=path)
@@ -605,7 +603,7 @@ async def test_a_journal_is_let_go_at_the_end_of_its_run(world: World, path: Pat
 
 
 @pytest.mark.parametrize("other", ["operation", "key", "base URL"])
-async def test_a_journal_is_of_one_operation_one_key_and_one_base_url(
+async def test_a_journal_belongs_to_one_operation_key_and_base_url(
     world: World, path: Path, other: str
 ) -> None:
     async with world.client() as client:
@@ -625,7 +623,7 @@ async def test_a_journal_is_of_one_operation_one_key_and_one_base_url(
 
 @attrs.define
 class Death:
-    """Stops a run dead at one of its POSTs: before the service has it, or after."""
+    """Transport that kills a run at one of its POSTs, before the service has it or after."""
 
     wire: Wire
     path: Path
@@ -649,7 +647,7 @@ class Death:
 async def killed(
     world: World, path: Path, source: list[PaymentLinkRequest], at: int, *, after: bool, **how: Any
 ) -> tuple[Path, Wire]:
-    """What is left on the disk of a campaign that died, and what it had sent."""
+    """Copy the files of a campaign that died, and return what it had sent."""
     wire = Wire(world.sandbox)
     death = Death(wire, path, path.with_name("left.db"), at, after)
     wire.post = death.post
@@ -662,7 +660,7 @@ async def killed(
 
 @pytest.mark.parametrize("after", [True, False])
 @pytest.mark.parametrize("at", [1, 6, 12])
-async def test_whenever_a_process_dies_the_next_run_does_the_rest_once(
+async def test_a_resumed_run_does_the_rest_once_wherever_the_process_died(
     world: World, path: Path, at: int, *, after: bool
 ) -> None:
     source = requests_for(12)
@@ -689,7 +687,7 @@ async def test_whenever_a_process_dies_the_next_run_does_the_rest_once(
     assert {row.state for row in rows_of(left).values()} == {"applied"}
 
 
-async def test_what_is_in_doubt_is_looked_up_before_anything_is_sent(
+async def test_unresolved_items_are_looked_up_before_anything_is_sent(
     world: World, path: Path
 ) -> None:
     source = requests_for(8)
@@ -705,7 +703,7 @@ async def test_what_is_in_doubt_is_looked_up_before_anything_is_sent(
     assert world.created == each_once(8)
 
 
-async def test_what_is_in_doubt_is_settled_though_its_source_is_gone(
+async def test_unresolved_items_are_reconciled_without_their_source(
     world: World, path: Path
 ) -> None:
     left, before = await killed(world, path, requests_for(2), 1, after=False, concurrency=1)
@@ -718,9 +716,7 @@ async def test_what_is_in_doubt_is_settled_though_its_source_is_gone(
     assert world.created == each_once(1)
 
 
-async def test_a_source_that_was_changed_meanwhile_is_an_error_of_its_rows(
-    world: World, path: Path
-) -> None:
+async def test_changed_items_are_rejected(world: World, path: Path) -> None:
     left, before = await killed(world, path, requests_for(3), 2, after=True, concurrency=1)
     source = requests_for(3, total_amount="99.00")
     wire = Wire(world.sandbox)
@@ -745,7 +741,7 @@ async def test_a_source_that_was_changed_meanwhile_is_an_error_of_its_rows(
     assert world.sandbox.ledger.total("link_created", "ZAR") == Decimal("119.00")
 
 
-async def test_what_failed_goes_again_in_the_next_run(world: World, path: Path) -> None:
+async def test_failed_items_are_sent_by_the_next_run(world: World, path: Path) -> None:
     once = attrs.evolve(QUICK, max_attempts=1)
     wire = Wire(world.sandbox)
 
@@ -768,7 +764,7 @@ async def test_what_failed_goes_again_in_the_next_run(world: World, path: Path) 
     assert world.created == each_once(3)
 
 
-async def test_what_stays_in_doubt_is_told_again_and_never_sent_again_on_a_guess(
+async def test_undetermined_items_are_reported_again_and_never_sent_on_a_guess(
     world: World, path: Path
 ) -> None:
     source = requests_for(1)
@@ -789,7 +785,7 @@ async def test_what_stays_in_doubt_is_told_again_and_never_sent_again_on_a_guess
 
 
 class SmallDisk(Journal):
-    """A journal on a disk that has room for no more than so many pages beyond the first."""
+    """Make a journal on a disk that has space for so many pages only."""
 
     def __init__(self, path: Path, pages: int) -> None:
         super().__init__(path)
@@ -802,9 +798,7 @@ class SmallDisk(Journal):
         db.execute(f"PRAGMA max_page_count = {pages + self.pages}")
 
 
-async def test_on_a_full_disk_nothing_is_sent_that_is_not_written_down(
-    world: World, path: Path
-) -> None:
+async def test_nothing_unwritten_is_sent_on_a_full_disk(world: World, path: Path) -> None:
     source = requests_for(40, merchant_descriptor="x" * 500)
     wire = Wire(world.sandbox)
     async with world.client(wire) as client:
@@ -830,7 +824,7 @@ async def test_a_journal_keeps_a_users_notes(world: World, path: Path) -> None:
         assert ("user source", "spring.csv") in set(db.execute("SELECT name, value FROM note"))
 
 
-async def test_a_source_of_ones_own_is_left_open(world: World) -> None:
+async def test_a_callers_own_generator_is_left_open(world: World) -> None:
     async with world.client() as client, aclosing(pages()) as source:
         async with bulk.create_payment_links(client, source, concurrency=1) as run:
             await anext(run)

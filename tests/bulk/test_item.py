@@ -1,4 +1,4 @@
-"""One item of a run, to its outcome: over a scripted engine, a real journal, and jumping time."""
+"""Items, to their outcomes: over a scripted engine, a real journal, and virtual time."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Inline:
 
 @attrs.define
 class Shop:
-    """A run's items at work."""
+    """Items of a run, with their store and journal."""
 
     made: Bench
     items: Items[Any, Any]
@@ -117,8 +117,8 @@ class Shop:
         await self.items.finish(item)
         return item.outcome
 
-    async def take_up(self) -> Any:
-        """Bring the one row that is in doubt to its outcome."""
+    async def resume_row(self) -> Any:
+        """Bring the one unresolved row to its outcome."""
         ((_number, row),) = self.store._unresolved_page(0)
         item = self.items.resume(row)
         await self.items.finish(item)
@@ -162,7 +162,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def full_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the jitter out: the back-off is always its ceiling."""
+    """Remove the jitter: the back-off is always its maximum."""
     monkeypatch.setattr("chat2pay_async._send.retry._jitter.uniform", lambda _low, high: high)
 
 
@@ -186,15 +186,15 @@ def history_of(path: Path) -> list[tuple[str, int | None]]:
 
 
 @contextmanager
-def mending(path: Path) -> Iterator[sqlite3.Connection]:
-    """Change a journal by hand; it is whole then, as one that was closed."""
+def editing(path: Path) -> Iterator[sqlite3.Connection]:
+    """Change a journal by hand; it is complete then, like a closed one."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         yield db
         db.execute("UPDATE note SET value = 'yes' WHERE name = 'closed'")
 
 
 def crash_at(path: Path, act: Act, *left: Path) -> Act:
-    """Perform an act, and let the machine stop right before it: what is on the disk is kept."""
+    """Copy the files as a crash right before an act leaves them, and perform the act."""
     places = list(left)
 
     async def performed() -> WireResponse:
@@ -220,7 +220,7 @@ async def crashed(
     operation: operations.Operation[Any, Any] = CREATE,
     **retry: Any,
 ) -> tuple[Path, Bench]:
-    """A journal whose machine stopped while the item's POST was under way; what was sent."""
+    """Make the journal of a crash while the item's POST was in progress."""
     left = tmp_path / "left.db"
     made = bench(crash_at(path, answer(400), left))
     with shop(made, path, operation, **retry) as first:
@@ -233,7 +233,7 @@ def now(ahead: float = 0) -> str:
 
 
 def shown(sent: Bench | None = None, **fields: Any) -> WireResponse:
-    """A status answer about `A-1`, which is `ref-1`; with the stamp that was sent, if any was."""
+    """Make a status response about `A-1`, which is `ref-1`; with the stamp that was sent."""
     entry = {"transactionStatusName": "PAYMENT_LINK_SENT", "created": now()}
     body: dict[str, Any] = {
         "orderNumber": "A-1",
@@ -263,7 +263,7 @@ def captured(decision: str = "ACCEPT") -> dict[str, Any]:
 # How an item ends ---------------------------------------------------------------------------------
 
 
-async def test_an_item_that_is_applied_comes_with_all_that_the_call_told() -> None:
+async def test_an_applied_item_has_the_result_and_the_attempts_of_its_call() -> None:
     with shop(bench(CREATED)) as one:
         outcome = await one.finish()
     assert (outcome.key, outcome.request, outcome.state) == ("A-1", LINK, State.APPLIED)
@@ -284,7 +284,7 @@ async def test_an_item_that_is_applied_comes_with_all_that_the_call_told() -> No
         ([lost()], [answer(500)], State.UNKNOWN, OutcomeUnknownError),
     ],
 )
-async def test_an_item_that_is_not_applied_comes_with_its_error(
+async def test_an_item_that_is_not_applied_has_its_error(
     script: list[Act], look_ups: list[Act], state: State, kind: type[Chat2PayError], path: Path
 ) -> None:
     with shop(bench(*script, look_ups=look_ups), path) as one:
@@ -300,7 +300,7 @@ async def test_an_item_that_is_not_applied_comes_with_its_error(
     ("decision", "state"),
     [("ACCEPT", State.APPLIED), ("DECLINE", State.REJECTED), ("REVIEW", State.UNKNOWN)],
 )
-async def test_a_gateways_answer_decides_the_state(decision: str, state: State, path: Path) -> None:
+async def test_a_gateways_decision_sets_the_state(decision: str, state: State, path: Path) -> None:
     body = json.dumps({"transactionType": "CAPTURE", "paymentGatewayDecision": decision})
     with shop(bench(answer(200, body.encode())), path, operations.CAPTURE_PAYMENT) as one:
         outcome = await one.finish(CAPTURE)
@@ -311,7 +311,7 @@ async def test_a_gateways_answer_decides_the_state(decision: str, state: State, 
     assert row_of(path).state == state.value
 
 
-async def test_a_receipt_that_nobody_was_sent_is_applied_and_not_delivered(path: Path) -> None:
+async def test_a_receipt_whose_message_failed_is_applied_and_not_delivered(path: Path) -> None:
     body = b'{"receiptLinkRef": "rec-1", "error": {"code": 7}}'
     with shop(bench(answer(400, body)), path, operations.CREATE_RECEIPT) as one:
         outcome = await one.finish(RECEIPT)
@@ -326,7 +326,7 @@ async def test_a_receipt_that_nobody_was_sent_is_applied_and_not_delivered(path:
     assert again.error.operation == "create_receipt"
 
 
-async def test_a_link_that_nobody_was_sent_is_applied_and_not_delivered() -> None:
+async def test_a_link_whose_message_failed_is_applied_and_not_delivered() -> None:
     body = b'{"paymentLinkRef": "ref-1", "transactionStatus": "PAYMENT_LINK_SENT_FAILED"}'
     with shop(bench(answer(201, body))) as one:
         outcome = await one.finish()
@@ -337,7 +337,7 @@ async def test_a_link_that_nobody_was_sent_is_applied_and_not_delivered() -> Non
 # What the journal knows, and when -----------------------------------------------------------------
 
 
-async def test_a_post_is_in_the_journal_to_the_byte_before_it_leaves(
+async def test_a_post_is_in_the_journal_to_the_byte_before_it_is_sent(
     path: Path, tmp_path: Path
 ) -> None:
     left = tmp_path / "left.db"
@@ -354,7 +354,7 @@ async def test_a_post_is_in_the_journal_to_the_byte_before_it_leaves(
     assert row.detail is None
 
 
-async def test_a_further_post_is_in_the_journal_too_with_the_answers_before_it(
+async def test_a_repeated_post_is_in_the_journal_with_the_responses_before_it(
     path: Path, tmp_path: Path
 ) -> None:
     first, second, third = (tmp_path / f"left-{number}.db" for number in range(3))
@@ -376,7 +376,7 @@ async def test_a_further_post_is_in_the_journal_too_with_the_answers_before_it(
     assert len({sent.body for sent in made.engine.sent}) == 1
 
 
-async def test_an_outcome_is_told_when_it_is_on_the_disk(path: Path, tmp_path: Path) -> None:
+async def test_an_outcome_is_returned_once_it_is_on_the_disk(path: Path, tmp_path: Path) -> None:
     left = tmp_path / "left.db"
     with shop(bench(WITH_URL), path) as one:
         await one.finish()
@@ -385,7 +385,7 @@ async def test_an_outcome_is_told_when_it_is_on_the_disk(path: Path, tmp_path: P
     assert (row.state, row.response) == ("applied", WITH_URL.body)
 
 
-async def test_an_answer_that_can_not_be_written_down_leaves_the_row_in_doubt(
+async def test_an_outcome_that_can_not_be_written_leaves_the_row_unresolved(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with shop(bench(CREATED), path) as one:
@@ -406,7 +406,7 @@ async def test_an_answer_that_can_not_be_written_down_leaves_the_row_in_doubt(
     assert row_of(path).state == "sent"
 
 
-async def test_what_can_not_be_written_down_does_not_leave(path: Path) -> None:
+async def test_a_post_that_can_not_be_written_is_not_sent(path: Path) -> None:
     with shop(bench(CREATED), path) as one:
         assert one.journal is not None
         db = one.journal._opened()
@@ -420,19 +420,19 @@ async def test_what_can_not_be_written_down_does_not_leave(path: Path) -> None:
     assert rows_of(path) == []
 
 
-@pytest.mark.parametrize("doubtful", [True, False])
-async def test_a_closed_client_is_no_items_fault_and_settles_nothing(
-    path: Path, tmp_path: Path, *, doubtful: bool
+@pytest.mark.parametrize("unresolved", [True, False])
+async def test_a_closed_client_raises_and_leaves_the_row_unresolved(
+    path: Path, tmp_path: Path, *, unresolved: bool
 ) -> None:
     left, _ = await crashed(path, tmp_path)
-    with shop(bench(), left if doubtful else None) as one:
+    with shop(bench(), left if unresolved else None) as one:
         await one.made.sender.aclose()
         with pytest.raises(ConfigurationError, match="closed"):
-            await (one.take_up() if doubtful else one.finish())
+            await (one.resume_row() if unresolved else one.finish())
     assert row_of(left).state == "sent"
 
 
-async def test_without_a_journal_an_item_ends_all_the_same() -> None:
+async def test_an_item_has_its_outcome_without_a_journal() -> None:
     with shop(bench(not_sent(), CREATED)) as one:
         outcome = await one.finish()
     assert (outcome.state, len(outcome.attempts)) == (State.APPLIED, 2)
@@ -441,7 +441,7 @@ async def test_without_a_journal_an_item_ends_all_the_same() -> None:
 # Asked to wait for longer than a call waits -------------------------------------------------------
 
 
-async def test_a_longer_wait_than_a_calls_is_told_and_waited_and_the_same_is_sent_again(
+async def test_a_long_throttle_is_emitted_and_waited_out_and_the_same_bytes_are_sent(
     path: Path,
 ) -> None:
     made = bench(answer(429, retry_after="90"), CREATED)
@@ -456,7 +456,7 @@ async def test_a_longer_wait_than_a_calls_is_told_and_waited_and_the_same_is_sen
     assert ("response", 429) in history_of(path)
 
 
-async def test_it_is_waited_as_often_as_it_is_asked_for() -> None:
+async def test_every_long_throttle_is_waited_out() -> None:
     made = bench(*[answer(429, retry_after="3600")] * 5, CREATED)
     started = anyio.current_time()
     with shop(made) as one:
@@ -467,7 +467,7 @@ async def test_it_is_waited_as_often_as_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize("waits", [1, 3])
-async def test_what_was_lost_before_a_long_wait_is_looked_up_again_after_it(waits: int) -> None:
+async def test_a_lost_attempt_is_looked_up_again_after_a_long_throttle(waits: int) -> None:
     made = bench(lost(), *[answer(429, retry_after="90")] * waits, CREATED, look_ups=[NOWHERE])
     with shop(made) as one:
         outcome = await one.finish()
@@ -478,7 +478,7 @@ async def test_what_was_lost_before_a_long_wait_is_looked_up_again_after_it(wait
     assert len({sent.body for sent in made.engine.sent}) == 1
 
 
-async def test_what_turns_out_to_be_applied_during_a_long_wait_is_not_sent_again() -> None:
+async def test_an_item_applied_during_a_long_throttle_is_not_sent_again() -> None:
     made = bench(lost(), answer(429, retry_after="90"), look_ups=[NOWHERE])
     with shop(made) as one, anyio.fail_after(300):
         async with anyio.create_task_group() as tasks:
@@ -494,7 +494,7 @@ async def test_what_turns_out_to_be_applied_during_a_long_wait_is_not_sent_again
     assert (outcomes[0].state, outcomes[0].recovered) == (State.APPLIED, True)
 
 
-async def test_all_of_the_run_waits_and_for_the_longest_that_was_asked_for() -> None:
+async def test_all_items_wait_for_the_longest_throttle() -> None:
     made = bench(answer(429, retry_after="600"), answer(429, retry_after="61"), *[CREATED] * 3)
     started = anyio.current_time()
     with shop(made) as one:
@@ -511,7 +511,7 @@ async def test_all_of_the_run_waits_and_for_the_longest_that_was_asked_for() -> 
 # An order that may exist already ------------------------------------------------------------------
 
 
-async def test_an_order_that_is_explicitly_not_there_is_sent() -> None:
+async def test_check_existing_sends_an_absent_order() -> None:
     made = bench(NOWHERE, CREATED)
     with shop(made, check_existing=True) as one:
         outcome = await one.finish()
@@ -520,7 +520,7 @@ async def test_an_order_that_is_explicitly_not_there_is_sent() -> None:
     assert made.engine.sent[0].target.endswith("transaction-status?orderNumber=A-1")
 
 
-async def test_an_order_that_is_there_is_skipped_whoever_made_it(path: Path) -> None:
+async def test_check_existing_skips_an_existing_order_whoever_made_it(path: Path) -> None:
     made = bench(shown(additionalData='{"sdkRequestId": "another\'s"}'))
     with shop(made, path, check_existing=True) as one:
         outcome = await one.finish()
@@ -547,7 +547,7 @@ async def test_an_order_that_is_there_is_skipped_whoever_made_it(path: Path) -> 
         ([answer(401)], AuthenticationError),
     ],
 )
-async def test_an_order_that_may_be_there_is_not_sent(
+async def test_check_existing_does_not_send_an_order_that_may_exist(
     looked_up: list[Act], kind: type[Chat2PayError]
 ) -> None:
     made = bench(*looked_up)
@@ -559,7 +559,7 @@ async def test_an_order_that_may_be_there_is_not_sent(
     assert {sent.method for sent in made.engine.sent} == {"GET"}
 
 
-async def test_a_look_up_that_is_to_wait_for_long_is_waited_for_too() -> None:
+async def test_check_existing_waits_out_a_long_throttle() -> None:
     made = bench(answer(429, retry_after="90"), NOWHERE, CREATED)
     started = anyio.current_time()
     with shop(made, check_existing=True) as one:
@@ -569,7 +569,7 @@ async def test_a_look_up_that_is_to_wait_for_long_is_waited_for_too() -> None:
     assert made.engine.times[1] - started == pytest.approx(90, abs=1)
 
 
-async def test_only_the_first_post_is_preceded_by_a_look_up(path: Path) -> None:
+async def test_check_existing_looks_up_before_the_first_post_only(path: Path) -> None:
     made = bench(NOWHERE, *[not_sent()] * 4)
     with shop(made, path, check_existing=True) as one:
         assert (await one.finish()).state is State.FAILED
@@ -578,7 +578,7 @@ async def test_only_the_first_post_is_preceded_by_a_look_up(path: Path) -> None:
         assert (await one.finish()).state is State.APPLIED
 
 
-async def test_without_being_asked_no_order_is_looked_up() -> None:
+async def test_no_order_is_looked_up_without_check_existing() -> None:
     made = bench(CREATED)
     with shop(made) as one:
         await one.finish()
@@ -589,7 +589,7 @@ async def test_without_being_asked_no_order_is_looked_up() -> None:
 
 
 class Order(PaymentLinkRequest):
-    """A caller's own kind of request."""
+    """Request of a caller's own class."""
 
 
 @pytest.mark.parametrize("journalled", [True, False])
@@ -602,7 +602,7 @@ class Order(PaymentLinkRequest):
         (operations.CREATE_RECEIPT, RECEIPT, "payment_link_ref"),
     ],
 )
-async def test_a_key_that_occurs_twice_is_sent_once(
+async def test_a_repeated_key_is_sent_once(
     operation: operations.Operation[Any, Any],
     request_: Any,
     field: str,
@@ -623,7 +623,7 @@ async def test_a_key_that_occurs_twice_is_sent_once(
         assert row_of(path).state == "rejected"
 
 
-async def test_a_query_that_occurs_twice_is_named_by_what_it_asks_for() -> None:
+async def test_a_repeated_query_is_rejected_by_its_own_field() -> None:
     by_reference = requests.TransactionQuery(payment_link_ref="ref-1")
     by_receipt = requests.TransactionQuery(receipt_link_ref="rec-1")
     with shop(bench(*[answer(200)] * 3), None, operations.GET_TRANSACTION) as one:
@@ -634,7 +634,7 @@ async def test_a_query_that_occurs_twice_is_named_by_what_it_asks_for() -> None:
     assert fields == ["order_number", "payment_link_ref", "receipt_link_ref"]
 
 
-async def test_a_kind_of_request_of_ones_own_may_occur_twice_too() -> None:
+async def test_a_repeated_request_of_a_subclass_is_rejected() -> None:
     own = Order(**attrs.asdict(LINK, recurse=False))
     with shop(bench(CREATED)) as one:
         assert (await one.finish(own)).state is State.APPLIED
@@ -644,7 +644,7 @@ async def test_a_kind_of_request_of_ones_own_may_occur_twice_too() -> None:
 # The next run: what was final ---------------------------------------------------------------------
 
 
-async def test_what_was_applied_is_skipped_with_the_result_of_then(path: Path) -> None:
+async def test_an_applied_item_is_skipped_with_its_result(path: Path) -> None:
     with shop(bench(not_sent(), WITH_URL), path) as one:
         then = await one.finish()
     made = bench()
@@ -655,7 +655,7 @@ async def test_what_was_applied_is_skipped_with_the_result_of_then(path: Path) -
     assert made.engine.sent == []
 
 
-async def test_what_was_refused_is_skipped_with_its_error(path: Path) -> None:
+async def test_a_rejected_item_is_skipped_with_its_error(path: Path) -> None:
     with shop(bench(REFUSED), path) as one:
         then = await one.finish()
     made = bench()
@@ -670,7 +670,7 @@ async def test_what_was_refused_is_skipped_with_its_error(path: Path) -> None:
     assert made.engine.sent == []
 
 
-async def test_what_the_gateway_declined_is_skipped_as_declined(path: Path) -> None:
+async def test_a_declined_item_is_skipped_as_declined(path: Path) -> None:
     body = b'{"transactionType": "CAPTURE", "paymentGatewayDecision": "DECLINE"}'
     with shop(bench(answer(200, body)), path, operations.CAPTURE_PAYMENT) as one:
         await one.finish(CAPTURE)
@@ -679,7 +679,7 @@ async def test_what_the_gateway_declined_is_skipped_as_declined(path: Path) -> N
     assert (outcome.state, outcome.declined) == (State.SKIPPED, True)
 
 
-async def test_what_was_read_back_is_skipped_with_what_was_read(path: Path) -> None:
+async def test_a_recovered_item_is_skipped_as_recovered(path: Path) -> None:
     made = bench(lost())
     made.engine.look_ups.append(stamped(made))
     with shop(made, path) as one:
@@ -692,7 +692,7 @@ async def test_what_was_read_back_is_skipped_with_what_was_read(path: Path) -> N
 
 
 def stamped(made: Bench, **fields: Any) -> Act:
-    """The stamped status answer, made when it is asked for: the stamp is known only then."""
+    """Make the stamped status response on demand: only then the stamp is known."""
 
     async def answering() -> WireResponse:
         await anyio.lowlevel.checkpoint()
@@ -704,7 +704,7 @@ def stamped(made: Bench, **fields: Any) -> Act:
 # The next run: what failed ------------------------------------------------------------------------
 
 
-async def test_what_failed_goes_again_to_the_byte(path: Path) -> None:
+async def test_a_failed_item_is_sent_again_to_the_byte(path: Path) -> None:
     made = bench(*[not_sent()] * 4)
     with shop(made, path) as one:
         assert (await one.finish()).state is State.FAILED
@@ -717,7 +717,7 @@ async def test_what_failed_goes_again_to_the_byte(path: Path) -> None:
     assert row_of(path).posts == 5
 
 
-async def test_what_failed_goes_as_it_is_now_if_it_was_changed(path: Path) -> None:
+async def test_a_failed_item_that_changed_is_sent_as_it_is_now(path: Path) -> None:
     made = bench(*[not_sent()] * 4)
     with shop(made, path) as one:
         await one.finish()
@@ -734,23 +734,25 @@ async def test_what_failed_goes_as_it_is_now_if_it_was_changed(path: Path) -> No
 # The next run: what is in doubt -------------------------------------------------------------------
 
 
-async def test_what_is_in_doubt_and_was_applied_is_read_back(path: Path, tmp_path: Path) -> None:
+async def test_an_unresolved_item_that_was_applied_is_read_back(path: Path, tmp_path: Path) -> None:
     left, before = await crashed(path, tmp_path)
     made = bench(look_ups=[shown(before)])
     with shop(made, left) as one:
-        outcome = await one.take_up()
+        outcome = await one.resume_row()
         assert await one.finish() is None  # the source has it too: it is not told twice
     assert (outcome.state, outcome.recovered) == (State.APPLIED, True)
     assert made.engine.sent == []
     assert row_of(left).state == "applied"
 
 
-async def test_what_is_in_doubt_and_absent_is_sent_to_the_byte(path: Path, tmp_path: Path) -> None:
+async def test_an_unresolved_item_that_is_absent_is_sent_to_the_byte(
+    path: Path, tmp_path: Path
+) -> None:
     left, before = await crashed(path, tmp_path)
     made = bench(CREATED, look_ups=[NOWHERE])
     started = anyio.current_time()
     with shop(made, left) as one:
-        outcome = await one.take_up()
+        outcome = await one.resume_row()
     assert outcome.state is State.APPLIED
     assert made.engine.sent == before.engine.sent
     assert made.engine.looked[0] - started == pytest.approx(0)
@@ -762,52 +764,54 @@ async def test_what_is_in_doubt_and_absent_is_sent_to_the_byte(path: Path, tmp_p
     ("last", "alive", "waits"),
     [(-100.0, -4.0, 6.0), (-4.0, -100.0, 6.0), (-100.0, -100.0, 0.0), (-100.0, 50.0, 10.0)],
 )
-async def test_its_window_starts_no_earlier_than_the_last_sign_of_life(
+async def test_the_window_starts_no_earlier_than_the_last_write_of_the_run(
     path: Path, tmp_path: Path, last: float, alive: float, waits: float
 ) -> None:
     left, _ = await crashed(path, tmp_path)
     now_ = datetime.now(UTC).timestamp()
-    with mending(left) as db:
+    with editing(left) as db:
         db.execute("UPDATE item SET first_at = ?, last_at = ?", (now_ + last, now_ + last))
         db.execute("UPDATE note SET value = ? WHERE name = 'alive_at'", (f"{now_ + alive}",))
     made = bench(CREATED, look_ups=[NOWHERE])
     started = anyio.current_time()
     with shop(made, left) as one:
-        assert (await one.take_up()).state is State.APPLIED
+        assert (await one.resume_row()).state is State.APPLIED
     assert made.engine.times[0] - started == pytest.approx(waits, abs=0.8)
 
 
 @pytest.mark.parametrize(("ended", "waits"), [(-100.0, 0.0), (-7.0, 3.0)])
-async def test_the_window_of_what_the_run_saw_the_end_of_starts_there(
+async def test_the_window_of_a_seen_attempt_starts_at_its_end(
     path: Path, tmp_path: Path, ended: float, waits: float
 ) -> None:
     left, _ = await crashed(path, tmp_path)
     at = datetime.now(UTC) + timedelta(seconds=ended - 5)
     attempt = Attempt(at, 5.0, Proof.UNKNOWN)
     told: Outcome[Any, Any] = Outcome("A-1", None, State.UNKNOWN, attempts=(attempt,))
-    with mending(left) as db:
+    with editing(left) as db:
         query = "UPDATE item SET state = 'unknown', first_at = ?, last_at = ?, detail = ?"
         db.execute(query, (at.timestamp(), at.timestamp(), write_detail(told)))
     made = bench(CREATED, look_ups=[NOWHERE])
     started = anyio.current_time()
     with shop(made, left) as one:
-        assert (await one.take_up()).state is State.APPLIED
+        assert (await one.resume_row()).state is State.APPLIED
     assert made.engine.times[0] - started == pytest.approx(waits, abs=0.8)
 
 
-async def test_it_is_looked_up_by_the_time_of_its_first_attempt(path: Path, tmp_path: Path) -> None:
+async def test_an_unresolved_item_is_looked_up_by_its_first_attempts_time(
+    path: Path, tmp_path: Path
+) -> None:
     left, _ = await crashed(path, tmp_path, operation=operations.CAPTURE_PAYMENT, request=CAPTURE)
-    with mending(left) as db:
+    with editing(left) as db:
         db.execute("UPDATE item SET first_at = first_at - 7200")
     entry = captured() | {"paymentGatewayResponseTimestamp": now(-3600)}
     made = bench(look_ups=[payments(entry)])
     with shop(made, left, operations.CAPTURE_PAYMENT) as one:
-        outcome = await one.take_up()
+        outcome = await one.resume_row()
     assert outcome.state is State.APPLIED
     assert made.engine.sent == []
 
 
-async def test_what_can_not_be_settled_is_told_again_with_its_pending(
+async def test_an_undetermined_item_is_reported_again_with_its_pending(
     path: Path, tmp_path: Path
 ) -> None:
     left, before = await crashed(path, tmp_path)
@@ -815,7 +819,7 @@ async def test_what_can_not_be_settled_is_told_again_with_its_pending(
     for _ in range(2):
         made = bench(look_ups=[answer(500)])
         with shop(made, left) as one:
-            outcome = await one.take_up()
+            outcome = await one.resume_row()
         assert outcome.state is State.UNKNOWN
         assert made.engine.sent == []
         pending = outcome.error.pending
@@ -828,20 +832,18 @@ async def test_what_can_not_be_settled_is_told_again_with_its_pending(
         assert resolution.verdict is Verdict.APPLIED
 
 
-async def test_those_who_never_send_again_do_not_in_the_next_run_either(
-    path: Path, tmp_path: Path
-) -> None:
+async def test_resend_when_absent_false_holds_in_the_next_run(path: Path, tmp_path: Path) -> None:
     left, _ = await crashed(path, tmp_path)
     made = bench(look_ups=[NOWHERE])
     with shop(made, left, resend_when_absent=False) as one:
-        outcome = await one.take_up()
+        outcome = await one.resume_row()
         assert await one.finish() is None
     assert outcome.state is State.UNKNOWN
     assert made.engine.sent == []
     assert row_of(left).state == "unknown"
 
 
-async def test_what_the_gateway_had_not_decided_is_looked_up_and_told_when_it_has(
+async def test_an_undecided_item_is_looked_up_until_the_gateway_has_decided(
     path: Path,
 ) -> None:
     body = b'{"transactionType": "CAPTURE", "paymentGatewayDecision": "REVIEW"}'
@@ -849,31 +851,31 @@ async def test_what_the_gateway_had_not_decided_is_looked_up_and_told_when_it_ha
         assert (await one.finish(CAPTURE)).state is State.UNKNOWN
     made = bench(look_ups=[payments(captured("REVIEW"))])
     with shop(made, path, operations.CAPTURE_PAYMENT) as one:
-        outcome = await one.take_up()
+        outcome = await one.resume_row()
     assert (outcome.state, outcome.error.pending.identity) == (State.UNKNOWN, "ref-1")
     made = bench(look_ups=[payments(captured())])
     with shop(made, path, operations.CAPTURE_PAYMENT) as one:
-        outcome = await one.take_up()
+        outcome = await one.resume_row()
     assert (outcome.state, outcome.result.succeeded) == (State.APPLIED, True)
     assert made.engine.sent == []
 
 
-async def test_what_is_absent_and_then_refused_is_refused(path: Path, tmp_path: Path) -> None:
+async def test_an_absent_item_that_is_then_rejected_is_rejected(path: Path, tmp_path: Path) -> None:
     left, _ = await crashed(path, tmp_path, request=CAPTURE, operation=operations.CAPTURE_PAYMENT)
     made = bench(answer(422), look_ups=[payments()])
     with shop(made, left, operations.CAPTURE_PAYMENT) as one:
-        outcome = await one.take_up()
+        outcome = await one.resume_row()
     assert outcome.state is State.REJECTED
     assert len(made.engine.sent) == 1
 
 
-async def test_what_was_in_doubt_and_is_refused_stays_quiet_for_its_source(
+async def test_a_resumed_item_has_no_second_outcome_for_its_source(
     path: Path, tmp_path: Path
 ) -> None:
     left, _ = await crashed(path, tmp_path)
     made = bench(*[not_sent()] * 4, look_ups=[NOWHERE])
     with shop(made, left) as one:
-        assert (await one.take_up()).state is State.FAILED
+        assert (await one.resume_row()).state is State.FAILED
         assert await one.finish() is None
         assert (await one.finish()).state is State.REJECTED  # the source has it twice
     assert made.engine.script == []
@@ -891,7 +893,7 @@ async def test_what_was_in_doubt_and_is_refused_stays_quiet_for_its_source(
         ([lost()], [answer(500)], "unknown"),
     ],
 )
-async def test_a_change_of_what_was_sent_is_an_error_that_names_the_field(
+async def test_a_changed_item_is_rejected_with_the_field(
     script: list[Act], look_ups: list[Act], state: str, path: Path
 ) -> None:
     with shop(bench(*script, look_ups=look_ups), path) as one:
@@ -908,13 +910,11 @@ async def test_a_change_of_what_was_sent_is_an_error_that_names_the_field(
     assert row_of(path).state == state
 
 
-async def test_what_is_in_doubt_is_settled_as_it_was_sent_whatever_its_source_says_now(
-    path: Path, tmp_path: Path
-) -> None:
+async def test_an_unresolved_item_is_reconciled_as_it_was_sent(path: Path, tmp_path: Path) -> None:
     left, before = await crashed(path, tmp_path)
     made = bench(CREATED, look_ups=[NOWHERE])
     with shop(made, left) as one:
-        settled = await one.take_up()
+        settled = await one.resume_row()
         changed = await one.finish(attrs.evolve(LINK, total_amount="5.00"))
     assert settled.state is State.APPLIED
     assert settled.request.total_amount == LINK.total_amount
@@ -924,7 +924,7 @@ async def test_what_is_in_doubt_is_settled_as_it_was_sent_whatever_its_source_sa
     assert changed.error.faults[0].field == "total_amount"
 
 
-async def test_a_new_timestamp_is_no_change(path: Path) -> None:
+async def test_a_new_timestamp_is_not_a_change(path: Path) -> None:
     with shop(bench(CREATED), path) as one:
         await one.finish()
     with shop(bench(), path) as one:
@@ -953,14 +953,14 @@ async def test_a_recovered_link_is_applied_without_its_url_and_nothing_else_is_s
 
 
 async def failed_after_doubt(path: Path) -> Bench:
-    """A journal with an item that was lost, found absent, and not sent again."""
+    """Make a journal with an item that was lost, found absent, and not sent again."""
     made = bench(lost(), *[not_sent()] * 3, look_ups=[NOWHERE])
     with shop(made, path) as one:
         assert (await one.finish()).state is State.FAILED
     return made
 
 
-async def test_what_was_lost_and_absent_is_looked_up_again_by_the_next_run(path: Path) -> None:
+async def test_a_lost_and_absent_item_is_looked_up_again_by_the_next_run(path: Path) -> None:
     before = await failed_after_doubt(path)
     again = bench(look_ups=[shown(before)])
     with shop(again, path) as one:
@@ -969,7 +969,7 @@ async def test_what_was_lost_and_absent_is_looked_up_again_by_the_next_run(path:
     assert again.engine.sent == []
 
 
-async def test_what_is_absent_still_goes_again_to_the_byte(path: Path) -> None:
+async def test_an_item_that_is_still_absent_is_sent_again_to_the_byte(path: Path) -> None:
     before = await failed_after_doubt(path)
     again = bench(CREATED, look_ups=[NOWHERE])
     with shop(again, path) as one:
@@ -978,7 +978,7 @@ async def test_what_is_absent_still_goes_again_to_the_byte(path: Path) -> None:
     assert again.engine.sent == before.engine.sent[:1]
 
 
-async def test_what_was_lost_once_may_not_change_afterwards(path: Path) -> None:
+async def test_an_item_that_was_lost_once_may_not_change(path: Path) -> None:
     await failed_after_doubt(path)
     again = bench(look_ups=[NOWHERE])
     with shop(again, path) as one:
@@ -987,7 +987,7 @@ async def test_what_was_lost_once_may_not_change_afterwards(path: Path) -> None:
     assert again.engine.sent == []
 
 
-async def test_what_was_answered_is_never_sent_again(path: Path) -> None:
+async def test_an_answered_item_is_never_sent_again(path: Path) -> None:
     review = answer(200, b'{"transactionType": "Void", "paymentGatewayDecision": "REVIEW"}')
     authorized = {"transactionType": "AUTHORIZATION", "totalAmount": "100.00"}
     with shop(bench(review), path, operations.REVERSE_PAYMENT) as one:
@@ -995,13 +995,13 @@ async def test_what_was_answered_is_never_sent_again(path: Path) -> None:
     for _ in range(2):
         again = bench(look_ups=[payments(authorized)])
         with shop(again, path, operations.REVERSE_PAYMENT) as one:
-            assert (await one.take_up()).state is State.UNKNOWN
+            assert (await one.resume_row()).state is State.UNKNOWN
         assert again.engine.sent == []
         assert again.engine.looked
     assert row_of(path).response == review.body
 
 
-async def test_what_is_found_to_exist_already_leaves_its_row_alone(path: Path) -> None:
+async def test_an_item_found_to_exist_keeps_its_row(path: Path) -> None:
     with shop(bench(answer(401)), path) as one:
         assert (await one.finish()).state is State.FAILED
     before = row_of(path)
@@ -1012,18 +1012,18 @@ async def test_what_is_found_to_exist_already_leaves_its_row_alone(path: Path) -
     assert row_of(path) == before
 
 
-async def test_what_a_changed_item_takes_the_place_of_is_kept(path: Path) -> None:
+async def test_the_request_that_a_changed_item_replaces_is_kept(path: Path) -> None:
     with shop(bench(answer(401, b"no")), path) as one:
         await one.finish()
     first = row_of(path).body
     with shop(bench(CREATED), path) as one:
         assert (await one.finish(attrs.evolve(LINK, total_amount="1.00"))).state is State.APPLIED
-    with mending(path) as db:
+    with editing(path) as db:
         kept = db.execute("SELECT what, body FROM history ORDER BY id").fetchall()
     assert kept == [("POST /api/v2/chat-2-pay", first), ("response", b"no")]
 
 
-def test_only_what_was_lost_of_what_is_now_sent_counts() -> None:
+def test_only_lost_attempts_at_the_present_request_count() -> None:
     then = datetime(2026, 1, 1, tzinfo=UTC)
     lost_then = Attempt(then, 1.0, Proof.UNKNOWN)
     assert _was_lost((lost_then,), then)
@@ -1041,7 +1041,7 @@ async def stopped(one: Shop, item: Item[Any, Any], after: float = 1.0) -> Any:
     return one.items.stopped(item)
 
 
-async def test_an_item_whose_post_was_under_way_is_in_doubt(path: Path) -> None:
+async def test_a_stopped_item_whose_post_was_in_progress_is_unknown(path: Path) -> None:
     made = bench(forever)
 
     async def departing() -> WireResponse:
@@ -1064,7 +1064,7 @@ async def test_an_item_whose_post_was_under_way_is_in_doubt(path: Path) -> None:
     assert resolution.verdict is Verdict.APPLIED
 
 
-async def test_an_item_that_had_not_left_yet_has_failed(path: Path) -> None:
+async def test_a_stopped_item_that_was_not_sent_has_failed(path: Path) -> None:
     made = bench(forever, size=1)
     with shop(made, path) as one:
         async with anyio.create_task_group() as tasks:
@@ -1080,12 +1080,12 @@ async def test_an_item_that_had_not_left_yet_has_failed(path: Path) -> None:
     assert [row.key for row in rows_of(path)] == ["first"]
 
 
-async def test_an_item_that_nothing_was_done_for_has_failed() -> None:
+async def test_a_stopped_item_that_was_not_begun_has_failed() -> None:
     with shop(bench()) as one:
         assert one.items.stopped(one.items.new(LINK)).state is State.FAILED
 
 
-async def test_an_item_that_waits_out_a_throttle_has_failed(path: Path) -> None:
+async def test_a_stopped_item_that_waits_out_a_throttle_has_failed(path: Path) -> None:
     with shop(bench(answer(429, retry_after="90")), path) as one:
         outcome = await stopped(one, one.items.new(LINK))
     assert outcome.state is State.FAILED
@@ -1093,7 +1093,7 @@ async def test_an_item_that_waits_out_a_throttle_has_failed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("begun", [True, False])
-async def test_an_item_of_an_earlier_run_stays_in_doubt_until_it_was_looked_up(
+async def test_a_stopped_item_of_an_earlier_run_is_unknown_until_it_is_looked_up(
     path: Path, tmp_path: Path, *, begun: bool
 ) -> None:
     left, before = await crashed(path, tmp_path)
@@ -1113,7 +1113,7 @@ async def test_an_item_of_an_earlier_run_stays_in_doubt_until_it_was_looked_up(
     assert row_of(left).state == "sent"
 
 
-async def test_an_item_of_an_earlier_run_that_is_being_looked_up_is_in_doubt(
+async def test_a_stopped_item_of_an_earlier_run_is_unknown_during_its_look_up(
     path: Path, tmp_path: Path
 ) -> None:
     left, before = await crashed(path, tmp_path)
@@ -1124,7 +1124,7 @@ async def test_an_item_of_an_earlier_run_that_is_being_looked_up_is_in_doubt(
     assert outcome.error.pending.request == before.engine.sent[0]
 
 
-async def test_an_item_of_an_earlier_run_that_was_sent_again_and_throttled_has_failed(
+async def test_a_stopped_item_of_an_earlier_run_that_was_throttled_has_failed(
     path: Path, tmp_path: Path
 ) -> None:
     left, _ = await crashed(path, tmp_path)
@@ -1136,25 +1136,25 @@ async def test_an_item_of_an_earlier_run_that_was_sent_again_and_throttled_has_f
     assert outcome.state is State.FAILED
 
 
-async def test_an_item_whose_outcome_is_known_has_that_outcome() -> None:
+async def test_a_stopped_item_keeps_a_known_outcome() -> None:
     with shop(bench(CREATED)) as one:
         item = one.items.new(LINK)
         await one.items.finish(item)
         assert one.items.stopped(item) is item.outcome
 
 
-async def test_a_read_that_was_stopped_has_failed() -> None:
+async def test_a_stopped_read_has_failed() -> None:
     with shop(bench(forever), None, operations.GET_TRANSACTION) as one:
         outcome = await stopped(one, one.items.new(BY_ORDER))
     assert outcome.state is State.FAILED
 
 
-async def test_items_forecast_nothing() -> None:
+async def test_items_have_no_forecast() -> None:
     with shop(bench()) as one:
         assert one.items.forecast is None
 
 
-async def test_a_look_up_of_a_run_that_finds_nothing_is_refused() -> None:
+async def test_a_query_that_finds_nothing_is_rejected() -> None:
     with shop(bench(answer(404)), None, operations.GET_TRANSACTION) as one:
         outcome = await one.finish(BY_ORDER)
     assert (outcome.state, type(outcome.error)) == (State.REJECTED, NotFoundError)

@@ -75,7 +75,7 @@ def refused(kind: type[ApiError], status: int, *proofs: Proof) -> ApiError:
     ("decision", "state"),
     [("ACCEPT", State.APPLIED), ("DECLINE", State.REJECTED), ("REVIEW", State.UNKNOWN)],
 )
-def test_a_gateways_answer_is_not_yet_a_success(decision: str, state: State) -> None:
+def test_a_gateways_decision_gives_the_state(decision: str, state: State) -> None:
     assert state_after(GatewayResult(payment_gateway_decision=decision)) is state
 
 
@@ -116,11 +116,11 @@ def test_any_other_result_is_applied(result: Any) -> None:
     ],
     ids=lambda value: getattr(value, "status_code", None) and str(value.status_code),
 )
-def test_an_error_says_what_may_happen_next(error: Chat2PayError, state: State) -> None:
+def test_an_error_gives_the_state(error: Chat2PayError, state: State) -> None:
     assert state_of(error) is state
 
 
-def test_what_is_no_refusal_of_an_item_is_never_final() -> None:
+def test_an_error_that_is_no_rejection_is_never_final() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     plain = [
         kind("no")
@@ -142,7 +142,7 @@ def test_an_outcome_is_frozen() -> None:
         outcome().state = State.FAILED  # type: ignore[misc]
 
 
-def test_an_outcome_tells_what_was_read_back() -> None:
+def test_an_outcome_is_recovered_if_its_result_is() -> None:
     assert outcome(result=PaymentLink(recovered=True)).recovered
     assert not outcome(result=PaymentLink()).recovered
     assert not outcome(State.FAILED).recovered
@@ -160,14 +160,14 @@ def test_an_outcome_tells_what_was_read_back() -> None:
         (outcome(result=Receipt()), None),
     ],
 )
-def test_an_outcome_tells_whether_its_customer_was_told(
+def test_an_outcome_knows_whether_its_message_was_delivered(
     given: Outcome[Any, Any],
     delivered: bool | None,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     assert given.delivered is delivered
 
 
-def test_only_a_gateway_declines() -> None:
+def test_only_a_gateways_decision_is_declined() -> None:
     assert outcome(State.REJECTED, GatewayResult(payment_gateway_decision="DECLINE")).declined
     assert not outcome(State.UNKNOWN, GatewayResult(payment_gateway_decision="REVIEW")).declined
     assert not outcome(State.APPLIED, GatewayResult(payment_gateway_decision="ACCEPT")).declined

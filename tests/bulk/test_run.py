@@ -1,4 +1,4 @@
-"""The machine of a run, over items and a store that do as they are told."""
+"""Run, over scripted items and a scripted store."""
 
 from __future__ import annotations
 
@@ -42,17 +42,17 @@ NOT_REACHED = ConnectionFailedError("no")
 
 
 async def settled() -> None:
-    """Let every task go as far as it can: nothing here waits for a thread, or for a network."""
+    """Let every task run as far as it can: none waits for a thread or for a network."""
     for _ in range(100):
         await anyio.lowlevel.checkpoint()
 
 
 class CrashError(BaseException):
-    """What no program survives."""
+    """Exception that no program survives."""
 
 
 class MistakeError(Exception):
-    """What a caller's own code raises."""
+    """Exception of a caller's own code."""
 
 
 @attrs.define(eq=False)
@@ -92,7 +92,7 @@ Act = Callable[[Item[Any, Any]], Awaitable[None]]
 
 @attrs.define(eq=False)
 class Items:
-    """Items that end as they are told; each is stopped in doubt."""
+    """Scripted items; a stopped one is unknown."""
 
     act: Act
     begun: list[str] = attrs.field(factory=list[str])
@@ -136,7 +136,7 @@ def failing(error: BaseException) -> Act:
 
 
 class Gates:
-    """Items that end when they are let."""
+    """Items that wait to be released."""
 
     def __init__(self, *names: object) -> None:
         self.gates = {str(name): anyio.Event() for name in names}
@@ -152,7 +152,7 @@ class Gates:
 
 
 class Pulled:
-    """An endless source that counts what is taken from it."""
+    """Endless source that counts the items taken from it."""
 
     def __init__(self, most: int = 10**9) -> None:
         self.count = 0
@@ -195,13 +195,13 @@ Body = Callable[[Run[Any, Any]], Coroutine[Any, Any, None]]
 
 
 async def within(run: Run[Any, Any], body: Body) -> None:
-    """Enter a run's block, and do something there."""
+    """Do something inside the block of a run."""
     async with run:
         await body(run)
 
 
 def reading(told: list[Outcome[Any, Any]]) -> Body:
-    """Read a run to its end, and keep what it told until then."""
+    """Read a run to its end, and keep its outcomes until then."""
 
     async def body(run: Run[Any, Any]) -> None:
         async for outcome in run:
@@ -210,7 +210,7 @@ def reading(told: list[Outcome[Any, Any]]) -> Body:
     return body
 
 
-# How much is taken from the source ----------------------------------------------------------------
+# Reading the source -------------------------------------------------------------------------------
 
 
 async def test_nothing_is_taken_before_the_first_outcome_is_asked_for() -> None:
@@ -244,7 +244,7 @@ async def test_slow_items_stop_the_source(concurrency: int) -> None:
         await gates.let(*range(2, 200))
 
 
-async def test_an_item_that_is_not_told_makes_room_at_once() -> None:
+async def test_an_item_without_an_outcome_frees_its_slot_at_once() -> None:
     async def quiet(item: Item[Any, Any]) -> None:
         await anyio.lowlevel.checkpoint()
         if item.request % 10 == 0:
@@ -254,7 +254,7 @@ async def test_an_item_that_is_not_told_makes_room_at_once() -> None:
         assert keys([outcome async for outcome in run]) == ["10", "20", "30"]
 
 
-async def test_what_is_in_doubt_comes_before_all_that_the_source_has() -> None:
+async def test_unresolved_rows_come_before_the_source() -> None:
     source = Pulled(2)
     made = bench(source, rows=["a", "b"], concurrency=1)
     async with made.run as run:
@@ -265,7 +265,7 @@ async def test_what_is_in_doubt_comes_before_all_that_the_source_has() -> None:
     assert made.items.begun == ["a", "b", "1", "2"]
 
 
-async def test_a_source_that_waits_keeps_no_outcome_back() -> None:
+async def test_a_waiting_source_holds_no_outcome_back() -> None:
     more = anyio.Event()
 
     async def source() -> AsyncGenerator[int]:
@@ -279,17 +279,17 @@ async def test_a_source_that_waits_keeps_no_outcome_back() -> None:
         assert keys([outcome async for outcome in run]) == ["2"]
 
 
-# What comes out -----------------------------------------------------------------------------------
+# Outcomes -----------------------------------------------------------------------------------------
 
 
-async def test_every_item_is_told_once() -> None:
+async def test_every_item_has_one_outcome() -> None:
     async with bench(range(100), concurrency=7).run as run:
         told = keys([outcome async for outcome in run])
     assert sorted(told, key=int) == [str(number) for number in range(100)]
     assert run.undelivered == []
 
 
-async def test_a_run_over_nothing_ends_at_once() -> None:
+async def test_an_empty_run_ends_at_once() -> None:
     async with bench([]).run as run:
         assert [outcome async for outcome in run] == []
         assert [outcome async for outcome in run] == []
@@ -311,7 +311,7 @@ async def test_outcomes_come_as_they_finish() -> None:
     assert told == ["2", "3", "1"]
 
 
-async def test_several_readers_share_the_outcomes_and_all_come_to_the_end() -> None:
+async def test_several_readers_share_the_outcomes_and_all_end() -> None:
     told: Counter[str] = Counter()
     all_read = anyio.Event()
 
@@ -329,7 +329,7 @@ async def test_several_readers_share_the_outcomes_and_all_come_to_the_end() -> N
     assert told == Counter(map(str, range(60)))
 
 
-async def test_a_reader_that_is_cancelled_takes_nothing_with_it() -> None:
+async def test_a_cancelled_reader_loses_no_outcome() -> None:
     gates = Gates(1, 2)
     async with bench([1, 2], gates.act).run as run:
         for _ in range(3):
@@ -339,7 +339,7 @@ async def test_a_reader_that_is_cancelled_takes_nothing_with_it() -> None:
         assert sorted(keys([outcome async for outcome in run])) == ["1", "2"]
 
 
-async def test_an_item_that_can_not_be_read_is_refused_and_the_run_goes_on() -> None:
+async def test_an_invalid_item_is_rejected_and_the_run_goes_on() -> None:
     def read(thing: str) -> str:
         if not thing:
             raise RequestValidationError("LinkReference", (Fault("it", "must not be blank"),))
@@ -356,7 +356,7 @@ async def test_an_item_that_can_not_be_read_is_refused_and_the_run_goes_on() -> 
     assert run.summary.rejected == 1
 
 
-async def test_hooks_are_told_of_every_item() -> None:
+async def test_hooks_receive_every_item() -> None:
     made = bench(["a", "b"], concurrency=1)
     async with made.run as run:
         assert [outcome async for outcome in run]
@@ -371,7 +371,7 @@ async def test_hooks_are_told_of_every_item() -> None:
     assert other.heard[0].call_id != run_id
 
 
-async def test_the_forecast_is_that_of_the_items() -> None:
+async def test_a_run_has_the_forecast_of_its_items() -> None:
     made = bench([])
     assert made.run.forecast is None
     made.items.forecast = Forecast(to_send=3)
@@ -379,7 +379,7 @@ async def test_the_forecast_is_that_of_the_items() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_the_summary_tells_how_long_it_took_so_far_and_in_all() -> None:
+async def test_a_summary_has_the_time_so_far_and_in_all() -> None:
     async def slow(item: Item[Any, Any]) -> None:
         await anyio.sleep(2)
         item.outcome = ended(item)
@@ -400,7 +400,7 @@ async def test_the_summary_tells_how_long_it_took_so_far_and_in_all() -> None:
 # Leaving early ------------------------------------------------------------------------------------
 
 
-async def test_leaving_early_stops_the_source_and_lets_what_is_under_way_finish() -> None:
+async def test_leaving_early_stops_the_source_and_finishes_items_in_progress() -> None:
     source, gates = Pulled(), Gates(*range(1, 10))
     made = bench(source, gates.act, concurrency=4)
     async with anyio.create_task_group() as tasks, made.run as run:
@@ -415,7 +415,7 @@ async def test_leaving_early_stops_the_source_and_lets_what_is_under_way_finish(
     assert made.store.story == ["opened", "closed"]
 
 
-async def test_what_was_ready_and_not_taken_is_undelivered_once() -> None:
+async def test_ready_outcomes_that_were_not_taken_are_undelivered_once() -> None:
     made = bench(range(5))
     async with made.run as run:
         first = await anext(run)
@@ -426,7 +426,7 @@ async def test_what_was_ready_and_not_taken_is_undelivered_once() -> None:
 
 
 @pytest.mark.virtual_time
-async def test_leaving_waits_for_what_is_under_way_no_longer_than_drain() -> None:
+async def test_leaving_waits_for_items_in_progress_no_longer_than_drain() -> None:
     async def act(item: Item[Any, Any]) -> None:
         await anyio.sleep(item.request)
         item.outcome = ended(item)
@@ -455,7 +455,7 @@ async def test_leaving_waits_no_longer_than_it_must() -> None:
     assert keys(run.undelivered) == ["2"]
 
 
-async def test_leaving_waits_for_what_a_cancelled_reader_had_begun() -> None:
+async def test_leaving_waits_for_items_that_a_cancelled_reader_began() -> None:
     gates = Gates(1, 2)
     async with anyio.create_task_group() as tasks, bench([1, 2], gates.act).run as run:
         with anyio.CancelScope() as scope:
@@ -472,7 +472,7 @@ async def cancel_later(scope: anyio.CancelScope) -> None:
 
 
 @pytest.mark.virtual_time
-async def test_without_drain_leaving_waits_for_nothing() -> None:
+async def test_leaving_waits_for_nothing_without_drain() -> None:
     gates = Gates(1, 2, 3)
     async with bench([1, 2, 3], gates.act, drain=0.0).run as run:
         gates.gates["1"].set()
@@ -483,7 +483,7 @@ async def test_without_drain_leaving_waits_for_nothing() -> None:
     assert {outcome.state for outcome in run.undelivered} == {State.UNKNOWN}
 
 
-async def test_a_source_that_waits_when_the_block_is_left_is_ended_there() -> None:
+async def test_a_waiting_source_is_closed_when_the_block_is_left() -> None:
     cleaned_up: list[bool] = []
 
     class Waiting:
@@ -501,7 +501,7 @@ async def test_a_source_that_waits_when_the_block_is_left_is_ended_there() -> No
     assert run.undelivered == []
 
 
-async def test_an_exception_from_the_block_comes_out_as_it_is_after_the_drain() -> None:
+async def test_an_exception_of_the_block_is_raised_unchanged_after_the_drain() -> None:
     mistake, gates = MistakeError("mine"), Gates(1, 2)
     made = bench([1, 2], gates.act)
 
@@ -523,7 +523,7 @@ async def test_an_exception_from_the_block_comes_out_as_it_is_after_the_drain() 
 # Stopping -----------------------------------------------------------------------------------------
 
 
-async def test_stop_ends_the_source_and_the_loop_goes_on_with_the_rest() -> None:
+async def test_stop_ends_the_source_and_the_loop_goes_on_with_items_in_progress() -> None:
     source = Pulled()
     told: list[str] = []
     taken = 0
@@ -537,7 +537,7 @@ async def test_stop_ends_the_source_and_the_loop_goes_on_with_the_rest() -> None
     assert run.undelivered == []
 
 
-async def test_an_item_that_stops_the_run_is_the_last_that_begins() -> None:
+async def test_no_item_begins_after_one_that_stops_the_run() -> None:
     async def act(item: Item[Any, Any]) -> None:
         if item.request == 3:
             made.run.stop()
@@ -564,7 +564,7 @@ async def test_stop_may_come_from_another_task() -> None:
     assert source.count == 2
 
 
-async def test_a_run_that_is_stopped_before_it_is_read_takes_nothing() -> None:
+async def test_a_run_stopped_before_it_is_read_takes_nothing() -> None:
     source = Pulled()
     async with bench(source).run as run:
         run.stop()
@@ -572,7 +572,7 @@ async def test_a_run_that_is_stopped_before_it_is_read_takes_nothing() -> None:
     assert source.count == 0
 
 
-async def test_to_stop_a_run_that_is_not_open_does_nothing() -> None:
+async def test_stop_does_nothing_outside_the_block() -> None:
     run = bench([1]).run
     run.stop()
     async with run:
@@ -583,7 +583,7 @@ async def test_to_stop_a_run_that_is_not_open_does_nothing() -> None:
 # What stops a run ---------------------------------------------------------------------------------
 
 
-async def test_what_the_source_raises_comes_out_as_it_is_after_all_outcomes() -> None:
+async def test_an_error_of_the_source_is_raised_unchanged_after_all_outcomes() -> None:
     broken, gates = MistakeError("row 3"), Gates(1, 2)
 
     def source() -> Iterator[int]:
@@ -604,7 +604,7 @@ async def test_what_the_source_raises_comes_out_as_it_is_after_all_outcomes() ->
     assert made.store.story == ["opened", "closed"]
 
 
-async def test_what_stops_a_run_is_raised_where_its_outcomes_are_read() -> None:
+async def test_an_error_that_stops_a_run_is_raised_by_the_iterator() -> None:
     broken = MistakeError("row 1")
     async with bench([1], failing(broken)).run as run:
         with pytest.raises(MistakeError) as caught:
@@ -612,7 +612,7 @@ async def test_what_stops_a_run_is_raised_where_its_outcomes_are_read() -> None:
     assert caught.value is broken
 
 
-async def test_what_stops_a_run_is_raised_once() -> None:
+async def test_an_error_that_stops_a_run_is_raised_once() -> None:
     made = bench([1], failing(MistakeError("once")))
     async with made.run as run:
         with pytest.raises(MistakeError):
@@ -620,7 +620,7 @@ async def test_what_stops_a_run_is_raised_once() -> None:
         assert [outcome async for outcome in run] == []
 
 
-async def test_of_several_readers_one_hears_what_stopped_the_run() -> None:
+async def test_an_error_that_stops_a_run_is_raised_to_one_of_several_readers() -> None:
     heard: list[str] = []
 
     async def reader(run: Run[Any, Any]) -> None:
@@ -639,7 +639,7 @@ async def test_of_several_readers_one_hears_what_stopped_the_run() -> None:
     assert sorted(heard) == ["end", "end", "mistake"]
 
 
-async def test_of_what_stops_a_run_the_first_is_raised() -> None:
+async def test_the_first_error_that_stops_a_run_is_raised() -> None:
     gates = Gates(1, 2)
     errors = {"1": MistakeError("late"), "2": MistakeError("early")}
 
@@ -658,7 +658,7 @@ async def test_of_what_stops_a_run_the_first_is_raised() -> None:
             await within(bench([1, 2], act).run, reading([]))
 
 
-async def test_what_stops_a_run_that_was_left_comes_out_of_its_block() -> None:
+async def test_an_error_that_stops_a_left_run_is_raised_by_its_block() -> None:
     gates = Gates(1, 2)
     journal = JournalError("full")
 
@@ -680,7 +680,7 @@ async def test_what_stops_a_run_that_was_left_comes_out_of_its_block() -> None:
     assert {one.key: one.state for one in made.run.undelivered} == {"2": State.APPLIED}
 
 
-async def test_an_exception_from_the_block_says_if_the_run_had_stopped_by_itself() -> None:
+async def test_an_exception_of_the_block_notes_that_the_run_had_stopped_itself() -> None:
     made = bench([1, 2], failing(JournalError("the disk is full")))
 
     async def body(run: Run[Any, Any]) -> None:
@@ -694,7 +694,7 @@ async def test_an_exception_from_the_block_says_if_the_run_had_stopped_by_itself
     assert caught.value.__notes__ == ["The run had stopped by itself before: the disk is full"]
 
 
-async def test_an_item_of_the_wrong_kind_stops_the_run() -> None:
+async def test_an_item_of_the_wrong_type_stops_the_run() -> None:
     source = Pulled()
 
     def read(thing: int) -> int:
@@ -710,7 +710,7 @@ async def test_an_item_of_the_wrong_kind_stops_the_run() -> None:
     assert source.count == 2
 
 
-async def test_what_can_not_be_read_at_all_stops_the_run() -> None:
+async def test_a_source_that_is_not_iterable_stops_the_run() -> None:
     with pytest.raises(ConfigurationError, match="not from int"):
         await within(bench(3).run, reading([]))
 
@@ -739,7 +739,7 @@ async def test_a_wrong_key_stops_the_run() -> None:
     assert source.count == 3
 
 
-async def test_a_failure_is_known_before_the_run_has_ended() -> None:
+async def test_stopped_by_is_known_before_the_run_has_ended() -> None:
     gates, denied = Gates(1, 2), AuthenticationError("no", status_code=401)
 
     async def act(item: Item[Any, Any]) -> None:
@@ -773,7 +773,7 @@ async def test_too_large_a_share_of_failures_stops_the_run(rate: float, most: in
     assert len(told) == source.count == most
 
 
-async def test_without_a_rate_failures_stop_nothing() -> None:
+async def test_failures_stop_nothing_without_a_rate() -> None:
     async def act(item: Item[Any, Any]) -> None:
         await anyio.lowlevel.checkpoint()
         item.outcome = ended(item, State.FAILED, NOT_REACHED)
@@ -806,7 +806,7 @@ async def test_a_cancelled_run_does_not_wait(*, waiting: bool) -> None:
 
 
 @pytest.mark.virtual_time
-async def test_a_drain_that_is_cancelled_ends_at_once() -> None:
+async def test_a_cancelled_drain_ends_at_once() -> None:
     gates = Gates(1, 2)
     gates.gates["1"].set()
     made = bench([1, 2], gates.act)
@@ -818,7 +818,7 @@ async def test_a_drain_that_is_cancelled_ends_at_once() -> None:
     assert made.store.story == ["opened", "closed"]
 
 
-async def test_a_run_that_is_cancelled_while_it_is_opened_is_closed_again() -> None:
+async def test_a_run_cancelled_while_it_opens_is_closed() -> None:
     made = bench([1])
     with anyio.CancelScope() as scope:
         scope.cancel()
@@ -836,7 +836,7 @@ def native(loop: Any, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_task_of_asyncio_may_be_cancelled(loop: Any) -> None:
+def test_a_run_survives_the_cancellation_of_an_asyncio_task(loop: Any) -> None:
     made = bench(range(3), never)
 
     async def main() -> None:
@@ -888,7 +888,7 @@ asyncio.run(main())
 """
 
 
-def test_a_loop_that_shuts_down_while_items_begin_takes_the_run_with_it() -> None:
+def test_a_run_ends_with_a_loop_that_shuts_down() -> None:
     # In a process of its own: asyncio warns of the tasks that it cancels before their first step.
     command = [sys.executable, "-c", SHUTDOWN]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)  # noqa: S603
@@ -897,7 +897,7 @@ def test_a_loop_that_shuts_down_while_items_begin_takes_the_run_with_it() -> Non
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_an_item_that_is_cancelled_before_its_first_step_is_told(loop: Any) -> None:
+def test_an_item_cancelled_before_its_first_step_is_undelivered(loop: Any) -> None:
     begun = asyncio.Event()
 
     async def source() -> AsyncGenerator[int]:
@@ -927,7 +927,7 @@ def test_an_item_that_is_cancelled_before_its_first_step_is_told(loop: Any) -> N
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_timeout_of_asyncio_may_run_out(loop: Any) -> None:
+def test_a_run_ends_with_a_timeout_of_asyncio(loop: Any) -> None:
     made = bench(range(3), never)
 
     async def limited() -> None:
@@ -949,7 +949,7 @@ def test_a_timeout_of_asyncio_may_run_out(loop: Any) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_native_cancellation_of_the_drain_ends_it(loop: Any) -> None:
+def test_asyncios_own_cancellation_ends_the_drain(loop: Any) -> None:
     async def act(item: Item[Any, Any]) -> None:
         await (at_once if item.key == "1" else never)(item)
 
@@ -971,7 +971,7 @@ def test_a_native_cancellation_of_the_drain_ends_it(loop: Any) -> None:
     assert made.store.story == ["opened", "closed"]
 
 
-async def test_what_no_program_survives_leaves_the_book_closed() -> None:
+async def test_a_fatal_exception_leaves_the_store_closed() -> None:
     made = bench([1, 2], failing(CrashError()))
     with pytest.raises(BaseExceptionGroup) as caught:
         await within(made.run, reading([]))
@@ -1005,7 +1005,7 @@ async def test_a_run_is_read_inside_its_block() -> None:
     assert made.items.begun == []
 
 
-async def test_a_book_that_can_not_be_closed_says_so() -> None:
+async def test_an_error_of_closing_the_store_is_raised() -> None:
     made = bench([1])
     made.store.late_refusal = JournalError("the disk is full")
     with pytest.raises(JournalError) as caught:
@@ -1014,7 +1014,7 @@ async def test_a_book_that_can_not_be_closed_says_so() -> None:
     assert caught.value is made.store.late_refusal
 
 
-async def test_what_leaves_the_block_is_not_replaced_by_a_book_that_can_not_be_closed() -> None:
+async def test_an_exception_of_the_block_is_not_replaced_by_an_error_of_closing() -> None:
     made = bench([1])
     made.store.late_refusal = JournalError("the disk is full")
     mistake = MistakeError("mine")
@@ -1025,7 +1025,7 @@ async def test_what_leaves_the_block_is_not_replaced_by_a_book_that_can_not_be_c
     assert mistake.__notes__ == ["Its journal could not be closed: the disk is full"]
 
 
-async def test_a_cancellation_is_not_replaced_by_a_book_that_can_not_be_closed() -> None:
+async def test_a_cancellation_is_not_replaced_by_an_error_of_closing() -> None:
     made = bench(range(3), never)
     made.store.late_refusal = JournalError("the disk is full")
     with anyio.CancelScope() as scope:
@@ -1036,7 +1036,7 @@ async def test_a_cancellation_is_not_replaced_by_a_book_that_can_not_be_closed()
     assert made.store.story == ["opened", "closed"]
 
 
-async def test_a_cancellation_during_the_opening_is_not_replaced_by_a_failing_close() -> None:
+async def test_a_cancellation_while_opening_is_not_replaced_by_an_error_of_closing() -> None:
     made = bench(range(3), never)
     made.store.late_refusal = JournalError("the disk is full")
     with anyio.CancelScope() as scope:
@@ -1047,7 +1047,7 @@ async def test_a_cancellation_during_the_opening_is_not_replaced_by_a_failing_cl
     assert made.store.story == ["opened", "closed"]
 
 
-async def test_a_book_that_can_not_be_opened_is_closed_and_its_reason_comes_out() -> None:
+async def test_a_store_that_can_not_be_opened_is_closed_and_its_error_raised() -> None:
     made = bench([1])
     made.store.refusal = JournalError("in use")
     with pytest.raises(JournalError) as caught:

@@ -1,4 +1,4 @@
-"""Results, errors and attempts come out of a journal as they went in."""
+"""Serialization: results, errors and attempts are read as they were written."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ATTEMPTS = (
 
 
 def about(kind: type[Any]) -> Operation[Any, Any]:
-    """An operation with this result."""
+    """Return the operation that has this result."""
     return attrs.evolve(CREATE, result=kind)
 
 
@@ -79,7 +79,7 @@ as_json = msgspec.json.Encoder(decimal_format="number")
 
 
 def answers(kind: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Bodies that mostly say what such an answer says."""
+    """Generate bodies that resemble such a response."""
     own = [wire_name(field.name) for field in attrs.fields(kind)]
     return st.dictionaries(st.sampled_from(own) | keys, json_values, max_size=10)
 
@@ -87,7 +87,7 @@ def answers(kind: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
 @pytest.mark.parametrize("kind", ANSWERS)
 @unhurried
 @given(data=st.data())
-def test_a_result_comes_back_as_it_was_read_whatever_the_answer(
+def test_a_result_survives_writing_whatever_the_response(
     kind: type[Any], data: st.DataObject
 ) -> None:
     body = as_json.encode(data.draw(answers(kind)))
@@ -107,7 +107,7 @@ def test_a_result_comes_back_as_it_was_read_whatever_the_answer(
     [one for one in operations.OPERATIONS if one.method != "GET"],
     ids=lambda one: str(one.name),
 )
-def test_that_a_result_was_recovered_is_kept(
+def test_a_result_keeps_recovered(
     operation: Operation[Any, Any],
 ) -> None:
     result = operation.result(recovered=True, extra={"a": Decimal("1.50")})
@@ -117,7 +117,7 @@ def test_that_a_result_was_recovered_is_kept(
     assert read_result(operation, written, recovered=False).recovered is False
 
 
-def test_a_result_keeps_its_url_its_digits_and_what_is_new_in_it() -> None:
+def test_a_result_keeps_its_url_its_digits_and_its_extra() -> None:
     body = (
         b'{"paymentLinkRef":"8a1f","paymentLink":"https://pay.example/8a1f","paymentLinkTTL":"15",'
         b'"transactionStatus":"Payment Link Sent","timestamp":"2021-04-27T12:00:00.000+0000",'
@@ -141,7 +141,7 @@ def test_a_result_keeps_its_url_its_digits_and_what_is_new_in_it() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b"\xff"])
-def test_an_answer_that_is_no_object_is_no_result(body: bytes) -> None:
+def test_a_response_that_is_not_an_object_has_no_result(body: bytes) -> None:
     assert read_result(CREATE, body, recovered=False) is None
     assert read_result(CREATE, body, recovered=True) is None
 
@@ -175,11 +175,11 @@ moments = st.datetimes(timezones=st.just(UTC))
     ).map(tuple)
 )
 @example(ATTEMPTS)
-def test_attempts_come_back_as_they_were(attempts: tuple[Attempt, ...]) -> None:
+def test_attempts_survive_writing(attempts: tuple[Attempt, ...]) -> None:
     assert returned(attempts=attempts) == Detail(attempts)
 
 
-def test_that_it_was_recovered_comes_back() -> None:
+def test_recovered_survives_writing() -> None:
     assert returned(state=State.APPLIED, result=models.PaymentLink(recovered=True)).recovered
     assert not returned(state=State.APPLIED, result=models.PaymentLink()).recovered
     assert not returned(state=State.APPLIED).recovered
@@ -216,7 +216,7 @@ NEED_MORE: list[Chat2PayError] = [
 ]
 
 
-def test_every_error_is_one_of_these() -> None:
+def test_every_error_class_is_covered() -> None:
     kinds = {getattr(errors, name) for name in errors.__all__}
     every = {kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Chat2PayError)}
     assert every == {*API_ERRORS, *WORDS_ONLY, *map(type, NEED_MORE)}
@@ -224,7 +224,7 @@ def test_every_error_is_one_of_these() -> None:
 
 @pytest.mark.parametrize("kind", API_ERRORS)
 @pytest.mark.parametrize("reason", [None, 7, "R-7"])
-def test_a_refusal_of_the_service_comes_back_with_its_words(
+def test_an_api_error_keeps_its_fields(
     kind: type[errors.ApiError], reason: str | int | None
 ) -> None:
     error = kind(
@@ -246,7 +246,7 @@ def test_a_refusal_of_the_service_comes_back_with_its_words(
 
 
 @pytest.mark.parametrize("kind", WORDS_ONLY)
-def test_an_error_that_is_its_words_comes_back_as_itself(kind: type[Chat2PayError]) -> None:
+def test_an_error_made_of_its_text_keeps_its_class(kind: type[Chat2PayError]) -> None:
     back = returned(error=kind("what a day"), attempts=ATTEMPTS).error
     assert type(back) is kind
     assert str(back) == "what a day"
@@ -254,7 +254,7 @@ def test_an_error_that_is_its_words_comes_back_as_itself(kind: type[Chat2PayErro
 
 
 @pytest.mark.parametrize("error", NEED_MORE, ids=lambda error: type(error).__name__)
-def test_an_error_that_is_more_than_its_words_comes_back_as_a_plain_one_of_them(
+def test_an_error_made_of_more_than_its_text_becomes_a_plain_one(
     error: Chat2PayError,
 ) -> None:
     back = returned(error=error).error
@@ -262,7 +262,7 @@ def test_an_error_that_is_more_than_its_words_comes_back_as_a_plain_one_of_them(
     assert str(back) == str(error)
 
 
-def test_an_error_of_a_class_that_is_not_known_comes_back_as_a_plain_one() -> None:
+def test_an_error_of_an_unknown_class_becomes_a_plain_one() -> None:
     class NewError(Chat2PayError):
         pass
 
@@ -271,7 +271,7 @@ def test_an_error_of_a_class_that_is_not_known_comes_back_as_a_plain_one() -> No
     assert str(back) == "what a day"
 
 
-def test_no_header_and_no_body_is_kept_with_an_error() -> None:
+def test_headers_and_bodies_of_errors_are_not_written() -> None:
     error = errors.NotFoundError("no", status_code=404, headers={"set-cookie": "x"}, body=b"27831")
     written = write_detail(outcome(error=error))
     assert b"cookie" not in written
@@ -290,14 +290,14 @@ ANSWER = b'{"paymentLinkRef": "8a1f", "paymentLink": "https://pay.example/8a1f"}
 LINK = models.PaymentLink(payment_link_ref="8a1f", payment_link="https://pay.example/8a1f")
 
 
-def test_the_outcome_of_a_row_is_what_came_of_it_then_with_the_url_of_its_link() -> None:
+def test_the_outcome_of_a_row_has_its_result_with_the_url() -> None:
     then = outcome(state=State.APPLIED, result=LINK, attempts=ATTEMPTS)
     kept = row("applied", response=ANSWER, detail=write_detail(then))
     told = outcome_of(CREATE, "the request", kept)
     assert told == Outcome("A-1", "the request", State.APPLIED, LINK, None, ATTEMPTS)
 
 
-def test_what_look_ups_read_back_counts_and_not_the_answer_that_left_it_in_doubt() -> None:
+def test_the_outcome_of_a_row_prefers_a_recovered_result_to_the_response() -> None:
     result = attrs.evolve(LINK, recovered=True)
     then = outcome(state=State.APPLIED, result=result)
     kept = row(
@@ -306,7 +306,7 @@ def test_what_look_ups_read_back_counts_and_not_the_answer_that_left_it_in_doubt
     assert outcome_of(CREATE, None, kept).result == result
 
 
-def test_a_refusal_has_its_error_and_no_result() -> None:
+def test_the_outcome_of_a_rejected_row_has_an_error_and_no_result() -> None:
     error = errors.BadRequestError("no", status_code=400)
     kept = row("rejected", response=ANSWER, detail=write_detail(outcome(error=error)))
     told = outcome_of(CREATE, None, kept)
@@ -315,7 +315,7 @@ def test_a_refusal_has_its_error_and_no_result() -> None:
     assert told.error.operation == "create_payment_link"
 
 
-def test_a_receipt_whose_message_was_not_sent_comes_back_with_the_receipt() -> None:
+def test_a_receipt_that_was_not_sent_keeps_the_receipt() -> None:
     error = errors.ReceiptNotSentError("no", status_code=400)
     then = outcome(state=State.APPLIED, error=error)
     kept = row("applied", response=b'{"receiptLinkRef": "r-1"}', detail=write_detail(then))
@@ -325,11 +325,11 @@ def test_a_receipt_whose_message_was_not_sent_comes_back_with_the_receipt() -> N
     assert told.delivered is False
 
 
-def test_a_row_without_an_end_is_unknown() -> None:
+def test_the_outcome_of_a_sent_row_is_unknown() -> None:
     assert outcome_of(CREATE, None, row("sent")) == Outcome("A-1", None, State.UNKNOWN)
 
 
 @pytest.mark.parametrize("state", [state for state in State if state is not State.SKIPPED])
-def test_a_row_has_its_state(state: State) -> None:
+def test_the_outcome_of_a_row_has_its_state(state: State) -> None:
     kept = row(state.value, detail=write_detail(outcome(state=state)))
     assert outcome_of(CREATE, None, kept).state is state

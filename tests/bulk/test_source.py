@@ -1,4 +1,4 @@
-"""Where a run's items come from."""
+"""Source of a run: any iterable or async iterable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.anyio
 
 
 class Pages:
-    """Iterated over anew each time, by a generator of its own."""
+    """Iterable that makes a generator for each reading."""
 
     def __init__(self) -> None:
         self.given = 0
@@ -32,7 +32,7 @@ class Pages:
 
 
 class AsyncPages:
-    """The same, with waits in between; one more where it is closed."""
+    """Async iterable that waits between its items, and when it is closed."""
 
     def __init__(self) -> None:
         self.given = 0
@@ -50,7 +50,7 @@ class AsyncPages:
 
 
 class Cursor:
-    """An async iterator that has nothing to close."""
+    """Async iterator that has nothing to close."""
 
     def __init__(self) -> None:
         self.left = [0, 1, 2]
@@ -102,7 +102,7 @@ async def test_a_source_is_any_iterable_or_async_iterable(make: Any) -> None:
 
 
 @pytest.mark.parametrize("source", [None, 3, "A-1", b"A-1", object(), AsyncPages, lambda: [1]])
-async def test_what_can_not_be_read_is_refused_by_its_type(source: Any) -> None:
+async def test_a_source_that_is_not_iterable_is_refused_by_its_type(source: Any) -> None:
     with pytest.raises(ConfigurationError) as caught:
         await anext(read(source))
     assert str(caught.value) == (
@@ -111,7 +111,7 @@ async def test_what_can_not_be_read_is_refused_by_its_type(source: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", [Pages, AsyncPages])
-async def test_it_is_read_one_at_a_time_and_closed_with_the_reading(kind: Any) -> None:
+async def test_a_source_is_read_one_at_a_time_and_closed_with_the_reading(kind: Any) -> None:
     pages = kind()
     async with aclosing(read(pages)) as items:
         assert pages.given == 0
@@ -120,7 +120,7 @@ async def test_it_is_read_one_at_a_time_and_closed_with_the_reading(kind: Any) -
     assert (pages.given, pages.closed) == (1, True)
 
 
-async def test_its_closing_takes_its_time_even_if_it_was_cancelled() -> None:
+async def test_a_source_is_closed_completely_in_a_cancelled_task() -> None:
     pages = AsyncPages()
     with anyio.CancelScope() as scope:
         async with aclosing(read(pages)) as items:
@@ -131,21 +131,21 @@ async def test_its_closing_takes_its_time_even_if_it_was_cancelled() -> None:
     assert pages.closed
 
 
-async def test_a_generator_is_its_makers_to_close() -> None:
+async def test_a_callers_generator_is_not_closed() -> None:
     with closing(generator()) as given:
         async with aclosing(read(given)) as items:
             assert await anext(items) == 0
         assert next(given) == 1
 
 
-async def test_an_async_generator_is_its_makers_to_close() -> None:
+async def test_a_callers_async_generator_is_not_closed() -> None:
     async with aclosing(async_generator()) as given:
         async with aclosing(read(given)) as items:
             assert await anext(items) == 0
         assert await anext(given) == 1
 
 
-async def test_what_a_source_raises_comes_out_as_it_is() -> None:
+async def test_an_error_of_the_source_is_raised_unchanged() -> None:
     broken = ZeroDivisionError("row 7")
 
     def failing() -> Generator[int]:

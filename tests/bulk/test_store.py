@@ -205,7 +205,7 @@ async def test_a_key_is_repeated_though_its_first_registration_was_not_awaited(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(claim, 1)
             tasks.start_soon(claim, 2)
-            tasks.start_soon(leave, store.log("A-0", resumed=False))
+            tasks.start_soon(leave, ItemLog(store, "A-0", again=False))
         assert sorted(repeated for _, repeated in told) == [False, True]
 
 
@@ -240,7 +240,7 @@ async def test_alive_at_is_the_last_write_of_an_earlier_run(journal: Journal) ->
 # What an earlier run left -------------------------------------------------------------------------
 
 
-async def test_what_is_in_doubt_is_taken_up_though_the_source_may_not_have_it(
+async def test_unresolved_rows_are_resumed_without_their_source(
     journal: Journal,
 ) -> None:
     earlier(journal, one="sent", two="unknown", three="applied", four="failed", five="rejected")
@@ -251,7 +251,7 @@ async def test_what_is_in_doubt_is_taken_up_though_the_source_may_not_have_it(
     assert not any(one.repeated for one in told.values())
 
 
-async def test_any_number_of_rows_is_taken_up_in_order(journal: Journal) -> None:
+async def test_any_number_of_rows_is_resumed_in_order(journal: Journal) -> None:
     keys = [f"A-{number}" for number in range(250)]
     earlier(journal, **dict.fromkeys(keys, "sent"))
     async with opened(journal) as store:
@@ -260,7 +260,7 @@ async def test_any_number_of_rows_is_taken_up_in_order(journal: Journal) -> None
         assert (await store.register("A-249")).resumed
 
 
-async def test_a_row_is_taken_up_once_though_it_is_in_doubt_again_meanwhile(
+async def test_a_row_is_resumed_once_though_it_is_unresolved_again(
     journal: Journal,
 ) -> None:
     keys = [f"A-{number}" for number in range(150)]
@@ -270,11 +270,11 @@ async def test_a_row_is_taken_up_once_though_it_is_in_doubt_again_meanwhile(
         async with aclosing(store.unresolved_rows()) as rows:
             async for row in rows:
                 taken.append(row.key)
-                await leave(store.log(row.key, resumed=True))
+                await leave(ItemLog(store, row.key, again=True))
         assert taken == keys
 
 
-async def test_a_row_that_settled_in_this_run_still_counts_as_taken_up(journal: Journal) -> None:
+async def test_a_row_reconciled_in_this_run_still_counts_as_resumed(journal: Journal) -> None:
     earlier(journal, **{"A-1": "sent"})
     async with opened(journal) as store:
         assert [row.key async for row in store.unresolved_rows()] == ["A-1"]
@@ -288,9 +288,9 @@ async def test_a_row_that_settled_in_this_run_still_counts_as_taken_up(journal: 
 # What is written down -----------------------------------------------------------------------------
 
 
-async def test_a_post_is_in_the_journal_when_it_may_leave(journal: Journal) -> None:
+async def test_an_intent_is_in_the_journal_when_it_is_recorded(journal: Journal) -> None:
     async with opened(journal) as store:
-        log = store.log("A-1", resumed=False)
+        log = ItemLog(store, "A-1", again=False)
         await leave(log)
         row = row_of(journal)
         assert row is not None
@@ -299,7 +299,7 @@ async def test_a_post_is_in_the_journal_when_it_may_leave(journal: Journal) -> N
         assert (row.first_at, row.last_at, row.posts) == (NOON.timestamp(), NOON.timestamp(), 1)
 
 
-async def test_a_post_does_not_leave_before_the_disk_has_it(
+async def test_record_intent_waits_for_the_disk(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on, write = threading.Event(), threading.Event(), journal.write
@@ -317,7 +317,7 @@ async def test_a_post_does_not_leave_before_the_disk_has_it(
         left.append("A-1")
 
     async with opened(journal) as store, anyio.create_task_group() as tasks:
-        tasks.start_soon(send, store.log("A-1", resumed=False))
+        tasks.start_soon(send, ItemLog(store, "A-1", again=False))
         assert await anyio.to_thread.run_sync(begun.wait, 30)
         await anyio.wait_all_tasks_blocked()
         assert left == []
@@ -325,9 +325,9 @@ async def test_a_post_does_not_leave_before_the_disk_has_it(
     assert left == ["A-1"]
 
 
-async def test_an_end_is_told_once_the_disk_has_it(journal: Journal) -> None:
+async def test_record_outcome_waits_for_the_disk(journal: Journal) -> None:
     async with opened(journal) as store:
-        log = store.log("A-1", resumed=False)
+        log = ItemLog(store, "A-1", again=False)
         await leave(log)
         log.record_attempt(ANSWERED, answer())
         assert log.response == answer()
@@ -340,7 +340,7 @@ async def test_an_end_is_told_once_the_disk_has_it(journal: Journal) -> None:
         assert history(journal) == []
 
 
-async def test_an_outcome_is_written_even_if_nobody_is_left_to_wait_for_it(
+async def test_an_outcome_is_written_though_its_task_was_cancelled(
     journal: Journal,
 ) -> None:
     earlier(journal, **{"A-1": "sent"})
@@ -358,9 +358,9 @@ async def test_an_outcome_is_written_even_if_nobody_is_left_to_wait_for_it(
     assert row.state == "applied"
 
 
-async def test_what_look_ups_read_back_is_kept_as_a_result(journal: Journal) -> None:
+async def test_a_recovered_result_is_written(journal: Journal) -> None:
     async with opened(journal) as store:
-        log = store.log("A-1", resumed=False)
+        log = ItemLog(store, "A-1", again=False)
         await leave(log)
         log.record_attempt(UNANSWERED, None)
         assert log.response is None
@@ -372,9 +372,9 @@ async def test_what_look_ups_read_back_is_kept_as_a_result(journal: Journal) -> 
         assert read_detail(row.detail or b"").recovered
 
 
-async def test_an_item_in_doubt_keeps_the_answer_that_left_it_so(journal: Journal) -> None:
+async def test_an_unknown_item_keeps_its_response(journal: Journal) -> None:
     async with opened(journal) as store:
-        log = store.log("A-1", resumed=False)
+        log = ItemLog(store, "A-1", again=False)
         await leave(log)
         log.record_attempt(ANSWERED, answer(503, b"<html>"))
         log.record_pending(PENDING)
@@ -385,9 +385,9 @@ async def test_an_item_in_doubt_keeps_the_answer_that_left_it_so(journal: Journa
         assert (row.state, row.response) == ("unknown", b"<html>")
 
 
-async def test_what_an_item_was_answered_before_it_was_stopped_is_kept(journal: Journal) -> None:
+async def test_flush_writes_the_response_of_a_stopped_item(journal: Journal) -> None:
     async with opened(journal) as store:
-        log = store.log("A-1", resumed=False)
+        log = ItemLog(store, "A-1", again=False)
         await leave(log)
         log.flush()
         log.record_attempt(ANSWERED, answer(503, b"<html>"))
@@ -396,9 +396,11 @@ async def test_what_an_item_was_answered_before_it_was_stopped_is_kept(journal: 
         assert history(journal) == [("A-1", NOON.timestamp(), "response", 503, b"<html>")]
 
 
-async def test_every_repeated_post_is_counted_and_every_answer_stored(journal: Journal) -> None:
+async def test_every_repeated_post_is_counted_and_every_response_is_written(
+    journal: Journal,
+) -> None:
     async with opened(journal) as store:
-        log = store.log("A-1", resumed=False)
+        log = ItemLog(store, "A-1", again=False)
         await leave(log)
         log.record_attempt(ANSWERED, answer(429, b"slower"))
         await leave(log, LATER)
@@ -417,20 +419,20 @@ async def test_every_repeated_post_is_counted_and_every_answer_stored(journal: J
         ]
 
 
-async def test_what_goes_again_in_another_run_is_a_repetition(journal: Journal) -> None:
+async def test_a_post_of_a_resumed_item_is_a_repetition(journal: Journal) -> None:
     earlier(journal, **{"A-1": "failed"})
     async with opened(journal) as store:
-        await leave(store.log("A-1", resumed=True), LATER)
+        await leave(ItemLog(store, "A-1", again=True), LATER)
         row = row_of(journal)
         assert row is not None
         assert (row.state, row.posts) == ("sent", 2)
         assert [what for _, _, what, _, _ in history(journal)] == ["POST /api/v2/chat-2-pay"]
 
 
-async def test_what_a_call_sent_is_known_for_sending_it_again(journal: Journal) -> None:
+async def test_sent_before_has_the_latest_intent(journal: Journal) -> None:
     for of_run in (journal, None):
         async with opened(of_run) as store:
-            log = store.log("A-1", resumed=False)
+            log = ItemLog(store, "A-1", again=False)
             assert sent_before(log) is None
             await log.record_intent(SENT, "id-1", NOON, LATER)
             prior = sent_before(log)
@@ -440,9 +442,9 @@ async def test_what_a_call_sent_is_known_for_sending_it_again(journal: Journal) 
             assert not prior.unresolved
 
 
-async def test_without_a_journal_nothing_is_written() -> None:
+async def test_a_store_without_a_journal_writes_nothing() -> None:
     async with opened(None) as store:
-        log = store.log("A-1", resumed=False)
+        log = ItemLog(store, "A-1", again=False)
         await leave(log)
         log.record_attempt(ANSWERED, answer())
         await leave(log)
@@ -453,23 +455,23 @@ async def test_without_a_journal_nothing_is_written() -> None:
 # When it fails ------------------------------------------------------------------------------------
 
 
-async def test_where_it_can_not_be_written_nothing_leaves(
+async def test_record_intent_raises_where_the_journal_can_not_be_written(
     journal: Journal,
 ) -> None:
     async with opened(journal) as store:
-        await leave(store.log("A-0", resumed=False))
+        await leave(ItemLog(store, "A-0", again=False))
         db = journal._opened()
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         db.execute(f"PRAGMA max_page_count = {pages}")
         large = SentRequest("POST", "/x", b"x" * 100_000)
-        log = store.log("A-1", resumed=False)
+        log = ItemLog(store, "A-1", again=False)
         with pytest.raises(JournalError, match="the disk is full"):
             await leave(log, sent=large)
         assert sent_before(log) is None
         assert row_of(journal) is None
 
 
-async def test_keys_are_remembered_though_the_journal_can_not_be_written(
+async def test_keys_are_indexed_though_the_journal_can_not_be_written(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_notes: object) -> None:
@@ -480,13 +482,13 @@ async def test_keys_are_remembered_though_the_journal_can_not_be_written(
             patch.setattr(journal, "write", fail)
             assert not (await store.register("A-1", "27831234567")).repeated
             with pytest.raises(JournalError, match="the disk is full"):
-                await leave(store.log("A-1", resumed=False))
+                await leave(ItemLog(store, "A-1", again=False))
         claimed = await store.register("A-1", "27831234567")
         assert (claimed.repeated, claimed.recipient_repeated) == (True, True)
 
 
 @pytest.mark.parametrize("error", [JournalError("make room"), ValueError("no text")])
-async def test_once_keys_were_not_remembered_no_claim_that_needs_them_is_answered(
+async def test_no_registration_is_answered_once_keys_are_missing_in_the_index(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(_self: object, texts: Sequence[str]) -> None:
@@ -498,18 +500,20 @@ async def test_once_keys_were_not_remembered_no_claim_that_needs_them_is_answere
             patch.setattr(KeyIndex, "put", fail)
             await store.register("A-1")
             with pytest.raises(type(error), match=str(error)):  # at once: the run is to end
-                await leave(store.log("A-1", resumed=False))
+                await leave(ItemLog(store, "A-1", again=False))
         with pytest.raises(type(error), match=str(error)):
             await store.register("A-1")
         # What is to be written down does not depend on them.
-        await leave(store.log("A-2", resumed=False))
+        await leave(ItemLog(store, "A-2", again=False))
         row = row_of(journal, "A-2")
         assert row is not None
 
 
-async def test_an_end_that_can_not_be_written_leaves_the_item_in_doubt(journal: Journal) -> None:
+async def test_an_outcome_that_can_not_be_written_leaves_the_row_unresolved(
+    journal: Journal,
+) -> None:
     async with opened(journal) as store:
-        await leave(store.log("A-1", resumed=False))
+        await leave(ItemLog(store, "A-1", again=False))
         db = journal._opened()
         (pages,) = db.execute("PRAGMA page_count").fetchone()
         db.execute(f"PRAGMA max_page_count = {pages}")
@@ -520,7 +524,7 @@ async def test_an_end_that_can_not_be_written_leaves_the_item_in_doubt(journal: 
         assert row.state == "sent"
 
 
-async def test_a_journal_that_is_refused_is_told_and_the_book_can_be_closed(
+async def test_a_store_whose_journal_is_refused_can_be_closed(
     journal: Journal,
 ) -> None:
     earlier(journal, a="sent")
@@ -533,7 +537,7 @@ async def test_a_journal_that_is_refused_is_told_and_the_book_can_be_closed(
 # Closing ------------------------------------------------------------------------------------------
 
 
-async def test_what_is_left_to_be_written_is_written_at_the_end_even_when_cancelled(
+async def test_close_writes_what_is_left_in_a_cancelled_task(
     journal: Journal,
 ) -> None:
     store = RunStore(journal)
@@ -548,7 +552,7 @@ async def test_what_is_left_to_be_written_is_written_at_the_end_even_when_cancel
 
 
 @pytest.mark.parametrize("loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
-def test_a_book_whose_closing_is_cancelled_by_asyncio_writes_all_and_is_closed(
+def test_a_store_writes_all_and_is_closed_though_asyncio_cancels_close(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, loop: Any
 ) -> None:
     begun, go_on, write = threading.Event(), threading.Event(), journal.write
@@ -581,7 +585,7 @@ def test_a_book_whose_closing_is_cancelled_by_asyncio_writes_all_and_is_closed(
 
 
 @pytest.mark.parametrize("loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
-def test_a_book_whose_opening_is_cancelled_by_asyncio_is_closed_when_it_is_open(
+def test_a_store_is_closed_though_asyncio_cancels_open(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, loop: Any
 ) -> None:
     begun, go_on, open_ = threading.Event(), threading.Event(), journal.open
@@ -610,7 +614,7 @@ def test_a_book_whose_opening_is_cancelled_by_asyncio_is_closed_when_it_is_open(
     assert journal._db is None
 
 
-async def test_a_closed_book_leaves_its_journal_to_others(journal: Journal) -> None:
+async def test_a_closed_store_unlocks_its_journal(journal: Journal) -> None:
     for _times in range(2):
         async with opened(journal) as store:
             await store.register("A-1")

@@ -36,10 +36,10 @@ def outcome(state: State = State.APPLIED, result: Any = None, **fields: Any) -> 
     return Outcome("A-1", fields.pop("request", request_for()), state, result, **fields)
 
 
-# What they come to --------------------------------------------------------------------------------
+# Summaries and forecasts --------------------------------------------------------------------------
 
 
-def test_a_summary_counts_every_state_and_what_needs_a_look() -> None:
+def test_a_summary_counts_every_state_and_its_details() -> None:
     tally = Tally()
     for one in [
         outcome(result=PaymentLink(transaction_status=SENT)),
@@ -67,7 +67,7 @@ def test_a_summary_counts_every_state_and_what_needs_a_look() -> None:
     assert list(tally.summary(0.0).counts) == list(State)
 
 
-def test_only_what_was_applied_in_this_run_is_noted_and_summed() -> None:
+def test_only_items_applied_in_this_run_are_summed() -> None:
     tally = Tally()
     link = PaymentLink(recovered=True, transaction_status=NOT_SENT)
     declined = GatewayResult(payment_gateway_decision="DECLINE")
@@ -89,7 +89,7 @@ def test_amounts_are_summed_exactly_and_by_currency() -> None:
     }
 
 
-def test_what_names_no_currency_is_not_summed() -> None:
+def test_an_item_without_a_currency_is_not_summed() -> None:
     tally = Tally()
     tally.add(outcome(request="ref-1"))
     assert tally.summary(0.0) == Summary(applied=1)
@@ -129,7 +129,7 @@ def test_a_summary_does_not_change_with_the_run() -> None:
         (Summary(applied=1, not_delivered=1), "1 applied (1 not delivered); 0.0 s"),
     ],
 )
-def test_a_summary_reads_as_a_line(summary: Summary, text: str) -> None:
+def test_a_summary_prints_as_a_line(summary: Summary, text: str) -> None:
     assert str(summary) == text
 
 
@@ -156,19 +156,19 @@ def test_a_summary_reads_as_a_line(summary: Summary, text: str) -> None:
         (Forecast(final=1, seconds=0.5), "1 final; about 0.5 s"),
     ],
 )
-def test_a_forecast_reads_as_a_line(forecast: Forecast, text: str) -> None:
+def test_a_forecast_prints_as_a_line(forecast: Forecast, text: str) -> None:
     assert str(forecast) == text
 
 
-def test_a_summary_and_a_forecast_are_hashable_though_their_amounts_are_not() -> None:
+def test_a_summary_and_a_forecast_are_hashable() -> None:
     assert len({Summary(), Summary(amounts={"ZAR": Decimal(1)}), Forecast()}) == 3
 
 
-# When it is too much ------------------------------------------------------------------------------
+# The guard ----------------------------------------------------------------------------------------
 
 
 def stopped_after(rate: float | None, states: list[State]) -> int | None:
-    """After how many outcomes a guard stops the run; None if it does not."""
+    """Count the outcomes until a guard stops the run; None if it does not."""
     guard = Guard(rate)
     for number, state in enumerate(states, 1):
         if guard.notice(state) is not None:
@@ -179,35 +179,35 @@ def stopped_after(rate: float | None, states: list[State]) -> int | None:
 BAD = [State.REJECTED, State.FAILED, State.UNKNOWN]
 
 
-def test_without_a_rate_nothing_stops_a_run() -> None:
+def test_a_guard_without_a_rate_stops_nothing() -> None:
     assert stopped_after(None, BAD * 1000) is None
 
 
 @pytest.mark.parametrize("state", BAD)
-def test_at_a_rate_of_0_the_first_failure_stops_a_run(state: State) -> None:
+def test_a_guard_with_rate_0_stops_at_the_first_failure(state: State) -> None:
     assert stopped_after(0.0, [State.APPLIED, State.SKIPPED, state]) == 3
 
 
-def test_at_a_rate_of_1_nothing_stops_a_run() -> None:
+def test_a_guard_with_rate_1_stops_nothing() -> None:
     assert stopped_after(1.0, BAD * 1000) is None
 
 
-def test_the_first_few_count_as_if_there_were_20() -> None:
+def test_a_guard_counts_the_first_few_as_if_there_were_20() -> None:
     assert stopped_after(0.2, [State.FAILED] * 4) is None
     assert stopped_after(0.2, [State.FAILED] * 5) == 5
     assert stopped_after(0.2, [State.APPLIED] * 16 + [State.FAILED] * 5) == 21
 
 
-def test_a_share_that_is_just_reached_stops_nothing() -> None:
+def test_a_guard_stops_only_above_its_rate() -> None:
     assert stopped_after(0.2, [State.APPLIED] * 80 + [State.FAILED] * 20) is None
     assert stopped_after(0.2, [State.APPLIED] * 80 + [State.FAILED] * 21) == 101
 
 
-def test_what_was_skipped_counts_for_nothing() -> None:
+def test_a_guard_ignores_skipped_items() -> None:
     assert stopped_after(0.2, [State.SKIPPED] * 400 + [State.FAILED] * 5) == 405
 
 
-def test_only_the_latest_500_count() -> None:
+def test_a_guard_counts_the_latest_500() -> None:
     assert Guard.LATEST == 500
     assert stopped_after(0.2, [State.APPLIED] * 10_000 + [State.FAILED] * 101) == 10_101
     old = [State.FAILED] * 4 + [State.APPLIED] * 500
@@ -215,7 +215,7 @@ def test_only_the_latest_500_count() -> None:
     assert stopped_after(0.2, old + [State.FAILED] * 101) == 605
 
 
-def test_it_says_how_many_and_of_how_many() -> None:
+def test_a_guards_error_has_the_numbers() -> None:
     guard = Guard(0.0)
     guard.notice(State.APPLIED)
     error = guard.notice(State.UNKNOWN)

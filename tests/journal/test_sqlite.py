@@ -1,4 +1,4 @@
-"""Every POST is in the journal before it leaves, with its exact bytes; every answer follows."""
+"""Journal: POSTs with their exact bytes before they are sent, then their responses and results."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def keys(page: list[tuple[int, Row]]) -> list[str]:
     return [row.key for _number, row in page]
 
 
-# What leaves --------------------------------------------------------------------------------------
+# Intents ------------------------------------------------------------------------------------------
 
 
-def test_a_post_that_leaves_is_in_doubt_with_its_exact_bytes(journal: Journal) -> None:
+def test_an_intent_makes_a_row_with_the_exact_bytes(journal: Journal) -> None:
     journal.write([intent(body=ODD)])
     assert row_of(journal) == Row(
         key="A-1",
@@ -76,13 +76,13 @@ def test_a_post_that_leaves_is_in_doubt_with_its_exact_bytes(journal: Journal) -
     assert row_of(journal).sent == SentRequest("POST", TARGET, ODD)
 
 
-def test_a_post_without_a_body_has_none(journal: Journal) -> None:
+def test_an_intent_may_have_no_body(journal: Journal) -> None:
     journal.write([intent(body=None, request_id=None)])
     assert row_of(journal).sent == SentRequest("POST", TARGET, None)
     assert row_of(journal).request_id is None
 
 
-def test_every_further_post_is_counted_and_written_down_with_its_bytes(journal: Journal) -> None:
+def test_repeated_intents_are_counted_and_kept_with_their_bytes(journal: Journal) -> None:
     later = NOON + timedelta(seconds=5)
     last = NOON + timedelta(seconds=9)
     journal.write([intent(body=ODD)])
@@ -96,7 +96,7 @@ def test_every_further_post_is_counted_and_written_down_with_its_bytes(journal: 
     ]
 
 
-def test_a_new_identity_takes_the_place_of_the_one_that_was_undone(journal: Journal) -> None:
+def test_an_intent_with_a_new_identity_replaces_the_former(journal: Journal) -> None:
     later = NOON + timedelta(seconds=5)
     journal.write([intent()])
     journal.write([intent(body=ODD, request_id="id-2", at=later, again=True)])
@@ -106,7 +106,7 @@ def test_a_new_identity_takes_the_place_of_the_one_that_was_undone(journal: Jour
     assert history(journal) == [("A-1", NOON.timestamp(), f"POST {TARGET}", None, b"{}")]
 
 
-def test_an_item_that_failed_is_in_doubt_again_when_it_goes_again(journal: Journal) -> None:
+def test_an_intent_makes_a_failed_row_unresolved_again(journal: Journal) -> None:
     journal.write([intent()])
     journal.write([ended(state="failed", result=b"{}")])
     journal.write([intent(again=True)])
@@ -115,27 +115,27 @@ def test_an_item_that_failed_is_in_doubt_again_when_it_goes_again(journal: Journ
     assert row.posts == 2
 
 
-def test_what_was_sent_and_answered_before_an_item_goes_again_is_kept(journal: Journal) -> None:
+def test_a_repeated_intent_keeps_the_former_request_and_response(journal: Journal) -> None:
     journal.write([intent(body=b"first")])
-    journal.write([ended(state="failed", response=b"401 and its words")])
+    journal.write([ended(state="failed", response=b"401 and its text")])
     journal.write([intent(body=b"second", at=NOON + timedelta(days=1), again=True)])
     assert history(journal) == [
         ("A-1", NOON.timestamp(), f"POST {TARGET}", None, b"first"),
-        ("A-1", NOON.timestamp(), "response", None, b"401 and its words"),
+        ("A-1", NOON.timestamp(), "response", None, b"401 and its text"),
     ]
 
 
-# What is answered ---------------------------------------------------------------------------------
+# Responses and results ----------------------------------------------------------------------------
 
 
-def test_an_answer_that_is_not_the_last_word_is_kept_as_it_came(journal: Journal) -> None:
+def test_a_response_is_kept_unchanged(journal: Journal) -> None:
     journal.write([intent()])
     journal.write([Response("A-1", NOON, 503, ODD)])
     assert history(journal) == [("A-1", NOON.timestamp(), "response", 503, ODD)]
     assert row_of(journal).state == "sent"
 
 
-def test_an_end_is_kept_with_the_answer_as_it_came(journal: Journal) -> None:
+def test_a_result_is_kept_with_its_response_unchanged(journal: Journal) -> None:
     journal.write([intent("A-1"), intent("A-2")])
     journal.write([ended(response=ODD, result=b'{"a":1}', detail=b'{"attempts":[]}')])
     row = row_of(journal)
@@ -149,32 +149,32 @@ def test_an_end_is_kept_with_the_answer_as_it_came(journal: Journal) -> None:
     assert row_of(journal, "A-2").state == "sent"
 
 
-def test_an_end_without_an_answer_keeps_the_one_of_before(journal: Journal) -> None:
+def test_a_result_without_a_response_keeps_the_former(journal: Journal) -> None:
     journal.write([intent()])
     journal.write([ended(state="unknown", response=b"<html>")])
     journal.write([ended(response=None, result=b"{}")])
     assert (row_of(journal).response, row_of(journal).state) == (b"<html>", "applied")
 
 
-def test_a_journal_that_is_open_is_not_opened_again(journal: Journal) -> None:
+def test_an_open_journal_is_not_opened_again(journal: Journal) -> None:
     with pytest.raises(JournalError, match="in use by another run of this program"):
         journal.open(BINDING)
     journal.write([intent()])
 
 
-def test_an_end_without_an_answer_has_none(journal: Journal) -> None:
+def test_a_result_may_have_no_response(journal: Journal) -> None:
     journal.write([intent()])
     journal.write([ended(state="unknown", response=None)])
     row = row_of(journal)
     assert (row.state, row.response, row.result) == ("unknown", None, None)
 
 
-def test_the_end_of_what_never_left_makes_no_row(journal: Journal) -> None:
+def test_a_result_without_an_intent_makes_no_row(journal: Journal) -> None:
     journal.write([ended("A-9")])
     assert journal.rows(["A-9"]) == {}
 
 
-def test_all_kinds_are_written_together_in_the_order_in_which_they_happen(
+def test_entries_of_all_kinds_are_written_in_their_natural_order(
     journal: Journal,
 ) -> None:
     journal.write([ended(), Response("A-1", NOON, 429, b""), intent()])
@@ -186,7 +186,7 @@ def test_all_kinds_are_written_together_in_the_order_in_which_they_happen(
 
 
 @pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
-def test_any_number_is_written_at_once(journal: Journal, count: int) -> None:
+def test_any_number_of_entries_is_written_at_once(journal: Journal, count: int) -> None:
     numbers = [f"A-{number}" for number in range(count)]
     bodies = {key: b"body of " + key.encode() for key in numbers}
     journal.write([intent(key, body) for key, body in bodies.items()])
@@ -203,9 +203,7 @@ def test_any_number_is_written_at_once(journal: Journal, count: int) -> None:
     assert len(told) == 2 * count
 
 
-def test_of_a_batch_that_fails_nothing_is_written(
-    journal: Journal, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_batch_writes_nothing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     journal.write([intent("A-0")])
     before = journal._opened().execute("SELECT * FROM note").fetchall()
     for wrong in (intent("A-2", body={"no": "bytes"}), Response("A-1", NOON, 200, object())):  # type: ignore[arg-type]
@@ -223,7 +221,7 @@ def test_of_a_batch_that_fails_nothing_is_written(
     assert row_of(journal, "A-0").state == "applied"
 
 
-def test_on_a_full_disk_nothing_is_written_and_once_there_is_room_all_is(
+def test_a_full_disk_writes_nothing_and_all_once_there_is_space(
     journal: Journal,
 ) -> None:
     db = journal._opened()
@@ -246,7 +244,7 @@ def test_on_a_full_disk_nothing_is_written_and_once_there_is_room_all_is(
 # What an earlier run left -------------------------------------------------------------------------
 
 
-def test_only_rows_in_doubt_are_open(journal: Journal) -> None:
+def test_a_page_of_unresolved_rows_has_no_others(journal: Journal) -> None:
     states = ["sent", "unknown", "applied", "rejected", "failed"]
     journal.write([intent(state) for state in states])
     journal.write([ended(state, state) for state in states if state != "sent"])
@@ -255,7 +253,7 @@ def test_only_rows_in_doubt_are_open(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("unresolved_only", [True, False])
-def test_rows_come_in_pages_in_the_order_in_which_they_came(
+def test_rows_come_in_pages_in_their_order(
     journal: Journal,
     unresolved_only: bool,  # noqa: FBT001 - a column
 ) -> None:
@@ -273,20 +271,20 @@ def test_rows_come_in_pages_in_the_order_in_which_they_came(
     assert told == (numbers if unresolved_only else ["B-0", "B-1", "B-2", *numbers])
 
 
-def test_rows_are_found_by_their_keys_and_by_nothing_else(journal: Journal) -> None:
+def test_rows_are_found_by_their_exact_keys(journal: Journal) -> None:
     journal.write([intent("A-1"), intent("a-1"), intent("Ä'1\x00?")])
     assert journal.rows(["A-1", "A-2", "Ä'1\x00?"]).keys() == {"A-1", "Ä'1\x00?"}
     assert journal.rows([]) == {}
 
 
-def test_all_keys_are_told_whatever_their_state(journal: Journal) -> None:
+def test_all_keys_has_rows_of_every_state(journal: Journal) -> None:
     assert list(journal.all_keys()) == []
     journal.write([intent("A-1"), intent("a-1"), intent("Ä'1\x00?")])
     journal.write([ended("a-1")])
     assert sorted(journal.all_keys()) == ["A-1", "a-1", "Ä'1\x00?"]
 
 
-def test_keys_that_can_not_be_read_are_told_in_plain_words(journal: Journal) -> None:
+def test_all_keys_raises_in_plain_words(journal: Journal) -> None:
     journal._opened().execute("DROP TABLE item")
     with pytest.raises(JournalError, match="no such table: item"):
         list(journal.all_keys())
@@ -303,7 +301,7 @@ def test_a_journal_outlives_its_run(tmp_path: Path) -> None:
         again.close()
 
 
-def test_a_new_process_is_told_of_what_left_and_when(journal: Journal) -> None:
+def test_prior_attempts_have_the_request_and_its_times(journal: Journal) -> None:
     first, last = NOON, NOON + timedelta(seconds=5)
     journal.write([intent(body=ODD, first_at=first, at=last)])
     alive = last + timedelta(seconds=2)
@@ -322,7 +320,7 @@ def test_a_new_process_is_told_of_what_left_and_when(journal: Journal) -> None:
     ("state", "unresolved"),
     [("unknown", True), ("failed", False), ("applied", False), ("rejected", False)],
 )
-def test_whether_it_is_in_doubt_follows_from_its_state(
+def test_prior_attempts_are_unresolved_by_the_state_of_the_row(
     journal: Journal,
     state: str,
     unresolved: bool,  # noqa: FBT001 - a column
@@ -332,9 +330,7 @@ def test_whether_it_is_in_doubt_follows_from_its_state(
     assert row_of(journal).prior_attempts(0.0).unresolved is unresolved
 
 
-def test_each_commit_says_that_the_run_is_at_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_commit_raises_alive_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for moment in (1000.5, 2000.25):
         journal = Journal(tmp_path / "spring.db")
         journal.open(BINDING)
@@ -346,14 +342,14 @@ def test_each_commit_says_that_the_run_is_at_work(
         journal.close()
 
 
-def test_of_a_new_journal_no_run_was_ever_at_work(journal: Journal) -> None:
+def test_alive_at_of_a_new_journal_is_0(journal: Journal) -> None:
     assert journal.alive_at == 0.0
 
 
 # Opening and closing ------------------------------------------------------------------------------
 
 
-def test_own_notes_are_kept_apart_from_those_of_the_journal(tmp_path: Path) -> None:
+def test_notes_of_the_user_are_kept_apart(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "spring.db", notes={"operation": "mine", "source": "a.csv"})
     journal.open(BINDING)
     journal.close()
@@ -365,7 +361,7 @@ def test_own_notes_are_kept_apart_from_those_of_the_journal(tmp_path: Path) -> N
     assert again.notes["user source"] == "a.csv"
 
 
-def test_a_journal_can_be_looked_into_without_a_run(journal: Journal) -> None:
+def test_a_journal_can_be_read_without_a_run(journal: Journal) -> None:
     journal.write([intent()])
     journal.close()
     journal.open_to_read()
@@ -373,14 +369,14 @@ def test_a_journal_can_be_looked_into_without_a_run(journal: Journal) -> None:
     assert journal.notes["base_url"] == "https://api.example"
 
 
-def test_a_look_locks_nobody_out_once_it_is_over(journal: Journal) -> None:
+def test_a_journal_is_unlocked_after_reading(journal: Journal) -> None:
     journal.close()
     journal.open_to_read()
     journal.close()
     journal.open(BINDING)
 
 
-def test_a_journal_is_closed_once(journal: Journal) -> None:
+def test_a_journal_may_be_closed_twice(journal: Journal) -> None:
     journal.close()
     journal.close()
     assert journal._db is None
