@@ -1,6 +1,8 @@
-"""The eight operations as eight rows: where they go, what they carry, what proves that they worked.
+"""The eight operations as eight rows: their paths, their types, and what proves that they worked.
 
-`prepare` turns a row and a request into the exact bytes to send; it does no I/O.
+`prepare` turns a row and a request into the exact bytes to send. `request_of` is the way back: a
+journal keeps bytes, and after a crash they are all that is left of a request whose source is gone.
+None of it does I/O.
 """
 
 from __future__ import annotations
@@ -9,12 +11,13 @@ import enum
 import os
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import attrs
 
 from chat2pay_async._api import codec, models, requests
-from chat2pay_async.errors import RequestValidationError, SentRequest
+from chat2pay_async._api.json import decode_object
+from chat2pay_async.errors import Fault, RequestValidationError, SentRequest
 
 __all__ = [
     "CANCEL_PAYMENT_LINK",
@@ -29,8 +32,10 @@ __all__ = [
     "UPDATE_INTEGRATION",
     "Operation",
     "Safety",
+    "check_unchanged",
     "mint",
     "prepare",
+    "request_of",
 ]
 
 Q = TypeVar("Q")
@@ -38,7 +43,7 @@ R = TypeVar("R")
 
 
 class Safety(enum.Enum):
-    """What sending an operation a second time would do."""
+    """The effect of sending an operation a second time."""
 
     READ = "changes nothing"
     REPEATABLE = "leaves the same state behind"
@@ -48,43 +53,41 @@ class Safety(enum.Enum):
 _SAFETY = {"GET": Safety.READ, "PUT": Safety.REPEATABLE, "POST": Safety.ONCE}
 
 
-def _safety_of(operation: Operation[Any, Any]) -> Safety:
-    return _SAFETY[operation.method]
-
-
-def _has_body(operation: Operation[Any, Any]) -> bool:
-    return operation.method != "GET" and "{" not in operation.path
-
-
 @attrs.frozen
 class Operation(Generic[Q, R]):
     """One row of the table."""
 
     name: str
-    """The client's method, and what errors and events call it."""
+    """The client's method, and the name in errors and events."""
     contract_id: str
     method: str
     path: str
     request: type[Q]
     result: type[R]
     proves: Callable[[Q, R], bool]
-    """Whether a 2xx's object shows that the request was applied."""
-    identity: Callable[[Q], str]
-    """What a person would look it up by."""
+    """Tells from a 2xx's object that the request was applied."""
     query: tuple[str, ...] = ()
     """The request's attributes that travel in the query."""
-
-    safety: Safety = attrs.field(
-        init=False, repr=False, eq=False, default=attrs.Factory(_safety_of, takes_self=True)
-    )
+    safety: Safety = attrs.field(init=False, repr=False, eq=False)
     """Follows from the method: the API has no idempotency keys."""
-    has_body: bool = attrs.field(
-        init=False, repr=False, eq=False, default=attrs.Factory(_has_body, takes_self=True)
-    )
-    """Whether the request itself is the body, rather than path and query."""
+    has_body: bool = attrs.field(init=False, repr=False, eq=False)
+    """True where the request itself is the body, rather than path and query."""
+
+    @safety.default
+    def _safety_of_method(self) -> Safety:
+        return _SAFETY[self.method]
+
+    @has_body.default
+    def _has_body(self) -> bool:
+        return self.method != "GET" and "{" not in self.path
+
+    def identity(self, request: Q) -> str:
+        """Return the number or reference by which a person would look the request up."""
+        names = ("order_number", "payment_link_ref", "receipt_link_ref", "application_uuid")
+        return next((found for name in names if (found := getattr(request, name, None))), "")
 
     def of(self, **fields: Any) -> Q:
-        """Its request, made of what a method was given.
+        """Build its request from the arguments of a method.
 
         Raises:
             RequestValidationError: With the operation's name.
@@ -96,7 +99,7 @@ class Operation(Generic[Q, R]):
             raise
 
     def check(self, request: object) -> None:
-        """Refuse what is no request of its own.
+        """Check that a request is of its class.
 
         Raises:
             TypeError: It is something else.
@@ -107,45 +110,12 @@ class Operation(Generic[Q, R]):
             )
 
 
-def _is_object(_request: Any, _result: Any) -> bool:
+def _any_object(_request: object, _result: object) -> bool:
     return True
 
 
-def _link_exists(_request: Any, result: models.PaymentLink) -> bool:
-    return bool(result.payment_link_ref)
-
-
-def _receipt_exists(_request: Any, result: models.Receipt) -> bool:
-    return bool(result.receipt_link_ref)
-
-
-def _is_cancelled(request: requests.LinkReference, result: models.Cancellation) -> bool:
-    return (
-        result.payment_link_ref == request.payment_link_ref
-        and result.transaction_status == models.TransactionStatus.PAYMENT_LINK_CANCELLED
-    )
-
-
-def _gateway_answered(_request: Any, result: models.GatewayResult) -> bool:
+def _has_gateway_decision(_request: object, result: models.GatewayResult) -> bool:
     return bool(result.transaction_type or result.payment_gateway_decision)
-
-
-def _order_number(request: requests.PaymentLinkRequest) -> str:
-    return request.order_number
-
-
-def _link_ref(
-    request: requests.LinkReference | requests.Capture | requests.ReceiptRequest,
-) -> str:
-    return request.payment_link_ref
-
-
-def _looked_up(request: requests.TransactionQuery) -> str:
-    return request.order_number or request.payment_link_ref or request.receipt_link_ref or ""
-
-
-def _application(request: requests.IntegrationRequest) -> str:
-    return request.application_uuid
 
 
 CREATE_PAYMENT_LINK = Operation(
@@ -155,8 +125,7 @@ CREATE_PAYMENT_LINK = Operation(
     "/api/v2/chat-2-pay",
     requests.PaymentLinkRequest,
     models.PaymentLink,
-    _link_exists,
-    _order_number,
+    lambda _request, link: bool(link.payment_link_ref),
 )
 CANCEL_PAYMENT_LINK = Operation(
     "cancel_payment_link",
@@ -165,8 +134,10 @@ CANCEL_PAYMENT_LINK = Operation(
     "/api/v2/cancel/{payment_link_ref}",
     requests.LinkReference,
     models.Cancellation,
-    _is_cancelled,
-    _link_ref,
+    lambda request, result: (
+        result.payment_link_ref == request.payment_link_ref
+        and result.transaction_status == models.TransactionStatus.PAYMENT_LINK_CANCELLED
+    ),
 )
 CAPTURE_PAYMENT = Operation(
     "capture_payment",
@@ -175,8 +146,7 @@ CAPTURE_PAYMENT = Operation(
     "/api/v2/payment/{payment_link_ref}/capture",
     requests.Capture,
     models.GatewayResult,
-    _gateway_answered,
-    _link_ref,
+    _has_gateway_decision,
     query=("amount",),
 )
 REVERSE_PAYMENT = Operation(
@@ -186,8 +156,7 @@ REVERSE_PAYMENT = Operation(
     "/api/v2/payment/{payment_link_ref}/reverse",
     requests.LinkReference,
     models.GatewayResult,
-    _gateway_answered,
-    _link_ref,
+    _has_gateway_decision,
 )
 CREATE_RECEIPT = Operation(
     "create_receipt",
@@ -196,8 +165,7 @@ CREATE_RECEIPT = Operation(
     "/api/v2/order-receipt",
     requests.ReceiptRequest,
     models.Receipt,
-    _receipt_exists,
-    _link_ref,
+    lambda _request, receipt: bool(receipt.receipt_link_ref),
 )
 GET_TRANSACTION = Operation(
     "get_transaction",
@@ -206,8 +174,7 @@ GET_TRANSACTION = Operation(
     "/api/v2/chat-2-pay/transaction-status",
     requests.TransactionQuery,
     models.Transaction,
-    _is_object,
-    _looked_up,
+    _any_object,
     query=("order_number", "payment_link_ref", "receipt_link_ref"),
 )
 GET_CONFIGURATION = Operation(
@@ -217,8 +184,7 @@ GET_CONFIGURATION = Operation(
     "/api/v2/config",
     requests.ConfigurationQuery,
     models.Configuration,
-    _is_object,
-    lambda _request: "",
+    _any_object,
 )
 UPDATE_INTEGRATION = Operation(
     "update_integration",
@@ -227,8 +193,7 @@ UPDATE_INTEGRATION = Operation(
     "/api/v2/integration",
     requests.IntegrationRequest,
     models.IntegrationUpdate,
-    _is_object,
-    _application,
+    _any_object,
 )
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
@@ -241,14 +206,12 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     GET_CONFIGURATION,
     UPDATE_INTEGRATION,
 )
-
-
 PARAMETERS: Final = frozenset(codec.wire_name(name) for row in OPERATIONS for name in row.query)
-"""What stands in the query of any of them, by its name on the wire."""
+"""The names, on the wire, of all query parameters."""
 
 
 def mint(operation: Operation[Any, Any], request: Any) -> str | None:
-    """A new id for a new link, by which it is recognised after a lost answer."""
+    """Make the id for a new link by which it is recognised after a lost response."""
     if operation is not CREATE_PAYMENT_LINK or not codec.takes_stamp(request):
         return None
     return os.urandom(16).hex()
@@ -261,16 +224,58 @@ def prepare(operation: Operation[Q, Any], request: Q, request_id: str | None = N
         # Everything is quoted, so that no reference can reach another endpoint.
         reference = quote(operation.identity(request), safe="")
         target = target.replace("{payment_link_ref}", reference)
-    if operation.query:
-        target += _query(operation, request)
-    body = codec.encode(request, request_id) if operation.has_body else None
-    return SentRequest(operation.method, target, body)
-
-
-def _query(operation: Operation[Q, Any], request: Q) -> str:
     given = {
         codec.wire_name(name): f"{value:f}" if name == "amount" else value
         for name in operation.query
         if (value := getattr(request, name)) is not None
     }
-    return "?" + urlencode(given, quote_via=quote) if given else ""
+    if given:
+        target += "?" + urlencode(given, quote_via=quote)
+    body = codec.encode(request, request_id) if operation.has_body else None
+    return SentRequest(operation.method, target, body)
+
+
+# From the bytes back to the request --------------------------------------------------------------
+
+_REFERENCE: Final = 4
+"""The place of a reference in a path: `/api/v2/cancel/{it}`, `/api/v2/payment/{it}/capture`."""
+
+
+def request_of(operation: Operation[Any, Any], sent: SentRequest, request_id: str | None) -> Any:
+    """Build the request that was written out as `sent`, without the id that was minted for it."""
+    return codec.structure(operation.request, _fields_of(sent, request_id))
+
+
+def check_unchanged(
+    operation: Operation[Any, Any], request: Any, sent: SentRequest, request_id: str | None
+) -> None:
+    """Check that a request still says what was sent for it; its timestamp does not count.
+
+    The timestamp's default is the time when the request is built, which each run does again.
+
+    Raises:
+        RequestValidationError: It does not; the faults name what differs, without its values.
+    """
+    now, then = _fields_of(prepare(operation, request), None), _fields_of(sent, request_id)
+    names = {codec.wire_name(field.name): field.name for field in attrs.fields(operation.request)}
+    changed = [name for name in names if now.get(name) != then.get(name) and name != "timestamp"]
+    if changed:
+        problem = "is not what an earlier run sent; undo the change, or make it another order"
+        faults = tuple(Fault(names[name], problem) for name in changed)
+        raise RequestValidationError(operation.name, faults)
+
+
+def _fields_of(sent: SentRequest, request_id: str | None) -> dict[str, Any]:
+    """Read what was sent, by its names on the wire."""
+    fields = decode_object(sent.body or b"{}") or {}
+    parts = urlsplit(sent.target)
+    if sent.body is None:
+        fields["paymentLinkRef"] = unquote(parts.path.split("/")[_REFERENCE])
+    # A capture's amount: 100 and 100.00 are the same one.
+    fields |= {name: codec.read_amount(text) for name, text in parse_qsl(parts.query)}
+    data = fields.get("additionalData")
+    if request_id is not None and isinstance(data, dict):
+        fields["additionalData"] = {k: v for k, v in data.items() if k != codec.STAMP}
+    if fields.get("additionalData") == {}:  # a minted id stood alone, beside no data
+        del fields["additionalData"]
+    return fields

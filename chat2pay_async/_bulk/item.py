@@ -13,8 +13,13 @@ import attrs
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
 from chat2pay_async._api import models, requests
-from chat2pay_async._api.operations import GET_TRANSACTION, Operation, prepare
-from chat2pay_async._api.rebuild import check_unchanged, request_of
+from chat2pay_async._api.operations import (
+    GET_TRANSACTION,
+    Operation,
+    check_unchanged,
+    prepare,
+    request_of,
+)
 from chat2pay_async._bulk.outcomes import Outcome, State, state_after, state_of
 from chat2pay_async._bulk.serialization import outcome_of, read_detail
 from chat2pay_async._bulk.store import ItemLog, Registered, RunStore

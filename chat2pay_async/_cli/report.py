@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from chat2pay_async._api import models
-from chat2pay_async._api.operations import OPERATIONS, Operation
-from chat2pay_async._api.rebuild import request_of
+from chat2pay_async._api.operations import OPERATIONS, Operation, request_of
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.serialization import outcome_of
 from chat2pay_async._bulk.summary import Tally, Totals

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from chat2pay_async import RequestValidationError
 from chat2pay_async._api import operations, requests
 from chat2pay_async._api.json import decode_object
-from chat2pay_async._api.operations import Operation, mint, prepare
-from chat2pay_async._api.rebuild import check_unchanged, request_of
+from chat2pay_async._api.operations import Operation, check_unchanged, mint, prepare, request_of
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NOON = datetime(2021, 4, 27, 12, 30, 15, 123456, tzinfo=UTC)
