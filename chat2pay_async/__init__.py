@@ -1,4 +1,4 @@
-"""An async SDK for the Clickatell Chat 2 Pay API v2: nothing twice, nothing lost, and said so.
+"""An async SDK for the Clickatell Chat 2 Pay API v2: nothing twice, nothing lost.
 
     import asyncio
     from chat2pay_async import AsyncChat2Pay, Channel, PaymentLinkRequest
@@ -13,9 +13,9 @@
     asyncio.run(main())
 
 - `AsyncChat2Pay` is the client: eight operations, one method each.
-- `chat2pay_async.models` has what is sent and what comes back, `chat2pay_async.errors` every way to
-  fail and what it proves.
-- `chat2pay_async.events` tells what a client does while it does it.
+- `chat2pay_async.models` has the requests and responses, `chat2pay_async.errors` the errors and
+  what each one proves.
+- `chat2pay_async.events` has the events that hooks receive.
 - `chat2pay_async.bulk` runs campaigns and jobs of thousands, that survive `kill -9`;
   `chat2pay_async.cli` does so from files.
 - `chat2pay_async.sandbox` is a whole Chat 2 Pay on your own machine.

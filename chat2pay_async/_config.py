@@ -1,4 +1,4 @@
-"""How a client is set up: small immutable settings, and the API key, which shows itself to no one.
+"""The settings of a client: small immutable values, and the API key, which is never shown.
 
 >>> RetryPolicy(max_attempts=2).maximum
 8.0
@@ -37,7 +37,7 @@ DEFAULT_BASE_URL = "https://chat2pay-service.clickatell.com/"
 
 
 def _seconds(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """An attrs validator: a number of seconds, or None for no limit where that is the default."""
+    """Demand a number of seconds, or None for no limit if that is the default (attrs validator)."""
     if value is None and attribute.default is None:
         return
     if (
@@ -53,20 +53,20 @@ def _seconds(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None
 
 @attrs.frozen
 class Timeout:
-    """How long a call may take, in seconds."""
+    """The limits for the duration of a call, in seconds."""
 
     connect: float = attrs.field(default=5.0, validator=_seconds)
     """For a connection to be made, TLS handshake included."""
     read: float = attrs.field(default=30.0, validator=_seconds)
-    """For each piece of the answer."""
+    """For each piece of the response."""
     write: float = attrs.field(default=10.0, validator=_seconds)
     """For each piece of the request."""
     total: float | None = attrs.field(default=None, validator=_seconds)
-    """A deadline over everything: waiting for a connection, attempts, pauses. None: no deadline."""
+    """A deadline over all of it: waiting for a connection, attempts, pauses. None: no deadline."""
 
 
 def as_timeout(value: Timeout | float) -> Timeout:
-    """A `Timeout`, or a number of seconds for each of connect, read and write, as in httpx.
+    """Return a `Timeout`; a number of seconds is for each of connect, read and write, as in httpx.
 
     Raises:
         ConfigurationError: It is neither.
@@ -90,7 +90,7 @@ def _flag(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 @attrs.frozen
 class RetryPolicy:
-    """How often, and after what delay, a call that may go again does so."""
+    """The number of attempts of a call, and the delays between them."""
 
     max_attempts: int = attrs.field(default=4, validator=_attempts)
     """Attempts in all; those that were throttled do not count."""
@@ -102,18 +102,18 @@ class RetryPolicy:
     """Seconds within which the service is assumed to apply a request, and to show it in status
     look-ups, after its response was lost."""
     resend_when_absent: bool = attrs.field(default=True, validator=_flag)
-    """Whether a POST goes again once a look-up after `settle` showed that it was not applied. If
-    the service can take longer, that could apply it twice: False never sends it again."""
+    """True to retry a POST once a look-up after `settle` showed that it was not applied. If the
+    service can take longer, that could apply it twice: False never sends it again."""
     stamp: bool = attrs.field(default=True, validator=_flag)
-    """Whether a new link's `additional_data` carries a minted id (`sdkRequestId`), by which it is
-    recognised after a lost answer."""
+    """True to put a minted id (`sdkRequestId`) into a new link's `additional_data`: it identifies
+    the link after a lost response."""
 
 
 def as_retry(value: object) -> RetryPolicy:
-    """The given `RetryPolicy`.
+    """Check that a value is a `RetryPolicy`.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: It is not.
     """
     if isinstance(value, RetryPolicy):
         return value
@@ -131,16 +131,16 @@ class ApiKey:
         self.__value = value
 
     def reveal(self) -> str:
-        """The key itself, for the header that needs it."""
+        """Return the key itself, for the header that needs it."""
         return self.__value
 
     def masked_in(self, text: str) -> str:
-        """A text that somebody else wrote, without the key."""
+        """Mask the key in a text of the service."""
         return text.replace(self.__value, "***")
 
     @property
     def fingerprint(self) -> str:
-        """Tells keys apart, and can't be turned back into one."""
+        """Hash the key: it tells keys apart, and can't be turned back into one."""
         digest = hashlib.sha256(b"chat2pay_async:" + self.__value.encode())
         return digest.hexdigest()[:16]
 
@@ -156,7 +156,7 @@ class Headers(dict[str, str]):
 
     @cached_property
     def lines(self) -> str:
-        """How HTTP/1.1 writes them."""
+        """Write them as HTTP/1.1 does."""
         return "".join([f"{name}: {value}\r\n" for name, value in self.items()])
 
     def __repr__(self) -> str:
@@ -164,7 +164,7 @@ class Headers(dict[str, str]):
 
 
 def key_of(value: str | None) -> ApiKey:
-    """The given key, or the one in CHAT2PAY_API_KEY.
+    """Return the given key. Default: the one in CHAT2PAY_API_KEY.
 
     Raises:
         ConfigurationError: There is none, or it can't stand in a header.
@@ -181,10 +181,10 @@ def key_of(value: str | None) -> ApiKey:
 
 
 def base_url_of(value: object) -> str:
-    """The given base URL, or CHAT2PAY_BASE_URL, or the service's own; without a final slash.
+    """Return the base URL without a final slash. Default: CHAT2PAY_BASE_URL, else production.
 
     Raises:
-        ConfigurationError: It is no URL that a key may be sent to.
+        ConfigurationError: It is not a URL that a key may be sent to.
     """
     default = os.environ.get("CHAT2PAY_BASE_URL") or DEFAULT_BASE_URL
     given = default if value is None else str(value)

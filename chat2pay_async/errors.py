@@ -1,12 +1,12 @@
-"""Every way in which a call can fail, and what each one proves.
+"""The errors of calls, and what each one proves.
 
     Chat2PayError
     ├── ConfigurationError            no key, a bad base URL, plain http to another machine, …
     ├── RequestValidationError        it breaks the contract and was not sent (a ValueError)
-    ├── TransportError                no usable answer; not applied, or harmless to repeat
+    ├── TransportError                no usable response; not applied, or harmless to repeat
     │   ├── ConnectionFailedError     no connection, or one that broke
     │   └── RequestTimeoutError       a phase of the exchange, or the total deadline, ran out
-    ├── ApiError                      the service answered, and refused
+    ├── ApiError                      the service responded with a refusal
     │   ├── BadRequestError           400
     │   │   └── ReceiptNotSentError   400 of a receipt that was made, but whose message was not sent
     │   ├── AuthenticationError       401
@@ -15,7 +15,7 @@
     │   ├── ConflictError             409
     │   ├── RateLimitedError          429
     │   └── ServerError               5xx
-    ├── ResponseDecodeError           a 2xx that is no JSON object (reads and integration updates)
+    ├── ResponseDecodeError           a 2xx without a JSON object (reads and integration updates)
     ├── JournalError                  a run's journal can't be used, or can't be written any more
     ├── RunStoppedError               a run stopped itself: too much of it failed
     └── OutcomeUnknownError           it may have been applied: `client.resolve` it, don't repeat it
@@ -24,7 +24,7 @@ Each error says which operation failed (`operation`) and what every attempt at i
 (`attempts`), survives pickling, and shows no key, phone number or card number.
 
 A money-moving call that raises anything but `OutcomeUnknownError` moved nothing. So this is
-enough to keep "failed" and "don't know" apart:
+enough to keep "failed" and "unknown" apart:
 
     try:
         link = await client.create_payment_link(request)
@@ -73,7 +73,7 @@ __all__ = [
 
 
 class Proof(enum.StrEnum):
-    """What one attempt proves about its effect; nothing else decides what may happen next."""
+    """The proof that one attempt gives of its effect; it alone decides what may happen next."""
 
     NOT_SENT = "not sent"
     """Nothing reached the service: no connection, no handshake, no permission to send yet."""
@@ -82,7 +82,7 @@ class Proof(enum.StrEnum):
     REJECTED = "rejected"
     """The service looked at it and refused."""
     APPLIED = "applied"
-    """The answer carries the field that only an applied request has."""
+    """The response carries the field that only an applied request has."""
     UNKNOWN = "unknown"
     """Anything else: it may have been applied."""
 
@@ -92,19 +92,19 @@ class Attempt:
     """One try at a call."""
 
     started_at: datetime
-    """When it left, on this machine's clock, in UTC."""
+    """Time of departure by this machine's clock, in UTC."""
     elapsed: float
-    """How long it took, in seconds."""
+    """Duration in seconds."""
     proof: Proof
     status_code: int | None = None
-    """The status of the answer; None where none came."""
+    """The status of the response; None if none came."""
     error: str | None = None
-    """What went wrong on the way, as the name of the library's exception."""
+    """The name of the HTTP library's exception, if there was one."""
 
 
 @attrs.frozen
 class SentRequest:
-    """A request exactly as it is written to the connection: every attempt of a call is this one."""
+    """A request exactly as it is written to the connection, by every attempt of a call."""
 
     method: str
     target: str = attrs.field(repr=lambda target: target.partition("?")[0])
@@ -116,7 +116,7 @@ class SentRequest:
 
 @attrs.frozen
 class Pending:
-    """A call whose outcome is unknown: all that is needed to settle it, on any machine, later.
+    """A call whose outcome is unknown: all that is needed to resolve it, on any machine, later.
 
     It pickles. The request in it holds personal data (a phone number), which `repr` leaves out.
     """
@@ -128,7 +128,7 @@ class Pending:
     request: SentRequest
     base_url: str
     key_fingerprint: str
-    """Tells which API key was used, and does not show it."""
+    """A fingerprint of the API key, which does not show it."""
     request_id: str | None
     """The minted id that the request carries, where it carries one."""
     first_attempt: Attempt
@@ -137,12 +137,12 @@ class Pending:
 
 @attrs.frozen
 class Fault:
-    """One thing that is wrong with a request."""
+    """One problem of a request."""
 
     field: str
     """The field's path, such as `order_line_items[2].unit_price`."""
     problem: str
-    """What is wrong, and what to pass instead."""
+    """The problem, and what to pass instead."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.problem}"
@@ -158,7 +158,7 @@ def _rebuild(
 
 
 class Chat2PayError(Exception):
-    """Whatever this package raises on purpose.
+    """The base of all errors that this package raises on purpose.
 
     Attributes:
         operation: The method that was called, such as `capture_payment`; None outside a call.
@@ -198,7 +198,7 @@ class RequestValidationError(Chat2PayError, ValueError):
 
 
 class TransportError(Chat2PayError):
-    """No usable answer came, and nothing was applied (or it is harmless to repeat)."""
+    """No usable response came, and nothing was applied (or it is harmless to repeat)."""
 
 
 class ConnectionFailedError(TransportError):
@@ -206,22 +206,22 @@ class ConnectionFailedError(TransportError):
 
 
 class RequestTimeoutError(TransportError):
-    """A phase of the exchange, or the total deadline, ran out with nothing in doubt."""
+    """A phase of the exchange, or the total deadline, ran out, and nothing was applied."""
 
 
 class ApiError(Chat2PayError):
-    """The service answered, and the answer is a refusal.
+    """The service responded with a refusal.
 
     Attributes:
         status_code: The HTTP status.
         message: The service's own words (long digit runs such as phone numbers are masked).
         errors: Its list of reasons, masked likewise.
         reason_code: Its reason code, where it gave one.
-        headers: The answer's headers, names in lower case.
-        body: The answer's bytes as they came, personal data included.
+        headers: The response's headers, names in lower case.
+        body: The response's bytes as received, personal data included.
     """
 
-    def __init__(  # noqa: PLR0913 - an answer has this many parts, and each is a plain value
+    def __init__(  # noqa: PLR0913 - a response has this many parts, and each is a plain value
         self,
         text: str,
         *,
@@ -249,7 +249,7 @@ class ReceiptNotSentError(BadRequestError):
     """400 on a receipt that was created, but whose message could not be sent.
 
     Attributes:
-        receipt: The `Receipt` that the answer carried, with its reference and its error.
+        receipt: The `Receipt` in the response, with its reference and its error.
     """
 
     receipt: Any = None
@@ -275,7 +275,7 @@ class RateLimitedError(ApiError):
     """429: the service wants fewer requests.
 
     Attributes:
-        retry_after: How long it asks to wait, in seconds; None where it did not say.
+        retry_after: How long it asks to wait, in seconds; None if it did not say.
     """
 
     retry_after: float | None = None
@@ -286,11 +286,11 @@ class ServerError(ApiError):
 
 
 class ResponseDecodeError(Chat2PayError):
-    """A 2xx whose body is no JSON object, on an operation that is harmless to repeat.
+    """A 2xx whose body is not a JSON object, on an operation that is harmless to repeat.
 
     Attributes:
         status_code: The HTTP status.
-        body: The answer's bytes as they came.
+        body: The response's bytes as received.
     """
 
     def __init__(self, text: str, *, status_code: int, body: bytes) -> None:
@@ -311,10 +311,10 @@ class RunStoppedError(Chat2PayError):
 
 
 class OutcomeUnknownError(Chat2PayError):
-    """The request may have been applied: do not send it again, settle it.
+    """The request may have been applied: do not send it again, resolve it.
 
     Attributes:
-        pending: What is needed to settle it later.
+        pending: What is needed to resolve it later.
     """
 
     def __init__(self, text: str, *, pending: Pending) -> None:

@@ -1,13 +1,13 @@
-"""What a client tells while it works: frozen events, given to hooks.
+"""The events of a client at work: frozen values, passed to hooks.
 
 A hook is any callable that takes one event. It is called synchronously, in the task that makes
 the call, so it must be quick; what it raises is logged and goes no further.
 
     >>> def print_retries(event):
     ...     if isinstance(event, RetryScheduled):
-    ...         print(f"{event.operation} goes again in {event.delay:.1f} s ({event.proof})")
+    ...         print(f"{event.operation} is retried in {event.delay:.1f} s ({event.proof})")
     >>> print_retries(RetryScheduled("c1", "get_transaction", 1, 0.5, Proof.NOT_SENT))
-    get_transaction goes again in 0.5 s (not sent)
+    get_transaction is retried in 0.5 s (not sent)
 
 Pass it as `AsyncChat2Pay(hooks=[print_retries])`. The same events go to the logger
 `chat2pay_async.calls`: everything at DEBUG, retries at INFO, unknown outcomes at WARNING. No event
@@ -48,7 +48,7 @@ class Event:
     """Something that happened within one call."""
 
     call_id: str
-    """The same in every event of a call, and in no other call's."""
+    """One id for every event of a call, and for no other call's."""
     operation: str
     """The method that was called, such as `capture_payment`."""
 
@@ -69,14 +69,14 @@ class AttemptFinished(Event):
 
 @attrs.frozen
 class RetryScheduled(Event):
-    """The call goes again after a delay."""
+    """The call is retried after a delay."""
 
     number: int
     """The attempt that failed, counted from 1."""
     delay: float
     """Seconds until the next one."""
     proof: Proof
-    """What the failed attempt proved."""
+    """The proof of the failed attempt."""
 
 
 @attrs.frozen
@@ -84,7 +84,7 @@ class Paused(Event):
     """The service wants fewer requests (429): all of this client's calls wait."""
 
     seconds: float
-    """How long, from now."""
+    """Length of the pause, from now."""
 
 
 @attrs.frozen
@@ -92,9 +92,9 @@ class LookedUp(Event):
     """A call whose outcome is unknown was looked up through the status endpoint."""
 
     shows: str
-    """What the answer shows, in words."""
+    """The look-up's finding, in words."""
     form: str
-    """The answer's form without its values, such as `404 {errors: [str], message: str}`."""
+    """The response's form without its values, such as `404 {errors: [str], message: str}`."""
 
 
 @attrs.frozen
@@ -114,7 +114,7 @@ class CallFinished(Event):
     error: str | None
     """The error's class name; None for a success."""
     recovered: bool
-    """Whether the result was read back after an answer was lost."""
+    """True if the result was read back, after a response was lost."""
 
 
 @attrs.frozen
@@ -122,15 +122,15 @@ class ItemFinished(Event):
     """An item of a run (`chat2pay_async.bulk`) came to its end; `call_id` is the run's."""
 
     key: str
-    """Its order number, or payment link reference."""
+    """Order number, or payment link reference, of the item."""
     state: str
-    """Its outcome's, such as `applied`."""
+    """State of the outcome, such as `applied`."""
     recovered: bool
-    """Whether its result was read back after an answer was lost."""
+    """True if its result was read back, after a response was lost."""
 
 
 class Hook(Protocol):
-    """A callable that is told every event."""
+    """A callable that takes every event."""
 
     def __call__(self, event: Event, /) -> object:
         """Take an event. What it returns is ignored; what it raises is logged."""
@@ -145,12 +145,12 @@ _LEVELS: dict[type[Event], int] = {
 
 
 def log_event(event: Event) -> None:
-    """Write an event to the logger `chat2pay_async.calls`; every client does this by itself."""
+    """Write an event to the logger `chat2pay_async.calls`; every client does so."""
     _logger.log(_LEVELS.get(type(event), logging.DEBUG), "%s", event)
 
 
 class Hooks:
-    """A client's hooks; falsy where nobody listens to the events of a call that goes well."""
+    """A client's hooks; false where nothing needs the events of a call that goes well."""
 
     __slots__ = ("_hooks",)
 
@@ -172,7 +172,7 @@ class Hooks:
         return bool(self._hooks) or _logger.isEnabledFor(logging.DEBUG)
 
     def emit(self, event: Event) -> None:
-        """Tell everyone who listens."""
+        """Log an event and pass it to every hook."""
         log_event(event)
         for hook in self._hooks:
             try:

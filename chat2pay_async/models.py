@@ -1,12 +1,11 @@
-"""What is sent and what comes back: frozen values, named as the contract names them.
+"""The requests and responses: frozen values, named as the contract names them.
 
 An attribute is the snake_case of its field on the wire (`paymentLinkTTL` is `payment_link_ttl`,
 `from` is `from_`). Amounts are exact `Decimal`s, timestamps aware `datetime`s, lists tuples.
 
-Requests are checked when they are built (`PaymentLinkRequest`). Answers are read leniently, since
-a 2xx must never become a failure over a cosmetic field: what is missing or can't be read is None,
-fields that this version does not know and raw values that it could not read are in `extra`, and
-an enum value that it does not know stays the string it was.
+Requests are checked when they are built (`PaymentLinkRequest`). Responses are read leniently, since
+a 2xx must never become a failure over a cosmetic field: a missing or unreadable field is None,
+unknown fields and unreadable raw values are in `extra`, and an unknown enum value stays a string.
 
     >>> link = PaymentLink(payment_link_ref="8a1f", payment_link="https://pay.example/8a1f")
     >>> link.transaction_status is None, link.delivered is None

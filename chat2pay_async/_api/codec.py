@@ -1,8 +1,8 @@
 """The one converter between models and JSON.
 
-Sending is strict: one form for everything, exact decimals. Reading is lenient, field by field, so
-that what can't be read costs nothing but itself. The forms are those that the service was seen to
-send, or that its contract declares; where those disagree, every form is read.
+Writing is strict: one form for everything, exact decimals. Reading is lenient, field by field: an
+unreadable value costs nothing but itself. The forms are those that the service was seen to send,
+or that its contract declares; where those disagree, every form is read.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ _INTEGER = re.compile(r"-?[0-9]{1,30}")
 
 
 class UnreadableError(ValueError):
-    """A value in a form that is known for no field of its kind."""
+    """A value is in an unknown form for a field of its kind."""
 
 
 def wire_name(attribute: str) -> str:
-    """The field on the wire that an attribute stands for."""
+    """Return the name on the wire of an attribute."""
     if attribute in _ODD_NAMES:
         return _ODD_NAMES[attribute]
     first, *rest = attribute.split("_")
@@ -64,14 +64,14 @@ def wire_name(attribute: str) -> str:
 
 
 def read_text(value: Any) -> str:
-    """A whole number is taken for a text, since ids come as either."""
+    """Read a whole number as a text, since ids come as either."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise UnreadableError
 
 
 def read_amount(value: Any) -> Decimal:
-    """A number or a quoted number, digits kept."""
+    """Read a number or a quoted number; its digits are kept."""
     if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
         value = Decimal(value.strip())
     elif isinstance(value, int) and not isinstance(value, bool):
@@ -85,7 +85,7 @@ def read_amount(value: Any) -> Decimal:
 
 
 def read_integer(value: Any) -> int:
-    """A whole number, quoted or with an empty fraction."""
+    """Read a whole number, quoted or with an empty fraction too."""
     number = read_amount(value)
     if number != number.to_integral_value():
         raise UnreadableError
@@ -93,19 +93,19 @@ def read_integer(value: Any) -> int:
 
 
 def read_identifier(value: Any) -> int | str:
-    """An id, as it came."""
+    """Return an id unchanged."""
     return value if isinstance(value, str) else read_integer(value)
 
 
 def read_flag(value: Any) -> bool:
-    """True or false, quoted."""
+    """Read a quoted true or false."""
     if isinstance(value, str) and value.strip().lower() in {"true", "false"}:
         return value.strip().lower() == "true"
     raise UnreadableError
 
 
 def read_timestamp(value: Any) -> datetime:
-    """RFC 3339, Jackson's `+0000`, any fraction, no offset (UTC), or epoch milliseconds."""
+    """Read RFC 3339, Jackson's `+0000`, any fraction, no offset (UTC), or epoch milliseconds."""
     if isinstance(value, str) and (":" in value or not _INTEGER.fullmatch(value.strip())):
         moment = datetime.fromisoformat(value.strip().upper())
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -113,7 +113,7 @@ def read_timestamp(value: Any) -> datetime:
 
 
 class Members(dict[Any, Any]):
-    """How an enum is read: from a name at once, from another form as `read_enum` does."""
+    """A reader of an enum: a name is looked up, any other form goes through `read_enum`."""
 
     def __init__(self, kind: type[StrEnum]) -> None:
         super().__init__(kind.__members__)
@@ -124,7 +124,7 @@ class Members(dict[Any, Any]):
 
 
 def read_enum(kind: type[StrEnum], value: Any) -> StrEnum | str:
-    """A member, from its name, its words or its leaked Java form; an unknown text stays itself."""
+    """Read a member's name, its words or its leaked Java form; an unknown text stays itself."""
     if not isinstance(value, str):
         raise UnreadableError
     known: StrEnum | str = member(kind, value)
@@ -132,14 +132,14 @@ def read_enum(kind: type[StrEnum], value: Any) -> StrEnum | str:
 
 
 def read_model(kind: type[Any], value: Any) -> Any:
-    """An object within an object."""
+    """Read an object within an object."""
     if not isinstance(value, dict):
         raise UnreadableError
     return structure(kind, value)
 
 
 def read_models(kind: type[Any], value: Any) -> tuple[Any, ...]:
-    """A list of objects."""
+    """Read a list of objects."""
     if not isinstance(value, list):
         raise UnreadableError
     return tuple(read_model(kind, entry) for entry in value)
@@ -160,7 +160,7 @@ _SCALARS: dict[frozenset[Any], Reader] = {
 
 
 def reader_for(annotation: Any) -> Reader:
-    """How values of an attribute's type are read, where they are not null."""
+    """Choose the reader for the values of an attribute that are not null."""
     if annotation is Any:
         return _keep
     if get_origin(annotation) is tuple:
@@ -175,7 +175,7 @@ def _kinds_of(annotation: Any) -> frozenset[Any]:
 
 
 def _kept_kind(annotation: Any) -> type[Any] | None:
-    """A JSON type whose values an attribute takes as they are, so that none needs a reader."""
+    """Return the JSON type whose values an attribute takes unchanged, without a reader."""
     kinds = _kinds_of(annotation)
     return next((kind for kind in (int, str, bool) if kind in kinds and kinds in _SCALARS), None)
 
@@ -192,7 +192,7 @@ _converter = cattrs.Converter()
 
 @_converter.register_structure_hook_factory(attrs.has)
 def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
-    """How a class is read; cattrs' own way would fail as a whole if one field does."""
+    """Make the reader of a class; cattrs' own fails as a whole if one field does."""
     hints = get_type_hints(kind)
     given = [field for field in attrs.fields(cast("Any", kind)) if field.name not in _OWN]
     readers = {
@@ -222,13 +222,13 @@ def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
 
 
 _OWN: Final = frozenset({"extra", "recovered"})
-"""Attributes that come from nowhere on the wire."""
+"""Attributes that are not on the wire."""
 
 _reader_of: Callable[[Any], Callable[[Any, Any], Any]] = cache(_converter.get_structure_hook)
 
 
 def structure(kind: Callable[..., T], data: dict[str, Any]) -> T:
-    """Read an object. It never fails: what can't be read is None, and raw in `extra`."""
+    """Read an object. It never fails: an unreadable field is None, and its raw value in `extra`."""
     value: T = _reader_of(kind)(data, kind)
     return value
 
@@ -240,7 +240,7 @@ _writer_of: Callable[[Any], Callable[[Any], Any]] = cache(_converter.get_unstruc
 
 
 def write_timestamp(value: datetime) -> str:
-    """RFC 3339, UTC, milliseconds."""
+    """Write a time in RFC 3339, in UTC, with milliseconds."""
     moment = value.astimezone(UTC)
     try:
         # Six decimals, or none, in a tenth of the time that `isoformat` takes.
@@ -255,7 +255,7 @@ def _write_items(items: tuple[Any, ...]) -> list[Any]:
 
 
 def _writer_for(annotation: Any) -> Callable[[Any], Any]:
-    """How values of an attribute's type are written; msgspec knows what to do with the others."""
+    """Choose the writer for an attribute's values; msgspec writes the other types by itself."""
     if annotation is datetime:
         return write_timestamp
     return _write_items if get_origin(annotation) is tuple else identity
@@ -263,10 +263,7 @@ def _writer_for(annotation: Any) -> Callable[[Any], Any]:
 
 @_converter.register_unstructure_hook_factory(attrs.has)
 def _writer_of_class(kind: type[Any]) -> Callable[[Any], dict[str, Any]]:
-    """How a request's class, or a line item, is written.
-
-    What a caller's own subclass has beside its fields is none of the service's.
-    """
+    """Make the writer of a request's class, or of a line item, without a subclass's own fields."""
     kind = next(base for base in kind.__mro__ if base.__module__ == requests.__name__)
     hints = get_type_hints(kind)
     overrides: dict[str, Any] = {
@@ -282,7 +279,7 @@ def _writer_of_class(kind: type[Any]) -> Callable[[Any], dict[str, Any]]:
 
 
 def _write_subclass(value: Any) -> Any:
-    """A value of a class derived from str, int, …: numpy's texts and floats are such."""
+    """Convert a value of a class derived from str, int, …, such as numpy's texts and floats."""
     if isinstance(value, str):
         return str.__str__(value)
     (kind,) = (kind for kind in (int, float, Decimal) if isinstance(value, kind))
@@ -295,11 +292,11 @@ _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=_write_subclas
 
 
 STAMP: Final = "sdkRequestId"
-"""The key in `additionalData` that a minted id stands under."""
+"""The key of the minted id in `additionalData`."""
 
 
 def encode(request: Any, request_id: str | None = None) -> bytes:
-    """A request's JSON, exact to the digit; with a minted id in its additional data."""
+    """Write a request as JSON, exact to the digit, with a minted id in its additional data."""
     data = _writer_of(type(request))(request)
     if request_id is not None:
         data["additionalData"] = {**data.get("additionalData", {}), STAMP: request_id}
@@ -307,6 +304,6 @@ def encode(request: Any, request_id: str | None = None) -> bytes:
 
 
 def takes_stamp(request: Any) -> bool:
-    """Whether a minted id has a place: an object, or nothing, that has none of its own."""
+    """Tell whether a minted id fits in: the data is an object without one, or None."""
     data = request.additional_data
     return data is None or (isinstance(data, dict) and STAMP not in data)

@@ -1,7 +1,7 @@
 """The enums of the contract, members named as it names them.
 
-They are open: an answer's value that is unknown to this version comes through as the plain string
-that it was. In requests a member, or its name in any case, will do.
+They are open: in a response, a value unknown to this version stays a plain string. A request takes
+a member, or its name in any case.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = [
 
 
 class Channel(StrEnum):
-    """How the link reaches the customer."""
+    """The way by which a link reaches the customer."""
 
     SMS = "sms"
     WHATSAPP = "whatsapp"
@@ -28,7 +28,7 @@ class Channel(StrEnum):
 
 
 class TransactionType(StrEnum):
-    """What a payment, or an entry of its history, is."""
+    """The type of a payment, or of an entry in its history."""
 
     AUTHORIZATION = "Authorization"
     SALE = "Sale"
@@ -37,7 +37,7 @@ class TransactionType(StrEnum):
 
 
 class TransactionStatus(StrEnum):
-    """Where a link or a receipt stands."""
+    """The state of a link or of a receipt."""
 
     PAYMENT_LINK_REQUEST_RECEIVED = "PAYMENT_LINK_REQUEST_RECEIVED"
     PAYMENT_LINK_SENT = "PAYMENT_LINK_SENT"
@@ -63,7 +63,7 @@ class TransactionStatus(StrEnum):
 
 
 class PaymentStatus(StrEnum):
-    """Where a payment stands."""
+    """The state of a payment."""
 
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"
@@ -75,7 +75,7 @@ class PaymentStatus(StrEnum):
 
 
 class IntegrationStatus(StrEnum):
-    """Where an integration stands, and what `update_integration` can make of it."""
+    """The state of an integration, which `update_integration` can set."""
 
     ACTIVATED = "ACTIVATED"
     DEACTIVATED = "DEACTIVATED"
@@ -83,7 +83,7 @@ class IntegrationStatus(StrEnum):
 
 
 class IntegratorType(StrEnum):
-    """What kind of program an integration is."""
+    """The kind of program that an integration is."""
 
     OMS = "OMS"
     CLICKATELL_PRODUCT = "CLICKATELL_PRODUCT"

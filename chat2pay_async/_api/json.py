@@ -1,9 +1,8 @@
-"""JSON objects out of the bodies of answers, numbers exact.
+"""JSON objects from the bodies of responses, with exact numbers.
 
-What decides whether something is sent again is read strictly (`decode_object`): a damaged name or
-word could pass for an absence. What a call returns may have an odd value that is nobody's matter,
-such as half a character at a cut; that must not turn a success into an unknown outcome
-(`decode_response`).
+`decode_object` is strict, for look-ups that decide whether something is sent again: a damaged name
+or word could be mistaken for an absence. `decode_response` is lenient, for the results of calls:
+one odd value, such as half a character at a cut, must not turn a success into an unknown outcome.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _NO_JSON = (ValueError, ArithmeticError, RecursionError)
 
 
 def _read_number(text: str) -> Decimal | str:
-    """A number; its text, where its exponent is beyond what a Decimal can hold."""
+    """Read a number; return its text if its exponent is beyond what a Decimal can hold."""
     try:
         return Decimal(text)
     except ArithmeticError:
@@ -35,7 +34,7 @@ _decode_any_number = msgspec.json.Decoder(float_hook=_read_number).decode
 
 
 def decode_object(body: bytes) -> dict[str, Any] | None:
-    """The JSON object in an answer's body; None where there is none, whatever else is there."""
+    """Read the JSON object in a body; None if there is anything else."""
     body = body.removeprefix(_BOM)
     try:
         try:
@@ -51,9 +50,9 @@ def decode_object(body: bytes) -> dict[str, Any] | None:
 
 
 def decode_response(body: bytes) -> dict[str, Any] | None:
-    """As `decode_object`, but an odd value costs the object nothing but itself.
+    """Read as `decode_object` does, but let an odd value cost nothing but itself.
 
-    It comes as a list of its text, which no field takes for a value: what a model keeps in `extra`.
+    It becomes a list of its text, which no field takes for a value, so that it lands in `extra`.
     """
     data = decode_object(body)
     if data is not None:

@@ -1,4 +1,4 @@
-"""The responses, and what else travels: frozen values. `chat2pay_async.models` explains them."""
+"""The responses: frozen values, which `chat2pay_async.models` explains."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ __all__ = [
 ]
 
 Identifier: TypeAlias = int | str
-"""An id as it came: the contract has the same one as an integer here and as a string there."""
+"""An id as received: the contract has the same one as an integer here and as a string there."""
 
 
-# Every call's result has its reference: an answer without one proves nothing, and is not returned.
-# So its type is not optional, although an answer that is merely read may lack it.
+# Every result of a call has its reference: a response without one proves nothing, and is not
+# returned. So the type is not optional, although a response that is merely read may lack it.
 _GIVEN: Any = None
 
 
 @attrs.frozen(kw_only=True)
 class ThirdPartyError:
-    """What a system behind the service said."""
+    """An error from a system behind the service."""
 
     code: int | None = None
     description: str | None = attrs.field(default=None, repr=redacted)
@@ -97,12 +97,12 @@ class PaymentLink:
     payment_page_ttl: int | None = None
     """Minutes that the page lives once the link is clicked."""
     recovered: bool = False
-    """Whether this was read back from the status endpoint after an answer was lost."""
+    """True if this was read back from the status endpoint, after a response was lost."""
     extra: dict[str, Any] = extra_fields()
 
     @property
     def delivered(self) -> bool | None:
-        """Whether the message to the customer went out.
+        """Tell whether the message to the customer went out.
 
         False: the link exists, but nobody has it. None: no delivery was asked for (channel
         `none`), or the status does not say.
@@ -121,16 +121,16 @@ class Cancellation:
     transaction_status: TransactionStatus | str | None = None
     transaction_status_id: Identifier | None = None
     additional_data: Any = attrs.field(default=None, hash=False, repr=keys_only)
-    """As it came: a JSON text, or an object."""
+    """A JSON text or an object, as received."""
     timestamp: datetime | None = None
     recovered: bool = False
-    """Whether this was read back from the status endpoint after an answer was lost."""
+    """True if this was read back from the status endpoint, after a response was lost."""
     extra: dict[str, Any] = extra_fields()
 
 
 @attrs.frozen(kw_only=True)
 class GatewayAnswer:
-    """What a card gateway said, in `GatewayResult` and in `PaymentStatusEntry`: ask `succeeded`."""
+    """A card gateway's decision, in `GatewayResult` and `PaymentStatusEntry`: ask `succeeded`."""
 
     transaction_type: TransactionType | str | None = None
     total_amount: Decimal | None = None
@@ -191,29 +191,28 @@ _UNDONE = frozenset({PaymentStatus.REVERSED, PaymentStatus.VOIDED})
 
 @attrs.frozen(kw_only=True)
 class GatewayResult(GatewayAnswer):
-    """A gateway's answer to a capture or a reversal.
+    """A gateway's decision on a capture or a reversal: not yet a success, ask `succeeded`.
 
-    Not yet a success: ask `succeeded`, which it has from `GatewayAnswer` (contract:
-    PaymentGatewayOperationResultResponse).
+    Contract: PaymentGatewayOperationResultResponse.
     """
 
     payment_status: PaymentStatus | str | None = None
     payment_status_id: Identifier | None = None
     recovered: bool = False
-    """Whether this was read back from the status endpoint after an answer was lost."""
+    """True if this was read back from the status endpoint, after a response was lost."""
     extra: dict[str, Any] = extra_fields()
 
     @property
     def succeeded(self) -> bool | None:
         """True: accepted. False: declined or in error. None: pending, in review or unreadable.
 
-        A reversal that was read back may have no gateway's answer to it: there the payment's
-        status says that it is undone.
+        A reversal that was read back may lack a gateway's decision: there the payment's status
+        says that it is undone.
         """
         words = (self.payment_gateway_decision, self.payment_gateway_error_decision)
         code = self.payment_gateway_response_code
-        is_unsaid = words == (None, None) and code is None
-        if self.recovered and is_unsaid and self.transaction_type == TransactionType.VOID:
+        undecided = words == (None, None) and code is None
+        if self.recovered and undecided and self.transaction_type == TransactionType.VOID:
             return True if self.payment_status in _UNDONE else None
         return _gateway_verdict(*words, code)
 
@@ -236,7 +235,7 @@ class Receipt:
     transaction_status_id: Identifier | None = None
     error: ThirdPartyError | None = None
     recovered: bool = False
-    """Whether this was read back from the status endpoint after an answer was lost."""
+    """True if this was read back from the status endpoint, after a response was lost."""
     extra: dict[str, Any] = extra_fields()
 
 
@@ -270,7 +269,7 @@ class Integrator:
 
 @attrs.frozen(kw_only=True)
 class Transaction:
-    """All that the service knows about a link (contract: TransactionStatusEndpointResponse).
+    """The full record of a link (contract: TransactionStatusEndpointResponse).
 
     The payment page's URL is never part of it.
     """
@@ -289,7 +288,7 @@ class Transaction:
     tax_amount: Decimal | None = None
     sub_total_amount: Decimal | None = None
     additional_data: Any = attrs.field(default=None, hash=False, repr=keys_only)
-    """As it came: a JSON text, or an object; `parsed_additional_data` reads either."""
+    """A JSON text or an object, as received; `parsed_additional_data` reads either."""
     payment_status_conversion_time: datetime | None = None
     integrator: Integrator | None = None
     payment_review_auto_reversal: bool | None = None
@@ -302,7 +301,7 @@ class Transaction:
 
     @property
     def parsed_additional_data(self) -> Any:
-        """`additional_data` with its JSON text read back (decimals exact); as it came otherwise."""
+        """Read the JSON text in `additional_data` (decimals exact); anything else is unchanged."""
         if not isinstance(self.additional_data, str):
             return self.additional_data
         try:
@@ -317,7 +316,7 @@ _LINK_ENDED = frozenset(
 
 
 def link_ended(transaction: Transaction) -> bool:
-    """Whether a link was cancelled or has expired, so that nobody can open it any more."""
+    """Tell whether a link was cancelled or has expired, so that nobody can open it any more."""
     names = (entry.transaction_status_name for entry in transaction.transaction_statuses)
     return not _LINK_ENDED.isdisjoint(name for name in names if name is not None)
 
@@ -336,7 +335,7 @@ class Currency:
 
 @attrs.frozen(kw_only=True)
 class Configuration:
-    """How the account is set up (contract: DetailedWidgetConfigResponse)."""
+    """The settings of the account (contract: DetailedWidgetConfigResponse)."""
 
     update_time: datetime | None = None
     whatsapp_channel_enabled: bool | None = None
@@ -350,9 +349,9 @@ class Configuration:
 
 @attrs.frozen(kw_only=True)
 class IntegrationUpdate:
-    """An integration's status was set (contract: EntityUpdatedResponse)."""
+    """The confirmation that an integration's status was set (contract: EntityUpdatedResponse)."""
 
     update_time: datetime | None = None
     recovered: bool = False
-    """Whether this was read back from the configuration after an answer was lost."""
+    """True if this was read back from the configuration, after a response was lost."""
     extra: dict[str, Any] = extra_fields()

@@ -1,4 +1,4 @@
-"""What is sent: frozen values, checked against the contract's limits when they are built.
+"""The requests: frozen values, checked against the contract's limits when they are built.
 
 Every fault of a request is reported at once:
 
@@ -67,22 +67,22 @@ _INTEGRATION_STATUSES = tuple(IntegrationStatus)
 
 
 def masked(value: object) -> str:
-    """A `repr` that tells only whether there is a value."""
+    """Show only whether there is a value."""
     return "None" if value is None else "'***'"
 
 
 def redacted(value: object) -> str:
-    """A `repr` of somebody else's words, without numbers that could be a phone's or a card's."""
+    """Show a text of the service without numbers that could be a phone's or a card's."""
     return repr(redact(value) if isinstance(value, str) else value)
 
 
 def keys_only(value: object) -> str:
-    """A `repr` of a mapping that leaves its values out."""
+    """Show the keys of a mapping, without its values."""
     return f"<keys {sorted(map(str, value))}>" if isinstance(value, Mapping) else masked(value)
 
 
 def extra_fields() -> Any:
-    """The field `extra`: what an answer had beside the fields that are known or readable."""
+    """Make the field `extra`: the fields of a response that are unknown or unreadable."""
     return attrs.field(factory=dict, hash=False, repr=keys_only)
 
 
@@ -127,7 +127,7 @@ class LineItem:
     tax_amount: Decimal | None = attrs.field(default=None, converter=amount)
     """Greater than 0, where given."""
     extra: dict[str, Any] = extra_fields()
-    """What an answer's line item had beside these; never sent."""
+    """Other fields of a line item in a response; never sent."""
 
 
 _ITEM_FIELDS = ("name", "unit_price", "code", "quantity", "sku", "tax_amount")
@@ -171,12 +171,12 @@ _SOUND_LINK = (None,) * len(_LINK_FIELDS)
 class PaymentLinkRequest:
     """A payment link to be made, and sent over `channel` (contract: PayByLinkRequest).
 
-    The order number is the identity of the link: reusing one weakens what can be known when an
-    answer is lost.
+    The order number is the identity of the link: reuse one, and less can be known after a lost
+    response.
 
     Raises:
         RequestValidationError: With every fault of the request in `.faults`.
-        TypeError: An amount is a float, or no number at all.
+        TypeError: An amount is a float, or of another type that is not a number.
     """
 
     channel: Channel = attrs.field(converter=_channel)
@@ -190,7 +190,7 @@ class PaymentLinkRequest:
     total_amount: Decimal = attrs.field(converter=amount)
     """Greater than 0; `sub_total_amount` plus `tax_amount`, where both are given."""
     timestamp: datetime = attrs.field(factory=lambda: datetime.now(UTC))
-    """When the order was made; now, unless given. The service keeps milliseconds."""
+    """The time of the order. Default: now. The service keeps milliseconds."""
     from_: str | None = attrs.field(default=None, repr=masked)
     """The sender that the customer sees."""
     tax_amount: Decimal | None = attrs.field(default=None, converter=amount)
@@ -199,19 +199,19 @@ class PaymentLinkRequest:
     """Greater than 0."""
     payment_gateway_settings_id: str | None = None
     additional_data: Any = attrs.field(default=None, converter=snapshot, hash=False, repr=keys_only)
-    """Any JSON, stored with the record; status answers and callbacks return it."""
+    """Any JSON, stored with the record; status look-ups and callbacks return it."""
     return_payment_link: bool | None = None
-    """Whether the answer carries the link's URL."""
+    """True to get the link's URL in the response."""
     application_id: str | None = None
     payment_review_auto_reversal: bool | None = None
-    """Whether a payment left in review is reversed by itself."""
+    """True to have the service reverse a payment that is left in review."""
     transaction_type: TransactionType | None = attrs.field(
         default=None, converter=_transaction_type
     )
     """`SALE` or `AUTHORIZATION`."""
     order_line_items: tuple[LineItem, ...] = attrs.field(default=(), converter=_items)
     reconciliation_id: str | None = None
-    """At most 60 characters; status answers echo it."""
+    """At most 60 characters; status look-ups return it."""
     merchant_descriptor: str | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -323,7 +323,7 @@ class TransactionQuery:
 
 @attrs.frozen(kw_only=True)
 class ConfigurationQuery:
-    """An empty request: the key tells whose configuration it is."""
+    """An empty request: the key says which account's configuration."""
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""Status, headers and bytes in; a result or an error out, with what it proves. No I/O."""
+"""From status, headers and bytes to a result or an error, and to what it proves. No I/O."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ T = TypeVar("T")
 
 @attrs.frozen
 class RawResponse(Generic[T]):
-    """A result together with everything that the exchange told; `client.with_raw_response`'s.
+    """A result of `client.with_raw_response`, with all of its HTTP exchange.
 
     The body may hold personal data and the payment page's URL, so `repr` leaves it out.
     """
 
     parsed: T
     status_code: int
-    """Of the answer that `parsed` was read from; see `recovered`."""
+    """Status of the response that `parsed` was read from; see `recovered`."""
     headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
     """Names in lower case."""
     body: bytes = attrs.field(repr=False)
-    """As it came."""
+    """The bytes as received."""
     attempts: tuple[Attempt, ...]
     """Every attempt, the successful one last."""
     elapsed: float
     """Seconds, waiting included."""
     recovered: bool = False
-    """Whether the answer is that of a look-up, after the operation's own was lost."""
+    """True if the response is a look-up's, since the operation's own was lost."""
 
 
 class ParsedResponse(NamedTuple, Generic[R]):
-    """What one answer comes to."""
+    """The proof, and the result or the error, in one response."""
 
     proof: Proof
     result: R | None = None
@@ -85,11 +85,11 @@ _REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
 
 
 def proof_of(status_code: int, *, applied: bool) -> Proof:
-    """What an answer proves.
+    """Decide what a response proves.
 
     Args:
         status_code: Its HTTP status.
-        applied: Whether its body carries the operation's proof.
+        applied: True if its body carries the operation's proof.
     """
     if _OK <= status_code < _REDIRECT:
         return _APPLIED if applied else Proof.UNKNOWN
@@ -104,7 +104,7 @@ def proof_of(status_code: int, *, applied: bool) -> Proof:
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """How many seconds an answer asks to wait; None where it does not say, or not intelligibly."""
+    """Read how many seconds a response asks to wait; None if it does not say, or unreadably."""
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -199,7 +199,7 @@ def _api_error(
 def _unsent_receipt(
     operation: Operation[Any, Any], status: int, data: dict[str, Any]
 ) -> models.Receipt | None:
-    """The contract declares the success schema for this 400: created, but not sent."""
+    """Read the receipt in a 400: by the contract, it was created but not sent."""
     if operation is not CREATE_RECEIPT or _BY_STATUS.get(status) is not errors.BadRequestError:
         return None
     receipt = structure(models.Receipt, data)
@@ -216,13 +216,13 @@ def _texts(value: Any) -> list[str]:
 
 
 def form_of(response: WireResponse) -> str:
-    """An answer's form without its values, such as `404 {errors: [str], message: str}`."""
+    """Describe a response without its values, such as `404 {errors: [str], message: str}`."""
     data = decode_object(response.body)
     return f"{response.status_code} {'no JSON object' if data is None else _form(data)}"
 
 
 _DEEPEST = 8
-"""Levels of an answer that its form shows."""
+"""Levels of a response that its form shows."""
 
 
 def _form(value: Any, depth: int = _DEEPEST) -> str:

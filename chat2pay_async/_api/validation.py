@@ -78,7 +78,7 @@ E = TypeVar("E", bound=StrEnum)
 
 
 def minor_units(currency: str) -> int:
-    """How many decimals an amount of this currency has."""
+    """Return the number of decimals of a currency."""
     return _MINOR_UNITS.get(currency.upper(), 2)
 
 
@@ -88,7 +88,7 @@ def exact_sum(*amounts: Decimal) -> Decimal:
 
 
 def exponent_of(value: Decimal) -> int | None:
-    """The power of ten that the last digit stands for; None where the value is not finite."""
+    """Return the power of ten of the last digit; None if the value is not finite."""
     # Nearly every amount has one of these, and `as_tuple` takes six times as long to say so.
     if value.same_quantum(_HUNDREDTH):
         return -2
@@ -102,7 +102,7 @@ def amount(value: Decimal | int | str | None) -> Any:
     """Bring an amount to its one form: a Decimal without exponent and without negative zero.
 
     Raises:
-        TypeError: A float (it has lost the exact amount already) or no number at all.
+        TypeError: It is a float (which has lost the exact amount) or not a number.
     """
     given: Any = value
     if given is None or (type(given) is Decimal and given and given.same_quantum(_HUNDREDTH)):
@@ -125,7 +125,7 @@ def amount(value: Decimal | int | str | None) -> Any:
 
 
 def member(kind: type[E], value: str | None) -> Any:
-    """The enum's member that a text names in whatever form; the value itself where none does."""
+    """Return the enum's member that a text names in any form; else the value itself."""
     if type(value) is not str and (not isinstance(value, str) or isinstance(value, kind)):
         return value
     found = _named(kind, str.__str__(value))
@@ -140,7 +140,7 @@ def _named(kind: type[E], text: str) -> E | None:
 
 
 def phone_digits(value: str) -> Any:
-    """International digits: the service writes 27831234567, so E.164's plus sign is dropped."""
+    """Drop E.164's plus sign: the service writes 27831234567."""
     given: object = value
     return given.removeprefix("+") if isinstance(given, str) else given
 
