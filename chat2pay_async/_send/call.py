@@ -137,7 +137,7 @@ class Call(Generic[Q, R]):
             ago = (time - ended_at(self.attempts[-1])).total_seconds()
             self.lost_at, self.unresolved = now - max(0.0, ago), True
             self.last_error = ConnectionFailedError(
-                f"{self.operation.name}: the process that sent it ended before it had an answer"
+                f"{self.operation.name}: the process that sent it ended before it had a response"
             )
 
     def write_out(self) -> SentRequest:

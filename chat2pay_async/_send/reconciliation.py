@@ -287,7 +287,7 @@ class Reconciler:
         try:
             response = await self._transport.exchange(request, options.timeout)
         except ExchangeError as failure:
-            evidence, form = Evidence(Shows.NOTHING), f"no answer ({failure.reason})"
+            evidence, form = Evidence(Shows.NOTHING), f"no response ({failure.reason})"
         else:
             if response.status_code == _THROTTLED:
                 seconds = self._transport.throttled(retry_after(response.headers))

@@ -23,7 +23,11 @@ all. Waiting for a slot or for the rate of `rate_limit` comes on top.
 
 from __future__ import annotations
 
+import os
+import socket
+import ssl
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import tenacity
@@ -61,6 +65,8 @@ class Sender:
         self._key = key
         self._reconciler = Reconciler(transport, hooks, key, base_url)
         self._quota = Quota()
+        url = urlsplit(base_url)
+        self._host = f"{url.hostname}:{url.port or (443 if url.scheme == 'https' else 80)}"
         self.hooks = hooks
         self.base_url, self.key_fingerprint = base_url, key.fingerprint
         self.interval = transport.interval
@@ -121,7 +127,7 @@ class Sender:
         certainty = "and it may have been applied" if call.unresolved else "and nothing is in doubt"
         error = about(
             errors.RequestTimeoutError(
-                f"{call.operation.name}: no answer within {total} s, {certainty}"
+                f"{call.operation.name}: no result within {total} s, {certainty}"
             ),
             call,
         )
@@ -246,7 +252,7 @@ class Sender:
                 response = await self._transport.exchange(sent, call.options.timeout, guard)
                 answer = read_response(call.operation, call.request, response, self._key)
             except ExchangeError as failure:
-                answer, reason = _no_response(call, failure), failure.reason
+                answer, reason = self._no_response(call, failure), failure.reason
             except Chat2PayError:
                 raise
             except BaseException as stopped:
@@ -274,6 +280,18 @@ class Sender:
         if call.has_hooks:
             number, name = len(call.attempts), call.operation.name
             self.hooks.emit(events.AttemptFinished(call.call_id, name, number, attempt))
+
+    def _no_response(self, call: Call[Any, R], failure: ExchangeError) -> ParsedResponse[R]:
+        words = _words_of(failure.__cause__) if failure.proof is Proof.NOT_SENT else ""
+        text = (
+            f"could not connect to {self._host}: {words}"
+            if words
+            else f"no response from {self._host} ({failure.reason})"
+        )
+        kind = errors.RequestTimeoutError if failure.timed_out else errors.ConnectionFailedError
+        error = kind(f"{call.operation.name}: {text}")
+        error.__cause__ = failure.__cause__
+        return ParsedResponse(failure.proof, error=error)
 
     def _delay_after(
         self, call: Call[Any, Any], answer: ParsedResponse[Any], *, absent: bool = False
@@ -329,8 +347,16 @@ class Sender:
         )
 
 
-def _no_response(call: Call[Any, R], failure: ExchangeError) -> ParsedResponse[R]:
-    kind = errors.RequestTimeoutError if failure.timed_out else errors.ConnectionFailedError
-    error = kind(f"{call.operation.name}: no answer ({failure.reason})")
-    error.__cause__ = failure.__cause__
-    return ParsedResponse(failure.proof, error=error)
+def _words_of(error: BaseException | None) -> str:
+    """Return why a connection failed, in the system's own words: they name no key and no person."""
+    words = ""
+    while error is not None:  # the innermost error says it best
+        if isinstance(error, ssl.SSLError):
+            reason: str | None = getattr(error, "reason", None)
+            words = getattr(error, "verify_message", None) or (reason or words).replace("_", " ")
+        elif isinstance(error, socket.gaierror):
+            words = error.strerror or words
+        elif isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+            words = os.strerror(error.errno)
+        error = error.__cause__ or error.__context__
+    return words.lower()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import pickle
+import socket
+import ssl
 from datetime import UTC, datetime
 from typing import Any
 
@@ -265,10 +268,51 @@ async def test_a_read_ends_as_its_last_attempt_did(failure: Act, error: type[Exc
 
 async def test_a_transport_error_names_its_cause_and_shows_none_of_its_words() -> None:
     made = bench(not_sent())
-    with pytest.raises(ConnectionFailedError, match=r"no answer \(ConnectError\)") as caught:
+    with pytest.raises(
+        ConnectionFailedError, match=r"no response from s\.test:443 \(ConnectError\)"
+    ) as caught:
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(max_attempts=1))
     assert isinstance(caught.value.__cause__, OSError)
     assert "refused" not in str(caught.value)
+
+
+def tls_error(**fields: str) -> ssl.SSLError:
+    """An error of TLS as the ssl module raises it: with fields that only it can set."""
+    error = ssl.SSLError(1, "[SSL] (_ssl.c:1)")
+    for name, value in fields.items():
+        setattr(error, name, value)
+    return error
+
+
+def chained(*links: OSError) -> ExchangeError:
+    """A failure to connect, with its causes from the outermost to the innermost."""
+    failure: BaseException = not_sent()
+    outermost = failure
+    for link in links:
+        failure.__cause__ = failure = link
+    assert isinstance(outermost, ExchangeError)
+    return outermost
+
+
+@pytest.mark.parametrize(
+    ("links", "words"),
+    [
+        ([OSError(errno.ECONNREFUSED, "to ('10.0.0.1', 443)")], "connection refused"),
+        ([OSError("all failed"), OSError(errno.ECONNREFUSED, "x")], "connection refused"),
+        ([OSError(-2, "?"), socket.gaierror(-2, "Name not known")], "name not known"),
+        ([tls_error(reason="WRONG_VERSION_NUMBER")], "wrong version number"),
+        ([tls_error(reason="X", verify_message="self-signed certificate")], "self-signed certif"),
+    ],
+    ids=["refused", "all refused", "name", "TLS", "certificate"],
+)
+async def test_a_failed_connection_is_explained_in_the_systems_words(
+    links: list[OSError], words: str
+) -> None:
+    made = bench(chained(*links))
+    with pytest.raises(ConnectionFailedError) as caught:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(max_attempts=1))
+    expected = f"create_payment_link: could not connect to s.test:443: {words}"
+    assert str(caught.value).startswith(expected)
 
 
 # When it goes again ------------------------------------------------------------------------------
@@ -411,7 +455,9 @@ async def test_a_deadline_over_look_ups_leaves_the_lost_attempts_own_error_as_th
     made = bench(lost(), look_ups=[answer(503)])
     with pytest.raises(OutcomeUnknownError) as caught:
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=7))
-    assert str(caught.value.__cause__).startswith("create_payment_link: no answer (")
+    assert str(caught.value.__cause__).startswith(
+        "create_payment_link: no response from s.test:443 ("
+    )
 
 
 async def test_a_call_that_ends_in_time_is_not_touched_by_its_deadline() -> None:
