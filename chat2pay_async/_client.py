@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -40,16 +39,16 @@ class AsyncChat2Pay:
                 currency="ZAR", total_amount="199.90"))
 
     It may be made outside a running event loop, and works on the first one that it is used on.
-    Any number of calls may be under way at a time; `max_connections` of them are on the wire, the
-    others wait their turn.
+    Any number of calls may be in progress at a time; `max_connections` of them are on the wire,
+    the others wait for a connection, first come first served.
 
     Every method may raise, beside what it names itself:
 
     - `RequestValidationError`: the request breaks the contract; nothing was sent.
     - `AuthenticationError`: the key is wrong.
     - `RateLimitedError`: the service throttles, for longer than a call waits (5 minutes).
-    - `TransportError`: no usable answer, and nothing was applied.
-    - `OutcomeUnknownError` (create, cancel, capture, reverse, receipt): no usable answer, and it
+    - `TransportError`: no usable response, and nothing was applied.
+    - `OutcomeUnknownError` (create, cancel, capture, reverse, receipt): no usable response, and it
       may have been applied.
     """
 
@@ -71,28 +70,27 @@ class AsyncChat2Pay:
         """Set up a client; nothing is connected yet.
 
         Args:
-            api_key: The key; CHAT2PAY_API_KEY where it is not given.
-            base_url: CHAT2PAY_BASE_URL, or else the service's own, where it is not given. https,
-                unless the host is this machine.
+            api_key: The API key. Default: CHAT2PAY_API_KEY.
+            base_url: The API's base URL; https, unless the host is this machine. Default:
+                CHAT2PAY_BASE_URL, else production.
             timeout: A `Timeout`, or seconds for each of connect, read and write.
-            retry: What is repeated, and when.
+            retry: The policy by which calls are retried, and unknown outcomes looked up.
             rate_limit: A `RateLimit`, or a `Limiter` of your own; None sends as fast as the
                 connections allow. In each case a 429 pauses all of this client's tasks.
-            max_connections: How many requests may be on the wire at a time.
-            transport: `"aiohttp"` for the fast engine (extra `aiohttp`; asyncio and uvloop), or an
-                httpx transport to send over (a mock, `httpx.ASGITransport`, …), which is closed
+            max_connections: The most requests that may be on the wire at a time.
+            transport: `"aiohttp"` for the fast transport (extra `aiohttp`; asyncio and uvloop), or
+                an httpx transport to send over (a mock, `httpx.ASGITransport`, …), which is closed
                 with this client.
             http_client: Your own `httpx.AsyncClient`: its proxies, TLS settings, event hooks,
                 auth, headers and cookies act. It is never closed by this client, and its
                 redirects are not followed. httpx's own pool is slow with many requests at a
                 time, and a call that is cancelled while it connects over TLS can cost that pool
                 a connection for good.
-            proxy: What all requests go through; what the environment names (HTTPS_PROXY, NO_PROXY,
-                …) where it is not given.
-            http2: Whether HTTP/2 is offered; it needs the extra `http2`. A connection still
-                serves one request at a time. Where a server shuts an HTTP/2 connection down in
-                good order, the POST under way on it is in doubt, and is looked up.
-            hooks: Told every event (`chat2pay_async.events`).
+            proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …).
+            http2: Offer HTTP/2; it needs the extra `http2`. A connection still serves one request
+                at a time. Where a server shuts an HTTP/2 connection down in good order, the
+                outcome of the POST in progress on it is unknown, and is looked up.
+            hooks: Callables that are given every event (`chat2pay_async.events`).
 
         Raises:
             ConfigurationError: A setting that can't work; the message says what to change.
@@ -102,7 +100,7 @@ class AsyncChat2Pay:
         options = Options(_config.as_timeout(timeout), _config.as_retry(retry))
         all_hooks, limiter = events.Hooks(hooks), limiter_of(rate_limit)
         slots = Slots(max_connections)
-        engine = transport_for(
+        exchanges = transport_for(
             url,
             max_connections=max_connections,
             transport=transport,
@@ -111,7 +109,7 @@ class AsyncChat2Pay:
             http2=http2,
             reserved=PARAMETERS,
         )
-        limited = LimitedTransport(engine, slots, limiter, key.reveal())
+        limited = LimitedTransport(exchanges, slots, limiter, key.reveal())
         self._own(Sender(limited, all_hooks, key, url), options, is_view=False)
 
     def _own(self, sender: Sender, options: Options, *, is_view: bool) -> None:
@@ -129,8 +127,8 @@ class AsyncChat2Pay:
         Contract: createPayByLinkTransactionLog. A link whose message could not be sent is
         returned too: ask `delivered`.
 
-        A lost answer is looked up by the order number, so give each link one of its own: where two
-        links share one, the look-up may find the other, and more calls stay in doubt.
+        A lost response is looked up by the order number, so give each link one of its own: where
+        two links share one, the look-up may find the other, and more outcomes stay unknown.
 
         A link that was read back by a look-up has `recovered=True`. Look-ups never carry a link's
         URL, so its `payment_link` is None even where the request asked for it. Who needs the URL
@@ -158,13 +156,13 @@ class AsyncChat2Pay:
     async def capture_payment(
         self, payment_link_ref: str, amount: Decimal | int | str | None = None
     ) -> models.GatewayResult:
-        """Take the money of an authorization: all of it, or once a smaller amount.
+        """Capture an authorized payment: all of it, or once a smaller amount.
 
         Contract: capturePayment. A gateway's refusal is returned, not raised: ask `succeeded`.
 
         Args:
             payment_link_ref: The paid link's reference.
-            amount: In the link's currency; the whole where it is not given.
+            amount: The amount in the link's currency. Default: all of it.
 
         Raises:
             BadRequestError: It was captured before, is no authorization, or was not paid.
@@ -174,7 +172,7 @@ class AsyncChat2Pay:
         return (await self._raw.capture_payment(payment_link_ref, amount)).parsed
 
     async def reverse_payment(self, payment_link_ref: str) -> models.GatewayResult:
-        """Give back an authorization, or a capture that is not settled yet.
+        """Reverse an authorization (void it), or a capture that is not settled yet.
 
         Contract: reverseTransaction. A settled payment needs a refund elsewhere. A gateway's
         refusal is returned, not raised: ask `succeeded`.
@@ -196,7 +194,7 @@ class AsyncChat2Pay:
         Args:
             payment_link_ref: The paid link's reference.
             receipt_link: The receipt's URL.
-            timestamp: When the receipt was made; now, unless given.
+            timestamp: The receipt's time. Default: now.
 
         Raises:
             ReceiptNotSentError: The receipt was created, but its message could not be sent.
@@ -212,13 +210,13 @@ class AsyncChat2Pay:
         payment_link_ref: str | None = None,
         receipt_link_ref: str | None = None,
     ) -> models.Transaction:
-        """Look up what became of a link: by at least one of its names.
+        """Look up what became of a link, by at least one of its identifiers.
 
         Contract: getTransactionStatus.
 
         Raises:
             NotFoundError: There is none.
-            ResponseDecodeError: The answer is no JSON object.
+            ResponseDecodeError: The response is no JSON object.
         """
         return (
             await self._raw.get_transaction(
@@ -234,7 +232,7 @@ class AsyncChat2Pay:
         Contract: getConfigSettings.
 
         Raises:
-            ResponseDecodeError: The answer is no JSON object.
+            ResponseDecodeError: The response is no JSON object.
         """
         return (await self._raw.get_configuration()).parsed
 
@@ -247,7 +245,7 @@ class AsyncChat2Pay:
 
         Raises:
             NotFoundError: There is no such integration.
-            ResponseDecodeError: The answer is no JSON object.
+            ResponseDecodeError: The response is no JSON object.
         """
         return (await self._raw.update_integration(application_uuid, status)).parsed
 
@@ -259,24 +257,24 @@ class AsyncChat2Pay:
         initial: float = 1.0,
         maximum: float = 15.0,
     ) -> models.Transaction:
-        """Ask again and again until a payment has come to its end.
+        """Poll until a payment has come to its end.
 
-        That is a payment status SUCCESS, FAILED, REVERSED or VOIDED, or a link that was cancelled
-        or has expired unpaid.
+        Its end is a payment status SUCCESS, FAILED, REVERSED or VOIDED, or a link that was
+        cancelled or has expired unpaid.
 
         Args:
             payment_link_ref: The link's reference.
-            timeout: Seconds to wait at most; None waits for as long as it takes.
-            initial: Seconds until the second look, half as many again with each.
-            maximum: Seconds between two looks at most.
+            timeout: The most seconds to wait; None waits for as long as it takes.
+            initial: Seconds until the second look-up; the pause grows by half with each.
+            maximum: The most seconds between two look-ups.
 
         Raises:
             RequestTimeoutError: The payment did not come to its end in time.
             NotFoundError: There is no such link, `RetryPolicy.settle` seconds later either.
-            TransportError, ServerError, RateLimitedError: Ten looks in a row failed.
-            ConfigurationError: A time to wait that is none.
+            TransportError, ServerError, RateLimitedError: Ten look-ups in a row failed.
+            ConfigurationError: `timeout`, `initial` or `maximum` is out of range.
         """
-        # Each look is repeated by the next. Retries would spend the quota that all calls share.
+        # Each look-up is repeated by the next. Retries would spend the quota that all calls share.
         once = self.with_options(retry=attrs.evolve(self._options.retry, max_attempts=1))
         return await wait_for_payment(
             lambda: once.get_transaction(payment_link_ref=payment_link_ref),
@@ -289,15 +287,15 @@ class AsyncChat2Pay:
     async def resolve(self, pending: errors.Pending) -> Resolution:
         """Settle a call that ended in `OutcomeUnknownError`: now, or later in another process.
 
-        It looks the call up until it is settled, for up to three times `RetryPolicy.settle`
-        counted from the call's last attempt, or until `timeout.total`. It sends nothing else.
+        The call is looked up until there is a verdict, for up to three times `RetryPolicy.settle`
+        from the call's last attempt, or until `timeout.total`. Nothing else is sent.
 
         Args:
             pending: The error's `.pending`; it may have been pickled in between.
 
         Returns:
             The verdict. APPLIED comes with the result that the call would have had, ABSENT means
-            that it can be made again, UNDETERMINED that it still can't be told.
+            that it can be made again, UNDETERMINED that its outcome is still unknown.
 
         Raises:
             ConfigurationError: The call was made with another base URL or API key.
@@ -312,7 +310,7 @@ class AsyncChat2Pay:
     def with_options(
         self, *, timeout: Timeout | float | None = None, retry: RetryPolicy | None = None
     ) -> Self:
-        """A view on the same connections with other settings; None keeps what is set.
+        """Return a view on the same connections with other settings; None keeps what is set.
 
         The view is not closed; the client that it was made from is.
         """
@@ -344,16 +342,11 @@ class AsyncChat2Pay:
             )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
 
 def inner(client: AsyncChat2Pay) -> tuple[Sender, Options]:
-    """What a client works with: for rooms that make its calls in their own way."""
-    # This room's own names.
+    """Return a client's sender and options, for runs, which make its calls in their own way."""
+    # This module's own names.
     return client._sender, client._options  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

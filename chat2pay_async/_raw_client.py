@@ -1,28 +1,37 @@
-"""The eight operations, each with everything that its exchange told.
+"""The eight operations, each returning its whole exchange: `client.with_raw_response`.
 
-`client.with_raw_response` is one of these. `AsyncChat2Pay`'s own methods are these, less all but
-the result; what an operation does is said there.
+`AsyncChat2Pay`'s own methods call these and return the result alone; their docstrings say what an
+operation does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any, TypeVar
 
-from chat2pay_async._api import models, operations, requests
+from chat2pay_async._api import models, operations
+from chat2pay_async._api.operations import Operation
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._send.call import Options
 from chat2pay_async._send.sender import Sender
 
 __all__ = ["RawChat2Pay"]
 
+Q = TypeVar("Q")
+R = TypeVar("R")
+
 
 class RawChat2Pay:
-    """Every method takes what `AsyncChat2Pay`'s takes, and returns a `RawResponse`."""
+    """A client whose methods take what `AsyncChat2Pay`'s take, and return a `RawResponse`."""
 
     def __init__(self, sender: Sender, options: Options) -> None:
         self._sender = sender
         self._options = options
+
+    def _send(self, operation: Operation[Q, R], **fields: Any) -> Awaitable[RawResponse[R]]:
+        return self._sender.send(operation, operation.of(**fields), self._options)
 
     async def create_payment_link(
         self, request: models.PaymentLinkRequest
@@ -33,31 +42,30 @@ class RawChat2Pay:
 
     async def cancel_payment_link(self, payment_link_ref: str) -> RawResponse[models.Cancellation]:
         """See `AsyncChat2Pay.cancel_payment_link`."""
-        request = operations.CANCEL_PAYMENT_LINK.of(payment_link_ref=payment_link_ref)
-        return await self._sender.send(operations.CANCEL_PAYMENT_LINK, request, self._options)
+        return await self._send(operations.CANCEL_PAYMENT_LINK, payment_link_ref=payment_link_ref)
 
     async def capture_payment(
         self, payment_link_ref: str, amount: Decimal | int | str | None = None
     ) -> RawResponse[models.GatewayResult]:
         """See `AsyncChat2Pay.capture_payment`."""
-        request = operations.CAPTURE_PAYMENT.of(payment_link_ref=payment_link_ref, amount=amount)
-        return await self._sender.send(operations.CAPTURE_PAYMENT, request, self._options)
+        return await self._send(
+            operations.CAPTURE_PAYMENT, payment_link_ref=payment_link_ref, amount=amount
+        )
 
     async def reverse_payment(self, payment_link_ref: str) -> RawResponse[models.GatewayResult]:
         """See `AsyncChat2Pay.reverse_payment`."""
-        request = operations.REVERSE_PAYMENT.of(payment_link_ref=payment_link_ref)
-        return await self._sender.send(operations.REVERSE_PAYMENT, request, self._options)
+        return await self._send(operations.REVERSE_PAYMENT, payment_link_ref=payment_link_ref)
 
     async def create_receipt(
         self, payment_link_ref: str, receipt_link: str, timestamp: datetime | None = None
     ) -> RawResponse[models.Receipt]:
         """See `AsyncChat2Pay.create_receipt`."""
-        request = operations.CREATE_RECEIPT.of(
+        return await self._send(
+            operations.CREATE_RECEIPT,
             payment_link_ref=payment_link_ref,
             receipt_link=receipt_link,
             timestamp=datetime.now(UTC) if timestamp is None else timestamp,
         )
-        return await self._sender.send(operations.CREATE_RECEIPT, request, self._options)
 
     async def get_transaction(
         self,
@@ -67,22 +75,21 @@ class RawChat2Pay:
         receipt_link_ref: str | None = None,
     ) -> RawResponse[models.Transaction]:
         """See `AsyncChat2Pay.get_transaction`."""
-        request = operations.GET_TRANSACTION.of(
+        return await self._send(
+            operations.GET_TRANSACTION,
             order_number=order_number,
             payment_link_ref=payment_link_ref,
             receipt_link_ref=receipt_link_ref,
         )
-        return await self._sender.send(operations.GET_TRANSACTION, request, self._options)
 
     async def get_configuration(self) -> RawResponse[models.Configuration]:
         """See `AsyncChat2Pay.get_configuration`."""
-        return await self._sender.send(
-            operations.GET_CONFIGURATION, requests.ConfigurationQuery(), self._options
-        )
+        return await self._send(operations.GET_CONFIGURATION)
 
     async def update_integration(
         self, application_uuid: str, status: models.IntegrationStatus | str
     ) -> RawResponse[models.IntegrationUpdate]:
         """See `AsyncChat2Pay.update_integration`."""
-        request = operations.UPDATE_INTEGRATION.of(application_uuid=application_uuid, status=status)
-        return await self._sender.send(operations.UPDATE_INTEGRATION, request, self._options)
+        return await self._send(
+            operations.UPDATE_INTEGRATION, application_uuid=application_uuid, status=status
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, Protocol, TypeAlias, cast
 
@@ -249,7 +249,7 @@ class Slots(AbstractAsyncContextManager[None]):
         self.release()
 
     @asynccontextmanager
-    async def first(self) -> AsyncIterator[None]:
+    async def first(self) -> AsyncGenerator[None]:
         """Hold a slot, as a look-up does: with priority over all that is none."""
         await self.acquire(priority=True)
         try:
