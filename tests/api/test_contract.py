@@ -625,7 +625,6 @@ def test_every_fact_of_the_contract_is_covered() -> None:
         "status": 27,
         "type": 139,
     }
-    assert walk.facts.total() == 572
 
 
 # A walk can fail ---------------------------------------------------------------------------------
