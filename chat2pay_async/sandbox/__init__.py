@@ -30,12 +30,12 @@ paths that need no API key, such as `POST /sandbox/links/{payment link reference
 | `pay(ref)` | `POST links/{ref}/pay` | pays: a sale, or an authorization |
 | `decline(ref)` | `POST links/{ref}/decline` | tries to pay, and is declined |
 | `review(ref)` | `POST links/{ref}/review` | pays, and is held for review |
-| `expire(ref)` | `POST links/{ref}/expire` | lets the link run out |
+| `expire(ref)` | `POST links/{ref}/expire` | lets the link expire |
 | `decline_capture(ref)` | `POST links/{ref}/decline-capture` | the next capture is declined |
 | `decline_reverse(ref)` | `POST links/{ref}/decline-reverse` | the next reverse is declined |
 | `fail_receipt(ref)` | `POST links/{ref}/fail-receipt` | the next receipt is not sent |
 | `fail_delivery(order)` | `POST orders/{order}/fail-delivery` | the order's link is not sent |
-| `ledger` | `GET ledger`, `?effects=1` | what took place, and how often |
+| `ledger` | `GET ledger`, `?effects=1` | the effects, and how often each took place |
 | `links()` | `GET links` | every link in a few words |
 
 What cannot happen, like paying a cancelled link, raises `SandboxError` (409 over HTTP), and an
@@ -55,8 +55,8 @@ what can:
 | `faults` | `GET faults` | the plan |
 | `set_faults(plan)` | `PUT faults` | things go wrong by it from now on |
 | `set_faults(None)` | `DELETE faults` | nothing goes wrong any more |
-| `next_faults(operation, faults)` | `POST faults/next` | what befalls its next requests |
-| `apply_late()` | `POST apply-late` | all that was held back is applied |
+| `next_faults(operation, faults)` | `POST faults/next` | the faults of its next requests |
+| `apply_late()` | `POST apply-late` | all late requests are applied |
 
 As JSON a plan is a preset's name, `"harsh"`, or an object with the fields of `FaultPlan`, in which
 `preset` names a plan to start from: `{"preset": "mild", "seed": 7, "faults": [{"kind": "lag",
@@ -67,7 +67,7 @@ object, or a file with one. Over HTTP a script is `{"operation": "create_payment
 In process, where there is no connection to cut, the app raises `ConnectionResetError` for a reset
 and `ConnectionAbortedError` for a connection that is closed.
 
-It keeps the published contract, and where the service was seen to differ, it does as the service.
+It keeps the published contract; where the service was seen to differ, it does as the service does.
 It shares no code with the rest of this package: a mistake in a wire name must not cancel itself
 out.
 """

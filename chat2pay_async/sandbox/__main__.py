@@ -12,7 +12,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Serve a sandbox until SIGINT or SIGTERM.
 
     Args:
-        argv: The arguments; the command line's if none are given.
+        argv: The arguments. Default: those of the command line.
 
     Returns:
         The exit code.

@@ -1,1 +1,1 @@
-"""The things that go wrong: plans, draws and spoilt replies."""
+"""Faults: plans, draws and spoilt replies."""

@@ -81,7 +81,7 @@ class FaultInjector:
         seed = self._seed if self._switches.seed is None else self._switches.seed
         if seed is None:
             seed = SystemRandom().getrandbits(64)
-        # Two, so that a change which a customer makes does not alter what befalls requests.
+        # Two generators, so that an action of a customer does not alter the faults of requests.
         self._random = Random(f"requests {seed}")  # noqa: S311 - faults that a seed can repeat
         self._lag_random = Random(f"lags {seed}")  # noqa: S311 - the same
         faults = self._switches.faults

@@ -1,4 +1,4 @@
-"""Drawing lots: which fault befalls a request, by a plan and a random generator."""
+"""The draw of a request's fault, by a plan and a random generator."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ _NOISE = 64
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A fault with everything about it decided."""
+    """A fault with all its details decided."""
 
     kind: FaultKind
     form: str = ""
@@ -36,7 +36,7 @@ class Lottery:
         }
 
     def draw(self, random: Random, operation: str) -> Drawn | None:
-        """Decide what befalls one request of an operation; mostly nothing."""
+        """Draw the fault of one request of an operation; mostly none."""
         bounds, faults = self._tables[operation]
         if not bounds:
             return None
@@ -45,7 +45,7 @@ class Lottery:
 
 
 def decide(fault: InjectedFault, random: Random) -> Drawn:
-    """Draw everything about a fault that its plan leaves open."""
+    """Draw the details of a fault that its plan leaves open."""
     forms = fault.trait.forms
     return Drawn(
         kind=fault.kind,

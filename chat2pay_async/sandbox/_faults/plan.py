@@ -1,4 +1,4 @@
-"""Fault plans: what goes wrong, how often and where; plain frozen values."""
+"""Fault plans: which faults, how often and where; plain frozen values."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -43,7 +43,7 @@ FaultKind = Literal[
     "foreign",
     "lag",
 ]
-"""What can go wrong; `InjectedFault` says what each one is."""
+"""The kinds of faults; `InjectedFault` explains each one."""
 
 UnknownOrder = Literal["explicit", "empty", "null", "bad_request", "foreign_404", "html"]
 Span = tuple[float, float]
@@ -57,7 +57,7 @@ POSTS: Final = (
     "reverse_payment",
     "create_receipt",
 )
-"""The operations that nothing protects from being done twice."""
+"""The operations that take effect twice if they are sent twice."""
 
 CUSTOMER: Final = "customer"
 _LOOK_UP: Final = "get_transaction"
@@ -66,7 +66,7 @@ _ALL: Final = 1 + 1e-9
 
 
 class When(Enum):
-    """When the request itself is applied."""
+    """Times at which the request itself is applied."""
 
     NEVER = auto()
     AT_ONCE = auto()
@@ -75,13 +75,14 @@ class When(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trait:
-    """What all faults of a kind have in common.
+    """The properties that all faults of a kind have in common.
 
     Attributes:
-        status: What is answered, where the kind has it in its name.
-        forms: The forms it takes; one is drawn where none is asked for.
-        seconds: How long it takes unless said otherwise.
-        operations: Where it can happen.
+        when: The time at which the request is applied.
+        status: The status of the response, where the kind has it in its name.
+        forms: The forms it takes. Default of a fault: one of them, drawn each time.
+        seconds: The shortest and the longest time it takes. Default of a fault.
+        operations: The operations it can happen to.
     """
 
     when: When
@@ -138,11 +139,11 @@ class InjectedFault:
 
     | Kind | What the client meets | Forms |
     |---|---|---|
-    | `drop_before`, `drop_after` | the connection is closed, no answer | |
-    | `reset_before`, `reset_after` | the connection is reset, no answer | |
+    | `drop_before`, `drop_after` | the connection is closed, no response | |
+    | `reset_before`, `reset_after` | the connection is reset, no response | |
     | `silence_before`, `silence_after` | nothing, for five minutes; then it is closed | |
-    | `answer_late` | the answer `seconds` after it was applied | |
-    | `apply_late` | no answer, or a wrong one; applied `seconds` after that | \
+    | `answer_late` | the response `seconds` after the request was applied | |
+    | `apply_late` | no response, or a wrong one; applied `seconds` after that | \
 `reset` `drop` `502` `504` `silence` |
     | `throttle` | one 429 | `seconds` `date` `bare`: of its `Retry-After` |
     | `storm` | 429 for the next `requests`, but `seconds` at the longest | the same |
@@ -160,16 +161,17 @@ class InjectedFault:
     | `foreign` | somebody else's transaction under the same order number | `stamped` `bare` |
     | `lag` | look-ups that show a change only `seconds` after it | |
 
-    What ends in `_before`, and `throttle`, `storm`, `not_found`, `denied`, is never applied; the
-    rest is, at once or late. A request has one fault at most, and besides it each change that it
-    makes may lag.
+    With a kind that ends in `_before`, and with `throttle`, `storm`, `not_found` and `denied`, the
+    request is never applied; with the others it is, at once or late. A request has one fault at
+    most; besides, each change that it makes may lag.
 
     Attributes:
+        kind: The kind, one of `FAULT_KINDS`.
         rate: The share of requests, 0 to 1; for `lag` the share of changes.
-        operations: Where it happens; everywhere that it can if empty. `POSTS` are five of them;
-            what the customer does is one more, `customer`, which can only lag.
-        form: The form it takes; drawn each time if None.
-        seconds: The shortest and the longest time that its kind needs; a default if None.
+        operations: The operations it happens to, such as `POSTS`. Default: all that it can happen
+            to. The actions of the customer are one more, `customer`, which can only lag.
+        form: The form it takes. Default: drawn each time.
+        seconds: The shortest and the longest time it takes. Default: its kind's.
         requests: The fewest and the most requests that a storm hits.
         retry_after: The fewest and the most seconds that a `Retry-After` names.
     """
@@ -202,7 +204,7 @@ class InjectedFault:
 
     @property
     def trait(self) -> Trait:
-        """What its kind is."""
+        """The properties of its kind."""
         return TRAITS[self.kind]
 
     @property
@@ -212,23 +214,23 @@ class InjectedFault:
 
     @property
     def where(self) -> tuple[str, ...]:
-        """The operations it happens to."""
+        """The operations to which it happens."""
         return self.operations or self.trait.operations
 
 
 @dataclass(frozen=True, slots=True)
 class FaultPlan:
-    """What goes wrong, and how the service differs from what it should be.
+    """The faults to inject, and the ways in which the service differs from the contract.
 
     Attributes:
-        faults: At most one happens to a request, so the rates for an operation add up to at most
-            1, those of `lag` for themselves.
-        seed: Makes the faults repeatable for the same requests in the same order; the sandbox's
-            own seed if None.
-        clock_offset: Seconds by which the service's clock is ahead: in `Date`, in all it writes.
-        no_date_header: Leave `Date` out of the API's answers.
-        echo_additional_data: Show `additionalData` in status answers.
-        unknown_order: How a look-up of what does not exist is answered: `explicit` (a 404 that
+        faults: The faults. At most one happens to a request, so the rates for an operation add up
+            to at most 1; those of `lag` are added up separately.
+        seed: Makes the faults repeatable for the same requests in the same order. Default: the
+            sandbox's own seed.
+        clock_offset: Seconds by which the service's clock is ahead, in `Date` and in every body.
+        no_date_header: Leave `Date` out of the API's responses.
+        echo_additional_data: Show `additionalData` in responses to status look-ups.
+        unknown_order: The response to a look-up of what does not exist: `explicit` (a 404 that
             names it), `empty` (200 and `{}`), `null` (200), `bad_request` (400 that names it),
             `foreign_404` (one that does not name it), `html` (404 with a page).
     """
@@ -242,7 +244,7 @@ class FaultPlan:
     unknown_order: UnknownOrder = "explicit"
 
     def __post_init__(self) -> None:
-        _check_one_of("answer to an unknown order", self.unknown_order, UNKNOWN_ORDERS)
+        _check_one_of("response to an unknown order", self.unknown_order, UNKNOWN_ORDERS)
         for operation in (*OPERATIONS, CUSTOMER):
             for lags in (False, True):
                 here = (f for f in self.faults if (f.kind == "lag") is lags)

@@ -6,7 +6,7 @@ from typing import Final
 
 from chat2pay_async.sandbox._faults.plan import TRAITS, FaultKind, FaultPlan, InjectedFault
 
-# Not for a share of their own: one storm is many faults, and one lag is a fault of a change.
+# These get no equal share: one storm is many faults, and one lag is a fault of a change.
 _APART: Final[tuple[FaultKind, ...]] = ("foreign", "lag", "storm")
 
 
@@ -14,13 +14,9 @@ def _evenly(rate: float, *kinds: FaultKind) -> Iterator[InjectedFault]:
     return (InjectedFault(kind, rate / len(kinds)) for kind in kinds)
 
 
-def _is_drawn_evenly(kind: FaultKind) -> bool:
-    return kind not in _APART
-
-
 def _everything(rate: float) -> tuple[InjectedFault, ...]:
     return (
-        *_evenly(rate, *filter(_is_drawn_evenly, TRAITS)),
+        *_evenly(rate, *(kind for kind in TRAITS if kind not in _APART)),
         InjectedFault("storm", rate / 100),
         InjectedFault("foreign", rate / 100),
         InjectedFault("lag", rate),

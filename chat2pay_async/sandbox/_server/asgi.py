@@ -97,5 +97,5 @@ async def _cut(end: str, scope: "Scope", receive: "Receive") -> None:
         transport.abort()
     else:
         transport.close()
-    # The server must know that it is gone, or it would answer after all.
+    # The server must learn that the client is gone, or it would send a response after all.
     await _gone(receive)

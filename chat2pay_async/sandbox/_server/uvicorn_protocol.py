@@ -1,4 +1,4 @@
-"""The server's connections, known to the app so that it can cut them."""
+"""The uvicorn protocol that shows the app its connection, so that it can cut it."""
 
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,5 +25,5 @@ def _made(**options: Any) -> "asyncio.Protocol":
     return cast("asyncio.Protocol", protocol)
 
 
-# What uvicorn is given it only calls.
+# uvicorn only calls it.
 make_protocol = cast("type[asyncio.Protocol]", _made)

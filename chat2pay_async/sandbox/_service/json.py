@@ -1,4 +1,4 @@
-"""Exact JSON: no amount passes through a float, in either direction."""
+"""Exact JSON: no amount passes through a float, when read or written."""
 
 import json
 from collections.abc import Mapping, Sequence

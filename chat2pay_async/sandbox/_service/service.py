@@ -156,7 +156,7 @@ class Service:
         link = self.link(validation.read_receipt(request.body), now)
         link = self.apply(transitions.add_receipt(link, self._new_ref(), now), now)
         body = serialization.receipt(link)
-        # The receipt is there, only its message is not: a 400 that carries what a 201 would.
+        # The receipt exists, only its message was not sent: a 400 with the body of a 201.
         return ApiResponse(400 if "error" in body else 201, body)
 
     def get_transaction(self, request: ApiRequest, now: datetime) -> ApiResponse:

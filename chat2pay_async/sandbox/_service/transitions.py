@@ -71,7 +71,7 @@ _NO_CAPTURE: Final[_Refusals] = MappingProxyType(
     {
         **_NOT_PAID,
         Stage.SOLD: "Only an authorization can be captured, this is a sale",
-        # One successful capture per authorization, whatever became of it (contract).
+        # The contract allows one successful capture per authorization, even if it was voided.
         Stage.CAPTURED: "Payment is already captured",
         Stage.CAPTURE_VOIDED: "Payment is already captured, and the capture was voided",
     }
@@ -234,7 +234,7 @@ def _decided(link: Transaction, entry: GatewayEntry, stage: Stage) -> Transactio
 
 
 def _declined(link: Transaction, entry: GatewayEntry, cue: Cue, kind: EffectKind) -> Change:
-    # The payment stands as it stood, so the time of its status does too.
+    # The payment's status does not change, and so neither does its time.
     entries = (*link.gateway_entries, replace(entry, decision=Decision.DECLINE))
     after = replace(link, gateway_entries=entries, cues=link.cues - {cue})
     return Change(after, (_effect(link, kind, entry.at, entry.amount),))

@@ -145,7 +145,7 @@ def _read_line_item(fields: "_Fields") -> Mapping[str, object]:
 
 
 def _number(value: object) -> Decimal | None:
-    # The service takes a quoted number too.
+    # The service accepts a quoted number too.
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         return None
     if isinstance(value, str) and not _NUMBER.fullmatch(value):

@@ -35,7 +35,7 @@ def client(sandbox: Sandbox) -> httpx.AsyncClient:
 
 
 @pytest.mark.anyio
-async def test_it_is_served_on_a_real_socket() -> None:
+async def test_sandbox_is_served_on_a_real_socket() -> None:
     async with serve_sandbox() as sandbox, client(sandbox) as http:
         assert sandbox.url.startswith("http://127.0.0.1:")
         response = await http.post("/api/v2/chat-2-pay", content=ORDER)
@@ -82,7 +82,7 @@ async def test_state_outlives_the_server() -> None:
 
 
 @pytest.mark.anyio
-async def test_it_installs_no_signal_handlers() -> None:
+async def test_serving_installs_no_signal_handlers() -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     async with serve_sandbox() as sandbox, client(sandbox) as http:
         await http.get("/api/v2/config")
@@ -100,7 +100,7 @@ async def test_many_calls_at_once_lose_nothing() -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("host", ["localhost", "::1"])
-async def test_other_names_of_this_machine_will_do(host: str) -> None:
+async def test_other_names_of_this_machine_are_accepted(host: str) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -185,7 +185,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_serves_until_it_is_told_to_stop(
+def test_command_serves_until_a_signal(
     monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     before = signal.getsignal(number)
@@ -206,7 +206,7 @@ def test_the_command_serves_until_it_is_told_to_stop(
         (["--port", "x"], "invalid int value"),
     ],
 )
-def test_the_command_refuses_what_it_cannot_serve(
+def test_command_refuses_an_invalid_address(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as exit_:
@@ -239,7 +239,7 @@ def test_the_module_runs_and_stops_cleanly() -> None:
 # What it needs
 
 
-def test_it_imports_nothing_from_the_rest_of_the_package() -> None:
+def test_sandbox_imports_nothing_from_the_rest_of_the_package() -> None:
     modules: set[str] = set()
     for path in ROOM.glob("**/*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -254,7 +254,7 @@ def test_it_imports_nothing_from_the_rest_of_the_package() -> None:
     assert foreign == {"anyio", "cattrs", "starlette", "uvicorn"}
 
 
-def test_it_is_imported_without_its_extra() -> None:
+def test_sandbox_is_imported_without_its_extra() -> None:
     script = (
         "import sys; sys.modules['starlette'] = sys.modules['uvicorn'] = None\n"
         "import chat2pay_async.sandbox as s; s.Sandbox(); s.serve_sandbox()"
@@ -263,7 +263,9 @@ def test_it_is_imported_without_its_extra() -> None:
 
 
 @pytest.mark.anyio
-async def test_a_missing_extra_is_told_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_extra_is_named_with_its_install_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with monkeypatch.context() as without:
         without.delitem(sys.modules, "chat2pay_async.sandbox._server.routes", raising=False)
         without.setitem(sys.modules, "starlette.applications", None)

@@ -83,7 +83,7 @@ def is_page(response: httpx.Response) -> bool:
 @pytest.mark.parametrize(
     ("kind", "error"), [("drop", ConnectionAbortedError), ("reset", ConnectionResetError)]
 )
-async def test_a_connection_breaks_off_before_or_after(
+async def test_connection_is_cut_before_or_after_the_request_is_applied(
     world: World, kind: str, error: type[Exception]
 ) -> None:
     before: Any = f"{kind}_before"
@@ -127,7 +127,7 @@ async def test_silence_ends_after_five_minutes(world: World, kind: FaultKind) ->
 
 
 @pytest.mark.virtual_time
-async def test_an_answer_comes_late_although_it_was_applied_at_once(world: World) -> None:
+async def test_request_with_a_late_response_is_applied_at_once(world: World) -> None:
     with anyio.move_on_after(2) as scope:
         await world.create(InjectedFault("answer_late", seconds=(3, 3)))
     assert scope.cancelled_caught
@@ -186,7 +186,9 @@ async def test_a_storm_passes(world: World) -> None:
 
 @pytest.mark.parametrize("status", [500, 502, 503])
 @pytest.mark.parametrize("form", ["json", "html", "json_retry_after", "html_retry_after"])
-async def test_a_server_fails_before_or_after(world: World, status: int, form: str) -> None:
+async def test_server_error_comes_before_or_after_the_request_is_applied(
+    world: World, status: int, form: str
+) -> None:
     for links, when in enumerate(("before", "after")):
         kind: Any = f"error_{status}_{when}"
         response = await world.create(InjectedFault(kind, form=form, retry_after=(4, 4)))
@@ -200,7 +202,7 @@ async def test_a_server_fails_before_or_after(world: World, status: int, form: s
 
 
 @pytest.mark.parametrize("form", ["401", "403"])
-async def test_a_gateway_denies_for_a_moment(world: World, form: str) -> None:
+async def test_denied_fault_is_a_401_or_403_for_one_request(world: World, form: str) -> None:
     assert (await world.create(InjectedFault("denied", form=form))).status_code == int(form)
     assert (await world.look_up(InjectedFault("denied", form=form))).status_code == int(form)
     assert world.happened("denied") == world.happened("denied", "get_transaction") == 1
@@ -244,7 +246,7 @@ async def test_a_success_proves_nothing(
 
 
 @pytest.mark.parametrize("status", [302, 307])
-async def test_a_redirect_leads_to_where_it_is_done_once_more(world: World, status: int) -> None:
+async def test_followed_redirect_applies_the_request_once_more(world: World, status: int) -> None:
     for links, when in enumerate(("before", "after")):
         kind: Any = f"redirect_{status}_{when}"
         response = await world.create(kind)
@@ -255,14 +257,14 @@ async def test_a_redirect_leads_to_where_it_is_done_once_more(world: World, stat
     assert world.sandbox.ledger.twice("link_created") == ("A-1",)
 
 
-async def test_a_page_takes_the_place_of_the_answer(world: World) -> None:
+async def test_html_fault_replaces_the_body_with_a_page(world: World) -> None:
     response = await world.create("html")
     assert response.status_code == 201
     assert is_page(response)
     assert world.links == world.happened("html") == 1
 
 
-async def test_garbage_takes_the_place_of_the_answer(world: World) -> None:
+async def test_garbage_fault_replaces_the_body_with_random_bytes(world: World) -> None:
     response = await world.create("garbage")
     assert response.status_code == 201
     assert response.headers["content-type"] == "application/json"
@@ -271,7 +273,7 @@ async def test_garbage_takes_the_place_of_the_answer(world: World) -> None:
     assert world.links == world.happened("garbage") == 1
 
 
-async def test_a_body_breaks_off(world: World) -> None:
+async def test_truncated_body_ends_with_the_connection(world: World) -> None:
     with pytest.raises(ConnectionAbortedError):
         await world.create("truncated")
     assert world.links == world.happened("truncated") == 1
@@ -321,7 +323,7 @@ async def test_only_an_order_number_finds_somebody_elses_transaction(world: Worl
 
 @pytest.mark.parametrize("kind", NEVER)
 @pytest.mark.virtual_time
-async def test_what_is_never_applied_is_not(world: World, kind: Any) -> None:
+async def test_faults_before_applying_have_no_effect(world: World, kind: Any) -> None:
     try:
         response = await world.create(kind)
     except ConnectionError:
@@ -349,7 +351,7 @@ async def test_a_script_is_followed_request_by_request(world: World) -> None:
 # Switches
 
 
-async def test_the_clock_is_off(world: World) -> None:
+async def test_clock_offset_shows_in_every_time(world: World) -> None:
     world.sandbox.faults = FaultPlan(clock_offset=-90)
     response = await world.create()
     shown = START - timedelta(seconds=90)
@@ -362,7 +364,7 @@ async def test_the_clock_is_off(world: World) -> None:
     assert response.headers["retry-after"] == "Sun, 01 Mar 2026 11:58:31 GMT"
 
 
-async def test_answers_have_no_date(world: World) -> None:
+async def test_responses_can_lack_a_date(world: World) -> None:
     world.sandbox.faults = FaultPlan(no_date_header=True)
     assert "date" not in (await world.create()).headers
     assert "date" not in (await world.create("error_500_before")).headers
@@ -391,7 +393,7 @@ async def test_additional_data_is_not_echoed(world: World) -> None:
         ("html", 404, "<h1>404 Not Found</h1>"),
     ],
 )
-async def test_an_unknown_order_has_other_answers(
+async def test_unknown_order_has_a_response_of_each_form(
     world: World, form: Any, status: int, content: str
 ) -> None:
     world.sandbox.faults = FaultPlan(unknown_order=form)
@@ -480,7 +482,7 @@ async def test_a_cut_connection_says_nothing_in_the_log(caplog: pytest.LogCaptur
 
 
 @pytest.mark.usefixtures("protocol")
-async def test_a_real_answer_comes_late_and_drips() -> None:
+async def test_real_response_comes_late_and_drips() -> None:
     async with serve() as sandbox:
         slow = [InjectedFault(kind, seconds=(0.02, 0.02)) for kind in ("answer_late", "drip")]
         sandbox.next_faults("create_payment_link", slow)
@@ -502,7 +504,7 @@ async def test_a_silent_connection_ends_when_the_client_has_gone() -> None:
     assert anyio.current_time() - began < 2
 
 
-async def test_what_a_server_says_meanwhile_ends_no_waiting(world: World) -> None:
+async def test_only_a_disconnect_ends_a_delay(world: World) -> None:
     world.sandbox.next_faults("get_configuration", [InjectedFault("answer_late", seconds=(9, 9))])
     request = {"type": "http.request", "body": b"", "more_body": False}
     received = iter([request, request, {"type": "http.disconnect"}])
@@ -529,7 +531,7 @@ async def test_what_a_server_says_meanwhile_ends_no_waiting(world: World) -> Non
     assert list(received) == []
 
 
-async def test_an_app_elsewhere_raises_what_it_cannot_do(world: World) -> None:
+async def test_app_without_a_connection_raises_instead_of_a_reset(world: World) -> None:
     world.sandbox.next_faults("get_configuration", ["reset_after"])
     with pytest.raises(ConnectionResetError, match="The sandbox cut the connection"):
         await world.ask("GET", "/api/v2/config")

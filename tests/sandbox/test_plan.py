@@ -59,7 +59,7 @@ def run(sandbox: Sandbox, requests: int = 200) -> dict[tuple[str, str], int]:
 # How often
 
 
-def test_each_rate_is_met() -> None:
+def test_lottery_draws_each_fault_at_its_rate() -> None:
     shares: dict[FaultKind, float] = {"drop_after": 0.1, "throttle": 0.05, "garbage": 0.3}
     lottery = Lottery(InjectedFault(kind, rate) for kind, rate in shares.items())
     random = Random(7)  # noqa: S311 - a seed's
@@ -96,7 +96,7 @@ def test_a_fault_happens_only_where_it_should() -> None:
 
 
 @pytest.mark.parametrize(("rate", "happens"), [(0.0, False), (1.0, True)])
-def test_never_and_always_are_never_and_always(rate: float, happens: bool) -> None:  # noqa: FBT001
+def test_rates_of_0_and_1_are_never_and_always(rate: float, happens: bool) -> None:  # noqa: FBT001
     class Extremes(Random):
         numbers = iter([0.0, 1 - 2**-53])
 
@@ -112,7 +112,7 @@ def test_never_and_always_are_never_and_always(rate: float, happens: bool) -> No
 
 
 @pytest.mark.parametrize("kind", FAULT_KINDS)
-def test_what_is_left_open_is_drawn_from_its_range(kind: FaultKind) -> None:
+def test_open_details_are_drawn_from_their_ranges(kind: FaultKind) -> None:
     random = Random(7)  # noqa: S311 - a seed's
     fault = InjectedFault(kind, seconds=(2, 3), requests=(4, 6), retry_after=(7, 9))
     drawn = [decide(fault, random) for _ in range(200)]
@@ -123,7 +123,7 @@ def test_what_is_left_open_is_drawn_from_its_range(kind: FaultKind) -> None:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_have_what_they_promise(name: str) -> None:
+def test_presets_have_every_kind_of_fault_but_lossy(name: str) -> None:
     plan = PRESETS[name]
     kinds = {fault.kind for fault in plan.faults}
     assert kinds == set(FAULT_KINDS) or name == "lossy"
@@ -145,7 +145,7 @@ def test_the_same_seed_brings_the_same_faults() -> None:
     assert faults(None) != faults(None)
 
 
-def test_a_plan_that_is_set_anew_starts_anew() -> None:
+def test_plan_that_is_set_again_restarts() -> None:
     sandbox = Sandbox(faults="lossy", seed=4, clock=lambda: START)
     first = run(sandbox)
     sandbox.faults = "lossy"
@@ -153,7 +153,7 @@ def test_a_plan_that_is_set_anew_starts_anew() -> None:
     assert run(sandbox) == {key: 2 * count for key, count in first.items()}
 
 
-def test_what_customers_do_does_not_change_what_befalls_requests() -> None:
+def test_actions_of_customers_do_not_change_the_faults_of_requests() -> None:
     plan = FaultPlan((InjectedFault("drop_after", 0.3), InjectedFault("lag", 0.5)), seed=1)
     busy, quiet = Sandbox(faults=plan), Sandbox(faults=plan)
     for sandbox in (busy, quiet):
@@ -165,7 +165,7 @@ def test_what_customers_do_does_not_change_what_befalls_requests() -> None:
     assert drops[0] == drops[1] > 0
 
 
-def test_the_end_of_a_plan_is_the_end_of_its_script() -> None:
+def test_end_of_a_plan_ends_its_script() -> None:
     sandbox = Sandbox(faults="lossy")
     sandbox.next_faults("get_transaction", ["throttle"])
     sandbox.next_faults("create_payment_link", ["lag"])
@@ -211,7 +211,7 @@ def test_the_end_of_a_plan_is_the_end_of_its_script() -> None:
         ),
         (
             lambda: FaultPlan(unknown_order=any_("x")),
-            "'x' is not a valid answer to an unknown order",
+            "'x' is not a valid response to an unknown order",
         ),
         (
             lambda: FaultPlan(
@@ -237,12 +237,12 @@ def test_the_end_of_a_plan_is_the_end_of_its_script() -> None:
         ),
     ],
 )
-def test_a_plan_that_is_wrong_is_refused(make: Any, message: str) -> None:
+def test_invalid_plan_is_refused(make: Any, message: str) -> None:
     with pytest.raises(SandboxError, match=message):
         make()
 
 
-def test_rates_that_add_up_to_one_are_a_plan() -> None:
+def test_rates_that_add_up_to_one_are_valid() -> None:
     kinds: list[FaultKind] = ["drip", "html", "garbage", "truncated", "throttle", "denied"]
     plan = FaultPlan((*(InjectedFault(kind, 1 / 6) for kind in kinds), InjectedFault("lag")))
     assert sum(run(Sandbox(faults=plan), 50).values()) >= 100
@@ -306,7 +306,7 @@ def test_a_plan_is_written_as_it_is_read(name: str) -> None:
         ('{"clock_offset": false}', "plan.clock_offset: must be a number, not false"),
         ('{"no_date_header": 1}', "plan.no_date_header: must be true or false, not 1"),
         ('{"unknown_order": 1}', "plan.unknown_order: must be a string, not 1"),
-        ('{"unknown_order": "x"}', "plan: 'x' is not a valid answer to an unknown order"),
+        ('{"unknown_order": "x"}', "plan: 'x' is not a valid response to an unknown order"),
         ('{"faults": {}}', "plan.faults: must be a list, not {}"),
         ('{"faults": [1]}', r"plan.faults\[0\]: must be an object, not 1"),
         ('{"faults": [null]}', r"plan.faults\[0\]: must be an object, not null"),
@@ -332,7 +332,7 @@ def test_a_plan_is_written_as_it_is_read(name: str) -> None:
         ('{"seed": "1", "clock_offset": "1"}', "plan.seed: .*; plan.clock_offset: .*"),
     ],
 )
-def test_json_that_is_no_plan_is_refused(text: str, message: str) -> None:
+def test_invalid_plan_in_json_is_refused(text: str, message: str) -> None:
     with pytest.raises(SandboxError, match=message):
         read_plan(text.encode())
 
@@ -451,7 +451,7 @@ def test_the_command_serves_with_faults(monkeypatch: pytest.MonkeyPatch) -> None
         (["--seed", "x"], "invalid int value"),
     ],
 )
-def test_the_command_refuses_what_is_no_plan(
+def test_command_refuses_an_invalid_plan(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     with pytest.raises(SystemExit) as exit_:

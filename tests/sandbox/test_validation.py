@@ -1,70 +1,16 @@
-"""What the sandbox refuses, and in which words."""
+"""Requests that the sandbox refuses, and its error messages."""
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
-from typing import Any
-
-import httpx
 import pytest
-
-from chat2pay_async.sandbox import Sandbox
+from sandbox_http import STATUS, HttpWorld, order, read, receipt
 
 pytestmark = [pytest.mark.anyio, pytest.mark.one_loop]
 
-STATUS = "/api/v2/chat-2-pay/transaction-status"
-ORDER = {
-    "channel": '"sms"',
-    "to": '"27831234567"',
-    "orderNumber": '"A-1"',
-    "timestamp": '"2026-03-01T12:00:00.000Z"',
-    "currency": '"ZAR"',
-    "totalAmount": "199.90",
-}
-
-
-class World:
-    """A sandbox in this process whose time stands still, and a way to talk to it."""
-
-    def __init__(self) -> None:
-        self.sandbox = Sandbox(clock=lambda: datetime(2026, 3, 1, 12, tzinfo=UTC))
-        self._transport = httpx.ASGITransport(app=self.sandbox.app)
-
-    async def ask(
-        self, method: str, path: str, body: str | bytes = b"", key: str = "sandbox-key"
-    ) -> httpx.Response:
-        headers = [(b"Authorization", key.encode())] if key else []
-        url = f"http://localhost{path}"
-        request = httpx.Request(method, url, content=body, headers=headers)
-        response = await self._transport.handle_async_request(request)
-        await response.aread()
-        return response
-
-    async def create(self, **changes: str) -> str:
-        response = await self.ask("POST", "/api/v2/chat-2-pay", order(**changes))
-        assert response.status_code == 201
-        return str(response.json()["paymentLinkRef"])
-
-
-def order(**changes: str) -> str:
-    """Write a create request; a change is JSON text, and an empty one leaves the field out."""
-    fields = {**ORDER, **changes}
-    return "{" + ",".join(f'"{name}":{text}' for name, text in fields.items() if text) + "}"
-
-
-def receipt(ref: str) -> str:
-    link = '"https://shop.example/r/1"'
-    return f'{{"paymentLinkRef":"{ref}","receiptLink":{link},"timestamp":{ORDER["timestamp"]}}}'
-
-
-def read(response: httpx.Response) -> Any:
-    return json.loads(response.content)
-
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> HttpWorld:
+    return HttpWorld()
 
 
 # Requests that break the contract
@@ -121,7 +67,7 @@ def world() -> World:
     ],
 )
 async def test_a_create_request_that_breaks_a_rule_is_refused(
-    world: World, changes: dict[str, str], fault: str
+    world: HttpWorld, changes: dict[str, str], fault: str
 ) -> None:
     response = await world.ask("POST", "/api/v2/chat-2-pay", order(**changes))
     body = read(response)
@@ -130,7 +76,7 @@ async def test_a_create_request_that_breaks_a_rule_is_refused(
     assert not world.sandbox.ledger.effects
 
 
-async def test_all_faults_are_told_at_once(world: World) -> None:
+async def test_all_errors_are_returned_at_once(world: HttpWorld) -> None:
     body = order(to="", currency='"?"', totalAmount="0", orderLineItems='[{"name":""}]')
     response = await world.ask("POST", "/api/v2/chat-2-pay", body)
     assert sorted(read(response)["errors"]) == [
@@ -146,12 +92,12 @@ async def test_all_faults_are_told_at_once(world: World) -> None:
     "body",
     [b"", b"hello", b"[]", b'{"a":NaN}', b"\xff", b"\xef\xbb\xbf{}", b"[" * 200_000, b"1" * 5000],
 )
-async def test_a_body_that_is_no_json_object_is_refused(world: World, body: bytes) -> None:
+async def test_body_that_is_not_a_json_object_is_refused(world: HttpWorld, body: bytes) -> None:
     response = await world.ask("POST", "/api/v2/chat-2-pay", body)
     assert (response.status_code, read(response)["message"]) == (400, "Request failed")
 
 
-async def test_a_receipt_request_that_breaks_rules_is_refused(world: World) -> None:
+async def test_a_receipt_request_that_breaks_rules_is_refused(world: HttpWorld) -> None:
     response = await world.ask("POST", "/api/v2/order-receipt", '{"timestamp":"x"}')
     assert read(response)["errors"] == [
         "paymentLinkRef is required",
@@ -174,7 +120,7 @@ async def test_a_receipt_request_that_breaks_rules_is_refused(world: World) -> N
     ],
 )
 async def test_an_integration_update_that_breaks_rules_is_refused(
-    world: World, body: str, fault: str
+    world: HttpWorld, body: str, fault: str
 ) -> None:
     response = await world.ask("PUT", "/api/v2/integration", body)
     assert response.status_code == 400
@@ -215,8 +161,8 @@ CAPTURE, REVERSE, CANCEL = "payment/{}/capture", "payment/{}/reverse", "cancel/{
         ("authorization", "declined", REVERSE, "Payment was declined"),
     ],
 )
-async def test_what_a_stage_does_not_allow_is_refused(
-    world: World, kind: str, stage: str, path: str, error: str
+async def test_operation_that_a_stage_does_not_allow_is_refused(
+    world: HttpWorld, kind: str, stage: str, path: str, error: str
 ) -> None:
     ref = await world.create(transactionType=f'"{kind}"')
     for setter in SETTERS[stage]:
@@ -237,8 +183,8 @@ async def test_what_a_stage_does_not_allow_is_refused(
         (REVERSE, CAPTURE, "Payment is already reversed"),
     ],
 )
-async def test_what_an_earlier_call_has_ruled_out_is_refused(
-    world: World, before: str, path: str, error: str
+async def test_operation_that_an_earlier_one_rules_out_is_refused(
+    world: HttpWorld, before: str, path: str, error: str
 ) -> None:
     ref = await world.create(transactionType='"authorization"')
     if before != CANCEL:
@@ -248,7 +194,7 @@ async def test_what_an_earlier_call_has_ruled_out_is_refused(
     assert (response.status_code, read(response)["errors"]) == (400, [error])
 
 
-async def test_a_receipt_needs_a_payment_that_succeeded(world: World) -> None:
+async def test_a_receipt_needs_a_payment_that_succeeded(world: HttpWorld) -> None:
     ref = await world.create()
     response = await world.ask("POST", "/api/v2/order-receipt", receipt(ref))
     assert read(response)["errors"] == ["Payment has not been made"]
@@ -259,8 +205,8 @@ async def test_a_receipt_needs_a_payment_that_succeeded(world: World) -> None:
     ("quoted", "ref"),
     [("nobody", "nobody"), ("no%2Fsuch%3Fx", "no/such?x"), ("a%2F..%2Fconfig", "a/../config")],
 )
-async def test_an_unknown_reference_is_named_as_it_was_meant(
-    world: World, path: str, quoted: str, ref: str
+async def test_unknown_reference_is_named_unquoted(
+    world: HttpWorld, path: str, quoted: str, ref: str
 ) -> None:
     response = await world.ask("POST", f"/api/v2/{path.format(quoted)}")
     assert response.status_code == 404
@@ -289,7 +235,7 @@ async def test_an_unknown_reference_is_named_as_it_was_meant(
     ],
 )
 async def test_nothing_works_without_the_key(
-    world: World, key: str, method: str, path: str
+    world: HttpWorld, key: str, method: str, path: str
 ) -> None:
     response = await world.ask(method, path, order(), key)
     assert response.status_code == 401
@@ -314,8 +260,8 @@ async def test_nothing_works_without_the_key(
         ("GET", "/api/v2/config/", 404, "Not Found"),
     ],
 )
-async def test_a_path_that_is_none_has_an_error_of_another_shape(
-    world: World, method: str, path: str, status: int, error: str
+async def test_unknown_path_has_an_error_of_another_shape(
+    world: HttpWorld, method: str, path: str, status: int, error: str
 ) -> None:
     response = await world.ask(method, path)
     assert response.status_code == status

@@ -92,7 +92,7 @@ def test_a_customer_is_declined(world: World) -> None:
 
 
 @pytest.mark.parametrize(("verdict", "payment"), [("pay", "SUCCESS"), ("decline", "FAILED")])
-def test_a_review_is_settled_later(world: World, verdict: str, payment: str) -> None:
+def test_review_ends_with_a_payment_or_a_decline(world: World, verdict: str, payment: str) -> None:
     ref = world.create()
     world.sandbox.review(ref)
     status = world.status(ref)
@@ -102,7 +102,7 @@ def test_a_review_is_settled_later(world: World, verdict: str, payment: str) -> 
     assert world.status(ref)["paymentStatus"] == payment
 
 
-def test_a_review_is_reversed_by_itself_where_that_was_asked_for(world: World) -> None:
+def test_review_is_reversed_automatically_on_request(world: World) -> None:
     ref = world.create(extra=',"paymentReviewAutoReversal":true')
     world.sandbox.review(ref)
     status = world.status(ref)
@@ -137,7 +137,7 @@ def test_nobody_can_use_a_cancelled_link(world: World, play: str) -> None:
         "fail_receipt",
     ],
 )
-def test_an_unknown_link_is_no_link(world: World, play: str) -> None:
+def test_action_on_an_unknown_link_is_refused(world: World, play: str) -> None:
     with pytest.raises(UnknownReferenceError, match="transaction reference nobody"):
         getattr(world.sandbox, play)("nobody")
 
@@ -278,7 +278,7 @@ def test_a_misspelt_kind_is_an_error_and_not_a_zero(world: World) -> None:
             question("capture")
 
 
-def test_requests_are_counted_by_operation_and_answer(world: World) -> None:
+def test_requests_are_counted_by_operation_and_status(world: World) -> None:
     ref = world.create()
     world.call("capture_payment", ref)
     world.call("capture_payment", "nobody")
@@ -331,7 +331,7 @@ async def send(
         ("expire", "EXPIRED"),
     ],
 )
-async def test_the_customer_is_played_over_http(world: World, play: str, stage: str) -> None:
+async def test_actions_of_the_customer_work_over_http(world: World, play: str, stage: str) -> None:
     ref = world.create(kind="authorization")
     assert await send(world, "POST", f"links/{ref}/{play}") == (200, {"message": "Done"})
     assert await send(world, "GET", "links") == (
@@ -353,7 +353,7 @@ async def test_the_customer_is_played_over_http(world: World, play: str, stage: 
 
 
 @pytest.mark.anyio
-async def test_the_gateway_is_played_over_http(world: World) -> None:
+async def test_actions_of_the_gateway_work_over_http(world: World) -> None:
     assert (await send(world, "POST", "orders/A%2F1/fail-delivery"))[0] == 200
     ref = world.create("A/1", "authorization")
     world.sandbox.pay(ref)
@@ -369,7 +369,7 @@ async def test_the_gateway_is_played_over_http(world: World) -> None:
 
 
 @pytest.mark.anyio
-async def test_what_cannot_be_played_is_a_404_or_a_409(world: World) -> None:
+async def test_impossible_action_is_a_404_or_a_409(world: World) -> None:
     ref = world.create()
     world.sandbox.pay(ref)
     assert await send(world, "POST", f"links/{ref}/pay") == (

@@ -126,7 +126,7 @@ def test_a_request_is_applied_after_its_client_gave_up(
     assert ledger.answered() == (status is not None)
 
 
-def test_it_is_applied_at_its_own_time_however_late_one_looks(world: World) -> None:
+def test_late_request_is_applied_at_its_due_time_however_late_it_is_looked_up(world: World) -> None:
     world.create(fault=late(5))
     world.wait(60)
     assert world.look_up(orderNumber="A-1")[1]["transactionStatuses"][0]["created"] == (
@@ -155,7 +155,7 @@ READERS: list[Callable[[World], object]] = [
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_whatever_reads_or_writes_finds_it_applied(
+def test_every_reader_and_writer_finds_a_due_request_applied(
     world: World, read: Callable[[World], object]
 ) -> None:
     world.create(fault=late(5))
@@ -166,7 +166,7 @@ def test_whatever_reads_or_writes_finds_it_applied(
     assert world.sandbox.ledger.count("message_sent") == 1
 
 
-def test_a_late_capture_of_what_is_captured_has_no_effect(world: World) -> None:
+def test_late_capture_of_a_captured_payment_has_no_effect(world: World) -> None:
     ref = world.authorize()
     world.call("capture_payment", ref, fault=late(5))
     world.call("capture_payment", ref)
@@ -175,7 +175,7 @@ def test_a_late_capture_of_what_is_captured_has_no_effect(world: World) -> None:
     assert len(world.status(ref)["paymentStatuses"]) == 2
 
 
-def test_the_customer_is_too_late_for_a_late_cancellation(world: World) -> None:
+def test_customer_cannot_pay_after_a_late_cancellation(world: World) -> None:
     world.create()
     ref = world.sandbox.ref_of("A-1")
     world.call("cancel_payment_link", ref, fault=late(5))
@@ -192,7 +192,7 @@ def test_a_late_request_with_a_wrong_key_has_no_effect(world: World) -> None:
     assert world.count("captured") == 0
 
 
-def test_everything_late_arrives_at_the_end(world: World) -> None:
+def test_apply_late_applies_every_late_request(world: World) -> None:
     assert world.sandbox.apply_late() == 0
     for order, seconds in (("A-1", 5), ("A-2", 50), ("A-3", 20)):
         world.create(order, late(seconds))
@@ -206,7 +206,7 @@ def test_everything_late_arrives_at_the_end(world: World) -> None:
     assert world.sandbox.apply_late() == 0
 
 
-def test_a_plan_that_ends_leaves_late_requests_under_way(world: World) -> None:
+def test_late_requests_outlive_their_plan(world: World) -> None:
     world.sandbox.faults = FaultPlan((late(5),), clock_offset=100)
     world.create()
     world.sandbox.faults = None
@@ -216,7 +216,7 @@ def test_a_plan_that_ends_leaves_late_requests_under_way(world: World) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.virtual_time
-async def test_it_arrives_on_virtual_time_too() -> None:
+async def test_late_request_is_applied_on_virtual_time() -> None:
     origin = anyio.current_time()
     sandbox = Sandbox(clock=lambda: START + timedelta(seconds=anyio.current_time() - origin))
     sandbox.next_faults("create_payment_link", [late(20, "silence")])
@@ -240,7 +240,7 @@ async def test_it_arrives_on_virtual_time_too() -> None:
 # Look-ups that lag
 
 
-def test_a_new_transaction_is_not_there_at_first(world: World) -> None:
+def test_new_transaction_is_not_found_during_its_lag(world: World) -> None:
     world.create(fault=lag(5))
     ref = world.sandbox.ref_of("A-1")
     for query, name in (({"orderNumber": "A-1"}, "A-1"), ({"paymentLinkRef": ref}, ref)):
@@ -253,7 +253,7 @@ def test_a_new_transaction_is_not_there_at_first(world: World) -> None:
     assert world.sandbox.ledger.faults == {("create_payment_link", "lag"): 1}
 
 
-def test_until_then_an_order_leads_to_its_earlier_transactions(world: World) -> None:
+def test_order_leads_to_its_earlier_transaction_during_a_lag(world: World) -> None:
     world.create()
     first = world.sandbox.ref_of("A-1")
     world.create(fault=lag(9))
@@ -264,7 +264,7 @@ def test_until_then_an_order_leads_to_its_earlier_transactions(world: World) -> 
     assert world.look_up(orderNumber="A-1")[1]["paymentLinkRef"] == third
 
 
-def test_every_field_is_as_it_was_before(world: World) -> None:
+def test_every_field_stays_as_before_during_a_lag(world: World) -> None:
     ref = world.authorize()
     before = world.status(ref)
     world.call("capture_payment", ref, fault=lag(5))
@@ -280,7 +280,7 @@ def test_every_field_is_as_it_was_before(world: World) -> None:
     assert len(world.status(ref)["paymentStatuses"]) == 3
 
 
-def test_a_receipt_is_not_there_at_first(world: World) -> None:
+def test_receipt_is_not_shown_during_its_lag(world: World) -> None:
     ref = world.authorize()
     world.receipt(ref)
     first = world.status(ref)["receiptLinkRef"]
@@ -295,7 +295,7 @@ def test_a_receipt_is_not_there_at_first(world: World) -> None:
     assert len({first, second, third}) == 3
 
 
-def test_a_receipt_leads_nowhere_at_first(world: World) -> None:
+def test_receipt_reference_is_not_found_during_its_lag(world: World) -> None:
     ref = world.authorize()
     delivery = world.receipt(ref, lag(5))
     assert delivery.reply is not None
@@ -309,7 +309,7 @@ def test_a_receipt_leads_nowhere_at_first(world: World) -> None:
     assert world.look_up(receiptLinkRef=receipt_ref)[0] == 200
 
 
-def test_a_cancellation_is_not_seen_at_first(world: World) -> None:
+def test_cancellation_is_not_shown_during_its_lag(world: World) -> None:
     world.create()
     ref = world.sandbox.ref_of("A-1")
     world.call("cancel_payment_link", ref, fault=lag(5))
@@ -324,7 +324,7 @@ def test_a_cancellation_is_not_seen_at_first(world: World) -> None:
     assert len(world.status(ref)["transactionStatuses"]) == 3
 
 
-def test_what_the_customer_does_may_lag(world: World) -> None:
+def test_actions_of_the_customer_may_lag(world: World) -> None:
     world.create()
     ref = world.sandbox.ref_of("A-1")
     world.sandbox.next_faults("customer", [lag(5)])
@@ -401,7 +401,7 @@ def test_a_lag_ends_in_time_whatever_becomes_of_the_services_clock(world: World)
     assert world.look_up(orderNumber="A-1")[0] == 200
 
 
-def test_what_was_hidden_is_forgotten(world: World) -> None:
+def test_lagging_index_forgets_changes_that_are_shown(world: World) -> None:
     world.sandbox.faults = FaultPlan((lag(5),))
     for number in range(10):
         world.create(f"A-{number}")
@@ -413,7 +413,7 @@ def test_what_was_hidden_is_forgotten(world: World) -> None:
     assert not index._due
 
 
-def test_what_never_was_is_unknown(world: World) -> None:
+def test_unknown_receipt_and_order_are_not_found(world: World) -> None:
     assert world.look_up(receiptLinkRef="x")[1]["errors"] == [
         "There is no such transaction with receipt reference x"
     ]

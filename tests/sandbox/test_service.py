@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
+from sandbox_http import STATUS, HttpWorld, order, read, receipt
 
 from chat2pay_async.sandbox import Sandbox
 from chat2pay_async.sandbox._service import json as _json
 
 pytestmark = [pytest.mark.anyio, pytest.mark.one_loop]
 
-STATUS = "/api/v2/chat-2-pay/transaction-status"
-ORDER = {
-    "channel": '"sms"',
-    "to": '"27831234567"',
-    "orderNumber": '"A-1"',
-    "timestamp": '"2026-03-01T12:00:00.000Z"',
-    "currency": '"ZAR"',
-    "totalAmount": "199.90",
-}
 
-
-class World:
-    """A sandbox in this process, its clock, and a way to talk to it."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 3, 1, 12, tzinfo=UTC)
-        self.sandbox = Sandbox(clock=lambda: self.now, seed=1)
-        self._transport = httpx.ASGITransport(app=self.sandbox.app)
-
-    async def ask(
-        self, method: str, path: str, body: str | bytes = b"", key: str = "sandbox-key"
-    ) -> httpx.Response:
-        headers = [(b"Authorization", key.encode())] if key else []
-        url = f"http://localhost{path}"
-        request = httpx.Request(method, url, content=body, headers=headers)
-        response = await self._transport.handle_async_request(request)
-        await response.aread()
-        return response
-
-    async def create(self, **changes: str) -> str:
-        response = await self.ask("POST", "/api/v2/chat-2-pay", order(**changes))
-        assert response.status_code == 201
-        return str(response.json()["paymentLinkRef"])
+class World(HttpWorld):
+    """The same, with the steps that the tests of operations repeat."""
 
     async def authorize(self, **changes: str) -> str:
         ref = await self.create(**{"transactionType": '"authorization"', **changes})
@@ -70,16 +40,6 @@ class World:
             )
             for entry in (await self.status(ref))["paymentStatuses"]
         ]
-
-
-def order(**changes: str) -> str:
-    """Write a create request; a change is JSON text, and an empty one leaves the field out."""
-    fields = {**ORDER, **changes}
-    return "{" + ",".join(f'"{name}":{text}' for name, text in fields.items() if text) + "}"
-
-
-def read(response: httpx.Response) -> Any:
-    return json.loads(response.content, parse_float=Decimal)
 
 
 @pytest.fixture
@@ -106,7 +66,7 @@ async def test_a_link_is_made_and_sent(world: World) -> None:
     assert world.sandbox.ledger.total("link_created", "ZAR") == Decimal("199.90")
 
 
-async def test_the_url_is_told_only_to_who_asks_for_it(world: World) -> None:
+async def test_payment_url_is_returned_only_on_request(world: World) -> None:
     response = await world.ask("POST", "/api/v2/chat-2-pay", order(returnPaymentLink="true"))
     body = read(response)
     assert body["paymentLink"] == f"https://sandbox.invalid/pay/{body['paymentLinkRef']}"
@@ -130,7 +90,7 @@ async def test_a_repeated_order_number_makes_a_second_link(world: World) -> None
 
 
 @pytest.mark.parametrize("blocked", ["A-1", "27831234567"])
-async def test_a_link_whose_message_fails_is_made_all_the_same(world: World, blocked: str) -> None:
+async def test_link_is_made_even_if_its_message_fails(world: World, blocked: str) -> None:
     world.sandbox.fail_delivery(blocked)
     response = await world.ask("POST", "/api/v2/chat-2-pay", order())
     body = read(response)
@@ -155,14 +115,16 @@ async def test_a_link_whose_message_fails_is_made_all_the_same(world: World, blo
         {"taxAmount": "0"},
     ],
 )
-async def test_what_the_service_takes_is_taken(world: World, changes: dict[str, str]) -> None:
+async def test_request_forms_that_the_service_accepts_are_accepted(
+    world: World, changes: dict[str, str]
+) -> None:
     await world.create(**changes)
 
 
 # Status
 
 
-async def test_a_status_answer_tells_all_that_was_given(world: World) -> None:
+async def test_status_response_has_all_fields_of_the_request(world: World) -> None:
     ref = await world.create(
         channel='"whatsapp"',
         totalAmount="115.50",
@@ -257,7 +219,7 @@ async def test_half_a_character_is_replaced_as_java_does(world: World) -> None:
         ("paymentLinkRef={ref}&receiptLinkRef=B", 404, "with receipt reference B"),
     ],
 )
-async def test_a_status_question_without_its_transaction(
+async def test_look_up_without_a_transaction_is_refused(
     world: World, query: str, status: int, error: str
 ) -> None:
     ref = await world.create()
@@ -279,7 +241,7 @@ async def test_several_names_of_one_transaction_find_it(world: World) -> None:
 # Cancel
 
 
-async def test_a_cancellation_is_told_in_words(world: World) -> None:
+async def test_cancellation_response_has_its_status_in_words(world: World) -> None:
     ref = await world.create(additionalData='{"a": 1}')
     response = await world.ask("POST", f"/api/v2/cancel/{ref}")
     assert response.status_code == 200
@@ -297,7 +259,7 @@ async def test_a_cancellation_is_told_in_words(world: World) -> None:
 # Capture and reverse
 
 
-async def test_a_capture_takes_the_whole_authorization(world: World) -> None:
+async def test_capture_takes_the_whole_authorization_by_default(world: World) -> None:
     ref = await world.authorize()
     response = await world.ask("POST", f"/api/v2/payment/{ref}/capture")
     assert response.status_code == 200
@@ -324,7 +286,7 @@ async def test_a_capture_takes_the_whole_authorization(world: World) -> None:
     assert status["paymentStatuses"][-1] == entry
 
 
-async def test_a_capture_may_take_less_but_only_once(world: World) -> None:
+async def test_partial_capture_is_allowed_only_once(world: World) -> None:
     ref = await world.authorize()
     response = await world.ask("POST", f"/api/v2/payment/{ref}/capture?amount=100.00")
     assert '"totalAmount":100.00,' in response.text
@@ -341,7 +303,7 @@ async def test_an_amount_that_cannot_be_captured_is_refused(world: World, amount
     assert not world.sandbox.ledger.count("captured")
 
 
-async def test_a_declined_capture_is_answered_200_and_may_be_tried_again(world: World) -> None:
+async def test_declined_capture_is_a_200_and_may_be_retried(world: World) -> None:
     ref = await world.authorize()
     before = await world.status(ref)
     world.sandbox.decline_capture(ref)
@@ -412,11 +374,6 @@ async def test_a_declined_reverse_changes_nothing(world: World) -> None:
 # Receipts
 
 
-def receipt(ref: str) -> str:
-    link = '"https://shop.example/r/1"'
-    return f'{{"paymentLinkRef":"{ref}","receiptLink":{link},"timestamp":{ORDER["timestamp"]}}}'
-
-
 async def test_each_receipt_has_a_reference_of_its_own(world: World) -> None:
     ref = await world.authorize()
     responses = [await world.ask("POST", "/api/v2/order-receipt", receipt(ref)) for _ in range(2)]
@@ -463,7 +420,7 @@ async def test_a_receipt_that_is_not_sent_is_a_400_with_the_receipt(world: World
 # The account
 
 
-async def test_the_configuration(world: World) -> None:
+async def test_configuration_has_the_settings_of_the_account(world: World) -> None:
     body = read(await world.ask("GET", "/api/v2/config"))
     assert body["apiKey"] == "sandbox-key"
     assert body["smsChannelEnabled"] is body["whatsappChannelEnabled"] is True
@@ -515,7 +472,7 @@ async def test_an_integration_is_switched_off_and_then_removed(world: World) -> 
     assert world.sandbox.ledger.count("integration_updated") == 2
 
 
-async def test_every_answer_is_dated_by_the_clock_of_the_sandbox(world: World) -> None:
+async def test_every_response_is_dated_by_the_clock_of_the_sandbox(world: World) -> None:
     for path in ("/api/v2/config", "/nowhere", "/sandbox/ledger"):
         response = await world.ask("GET", path)
         assert response.headers.get_list("date") == ["Sun, 01 Mar 2026 12:00:00 GMT"]

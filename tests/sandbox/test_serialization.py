@@ -34,7 +34,7 @@ def strangers(schema: str, body: Any) -> set[str]:
     return found
 
 
-def test_the_names_are_the_contracts_and_in_its_order() -> None:
+def test_enum_names_are_those_of_the_contract_in_its_order() -> None:
     response = "PayByLinkTransactionLogResponse"
     assert [each.name for each in LinkStatus] == enum(response, "transactionStatus")
     response = "TransactionStatusEndpointResponse"
@@ -43,7 +43,7 @@ def test_the_names_are_the_contracts_and_in_its_order() -> None:
 
 
 @pytest.mark.parametrize("failing", [False, True])
-def test_answers_have_only_fields_of_the_contract(failing: bool) -> None:  # noqa: FBT001
+def test_responses_have_only_fields_of_the_contract(failing: bool) -> None:  # noqa: FBT001
     sandbox = Sandbox()
 
     def ask(operation: str, ref: str = "", body: str = "", **query: str) -> Any:
