@@ -74,9 +74,10 @@ class Printer:
                 self._console.file.flush()
 
     def table(self, title: str, headings: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-        """Print a table. Where it is piped, nothing is broken and no line ends in blanks."""
+        """Print a table. Where it is piped or has no headings, nothing in it is broken."""
+        is_drawn = self.is_terminal and any(headings)
         table = Table(
-            box=box.SIMPLE_HEAD if self.is_terminal else None,
+            box=box.SIMPLE_HEAD if is_drawn else None,
             show_edge=False,
             pad_edge=False,
             show_header=any(headings),
@@ -87,7 +88,7 @@ class Printer:
         for row in rows:
             cells = (cell if isinstance(cell, list) else [shown(cell)] for cell in row)
             table.add_row(*(Text(between.join(cell)) for cell in cells))  # no markup: it is data
-        if self.is_terminal:
+        if is_drawn:
             # A title of the table itself would be as narrow as the table.
             self._console.print(Group(Text(title, style="bold"), table))
             return
@@ -181,8 +182,9 @@ class Printer:
                 f"get more than one link: {keys}{more}",
             ),
         ]
+        seconds = max(forecast.seconds, 1)
         self.table(
-            f"{title}: dry run, nothing was sent; a run takes about {forecast.seconds:,.0f} s",
+            f"{title}: dry run, nothing was sent; a run takes about {seconds:,.0f} s",
             ("", "items", "amounts", ""),
             [
                 (name, f"{count:,}", *others)

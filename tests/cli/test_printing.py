@@ -124,6 +124,13 @@ def test_account_is_shown_in_words() -> None:
     ]
 
 
+def test_long_address_is_not_broken_on_a_terminal() -> None:
+    screen = Screen(terminal=80)
+    url = f"https://pay.test/{'x' * 100}"
+    screen.printer.model(models.PaymentLink(payment_link_ref="ref-1", payment_link=url))
+    assert url in screen.drawn.getvalue()
+
+
 def test_error_within_a_result_is_shown_in_words() -> None:
     screen = Screen()
     error = models.ThirdPartyError(code=7, description="no credit")
