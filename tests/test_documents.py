@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,13 @@ def docstrings(source: Path) -> Iterator[str]:
             yield node.value
 
 
+def names_of(source: Path) -> set[str]:
+    """Every name that a module uses or defines."""
+    with tokenize.open(source) as text:
+        found = tokenize.generate_tokens(text.readline)
+        return {token.string for token in found if token.type == tokenize.NAME}
+
+
 def is_there(name: str, beside: Path) -> bool:
     """A file, by its name from the top, from the package, or from where it is named."""
     return any((folder / name).exists() for folder in (ROOT, PACKAGE, beside))
@@ -36,6 +44,14 @@ def dead_files(text: str, beside: Path) -> list[str]:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_a_document_names_what_is_there(document: Path) -> None:
     assert dead_files(document.read_text("utf-8"), document.parent) == []
+
+
+def test_the_glossary_names_classes_that_are_there() -> None:
+    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")
+    glossary = text[text.index("## Words") : text.index("## How")]
+    classes = set(re.findall(r"`([A-Z][a-z]\w*)[`.]", glossary))
+    assert len(classes) > 15
+    assert classes <= set().union(*map(names_of, SOURCES))
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
