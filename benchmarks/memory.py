@@ -26,8 +26,7 @@ from rich.table import Table
 
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, SentRequest, Timeout, bulk
 from chat2pay_async._client import inner
-from chat2pay_async._transport.base import WireResponse
-from chat2pay_async._transport.httpx import SendGuard
+from chat2pay_async._transport.base import SendGuard, WireResponse
 
 ITEMS = (10_000, 1_000_000)
 KINDS = {"plain": "no journal", "journal": "with a journal", "dry": "dry run"}

@@ -262,15 +262,15 @@ async def ours_aiohttp(target: Target) -> AsyncIterator[Call]:
 
 async def _engine(target: Target, **settings: Any) -> AsyncIterator[Call]:
     # Nobody's to use, and free to change: then only these lines of the tables are missing.
-    engines = load("chat2pay_async._transport.httpx")
-    engine = engines.transport_for(target.url, max_connections=LIMIT, **settings)
+    engine = load("chat2pay_async._transport.factory").transport_for(target.url, **settings)
+    guard = load("chat2pay_async._transport.base").SendGuard
     sent = HEADERS | {"User-Agent": "chat2pay-async/0"}
     headers = load("chat2pay_async._config").Headers(sent)
     request, limits = SentRequest("POST", PATH, encode(order())), Timeout()
     decode = load("msgspec").json.Decoder(float_hook=Decimal).decode
 
     async def call() -> object:
-        answer = await engine.exchange(request, headers, limits, engines.SendGuard())
+        answer = await engine.exchange(request, headers, limits, guard())
         parsed = decode(answer.body)
         if parsed["totalAmount"] != TOTAL:
             raise BadAnswerError(answer.status_code)

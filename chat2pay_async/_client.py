@@ -20,12 +20,13 @@ from chat2pay_async._send.limits import Limiter, RateLimit, Slots, limiter_of
 from chat2pay_async._send.polling import wait_for_payment
 from chat2pay_async._send.reconciliation import Resolution
 from chat2pay_async._send.sender import Sender
-from chat2pay_async._transport.httpx import transport_for
+from chat2pay_async._transport.factory import transport_for
 
 if TYPE_CHECKING:
     from typing import Self
 
     import httpx
+    import httpx2
 
 __all__ = ["AsyncChat2Pay", "inner"]
 
@@ -61,8 +62,10 @@ class AsyncChat2Pay:
         retry: RetryPolicy = RetryPolicy(),
         rate_limit: RateLimit | Limiter | None = None,
         max_connections: int = 100,
-        transport: httpx.AsyncBaseTransport | Literal["aiohttp"] | None = None,
-        http_client: httpx.AsyncClient | None = None,
+        transport: (
+            httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport | Literal["aiohttp"] | None
+        ) = None,
+        http_client: httpx.AsyncClient | httpx2.AsyncClient | None = None,
         proxy: str | httpx.URL | httpx.Proxy | None = None,
         http2: bool = False,
         hooks: Iterable[events.Hook] = (),
@@ -80,12 +83,14 @@ class AsyncChat2Pay:
             max_connections: The most requests that may be on the wire at a time.
             transport: `"aiohttp"` for the fast transport (extra `aiohttp`; asyncio and uvloop), or
                 an httpx transport to send over (a mock, `httpx.ASGITransport`, …), which is closed
-                with this client.
-            http_client: Your own `httpx.AsyncClient`: its proxies, TLS settings, event hooks,
-                auth, headers and cookies act. It is never closed by this client, and its
-                redirects are not followed. httpx's own pool is slow with many requests at a
-                time, and a call that is cancelled while it connects over TLS can cost that pool
-                a connection for good.
+                with this client. The fast transport works below what tools patch: where a mock has
+                patched httpx or aiohttp, it refuses to send.
+            http_client: Your own `httpx.AsyncClient` (or `httpx2.AsyncClient`): its proxies, TLS
+                settings, event hooks, auth, headers and cookies act. It is never closed by this
+                client, and its redirects are not followed. httpx's own pool is slow with many
+                requests at a time, and a call that is cancelled while it connects over TLS can
+                cost that pool a connection for good. Default: a client over connections that are
+                handed out in constant time and never lost.
             proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …).
             http2: Offer HTTP/2; it needs the extra `http2`. A connection still serves one request
                 at a time. Where a server shuts an HTTP/2 connection down in good order, the
@@ -102,7 +107,6 @@ class AsyncChat2Pay:
         slots = Slots(max_connections)
         exchanges = transport_for(
             url,
-            max_connections=max_connections,
             transport=transport,
             http_client=http_client,
             proxy=proxy,

@@ -159,6 +159,11 @@ class Headers(dict[str, str]):
         """Write them as HTTP/1.1 does."""
         return "".join([f"{name}: {value}\r\n" for name, value in self.items()])
 
+    @cached_property
+    def raw(self) -> tuple[tuple[bytes, bytes], ...]:
+        """How httpx takes them."""
+        return tuple((name.encode("ascii"), value.encode("ascii")) for name, value in self.items())
+
     def __repr__(self) -> str:
         return f"<headers {list(self)}>"
 

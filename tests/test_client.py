@@ -424,7 +424,7 @@ async def test_a_client_or_transport_of_httpx2_will_do(sandbox: Sandbox) -> None
     async with AsyncChat2Pay(
         KEY,
         base_url="http://localhost",
-        transport=transport,  # type: ignore[arg-type]
+        transport=transport,
     ) as client:
         assert (await client.get_configuration()).environment
     async with (
@@ -432,7 +432,7 @@ async def test_a_client_or_transport_of_httpx2_will_do(sandbox: Sandbox) -> None
         AsyncChat2Pay(
             KEY,
             base_url="http://localhost",
-            http_client=http,  # type: ignore[arg-type]
+            http_client=http,
         ) as client,
     ):
         assert (await client.get_configuration()).environment

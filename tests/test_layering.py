@@ -58,11 +58,11 @@ LONGEST_FUNCTION = 40
 
 HTTP_LIBRARIES = {"httpx", "httpx2", "httpcore", "aiohttp"}
 KNOWS = {
-    "_client": {"httpx"},
+    "_client": {"httpx", "httpx2"},
     "_transport.aiohttp": {"aiohttp", "httpx"},
     "_transport.asyncio_network": {"httpcore"},
-    "_transport.connection": {"httpcore", "httpx"},
-    "_transport.httpx": {"httpcore", "httpx"},
+    "_transport.connection": {"httpcore"},
+    "_transport.factory": {"httpx", "httpx2"},
     "_transport.pool": {"httpcore", "httpx"},
     "_transport.proxy": {"httpcore", "httpx"},
 }

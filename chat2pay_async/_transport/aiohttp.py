@@ -30,7 +30,7 @@ from chat2pay_async._config import Headers, Timeout
 from chat2pay_async._transport.asyncio_network import is_readable
 from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
 from chat2pay_async._transport.pool import KEEPALIVE_EXPIRY
-from chat2pay_async._transport.proxy import Proxies
+from chat2pay_async._transport.proxy import proxy_for
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = ["AiohttpTransport"]
@@ -266,7 +266,7 @@ def _proxy_for(
     base_url: str, proxy: str | httpx.URL | httpx.Proxy | None
 ) -> tuple[dict[str, Any], Headers]:
     """The proxy to go through, as aiohttp's arguments, and what it is told."""
-    found = Proxies(proxy, trust_env=True).proxy_for(httpx.URL(base_url))
+    found = proxy_for(base_url, proxy)
     if found is None:
         return {}, Headers()
     url = found.url

@@ -1,7 +1,7 @@
-"""The network of one connection: its socket is closed whatever happens, its first byte noticed.
+"""One connection: its socket is closed whatever happens, and its first byte is noticed.
 
-httpcore opens a connection's socket, wraps it in TLS and writes to it through what is here.
-Whatever ends before the first byte of a request was written has not been sent.
+httpcore opens the socket, wraps it in TLS and writes to it through what is here. Whatever ends
+before the first byte of a request was written has not been sent.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import anyio
 import httpcore
-import httpx
 
 from chat2pay_async import _eventloop as clock
 
-__all__ = ["CLOSE_LIMIT", "KINDS", "SHOWS_ALL", "Wire", "raise_as_httpx"]
+__all__ = ["CLOSE_LIMIT", "SHOWS_ALL", "Connection"]
 
 CLOSE_LIMIT: Final = 1.0
 """Seconds that closing may take. A socket is closed at once; this is for what it can't foresee."""
@@ -27,30 +26,43 @@ SHOWS_ALL: Final = "is_readable_shows_all"
 """Asks a stream whether `is_readable` tells of what a layer of TLS has taken in, too."""
 
 
-class Wire(httpcore.AsyncNetworkBackend):
-    """Opens one socket, once, and knows what becomes of it.
+class Connection(httpcore.AsyncNetworkBackend):
+    """A connection of httpcore's, and the network that it works on: one socket, opened once.
 
     Attributes:
         opened: Whether a connection was ever tried; a mock of httpcore's classes tries none.
         written: Whether a byte of the present request was, perhaps, written.
+        idle_since: When its last request ended, on the event loop's clock.
     """
 
     def __init__(
-        self, network: httpcore.AsyncNetworkBackend, *, layer: int, socks: bool = False
+        self,
+        network: httpcore.AsyncNetworkBackend,
+        origin: httpcore.Origin,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: httpcore.Proxy | None = None,
+        http2: bool = False,
     ) -> None:
-        """Make a wire.
+        """Make a connection; nothing is connected yet.
 
         Args:
             network: What really connects.
-            layer: In how many layers of TLS a request is wrapped. What is written with fewer is
-                handshakes of TLS, and a proxy's CONNECT.
-            socks: Whether a SOCKS handshake comes first, perhaps on the request's own layer.
+            origin: Where it leads.
+            ssl_context: For TLS with the origin.
+            proxy: What it goes through.
+            http2: Whether HTTP/2 is offered.
         """
         self.opened = False
         self.written = False
+        self.idle_since = 0.0
         self._network = network
-        self._layer = layer
-        self._socks = socks
+        through = b"" if proxy is None else proxy.url.scheme
+        # A request is wrapped in so many layers of TLS. What is written with fewer is handshakes
+        # of TLS, and a proxy's CONNECT.
+        self._layer = (origin.scheme == b"https") + (through == b"https")
+        # A SOCKS handshake comes first, perhaps on the request's own layer.
+        self._socks = through.startswith(b"socks")
         self._first_byte: Callable[[], object] | None = None
         self._connected_by: float | None = None
         """When the first request must have left; what comes before it is all connecting."""
@@ -58,11 +70,60 @@ class Wire(httpcore.AsyncNetworkBackend):
         self._top: httpcore.AsyncNetworkStream | None = None
         """The topmost layer of TLS, if there is one."""
         self._closed = False
+        self._http: httpcore.AsyncHTTPConnection | httpcore.AsyncConnectionPool
+        if proxy is None:
+            self._http = httpcore.AsyncHTTPConnection(
+                origin, ssl_context=ssl_context, http2=http2, network_backend=self
+            )
+        else:
+            # Its connections through proxies are not public; a pool of one is.
+            self._http = httpcore.AsyncConnectionPool(
+                ssl_context=ssl_context,
+                proxy=proxy,
+                max_connections=1,
+                http2=http2,
+                network_backend=self,
+            )
 
-    def expect(self, first_byte: Callable[[], object] | None) -> None:
-        """A request comes: call `first_byte` right before its first byte is written."""
+    async def exchange(self, request: httpcore.Request) -> httpcore.Response:
+        """Send a request and read the whole response.
+
+        Raises:
+            httpcore.ConnectError: It certainly was not sent, as with the next two.
+            httpcore.ConnectTimeout: There was no connection in time.
+            httpcore.ProxyError: The proxy refused.
+        """
         self.written = False
-        self._first_byte = first_byte
+        self._first_byte = request.extensions.get("first_byte")
+        try:
+            response = await self._http.handle_async_request(request)
+            body = await response.aread()
+            await response.aclose()
+        except BaseException as error:
+            # A connection that was never opened belongs to a mock, which may raise whatever it is
+            # told to.
+            request.extensions["not_sent"] = not_sent = self.opened and not self.written
+            if not_sent and isinstance(error, Exception):
+                raise _before_the_first_byte(error) from error
+            if isinstance(error, httpcore.ConnectionNotAvailable):
+                # An HTTP/2 server that shuts down says that it will not look at this request. Its
+                # word is not taken for it: something in between may have said so.
+                raise httpcore.RemoteProtocolError(str(error)) from error
+            raise
+        return httpcore.Response(
+            response.status,
+            headers=response.headers,
+            content=body,
+            extensions=response.extensions,
+        )
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether it is ready for another request; one that a mock answered never is."""
+        held = self._http
+        if isinstance(held, httpcore.AsyncConnectionPool):
+            return any(_is_ready(one) for one in held.connections)
+        return _is_ready(held)
 
     @property
     def is_stale(self) -> bool:
@@ -70,7 +131,7 @@ class Wire(httpcore.AsyncNetworkBackend):
         return self._socket is None or bool(self._socket.get_extra_info("is_readable"))
 
     async def is_over(self) -> bool:
-        """Whether the other side has closed it, or said what nobody asked for.
+        """Find out whether the other side has closed it, or said what nobody asked for.
 
         anyio's layer of TLS keeps what it has already taken in to itself, so it is read from.
         """
@@ -83,6 +144,20 @@ class Wire(httpcore.AsyncNetworkBackend):
         except httpcore.NetworkError:
             return True
         return True
+
+    async def close(self) -> None:
+        """Close the socket, also in a task that has been cancelled.
+
+        No TLS layer takes part: its close_notify could wait for ever for a peer that does not read.
+        """
+        self._closed = True
+        closing, self._socket = self._socket, None
+        if closing is not None:
+            with (
+                anyio.move_on_after(CLOSE_LIMIT, shield=True),
+                contextlib.suppress(Exception),
+            ):
+                await closing.aclose()
 
     async def connect_tcp(
         self,
@@ -107,7 +182,7 @@ class Wire(httpcore.AsyncNetworkBackend):
         return _Stream(self, self._socket, 0)
 
     def note(self, layer: int, data: bytes) -> None:
-        """`data` is about to be written in so many layers of TLS."""
+        """Note that `data` is about to be written in so many layers of TLS."""
         if self.written or layer != self._layer:
             return
         if self._socks and data[0] < _FIRST_PRINTABLE:
@@ -118,11 +193,11 @@ class Wire(httpcore.AsyncNetworkBackend):
             self._first_byte()
 
     def put_on_top(self, layer: httpcore.AsyncNetworkStream) -> None:
-        """A layer of TLS was put upon it."""
+        """Note that a layer of TLS was put upon it."""
         self._top = layer
 
     def limit(self, timeout: float | None) -> float | None:
-        """How long a read, a write or a handshake may take.
+        """Limit how long a read, a write or a handshake may take.
 
         httpcore gives each of them the whole time to connect, or to read, and none at all to the
         handshake of SOCKS.
@@ -132,39 +207,27 @@ class Wire(httpcore.AsyncNetworkBackend):
         left = max(0.0, self._connected_by - clock.now())
         return left if timeout is None else min(timeout, left)
 
-    async def close(self) -> None:
-        """Close the socket, also in a task that has been cancelled.
-
-        No TLS layer takes part: its farewell could wait for ever for a peer that does not read.
-        """
-        self._closed = True
-        closing, self._socket = self._socket, None
-        if closing is not None:
-            with (
-                anyio.move_on_after(CLOSE_LIMIT, shield=True),
-                contextlib.suppress(Exception),
-            ):
-                await closing.aclose()
-
 
 class _Stream(httpcore.AsyncNetworkStream):
-    """What httpcore reads from and writes to: the socket itself, or a layer of TLS upon it."""
+    """The socket itself, or a layer of TLS upon it, as httpcore reads from it and writes to it."""
 
-    def __init__(self, wire: Wire, stream: httpcore.AsyncNetworkStream, layer: int) -> None:
-        self._wire = wire
+    def __init__(
+        self, connection: Connection, stream: httpcore.AsyncNetworkStream, layer: int
+    ) -> None:
+        self._connection = connection
         self._stream = stream
         self._layer = layer
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        return await self._stream.read(max_bytes, self._wire.limit(timeout))
+        return await self._stream.read(max_bytes, self._connection.limit(timeout))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         if buffer:
-            self._wire.note(self._layer, buffer)
-            await self._stream.write(buffer, self._wire.limit(timeout))
+            self._connection.note(self._layer, buffer)
+            await self._stream.write(buffer, self._connection.limit(timeout))
 
     async def aclose(self) -> None:
-        await self._wire.close()
+        await self._connection.close()
 
     async def start_tls(
         self,
@@ -173,63 +236,37 @@ class _Stream(httpcore.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
     ) -> httpcore.AsyncNetworkStream:
         try:
-            timeout = self._wire.limit(timeout)
+            timeout = self._connection.limit(timeout)
             inner = await self._stream.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
             # httpcore does this for exceptions, but not for a cancellation.
-            await self._wire.close()
+            await self._connection.close()
             raise
-        self._wire.put_on_top(inner)
-        return _Stream(self._wire, inner, self._layer + 1)
+        self._connection.put_on_top(inner)
+        return _Stream(self._connection, inner, self._layer + 1)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
 
 
-# Errors -------------------------------------------------------------------------------------------
-
-KINDS: Final[dict[type[Exception], type[httpx.TransportError]]] = {
-    # An HTTP/2 server that shuts down says that it will not look at this request. Its word is not
-    # taken for it: something in between may have said so.
-    httpcore.ConnectionNotAvailable: httpx.RemoteProtocolError,
-    httpcore.ConnectError: httpx.ConnectError,
-    httpcore.ConnectTimeout: httpx.ConnectTimeout,
-    httpcore.LocalProtocolError: httpx.LocalProtocolError,
-    httpcore.NetworkError: httpx.NetworkError,
-    httpcore.PoolTimeout: httpx.PoolTimeout,
-    httpcore.ProtocolError: httpx.ProtocolError,
-    httpcore.ProxyError: httpx.ProxyError,
-    httpcore.ReadError: httpx.ReadError,
-    httpcore.ReadTimeout: httpx.ReadTimeout,
-    httpcore.RemoteProtocolError: httpx.RemoteProtocolError,
-    httpcore.TimeoutException: httpx.TimeoutException,
-    httpcore.UnsupportedProtocol: httpx.UnsupportedProtocol,
-    httpcore.WriteError: httpx.WriteError,
-    httpcore.WriteTimeout: httpx.WriteTimeout,
-}
-"""What each exception of httpcore's is in httpx, once the request may have left."""
+def _before_the_first_byte(error: Exception) -> Exception:
+    """Say of an exception of any kind that nothing was sent."""
+    if isinstance(error, httpcore.ProxyError):
+        return httpcore.ProxyError(str(error))
+    if isinstance(error, httpcore.TimeoutException):
+        return httpcore.ConnectTimeout(str(error))
+    return httpcore.ConnectError(str(error))
 
 
-def raise_as_httpx(error: Exception, wire: Wire) -> NoReturn:
-    """Raise what an exception out of an exchange on this wire is to httpx.
-
-    Before the first byte it is one of those that mean that nothing was sent. A wire that was never
-    opened belongs to a mock, which may raise whatever it is told to.
-
-    Raises:
-        Exception: `error` itself, if httpx knows no such thing.
-    """
-    kind = next((KINDS[base] for base in type(error).__mro__ if base in KINDS), None)
-    if wire.opened and not wire.written:
-        kind = _before_the_first_byte(kind)
-    if kind is None:
-        raise error
-    raise kind(str(error)) from error
-
-
-def _before_the_first_byte(kind: type[httpx.TransportError] | None) -> type[httpx.TransportError]:
-    if kind is httpx.ProxyError:
-        return httpx.ProxyError
-    if kind is not None and issubclass(kind, httpx.TimeoutException):
-        return httpx.ConnectTimeout
-    return httpx.ConnectError
+def _is_ready(connection: httpcore.AsyncConnectionInterface) -> bool:
+    """Whether it waits for a request, and took in no more than its last response."""
+    if not (connection.is_idle() and connection.is_available()):
+        return False
+    # What came in beside the response would be taken for the next one. What a parser holds is
+    # known to none but itself, in a connection that may be within others; HTTP/2 tells responses
+    # apart.
+    inner: object = connection
+    while (deeper := getattr(inner, "_connection", None)) is not None:
+        inner = deeper
+    parser = getattr(inner, "_h11_state", None)
+    return parser is None or parser.trailing_data[0] == b""

@@ -1,4 +1,4 @@
-"""Which proxy a request goes through: the given one, or what the environment says.
+"""The proxy that requests go through: the given one, or what the environment says.
 
 httpx reads the environment only for transports of its own. This follows the same rules, which
 are those of its documentation and of https://curl.se/libcurl/c/CURLOPT_NOPROXY.html.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import ipaddress
 import urllib.request
-from collections.abc import Mapping
 
 import attrs
 import httpcore
@@ -17,29 +16,36 @@ import httpx
 
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["Proxies"]
+__all__ = ["proxy_for"]
 
 
-class Proxies:
-    """Knows the proxy for each URL."""
+def proxy_for(
+    url: str, proxy: str | httpx.URL | httpx.Proxy | None, *, trust_env: bool = True
+) -> httpcore.Proxy | None:
+    """Find the proxy that requests to a URL go through.
 
-    def __init__(self, proxy: str | httpx.URL | httpx.Proxy | None, *, trust_env: bool) -> None:
-        """Read what there is to know, once.
+    Args:
+        url: Where they go.
+        proxy: The one that was asked for.
+        trust_env: Whether the environment is asked where none was.
 
-        Raises:
-            ConfigurationError: A proxy's URL can't be used.
-        """
-        given: Mapping[str, str | httpx.URL | httpx.Proxy | None] = {}
-        if proxy is not None:
-            given = {"all://": proxy}
-        elif trust_env:
-            given = _environment()
-        rules = [(_pattern(text), _proxy(value)) for text, value in given.items()]
-        self._rules = sorted(rules, key=lambda rule: rule[0].rank)
+    Returns:
+        The proxy; None: straight there.
 
-    def proxy_for(self, url: httpx.URL) -> httpcore.Proxy | None:
-        """The proxy to go through; None: straight there."""
-        return next((proxy for pattern, proxy in self._rules if pattern.matches(url)), None)
+    Raises:
+        ConfigurationError: A proxy's URL can't be used.
+    """
+    if proxy is not None:
+        return _proxy(proxy)
+    given = _environment() if trust_env else {}
+    rules = sorted(
+        (
+            (_pattern(text), None if value is None else _proxy(value))
+            for text, value in given.items()
+        ),
+        key=lambda rule: rule[0].rank,
+    )
+    return next((found for pattern, found in rules if pattern.matches(httpx.URL(url))), None)
 
 
 @attrs.frozen
@@ -80,7 +86,7 @@ def _pattern(text: str) -> _Pattern:
 
 
 def _environment() -> dict[str, str | None]:
-    """Patterns of URLs and their proxies; None: none."""
+    """Read patterns of URLs and their proxies; None: none."""
     # On macOS and Windows it looks into the system's settings too.
     found = urllib.request.getproxies()
     exempt = [name.strip() for name in found.get("no", "").split(",")]
@@ -104,9 +110,7 @@ def _exemption(name: str) -> str:
     return f"all://{name}" if address.version == 4 else f"all://[{name}]"  # noqa: PLR2004
 
 
-def _proxy(value: str | httpx.URL | httpx.Proxy | None) -> httpcore.Proxy | None:
-    if value is None:
-        return None
+def _proxy(value: str | httpx.URL | httpx.Proxy) -> httpcore.Proxy:
     try:
         proxy = value if isinstance(value, httpx.Proxy) else httpx.Proxy(value)
     except (TypeError, ValueError, httpx.InvalidURL) as error:

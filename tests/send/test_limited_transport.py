@@ -13,8 +13,7 @@ from chat2pay_async import __version__
 from chat2pay_async._config import Timeout
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.limits import Limiter, RateLimit, RateLimiter, Slots
-from chat2pay_async._transport.base import WireResponse
-from chat2pay_async._transport.httpx import SendGuard
+from chat2pay_async._transport.base import SendGuard, WireResponse
 from chat2pay_async.errors import ConfigurationError, SentRequest
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]

@@ -29,8 +29,7 @@ from chat2pay_async._config import ApiKey
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.limits import RateLimiter, Slots
 from chat2pay_async._send.sender import Sender
-from chat2pay_async._transport.base import WireResponse
-from chat2pay_async._transport.httpx import SendGuard
+from chat2pay_async._transport.base import SendGuard, WireResponse
 from chat2pay_async.events import Hooks
 
 SETTLE = 10.0

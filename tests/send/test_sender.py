@@ -51,8 +51,7 @@ from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, Outcome
 from chat2pay_async._send.reconciliation import FRESH
-from chat2pay_async._transport.base import WireResponse
-from chat2pay_async._transport.httpx import ExchangeError
+from chat2pay_async._transport.base import ExchangeError, WireResponse
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 

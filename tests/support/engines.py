@@ -16,7 +16,8 @@ from bridge import BridgedTransport
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._transport.aiohttp import AiohttpTransport
 from chat2pay_async._transport.base import Transport
-from chat2pay_async._transport.httpx import DirectTransport, HttpxTransport
+from chat2pay_async._transport.httpx import HttpxTransport
+from chat2pay_async._transport.pool import PooledTransport
 
 __all__ = ["OverAiohttp"]
 
@@ -76,12 +77,12 @@ class OverAiohttp:
     def _over_aiohttp(self, transport: Transport) -> Transport:
         if isinstance(transport, AiohttpTransport):
             return transport
-        if isinstance(transport, DirectTransport):
-            return AiohttpTransport(str(transport._url))
         base_url = "http://far.test"
         if isinstance(transport, HttpxTransport):
             assert transport._owned, "a test of a user's http_client belongs in SKIPPED"
             base_url = transport._base_url
+            if isinstance(transport._client._transport, PooledTransport):
+                return AiohttpTransport(base_url)
         self._bridges.append(BridgedTransport(transport, base_url))
         return self._bridges[-1]
 

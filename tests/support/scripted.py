@@ -15,8 +15,7 @@ from chat2pay_async._send.call import Options
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.limits import RateLimiter, Slots
 from chat2pay_async._send.sender import Sender
-from chat2pay_async._transport.base import WireResponse
-from chat2pay_async._transport.httpx import ExchangeError, SendGuard
+from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
 
 Act = WireResponse | Exception | Callable[[], Awaitable[WireResponse]]
 

@@ -64,7 +64,7 @@ from chat2pay_async._transport.aiohttp import (
     classify,
 )
 from chat2pay_async._transport.base import ExchangeError, SendGuard
-from chat2pay_async._transport.httpx import transport_for
+from chat2pay_async._transport.factory import transport_for
 from chat2pay_async.sandbox import (
     POSTS,
     FaultKind,
@@ -1080,7 +1080,7 @@ async def test_a_proxys_password_is_in_no_variable_that_a_traceback_shows(
 
 
 def test_a_client_is_made_over_it_by_its_name() -> None:
-    transport = transport_for("https://a.test", max_connections=1, transport="aiohttp")
+    transport = transport_for("https://a.test", transport="aiohttp")
     assert isinstance(transport, AiohttpTransport)
 
 
@@ -1264,7 +1264,7 @@ async def test_a_campaign_in_which_everything_breaks_makes_each_link_once() -> N
     told: dict[str, str | None] = {}
     async with (
         serve_sandbox(Sandbox(faults=plan)) as sandbox,
-        client_of(sandbox, max_connections=32) as client,
+        client_of(sandbox) as client,
     ):
         requests = [request_for(order) for order in orders]
         async with bulk.create_payment_links(client, requests, concurrency=32) as run:

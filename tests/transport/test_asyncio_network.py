@@ -34,7 +34,7 @@ from chat2pay_async._transport.asyncio_network import (
     is_readable,
     network_for,
 )
-from chat2pay_async._transport.connection import Wire
+from chat2pay_async._transport.connection import Connection
 
 on_loops = pytest.mark.anyio
 
@@ -949,10 +949,11 @@ async def test_what_came_in_through_tls_is_to_be_read_from_the_socket_too(layers
 
 
 @on_loops
-async def test_a_wire_over_tls_is_stale_once_the_server_speaks_unasked() -> None:
+async def test_a_connection_over_tls_is_stale_once_the_server_speaks_unasked() -> None:
     with listener() as (listening, port):
-        wire = Wire(network(), layer=1)
-        stream = await wire.connect_tcp("127.0.0.1", port, HANG)
+        origin = httpcore.Origin(b"https", b"127.0.0.1", port)
+        connection = Connection(network(), origin)
+        stream = await connection.connect_tcp("127.0.0.1", port, HANG)
         with accepted(listening) as there:
             other = await anyio.abc.SocketStream.from_socket(there.socket)
             sent = anyio.Event()
@@ -965,8 +966,8 @@ async def test_a_wire_over_tls_is_stale_once_the_server_speaks_unasked() -> None
                 tasks.start_soon(speak)
                 await stream.start_tls(OURS, "localhost", HANG)
                 await sent.wait()
-                await until(lambda: wire.is_stale)
-                await wire.close()
+                await until(lambda: connection.is_stale)
+                await connection.close()
 
 
 def test_what_is_no_socket_or_a_closed_one_is_readable() -> None:

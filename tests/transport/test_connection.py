@@ -8,10 +8,9 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import httpcore
-import httpx
 import pytest
 
-from chat2pay_async._transport.connection import KINDS, SHOWS_ALL, Wire, raise_as_httpx
+from chat2pay_async._transport.connection import SHOWS_ALL, Connection
 
 pytestmark = pytest.mark.anyio
 
@@ -77,19 +76,28 @@ class Network(httpcore.AsyncNetworkBackend):
         return self.stream
 
 
-def wire_over(network: Network, *, layer: int = 0, socks: bool = False) -> tuple[Wire, list[str]]:
-    wire = Wire(network, layer=layer, socks=socks)
+PROXY = {"http": None, "https": None, "https by https": "https", "http by socks5": "socks5"}
+
+
+def connection_over(network: Network, way: str = "http") -> Connection:
+    scheme, through = way.partition(" ")[0].encode(), PROXY[way]
+    proxy = httpcore.Proxy(f"{through}://proxy.test:1") if through else None
+    return Connection(network, httpcore.Origin(scheme, b"host", 1), ssl_context=TLS, proxy=proxy)
+
+
+def noting(connection: Connection) -> list[str]:
+    """What is noted of the first byte."""
     noted: list[str] = []
-    wire.expect(lambda: noted.append("first byte"))
-    return wire, noted
+    connection._first_byte = lambda: noted.append("first byte")
+    return noted
 
 
 async def test_everything_is_passed_on() -> None:
     network = Network()
-    wire, _ = wire_over(network)
-    before = wire.opened
-    outer = await wire.connect_tcp("host", 1, 2.0, "here", [])
-    assert (before, wire.opened) == (False, True)
+    connection = connection_over(network)
+    before = connection.opened
+    outer = await connection.connect_tcp("host", 1, 2.0, "here", [])
+    assert (before, connection.opened) == (False, True)
     await outer.write(b"abc", 3.0)
     assert await outer.read(9, 4.0) == b"data"
     await (await outer.start_tls(TLS, "name", 5.0)).write(b"def", 6.0)
@@ -105,25 +113,26 @@ async def test_everything_is_passed_on() -> None:
 
 async def test_the_first_byte_is_noted_right_before_it_is_written_once_for_each_request() -> None:
     network = Network()
-    wire = Wire(network, layer=0)
-    wire.expect(lambda: network.stream.log.append("first byte"))
-    outer = await wire.connect_tcp("host", 1)
+    connection = connection_over(network)
+    connection._first_byte = lambda: network.stream.log.append("first byte")
+    outer = await connection.connect_tcp("host", 1)
     network.stream.log.clear()
     written = []
     for data in (b"", b"a", b"b"):
         await outer.write(data)
-        written.append(wire.written)
-    wire.expect(None)
-    written.append(wire.written)
+        written.append(connection.written)
+    connection.written, connection._first_byte = False, None
+    written.append(connection.written)
     await outer.write(b"c")
-    written.append(wire.written)
+    written.append(connection.written)
     assert written == [False, True, True, False, True]
     assert network.stream.log == ["first byte", (b"a", None), (b"b", None), (b"c", None)]
 
 
 async def test_what_is_written_below_the_requests_layer_of_tls_is_no_part_of_it() -> None:
-    wire, noted = wire_over(Network(), layer=2)
-    outer = await wire.connect_tcp("proxy", 1)
+    connection = connection_over(Network(), "https by https")
+    noted = noting(connection)
+    outer = await connection.connect_tcp("proxy", 1)
     tls = await outer.start_tls(TLS)
     await tls.write(b"CONNECT host:443 HTTP/1.1\r\n\r\n")
     inner = await tls.start_tls(TLS)
@@ -133,8 +142,9 @@ async def test_what_is_written_below_the_requests_layer_of_tls_is_no_part_of_it(
 
 
 async def test_a_socks_handshake_is_no_part_of_the_request_even_on_its_layer() -> None:
-    wire, noted = wire_over(Network(), socks=True)
-    outer = await wire.connect_tcp("proxy", 1)
+    connection = connection_over(Network(), "http by socks5")
+    noted = noting(connection)
+    outer = await connection.connect_tcp("proxy", 1)
     await outer.write(b"\x05\x01\x00")
     await outer.write(b"\x01\x04user\x04word")
     await outer.write(b"\x05\x01\x00\x03\x04host\x00\x50")
@@ -145,8 +155,8 @@ async def test_a_socks_handshake_is_no_part_of_the_request_even_on_its_layer() -
 
 async def test_a_handshake_without_a_limit_gets_that_of_connecting() -> None:
     network = Network()
-    wire, _ = wire_over(network, socks=True)
-    outer = await wire.connect_tcp("proxy", 1, 7.0)
+    connection = connection_over(network, "http by socks5")
+    outer = await connection.connect_tcp("proxy", 1, 7.0)
     await outer.write(b"\x05\x01\x00")
     await outer.read(1)
     await outer.write(b"GET")
@@ -160,8 +170,8 @@ async def test_a_handshake_without_a_limit_gets_that_of_connecting() -> None:
 @pytest.mark.virtual_time
 async def test_all_that_comes_before_the_request_shares_the_time_to_connect() -> None:
     network = Network()
-    wire, _ = wire_over(network, layer=1)
-    outer = await wire.connect_tcp("proxy", 1, 7.0)
+    connection = connection_over(network, "https")
+    outer = await connection.connect_tcp("proxy", 1, 7.0)
     await anyio.sleep(2)
     await outer.read(1, 30.0)
     await anyio.sleep(3)
@@ -198,65 +208,65 @@ async def test_what_a_layer_of_tls_does_not_show_is_read_for(
     held: bytes | Exception, *, is_over: bool
 ) -> None:
     stream = Withholding(held)
-    wire, _ = wire_over(Network(stream))
-    outer = await wire.connect_tcp("host", 1)
-    assert await wire.is_over() is False, "without TLS the socket shows all there is"
+    connection = connection_over(Network(stream))
+    outer = await connection.connect_tcp("host", 1)
+    assert await connection.is_over() is False, "without TLS the socket shows all there is"
     await outer.start_tls(TLS)
     assert ("read", 1, 0) not in stream.log
-    assert await wire.is_over() is is_over
+    assert await connection.is_over() is is_over
     assert ("read", 1, 0) in stream.log
 
 
 async def test_a_layer_of_tls_that_shows_all_is_not_read_for() -> None:
     network = Network()
-    wire, _ = wire_over(network)
-    assert await wire.is_over() is True
-    await (await wire.connect_tcp("host", 1)).start_tls(TLS)
-    assert await wire.is_over() is False
+    connection = connection_over(network)
+    assert await connection.is_over() is True
+    await (await connection.connect_tcp("host", 1)).start_tls(TLS)
+    assert await connection.is_over() is False
     network.stream.readable = True
-    assert await wire.is_over() is True
+    assert await connection.is_over() is True
     assert ("read", 1, 0) not in network.stream.log
 
 
-async def test_a_line_opens_one_socket_only() -> None:
-    wire, _ = wire_over(Network())
-    await wire.connect_tcp("host", 1)
+async def test_a_connection_opens_one_socket_only() -> None:
+    connection = connection_over(Network())
+    await connection.connect_tcp("host", 1)
     with pytest.raises(httpcore.RemoteProtocolError):
-        await wire.connect_tcp("host", 1)
+        await connection.connect_tcp("host", 1)
 
 
 async def test_it_is_stale_once_there_is_something_to_read_or_no_socket() -> None:
     network = Network()
-    wire, _ = wire_over(network)
-    stale = [wire.is_stale]
-    await wire.connect_tcp("host", 1)
-    stale.append(wire.is_stale)
+    connection = connection_over(network)
+    stale = [connection.is_stale]
+    await connection.connect_tcp("host", 1)
+    stale.append(connection.is_stale)
     network.stream.readable = True
-    stale.append(wire.is_stale)
+    stale.append(connection.is_stale)
     network.stream.readable = False
-    await wire.close()
-    stale.append(wire.is_stale)
+    await connection.close()
+    stale.append(connection.is_stale)
     assert stale == [True, False, True, True]
 
 
 async def test_it_is_closed_once_by_whichever_layer_says_so() -> None:
     network = Network()
-    wire, _ = wire_over(network)
-    outer = await wire.connect_tcp("host", 1)
+    connection = connection_over(network)
+    outer = await connection.connect_tcp("host", 1)
     inner = await outer.start_tls(TLS)
     await inner.aclose()
     await outer.aclose()
-    await wire.close()
+    await connection.close()
     assert network.stream.closed == 1
 
 
 async def test_it_is_closed_in_a_task_that_has_been_cancelled() -> None:
     network = Network(Stream(fails_to_close=True))
-    wire, _ = wire_over(network)
-    await wire.connect_tcp("host", 1)
+    connection = connection_over(network)
+    await connection.connect_tcp("host", 1)
     with anyio.CancelScope() as scope:
         scope.cancel()
-        await wire.close()
+        await connection.close()
     assert network.stream.closed == 1
 
 
@@ -266,106 +276,117 @@ async def test_closing_does_not_take_for_ever() -> None:
         async def aclose(self) -> None:
             await anyio.sleep_forever()
 
-    wire, _ = wire_over(Network(Stuck()))
-    await wire.connect_tcp("host", 1)
+    connection = connection_over(Network(Stuck()))
+    await connection.connect_tcp("host", 1)
     start = anyio.current_time()
-    await wire.close()
+    await connection.close()
     assert anyio.current_time() - start == pytest.approx(1.0)
 
 
 async def test_a_handshake_that_is_cancelled_closes_the_socket() -> None:
     network = Network(Stream(hangs=True))
-    wire, _ = wire_over(network)
-    outer = await wire.connect_tcp("host", 1)
+    connection = connection_over(network)
+    outer = await connection.connect_tcp("host", 1)
     with anyio.move_on_after(0):
         await outer.start_tls(TLS)
     assert network.stream.closed == 1
 
 
-async def test_a_line_that_is_closed_while_it_connects_does_not_stay_open() -> None:
+async def test_a_connection_that_is_closed_while_it_connects_does_not_stay_open() -> None:
     network = Network()
     network.may_connect = anyio.Event()
-    wire, _ = wire_over(network)
+    connection = connection_over(network)
 
     async def close_in_the_middle() -> None:
         await network.connecting.wait()
-        await wire.close()
+        await connection.close()
         network.may_connect.set()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(close_in_the_middle)
         with pytest.raises(httpcore.ConnectError):
-            await wire.connect_tcp("host", 1)
+            await connection.connect_tcp("host", 1)
     assert network.stream.closed == 1
 
 
-# Errors -------------------------------------------------------------------------------------------
+# Exchanges ----------------------------------------------------------------------------------------
 
 EXCEPTIONS = [
     value
-    for name in httpcore.__all__
+    for name in sorted(httpcore.__all__)
     if isinstance(value := getattr(httpcore, name), type) and issubclass(value, Exception)
 ]
+kinds = pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name__)
 
 
-def raised(error: Exception, *, opened: bool = True, written: bool = True) -> Exception:
-    wire = Wire(Network(), layer=0)
-    wire.opened, wire.written = opened, written
-    with pytest.raises(type(error) if type(error) not in KINDS else httpx.TransportError) as caught:
-        raise_as_httpx(error, wire)
+class Failing:
+    """A connection of httpcore's that fails."""
+
+    def __init__(self, error: BaseException, connection: Connection, *, written: bool) -> None:
+        self._error, self._connection, self._written = error, connection, written
+
+    async def handle_async_request(self, _request: httpcore.Request) -> httpcore.Response:
+        self._connection.written = self._written
+        await anyio.lowlevel.checkpoint()
+        raise self._error
+
+
+async def raised(
+    error: BaseException, *, opened: bool = True, written: bool = True
+) -> tuple[BaseException, bool]:
+    """What comes out of an exchange, and whether it says that the request was not sent."""
+    connection = connection_over(Network())
+    connection.opened = opened
+    failing: Any = Failing(error, connection, written=written)
+    connection._http = failing
+    request = httpcore.Request("POST", "http://host:1/")
+    with pytest.raises(BaseException) as caught:  # noqa: PT011 - it is what is asked for
+        await connection.exchange(request)
     assert caught.value is error or caught.value.__cause__ is error
-    return caught.value
+    assert str(caught.value) == str(error)
+    return caught.value, request.extensions["not_sent"]
 
 
-def test_every_exception_of_httpcore_is_mapped() -> None:
+def test_httpcore_has_as_many_exceptions_as_are_known() -> None:
     assert len(EXCEPTIONS) == 15
-    assert set(KINDS) == set(EXCEPTIONS)
 
 
-@pytest.mark.parametrize("kind", EXCEPTIONS)
-def test_once_the_request_may_have_left_it_is_what_httpx_makes_of_it(kind: Any) -> None:
-    from httpx._transports.default import map_httpcore_exceptions  # noqa: PLC0415 - the oracle
-
-    ours = raised(kind("why"))
-    if kind is httpcore.ConnectionNotAvailable:  # httpx's pool never lets it out
-        assert type(ours) is httpx.RemoteProtocolError
-        return
-    with pytest.raises(httpx.HTTPError) as theirs, map_httpcore_exceptions():
-        raise kind("why")
-    assert type(ours) is type(theirs.value)
-    assert str(ours) == str(theirs.value) == "why"
+@kinds
+async def test_once_the_request_may_have_left_an_exception_stays_what_it_is(kind: Any) -> None:
+    error, not_sent = await raised(kind("why"))
+    gone = kind is httpcore.ConnectionNotAvailable  # httpcore's own pool never lets it out
+    assert type(error) is (httpcore.RemoteProtocolError if gone else kind)
+    assert not not_sent
 
 
-@pytest.mark.parametrize("kind", EXCEPTIONS)
-def test_before_the_first_byte_it_says_that_nothing_was_sent(kind: Any) -> None:
-    error = raised(kind("why"), written=False)
+@kinds
+async def test_before_the_first_byte_an_exception_says_that_nothing_was_sent(kind: Any) -> None:
+    error, not_sent = await raised(kind("why"), written=False)
     if kind is httpcore.ProxyError:
-        assert type(error) is httpx.ProxyError
+        assert type(error) is httpcore.ProxyError
     elif issubclass(kind, httpcore.TimeoutException):
-        assert type(error) is httpx.ConnectTimeout
+        assert type(error) is httpcore.ConnectTimeout
     else:
-        assert type(error) is httpx.ConnectError
+        assert type(error) is httpcore.ConnectError
+    assert not_sent
 
 
-def test_a_subclass_is_what_the_nearest_class_is() -> None:
-    class Reset(httpcore.ReadError): ...
-
-    wire = Wire(Network(), layer=0)
-    wire.opened = wire.written = True
-    with pytest.raises(httpx.ReadError):
-        raise_as_httpx(Reset(), wire)
-
-
-def test_an_exception_from_elsewhere_stays_itself_unless_nothing_was_sent() -> None:
-    error = ValueError("why")
-    assert raised(error) is error
-    assert raised(error, opened=False, written=False) is error
-    wire = Wire(Network(), layer=0)
-    wire.opened = True
-    with pytest.raises(httpx.ConnectError):
-        raise_as_httpx(error, wire)
+async def test_an_exception_from_elsewhere_stays_itself_unless_nothing_was_sent() -> None:
+    why = ValueError("why")
+    assert await raised(why) == (why, False)
+    assert await raised(why, opened=False, written=False) == (why, False)
+    error, not_sent = await raised(why, written=False)
+    assert (type(error), not_sent) == (httpcore.ConnectError, True)
 
 
-def test_what_a_mock_raises_stays_what_it_is() -> None:
-    error = raised(httpcore.ReadTimeout("why"), opened=False, written=False)
-    assert type(error) is httpx.ReadTimeout
+async def test_a_cancellation_stays_what_it_is_and_says_whether_anything_was_sent() -> None:
+    class Stopped(BaseException):
+        """Neither library's own: one of them has no constructor."""
+
+    assert await raised(stopped := Stopped()) == (stopped, False)
+    assert await raised(stopped, written=False) == (stopped, True)
+
+
+async def test_what_a_mock_raises_stays_what_it_is() -> None:
+    error, not_sent = await raised(httpcore.ReadTimeout("why"), opened=False, written=False)
+    assert (type(error), not_sent) == (httpcore.ReadTimeout, False)

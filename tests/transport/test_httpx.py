@@ -23,17 +23,15 @@ from sockets import (
 )
 
 from chat2pay_async import ConfigurationError, Proof, SentRequest, Timeout
+from chat2pay_async._transport.base import ExchangeError, SendGuard, Transport
+from chat2pay_async._transport.factory import transport_for
 from chat2pay_async._transport.httpx import (
     NOT_SENT_ERRORS,
     TIMEOUT_ERRORS,
     UNKNOWN_ERRORS,
-    ExchangeError,
     HttpxTransport,
-    SendGuard,
-    Transport,
     classify,
     library_of,
-    transport_for,
 )
 
 pytestmark = pytest.mark.anyio
@@ -324,9 +322,7 @@ async def test_a_client_of_the_users_that_is_closed_says_so_before_anything_is_s
 
 async def test_only_a_client_of_our_own_is_closed() -> None:
     theirs = httpx.AsyncClient()
-    await transport_for(
-        "https://a.test", max_connections=1, transport=None, http_client=theirs
-    ).aclose()
+    await transport_for("https://a.test", transport=None, http_client=theirs).aclose()
     assert not theirs.is_closed
     await theirs.aclose()
 
@@ -337,7 +333,7 @@ async def test_only_a_client_of_our_own_is_closed() -> None:
             closed.append(True)
 
     transport = Theirs(lambda _request: httpx.Response(200))
-    await transport_for("https://a.test", max_connections=1, transport=transport).aclose()
+    await transport_for("https://a.test", transport=transport).aclose()
     assert closed == [True]
 
 
@@ -346,14 +342,13 @@ def test_a_synchronous_transport_is_refused() -> None:
         httpx.HTTPTransport() as transport,
         pytest.raises(ConfigurationError, match=r"AsyncBaseTransport, .* not HTTPTransport"),
     ):
-        transport_for("https://a.test", max_connections=1, transport=cast("Any", transport))
+        transport_for("https://a.test", transport=cast("Any", transport))
 
 
 def test_a_client_and_a_transport_together_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="not both"):
         transport_for(
             "https://a.test",
-            max_connections=1,
             transport=httpx.MockTransport(lambda _request: httpx.Response(200)),
             http_client=httpx.AsyncClient(),
         )
@@ -363,7 +358,6 @@ def test_a_synchronous_client_is_refused() -> None:
     with httpx.Client() as client, pytest.raises(ConfigurationError, match="AsyncClient"):
         transport_for(
             "https://a.test",
-            max_connections=1,
             transport=None,
             http_client=client,  # type: ignore[arg-type]
         )
@@ -386,7 +380,7 @@ async def exchange_with(url: str, limits: Timeout = PATIENT) -> ExchangeError:
 
 @contextlib.asynccontextmanager
 async def own_transport(url: str, **settings: Any) -> AsyncIterator[Transport]:
-    transport = transport_for(url, max_connections=2, **settings)
+    transport = transport_for(url, **settings)
     try:
         yield transport
     finally:
@@ -552,7 +546,7 @@ def test_a_proxy_and_http2_belong_to_our_own_connections(
         httpx.AsyncHTTPTransport() if given == "transport" else httpx.AsyncClient(trust_env=False)
     )
     with pytest.raises(ConfigurationError, match="set them on the http_client or transport"):
-        transport_for("https://a.test", max_connections=1, **{given: theirs}, **setting)
+        transport_for("https://a.test", **{given: theirs}, **setting)
 
 
 async def test_an_answer_cut_short_leaves_the_outcome_unknown() -> None:

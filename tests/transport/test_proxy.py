@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from chat2pay_async import ConfigurationError
-from chat2pay_async._transport.proxy import Proxies
+from chat2pay_async._transport.proxy import proxy_for
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
@@ -22,8 +22,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def ours(url: str, **arguments: Any) -> str | None:
-    arguments.setdefault("proxy", None)
-    proxy = Proxies(**{"trust_env": True} | arguments).proxy_for(httpx.URL(url))
+    proxy = proxy_for(url, **{"proxy": None} | arguments)
     return None if proxy is None else shown(proxy.url)
 
 
@@ -143,7 +142,7 @@ def test_a_proxys_user_headers_and_certificates_are_kept() -> None:
     given = httpx.Proxy(
         "https://me:secret@p.test", headers={"X-Team": "payments"}, ssl_context=context
     )
-    proxy = Proxies(given, trust_env=True).proxy_for(httpx.URL("https://example.com"))
+    proxy = proxy_for("https://example.com", given)
     assert proxy is not None
     assert proxy.ssl_context is context
     assert proxy.auth == (b"me", b"secret")
@@ -156,7 +155,7 @@ def test_a_proxys_user_headers_and_certificates_are_kept() -> None:
 @pytest.mark.parametrize("url", ["ftp://me:secret@p.test", "p.test:8080", "http://me:secret@p:x"])
 def test_a_proxy_that_cant_be_used_is_refused_without_showing_its_password(url: str) -> None:
     with pytest.raises(ConfigurationError, match="a proxy's URL must look like") as caught:
-        Proxies(url, trust_env=False)
+        proxy_for("https://example.com", url, trust_env=False)
     assert "secret" not in str(caught.value)
 
 
@@ -165,7 +164,7 @@ def test_an_exemption_that_is_no_host_is_refused(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(httpx.InvalidURL):
         httpx.AsyncClient()
     with pytest.raises(ConfigurationError, match="NO_PROXY"):
-        Proxies(None, trust_env=True)
+        proxy_for("https://example.com", None)
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
@@ -175,7 +174,7 @@ def test_a_socks_proxy_without_its_package_says_what_to_install(
     found = {"socksio": None}
     monkeypatch.setattr(importlib.util, "find_spec", found.__getitem__)
     with pytest.raises(ConfigurationError, match=r"httpx\[socks\]"):
-        Proxies(f"{scheme}://p.test:1080", trust_env=False)
+        proxy_for("https://example.com", f"{scheme}://p.test:1080")
 
 
 def test_a_socks_proxy_with_its_package_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,81 @@
+"""The transport that a client's settings ask for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import httpx
+
+from chat2pay_async._transport.base import Transport
+from chat2pay_async._transport.httpx import HttpxTransport, library_of, own_client
+from chat2pay_async._transport.pool import PooledTransport
+from chat2pay_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["transport_for"]
+
+
+def transport_for(  # noqa: PLR0913 - what a client's settings say about its connections
+    base_url: str,
+    *,
+    transport: (
+        httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport | Literal["aiohttp"] | None
+    ) = None,
+    http_client: httpx.AsyncClient | httpx2.AsyncClient | None = None,
+    proxy: str | httpx.URL | httpx.Proxy | None = None,
+    http2: bool = False,
+    reserved: frozenset[str] = frozenset(),
+) -> Transport:
+    """Make the transport that a client's settings ask for.
+
+    Args:
+        base_url: Where all requests go.
+        transport: A transport of the user's, or the fast one.
+        http_client: A client of the user's.
+        proxy: What our own connections go through.
+        http2: Whether our own connections offer HTTP/2.
+        reserved: The query parameters that the API has a meaning for: never the http_client's own.
+
+    Raises:
+        ConfigurationError: The settings contradict each other, or name no httpx object.
+    """
+    if transport is not None and http_client is not None:
+        raise ConfigurationError("pass http_client or transport, not both")
+    if transport == "aiohttp":
+        return _aiohttp_transport(base_url, proxy, http2=http2)
+    if (transport is not None or http_client is not None) and (proxy is not None or http2):
+        raise ConfigurationError(
+            "proxy and http2 are about this client's own connections: set them on the "
+            "http_client or transport that you pass"
+        )
+    if http_client is not None:
+        library = library_of(http_client)
+        if not isinstance(http_client, library.AsyncClient):
+            raise ConfigurationError("http_client must be an httpx.AsyncClient")
+        return HttpxTransport(http_client, library, base_url, owned=False, reserved=reserved)
+    carries: Any = transport
+    if carries is None:
+        carries = PooledTransport(base_url, proxy=proxy, http2=http2)
+    library = library_of(carries)
+    if not isinstance(carries, library.AsyncBaseTransport):
+        raise ConfigurationError(
+            'transport must be "aiohttp" or an httpx.AsyncBaseTransport, such as '
+            f"httpx.AsyncHTTPTransport, not {type(transport).__name__}"
+        )
+    return HttpxTransport(own_client(library, carries), library, base_url, owned=True)
+
+
+def _aiohttp_transport(
+    base_url: str, proxy: str | httpx.URL | httpx.Proxy | None, *, http2: bool
+) -> Transport:
+    if http2:
+        raise ConfigurationError('transport="aiohttp" has no HTTP/2: leave one of the two out')
+    try:
+        from chat2pay_async._transport.aiohttp import AiohttpTransport  # noqa: PLC0415 - its extra
+    except ImportError as error:
+        raise ConfigurationError(
+            'transport="aiohttp" needs its extra: pip install "chat2pay-async[aiohttp]"'
+        ) from error
+    return AiohttpTransport(base_url, proxy=proxy)
