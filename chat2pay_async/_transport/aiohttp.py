@@ -29,6 +29,7 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import Headers, Timeout
 from chat2pay_async._transport.asyncio_network import is_readable
 from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
+from chat2pay_async._transport.mocks import refuse_mocks
 from chat2pay_async._transport.pool import KEEPALIVE_EXPIRY
 from chat2pay_async._transport.proxy import proxy_for
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
@@ -102,6 +103,7 @@ class AiohttpTransport:
         """Send a request once and read its answer; redirects are not followed."""
         left = False
         try:
+            refuse_mocks()
             way = self._way or self._open()
             written = _written(way, request, headers)
             taken = await _connection(way, _timeout_of(limits))

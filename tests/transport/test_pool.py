@@ -889,9 +889,7 @@ async def test_handshakes_that_are_cancelled_leave_no_sockets_for_the_collector(
 async def test_churn_costs_no_connection(way: str) -> None:
     server = churn.slow_server(random.Random(1), churn.LONGEST_ANSWER)  # noqa: S311 - a load
     async with bench(way, server, slots=10, timeout=HANG) as made:
-        counts = await churn.churn(
-            made.client, made.url, seconds=0.5, patience=churn.PATIENCE[way], seed=1
-        )
+        await churn.churn(made.client, made.url, seconds=0.5, patience=churn.PATIENCE[way], seed=1)
         await made.calls(200)
         assert made.spy.most_open == 10
         assert made.spy.open <= 10
