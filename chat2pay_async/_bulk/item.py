@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -31,7 +30,6 @@ from chat2pay_async._send.limits import LONGEST_PAUSE
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
-    Attempt,
     Chat2PayError,
     Fault,
     Pending,
@@ -202,9 +200,9 @@ class Items(Generic[Q, R]):
                     return self._failed(item, error)
                 self._paused_until = max(self._paused_until, clock.now() + asked)
                 self._sender.emit_paused(self._operation.name, asked)
-                prior = log.sent_before
-                if prior is not None and _was_lost(error.attempts, prior.first_at):
-                    # It was absent, but a verdict goes stale: it is looked up before it is sent.
+                prior = log.sent_before or prior
+                if prior is not None and any(one.proof is Proof.UNKNOWN for one in error.attempts):
+                    # A lost attempt was absent, but verdicts go stale: it is looked up once more.
                     prior = attrs.evolve(prior, unresolved=True)
             except (errors.ConfigurationError, errors.JournalError):
                 raise  # they stop the run: the client is closed, or the journal can't be written
@@ -257,11 +255,6 @@ class Items(Generic[Q, R]):
             return self._failed(item, unclear)
         link: Any = link_shown(found)
         return Outcome(item.key, item.request, State.SKIPPED, link)
-
-
-def _was_lost(attempts: Sequence[Attempt], since: datetime) -> bool:
-    """Tell whether one of the attempts since then had no response."""
-    return any(one.proof is Proof.UNKNOWN and one.started_at >= since for one in attempts)
 
 
 _CUT = 1e-3

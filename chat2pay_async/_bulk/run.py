@@ -236,22 +236,19 @@ class Run(Generic[Q, R]):
                     await self._slot()
             async with aclosing(read(self._setup.source)) as things:
                 async for thing in things:
-                    self._take(thing)
+                    try:
+                        item = self._items.new(self._setup.read(thing))
+                    except RequestValidationError as error:
+                        rejected: Any = Outcome(str(thing), thing, State.REJECTED, error=error)
+                        self._deliver(rejected)
+                    else:
+                        self._begin_item(item)
                     await self._slot()
 
     async def _slot(self) -> None:
         await self._slots.acquire()
         # A cancelled task gets a free slot, too, but it must begin nothing more.
         await anyio.lowlevel.checkpoint_if_cancelled()
-
-    def _take(self, thing: Any) -> None:
-        try:
-            item = self._items.new(self._setup.read(thing))
-        except RequestValidationError as error:
-            refused: Any = Outcome(str(thing), thing, State.REJECTED, error=error)
-            self._deliver(refused)
-        else:
-            self._begin_item(item)
 
     def _begin_item(self, item: Item[Q, R]) -> None:
         self._items_begun.add(item)

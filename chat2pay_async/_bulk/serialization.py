@@ -84,16 +84,13 @@ def write_detail(outcome: Outcome[Any, Any]) -> bytes:
     }
     if outcome.recovered:
         detail["recovered"] = True
-    if outcome.error is not None:
-        detail["error"] = _error_fields(outcome.error)
+    error = outcome.error
+    if error is not None:
+        names = _API_FIELDS if isinstance(error, errors.ApiError) else ()
+        detail["error"] = {"type": type(error).__name__, "text": str(error)} | {
+            name: getattr(error, name) for name in names
+        }
     return _encoder.encode(detail)
-
-
-def _error_fields(error: Chat2PayError) -> dict[str, Any]:
-    fields: dict[str, Any] = {"type": type(error).__name__, "text": str(error)}
-    if isinstance(error, errors.ApiError):
-        fields |= {name: getattr(error, name) for name in _API_FIELDS}
-    return fields
 
 
 _API_FIELDS = ("status_code", "message", "errors", "reason_code")

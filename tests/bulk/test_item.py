@@ -53,7 +53,7 @@ from chat2pay_async import (
     events,
 )
 from chat2pay_async._api import operations, requests
-from chat2pay_async._bulk.item import Item, Items, _was_lost
+from chat2pay_async._bulk.item import Item, Items
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.serialization import write_detail
 from chat2pay_async._bulk.store import RunStore
@@ -1021,14 +1021,6 @@ async def test_the_request_that_a_changed_item_replaces_is_kept(path: Path) -> N
     with editing(path) as db:
         kept = db.execute("SELECT what, body FROM history ORDER BY id").fetchall()
     assert kept == [("POST /api/v2/chat-2-pay", first), ("response", b"no")]
-
-
-def test_only_lost_attempts_at_the_present_request_count() -> None:
-    then = datetime(2026, 1, 1, tzinfo=UTC)
-    lost_then = Attempt(then, 1.0, Proof.UNKNOWN)
-    assert _was_lost((lost_then,), then)
-    assert not _was_lost((lost_then,), then + timedelta(seconds=1))
-    assert not _was_lost((attrs.evolve(lost_then, proof=Proof.THROTTLED),), then)
 
 
 # Stopped on its way -------------------------------------------------------------------------------
