@@ -8,7 +8,7 @@ import pickle
 
 import pytest
 
-from chat2pay_async._api import enums as room
+from chat2pay_async._api import enums as module
 from chat2pay_async._api.enums import (
     Channel,
     IntegrationStatus,
@@ -30,7 +30,7 @@ MEMBERS = [member for kind in KINDS for member in kind]
 
 
 def test_these_are_all_the_enums() -> None:
-    assert [kind.__name__ for kind in KINDS] == room.__all__
+    assert [kind.__name__ for kind in KINDS] == module.__all__
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from chat2pay_async import models
-from chat2pay_async._bulk import store as room
+from chat2pay_async._bulk import store as module
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.serialization import read_detail
 from chat2pay_async._bulk.store import ItemLog, Registered, RunStore
@@ -177,7 +177,7 @@ async def test_the_new_keys_that_wait_in_memory_are_bounded() -> None:
         work, store._commits._work = store._work, noted
         for number in range(1200):
             assert not (await store.register(f"A-{number}")).repeated
-        assert batches == [room._UNWRITTEN + 1] * 2
+        assert batches == [module._UNWRITTEN + 1] * 2
         assert (await store.register("A-1199")).repeated
 
 

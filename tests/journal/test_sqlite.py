@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chat2pay_async._journal import sqlite as room
+from chat2pay_async._journal import sqlite as module
 from chat2pay_async._journal.base import Intent, Response, Result, Row
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
@@ -210,7 +210,7 @@ def test_a_failing_batch_writes_nothing(journal: Journal, monkeypatch: pytest.Mo
         with pytest.raises(JournalError):
             journal.write([intent("A-1"), ended("A-0"), wrong])
     with monkeypatch.context() as patch:
-        patch.setattr(room, "_ALIVE", "INSERT INTO nowhere VALUES (?)")
+        patch.setattr(module, "_ALIVE", "INSERT INTO nowhere VALUES (?)")
         with pytest.raises(JournalError, match="no such table: nowhere"):
             journal.write([intent("A-1"), ended("A-0")])
     assert journal.rows(["A-1", "A-2"]) == {}

@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 import pytest
 
-from chat2pay_async._journal import sqlite_file as room
+from chat2pay_async._journal import sqlite_file as module
 from chat2pay_async._journal.sqlite_file import (
     Binding,
     check_local,
@@ -146,7 +146,7 @@ def test_a_journal_that_can_not_be_linked_leaves_nothing_behind(
 def test_a_journal_that_can_not_be_written_leaves_nothing_behind(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "_SCHEMA", room._SCHEMA + "CREATE TABLE note (again);")
+    monkeypatch.setattr(module, "_SCHEMA", module._SCHEMA + "CREATE TABLE note (again);")
     assert "table note already exists" in refusal(path)
     assert names(path.parent) == set()
 
@@ -590,7 +590,7 @@ def test_a_journal_is_neither_made_nor_opened_on_a_network(
         raise JournalError(f"{path} is on a network")
 
     before = make(path).read_bytes()
-    monkeypatch.setattr(room, "check_local", refuse)
+    monkeypatch.setattr(module, "check_local", refuse)
     assert "on a network" in refusal(path)
     assert path.read_bytes() == before
     path.unlink()

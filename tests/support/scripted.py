@@ -1,4 +1,4 @@
-"""A sender over a transport that answers as it is told: what `_send` is tested on."""
+"""A sender over a transport that responds as a script says: what the tests of `_send` use."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class ScriptedTransport:
     headers: list[Mapping[str, str]] = attrs.field(factory=list)
     times: list[float] = attrs.field(factory=list)
     guards: list[SendGuard] = attrs.field(factory=list[SendGuard])
-    """One for each exchange; `_pool` calls it right before the first byte."""
+    """One for each exchange; the pool calls it right before the first byte."""
     closed: bool = False
 
     async def exchange(
