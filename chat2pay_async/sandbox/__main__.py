@@ -22,10 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="A Chat 2 Pay of your own: nothing is sent, and no money moves.",
     )
     parser.add_argument("--host", default=LOOPBACK, help="a loopback address (%(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="0 takes any that is free (default)")
+    parser.add_argument("--port", type=int, default=0, help="0 takes any free one (default)")
     parser.add_argument("--api-key", default="sandbox-key", help="its API key (%(default)s)")
     parser.add_argument(
-        "--faults", metavar="PLAN", help="what goes wrong: mild, harsh, lossy, JSON or a JSON file"
+        "--faults", metavar="PLAN", help="fault plan: mild, harsh, lossy, JSON or a JSON file"
     )
     parser.add_argument("--seed", type=int, help="makes references and faults repeatable")
     options = parser.parse_args(argv)

@@ -39,7 +39,7 @@ _CURRENCIES: Final = MappingProxyType(
 class Sandbox:
     """A Chat 2 Pay account that lives in this process.
 
-    It may be used from several threads at once: while a server answers in one, a test plays the
+    It may be used from several threads at once: while a server responds in one, a test plays the
     customer in another.
 
     Args:
@@ -178,7 +178,7 @@ class Sandbox:
             return self._now()
 
     def exchange(self, request: ApiRequest) -> Delivery:
-        """Answer one request to the API, with the fault that befalls it."""
+        """Answer one request to the API, with its fault if it has one."""
         with self._lock:
             return self._injector.exchange(request, self._catch_up())
 

@@ -114,7 +114,7 @@ class FaultInjector:
         return waiting - len(self._late)
 
     def exchange(self, request: ApiRequest, now: datetime) -> Delivery:
-        """Answer a request, with the fault that befalls it."""
+        """Answer a request, with its fault if it has one."""
         log, at = self._service.log, now + self.offset
         drawn = self._next(request, now)
         reply = self._enact(drawn, request, now)

@@ -16,6 +16,7 @@ from chat2pay_async.sandbox._service import json
 from chat2pay_async.sandbox._service.serialization import Body
 
 _T = TypeVar("_T")
+# The overloads of `get_origin` do not accept every class.
 _origin: Callable[[object], object] = get_origin
 
 

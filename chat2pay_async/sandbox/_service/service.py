@@ -1,7 +1,6 @@
 """The eight operations: a request in, a status and a body out, with no HTTP about it.
 
-`Service.respond` applies a request and makes its response. The faults that befall either on its way
-are injected by the caller.
+`Service.respond` applies a request and makes its response. The caller injects the faults of either.
 """
 
 import hmac
