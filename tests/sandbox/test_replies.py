@@ -77,7 +77,7 @@ def is_page(response: httpx.Response) -> bool:
     )
 
 
-# No answer
+# No response
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ async def test_request_with_a_late_response_is_applied_at_once(world: World) -> 
     assert world.happened("answer_late") == 2
 
 
-# Answers that say no
+# Responses that say no
 
 
 @pytest.mark.parametrize(
@@ -161,8 +161,8 @@ async def test_a_storm_hits_as_many_requests_as_it_says(world: World) -> None:
     assert (await world.create(storm)).status_code == 429
     # What a test says comes first, even in a storm.
     assert (await world.look_up(None)).status_code == 404
-    answers = [(await world.ask("GET", f"{STATUS}?orderNumber=A")).status_code for _ in range(3)]
-    assert answers == [429, 429, 404]
+    statuses = [(await world.ask("GET", f"{STATUS}?orderNumber=A")).status_code for _ in range(3)]
+    assert statuses == [429, 429, 404]
     assert world.happened("storm", "get_transaction") == 2
 
 
@@ -224,7 +224,7 @@ async def test_a_gateway_does_not_find_the_service(world: World, form: str) -> N
     assert world.links == 1
 
 
-# Answers that prove nothing
+# Responses that prove nothing
 
 
 @pytest.mark.parametrize("status", [200, 201])
@@ -344,8 +344,8 @@ async def test_a_script_is_followed_request_by_request(world: World) -> None:
         InjectedFault("denied", form="403"),
     ]
     world.sandbox.next_faults("create_payment_link", script)
-    answers = [(await world.ask("POST", CREATE, ORDER)).status_code for _ in range(4)]
-    assert answers == [500, 201, 403, 429]
+    statuses = [(await world.ask("POST", CREATE, ORDER)).status_code for _ in range(4)]
+    assert statuses == [500, 201, 403, 429]
 
 
 # Switches

@@ -44,14 +44,14 @@ class World:
             f'"timestamp":"2026-03-01T12:00:00Z","orderNumber":"{number}",'
             f'"transactionType":"{kind}"{extra}}}'
         )
-        status, answer = self.call("create_payment_link", body=body)
+        status, response = self.call("create_payment_link", body=body)
         assert status == 201
-        return str(answer["paymentLinkRef"])
+        return str(response["paymentLinkRef"])
 
     def status(self, ref: str) -> Any:
-        status, answer = self.call("get_transaction", paymentLinkRef=ref)
+        status, response = self.call("get_transaction", paymentLinkRef=ref)
         assert status == 200
-        return answer
+        return response
 
     def steps(self, ref: str) -> list[str]:
         return [entry["transactionStatusName"] for entry in self.status(ref)["transactionStatuses"]]
@@ -171,7 +171,7 @@ def test_the_key_is_not_in_the_repr() -> None:
     assert repr(Sandbox("secret")) == "Sandbox(url='https://sandbox.invalid')"
 
 
-def test_the_default_clock_tells_the_time() -> None:
+def test_default_clock_is_the_current_time() -> None:
     before = datetime.now(UTC)
     assert before <= Sandbox().now() <= datetime.now(UTC)
 

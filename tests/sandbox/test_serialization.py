@@ -23,7 +23,7 @@ def enum(schema: str, field: str) -> list[str]:
 
 
 def strangers(schema: str, body: Any) -> set[str]:
-    """Return the names of fields in an answer, inner ones too, that its schema does not have."""
+    """Return the names of fields in a response, inner ones too, that its schema does not have."""
     fields = SCHEMAS[schema]["properties"]
     found = {name for name in body if name not in fields}
     for name in body.keys() & fields.keys():
@@ -74,7 +74,7 @@ def test_responses_have_only_fields_of_the_contract(failing: bool) -> None:  # n
     uuid = configuration["integrators"][0]["applicationId"]
     update = f'{{"applicationUuid":"{uuid}","status":"ACTIVATED"}}'
     gateway = "PaymentGatewayOperationResultResponse"
-    answers = [
+    responses = [
         ("PayByLinkTransactionLogResponse", created),
         ("PaymentCancellationResponse", ask("cancel_payment_link", create()["paymentLinkRef"])),
         ("PaymentReceiptResponse", ask("create_receipt", body=receipt)),
@@ -85,7 +85,7 @@ def test_responses_have_only_fields_of_the_contract(failing: bool) -> None:  # n
         ("BadRequestErrorResponse", ask("create_payment_link")),
         ("NotFoundErrorResponse", ask("reverse_payment", "nobody")),
     ]
-    for schema, body in answers:
+    for schema, body in responses:
         assert (schema, strangers(schema, body)) == (schema, set())
-    # Seen in the service's answers, though not in its contract.
+    # Seen in the service's responses, though not in its contract.
     assert strangers("DetailedWidgetConfigResponse", configuration) == {"cardNetworks"}

@@ -180,7 +180,7 @@ class Terminal(io.StringIO):
 
     def flush(self) -> None:
         url = self.getvalue().split()[5]
-        self.answer = httpx.get(f"{url}/sandbox/links", trust_env=False)
+        self.response = httpx.get(f"{url}/sandbox/links", trust_env=False)
         signal.raise_signal(self._number)
 
 
@@ -194,7 +194,7 @@ def test_command_serves_until_a_signal(
     assert main(["--api-key", "k"]) == 0
     assert terminal.getvalue().startswith("Chat 2 Pay sandbox on http://127.0.0.1:")
     assert terminal.getvalue().endswith(" (API key: k)\n")
-    assert terminal.answer.json() == {"links": []}
+    assert terminal.response.json() == {"links": []}
     assert signal.getsignal(number) is before
 
 
