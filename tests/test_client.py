@@ -95,7 +95,7 @@ async def test_a_link_is_made_and_its_url_comes_only_if_asked_for(
     assert sandbox.ledger.count("link_created") == 2
 
 
-async def test_a_link_whose_message_fails_exists_and_says_that_nobody_has_it(
+async def test_a_link_whose_message_failed_is_returned_as_not_delivered(
     client: AsyncChat2Pay, sandbox: Sandbox
 ) -> None:
     sandbox.fail_delivery("A-1")
@@ -158,7 +158,7 @@ async def test_an_authorization_is_captured_once_in_part_or_whole(
     assert sandbox.ledger.total("captured", "ZAR") == Decimal("299.90")
 
 
-async def test_a_declined_capture_is_returned_and_says_so(
+async def test_a_declined_capture_is_returned_as_not_succeeded(
     client: AsyncChat2Pay, sandbox: Sandbox
 ) -> None:
     ref = await paid(client, sandbox)
@@ -300,7 +300,7 @@ async def test_waiting_backs_off_and_gives_up_in_time(
     "settings",
     [{"timeout": -1}, {"timeout": float("nan")}, {"initial": 0}, {"initial": -1}, {"maximum": 0}],
 )
-async def test_a_time_to_wait_that_is_none_is_refused(
+async def test_a_time_to_wait_out_of_range_is_refused(
     client: AsyncChat2Pay, sandbox: Sandbox, settings: dict[str, float]
 ) -> None:
     with pytest.raises(ConfigurationError, match="wait_for_payment: initial and maximum must be"):
@@ -346,12 +346,12 @@ def test_a_setting_of_another_kind_is_refused_with_what_to_pass(
         AsyncChat2Pay(KEY, **settings)
 
 
-async def test_a_view_refuses_what_is_no_retry_policy(client: AsyncChat2Pay) -> None:
+async def test_a_view_refuses_another_kind_of_retry_policy(client: AsyncChat2Pay) -> None:
     with pytest.raises(ConfigurationError, match="retry must be a RetryPolicy, not int"):
         client.with_options(retry=cast("Any", 3))
 
 
-async def test_what_is_no_request_is_refused(client: AsyncChat2Pay) -> None:
+async def test_another_kind_of_request_is_refused(client: AsyncChat2Pay) -> None:
     with pytest.raises(TypeError, match="create_payment_link takes a PaymentLinkRequest, not dict"):
         await client.create_payment_link(cast("Any", {"channel": "sms"}))
     with pytest.raises(TypeError, match=r"resolve takes an error's `\.pending`, not None"):

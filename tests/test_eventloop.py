@@ -8,14 +8,14 @@ from chat2pay_async import _eventloop as clock
 
 
 @pytest.mark.anyio
-async def test_the_time_is_that_of_what_waits() -> None:
+async def test_the_clock_is_the_one_that_sleeping_uses() -> None:
     before = anyio.current_time()
     assert before <= clock.now() <= anyio.current_time()
 
 
 @pytest.mark.anyio
 @pytest.mark.virtual_time
-async def test_it_passes_as_what_waits_lets_it_pass() -> None:
+async def test_the_clock_passes_as_sleeping_lets_it_pass() -> None:
     began = clock.now()
     await anyio.sleep(600)
     assert clock.now() - began == pytest.approx(600)
@@ -38,7 +38,7 @@ def test_two_loops_are_not_the_same() -> None:
 
 
 @pytest.mark.anyio
-async def test_who_waits_is_woken_when_it_rings() -> None:
+async def test_a_task_that_waits_is_woken_when_the_event_is_set() -> None:
     bell, heard = clock.Event(), anyio.Event()
 
     async def wait() -> None:
@@ -55,7 +55,7 @@ async def test_who_waits_is_woken_when_it_rings() -> None:
 
 
 @pytest.mark.anyio
-async def test_nobody_waits_for_what_rang_before() -> None:
+async def test_a_set_event_is_not_waited_for() -> None:
     bell = clock.Event()
     bell.set()
     with anyio.fail_after(10):
@@ -63,7 +63,7 @@ async def test_nobody_waits_for_what_rang_before() -> None:
 
 
 @pytest.mark.anyio
-async def test_ringing_for_who_was_cancelled_does_nothing() -> None:
+async def test_setting_an_event_whose_task_was_cancelled_does_nothing() -> None:
     bell = clock.Event()
 
     async def wait() -> None:

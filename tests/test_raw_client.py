@@ -40,7 +40,7 @@ async def client(sandbox: Sandbox) -> AsyncIterator[AsyncChat2Pay]:
 
 
 @pytest.mark.anyio
-async def test_raw_responses_tell_everything_for_each_operation(
+async def test_each_operation_has_a_raw_response_with_its_whole_exchange(
     client: AsyncChat2Pay, sandbox: Sandbox
 ) -> None:
     raw = client.with_raw_response

@@ -74,7 +74,7 @@ class CallLog(Protocol):
 class Outcome(NamedTuple, Generic[R]):
     """An attempt's end, and what follows from it."""
 
-    answer: ParsedResponse[R]
+    parsed: ParsedResponse[R]
     response: WireResponse | None
     """The response itself; a look-up's, where that settled it."""
     delay: float | None = None
@@ -148,19 +148,19 @@ class Call(Generic[Q, R]):
             self.sent = prepare(self.operation, self.request, self.request_id)
         return self.sent
 
-    def record(self, attempt: Attempt, now: float, answer: ParsedResponse[R] | None = None) -> None:
-        """Note an attempt that just ended, with its answer; without one, it was stopped."""
+    def record(self, attempt: Attempt, now: float, parsed: ParsedResponse[R] | None = None) -> None:
+        """Note an attempt that just ended, with its response; without one, it was stopped."""
         self.attempts.append(attempt)
         proof, is_read = attempt.proof, self.operation.safety is Safety.READ
         if proof is _UNKNOWN and not is_read:
             self.lost_at, self.unresolved = now, self.operation.safety is _ONCE
-        elif proof is Proof.APPLIED and answer is not None and answer.error is None:
+        elif proof is Proof.APPLIED and parsed is not None and parsed.error is None:
             # Two may have arrived: that this one was declined says nothing about the one before.
-            self.unresolved = self.unresolved and not is_final(answer.result)
+            self.unresolved = self.unresolved and not is_final(parsed.result)
         elif proof is Proof.REJECTED and attempt.status_code in _MAY_BE_ABOUT_OURS:
             self.unresolved = self.lost_at is not None and self.operation.safety is _ONCE
-        if answer is not None:
-            self.last_error = answer.error
+        if parsed is not None:
+            self.last_error = parsed.error
         elif self.unresolved and proof is _UNKNOWN:
             self.last_error = None  # an earlier attempt's is not the reason
 

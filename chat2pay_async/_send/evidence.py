@@ -52,7 +52,7 @@ class Case:
     first_at: datetime
     """When the first attempt left, on this machine's clock."""
     known: Container[str] = ()
-    """References (of links, and of gateway answers) that other calls of this client returned."""
+    """References (of links, and of gateway responses) that other calls of this client returned."""
 
     @property
     def query(self) -> TransactionQuery:
@@ -254,7 +254,7 @@ def _fits(case: Case, found: models.Transaction, entry: models.PaymentStatusEntr
     return exact_sum(entry.total_amount, case.amount.copy_negate()).copy_abs() < half
 
 
-def _gateway_answer(
+def _gateway_response(
     case: Case,
     found: models.Transaction,
     kind: models.TransactionType,
@@ -262,7 +262,7 @@ def _gateway_answer(
     *,
     accepted: bool,
 ) -> Evidence | None:
-    """Find the gateway's answer to the operation: one that accepted, or one that declined."""
+    """Find the gateway's response to the operation: one that accepted, or one that declined."""
     entries = _entries(found, kind)
     if accepted:
         since -= _GATEWAY_ERROR  # its clock is its own, and its times may be cut to seconds
@@ -281,8 +281,8 @@ def _gateway_answer(
 
 
 def _read_captured(case: Case, found: models.Transaction, since: datetime) -> Evidence:
-    own = _gateway_answer(case, found, _Type.CAPTURE, since, accepted=True)
-    own = own or _gateway_answer(case, found, _Type.CAPTURE, since, accepted=False)
+    own = _gateway_response(case, found, _Type.CAPTURE, since, accepted=True)
+    own = own or _gateway_response(case, found, _Type.CAPTURE, since, accepted=False)
     if own is not None:
         return own
     untouched = not _entries(found, _Type.CAPTURE) and _all_readable(found)
@@ -290,7 +290,7 @@ def _read_captured(case: Case, found: models.Transaction, since: datetime) -> Ev
 
 
 def _read_reversed(case: Case, found: models.Transaction, since: datetime) -> Evidence:
-    own = _gateway_answer(case, found, _Type.VOID, since, accepted=True)
+    own = _gateway_response(case, found, _Type.VOID, since, accepted=True)
     if own is not None:
         return own
     status, when = found.payment_status, found.payment_status_timestamp
@@ -306,7 +306,7 @@ def _read_reversed(case: Case, found: models.Transaction, since: datetime) -> Ev
     recognised = status is None or isinstance(status, models.PaymentStatus)
     if "paymentStatus" in found.extra or not recognised or (undone and when is None):
         return Evidence(Shows.OTHER)  # it may say that it was reversed, and just now
-    own = _gateway_answer(case, found, _Type.VOID, since, accepted=False)
+    own = _gateway_response(case, found, _Type.VOID, since, accepted=False)
     if own is not None:
         return own
     # A captured payment is never reversed again on a guess: voiding twice could void two things.

@@ -26,7 +26,7 @@ MakeCall: TypeAlias = Callable[
 
 async def read_back(make: MakeCall, call: Call[Any, R], outcome: Outcome[R]) -> Outcome[R]:
     """Read an integration's status back; a refusal of a repeated update is judged by it too."""
-    if outcome.answer.error is None or outcome.answer.proof not in {Proof.UNKNOWN, Proof.REJECTED}:
+    if outcome.parsed.error is None or outcome.parsed.proof not in {Proof.UNKNOWN, Proof.REJECTED}:
         return outcome
     assert isinstance(call.request, requests.IntegrationRequest)  # noqa: S101 - the only PUT
     # A nested call: it goes down the same path, within its caller's options and deadline.

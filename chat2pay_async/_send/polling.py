@@ -43,7 +43,7 @@ async def wait_for_payment(
 ) -> models.Transaction:
     """Look until a payment has ended; see `AsyncChat2Pay.wait_for_payment`.
 
-    A new link may not be shown for `settle` seconds, so that a 404 is no answer until then.
+    A new link may not be shown for `settle` seconds, so that a 404 says nothing until then.
     """
     if not (initial > 0 and maximum > 0 and (timeout is None or timeout >= 0)):
         raise errors.ConfigurationError(

@@ -5,9 +5,9 @@ endpoint before anything else happens. The rules are a generator without I/O (`l
 says when to look and is sent what was seen; `Reconciler` does the waiting and the asking.
 
 **Window.** The service is assumed to apply a request, and to show it, within `settle` seconds of
-our giving up. Look-ups start at once and back off; a positive answer ends them. *Absent* counts
-only from a look-up that started when the window had passed. Look-ups that fail do not count; the
-window then stretches, to three times its length at most, until one does.
+our giving up. Look-ups start at once and back off; the first that shows the effect ends them.
+*Absent* counts only from a look-up that started when the window had passed. Look-ups that fail do
+not count; the window then stretches, to three times its length at most, until one does.
 
 **Verdicts.** *Applied*: the effect is there and is ours. *Absent*: explicitly, no such effect.
 *Undetermined*: anything else, an effect that may not be ours included.

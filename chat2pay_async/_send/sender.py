@@ -143,15 +143,15 @@ class Sender:
             outcome = await self._repeat(call, outcome)
         if call.unresolved:
             raise self._reconciler.outcome_unknown(call)
-        if outcome.answer.error is not None:
-            raise about(outcome.answer.error, call)
+        if outcome.parsed.error is not None:
+            raise about(outcome.parsed.error, call)
         assert outcome.response is not None  # noqa: S101 - a result was read from a response
-        assert outcome.answer.result is not None  # noqa: S101 - it is a result, or an error
+        assert outcome.parsed.result is not None  # noqa: S101 - it is a result, or an error
         self._quota.refund(call.spent)
         if call.operation.safety is _ONCE:
-            self._reconciler.known.add(outcome.answer.result)
+            self._reconciler.known.add(outcome.parsed.result)
         return RawResponse(
-            parsed=outcome.answer.result,
+            parsed=outcome.parsed.result,
             status_code=outcome.response.status_code,
             headers=outcome.response.headers,
             body=outcome.response.body,
@@ -217,11 +217,11 @@ class Sender:
         A capture may be retried on an early *absent*; that it failed is said only on a late one.
         """
         is_repeatable = (
-            outcome.answer.proof is Proof.UNKNOWN and call.options.retry.resend_when_absent
+            outcome.parsed.proof is Proof.UNKNOWN and call.options.retry.resend_when_absent
         )
         finding = await self._reconciler.look_up(call, patient=not is_repeatable)
         if is_repeatable and finding.verdict is Verdict.ABSENT:
-            delay = self._delay_after(call, outcome.answer, absent=True)
+            delay = self._delay_after(call, outcome.parsed, absent=True)
             if delay is not None:
                 return outcome._replace(delay=delay)
             if not finding.waited:
@@ -250,9 +250,9 @@ class Sender:
             reason: str | None = None
             try:
                 response = await self._transport.exchange(sent, call.options.timeout, guard)
-                answer = read_response(call.operation, call.request, response, self._key)
+                parsed = read_response(call.operation, call.request, response, self._key)
             except ExchangeError as failure:
-                answer, reason = self._no_response(call, failure), failure.reason
+                parsed, reason = self._no_response(call, failure), failure.reason
             except Chat2PayError:
                 raise
             except BaseException as stopped:
@@ -261,20 +261,20 @@ class Sender:
                 self._record(call, Attempt(at, ended - began, proof, error=name), ended)
                 raise
         ended, status = clock.now(), None if response is None else response.status_code
-        attempt = Attempt(at, ended - began, answer.proof, status, reason)
-        self._record(call, attempt, ended, answer, response)
-        delay = None if answer.error is None else self._delay_after(call, answer)
-        return Outcome(answer, response, delay)
+        attempt = Attempt(at, ended - began, parsed.proof, status, reason)
+        self._record(call, attempt, ended, parsed, response)
+        delay = None if parsed.error is None else self._delay_after(call, parsed)
+        return Outcome(parsed, response, delay)
 
     def _record(
         self,
         call: Call[Any, R],
         attempt: Attempt,
         ended: float,
-        answer: ParsedResponse[R] | None = None,
+        parsed: ParsedResponse[R] | None = None,
         response: WireResponse | None = None,
     ) -> None:
-        call.record(attempt, ended, answer)
+        call.record(attempt, ended, parsed)
         if call.log is not None:
             call.log.record_attempt(attempt, response)
         if call.has_hooks:
@@ -294,25 +294,25 @@ class Sender:
         return ParsedResponse(failure.proof, error=error)
 
     def _delay_after(
-        self, call: Call[Any, Any], answer: ParsedResponse[Any], *, absent: bool = False
+        self, call: Call[Any, Any], parsed: ParsedResponse[Any], *, absent: bool = False
     ) -> float | None:
         """Return the seconds until the next attempt; None where there is to be none.
 
         Args:
             call: The call.
-            answer: Its last attempt's.
+            parsed: Its last attempt's.
             absent: A look-up showed that this was not applied.
         """
-        if answer.proof is Proof.THROTTLED:
-            seconds = self._transport.throttled(answer.retry_after)
+        if parsed.proof is Proof.THROTTLED:
+            seconds = self._transport.throttled(parsed.retry_after)
             self.hooks.emit(events.Paused(call.call_id, call.operation.name, seconds))
-        if not absent and not may_be_retried(call.operation.safety, answer.proof):
+        if not absent and not may_be_retried(call.operation.safety, parsed.proof):
             return None
         made = call.attempts[call.earlier :]
-        delay = delay_before_next(call.options.retry, made, answer.retry_after, call.throttled_for)
+        delay = delay_before_next(call.options.retry, made, parsed.retry_after, call.throttled_for)
         if delay is None:
             return None
-        cost = self._quota.spend(answer.proof)
+        cost = self._quota.spend(parsed.proof)
         call.spent += cost
         return delay if cost else None
 

@@ -76,7 +76,7 @@ def test_the_minted_id_can_be_switched_off(data: Any) -> None:
         (GET_TRANSACTION, BY_ORDER, False, False),
     ],
 )
-def test_a_lost_answer_leaves_in_doubt_what_may_not_be_repeated(
+def test_a_lost_response_leaves_unresolved_what_may_not_be_repeated(
     operation: Operation[Any, Any], request_: Any, *, is_looked_up: bool, doubt: bool
 ) -> None:
     this = call(operation, request_)
@@ -86,7 +86,7 @@ def test_a_lost_answer_leaves_in_doubt_what_may_not_be_repeated(
     assert (this.lost_at, this.unresolved) == (2.0 if is_looked_up else None, doubt)
 
 
-def test_attempts_that_were_answered_or_lost_may_have_arrived() -> None:
+def test_applied_and_lost_attempts_may_have_arrived() -> None:
     this = call()
     for proof in (Proof.NOT_SENT, Proof.UNKNOWN, Proof.THROTTLED, Proof.REJECTED, Proof.APPLIED):
         this.record(attempt(proof), 0.0)
@@ -101,7 +101,7 @@ def test_a_call_left_first_with_its_first_attempt() -> None:
     assert this.first_at(later) == NOON
 
 
-def test_what_is_pending_holds_the_exact_request_and_its_first_and_last_attempt() -> None:
+def test_a_pending_holds_the_exact_request_and_its_first_and_last_attempt() -> None:
     this = call()
     sent = this.write_out()
     first, last = attempt(Proof.NOT_SENT), attempt(Proof.UNKNOWN, after=5)
@@ -114,7 +114,7 @@ def test_what_is_pending_holds_the_exact_request_and_its_first_and_last_attempt(
     assert (pending.base_url, pending.key_fingerprint) == ("https://s.test", "f00d")
 
 
-def test_an_error_says_which_call_it_ended_after_which_attempts() -> None:
+def test_an_error_names_its_call_and_its_attempts() -> None:
     this = call()
     this.record(attempt(Proof.NOT_SENT), 0.0)
     error = about(RequestTimeoutError("too late"), this)
@@ -130,14 +130,14 @@ def test_every_call_has_an_id_of_its_own_and_keeps_it() -> None:
 # What an earlier process left --------------------------------------------------------------------
 
 
-def test_a_call_that_is_taken_up_sends_the_same_to_the_byte() -> None:
+def test_a_resumed_call_sends_the_same_to_the_byte() -> None:
     this = call()
     this.resume(prior(unresolved=False), 0.0, NOON)
     assert (this.write_out(), this.request_id) == (SENT, "id-1")
     assert (this.attempts, this.unresolved, this.last_error) == ([], False, None)
 
 
-def test_a_call_in_doubt_counts_its_window_from_the_last_sign_of_life() -> None:
+def test_an_unresolved_calls_window_begins_at_the_last_sign_of_life() -> None:
     this = call()
     this.resume(prior(), 100.0, NOON + timedelta(seconds=45))
     assert (this.lost_at, this.unresolved, this.earlier) == (100.0 - 30.0, True, 2)
@@ -150,7 +150,7 @@ def test_a_clock_that_was_put_back_makes_no_window_that_opens_later() -> None:
     assert this.lost_at == 100.0
 
 
-def test_of_a_process_that_died_the_first_and_the_last_attempt_are_known() -> None:
+def test_the_first_and_last_attempt_of_a_dead_process_are_known() -> None:
     first, last = prior().attempts
     assert (first.started_at, last.started_at) == (NOON, NOON + timedelta(seconds=10))
     assert (first.proof, last.proof) == (Proof.UNKNOWN, Proof.UNKNOWN)
@@ -162,11 +162,11 @@ def test_an_only_attempt_is_the_first_and_the_last() -> None:
     assert (only.started_at, ended_at(only)) == (NOON, NOON + timedelta(seconds=15))
 
 
-def test_attempts_whose_end_was_seen_are_what_is_known() -> None:
+def test_attempts_whose_end_was_seen_are_the_known_ones() -> None:
     seen = (attempt(Proof.NOT_SENT), attempt(Proof.UNKNOWN, after=3))
     assert prior(seen=seen).attempts == list(seen)
 
 
-def test_no_attempt_takes_less_than_no_time() -> None:
+def test_an_attempt_never_takes_less_than_no_time() -> None:
     (only,) = prior(last_at=NOON, alive_at=NOON - timedelta(seconds=1)).attempts
     assert only.elapsed == 0.0

@@ -148,7 +148,7 @@ NO_ANSWERS = [b"", b" ", b"null", b"{}", b"[]", b"[{}]", b'"x"', b"1", b"<html>"
 
 @each_post
 @pytest.mark.parametrize("body", NO_ANSWERS, ids=repr)
-def test_an_answer_that_is_no_transaction_counts_for_nothing(operation: str, body: bytes) -> None:
+def test_a_response_that_is_no_transaction_counts_for_nothing(operation: str, body: bytes) -> None:
     for status in (200, 201, 204, 404):
         assert shows(case(operation), body, status=status) is NOTHING
 
@@ -382,7 +382,7 @@ def test_every_form_of_a_field_agrees(fields: dict[str, Any]) -> None:
     assert shows(case(transaction_type="SALE"), shown(**fields)) is OURS
 
 
-def test_what_was_not_sent_need_not_agree() -> None:
+def test_a_field_that_was_not_sent_need_not_agree() -> None:
     body = shown(reconciliationId="rec-9", transactionType="Authorization")
     assert shows(case(), body) is OURS
 
@@ -424,7 +424,7 @@ def test_a_link_that_is_older_or_does_not_say_when_is_not_ours(steps: Any) -> No
     assert shows(case(), shown(transactionStatuses=steps)) is OTHER
 
 
-def test_a_recovered_link_says_what_a_status_answer_can() -> None:
+def test_a_recovered_link_has_what_a_status_response_shows() -> None:
     found = judge(case(), shown(extra="x"))
     assert found.result == models.PaymentLink(
         payment_link_ref=REF,
@@ -435,7 +435,7 @@ def test_a_recovered_link_says_what_a_status_answer_can() -> None:
     )
 
 
-def test_what_a_recovered_link_lacks_is_none() -> None:
+def test_fields_that_a_recovered_link_lacks_are_none() -> None:
     body = {"orderNumber": "A-1", "paymentLinkRef": REF, "additionalData": ECHO}
     found = judge(case(stamp=STAMP), body)
     assert found.result == models.PaymentLink(payment_link_ref=REF, recovered=True)
@@ -674,7 +674,7 @@ def test_a_pending_entry_is_neither_ours_nor_an_absence(decision: Any) -> None:
     assert shows(case("reverse_payment"), paid(entry("Void", decision))) is OTHER
 
 
-def test_the_latest_of_several_refusals_is_told() -> None:
+def test_the_latest_of_several_refusals_is_the_result() -> None:
     first = entry(decision="DECLINE", paymentGatewayReqReferenceNumber="gw-2")
     last = entry(decision="REJECT", seconds=3, paymentGatewayReqReferenceNumber="gw-3")
     result = judge(capture(), paid(first, last)).result
@@ -682,7 +682,7 @@ def test_the_latest_of_several_refusals_is_told() -> None:
 
 
 @pytest.mark.parametrize("decision", ["ACCEPT", "DECLINE"])
-def test_a_gateways_answer_that_another_call_returned_is_not_ours(decision: str) -> None:
+def test_a_gateway_response_that_another_call_returned_is_not_ours(decision: str) -> None:
     for operation, kind in (("capture_payment", "Capture"), ("reverse_payment", "Void")):
         body = paid(entry(kind, decision))
         assert shows(case(operation, known={"gw-1"}), body) is OTHER
@@ -739,7 +739,7 @@ def test_a_reversed_status_without_its_time_is_neither(moment: Any) -> None:
         assert shows(REVERSE, body) is OTHER
 
 
-def test_what_was_declined_and_then_reversed_is_reversed() -> None:
+def test_a_payment_declined_and_then_reversed_is_reversed() -> None:
     declined = entry("Void", "DECLINE")
     new = paid(declined, paymentStatus="REVERSED", paymentStatusTimestamp=at(3))
     assert judge(REVERSE, new).result.payment_gateway_decision is None
@@ -933,7 +933,7 @@ DATES = st.text() | st.builds(
     date=DATES,
     stamp=st.sampled_from([None, STAMP]),
 )
-def test_no_answer_breaks_it(
+def test_no_response_breaks_the_reader(
     operation: str, status: int, body: Any, date: str, stamp: str | None
 ) -> None:
     of = case(operation, stamp=stamp if operation == "create_payment_link" else None, amount="5")
@@ -946,7 +946,7 @@ def test_no_answer_breaks_it(
 
 
 @given(body=BODIES)
-def test_what_may_have_captured_or_voided_is_never_an_absence(body: dict[str, Any]) -> None:
+def test_an_entry_that_may_be_a_capture_or_void_is_never_an_absence(body: dict[str, Any]) -> None:
     entries = body.get("paymentStatuses", [])
     kinds = [one.get("transactionType") for one in entries] if _are_objects(entries) else ["?"]
     if shows(capture(), body) is ABSENT:

@@ -70,13 +70,13 @@ async def test_an_update_that_the_configuration_shows_took_place(
     proof: Proof, request_: Any, integrators: tuple[Integrator, ...]
 ) -> None:
     run = Caller([Configuration(integrators=integrators)])
-    step: Outcome[Any] = Outcome(ParsedResponse(proof, error=REFUSED), None)
+    outcome: Outcome[Any] = Outcome(ParsedResponse(proof, error=REFUSED), None)
     this = call(UPDATE_INTEGRATION, request_)
-    back = await read_back(run, this, step)
+    back = await read_back(run, this, outcome)
     assert run.story == [("get_configuration", ConfigurationQuery())]
     (made,) = run.made
     assert (made.options, made.call_id, made.has_hooks) == (this.options, this.call_id, True)
-    assert back.answer == ParsedResponse(Proof.APPLIED, IntegrationUpdate(recovered=True))
+    assert back.parsed == ParsedResponse(Proof.APPLIED, IntegrationUpdate(recovered=True))
     assert back.response == WireResponse(200, {"x": "y"}, b"{}")
     assert back.looked_up
 
@@ -106,9 +106,9 @@ async def test_an_update_that_the_configuration_does_not_show_stays_what_it_was(
         ParsedResponse(Proof.THROTTLED, error=Chat2PayError("slower")),
     ],
 )
-async def test_what_certainly_did_or_did_not_take_place_is_not_read_back(
+async def test_an_update_of_certain_outcome_is_not_read_back(
     answer: ParsedResponse[IntegrationUpdate],
 ) -> None:
-    run, step = Caller([]), Outcome(answer, None)
-    assert await read_back(run, call(UPDATE_INTEGRATION, INTEGRATION), step) is step
+    run, outcome = Caller([]), Outcome(answer, None)
+    assert await read_back(run, call(UPDATE_INTEGRATION, INTEGRATION), outcome) is outcome
     assert not run.made

@@ -180,7 +180,7 @@ async def test_a_limiter_of_the_users_own_is_asked_for_look_ups_too(asked: float
     assert limiter.told == ["acquire", "acquire", asked]
 
 
-async def test_a_line_says_how_long_it_pauses() -> None:
+async def test_throttled_returns_the_pause() -> None:
     limited = limited_by(Recorder())
     assert [limited.throttled(asked) for asked in (None, 2.5, 60.0, 3600.0)] == [
         1.0,
@@ -190,7 +190,7 @@ async def test_a_line_says_how_long_it_pauses() -> None:
     ]
 
 
-async def test_a_line_tells_the_time_between_two_requests_where_it_is_known() -> None:
+async def test_the_interval_of_two_requests_is_known_for_our_own_limiter() -> None:
     assert limited_by(
         Recorder(), limiter=RateLimiter(RateLimit(5, per=2))
     ).interval == pytest.approx(0.4)
@@ -201,7 +201,7 @@ async def test_a_line_tells_the_time_between_two_requests_where_it_is_known() ->
 # Closed -------------------------------------------------------------------------------------------
 
 
-async def test_a_closed_line_refuses_to_be_used() -> None:
+async def test_a_closed_transport_refuses_to_be_used() -> None:
     recorder = Recorder()
     limited = recorder.limited = limited_by(recorder)
     limited.check_open()
@@ -211,7 +211,7 @@ async def test_a_closed_line_refuses_to_be_used() -> None:
         limited.check_open()
 
 
-async def test_what_waited_for_its_turn_does_not_leave_once_the_line_is_closed() -> None:
+async def test_a_request_that_waited_is_not_sent_once_the_transport_is_closed() -> None:
     recorder = Recorder()
     limited = limited_by(recorder)
     await limited.wait_for_rate()
@@ -221,7 +221,7 @@ async def test_what_waited_for_its_turn_does_not_leave_once_the_line_is_closed()
     assert recorder.exchanges == []
 
 
-async def test_a_line_may_be_closed_twice() -> None:
+async def test_a_limited_transport_may_be_closed_twice() -> None:
     recorder = Recorder()
     limited = limited_by(recorder)
     await limited.aclose()

@@ -57,7 +57,7 @@ async def is_free(slots: Slots) -> bool:
 
 @anyio_test
 @pytest.mark.parametrize("size", [1, 3, 7])
-async def test_no_more_pass_than_there_are_places(size: int) -> None:
+async def test_no_more_tasks_are_inside_than_there_are_slots(size: int) -> None:
     visitors = Visitors(Slots(size))
     async with anyio.create_task_group() as tasks:
         for number in range(20):
@@ -70,7 +70,7 @@ async def test_no_more_pass_than_there_are_places(size: int) -> None:
 
 
 @anyio_test
-async def test_first_come_is_first_served() -> None:
+async def test_slots_are_first_come_first_served() -> None:
     visitors = Visitors(Slots(1))
     async with anyio.create_task_group() as tasks:
         for number in range(50):
@@ -80,7 +80,7 @@ async def test_first_come_is_first_served() -> None:
 
 
 @anyio_test
-async def test_a_place_is_free_again_after_an_error() -> None:
+async def test_a_slot_is_free_again_after_an_error() -> None:
     slots = Slots(1)
     for _ in range(3):
         with pytest.raises(ZeroDivisionError):
@@ -90,7 +90,7 @@ async def test_a_place_is_free_again_after_an_error() -> None:
 
 
 @anyio_test
-async def test_a_place_is_free_again_after_a_cancellation_inside() -> None:
+async def test_a_slot_is_free_again_after_a_cancellation_inside() -> None:
     slots = Slots(1)
     async with anyio.create_task_group() as tasks:
         await tasks.start(Visitors(slots).visit, 1)
@@ -100,7 +100,7 @@ async def test_a_place_is_free_again_after_a_cancellation_inside() -> None:
 
 
 @anyio_test
-async def test_whoever_is_cancelled_in_the_queue_takes_no_place_with_them() -> None:
+async def test_a_task_cancelled_in_the_queue_keeps_no_slot() -> None:
     visitors = Visitors(Slots(1))
     async with anyio.create_task_group() as tasks:
         await tasks.start(visitors.visit, 1)
@@ -115,7 +115,7 @@ async def test_whoever_is_cancelled_in_the_queue_takes_no_place_with_them() -> N
 
 
 @anyio_test
-async def test_a_gate_serves_any_number_of_visitors_one_after_another() -> None:
+async def test_slots_serve_any_number_of_tasks_one_after_another() -> None:
     slots = Slots(2)
     passed = 0
     for _ in range(100):
@@ -131,7 +131,7 @@ async def _pass(slots: Slots) -> None:
 
 @pytest.mark.parametrize("first", ["asyncio", "trio"])
 @pytest.mark.parametrize("second", ["asyncio", "trio"])
-def test_a_second_event_loop_is_told_so(first: str, second: str) -> None:
+def test_a_second_event_loop_is_refused(first: str, second: str) -> None:
     slots = Slots(1)
     anyio.run(_pass, slots, backend=first)
     with pytest.raises(ConfigurationError, match=r"another event loop.*one client for each loop"):
@@ -139,7 +139,7 @@ def test_a_second_event_loop_is_told_so(first: str, second: str) -> None:
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_gate_is_made_outside_any_loop_and_used_by_the_first(backend: str) -> None:
+def test_slots_are_made_outside_any_loop_and_used_by_the_first(backend: str) -> None:
     async def twice(slots: Slots) -> bool:
         await _pass(slots)
         await _pass(slots)
@@ -148,7 +148,7 @@ def test_a_gate_is_made_outside_any_loop_and_used_by_the_first(backend: str) -> 
     assert anyio.run(twice, Slots(1), backend=backend)
 
 
-def test_a_refused_loop_takes_no_place() -> None:
+def test_a_refused_loop_takes_no_slot() -> None:
     slots = Slots(1)
 
     async def refused_then_used() -> bool:
@@ -161,7 +161,7 @@ def test_a_refused_loop_takes_no_place() -> None:
 
 
 @pytest.mark.parametrize("size", [0, -1, True, False, 1.0, "10", None, float("inf")], ids=repr)
-def test_a_gate_without_places_is_refused(size: Any) -> None:
+def test_zero_slots_are_refused(size: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_connections must be an int, 1 or more"):
         Slots(size)
 
@@ -243,7 +243,7 @@ async def slots_of(slots: Slots, size: int) -> tuple[int, int]:
     ("size", "places"),
     [(1, (1, 0)), (9, (9, 0)), (10, (9, 1)), (19, (18, 1)), (20, (18, 2)), (50, (45, 5))],
 )
-async def test_a_tenth_of_the_places_is_for_look_ups_only(
+async def test_a_tenth_of_the_slots_is_for_look_ups_only(
     size: int, places: tuple[int, int]
 ) -> None:
     assert await slots_of(Slots(size), size) == places
@@ -251,7 +251,7 @@ async def test_a_tenth_of_the_places_is_for_look_ups_only(
 
 @anyio_test
 @pytest.mark.virtual_time
-async def test_look_ups_may_take_every_place() -> None:
+async def test_look_ups_may_take_every_slot() -> None:
     async with crowd_at(Slots(20)) as crowd:
         for number in range(25):
             await crowd.come(number, priority=True)
@@ -278,7 +278,7 @@ async def test_look_ups_pass_before_all_that_wait(size: int) -> None:
 
 @anyio_test
 @pytest.mark.virtual_time
-async def test_a_free_reserved_place_is_given_to_no_call() -> None:
+async def test_a_free_reserved_slot_is_given_to_no_call() -> None:
     async with crowd_at(Slots(10)) as crowd:
         for number in range(9):
             await crowd.come(number)
@@ -294,7 +294,7 @@ async def test_a_free_reserved_place_is_given_to_no_call() -> None:
 @anyio_test
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("priority", [False, True])
-async def test_whoever_is_cancelled_as_the_place_comes_passes_it_on(*, priority: bool) -> None:
+async def test_a_task_cancelled_as_its_slot_comes_passes_it_on(*, priority: bool) -> None:
     slots = Slots(1)
     async with crowd_at(slots) as crowd:
         await crowd.come(1)
@@ -306,7 +306,7 @@ async def test_whoever_is_cancelled_as_the_place_comes_passes_it_on(*, priority:
 
 
 @pytest.mark.parametrize("priority", [False, True])
-def test_a_task_that_asyncio_cancels_as_the_place_comes_passes_it_on(*, priority: bool) -> None:
+def test_a_task_that_asyncio_cancels_as_its_slot_comes_passes_it_on(*, priority: bool) -> None:
     # Task.cancel() reaches a task that was woken already, which no cancel scope does.
     async def scene() -> bool:
         slots = Slots(1)
@@ -363,7 +363,7 @@ STEPS = st.lists(
 @pytest.mark.virtual_time
 @settings(deadline=None, max_examples=60)
 @given(size=st.sampled_from([1, 2, 3, 9, 10, 11, 20]), steps=STEPS)
-async def test_places_are_kept_in_order_and_none_is_lost(
+async def test_slots_are_given_in_order_and_none_is_lost(
     size: int, steps: list[tuple[str, int, int]]
 ) -> None:
     slots, model = Slots(size), Places(size)
@@ -501,7 +501,7 @@ def journeys(draw: st.DrawFn) -> list[Visit]:
 @pytest.mark.virtual_time
 @settings(deadline=None)
 @given(limit=LIMITS, visits=journeys())
-async def test_everyone_passes_in_turn_and_as_early_as_the_limit_allows(
+async def test_requests_pass_in_order_and_as_early_as_the_limit_allows(
     limit: RateLimit, visits: list[Visit]
 ) -> None:
     road = await travel(RateLimiter(limit), *visits)
@@ -569,14 +569,14 @@ async def test_idle_time_saves_up_no_more_than_the_burst() -> None:
 
 @anyio_test
 @pytest.mark.virtual_time
-async def test_the_pace_is_first_come_first_served() -> None:
+async def test_the_rate_is_first_come_first_served() -> None:
     road = await travel(RateLimiter(RateLimit(100)), *(Visit(number) for number in range(50)))
     assert road.order == list(range(50))
 
 
 @anyio_test
 @pytest.mark.virtual_time
-async def test_look_ups_overtake_everyone_also_a_sleeping_head() -> None:
+async def test_look_ups_overtake_all_calls_and_a_sleeping_first_one() -> None:
     road = await travel(
         RateLimiter(RateLimit(1)),
         *(Visit(number) for number in range(4)),
@@ -592,7 +592,7 @@ async def test_look_ups_overtake_everyone_also_a_sleeping_head() -> None:
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("given_up", [{1}, {2}, {4}, {1, 2}, {2, 3}, {1, 2, 3, 4}], ids=repr)
 @pytest.mark.parametrize("at", [0.5, 1.0])
-async def test_whoever_gives_up_costs_nobody_a_turn(given_up: set[int], at: float) -> None:
+async def test_a_task_that_gives_up_delays_no_other(given_up: set[int], at: float) -> None:
     # After 1.0 s, they give up in the very moment in which the first of them would pass.
     visits = [Visit(n, patience=at if n in given_up else math.inf) for n in range(6)]
     road = await travel(RateLimiter(RateLimit(1)), *visits)
@@ -603,7 +603,7 @@ async def test_whoever_gives_up_costs_nobody_a_turn(given_up: set[int], at: floa
 @anyio_test
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("cancelled", [(1,), (2,), (1, 2), (2, 1), (1, 2, 3)], ids=repr)
-async def test_cancelled_while_the_turn_is_given_on(cancelled: Sequence[int]) -> None:
+async def test_a_task_cancelled_while_it_is_woken_wakes_the_next(cancelled: Sequence[int]) -> None:
     road = Road(RateLimiter(RateLimit(1)))
     async with anyio.create_task_group() as tasks:
         scopes = [await tasks.start(road.visit, Visit(number)) for number in range(5)]
@@ -627,7 +627,7 @@ async def test_a_look_up_that_gives_up_lets_the_next_sleep_on() -> None:
     assert road.passed == [(0, 0.0), (1, 1.0), (2, 2.0)]
 
 
-def test_a_task_that_asyncio_cancels_as_its_turn_comes_passes_it_on() -> None:
+def test_a_task_that_asyncio_cancels_as_it_is_woken_wakes_the_next() -> None:
     async def scene() -> list[bool]:
         limiter = RateLimiter()
         limiter.throttled(0.05)
@@ -653,7 +653,7 @@ async def test_ten_minutes_of_waiting_take_no_time_here() -> None:
     assert time.perf_counter() - began < 1.0
 
 
-def test_without_a_limit_the_pace_costs_nothing() -> None:
+def test_without_a_limit_a_request_waits_for_nothing() -> None:
     limiter = RateLimiter()
     assert limiter.free
     # No event loop runs here: it does not even ask for the time.
@@ -676,7 +676,7 @@ def test_a_limit_is_not_free() -> None:
     ("asked", "pause"),
     [(None, 1.0), (0.0, 0.0), (0.5, 0.5), (7, 7.0), (60, 60.0), (61, 60.0), (math.inf, 60.0)],
 )
-async def test_a_throttle_pauses_everyone(
+async def test_a_throttle_pauses_all_requests(
     limit: RateLimit | None, asked: float | None, pause: float
 ) -> None:
     limiter = RateLimiter(limit)
@@ -717,7 +717,7 @@ async def test_of_several_pauses_the_one_that_ends_last_counts(
 
 @anyio_test
 @pytest.mark.virtual_time
-async def test_a_pause_holds_those_who_wait_for_their_turn_already() -> None:
+async def test_a_pause_holds_requests_that_wait_already() -> None:
     road = Road(RateLimiter(RateLimit(1)))
     async with anyio.create_task_group() as tasks:
         for number in range(3):
@@ -732,7 +732,7 @@ async def test_a_pause_holds_those_who_wait_for_their_turn_already() -> None:
 @anyio_test
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("priority", [False, True])
-async def test_whoever_comes_again_stands_behind_those_who_wait(*, priority: bool) -> None:
+async def test_a_task_that_comes_again_waits_behind_the_others(*, priority: bool) -> None:
     road = Road(RateLimiter())
     road.limiter.throttled(1.0)
 
@@ -750,7 +750,7 @@ async def test_whoever_comes_again_stands_behind_those_who_wait(*, priority: boo
 
 @anyio_test
 @pytest.mark.virtual_time
-async def test_after_a_pause_nobody_waits_any_more() -> None:
+async def test_after_a_pause_no_request_waits() -> None:
     limiter = RateLimiter()
     limiter.throttled(3)
     assert not limiter.free

@@ -53,7 +53,7 @@ async def waited(
     return found, looks
 
 
-async def test_looks_come_further_and_further_apart() -> None:
+async def test_look_ups_back_off() -> None:
     found, looks = await waited(OPEN, OPEN, OPEN, OPEN, OPEN, OPEN, PAID)
     assert found is PAID
     assert looks == pytest.approx([0, 1, 2.5, 4.75, 8.125, 12.125, 16.125])
@@ -89,24 +89,24 @@ async def test_a_link_that_was_shown_and_is_no_more_does_not_exist() -> None:
         lambda: RateLimitedError("429", status_code=429),
     ],
 )
-async def test_what_passes_does_not_end_the_waiting(failure: Callable[[], Exception]) -> None:
+async def test_a_passing_failure_does_not_end_the_polling(failure: Callable[[], Exception]) -> None:
     failures = [failure() for _ in range(MOST_FAILURES - 1)]
     found, looks = await waited(OPEN, *failures, OPEN, *failures, PAID)
     assert found is PAID
     assert len(looks) == 2 * MOST_FAILURES + 1
 
 
-async def test_what_does_not_pass_ends_it() -> None:
+async def test_a_failure_that_does_not_pass_ends_the_polling() -> None:
     with pytest.raises(ServerError):
         await waited(OPEN, *[unavailable() for _ in range(MOST_FAILURES)], PAID)
 
 
-async def test_any_other_refusal_ends_it_at_once() -> None:
+async def test_any_other_refusal_ends_the_polling_at_once() -> None:
     with pytest.raises(BadRequestError):
         await waited(BadRequestError("400", status_code=400), PAID)
 
 
-async def test_when_time_is_up_the_last_look_that_failed_is_the_cause() -> None:
+async def test_the_last_failed_look_up_is_the_cause_of_the_timeout() -> None:
     with pytest.raises(RequestTimeoutError) as caught:
         await waited(unavailable(), within=3)
     assert isinstance(caught.value.__cause__, ServerError)

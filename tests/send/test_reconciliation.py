@@ -144,7 +144,9 @@ def test_absent_is_asked_for_at_once_with_back_off_and_believed_at_the_windows_e
 
 
 @each_refused_twice
-def test_what_the_service_refuses_twice_is_absent_at_the_first_word(operation: str) -> None:
+def test_an_operation_that_the_service_refuses_twice_is_absent_at_the_first_look_up(
+    operation: str,
+) -> None:
     story = play(operation, always(ABSENT))
     assert story.asked == [0]
     assert story.settled == Finding(Verdict.ABSENT, story.seen[-1].evidence, waited=False)
@@ -167,14 +169,16 @@ def test_look_ups_that_do_not_count_stretch_the_window_to_three_times_its_length
 
 
 @each_windowed
-def test_in_the_stretched_window_the_first_answer_that_counts_settles(operation: str) -> None:
+def test_in_the_stretched_window_the_first_look_up_that_counts_settles(operation: str) -> None:
     story = play(operation, saw(*[NOTHING] * 9, ABSENT))
     assert story.asked == [*TO_THE_END, 12.5, 15]
     assert story.verdict is Verdict.ABSENT
 
 
 @each_operation
-def test_what_may_be_anothers_is_looked_at_three_times_at_the_windows_end(operation: str) -> None:
+def test_an_effect_that_may_be_anothers_is_looked_up_three_times_at_the_windows_end(
+    operation: str,
+) -> None:
     story = play(operation, always(OTHER))
     assert story.asked == [*TO_THE_END, 10.25, 10.75]
     assert story.settled == Finding(Verdict.UNDETERMINED, story.seen[-1].evidence)
@@ -195,14 +199,14 @@ def test_a_look_that_fails_between_them_takes_the_others_back(operation: str) ->
 
 
 @each_windowed
-def test_what_was_seen_before_the_windows_end_settles_nothing(operation: str) -> None:
+def test_look_ups_before_the_windows_end_settle_nothing(operation: str) -> None:
     story = play(operation, saw(OTHER, ABSENT, OTHER, OTHER, ABSENT, OTHER, NOTHING, ABSENT))
     assert (story.asked, story.verdict) == (TO_THE_END, Verdict.ABSENT)
 
 
 @each_operation
 @pytest.mark.parametrize("before", [[], [NOTHING], [OTHER], [NOTHING] * 12, [OTHER, NOTHING] * 3])
-def test_ours_ends_it_at_once(operation: str, before: list[Shows]) -> None:
+def test_our_own_effect_settles_at_once(operation: str, before: list[Shows]) -> None:
     story = play(operation, saw(*before, OURS))
     assert len(story.seen) == len(before) + 1
     assert story.settled == Finding(Verdict.APPLIED, story.seen[-1].evidence)
@@ -273,17 +277,17 @@ def test_long_after_the_window_look_ups_that_fail_get_two_more_windows(operation
     assert story.verdict is Verdict.UNDETERMINED
 
 
-def test_a_loss_that_lies_in_the_future_was_now() -> None:
+def test_a_loss_in_the_future_is_taken_for_now() -> None:
     for ahead in (0, 5, 3600):
         assert play("create_payment_link", always(ABSENT), lost_at=ahead).asked == TO_THE_END
 
 
-def test_what_is_left_of_a_window_is_waited_for() -> None:
+def test_the_rest_of_a_window_is_waited_for() -> None:
     story = play("create_payment_link", always(ABSENT), lost_at=-8)
     assert (story.asked, story.verdict) == ([0, 0.25, 0.75, 1.75, 2], Verdict.ABSENT)
 
 
-def test_whoever_looks_before_the_time_is_not_sent_back_in_time() -> None:
+def test_a_look_up_before_its_time_does_not_turn_time_back() -> None:
     look_ups = look_up("create_payment_link", 0, 10, 0)
     asked = [next(look_ups)]
     asked += [look_ups.send((at, Evidence(NOTHING))) for at in (0, 3, 0, 0, 2)]
@@ -314,7 +318,7 @@ PLAYS: Callable[..., Any] = given(
 
 
 @PLAYS
-def test_whatever_happens_the_laws_hold(  # noqa: PLR0913, PLR0917 - hypothesis draws all of it
+def test_the_laws_hold_for_every_order_of_events(  # noqa: PLR0913, PLR0917 - hypothesis draws all of it
     operation: str,
     events: list[tuple[Shows, float, float]],
     settle: float,
@@ -386,7 +390,7 @@ def test_once_the_window_has_passed_the_first_look_that_counts_settles(
         assert story.seen[-1].started >= now + 2 * settle
 
 
-def test_an_absent_stays_fresh_for_a_second() -> None:
+def test_an_absent_verdict_is_fresh_for_a_second() -> None:
     assert FRESH == 1
 
 
@@ -504,7 +508,7 @@ async def test_a_lost_capture_is_read_back_with_the_gateways_answer() -> None:
     assert raw.parsed.payment_gateway_req_reference_number == "gw-1"
 
 
-async def test_a_capture_that_was_declined_ends_as_its_answer_would_have() -> None:
+async def test_a_declined_capture_ends_as_its_response_would_have() -> None:
     raw = await capture(bench(lost(), look_ups=[captured("DECLINE")]))
     assert raw.recovered
     assert raw.parsed.succeeded is False
@@ -551,7 +555,7 @@ async def test_a_lost_reversal_is_read_back() -> None:
 # Absent ------------------------------------------------------------------------------------------
 
 
-async def test_after_an_absent_a_post_goes_again_directly_preceded_by_a_fresh_look() -> None:
+async def test_after_an_absent_verdict_a_post_is_retried_directly_after_a_fresh_look_up() -> None:
     made = bench(lost(), CREATED, look_ups=[NOWHERE])
     raw = await create(made)
     assert raw.parsed.payment_link_ref == "ref-1"
@@ -561,7 +565,7 @@ async def test_after_an_absent_a_post_goes_again_directly_preceded_by_a_fresh_lo
     assert len({sent.body for sent in made.engine.sent}) == 1
 
 
-async def test_a_capture_need_not_wait_the_window_out() -> None:
+async def test_a_capture_is_retried_before_the_windows_end() -> None:
     accepted = answer(200, b'{"paymentGatewayDecision": "ACCEPT"}')
     made = bench(lost(), accepted, look_ups=[shown()])
     started = anyio.current_time()
@@ -570,9 +574,7 @@ async def test_a_capture_need_not_wait_the_window_out() -> None:
     assert anyio.current_time() - started == pytest.approx(0.5)
 
 
-async def test_a_capture_that_is_not_sent_in_between_is_looked_up_once_before_each_attempt() -> (
-    None
-):
+async def test_a_capture_that_is_not_sent_is_looked_up_once_before_each_attempt() -> None:
     accepted = answer(200, b'{"paymentGatewayDecision": "ACCEPT"}')
     made = bench(lost(), not_sent(), accepted, look_ups=[shown()])
     started = anyio.current_time()
@@ -582,7 +584,7 @@ async def test_a_capture_that_is_not_sent_in_between_is_looked_up_once_before_ea
 
 
 @pytest.mark.parametrize("seen", [answer(500), answer(200), lost()], ids=["500", "empty", "lost"])
-async def test_a_look_just_before_the_repeated_post_that_never_counts_keeps_it_from_leaving(
+async def test_a_fresh_look_up_that_never_counts_keeps_the_repeated_post_from_being_sent(
     seen: Act,
 ) -> None:
     made = bench(lost(), look_ups=[*[NOWHERE] * 8, seen])
@@ -597,7 +599,7 @@ async def test_a_look_just_before_the_repeated_post_that_never_counts_keeps_it_f
     assert len(made.engine.sent) == 1
 
 
-async def test_anothers_transaction_just_before_the_repeated_post_keeps_it_from_leaving() -> None:
+async def test_anothers_transaction_in_the_fresh_look_up_keeps_the_post_from_being_sent() -> None:
     foreign = shown(additionalData='{"sdkRequestId": "another"}')
     made = bench(lost(), look_ups=[*[NOWHERE] * 8, foreign])
     with pytest.raises(OutcomeUnknownError):
@@ -616,7 +618,7 @@ async def test_anothers_transaction_just_before_the_repeated_post_keeps_it_from_
     ],
     ids=["not sent", "401", "403", "429", "400"],
 )
-async def test_that_a_capture_failed_is_said_only_when_its_first_attempt_can_no_longer_land(
+async def test_a_failed_capture_is_reported_only_when_its_first_attempt_can_no_longer_arrive(
     repeats: list[Act],
 ) -> None:
     made = bench(lost(), *repeats, look_ups=[shown()])
@@ -632,7 +634,9 @@ async def test_that_a_capture_failed_is_said_only_when_its_first_attempt_can_no_
     assert (raw.recovered, raw.parsed.succeeded) == (True, True)
 
 
-async def test_a_capture_is_declined_only_when_an_earlier_one_can_no_longer_land() -> None:
+async def test_a_declined_capture_is_returned_only_when_an_earlier_one_can_no_longer_arrive() -> (
+    None
+):
     declined = answer(200, b'{"paymentGatewayDecision": "DECLINE"}')
     shows = [shown(), shown(), *[captured("DECLINE")] * 3]
     made = bench(lost(), declined, look_ups=[*shows, captured()])
@@ -655,7 +659,7 @@ async def test_a_capture_is_declined_only_when_an_earlier_one_can_no_longer_land
     assert (raw.recovered, raw.parsed.succeeded) == (True, True)
 
 
-async def test_a_capture_in_words_that_are_unknown_leaves_the_one_before_it_open() -> None:
+async def test_a_capture_with_an_unknown_decision_leaves_the_one_before_it_unresolved() -> None:
     odd = answer(200, b'{"paymentGatewayDecision": "DO_NOT_HONOR"}')
     made = bench(lost(), odd, look_ups=[shown(), shown(), captured("DO_NOT_HONOR"), captured()])
     raw = await capture(made)
@@ -667,7 +671,7 @@ async def test_a_capture_in_words_that_are_unknown_leaves_the_one_before_it_open
     assert len(made.engine.sent) == 2
 
 
-async def test_a_declined_capture_whose_earlier_attempt_can_not_be_looked_up_stays_in_doubt() -> (
+async def test_a_declined_capture_whose_earlier_attempt_can_not_be_looked_up_is_unresolved() -> (
     None
 ):
     declined = answer(200, b'{"paymentGatewayDecision": "DECLINE"}')
@@ -690,14 +694,16 @@ async def test_a_pending_capture_that_was_sent_twice_is_not_resolved_by_one_earl
     assert (resolution.verdict, resolution.result.succeeded) == (Verdict.APPLIED, True)
 
 
-async def test_a_deadline_after_an_early_absent_of_a_capture_leaves_it_in_doubt() -> None:
+async def test_a_deadline_after_an_early_absent_of_a_capture_leaves_it_unresolved() -> None:
     made = bench(lost(), look_ups=[shown()])
     with pytest.raises(OutcomeUnknownError):
         await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options(total=0.2))
     assert len(made.heard_of(events.OutcomeUnknown)) == 1
 
 
-async def test_a_capture_that_the_quota_keeps_from_going_again_is_looked_up_to_the_end() -> None:
+async def test_a_capture_that_the_quota_keeps_from_a_retry_is_looked_up_to_the_windows_end() -> (
+    None
+):
     made = bench(lost(), look_ups=[*[shown()] * 3, captured()])
     while made.sender._quota.spend(Proof.UNKNOWN):
         pass
@@ -705,7 +711,7 @@ async def test_a_capture_that_the_quota_keeps_from_going_again_is_looked_up_to_t
     assert len(made.engine.sent) == 1
 
 
-async def test_a_post_that_would_leave_a_second_after_its_look_is_looked_up_again() -> None:
+async def test_a_post_that_would_be_sent_a_second_after_its_look_up_is_looked_up_again() -> None:
     async def leaving_late() -> WireResponse:
         await anyio.sleep(1.1)
         made.engine.guards[-1]()
@@ -724,7 +730,7 @@ class BrokenError(Exception):
 
 
 @pytest.mark.parametrize("error", [ConfigurationError("the http_client is closed"), BrokenError()])
-async def test_whatever_breaks_in_mid_recovery_leaves_it_in_doubt(error: Exception) -> None:
+async def test_any_error_in_mid_recovery_leaves_the_call_unresolved(error: Exception) -> None:
     made = bench(lost(), look_ups=[NOWHERE, error])
     with pytest.raises(OutcomeUnknownError) as caught:
         await create(made)
@@ -732,14 +738,14 @@ async def test_whatever_breaks_in_mid_recovery_leaves_it_in_doubt(error: Excepti
     assert len(made.heard_of(events.OutcomeUnknown)) == 1
 
 
-async def test_what_breaks_while_nothing_is_in_doubt_comes_out_as_it_is() -> None:
+async def test_an_error_while_nothing_is_unresolved_is_raised_as_it_is() -> None:
     error = ConfigurationError("the http_client is closed")
     with pytest.raises(ConfigurationError) as caught:
         await create(bench(error))
     assert caught.value is error
 
 
-async def test_an_effect_that_shows_just_before_the_repeated_post_keeps_it_from_leaving() -> None:
+async def test_an_effect_in_the_fresh_look_up_keeps_the_repeated_post_from_being_sent() -> None:
     made = bench(lost(), look_ups=[*[NOWHERE] * 8])
     made.engine.look_ups.append(later(made))
     raw = await create(made)
@@ -747,9 +753,7 @@ async def test_an_effect_that_shows_just_before_the_repeated_post_keeps_it_from_
     assert len(made.engine.sent) == 1
 
 
-async def test_a_look_just_before_the_repeated_post_that_fails_is_made_again_until_it_counts() -> (
-    None
-):
+async def test_a_fresh_look_up_that_fails_is_repeated_until_it_counts() -> None:
     made = bench(lost(), CREATED, look_ups=[*[NOWHERE] * 8, answer(500), answer(429), NOWHERE])
     raw = await create(made)
     assert not raw.recovered
@@ -758,7 +762,7 @@ async def test_a_look_just_before_the_repeated_post_that_fails_is_made_again_unt
     assert len(made.engine.looked) == 11
 
 
-async def test_every_later_post_of_the_call_is_preceded_by_a_look() -> None:
+async def test_every_later_post_of_the_call_is_preceded_by_a_look_up() -> None:
     script: list[Act] = [lost(), not_sent(), answer(429, retry_after="1"), CREATED]
     made = bench(*script, look_ups=[NOWHERE])
     raw = await create(made)
@@ -820,7 +824,7 @@ async def test_a_call_that_is_absent_after_its_last_attempt_ends_as_that_attempt
     assert not made.heard_of(events.OutcomeUnknown)
 
 
-async def test_those_who_cannot_assume_that_absent_is_final_have_nothing_sent_again() -> None:
+async def test_without_resend_when_absent_nothing_is_sent_again() -> None:
     made = bench(lost(), look_ups=[NOWHERE])
     with pytest.raises(OutcomeUnknownError):
         await create(made, resend_when_absent=False)
@@ -854,7 +858,7 @@ async def test_the_quota_runs_out_and_fills_again_with_success() -> None:
     [(10, None, 12, 50.0), (100, RateLimit(1), 12, 0.0)],
     ids=["at the connections", "at the pace"],
 )
-async def test_a_look_up_overtakes_all_calls_that_wait(
+async def test_a_look_up_has_priority_over_all_calls_that_wait(
     size: int, limit: RateLimit | None, others: int, seconds: float
 ) -> None:
     async def busy() -> WireResponse:
@@ -945,7 +949,7 @@ async def test_look_ups_that_do_not_count_stretch_the_window_and_then_give_up(se
     assert len(forms) == 1
 
 
-async def test_anothers_transaction_under_the_order_number_leaves_it_in_doubt() -> None:
+async def test_anothers_transaction_under_the_order_number_leaves_the_call_unresolved() -> None:
     foreign = shown(additionalData='{"sdkRequestId": "another"}')
     made = bench(lost(), look_ups=[foreign])
     started = anyio.current_time()
@@ -962,7 +966,7 @@ async def test_a_captured_payment_is_never_reversed_again_on_a_guess() -> None:
     assert len(made.engine.sent) == 1
 
 
-async def test_a_deadline_in_mid_recovery_leaves_it_in_doubt() -> None:
+async def test_a_deadline_in_mid_recovery_leaves_the_call_unresolved() -> None:
     made = bench(lost(), look_ups=[NOWHERE])
     started = anyio.current_time()
     with pytest.raises(OutcomeUnknownError):
@@ -970,14 +974,14 @@ async def test_a_deadline_in_mid_recovery_leaves_it_in_doubt() -> None:
     assert anyio.current_time() - started == pytest.approx(4)
 
 
-async def test_a_deadline_after_an_absent_leaves_nothing_in_doubt() -> None:
+async def test_a_deadline_after_an_absent_verdict_leaves_nothing_unresolved() -> None:
     made = bench(lost(), look_ups=[NOWHERE])
     with pytest.raises(RequestTimeoutError):
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=10.2))
     assert not made.heard_of(events.OutcomeUnknown)
 
 
-async def test_cancelling_a_recovery_is_prompt_and_the_hooks_are_told() -> None:
+async def test_cancelling_a_recovery_is_prompt_and_emits_the_unknown_outcome() -> None:
     made = bench(lost(), look_ups=[forever])
     with anyio.move_on_after(3) as scope:
         await create(made)
@@ -1029,7 +1033,7 @@ async def test_an_update_that_took_place_is_read_back_from_the_configuration(
 
 
 @pytest.mark.parametrize(("asked", "now_is"), [("ACTIVATED", None), ("DELETED", "ACTIVATED")])
-async def test_an_update_that_did_not_take_place_goes_again(asked: str, now_is: str | None) -> None:
+async def test_an_update_that_did_not_take_place_is_retried(asked: str, now_is: str | None) -> None:
     made = bench(lost(), answer(200), look_ups=[configured(now_is)])
     raw = await update(made, asked)
     assert not raw.recovered
@@ -1086,7 +1090,7 @@ async def test_a_pending_call_is_not_settled_by_what_another_call_returned() -> 
     assert resolution.verdict is Verdict.UNDETERMINED
 
 
-async def test_that_a_pending_capture_failed_is_said_only_when_it_can_no_longer_land() -> None:
+async def test_a_pending_capture_is_absent_only_when_it_can_no_longer_arrive() -> None:
     made = bench(lost(), look_ups=[shown()])
     with pytest.raises(OutcomeUnknownError) as caught:
         await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options(total=0.2))
@@ -1103,7 +1107,7 @@ async def test_only_the_latest_references_are_remembered() -> None:
     assert ("0" in known, "1" in known, "10000" in known) == (False, True, True)
 
 
-async def test_a_pending_call_may_turn_out_to_be_absent_or_stay_in_doubt() -> None:
+async def test_a_pending_call_may_be_absent_or_stay_undetermined() -> None:
     pending = await in_doubt(bench(lost(), look_ups=[answer(500)]))
     absent = await bench(look_ups=[NOWHERE]).sender.resolve(pending, options())
     assert (absent.verdict, absent.result) == (Verdict.ABSENT, None)
@@ -1160,7 +1164,7 @@ async def test_a_throttle_pauses_the_clients_other_calls() -> None:
     assert [at - started for at in made.engine.times] == pytest.approx([0, 30, 30])
 
 
-async def test_a_call_that_is_throttled_out_says_so_even_after_an_absent() -> None:
+async def test_a_call_that_is_throttled_out_raises_that_even_after_an_absent_verdict() -> None:
     made = bench(lost(), answer(429, retry_after="61"), look_ups=[NOWHERE])
     with pytest.raises(RateLimitedError):
         await create(made)

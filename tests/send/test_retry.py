@@ -55,7 +55,7 @@ MAY_GO_AGAIN = {
 }
 
 
-def test_what_may_be_retried_is_exactly_this() -> None:
+def test_proofs_that_allow_a_retry_are_exactly_these() -> None:
     real = {(safety, proof): may_be_retried(safety, proof) for safety in Safety for proof in Proof}
     assert real == MAY_GO_AGAIN
 
@@ -100,7 +100,7 @@ def test_the_jitter_is_full(failures: int, ceiling: float, monkeypatch: pytest.M
     assert 0.45 * ceiling < sum(delays) / len(delays) < 0.55 * ceiling
 
 
-def test_calls_do_not_go_again_in_step() -> None:
+def test_calls_are_not_retried_in_step() -> None:
     assert len({back_off(RetryPolicy(), 3) for _ in range(100)}) > 90
 
 
@@ -131,7 +131,7 @@ def test_failures_do_not_lengthen_the_delay_after_a_throttle() -> None:
 
 
 @pytest.mark.parametrize("proof", [Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN])
-def test_what_the_answer_asks_for_is_a_minimum(proof: Proof) -> None:
+def test_the_delay_that_a_response_asks_for_is_a_minimum(proof: Proof) -> None:
     assert delay(proof, asked=7.0) == 7.0
     long = RetryPolicy(initial=50.0, maximum=50.0)
     delays = [delay(proof, asked=7.0, policy=long) for _ in range(200)]
@@ -189,7 +189,7 @@ def storm(policy: RetryPolicy, asked: float | None) -> Sequence[float]:
 
 @pytest.mark.parametrize("policy", [RetryPolicy(), AT_ONCE, RetryPolicy(initial=0.0)])
 @pytest.mark.parametrize("asked", [None, 0.0, 0.001])
-def test_a_throttle_that_asks_for_no_pause_is_no_reason_to_spin(
+def test_throttles_that_ask_for_no_pause_do_not_spin(
     policy: RetryPolicy, asked: float | None
 ) -> None:
     delays = storm(policy, asked)

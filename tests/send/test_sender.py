@@ -81,7 +81,7 @@ def full_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
 # What comes back ---------------------------------------------------------------------------------
 
 
-async def test_a_result_comes_with_everything_that_the_exchange_told() -> None:
+async def test_a_result_comes_with_its_whole_exchange() -> None:
     async def slow() -> WireResponse:
         await anyio.sleep(1.5)
         return answer(201, b'{"paymentLinkRef": "ref-1"}', x_trace="t")
@@ -99,7 +99,7 @@ async def test_a_result_comes_with_everything_that_the_exchange_told() -> None:
     assert not raw.recovered
 
 
-async def test_the_key_the_agent_and_the_body_type_travel_in_headers_that_repr_hides() -> None:
+async def test_headers_carry_key_agent_and_body_type_and_their_repr_hides_them() -> None:
     made = bench(CREATED, answer(200))
     await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
@@ -131,7 +131,7 @@ async def test_the_key_the_agent_and_the_body_type_travel_in_headers_that_repr_h
     ],
     ids=lambda act: act.reason if isinstance(act, ExchangeError) else f"{act.status_code}",
 )
-async def test_a_post_that_look_ups_cannot_settle_is_in_doubt_and_never_sent_again(
+async def test_a_post_that_look_ups_cannot_settle_is_unresolved_and_never_sent_again(
     operation: operations.Operation[Any, Any], request_: Any, failure: Act
 ) -> None:
     made = bench(failure, look_ups=[answer(500)])
@@ -158,7 +158,7 @@ async def test_a_post_that_look_ups_cannot_settle_is_in_doubt_and_never_sent_aga
     ("operation", "request_"), POSTS + REPEATABLE, ids=lambda row: getattr(row, "name", "")
 )
 @pytest.mark.parametrize("failure", [not_sent(), THROTTLED, answer(425)], ids=str)
-async def test_what_was_not_sent_or_was_throttled_goes_again(
+async def test_a_request_that_was_not_sent_or_was_throttled_is_retried(
     operation: operations.Operation[Any, Any], request_: Any, failure: Act
 ) -> None:
     made = bench(failure, failure, PROOFS[operation.name])
@@ -183,7 +183,7 @@ PROOFS = {
 
 @pytest.mark.parametrize(("operation", "request_"), REPEATABLE, ids=lambda row: str(row)[:0])
 @pytest.mark.parametrize("failure", [lost(), answer(500), answer(302), answer(200, b"[]")], ids=str)
-async def test_reads_and_integration_updates_go_again_after_an_unknown_outcome(
+async def test_reads_and_integration_updates_are_retried_after_an_unknown_outcome(
     operation: operations.Operation[Any, Any], request_: Any, failure: Act
 ) -> None:
     look_ups = [answer(500)] if operation is operations.UPDATE_INTEGRATION else []
@@ -207,7 +207,7 @@ async def test_a_refusal_is_raised_at_once(
     assert [attempt.proof for attempt in caught.value.attempts] == [Proof.REJECTED]
 
 
-async def test_a_post_that_was_not_sent_before_and_then_is_lost_is_in_doubt() -> None:
+async def test_a_post_that_is_lost_after_an_attempt_that_was_not_sent_is_unresolved() -> None:
     made = bench(not_sent(), THROTTLED, lost(), look_ups=[answer(500)])
     with pytest.raises(OutcomeUnknownError) as caught:
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
@@ -235,7 +235,7 @@ async def test_every_attempt_sends_the_same_bytes() -> None:
     ],
     ids=str,
 )
-async def test_a_post_that_never_left_ends_as_what_kept_it(
+async def test_a_post_that_was_never_sent_raises_the_error_that_kept_it(
     failure: Act, error: type[Exception]
 ) -> None:
     made = bench(*[failure] * 4)
@@ -257,7 +257,7 @@ async def test_a_post_that_never_left_ends_as_what_kept_it(
     ],
     ids=str,
 )
-async def test_a_read_ends_as_its_last_attempt_did(failure: Act, error: type[Exception]) -> None:
+async def test_a_read_raises_its_last_attempts_error(failure: Act, error: type[Exception]) -> None:
     made = bench(*[failure] * 4)
     with pytest.raises(error) as caught:
         await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
@@ -345,7 +345,7 @@ async def test_a_call_spends_at_most_five_minutes_on_throttles() -> None:
     assert made.engine.times[-1] - made.engine.times[0] == pytest.approx(300)
 
 
-async def test_a_longer_pause_than_a_minute_is_the_callers_to_wait_for() -> None:
+async def test_a_pause_of_more_than_a_minute_is_raised_to_the_caller() -> None:
     made = bench(answer(429, retry_after="61"))
     with pytest.raises(RateLimitedError) as caught:
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
@@ -359,7 +359,7 @@ async def test_a_read_waits_as_long_as_a_failing_server_asks() -> None:
     assert made.engine.times[1] - made.engine.times[0] == pytest.approx(20)
 
 
-async def test_no_connection_is_held_while_a_call_waits_to_go_again() -> None:
+async def test_a_call_holds_no_slot_between_two_attempts() -> None:
     made = bench(answer(503, retry_after="20"), CREATED, answer(200), size=1)
 
     async def create() -> None:
@@ -395,7 +395,7 @@ async def test_tenacity_is_not_entered_when_the_first_attempt_settles_it(
 # The deadline ------------------------------------------------------------------------------------
 
 
-async def test_a_deadline_that_cuts_a_post_in_flight_leaves_it_in_doubt() -> None:
+async def test_a_deadline_that_cuts_a_post_in_flight_leaves_it_unresolved() -> None:
     made = bench(forever)
     started = anyio.current_time()
     with pytest.raises(OutcomeUnknownError) as caught:
@@ -441,7 +441,7 @@ async def test_a_deadline_covers_the_wait_for_a_connection() -> None:
     assert [sent.method for sent in made.engine.sent] == ["GET"]
 
 
-async def test_what_an_earlier_attempt_met_is_not_the_reason_for_a_later_ones_doubt() -> None:
+async def test_an_earlier_attempts_error_is_not_the_cause_of_a_later_unknown_outcome() -> None:
     made = bench(not_sent(), forever)
     with pytest.raises(OutcomeUnknownError) as caught:
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=7))
@@ -468,7 +468,7 @@ async def test_a_call_that_ends_in_time_is_not_touched_by_its_deadline() -> None
 # Cancellation ------------------------------------------------------------------------------------
 
 
-async def test_cancelling_a_post_in_flight_is_prompt_and_the_hooks_are_told() -> None:
+async def test_cancelling_a_post_in_flight_is_prompt_and_emits_the_unknown_outcome() -> None:
     made = bench(forever)
     started = anyio.current_time()
     with anyio.move_on_after(2) as scope:
@@ -483,7 +483,7 @@ async def test_cancelling_a_post_in_flight_is_prompt_and_the_hooks_are_told() ->
     assert len(made.engine.sent) == 1
 
 
-async def test_cancelling_a_post_that_certainly_did_not_leave_leaves_nothing_in_doubt() -> None:
+async def test_cancelling_a_post_that_was_certainly_not_sent_leaves_nothing_unresolved() -> None:
     async def connecting() -> WireResponse:
         try:
             await anyio.sleep_forever()
@@ -500,7 +500,7 @@ async def test_cancelling_a_post_that_certainly_did_not_leave_leaves_nothing_in_
     assert finished.attempt.proof is Proof.NOT_SENT
 
 
-async def test_cancelling_a_post_that_waits_to_go_again_leaves_nothing_in_doubt() -> None:
+async def test_cancelling_a_post_between_two_attempts_leaves_nothing_unresolved() -> None:
     made = bench(THROTTLED, CREATED)
     with anyio.move_on_after(1) as scope:
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
@@ -509,7 +509,7 @@ async def test_cancelling_a_post_that_waits_to_go_again_leaves_nothing_in_doubt(
     assert not made.heard_of(events.OutcomeUnknown)
 
 
-async def test_cancelling_the_second_attempt_of_a_post_leaves_it_in_doubt() -> None:
+async def test_cancelling_the_second_attempt_of_a_post_leaves_it_unresolved() -> None:
     made = bench(THROTTLED, forever)
     with anyio.move_on_after(4) as scope:
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
@@ -518,7 +518,7 @@ async def test_cancelling_the_second_attempt_of_a_post_leaves_it_in_doubt() -> N
     assert told.pending.first_attempt.proof is Proof.THROTTLED
 
 
-async def test_cancelling_a_read_leaves_nothing_in_doubt() -> None:
+async def test_cancelling_a_read_leaves_nothing_unresolved() -> None:
     made = bench(forever)
     with anyio.move_on_after(2) as scope:
         await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
@@ -526,7 +526,7 @@ async def test_cancelling_a_read_leaves_nothing_in_doubt() -> None:
     assert not made.heard_of(events.OutcomeUnknown)
 
 
-async def test_a_cancelled_call_gives_its_place_back() -> None:
+async def test_a_cancelled_call_frees_its_slot() -> None:
     made = bench(forever, CREATED, size=1)
     with anyio.move_on_after(2):
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
@@ -559,7 +559,7 @@ async def test_the_events_of_a_call_share_its_id_and_come_in_order() -> None:
     ]
 
 
-async def test_nobody_has_hooks_hears_only_of_retries_and_doubt(
+async def test_without_hooks_only_retries_and_unknown_outcomes_are_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO, logger="chat2pay_async")
@@ -573,7 +573,7 @@ async def test_nobody_has_hooks_hears_only_of_retries_and_doubt(
 # Closing -----------------------------------------------------------------------------------------
 
 
-async def test_a_read_goes_no_further_once_its_client_is_closed() -> None:
+async def test_a_read_is_not_retried_once_its_client_is_closed() -> None:
     made = bench(answer(503))
     async with anyio.create_task_group() as tasks:
 
@@ -589,7 +589,7 @@ async def test_a_read_goes_no_further_once_its_client_is_closed() -> None:
     assert len(made.engine.sent) == 1
 
 
-async def test_a_call_in_doubt_is_left_there_once_its_client_is_closed() -> None:
+async def test_an_unresolved_call_stays_unresolved_once_its_client_is_closed() -> None:
     made = bench(lost(), look_ups=[answer(503)])
     started = anyio.current_time()
     async with anyio.create_task_group() as tasks:
@@ -605,7 +605,7 @@ async def test_a_call_in_doubt_is_left_there_once_its_client_is_closed() -> None
     assert anyio.current_time() - started < 2, "it does not look on for three times `settle`"
 
 
-async def test_events_of_a_call_that_nobody_listens_to_have_its_id_all_the_same(
+async def test_events_of_a_call_without_hooks_share_its_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     made = bench(lost(), lost(), look_ups=[answer(503)], has_hooks=False)
@@ -620,7 +620,7 @@ async def test_events_of_a_call_that_nobody_listens_to_have_its_id_all_the_same(
     assert "" not in ids
 
 
-async def test_a_closed_sender_says_so_and_sends_nothing() -> None:
+async def test_a_closed_sender_raises_and_sends_nothing() -> None:
     made = bench(CREATED)
     await made.sender.aclose()
     assert made.engine.closed
@@ -629,7 +629,7 @@ async def test_a_closed_sender_says_so_and_sends_nothing() -> None:
     assert made.engine.sent == []
 
 
-async def test_a_misused_engine_is_reported_as_it_is_and_nothing_is_in_doubt() -> None:
+async def test_a_misused_transport_is_reported_as_it_is_and_nothing_is_unresolved() -> None:
     made = bench(ConfigurationError("the http_client of this client is closed"))
     with pytest.raises(ConfigurationError, match="http_client"):
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
@@ -639,7 +639,7 @@ async def test_a_misused_engine_is_reported_as_it_is_and_nothing_is_in_doubt() -
 # Pauses that others hear of ----------------------------------------------------------------------
 
 
-async def test_a_throttle_is_told_with_the_pause_of_everyone() -> None:
+async def test_a_throttle_emits_the_pause_of_all_calls() -> None:
     made = bench(THROTTLED, answer(429), CREATED)
     await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     told = made.heard_of(events.Paused)
@@ -650,14 +650,14 @@ async def test_a_throttle_is_told_with_the_pause_of_everyone() -> None:
     assert {one.call_id for one in told} == {made.heard[0].call_id}
 
 
-async def test_a_throttled_look_up_is_told_too() -> None:
+async def test_a_throttled_look_up_emits_a_pause_too() -> None:
     made = bench(lost(), look_ups=[answer(429, retry_after="3"), answer(500)])
     with pytest.raises(OutcomeUnknownError):
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     assert [one.seconds for one in made.heard_of(events.Paused)] == [3.0]
 
 
-async def test_a_run_tells_of_a_longer_wait_by_the_same_hooks() -> None:
+async def test_a_runs_longer_wait_is_emitted_to_the_same_hooks() -> None:
     made = bench()
     made.sender.emit_paused("create_payment_link", 90.0)
     assert made.heard == [events.Paused("", "create_payment_link", 90.0)]
@@ -704,17 +704,17 @@ async def attempted(on: Bench, call: Call[Any, Any]) -> Outcome[Any]:
         (answer(201), Proof.UNKNOWN, False),
     ],
 )
-async def test_what_an_attempt_proves_decides_whether_the_next_may_follow_at_once(
+async def test_an_attempts_proof_decides_if_the_next_may_follow_at_once(
     act: Act, proof: Proof, *, goes_again: bool
 ) -> None:
     call = creating()
-    step = await attempted(bench(act), call)
-    assert [attempt.proof for attempt in call.attempts] == [step.answer.proof] == [proof]
-    assert (step.delay is not None) is goes_again
+    outcome = await attempted(bench(act), call)
+    assert [attempt.proof for attempt in call.attempts] == [outcome.parsed.proof] == [proof]
+    assert (outcome.delay is not None) is goes_again
     assert call.unresolved is (proof is Proof.UNKNOWN)
 
 
-async def test_an_attempt_that_is_cancelled_is_on_record_with_what_it_proves() -> None:
+async def test_a_cancelled_attempt_is_recorded_with_its_proof() -> None:
     on, call = bench(forever), creating()
     with anyio.move_on_after(3):
         await attempted(on, call)
@@ -725,20 +725,20 @@ async def test_an_attempt_that_is_cancelled_is_on_record_with_what_it_proves() -
     assert len(on.heard_of(events.AttemptFinished)) == 1
 
 
-async def test_after_a_lost_one_a_post_leaves_right_behind_a_look_up_of_nothing() -> None:
+async def test_after_a_lost_attempt_a_post_directly_follows_an_absent_look_up() -> None:
     on, call = bench(CREATED, look_ups=[ABSENT]), already_lost()
-    step = await attempted(on, call)
-    assert step.answer.proof is Proof.APPLIED
+    outcome = await attempted(on, call)
+    assert outcome.parsed.proof is Proof.APPLIED
     assert len(on.engine.looked) == 1
     (post,) = [one for one in on.engine.guards if one.latest is not None]
     assert post.latest == pytest.approx(on.engine.looked[0] + FRESH)
 
 
-async def test_after_a_lost_one_a_post_does_not_leave_if_a_look_up_shows_any_link() -> None:
+async def test_after_a_lost_attempt_a_post_is_not_sent_if_a_look_up_shows_any_link() -> None:
     on, call = bench(look_ups=[SHOWN]), already_lost()
-    step = await attempted(on, call)
+    outcome = await attempted(on, call)
     assert on.engine.sent == []
-    assert step.looked_up
+    assert outcome.looked_up
     assert call.unresolved, "the link that is there need not be ours"
 
 
@@ -746,17 +746,17 @@ async def test_a_read_needs_no_look_up() -> None:
     call = Call(operations.GET_TRANSACTION, BY_ORDER, options(), anyio.current_time())
     on = bench(answer(503), answer(200, b'{"orderNumber": "A-1"}'))
     assert (await attempted(on, call)).delay is not None
-    assert (await attempted(on, call)).answer.proof is Proof.APPLIED
+    assert (await attempted(on, call)).parsed.proof is Proof.APPLIED
     assert len(on.engine.sent) == 2
 
 
-async def test_who_does_not_listen_is_told_of_no_attempt() -> None:
+async def test_attempt_events_are_emitted_only_to_hooks() -> None:
     on = bench(CREATED)
     await attempted(on, creating(has_hooks=False))
     assert on.heard == []
 
 
-async def test_a_quota_that_is_spent_lets_nothing_follow() -> None:
+async def test_a_spent_quota_allows_no_retry() -> None:
     on, call = bench(not_sent(), not_sent()), creating()
     assert (await attempted(on, call)).delay is not None
     while on.sender._quota.spend(Proof.UNKNOWN):

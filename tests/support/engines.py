@@ -37,16 +37,16 @@ SKIPPED = {
     "test_demo.py": SLOW,
     "test_engines.py": OTHER,
     "test_kill.py": SLOW,
-    "test_line.py::test_a_request_goes_out_as_it_is_with_the_keys_headers": (
+    "test_limited_transport.py::test_a_request_goes_out_as_it_is_with_the_keys_headers": (
         "compares the very objects that a transport is given and returns"
     ),
     "test_pool.py": OTHER,
     "test_proxies.py": OTHER,
     (
-        "test_send.py::test_a_transport_error_names_its_cause_and_shows_none_of_its_words"
+        "test_sender.py::test_a_transport_error_names_its_cause_and_shows_none_of_its_words"
     ): "expects the name of httpx's exception",
     (
-        "test_send.py::test_cancelling_a_post_that_certainly_did_not_leave_leaves_nothing_in_doubt"
+        "test_sender.py::test_cancelling_a_post_that_was_certainly_not_sent_leaves_nothing_unresolved"
     ): CONNECTING,
 }
 """Why what is not run is not: a file's name, or a test's with it."""
