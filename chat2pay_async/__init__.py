@@ -21,65 +21,15 @@
 - `chat2pay_async.sandbox` is a whole Chat 2 Pay on your own machine.
 """
 
-from chat2pay_async._api.models import (
-    Cancellation,
-    Channel,
-    Configuration,
-    Currency,
-    GatewayAnswer,
-    GatewayResult,
-    IntegrationStatus,
-    IntegrationUpdate,
-    Integrator,
-    IntegratorType,
-    LineItem,
-    PaymentLink,
-    PaymentLinkRequest,
-    PaymentStatus,
-    PaymentStatusEntry,
-    Receipt,
-    ThirdPartyError,
-    Transaction,
-    TransactionStatus,
-    TransactionStatusEntry,
-    TransactionType,
-)
+from chat2pay_async._api.models import *
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy, Timeout, __version__
 from chat2pay_async._raw_client import RawChat2Pay
 from chat2pay_async._send.limits import Limiter, RateLimit
 from chat2pay_async._send.reconciliation import Resolution, Verdict
-from chat2pay_async.errors import (
-    ApiError,
-    Attempt,
-    AuthenticationError,
-    BadRequestError,
-    Chat2PayError,
-    ConfigurationError,
-    ConflictError,
-    ConnectionFailedError,
-    Fault,
-    JournalError,
-    NotFoundError,
-    OutcomeUnknownError,
-    Pending,
-    PermissionDeniedError,
-    Proof,
-    RateLimitedError,
-    ReceiptNotSentError,
-    RequestTimeoutError,
-    RequestValidationError,
-    ResponseDecodeError,
-    RunStoppedError,
-    SentRequest,
-    ServerError,
-    TransportError,
-)
-from chat2pay_async.events import (
-    Event,
-    Hook,
-)
+from chat2pay_async.errors import *
+from chat2pay_async.events import Event, Hook
 
 __all__ = [
     "ApiError",

@@ -14,50 +14,5 @@ unknown fields and unreadable raw values are in `extra`, and an unknown enum val
     False
 """
 
-from chat2pay_async._api.models import (
-    Cancellation,
-    Channel,
-    Configuration,
-    Currency,
-    GatewayAnswer,
-    GatewayResult,
-    IntegrationStatus,
-    IntegrationUpdate,
-    Integrator,
-    IntegratorType,
-    LineItem,
-    PaymentLink,
-    PaymentLinkRequest,
-    PaymentStatus,
-    PaymentStatusEntry,
-    Receipt,
-    ThirdPartyError,
-    Transaction,
-    TransactionStatus,
-    TransactionStatusEntry,
-    TransactionType,
-)
-
-__all__ = [
-    "Cancellation",
-    "Channel",
-    "Configuration",
-    "Currency",
-    "GatewayAnswer",
-    "GatewayResult",
-    "IntegrationStatus",
-    "IntegrationUpdate",
-    "Integrator",
-    "IntegratorType",
-    "LineItem",
-    "PaymentLink",
-    "PaymentLinkRequest",
-    "PaymentStatus",
-    "PaymentStatusEntry",
-    "Receipt",
-    "ThirdPartyError",
-    "Transaction",
-    "TransactionStatus",
-    "TransactionStatusEntry",
-    "TransactionType",
-]
+from chat2pay_async._api.models import *
+from chat2pay_async._api.models import __all__

@@ -68,17 +68,15 @@ class Operation(Generic[Q, R]):
     """Tells from a 2xx's object that the request was applied."""
     query: tuple[str, ...] = ()
     """The request's attributes that travel in the query."""
-    safety: Safety = attrs.field(init=False, repr=False, eq=False)
-    """Follows from the method: the API has no idempotency keys."""
-    has_body: bool = attrs.field(init=False, repr=False, eq=False)
-    """True where the request itself is the body, rather than path and query."""
 
-    @safety.default
-    def _safety_of_method(self) -> Safety:
+    @property
+    def safety(self) -> Safety:
+        """Follows from the method: the API has no idempotency keys."""
         return _SAFETY[self.method]
 
-    @has_body.default
-    def _has_body(self) -> bool:
+    @property
+    def has_body(self) -> bool:
+        """True where the request itself is the body, rather than path and query."""
         return self.method != "GET" and "{" not in self.path
 
     def identity(self, request: Q) -> str:
