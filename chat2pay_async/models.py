@@ -15,4 +15,4 @@ unknown fields and unreadable raw values are in `extra`, and an unknown enum val
 """
 
 from chat2pay_async._api.models import *
-from chat2pay_async._api.models import __all__
+from chat2pay_async._api.models import __all__ as __all__  # noqa: PLC0414 - exports it

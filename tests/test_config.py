@@ -1,4 +1,4 @@
-"""Settings: what is taken, what is refused, and what shows itself to no one."""
+"""Settings are checked where they are given, and the key is never shown."""
 
 from __future__ import annotations
 
@@ -230,7 +230,7 @@ def test_a_base_url_with_more_than_host_and_path_is_refused(url: str) -> None:
         "https://chat2pay.example/ü",
     ],
 )
-def test_what_is_no_base_url_is_refused(url: str) -> None:
+def test_a_malformed_base_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="must look like https://host/"):
         base_url_of(url)
 
@@ -314,7 +314,7 @@ def test_attempts_are_counted_from_one(value: Any) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, 0.5, 60, 1e9])
-def test_any_finite_number_of_seconds_may_settle_a_call(seconds: float) -> None:
+def test_settle_takes_any_finite_number_of_seconds(seconds: float) -> None:
     assert RetryPolicy(settle=seconds).settle == seconds
 
 

@@ -1,4 +1,4 @@
-"""What every error is, says, keeps and hides."""
+"""Every error has its place in the tree, pickles, and hides secrets."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_an_api_error_needs_no_more_than_its_status() -> None:
     )
 
 
-def test_what_only_some_answers_tell_is_none_until_it_is_told() -> None:
+def test_parts_that_only_some_responses_have_are_none_by_default() -> None:
     assert errors.ReceiptNotSentError("no", status_code=400).receipt is None
     assert errors.RateLimitedError("no", status_code=429).retry_after is None
 

@@ -1,4 +1,4 @@
-"""What hooks and loggers are told, and how little they can do about it."""
+"""Hooks and loggers receive events, and can't disturb a call."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def kinds(kind: type[Event] = Event) -> Iterator[type[Event]]:
 
 
 class WatchingError(Exception):
-    """What a hook in these tests raises."""
+    """An error that a hook in these tests raises."""
 
 
 def failing(_event: Event) -> None:
@@ -70,7 +70,7 @@ def test_the_story_has_every_kind_of_event() -> None:
     assert {type(event) for event in STORY} == set(kinds()) == set(LEVELS)
 
 
-def test_hooks_are_told_every_event_in_order() -> None:
+def test_hooks_receive_every_event_in_order() -> None:
     told: list[Event] = []
     hooks = Hooks([told.append])
     for event in STORY:
@@ -78,7 +78,7 @@ def test_hooks_are_told_every_event_in_order() -> None:
     assert told == list(STORY)
 
 
-def test_hooks_are_told_in_the_order_in_which_they_were_given() -> None:
+def test_hooks_are_called_in_the_order_in_which_they_were_given() -> None:
     told: list[str] = []
     hooks = Hooks([lambda _: told.append("first"), lambda _: told.append("second")])
     hooks.emit(STORY[0])
@@ -115,7 +115,7 @@ def test_a_hook_that_raises_is_logged_and_stops_no_other(caplog: pytest.LogCaptu
     assert record.exc_info[0] is WatchingError
 
 
-def test_what_is_no_mistake_of_a_hook_is_not_held_back() -> None:
+def test_an_exception_that_is_not_a_hooks_mistake_is_raised() -> None:
     def interrupted(_event: Event) -> None:
         raise KeyboardInterrupt
 
@@ -127,14 +127,14 @@ def test_what_is_no_mistake_of_a_hook_is_not_held_back() -> None:
     ("level", "listens"),
     [(logging.DEBUG, True), (logging.INFO, False), (logging.WARNING, False)],
 )
-def test_without_hooks_only_a_debug_logger_listens(
+def test_without_hooks_events_are_emitted_only_to_a_debug_logger(
     caplog: pytest.LogCaptureFixture, level: int, *, listens: bool
 ) -> None:
     caplog.set_level(level, logger=LOGGER)
     assert bool(Hooks([])) is listens
 
 
-def test_with_a_hook_somebody_always_listens(caplog: pytest.LogCaptureFixture) -> None:
+def test_with_a_hook_events_are_always_emitted(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, logger=LOGGER)
     assert Hooks([failing])
 

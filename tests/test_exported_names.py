@@ -1,4 +1,4 @@
-"""The menu: what programs may import, and that it stays."""
+"""The names that programs may import stay the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every form in which the service was seen to say something is read; one form is written."""
+"""Every form that the service was seen to send is read; one form is written."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_status_is_read_from_its_name_and_from_its_words(one: TransactionStatu
         assert link.transaction_status is one
 
 
-def test_the_words_that_answer_a_cancellation_are_its_status() -> None:
+def test_the_words_in_a_cancellation_response_are_its_status() -> None:
     cancelled = structure(
         models.Cancellation, {"transactionStatus": "Payment Link Cancelled"}
     ).transaction_status
@@ -149,7 +149,7 @@ def test_a_fraction_of_a_second_has_any_length(length: int, offset: str) -> None
     "form",
     ["soon", "", "27/04/2021", "2021-13-01T00:00:00Z", True, [], {}, 10**17, "9" * 20, 10**400],
 )
-def test_what_is_no_timestamp_is_none_and_kept_raw(form: object) -> None:
+def test_an_unreadable_timestamp_is_none_and_kept_raw(form: object) -> None:
     read = transaction(paymentStatusTimestamp=form, orderNumber="A-1001")
     assert read.payment_status_timestamp is None
     assert read.extra == {"paymentStatusTimestamp": form}
@@ -246,7 +246,7 @@ def test_an_amount_is_a_number_or_a_quoted_number_with_its_digits_kept(
      "1" + "0" * 31, '"1' + "0" * 31 + '"', '"NaN"', '"Infinity"', '"1,5"', '""', "true", "[]",
      "{}"],
 )  # fmt: skip
-def test_what_is_no_sane_amount_is_none_and_kept_raw(json_text: str) -> None:
+def test_an_unreadable_amount_is_none_and_kept_raw(json_text: str) -> None:
     read = read_body(Transaction, f'{{"totalAmount": {json_text}, "orderNumber": "A-1001"}}')
     assert read.total_amount is None
     assert read.extra.keys() == {"totalAmount"}
@@ -260,7 +260,7 @@ def test_thirty_is_the_largest_exponent_that_is_read(json_text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), Decimal("NaN"), Decimal("Infinity"), 1.5])
-def test_what_can_not_come_from_json_is_no_amount(value: object) -> None:
+def test_a_value_that_json_does_not_have_is_not_an_amount(value: object) -> None:
     assert transaction(totalAmount=value).total_amount is None
 
 
@@ -272,7 +272,7 @@ def test_a_whole_number_is_an_int_however_it_is_written(json_text: str) -> None:
 
 
 @pytest.mark.parametrize("json_text", ["5.5", '"5.5"', '"five"', "true", "[5]", "1e31"])
-def test_what_is_no_whole_number_is_none_and_kept_raw(json_text: str) -> None:
+def test_an_unreadable_integer_is_none_and_kept_raw(json_text: str) -> None:
     read = read_body(PaymentLink, f'{{"paymentLinkTTL": {json_text}, "paymentPageTTL": 15}}')
     assert read.payment_link_ttl is None
     assert read.extra.keys() == {"paymentLinkTTL"}
@@ -282,7 +282,7 @@ def test_what_is_no_whole_number_is_none_and_kept_raw(json_text: str) -> None:
 @pytest.mark.parametrize(
     ("json_text", "ident"), [("2", 2), ('"2"', "2"), ("2.0", 2), ('"PL-2"', "PL-2")]
 )
-def test_an_id_is_read_as_what_it_comes_as(json_text: str, ident: object) -> None:
+def test_an_id_keeps_its_type(json_text: str, ident: object) -> None:
     for kind in (PaymentLink, models.Cancellation, models.TransactionStatusEntry):
         read = read_body(kind, f'{{"transactionStatusId": {json_text}}}').transaction_status_id
         assert read == ident
@@ -295,7 +295,7 @@ def test_a_reference_that_comes_as_a_number_is_a_text() -> None:
 
 
 @pytest.mark.parametrize("value", [Decimal("1.5"), True, [], {}])
-def test_what_is_no_text_is_none_and_kept_raw(value: object) -> None:
+def test_an_unreadable_text_is_none_and_kept_raw(value: object) -> None:
     read = transaction(orderNumber=value)
     assert read.order_number is None
     assert read.extra == {"orderNumber": value}
@@ -309,7 +309,7 @@ def test_a_flag_is_read_quoted_or_not(form: object, flag: bool) -> None:  # noqa
 
 
 @pytest.mark.parametrize("form", ["yes", "", 1, 0, [], {}])
-def test_what_is_no_flag_is_none_and_kept_raw(form: object) -> None:
+def test_an_unreadable_flag_is_none_and_kept_raw(form: object) -> None:
     read = transaction(paymentReviewAutoReversal=form)
     assert read.payment_review_auto_reversal is None
     assert read.extra == {"paymentReviewAutoReversal": form}
@@ -340,7 +340,7 @@ def test_fields_that_are_not_known_are_kept_in_extra_as_they_came() -> None:
     assert read.extra == {"cardNetworks": ["VISA"], "extra": 1}
 
 
-def test_the_wire_can_not_say_that_an_answer_was_recovered() -> None:
+def test_recovered_is_never_read_from_the_wire() -> None:
     read = structure(PaymentLink, {"recovered": True, "payment_link_ref": "8a1f"})
     assert read.recovered is False
     assert attrs.asdict(read)["payment_link_ref"] is None
@@ -356,12 +356,12 @@ def test_null_is_nothing_everywhere() -> None:
         assert read.extra == {}
 
 
-def test_an_answer_with_nothing_in_it_is_read() -> None:
+def test_an_empty_response_is_read() -> None:
     for kind in ANSWERS:
         assert structure(kind, {}).extra == {}
 
 
-def test_what_is_unreadable_in_a_part_costs_only_itself() -> None:
+def test_an_unreadable_field_of_a_part_costs_only_itself() -> None:
     read = transaction(
         orderNumber="A-1001",
         integrator={"name": "Shop", "applicationId": []},
@@ -399,7 +399,7 @@ def test_an_object_that_is_none_is_none_and_kept_raw(raw: object) -> None:
     assert read.payment_link_ref == "8a1f"
 
 
-def test_known_unreadable_and_unknown_fields_keep_apart_in_one_answer() -> None:
+def test_known_unreadable_and_unknown_fields_keep_apart_in_one_response() -> None:
     read = transaction(
         orderNumber="A-1001", totalAmount="many", brandNew=[1], paymentStatus="VOIDED"
     )
@@ -408,7 +408,7 @@ def test_known_unreadable_and_unknown_fields_keep_apart_in_one_answer() -> None:
     assert read.extra == {"totalAmount": "many", "brandNew": [1]}
 
 
-def test_a_type_that_no_reader_knows_is_an_error_of_the_model_and_not_of_an_answer() -> None:
+def test_an_attribute_type_without_a_reader_is_an_error_of_the_model() -> None:
     with pytest.raises(ValueError, match="unpack"):
         reader_for(int | bytes | None)
 
@@ -435,7 +435,7 @@ class StockItem(LineItem):
     shelf: str = "secret"
 
 
-def test_what_a_callers_own_subclass_has_beside_is_not_sent() -> None:
+def test_own_fields_of_a_callers_subclass_are_not_sent() -> None:
     plain, own = PaymentLinkRequest(**LINK), CampaignRequest(**LINK)
     own = attrs.evolve(own, timestamp=plain.timestamp)
     assert encode(own) == encode(plain)
@@ -537,7 +537,7 @@ class Count(int):
     __slots__ = ()
 
 
-def test_values_of_derived_classes_are_sent_as_what_they_derive_from() -> None:
+def test_values_of_derived_classes_are_sent_as_their_base_class() -> None:
     data = [Text("a"), Price("1.50"), Count(3), True]
     request = PaymentLinkRequest(**LINK | {"order_number": Text("A-1")}, additional_data=data)
     written = encode(request)
@@ -634,7 +634,7 @@ def lost(kind: type[Any], data: dict[str, Any], read: Any) -> list[str]:
 @pytest.mark.parametrize("kind", ANSWERS)
 @unhurried
 @given(data=json_objects)
-def test_any_object_is_read_as_any_answer_and_nothing_of_it_is_lost(
+def test_any_object_is_read_as_any_response_without_loss(
     kind: type[Any], data: dict[str, Any]
 ) -> None:
     read = structure(kind, data)
@@ -646,7 +646,7 @@ def test_any_object_is_read_as_any_answer_and_nothing_of_it_is_lost(
 
 @unhurried
 @given(json_objects)
-def test_reading_changes_nothing_of_what_came(data: dict[str, Any]) -> None:
+def test_reading_does_not_change_its_input(data: dict[str, Any]) -> None:
     before = repr(data)
     structure(Transaction, data)
     assert repr(data) == before
@@ -670,7 +670,7 @@ link_requests = st.fixed_dictionaries(
 
 @unhurried
 @given(link_requests)
-def test_a_request_says_what_is_given_under_the_contracts_names_and_nothing_else(
+def test_a_request_is_written_under_the_contracts_names_and_nothing_else(
     fields: dict[str, Any],
 ) -> None:
     request = PaymentLinkRequest(**LINK | fields)

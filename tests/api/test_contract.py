@@ -278,7 +278,7 @@ class Walk:
                 self.gaps.append(f"enum {where}: the contract has no {member}")
 
     def fits(self, field: str, facts: Contract, annotation: Any) -> bool:
-        """Whether values of the contract's type are read (or written) as what they are."""
+        """Tell whether values of the contract's type are read (or written) unchanged."""
         if annotation is Any:
             return field in ANYTHING and facts in ({"type": "string"}, ANY_JSON_REFERENCE)
         if facts.get("type") == "array":

@@ -1,4 +1,4 @@
-"""The words of the contract: which there are, and that each is the text that travels."""
+"""The enums have the words of the contract, and each is the text on the wire."""
 
 from __future__ import annotations
 

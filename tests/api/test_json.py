@@ -1,4 +1,4 @@
-"""Bodies: a JSON object whatever its values look like, or none; never an error."""
+"""Bodies become a JSON object, whatever its values are, or None; never an error."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_body_that_is_no_json_object_is_none_and_never_an_error(
 
 
 @pytest.mark.parametrize(("odd", "read"), ODD_VALUES, ids=range(len(ODD_VALUES)))
-def test_an_odd_value_costs_an_answer_nothing_but_itself(odd: bytes, read: object) -> None:
+def test_an_odd_value_costs_a_response_nothing_but_itself(odd: bytes, read: object) -> None:
     """A 2xx with its proof must not become an unknown outcome over a merchant's name."""
     body = b'{"paymentLinkRef": "p1", "amount": 1e2, "odd": %s, "count": 3}' % odd
     assert decode_response(body) == {

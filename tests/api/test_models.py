@@ -1,4 +1,4 @@
-"""What comes back: values that can be kept, compared, pickled and shown."""
+"""Responses are values that can be kept, compared, pickled and shown."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_masked_field_tells_whether_there_is_a_value() -> None:
     assert "additional_data=<keys ['a']>" in repr(Transaction(additional_data={"a": 1}))
 
 
-def test_every_answer_can_be_empty() -> None:
+def test_every_response_can_be_empty() -> None:
     for kind in ANSWERS.keys() - {LineItem}:
         model = kind()
         values = set(attrs.asdict(model, filter=lambda field, _: field.name != "extra").values())
@@ -200,7 +200,7 @@ VERDICTS: list[tuple[bool | None, list[Any], list[Any], list[Any]]] = [
 
 @pytest.mark.parametrize(("verdict", "decisions", "error_decisions", "codes"), VERDICTS)
 @pytest.mark.parametrize("kind", [GatewayResult, PaymentStatusEntry])
-def test_a_gateways_answer_succeeded_only_if_nothing_in_it_disagrees(
+def test_a_gateway_result_succeeded_only_if_nothing_in_it_disagrees(
     kind: type[GatewayResult],
     verdict: bool | None,  # noqa: FBT001 - a column of the table
     decisions: list[str | None],

@@ -68,7 +68,7 @@ def integration(status: str = "DELETED") -> Any:
 
 @attrs.frozen
 class Row:
-    """How one call is sent."""
+    """One call and its bytes."""
 
     operation: AnyOperation
     request: Any
@@ -434,14 +434,14 @@ NO_PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("operation", "request_", "answered"), PROOFS)
-def test_this_answer_proves_that_the_operation_was_applied(
+def test_this_response_proves_that_the_operation_was_applied(
     operation: AnyOperation, request_: Any, answered: dict[str, Any]
 ) -> None:
     assert operation.proves(request_, structure(operation.result, answered)) is True
 
 
 @pytest.mark.parametrize(("operation", "request_", "answered"), NO_PROOFS)
-def test_this_answer_proves_nothing(
+def test_this_response_proves_nothing(
     operation: AnyOperation, request_: Any, answered: dict[str, Any]
 ) -> None:
     assert operation.proves(request_, structure(operation.result, answered)) is False

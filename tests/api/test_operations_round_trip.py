@@ -225,7 +225,7 @@ CHANGES: dict[str, Any] = {
 def changed_fields(
     operation: Operation[Any, Any], now: Any, then: Any, request_id: str | None = None
 ) -> list[str]:
-    """What is found to differ from what was sent, with everything else of the error checked."""
+    """Return the fields that differ from what was sent; check the rest of the error."""
     sent = prepare(operation, then, request_id)
     with pytest.raises(RequestValidationError) as caught:
         check_unchanged(operation, now, sent, request_id)

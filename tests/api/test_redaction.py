@@ -1,4 +1,4 @@
-"""What could be a phone or card number is masked; a call's own order number stays."""
+"""Texts that could be a phone or card number are masked; a call's own order number stays."""
 
 from __future__ import annotations
 

@@ -260,7 +260,7 @@ AMOUNT_FIELDS: list[tuple[Callable[..., Any], str]] = [
 
 @pytest.mark.parametrize(("build", "field"), AMOUNT_FIELDS)
 @pytest.mark.parametrize("value", [199.9, float("nan"), True, Fraction(1, 2), b"1", [], object()])
-def test_an_amount_that_is_no_exact_number_is_a_type_error_that_says_what_to_pass(
+def test_an_inexact_amount_is_a_type_error_that_says_what_to_pass(
     build: Callable[..., Any], field: str, value: object
 ) -> None:
     with pytest.raises(TypeError, match=r'pass Decimal\("199.90"\) or "199.90"') as caught:
@@ -796,7 +796,7 @@ def test_line_items_are_kept_in_a_tuple_in_their_order(make: Callable[[Any], Any
     assert link(order_line_items=make(items)).order_line_items == tuple(items)
 
 
-def test_the_faults_of_each_line_item_are_told_with_its_place() -> None:
+def test_the_faults_of_each_line_item_are_reported_with_its_index() -> None:
     items = [LineItem(**ITEM), LineItem(**ITEM, tax_amount=Decimal(0)), {"name": "Tea"}]
     assert problems(link, order_line_items=items) == {
         "order_line_items[1].tax_amount": "must be greater than 0",

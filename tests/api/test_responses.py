@@ -74,7 +74,7 @@ AnyOperation = Operation[Any, Any]
 def answer(
     operation: AnyOperation, status: int, body: Any = b"", headers: Mapping[str, str] | None = None
 ) -> ParsedResponse[Any]:
-    """What an answer comes to; a body that is no bytes is written as JSON."""
+    """Read a response; a body that is not bytes is written as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     response = WireResponse(status, dict(headers or {}), content)
     return read_response(operation, REQUESTS[operation.name], response)
@@ -113,7 +113,7 @@ def test_every_other_status_is_an_error_of_its_class(operation: AnyOperation) ->
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 408, 409, 422, 425, 429, 500, 503])
-def test_an_error_has_everything_that_the_answer_told(status: int) -> None:
+def test_an_error_has_every_part_of_the_response(status: int) -> None:
     body = json.dumps(
         {
             "timestamp": "2026-05-04T03:02:01.000+0000",
@@ -262,7 +262,7 @@ def test_a_receipt_that_was_made_but_not_sent_is_an_error_with_the_receipt() -> 
         b"",
     ],
 )
-def test_a_receipt_that_was_not_made_is_a_plain_400(body: Any) -> None:
+def test_a_receipt_that_was_not_created_is_an_ordinary_400(body: Any) -> None:
     assert type(refusal(CREATE_RECEIPT, 400, body)) is errors.BadRequestError
 
 
@@ -332,7 +332,7 @@ def test_fields_of_odd_types_cost_nothing_but_themselves(
     assert (error.message, error.errors, error.reason_code) == (message, reasons, code)
 
 
-def test_what_is_said_twice_is_shown_once() -> None:
+def test_a_repeated_message_is_shown_once() -> None:
     error = refusal(CAPTURE_PAYMENT, 400, {"message": "no", "errors": ["no", "never", "no"]})
     assert str(error) == "capture_payment: 400: no; never"
     assert error.errors == ("no", "never", "no")
@@ -352,7 +352,7 @@ NAMES = st.sampled_from(["message", "error", "errors", "reason", "reasonCode", "
     body=st.binary() | st.dictionaries(NAMES, JSON) | JSON,
     asked=st.text(),
 )
-def test_every_answer_whatsoever_is_a_result_or_an_error(
+def test_every_response_whatsoever_is_a_result_or_an_error(
     operation: AnyOperation, status: int, body: Any, asked: str
 ) -> None:
     judged = answer(operation, status, body, {"retry-after": asked})
@@ -454,7 +454,7 @@ def test_a_field_that_cannot_be_read_costs_no_success() -> None:
     )
 
 
-# What an answer asks for --------------------------------------------------------------------------
+# A wait that a response asks for ------------------------------------------------------------------
 
 
 def test_a_429_says_how_long_to_wait() -> None:
@@ -491,7 +491,7 @@ def expected_proof(status: int, *, applied: bool) -> str:
 
 
 @pytest.mark.parametrize("applied", [True, False])
-def test_every_status_proves_what_the_table_says(*, applied: bool) -> None:
+def test_every_status_proves_the_same_as_the_table(*, applied: bool) -> None:
     proofs = {status: str(proof_of(status, applied=applied)) for status in range(100, 600)}
     assert proofs == {status: expected_proof(status, applied=applied) for status in proofs}
 
@@ -645,7 +645,7 @@ def test_no_date_whatsoever_breaks_a_call(text: str) -> None:
     assert asked is None or asked >= 0
 
 
-# What no error shows ------------------------------------------------------------------------------
+# Secrets in errors --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -679,7 +679,7 @@ def test_a_key_that_the_service_repeats_is_shown_in_no_error() -> None:
     assert "sk-1234" not in repr(error)
 
 
-def test_redaction_covers_what_is_said_by_words_other_than_message() -> None:
+def test_redaction_covers_fields_other_than_message() -> None:
     for field in ("message", "error", "reason"):
         assert refusal(CAPTURE_PAYMENT, 400, {field: f"to {PHONE}"}).message == "to ***"
 
@@ -699,7 +699,7 @@ def test_a_raw_response_shows_neither_headers_nor_body() -> None:
     assert raw.recovered is False
 
 
-def test_an_engines_answer_shows_neither_headers_nor_body() -> None:
+def test_a_wire_response_shows_neither_headers_nor_body() -> None:
     response = WireResponse(201, {"set-cookie": "secret-cookie"}, b"secret")
     assert repr(response) == "WireResponse(status_code=201)"
 
@@ -708,12 +708,12 @@ def test_an_engines_answer_shows_neither_headers_nor_body() -> None:
     ("value", "field"),
     [(WireResponse(200, {}, b""), "body"), (ParsedResponse[Any](Proof.REJECTED), "proof")],
 )
-def test_answers_are_frozen(value: object, field: str) -> None:
+def test_responses_are_frozen(value: object, field: str) -> None:
     with pytest.raises(AttributeError):
         setattr(value, field, None)
 
 
-# What the hook shows ------------------------------------------------------------------------------
+# Forms of responses -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

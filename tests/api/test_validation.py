@@ -1,4 +1,4 @@
-"""The pieces that requests are checked with, where a request does not show them whole."""
+"""The rules and converters of requests, beyond what whole requests show."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_an_exponent_is_the_one_of_the_tuple(value: str) -> None:
 
 
 @pytest.mark.parametrize("currency", ["", "ZA", "ZARR", "Z4R", "\u0131dr", "ZA\n", None, 7, []])
-def test_what_is_not_three_latin_letters_is_no_currency(currency: object) -> None:
+def test_only_three_latin_letters_are_a_currency(currency: object) -> None:
     assert currency_problem(currency) == "must be a three-letter ISO 4217 code, such as ZAR"
     assert currency_problem("zar") is None
 
@@ -93,7 +93,7 @@ def test_a_member_is_found_by_its_name_its_words_or_its_leaked_form(kind: type[C
 @pytest.mark.parametrize(
     "value", ["", "pigeon", "Channel.SMS", "Channel.PIGEON(id=9)", None, 1, []]
 )
-def test_what_names_no_member_is_handed_back_as_it_is(value: str | None) -> None:
+def test_a_value_that_names_no_member_is_unchanged(value: str | None) -> None:
     assert member(Channel, value) is value
 
 
@@ -113,7 +113,7 @@ def test_a_snapshot_of_an_object_is_another_object(flat: dict[object, object]) -
     assert copied is not flat
 
 
-def test_a_snapshot_of_what_is_too_deep_to_send_is_the_thing_itself() -> None:
+def test_a_value_too_deep_to_send_is_not_copied() -> None:
     circle: list[object] = []
     circle.append(circle)
     assert snapshot(circle) is circle
