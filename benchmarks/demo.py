@@ -1,12 +1,12 @@
-"""The main job, seen whole: a campaign from a CSV file, on a sandbox in which things go wrong.
+"""The demo: a campaign from a CSV file, on a sandbox with faults.
 
     python benchmarks/demo.py [campaign.csv]
 
-`chat2pay links send` makes the links, and is killed (SIGKILL) in the middle of it, and `chat2pay
-resume` does the rest. Simulated customers pay most of them, `chat2pay captures` takes what they
-authorized, and the summary is held against the sandbox's own ledger. It exits with 1 if the two
-disagree, if fewer links than rows were made, or if nothing went wrong on the way. The campaign and
-its journals stay in a folder of their own, for `chat2pay report`.
+`chat2pay links send` creates the links, and is killed (SIGKILL) in the middle; `chat2pay resume`
+does the rest. Simulated customers pay most of them, `chat2pay captures` captures what they
+authorized, and the summary is compared with the sandbox's own ledger. The exit code is 1 if the two
+disagree, if there are fewer links than rows, or if no fault occurred. The campaign and its journals
+stay in a folder of their own, for `chat2pay report`.
 """
 
 from __future__ import annotations
@@ -59,19 +59,19 @@ TRIES = 5
 Money = dict[str, Decimal]
 Row = dict[str, str]
 
-say = Console(stderr=True, highlight=False)
+progress = Console(stderr=True, highlight=False)
 
 
 @attrs.frozen
 class Sandbox:
-    """Where the sandbox's process listens, and the key that it wants."""
+    """The address of the sandbox's process, and the API key that it accepts."""
 
     url: str
     api_key: str
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the command line needs to find it."""
+        """The environment of commands that use it."""
         own = {"CHAT2PAY_BASE_URL": self.url, "CHAT2PAY_API_KEY": self.api_key}
         return dict(os.environ) | own
 
@@ -91,14 +91,14 @@ def sandbox_process() -> Iterator[Sandbox]:
 
 
 def chat2pay(*arguments: str) -> list[str]:
-    """A command line of the SDK's."""
+    """Return a command line of the SDK."""
     return [sys.executable, "-m", "chat2pay_async", *arguments]
 
 
 def read_ledger(sandbox: Sandbox) -> Mapping[str, Any]:
-    """What the sandbox says took place."""
-    answer = httpx.get(f"{sandbox.url}/sandbox/ledger?effects=1").raise_for_status()
-    ledger: Mapping[str, Any] = answer.json(parse_float=Decimal, parse_int=Decimal)
+    """Read what took place in the sandbox."""
+    response = httpx.get(f"{sandbox.url}/sandbox/ledger?effects=1").raise_for_status()
+    ledger: Mapping[str, Any] = response.json(parse_float=Decimal, parse_int=Decimal)
     return ledger
 
 
@@ -106,7 +106,7 @@ def read_ledger(sandbox: Sandbox) -> Mapping[str, Any]:
 
 
 def run_and_kill(sandbox: Sandbox, command: Sequence[str], links: int) -> bool:
-    """Run a command, and kill it once there are so many links; whether it had to be."""
+    """Run a command, and kill it once there are so many links; return True if it was killed."""
     with subprocess.Popen(command, env=sandbox.environment) as process:  # noqa: S603
         while process.poll() is None:
             if read_ledger(sandbox)["counts"].get("link_created", 0) >= links:
@@ -117,7 +117,7 @@ def run_and_kill(sandbox: Sandbox, command: Sequence[str], links: int) -> bool:
 
 
 def run_to_the_end(sandbox: Sandbox, first: Sequence[str], again: Sequence[str]) -> None:
-    """Run a command; go on while there is something to try again, or in doubt."""
+    """Run a command; resume it while items have failed or are unknown."""
     command = first
     for _try in range(TRIES):
         done = subprocess.run(command, env=sandbox.environment, check=False)  # noqa: S603
@@ -125,18 +125,18 @@ def run_to_the_end(sandbox: Sandbox, first: Sequence[str], again: Sequence[str])
         if done.returncode in RETURNED and not summary["failed"]["items"]:
             return
         command = again
-    sys.exit("the job did not come to its end")
+    sys.exit("the job did not end")
 
 
 def totals(sandbox: Sandbox, journal: Path) -> Mapping[str, Any]:
-    """A journal in numbers."""
-    told = output(sandbox, "report", str(journal), "--json")
-    found: Mapping[str, Any] = json.loads(told)["totals"]
+    """Return the totals of a journal."""
+    report = output(sandbox, "report", str(journal), "--json")
+    found: Mapping[str, Any] = json.loads(report)["totals"]
     return found
 
 
 def output(sandbox: Sandbox, *arguments: str) -> str:
-    """What a command prints."""
+    """Return the output of a command."""
     command = chat2pay(*arguments)
     done = subprocess.run(  # noqa: S603
         command, env=sandbox.environment, check=True, stdout=subprocess.PIPE, text=True
@@ -145,26 +145,26 @@ def output(sandbox: Sandbox, *arguments: str) -> str:
 
 
 def rows_of(sandbox: Sandbox, journal: Path) -> list[Row]:
-    """A journal's items."""
+    """Return the items of a journal."""
     return list(csv.DictReader(output(sandbox, "report", str(journal), "--csv", "-").splitlines()))
 
 
 def leave_the_bar() -> None:
-    """Go on below what a killed process has drawn, with the cursor that it had hidden."""
-    if say.is_terminal:
-        say.show_cursor()
-        say.line()
+    """Continue below what a killed process has drawn, and show the cursor that it had hidden."""
+    if progress.is_terminal:
+        progress.show_cursor()
+        progress.line()
 
 
 def make_links(sandbox: Sandbox, campaign: Path, rows: int) -> list[Row]:
-    """Send the campaign, be killed, and go on."""
+    """Send the campaign, kill it, and resume it."""
     settle = ("--settle", str(SETTLE))
     journal = campaign.with_name(f"{campaign.name}.links.journal")
     first = chat2pay("links", "send", str(campaign), *settle)
     if run_and_kill(sandbox, first, rows // 2):
-        doubt = totals(sandbox, journal)["unknown"]["items"]
+        unknown = totals(sandbox, journal)["unknown"]["items"]
         leave_the_bar()
-        say.print(f"[bold]kill -9[/]: {doubt} links may have been made or not. Resuming:")
+        progress.print(f"[bold]kill -9[/]: {unknown} links may have been created or not. Resuming:")
     run_to_the_end(sandbox, first, chat2pay("resume", *settle, str(journal)))
     return [row for row in rows_of(sandbox, journal) if row["state"] == "applied"]
 
@@ -185,14 +185,14 @@ def make_captures(sandbox: Sandbox, folder: Path, captures: Mapping[str, str]) -
 
 
 def chance_of(order_number: str) -> random.Random:
-    """Each order's own luck, so that it has the same in every run."""
+    """Return random numbers of an order, the same in every run."""
     return random.Random(f"{SEED}:{order_number}")  # noqa: S311 - who pays is no secret
 
 
 async def let_customers_act(
     sandbox: Sandbox, links: Sequence[Row], authorized: frozenset[str]
 ) -> tuple[Counter[str], dict[str, str]]:
-    """Most of them pay. What they did, and what there is to capture."""
+    """Let most customers pay; return what they did, and what is to be captured."""
     done: Counter[str] = Counter()
     captures: dict[str, str] = {}
     queue = iter(links)
@@ -225,7 +225,7 @@ async def let_customers_act(
 
 @attrs.frozen
 class Sums:
-    """What this side saw happen."""
+    """The sums on the client's side."""
 
     links: Counter[str]
     """By currency, like all of these."""
@@ -235,7 +235,7 @@ class Sums:
 
 
 def add_up(links: Sequence[Row], captures: Sequence[Row], acted: Counter[str]) -> Sums:
-    """Sum up what the journals say."""
+    """Sum up the journals."""
     currencies = {link["payment_link_ref"]: link["currency"] for link in links}
     value: Money = defaultdict(Decimal)
     captured: Money = defaultdict(Decimal)
@@ -252,15 +252,15 @@ def add_up(links: Sequence[Row], captures: Sequence[Row], acted: Counter[str]) -
 
 
 def money_of(ledger: Mapping[str, Any], kind: str) -> Money:
-    """A kind's sums by currency."""
+    """Return the sums of a kind of effect, by currency."""
     found = ledger["totals"].get(kind, {})
     return {currency: Decimal(total) for currency, total in found.items() if Decimal(total)}
 
 
 def declined_for_good(ledger: Mapping[str, Any]) -> int:
-    """Links whose capture was declined and never accepted.
+    """Count links whose capture was declined and never accepted.
 
-    A capture whose declined answer was lost may go again, and be accepted.
+    A capture whose declined response was lost may be retried, and be accepted.
     """
     links: dict[str, set[str]] = {"capture_declined": set(), "captured": set()}
     for effect in ledger["effects"]:
@@ -269,12 +269,12 @@ def declined_for_good(ledger: Mapping[str, Any]) -> int:
 
 
 def faults_in(ledger: Mapping[str, Any]) -> int:
-    """How often something went wrong."""
+    """Count the faults that occurred."""
     return sum(int(count) for kinds in ledger["faults"].values() for count in kinds.values())
 
 
 def disagreements(sums: Sums, ledger: Mapping[str, Any], rows: int) -> Iterator[str]:
-    """Where what was seen here and what took place there differ."""
+    """Compare the sums with the ledger, and describe the differences."""
     counts, links = ledger["counts"], sums.links.total()
     if links != rows:
         yield f"{rows} rows, but {links} links"
@@ -295,7 +295,7 @@ def disagreements(sums: Sums, ledger: Mapping[str, Any], rows: int) -> Iterator[
 
 
 def table(sums: Sums, ledger: Mapping[str, Any], seconds: float) -> Table:
-    """The sums, with the ledger's beside ours."""
+    """Show the sums beside those of the ledger."""
     drawn = Table(
         title=f"{sums.links.total()} links in {seconds:.1f} s",
         title_justify="left",
@@ -324,13 +324,13 @@ DEEDS = {
 
 
 def in_words(sums: Sums, ledger: Mapping[str, Any]) -> Iterator[str]:
-    """What happened, line by line."""
+    """Describe what happened, line by line."""
     customers = (f"{sums.done[deed]} {words}" for deed, words in DEEDS.items() if sums.done[deed])
     yield f"Customers: {', '.join(customers)}."
     accepted, declined = sums.done["captured"], sums.done["capture declined"]
     yield f"Captures: {accepted} accepted, {declined} declined by the gateway."
     yield (
-        f"On the way: {faults_in(ledger)} requests or their answers were lost, broken, late or "
+        f"On the way: {faults_in(ledger)} requests or their responses were lost, broken, late or "
         "throttled, and one process was killed with kill -9."
     )
 

@@ -74,7 +74,7 @@ def test_what_happened_is_told_in_words() -> None:
         "Customers: 860 paid, 20 only looked at it.",
         "Captures: 532 accepted, 8 declined by the gateway.",
         (
-            "On the way: 1 requests or their answers were lost, broken, late or throttled, "
+            "On the way: 1 requests or their responses were lost, broken, late or throttled, "
             "and one process was killed with kill -9."
         ),
     ]
@@ -85,7 +85,7 @@ def test_what_a_killed_process_has_drawn_is_left_behind(
     monkeypatch: pytest.MonkeyPatch, *, terminal: bool
 ) -> None:
     drawn = io.StringIO()
-    monkeypatch.setattr(demo, "say", Console(file=drawn, force_terminal=terminal))
+    monkeypatch.setattr(demo, "progress", Console(file=drawn, force_terminal=terminal))
     demo.leave_the_bar()
     assert drawn.getvalue() == ("\x1b[?25h\n" if terminal else "")
 

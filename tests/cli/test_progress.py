@@ -248,3 +248,11 @@ def test_line_is_printed_without_markup() -> None:
     text = f"[red]A-1[/red] [/]: {Decimal('1.0')} " + "x" * 200
     screen.display.print(text)
     assert screen.lines == [text]
+
+
+def test_run_that_stops_without_a_reason_prints_no_line() -> None:
+    screen = Screen(None, terminal=False)
+    screen.start("c1")
+    screen.display.stop("")
+    assert screen.lines == []
+    assert "stopping, 1 in progress" in screen.display.notes
