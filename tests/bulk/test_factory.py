@@ -258,14 +258,14 @@ async def test_a_campaigns_summary_counts_recovered_and_undelivered_links(world:
 
 
 async def test_hooks_of_the_client_receive_every_item(world: World) -> None:
-    heard: list[Event] = []
-    async with world.client(hooks=[heard.append]) as client:
+    received: list[Event] = []
+    async with world.client(hooks=[received.append]) as client:
         await read(bulk.create_payment_links(client, requests_for(3)))
-    told = [event for event in heard if isinstance(event, ItemFinished)]
-    assert {(event.key, event.state) for event in told} == {
+    reported = [event for event in received if isinstance(event, ItemFinished)]
+    assert {(event.key, event.state) for event in reported} == {
         (f"A-{number}", "applied") for number in range(3)
     }
-    assert len({event.call_id for event in told}) == 1
+    assert len({event.call_id for event in reported}) == 1
 
 
 async def test_a_run_uses_the_settings_of_a_view(world: World) -> None:
@@ -346,13 +346,13 @@ async def test_a_cancelled_run_reports_unknown_items(world: World, path: Path) -
             async with run:
                 await anext(run)
     assert scope.cancelled_caught
-    told: dict[str, Any] = {outcome.key: outcome for outcome in run.undelivered}
-    assert states(told) == {"UNKNOWN": 2, "FAILED": 2}
-    assert {type(one.error) for one in told.values()} == {
+    reported: dict[str, Any] = {outcome.key: outcome for outcome in run.undelivered}
+    assert states(reported) == {"UNKNOWN": 2, "FAILED": 2}
+    assert {type(one.error) for one in reported.values()} == {
         OutcomeUnknownError,
         RequestTimeoutError,
     }
-    sent = {key for key, one in told.items() if one.state is State.UNKNOWN}
+    sent = {key for key, one in reported.items() if one.state is State.UNKNOWN}
     assert set(rows_of(path)) == sent
     async with world.client() as client:
         outcomes = await read(bulk.create_payment_links(client, requests_for(9), journal=path))
@@ -360,7 +360,7 @@ async def test_a_cancelled_run_reports_unknown_items(world: World, path: Path) -
     assert world.created == each_once(9)
 
 
-# What stops a run ---------------------------------------------------------------------------------
+# Errors that stop a run ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
@@ -391,7 +391,7 @@ async def test_a_closed_client_stops_a_run(world: World) -> None:
         await read(bulk.create_payment_links(client, requests_for(3)))
 
 
-# Jobs ---------------------------------------------------------------------------------------------
+# Other operations ---------------------------------------------------------------------------------
 
 
 async def test_captures_are_applied_or_declined(world: World, path: Path) -> None:
@@ -535,7 +535,7 @@ async def test_drain_may_be_infinite(world: World) -> None:
     assert len(run.undelivered) == 2
 
 
-# Orders that may exist already --------------------------------------------------------------------
+# Existing orders ----------------------------------------------------------------------------------
 
 
 async def test_check_existing_replaces_a_lost_journal(world: World, path: Path) -> None:
@@ -618,7 +618,7 @@ async def test_a_journal_belongs_to_one_operation_key_and_base_url(
             await read(make(client, [], journal=path))
 
 
-# After the death of a process ---------------------------------------------------------------------
+# Killed processes ---------------------------------------------------------------------------------
 
 
 @attrs.define
@@ -679,7 +679,7 @@ async def test_a_resumed_run_does_the_rest_once_wherever_the_process_died(
     final = {key for key, row in on_disk.items() if row.state == "applied"}
     assert {key for key, one in outcomes.items() if one.state is State.SKIPPED} == final
     assert states(outcomes)["APPLIED"] == 12 - len(final)
-    # What goes again is what the journal has, and what was final does not go.
+    # What is sent again is what the journal has, and what was final does not go.
     bodies = {row.body for row in on_disk.values()}
     again = [body for body in wire.posts if body in bodies]
     assert set(again) <= {on_disk[key].body for key in in_doubt}
@@ -725,8 +725,8 @@ async def test_changed_items_are_rejected(world: World, path: Path) -> None:
         bulk.create_payment_links(client, source, journal=left) as run,
     ):
         outcomes = [outcome async for outcome in run]
-    told = Counter((outcome.key, outcome.state) for outcome in outcomes)
-    assert told == {
+    reported = Counter((outcome.key, outcome.state) for outcome in outcomes)
+    assert reported == {
         ("A-0", State.REJECTED): 1,
         ("A-1", State.APPLIED): 1,
         ("A-1", State.REJECTED): 1,

@@ -241,8 +241,8 @@ def shown(sent: Bench | None = None, **fields: Any) -> WireResponse:
         "transactionStatuses": [entry],
     }
     if sent is not None:
-        told = json.loads(sent.engine.sent[-1].body or b"{}")
-        body["additionalData"] = json.dumps(told["additionalData"])
+        reported = json.loads(sent.engine.sent[-1].body or b"{}")
+        body["additionalData"] = json.dumps(reported["additionalData"])
     date = format_datetime(datetime.now(UTC), usegmt=True)
     return answer(200, json.dumps(body | fields).encode(), date=date)
 
@@ -260,7 +260,7 @@ def captured(decision: str = "ACCEPT") -> dict[str, Any]:
     }
 
 
-# How an item ends ---------------------------------------------------------------------------------
+# Outcomes -----------------------------------------------------------------------------------------
 
 
 async def test_an_applied_item_has_the_result_and_the_attempts_of_its_call() -> None:
@@ -334,7 +334,7 @@ async def test_a_link_whose_message_failed_is_applied_and_not_delivered() -> Non
     assert len(one.made.engine.sent) == 1
 
 
-# What the journal knows, and when -----------------------------------------------------------------
+# The journal --------------------------------------------------------------------------------------
 
 
 async def test_a_post_is_in_the_journal_to_the_byte_before_it_is_sent(
@@ -438,7 +438,7 @@ async def test_an_item_has_its_outcome_without_a_journal() -> None:
     assert (outcome.state, len(outcome.attempts)) == (State.APPLIED, 2)
 
 
-# Asked to wait for longer than a call waits -------------------------------------------------------
+# Long throttles -----------------------------------------------------------------------------------
 
 
 async def test_a_long_throttle_is_emitted_and_waited_out_and_the_same_bytes_are_sent(
@@ -508,7 +508,7 @@ async def test_all_items_wait_for_the_longest_throttle() -> None:
     assert len(made.engine.sent) == 5
 
 
-# An order that may exist already ------------------------------------------------------------------
+# Existing orders ----------------------------------------------------------------------------------
 
 
 async def test_check_existing_sends_an_absent_order() -> None:
@@ -585,7 +585,7 @@ async def test_no_order_is_looked_up_without_check_existing() -> None:
     assert [sent.method for sent in made.engine.sent] == ["POST"]
 
 
-# A key that occurs twice --------------------------------------------------------------------------
+# Repeated keys ------------------------------------------------------------------------------------
 
 
 class Order(PaymentLinkRequest):
@@ -641,7 +641,7 @@ async def test_a_repeated_request_of_a_subclass_is_rejected() -> None:
         assert (await one.finish(own)).state is State.REJECTED
 
 
-# The next run: what was final ---------------------------------------------------------------------
+# The next run: finished items ---------------------------------------------------------------------
 
 
 async def test_an_applied_item_is_skipped_with_its_result(path: Path) -> None:
@@ -701,7 +701,7 @@ def stamped(made: Bench, **fields: Any) -> Act:
     return answering
 
 
-# The next run: what failed ------------------------------------------------------------------------
+# The next run: failed items -----------------------------------------------------------------------
 
 
 async def test_a_failed_item_is_sent_again_to_the_byte(path: Path) -> None:
@@ -731,7 +731,7 @@ async def test_a_failed_item_that_changed_is_sent_as_it_is_now(path: Path) -> No
     assert row_of(path).sent == again.engine.sent[0]
 
 
-# The next run: what is in doubt -------------------------------------------------------------------
+# The next run: unresolved items -------------------------------------------------------------------
 
 
 async def test_an_unresolved_item_that_was_applied_is_read_back(path: Path, tmp_path: Path) -> None:
@@ -739,7 +739,7 @@ async def test_an_unresolved_item_that_was_applied_is_read_back(path: Path, tmp_
     made = bench(look_ups=[shown(before)])
     with shop(made, left) as one:
         outcome = await one.resume_row()
-        assert await one.finish() is None  # the source has it too: it is not told twice
+        assert await one.finish() is None  # the source has it too: it is not reported twice
     assert (outcome.state, outcome.recovered) == (State.APPLIED, True)
     assert made.engine.sent == []
     assert row_of(left).state == "applied"
@@ -786,10 +786,10 @@ async def test_the_window_of_a_seen_attempt_starts_at_its_end(
     left, _ = await crashed(path, tmp_path)
     at = datetime.now(UTC) + timedelta(seconds=ended - 5)
     attempt = Attempt(at, 5.0, Proof.UNKNOWN)
-    told: Outcome[Any, Any] = Outcome("A-1", None, State.UNKNOWN, attempts=(attempt,))
+    reported: Outcome[Any, Any] = Outcome("A-1", None, State.UNKNOWN, attempts=(attempt,))
     with editing(left) as db:
         query = "UPDATE item SET state = 'unknown', first_at = ?, last_at = ?, detail = ?"
-        db.execute(query, (at.timestamp(), at.timestamp(), write_detail(told)))
+        db.execute(query, (at.timestamp(), at.timestamp(), write_detail(reported)))
     made = bench(CREATED, look_ups=[NOWHERE])
     started = anyio.current_time()
     with shop(made, left) as one:
@@ -882,7 +882,7 @@ async def test_a_resumed_item_has_no_second_outcome_for_its_source(
     assert row_of(left).state == "failed"
 
 
-# The next run: a source that was changed ----------------------------------------------------------
+# The next run: changed items ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -914,11 +914,11 @@ async def test_an_unresolved_item_is_reconciled_as_it_was_sent(path: Path, tmp_p
     left, before = await crashed(path, tmp_path)
     made = bench(CREATED, look_ups=[NOWHERE])
     with shop(made, left) as one:
-        settled = await one.resume_row()
+        resolved = await one.resume_row()
         changed = await one.finish(attrs.evolve(LINK, total_amount="5.00"))
-    assert settled.state is State.APPLIED
-    assert settled.request.total_amount == LINK.total_amount
-    assert (settled.request.to, settled.request.additional_data) == (LINK.to, None)
+    assert resolved.state is State.APPLIED
+    assert resolved.request.total_amount == LINK.total_amount
+    assert (resolved.request.to, resolved.request.additional_data) == (LINK.to, None)
     assert made.engine.sent == before.engine.sent
     assert changed.state is State.REJECTED
     assert changed.error.faults[0].field == "total_amount"
@@ -932,7 +932,7 @@ async def test_a_new_timestamp_is_not_a_change(path: Path) -> None:
         assert (await one.finish(later)).state is State.SKIPPED
 
 
-# A link that is recovered -------------------------------------------------------------------------
+# Recovered links ----------------------------------------------------------------------------------
 
 
 async def test_a_recovered_link_is_applied_without_its_url_and_nothing_else_is_sent(
@@ -949,7 +949,7 @@ async def test_a_recovered_link_is_applied_without_its_url_and_nothing_else_is_s
     assert (row_of(path).posts, history_of(path)) == (1, [])
 
 
-# What failed although it may have been applied, for a while ---------------------------------------
+# Failed items that may have been applied for a while ----------------------------------------------
 
 
 async def failed_after_doubt(path: Path) -> Bench:
@@ -1023,7 +1023,7 @@ async def test_the_request_that_a_changed_item_replaces_is_kept(path: Path) -> N
     assert kept == [("POST /api/v2/chat-2-pay", first), ("response", b"no")]
 
 
-# Stopped on its way -------------------------------------------------------------------------------
+# Stopped items ------------------------------------------------------------------------------------
 
 
 async def stopped(one: Shop, item: Item[Any, Any], after: float = 1.0) -> Any:

@@ -68,7 +68,7 @@ def refused(kind: type[ApiError], status: int, *proofs: Proof) -> ApiError:
     return error
 
 
-# Which state it is --------------------------------------------------------------------------------
+# States -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_an_error_that_is_no_rejection_is_never_final() -> None:
     assert {state_of(error) for error in plain} == {State.FAILED}
 
 
-# What an outcome says -----------------------------------------------------------------------------
+# Properties of an outcome -------------------------------------------------------------------------
 
 
 def test_an_outcome_is_frozen() -> None:

@@ -41,7 +41,7 @@ BINDING = Binding("create_payment_link", "https://s.test", "0123456789abcdef")
 NOT_REACHED = ConnectionFailedError("no")
 
 
-async def settled() -> None:
+async def run_tasks() -> None:
     """Let every task run as far as it can: none waits for a thread or for a network."""
     for _ in range(100):
         await anyio.lowlevel.checkpoint()
@@ -148,7 +148,7 @@ class Gates:
     async def let(self, *names: object) -> None:
         for name in names:
             self.gates[str(name)].set()
-        await settled()
+        await run_tasks()
 
 
 class Pulled:
@@ -169,7 +169,7 @@ class Bench:
     run: Run[Any, Any]
     items: Items
     store: Store
-    heard: list[Any]
+    received: list[Any]
 
 
 def bench(
@@ -180,11 +180,11 @@ def bench(
     read: Callable[[Any], Any] = lambda thing: thing,
     **setup: Any,
 ) -> Bench:
-    items, store, heard = Items(act), Store(rows or []), list[Event]()
+    items, store, received = Items(act), Store(rows or []), list[Event]()
     made = Setup(source=source, read=read, binding=BINDING, **setup)
     stand_in: Any = store
-    run = Run[Any, Any](made, stand_in, cast("Any", items), Hooks([heard.append]))
-    return Bench(run, items, store, heard)
+    run = Run[Any, Any](made, stand_in, cast("Any", items), Hooks([received.append]))
+    return Bench(run, items, store, received)
 
 
 def keys(outcomes: list[Outcome[Any, Any]]) -> list[str]:
@@ -200,12 +200,12 @@ async def within(run: Run[Any, Any], body: Body) -> None:
         await body(run)
 
 
-def reading(told: list[Outcome[Any, Any]]) -> Body:
+def reading(reported: list[Outcome[Any, Any]]) -> Body:
     """Read a run to its end, and keep its outcomes until then."""
 
     async def body(run: Run[Any, Any]) -> None:
         async for outcome in run:
-            told.append(outcome)  # noqa: PERF401 - a comprehension would lose it to an error
+            reported.append(outcome)  # noqa: PERF401 - a comprehension would lose it to an error
 
     return body
 
@@ -216,7 +216,7 @@ def reading(told: list[Outcome[Any, Any]]) -> Body:
 async def test_nothing_is_taken_before_the_first_outcome_is_asked_for() -> None:
     source = Pulled()
     async with bench(source).run:
-        await settled()
+        await run_tasks()
         assert source.count == 0
 
 
@@ -226,7 +226,7 @@ async def test_a_slow_reader_stops_the_source(concurrency: int) -> None:
     async with bench(source, concurrency=concurrency).run as run:
         for taken in range(1, 8):
             await anext(run)
-            await settled()
+            await run_tasks()
             assert source.count == taken + concurrency
 
 
@@ -236,7 +236,7 @@ async def test_slow_items_stop_the_source(concurrency: int) -> None:
     made = bench(source, gates.act, concurrency=concurrency)
     async with made.run as run, anyio.create_task_group() as tasks:
         tasks.start_soon(anext, run)
-        await settled()
+        await run_tasks()
         assert source.count == len(made.items.begun) == concurrency
         await gates.let(1)
         assert source.count == concurrency + 1
@@ -259,7 +259,7 @@ async def test_unresolved_rows_come_before_the_source() -> None:
     made = bench(source, rows=["a", "b"], concurrency=1)
     async with made.run as run:
         assert (await anext(run)).key == "a"
-        await settled()
+        await run_tasks()
         assert source.count == 0
         assert keys([outcome async for outcome in run]) == ["b", "1", "2"]
     assert made.items.begun == ["a", "b", "1", "2"]
@@ -284,8 +284,8 @@ async def test_a_waiting_source_holds_no_outcome_back() -> None:
 
 async def test_every_item_has_one_outcome() -> None:
     async with bench(range(100), concurrency=7).run as run:
-        told = keys([outcome async for outcome in run])
-    assert sorted(told, key=int) == [str(number) for number in range(100)]
+        reported = keys([outcome async for outcome in run])
+    assert sorted(reported, key=int) == [str(number) for number in range(100)]
     assert run.undelivered == []
 
 
@@ -299,26 +299,26 @@ async def test_an_empty_run_ends_at_once() -> None:
 async def test_outcomes_come_as_they_finish() -> None:
     gates = Gates(1, 2, 3)
     async with bench([1, 2, 3], gates.act).run as run, anyio.create_task_group() as tasks:
-        told: list[str] = []
+        reported: list[str] = []
 
         async def reader() -> None:
-            told.extend([outcome.key async for outcome in run])
+            reported.extend([outcome.key async for outcome in run])
 
         tasks.start_soon(reader)
         for name in (2, 3, 1):
-            await settled()
+            await run_tasks()
             await gates.let(name)
-    assert told == ["2", "3", "1"]
+    assert reported == ["2", "3", "1"]
 
 
 async def test_several_readers_share_the_outcomes_and_all_end() -> None:
-    told: Counter[str] = Counter()
+    reported: Counter[str] = Counter()
     all_read = anyio.Event()
 
     async def reader() -> None:
         async for outcome in made.run:
-            told[outcome.key] += 1
-            if len(told) == 4:
+            reported[outcome.key] += 1
+            if len(reported) == 4:
                 all_read.set()
             await all_read.wait()
 
@@ -326,7 +326,7 @@ async def test_several_readers_share_the_outcomes_and_all_end() -> None:
     async with made.run, anyio.create_task_group() as tasks:
         for _ in range(4):
             tasks.start_soon(reader)
-    assert told == Counter(map(str, range(60)))
+    assert reported == Counter(map(str, range(60)))
 
 
 async def test_a_cancelled_reader_loses_no_outcome() -> None:
@@ -360,15 +360,15 @@ async def test_hooks_receive_every_item() -> None:
     made = bench(["a", "b"], concurrency=1)
     async with made.run as run:
         assert [outcome async for outcome in run]
-    (run_id,) = {event.call_id for event in made.heard}
-    assert made.heard == [
+    (run_id,) = {event.call_id for event in made.received}
+    assert made.received == [
         ItemFinished(run_id, "create_payment_link", key, "applied", recovered=False)
         for key in ("a", "b")
     ]
     other = bench(["a"])
     async with other.run as run:
         await anext(run)
-    assert other.heard[0].call_id != run_id
+    assert other.received[0].call_id != run_id
 
 
 async def test_a_run_has_the_forecast_of_its_items() -> None:
@@ -406,7 +406,7 @@ async def test_leaving_early_stops_the_source_and_finishes_items_in_progress() -
     async with anyio.create_task_group() as tasks, made.run as run:
         tasks.start_soon(gates.let, 2)
         assert (await anext(run)).key == "2"
-        await settled()
+        await run_tasks()
         tasks.start_soon(gates.let, *range(1, 10))
     assert source.count == 5
     assert sorted(keys(run.undelivered)) == ["1", "3", "4", "5"]
@@ -419,9 +419,9 @@ async def test_ready_outcomes_that_were_not_taken_are_undelivered_once() -> None
     made = bench(range(5))
     async with made.run as run:
         first = await anext(run)
-        await settled()
-    told = keys([first, *run.undelivered])
-    assert sorted(told) == ["0", "1", "2", "3", "4"]
+        await run_tasks()
+    reported = keys([first, *run.undelivered])
+    assert sorted(reported) == ["0", "1", "2", "3", "4"]
     assert run.summary.total == 5
 
 
@@ -467,7 +467,7 @@ async def test_leaving_waits_for_items_that_a_cancelled_reader_began() -> None:
 
 
 async def cancel_later(scope: anyio.CancelScope) -> None:
-    await settled()
+    await run_tasks()
     scope.cancel()
 
 
@@ -496,7 +496,7 @@ async def test_a_waiting_source_is_closed_when_the_block_is_left() -> None:
 
     async with bench(Waiting()).run as run:
         await anext(run)
-        await settled()
+        await run_tasks()
     assert cleaned_up == [True]
     assert run.undelivered == []
 
@@ -525,15 +525,15 @@ async def test_an_exception_of_the_block_is_raised_unchanged_after_the_drain() -
 
 async def test_stop_ends_the_source_and_the_loop_goes_on_with_items_in_progress() -> None:
     source = Pulled()
-    told: list[str] = []
+    reported: list[str] = []
     taken = 0
     async with bench(source, concurrency=3).run as run:
         async for outcome in run:
-            told.append(outcome.key)
-            if len(told) == 2:
+            reported.append(outcome.key)
+            if len(reported) == 2:
                 run.stop()
                 taken = source.count
-    assert len(told) == source.count == taken
+    assert len(reported) == source.count == taken
     assert run.undelivered == []
 
 
@@ -553,14 +553,14 @@ async def test_no_item_begins_after_one_that_stops_the_run() -> None:
 
 async def test_stop_may_come_from_another_task() -> None:
     source, gates = Pulled(), Gates(1, 2)
-    told: list[Outcome[Any, Any]] = []
+    reported: list[Outcome[Any, Any]] = []
     made = bench(source, gates.act, concurrency=2)
     async with made.run as run, anyio.create_task_group() as tasks:
-        tasks.start_soon(reading(told), run)
-        await settled()
+        tasks.start_soon(reading(reported), run)
+        await run_tasks()
         run.stop()
         await gates.let(1, 2)
-    assert sorted(keys(told)) == ["1", "2"]
+    assert sorted(keys(reported)) == ["1", "2"]
     assert source.count == 2
 
 
@@ -580,7 +580,7 @@ async def test_stop_does_nothing_outside_the_block() -> None:
     run.stop()
 
 
-# What stops a run ---------------------------------------------------------------------------------
+# Errors that stop a run ---------------------------------------------------------------------------
 
 
 async def test_an_error_of_the_source_is_raised_unchanged_after_all_outcomes() -> None:
@@ -591,15 +591,15 @@ async def test_an_error_of_the_source_is_raised_unchanged_after_all_outcomes() -
         yield 2
         raise broken
 
-    told: list[Outcome[Any, Any]] = []
+    reported: list[Outcome[Any, Any]] = []
     made = bench(source(), gates.act)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(gates.let, 2, 1)
         with pytest.raises(MistakeError) as caught:
-            await within(made.run, reading(told))
+            await within(made.run, reading(reported))
     assert caught.value is broken
     assert not hasattr(broken, "__notes__")
-    assert sorted(keys(told)) == ["1", "2"]
+    assert sorted(keys(reported)) == ["1", "2"]
     assert made.run.undelivered == []
     assert made.store.story == ["opened", "closed"]
 
@@ -621,22 +621,22 @@ async def test_an_error_that_stops_a_run_is_raised_once() -> None:
 
 
 async def test_an_error_that_stops_a_run_is_raised_to_one_of_several_readers() -> None:
-    heard: list[str] = []
+    received: list[str] = []
 
     async def reader(run: Run[Any, Any]) -> None:
         try:
             async for _ in run:
                 pass
         except MistakeError:
-            heard.append("mistake")
+            received.append("mistake")
         else:
-            heard.append("end")
+            received.append("end")
 
     made = bench([1], failing(MistakeError("once")))
     async with made.run as run, anyio.create_task_group() as tasks:
         for _ in range(3):
             tasks.start_soon(reader, run)
-    assert sorted(heard) == ["end", "end", "mistake"]
+    assert sorted(received) == ["end", "end", "mistake"]
 
 
 async def test_the_first_error_that_stops_a_run_is_raised() -> None:
@@ -648,7 +648,7 @@ async def test_the_first_error_that_stops_a_run_is_raised() -> None:
         raise errors[item.key]
 
     async def let() -> None:
-        await settled()
+        await run_tasks()
         await gates.let(2)
         await gates.let(1)
 
@@ -686,7 +686,7 @@ async def test_an_exception_of_the_block_notes_that_the_run_had_stopped_itself()
     async def body(run: Run[Any, Any]) -> None:
         with anyio.move_on_after(0):
             await anext(run)
-        await settled()
+        await run_tasks()
         raise MistakeError("mine")
 
     with pytest.raises(MistakeError) as caught:
@@ -703,10 +703,10 @@ async def test_an_item_of_the_wrong_type_stops_the_run() -> None:
         return thing
 
     made = bench(source, read=read)
-    told: list[Outcome[Any, Any]] = []
+    reported: list[Outcome[Any, Any]] = []
     with pytest.raises(TypeError, match="not of int"):
-        await within(made.run, reading(told))
-    assert keys(told) == ["1"]
+        await within(made.run, reading(reported))
+    assert keys(reported) == ["1"]
     assert source.count == 2
 
 
@@ -725,17 +725,17 @@ async def test_a_wrong_key_stops_the_run() -> None:
             item.outcome = ended(item, State.FAILED, denied)
 
     async def let() -> None:
-        await settled()
+        await run_tasks()
         await gates.let(2)
         await gates.let(1, 3)
 
-    told: list[Outcome[Any, Any]] = []
+    reported: list[Outcome[Any, Any]] = []
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(let)
         with pytest.raises(AuthenticationError) as caught:
-            await within(bench(source, act, concurrency=3).run, reading(told))
+            await within(bench(source, act, concurrency=3).run, reading(reported))
     assert caught.value is denied
-    assert (keys(told)[0], sorted(keys(told))) == ("2", ["1", "2", "3"])
+    assert (keys(reported)[0], sorted(keys(reported))) == ("2", ["1", "2", "3"])
     assert source.count == 3
 
 
@@ -749,7 +749,7 @@ async def test_stopped_by_is_known_before_the_run_has_ended() -> None:
     async def watch(run: Run[Any, Any]) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(anext, run)
-            await settled()
+            await run_tasks()
             before = run.stopped_by
             await gates.let(1)
             assert (before, run.stopped_by) == (None, denied)
@@ -766,11 +766,11 @@ async def test_too_large_a_share_of_failures_stops_the_run(rate: float, most: in
         item.outcome = ended(item, State.FAILED, NOT_REACHED)
 
     source = Pulled()
-    told: list[Outcome[Any, Any]] = []
+    reported: list[Outcome[Any, Any]] = []
     made = bench(source, act, concurrency=1, stop_at_failure_rate=rate)
     with pytest.raises(RunStoppedError, match=f"{most} of the latest {most} items"):
-        await within(made.run, reading(told))
-    assert len(told) == source.count == most
+        await within(made.run, reading(reported))
+    assert len(reported) == source.count == most
 
 
 async def test_failures_stop_nothing_without_a_rate() -> None:
@@ -782,7 +782,7 @@ async def test_failures_stop_nothing_without_a_rate() -> None:
         assert len([outcome async for outcome in run]) == 600
 
 
-# Cancelled from outside ---------------------------------------------------------------------------
+# Cancellation -------------------------------------------------------------------------------------
 
 
 @pytest.mark.virtual_time
@@ -841,7 +841,7 @@ def test_a_run_survives_the_cancellation_of_an_asyncio_task(loop: Any) -> None:
 
     async def main() -> None:
         task = asyncio.create_task(within(made.run, reading([])))
-        await settled()
+        await run_tasks()
         assert made.items.begun == ["0", "1", "2"]
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -920,9 +920,9 @@ def test_an_item_cancelled_before_its_first_step_is_undelivered(loop: Any) -> No
         native(loop, main)
         gc.collect()
     assert left[0].cancelled()
-    told = sorted(keys(made.run.undelivered), key=int)
-    assert 5 <= len(made.items.begun) < len(told) < 20
-    assert told[: len(made.items.begun)] == made.items.begun
+    reported = sorted(keys(made.run.undelivered), key=int)
+    assert 5 <= len(made.items.begun) < len(reported) < 20
+    assert reported[: len(made.items.begun)] == made.items.begun
     assert made.store.story == ["opened", "closed"]
 
 
@@ -932,7 +932,7 @@ def test_a_run_ends_with_a_timeout_of_asyncio(loop: Any) -> None:
 
     async def limited() -> None:
         async with asyncio.timeout(None) as limit, made.run as run:
-            await settled()
+            await run_tasks()
             asyncio.get_running_loop().call_soon(limit.reschedule, 0)
             await anext(run)
 
@@ -960,7 +960,7 @@ def test_asyncios_own_cancellation_ends_the_drain(loop: Any) -> None:
 
     async def main() -> None:
         task = asyncio.create_task(within(made.run, body))
-        await settled()
+        await run_tasks()
         assert not task.done()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -980,7 +980,7 @@ async def test_a_fatal_exception_leaves_the_store_closed() -> None:
     assert sorted(keys(made.run.undelivered)) == ["1", "2"]
 
 
-# Opened once --------------------------------------------------------------------------------------
+# Opening and closing ------------------------------------------------------------------------------
 
 
 async def test_a_run_serves_one_block() -> None:

@@ -91,9 +91,9 @@ def test_a_result_survives_writing_whatever_the_response(
     kind: type[Any], data: st.DataObject
 ) -> None:
     body = as_json.encode(data.draw(answers(kind)))
-    told = decode_object(body)
-    assert told is not None
-    result = structure(kind, told)
+    reported = decode_object(body)
+    assert reported is not None
+    result = structure(kind, reported)
     written = write_result(result)
     again = read_result(about(kind), written, recovered=False)
     assert again == result
@@ -278,7 +278,7 @@ def test_headers_and_bodies_of_errors_are_not_written() -> None:
     assert b"27831" not in written
 
 
-# A row --------------------------------------------------------------------------------------------
+# Rows ---------------------------------------------------------------------------------------------
 
 
 def row(state: str, **fields: Any) -> Row:
@@ -293,8 +293,8 @@ LINK = models.PaymentLink(payment_link_ref="8a1f", payment_link="https://pay.exa
 def test_the_outcome_of_a_row_has_its_result_with_the_url() -> None:
     then = outcome(state=State.APPLIED, result=LINK, attempts=ATTEMPTS)
     kept = row("applied", response=ANSWER, detail=write_detail(then))
-    told = outcome_of(CREATE, "the request", kept)
-    assert told == Outcome("A-1", "the request", State.APPLIED, LINK, None, ATTEMPTS)
+    reported = outcome_of(CREATE, "the request", kept)
+    assert reported == Outcome("A-1", "the request", State.APPLIED, LINK, None, ATTEMPTS)
 
 
 def test_the_outcome_of_a_row_prefers_a_recovered_result_to_the_response() -> None:
@@ -309,20 +309,20 @@ def test_the_outcome_of_a_row_prefers_a_recovered_result_to_the_response() -> No
 def test_the_outcome_of_a_rejected_row_has_an_error_and_no_result() -> None:
     error = errors.BadRequestError("no", status_code=400)
     kept = row("rejected", response=ANSWER, detail=write_detail(outcome(error=error)))
-    told = outcome_of(CREATE, None, kept)
-    assert (told.state, told.result) == (State.REJECTED, None)
-    assert type(told.error) is errors.BadRequestError
-    assert told.error.operation == "create_payment_link"
+    reported = outcome_of(CREATE, None, kept)
+    assert (reported.state, reported.result) == (State.REJECTED, None)
+    assert type(reported.error) is errors.BadRequestError
+    assert reported.error.operation == "create_payment_link"
 
 
 def test_a_receipt_that_was_not_sent_keeps_the_receipt() -> None:
     error = errors.ReceiptNotSentError("no", status_code=400)
     then = outcome(state=State.APPLIED, error=error)
     kept = row("applied", response=b'{"receiptLinkRef": "r-1"}', detail=write_detail(then))
-    told = outcome_of(operations.CREATE_RECEIPT, None, kept)
-    assert isinstance(told.error, errors.ReceiptNotSentError)
-    assert told.result == told.error.receipt == models.Receipt(receipt_link_ref="r-1")
-    assert told.delivered is False
+    reported = outcome_of(operations.CREATE_RECEIPT, None, kept)
+    assert isinstance(reported.error, errors.ReceiptNotSentError)
+    assert reported.result == reported.error.receipt == models.Receipt(receipt_link_ref="r-1")
+    assert reported.delivered is False
 
 
 def test_the_outcome_of_a_sent_row_is_unknown() -> None:

@@ -108,53 +108,55 @@ async def test_a_repeated_key_is_reported(
     journalled: bool,  # noqa: FBT001 - a column
 ) -> None:
     async with opened(journal if journalled else None) as store:
-        told = [(await store.register(key)).repeated for key in ("A-1", "A-2", "A-1", "a-1", "A-1")]
-    assert told == [False, False, True, False, True]
+        reported = [
+            (await store.register(key)).repeated for key in ("A-1", "A-2", "A-1", "a-1", "A-1")
+        ]
+    assert reported == [False, False, True, False, True]
 
 
 async def test_keys_registered_at_once_are_repeated_in_order() -> None:
     async with opened(None) as store:
-        claimed: dict[int, Registered] = {}
+        registered: dict[int, Registered] = {}
 
-        async def claim(number: int) -> None:
-            claimed[number] = await store.register(f"A-{number % 100}")
+        async def register(number: int) -> None:
+            registered[number] = await store.register(f"A-{number % 100}")
 
         async with anyio.create_task_group() as tasks:
             for number in range(300):
-                tasks.start_soon(claim, number)
+                tasks.start_soon(register, number)
     for key in range(100):
-        told = sorted(claimed[number].repeated for number in (key, key + 100, key + 200))
-        assert told == [False, True, True]
+        reported = sorted(registered[number].repeated for number in (key, key + 100, key + 200))
+        assert reported == [False, True, True]
 
 
 async def test_a_repeated_recipient_is_reported_where_it_is_asked_for() -> None:
     async with opened(None) as store:
-        told = [
+        reported = [
             await store.register("A-1", "27831234567"),
             await store.register("A-2"),
             await store.register("A-3", "27831234567"),
             await store.register("A-4", "27830000000"),
             await store.register("27831234567", "A-1"),
         ]
-    assert [one.recipient_repeated for one in told] == [False, False, True, False, False]
-    assert not any(one.repeated for one in told)
+    assert [one.recipient_repeated for one in reported] == [False, False, True, False, False]
+    assert not any(one.repeated for one in reported)
 
 
 async def test_recipients_registered_at_once_are_told_apart() -> None:
     async with opened(None) as store:
-        claimed: dict[int, Registered] = {}
+        registered: dict[int, Registered] = {}
 
-        async def claim(number: int) -> None:
-            claimed[number] = await store.register(
+        async def register(number: int) -> None:
+            registered[number] = await store.register(
                 f"A-{number}", f"to {number}" if number % 3 else None
             )
 
         for _round in range(2):
             async with anyio.create_task_group() as tasks:
                 for number in range(90):
-                    tasks.start_soon(claim, number)
-            told = {number: one.recipient_repeated for number, one in claimed.items()}
-            assert told == {number: bool(_round and number % 3) for number in range(90)}
+                    tasks.start_soon(register, number)
+            reported = {number: one.recipient_repeated for number, one in registered.items()}
+            assert reported == {number: bool(_round and number % 3) for number in range(90)}
 
 
 async def test_registering_a_new_key_waits_for_nothing(journal: Journal) -> None:
@@ -187,26 +189,28 @@ async def test_a_filter_that_recognizes_nothing_only_costs_time(
     earlier(journal, old="applied")
     monkeypatch.setattr(BloomFilter, "add", lambda _self, _text: False)
     async with opened(journal) as store:
-        told = [await store.register(key, "27831234567") for key in ("old", "A-1", "A-2", "A-1")]
-    assert [one.repeated for one in told] == [False, False, False, True]
-    assert [one.recipient_repeated for one in told] == [False, True, True, True]
-    assert [one.row is not None for one in told] == [True, False, False, False]
+        reported = [
+            await store.register(key, "27831234567") for key in ("old", "A-1", "A-2", "A-1")
+        ]
+    assert [one.repeated for one in reported] == [False, False, False, True]
+    assert [one.recipient_repeated for one in reported] == [False, True, True, True]
+    assert [one.row is not None for one in reported] == [True, False, False, False]
 
 
 async def test_a_key_is_repeated_though_its_first_registration_was_not_awaited(
     journal: Journal,
 ) -> None:
     async with opened(journal) as store:
-        told: list[tuple[int, bool]] = []
+        reported: list[tuple[int, bool]] = []
 
-        async def claim(number: int) -> None:
-            told.append((number, (await store.register("A-1")).repeated))
+        async def register(number: int) -> None:
+            reported.append((number, (await store.register("A-1")).repeated))
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(claim, 1)
-            tasks.start_soon(claim, 2)
+            tasks.start_soon(register, 1)
+            tasks.start_soon(register, 2)
             tasks.start_soon(leave, ItemLog(store, "A-0", again=False))
-        assert sorted(repeated for _, repeated in told) == [False, True]
+        assert sorted(repeated for _, repeated in reported) == [False, True]
 
 
 async def test_a_store_without_a_journal_has_no_rows() -> None:
@@ -237,7 +241,7 @@ async def test_alive_at_is_the_last_write_of_an_earlier_run(journal: Journal) ->
         assert store.alive_at == alive_at > NOON.timestamp()
 
 
-# What an earlier run left -------------------------------------------------------------------------
+# Rows of an earlier run ---------------------------------------------------------------------------
 
 
 async def test_unresolved_rows_are_resumed_without_their_source(
@@ -246,9 +250,11 @@ async def test_unresolved_rows_are_resumed_without_their_source(
     earlier(journal, one="sent", two="unknown", three="applied", four="failed", five="rejected")
     async with opened(journal) as store:
         assert [row.key async for row in store.unresolved_rows()] == ["one", "two"]
-        told = {key: await store.register(key) for key in ("one", "two", "three", "four", "five")}
-    assert {key for key, one in told.items() if one.resumed} == {"one", "two"}
-    assert not any(one.repeated for one in told.values())
+        reported = {
+            key: await store.register(key) for key in ("one", "two", "three", "four", "five")
+        }
+    assert {key for key, one in reported.items() if one.resumed} == {"one", "two"}
+    assert not any(one.repeated for one in reported.values())
 
 
 async def test_any_number_of_rows_is_resumed_in_order(journal: Journal) -> None:
@@ -279,13 +285,13 @@ async def test_a_row_reconciled_in_this_run_still_counts_as_resumed(journal: Jou
     async with opened(journal) as store:
         assert [row.key async for row in store.unresolved_rows()] == ["A-1"]
         await store.record_outcome(outcome(), None)
-        claimed = await store.register("A-1")
-        assert claimed.resumed
-        assert claimed.row is not None
-        assert claimed.row.state == "applied"
+        registered = await store.register("A-1")
+        assert registered.resumed
+        assert registered.row is not None
+        assert registered.row.state == "applied"
 
 
-# What is written down -----------------------------------------------------------------------------
+# Entries ------------------------------------------------------------------------------------------
 
 
 async def test_an_intent_is_in_the_journal_when_it_is_recorded(journal: Journal) -> None:
@@ -452,7 +458,7 @@ async def test_a_store_without_a_journal_writes_nothing() -> None:
         assert store._commits.waiting == 0
 
 
-# When it fails ------------------------------------------------------------------------------------
+# Failures -----------------------------------------------------------------------------------------
 
 
 async def test_record_intent_raises_where_the_journal_can_not_be_written(
@@ -483,8 +489,8 @@ async def test_keys_are_indexed_though_the_journal_can_not_be_written(
             assert not (await store.register("A-1", "27831234567")).repeated
             with pytest.raises(JournalError, match="the disk is full"):
                 await leave(ItemLog(store, "A-1", again=False))
-        claimed = await store.register("A-1", "27831234567")
-        assert (claimed.repeated, claimed.recipient_repeated) == (True, True)
+        registered = await store.register("A-1", "27831234567")
+        assert (registered.repeated, registered.recipient_repeated) == (True, True)
 
 
 @pytest.mark.parametrize("error", [JournalError("make room"), ValueError("no text")])

@@ -338,13 +338,13 @@ async def test_a_kept_item_is_not_taken_back() -> None:
 
 @pytest.mark.parametrize("loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
 def test_an_interruption_is_raised_to_waiters_and_the_thread_is_waited_for(loop: Any) -> None:
-    worker, told = Worker(), list[str]()
+    worker, reported = Worker(), list[str]()
 
     async def submit(commits: GroupCommit[int, str]) -> None:
         try:
             await commits.submit(1)
         except RuntimeError as error:
-            told.append(str(error))
+            reported.append(str(error))
 
     async def main() -> None:
         commits: GroupCommit[int, str] = GroupCommit(worker.work)
@@ -361,4 +361,4 @@ def test_an_interruption_is_raised_to_waiters_and_the_thread_is_waited_for(loop:
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(main())
-    assert told == ["it was interrupted"]
+    assert reported == ["it was interrupted"]

@@ -197,10 +197,10 @@ def test_any_number_of_entries_is_written_at_once(journal: Journal, count: int) 
     assert {key: row.body for key, row in rows.items()} == bodies
     assert {key: row.response for key, row in rows.items()} == bodies
     assert {(row.state, row.posts) for row in rows.values()} == {("applied", 2)}
-    told = history(journal)
-    assert {key: body for key, _, what, _, body in told if what == "response"} == bodies
-    assert {key: body for key, _, what, _, body in told if what != "response"} == bodies
-    assert len(told) == 2 * count
+    reported = history(journal)
+    assert {key: body for key, _, what, _, body in reported if what == "response"} == bodies
+    assert {key: body for key, _, what, _, body in reported if what != "response"} == bodies
+    assert len(reported) == 2 * count
 
 
 def test_a_failing_batch_writes_nothing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +241,7 @@ def test_a_full_disk_writes_nothing_and_all_once_there_is_space(
     assert len(journal.rows([f"A-{number}" for number in range(250)])) == 250
 
 
-# What an earlier run left -------------------------------------------------------------------------
+# Rows of an earlier run ---------------------------------------------------------------------------
 
 
 def test_a_page_of_unresolved_rows_has_no_others(journal: Journal) -> None:
@@ -267,8 +267,8 @@ def test_rows_come_in_pages_in_their_order(
         after = page[-1][0]
         pages.append(keys(page))
     assert max(len(page) for page in pages) == 100
-    told = [key for page in pages for key in page]
-    assert told == (numbers if unresolved_only else ["B-0", "B-1", "B-2", *numbers])
+    reported = [key for page in pages for key in page]
+    assert reported == (numbers if unresolved_only else ["B-0", "B-1", "B-2", *numbers])
 
 
 def test_rows_are_found_by_their_exact_keys(journal: Journal) -> None:

@@ -74,7 +74,7 @@ def names(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()}
 
 
-# Making it ----------------------------------------------------------------------------------------
+# Making a journal ---------------------------------------------------------------------------------
 
 
 def test_a_journal_is_made_where_there_is_none(path: Path) -> None:
@@ -237,11 +237,11 @@ def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     assert "No such file or directory" in refusal(tmp_path / "nowhere" / "spring.db")
 
 
-# Its owner ----------------------------------------------------------------------------------------
+# Binding ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "reported"),
     [
         (
             {"operation": "capture_payment"},
@@ -255,10 +255,10 @@ def test_a_missing_folder_is_reported(tmp_path: Path) -> None:
     ],
 )
 def test_the_journal_of_another_run_is_refused_with_the_difference(
-    path: Path, other: dict[str, str], told: str
+    path: Path, other: dict[str, str], reported: str
 ) -> None:
     make(path)
-    assert f"belongs to another run ({told})" in refusal(path, attrs.evolve(BINDING, **other))
+    assert f"belongs to another run ({reported})" in refusal(path, attrs.evolve(BINDING, **other))
     make(path)  # its own run can still use it
 
 
@@ -274,7 +274,7 @@ def test_a_journal_that_lacks_a_note_is_refused(path: Path) -> None:
     assert "base url None instead of" in refusal(path)
 
 
-# Damaged files, and other files -------------------------------------------------------------------
+# Damaged and foreign files ------------------------------------------------------------------------
 
 
 def test_an_empty_file_is_refused(path: Path) -> None:
@@ -292,9 +292,11 @@ def test_a_truncated_journal_is_refused_wherever_it_was_cut(
     cuts |= {len(whole) - 4097, len(whole) - 4096, len(whole) - 1}
     for cut in sorted(cuts):
         path.write_bytes(whole[:cut])
-        with pytest.raises(JournalError, match=r"is damaged\. Restore it|is not a journal") as told:
+        with pytest.raises(
+            JournalError, match=r"is damaged\. Restore it|is not a journal"
+        ) as reported:
             open_it(path)
-        assert str(path) in str(told.value)
+        assert str(path) in str(reported.value)
     path.write_bytes(whole)
     open_it(path)[0].close()
 
