@@ -67,6 +67,13 @@ def aiohttp(session: nox.Session) -> None:
 
 
 @nox.session
+def httpx2(session: nox.Session) -> None:
+    """The suite with httpx2 in httpx's place."""
+    session.install(".[all]", *_group("tests"))
+    session.run("pytest", "--httpx2", "-n", "auto", "-rfE", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Ruff, with every rule on; and whether uv.lock is what pyproject.toml asks for."""
     session.install(*_group("lint"))

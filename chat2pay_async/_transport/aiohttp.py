@@ -3,8 +3,8 @@
 It needs the extra `aiohttp`. The session makes and keeps the connections and parses what comes in.
 Its `request` is not used: it would take as long as all else here together, for what no exchange of
 ours has (cookies, redirects, bodies that have to be asked for), and it would repeat a GET or PUT
-whose connection was lost without saying so: a DELETED that was applied and repeated would be told
-as "no such integration".
+whose connection was lost without saying so: a DELETED that was applied and repeated would fail
+with "no such integration".
 
 What an exception proves follows from one fact: whether the request was handed to a connection
 before. A kept connection that the other side has closed is noticed before that, and the request
@@ -38,16 +38,16 @@ __all__ = ["AiohttpTransport"]
 
 
 @attrs.frozen
-class _Way:
-    """Where all of a transport's requests go, and how."""
+class _Route:
+    """The way of all of a transport's requests."""
 
     session: aiohttp.ClientSession
-    lead: aiohttp.ClientRequest
+    template: aiohttp.ClientRequest
     """Never sent: it says where connections lead, and through what."""
     front: str
-    """What stands before a request's target."""
+    """The part before a request's target."""
     fields: Headers
-    """What every request says to whoever is connected to."""
+    """The headers of every request, for the peer that is connected to."""
 
 
 _KEPT: Final = "chat2pay_kept"
@@ -88,9 +88,9 @@ class AiohttpTransport:
             ConfigurationError: The proxy can't be used.
         """
         self._base_url = base_url
-        self._proxy, self._told = _proxy_for(base_url, proxy)
+        self._proxy, self._proxy_headers = _proxy_for(base_url, proxy)
         self._connector = connector
-        self._way: _Way | None = None
+        self._route: _Route | None = None
         self._taken: set[Connection] = set()
 
     async def exchange(
@@ -104,22 +104,22 @@ class AiohttpTransport:
         left = False
         try:
             refuse_mocks()
-            way = self._way or self._open()
-            written = _written(way, request, headers)
-            taken = await _connection(way, _timeout_of(limits))
+            route = self._route or self._open()
+            written = _encoded(route, request, headers)
+            taken = await _connection(route, _timeout_of(limits))
             self._taken.add(taken)
             try:
                 guard()
                 left = True
-                answer = await _carried_out(taken, written, limits)
+                answer = await _exchange_on(taken, written, limits)
                 taken.release()
             finally:
                 self._taken.discard(taken)
-                _hang_up(taken)
+                _abort(taken)
         except (ConfigurationError, ExchangeError):
             raise
         except aiohttp.ClientResponseError as error:
-            # A proxy's: it shows the request's headers. Only its own cause is told.
+            # A proxy's: it shows the request's headers. Only its own cause is shown.
             raise classify(error, left=left) from error.__cause__
         except Exception as error:  # aiohttp's, the system's, and what its parsers stumble over
             raise classify(error, left=left) from error
@@ -128,7 +128,7 @@ class AiohttpTransport:
             raise
         return answer
 
-    def _open(self) -> _Way:
+    def _open(self) -> _Route:
         loop = clock.current_loop()
         if not isinstance(loop, asyncio.AbstractEventLoop):
             raise ConfigurationError(
@@ -138,25 +138,27 @@ class AiohttpTransport:
         plain = url.scheme == "http"
         fields = {"Host": url.host_port_subcomponent or "", "Accept-Encoding": "identity"}
         proxy: dict[str, Any] = self._proxy
-        told = self._told
-        if told:  # aiohttp adds the host with the first tunnel; but connections are kept by it all
-            proxy = proxy | {"proxy_headers": Headers({**told, "Host": fields["Host"]})}
-        lead = aiohttp.ClientRequest("GET", url, loop=loop, **proxy)
+        proxy_headers = self._proxy_headers
+        if (
+            proxy_headers
+        ):  # aiohttp adds the host with the first tunnel; but connections are kept by it all
+            proxy = proxy | {"proxy_headers": Headers({**proxy_headers, "Host": fields["Host"]})}
+        template = aiohttp.ClientRequest("GET", url, loop=loop, **proxy)
         connector = self._connector or aiohttp.TCPConnector(
             limit=0,  # the gate in front of it is the limit
             keepalive_timeout=KEEPALIVE_EXPIRY,
             ssl=True if plain else _tls(),
         )
         session = aiohttp.ClientSession(connector=connector)
-        # A proxy that is asked for a tunnel is told by aiohttp, and the service is not.
-        fields |= told if plain else {}
+        # A proxy that is asked for a tunnel gets them from aiohttp, and the service does not.
+        fields |= proxy_headers if plain else {}
         front = self._base_url if plain and proxy else url.raw_path.rstrip("/")
-        self._way = _Way(session, lead, front, Headers(fields))
-        return self._way
+        self._route = _Route(session, template, front, Headers(fields))
+        return self._route
 
     async def aclose(self) -> None:
         """Close the connections; who waits for an answer hears that there is none."""
-        if self._way is None:
+        if self._route is None:
             return
         # The session would let go of them without a word to those who wait for an answer.
         open_ones = [taken for taken in self._taken if taken.transport is not None]
@@ -166,15 +168,15 @@ class AiohttpTransport:
         try:
             await asyncio.gather(*filter(None, ends), return_exceptions=True)
         finally:
-            await self._way.session.close()
+            await self._route.session.close()
 
 
-async def _connection(way: _Way, limits: aiohttp.ClientTimeout) -> Connection:
-    """A connection that is open as far as the system knows."""
+async def _connection(route: _Route, limits: aiohttp.ClientTimeout) -> Connection:
+    """Take a connection that is open as far as the system knows."""
     while True:
-        if way.session.connector is None:
+        if route.session.connector is None:
             raise aiohttp.ClientConnectionError("the session is closed")
-        taken = await way.session.connector.connect(way.lead, [], limits)
+        taken = await route.session.connector.connect(route.template, [], limits)
         if not hasattr(taken.protocol, _KEPT):
             # It is not looked at: TLS's own messages may still be coming in, and a server that
             # closes each at once would have us connect for ever.
@@ -189,7 +191,7 @@ async def _connection(way: _Way, limits: aiohttp.ClientTimeout) -> Connection:
 
 
 def _is_stale(kept: Connection) -> bool:
-    """Whether the other side has closed it, or has said something that nobody asked for.
+    """Find out whether the other side has closed it, or said something that nobody asked for.
 
     The loop may not have had the time to notice the one, and the next request would be answered by
     the other.
@@ -201,31 +203,31 @@ def _is_stale(kept: Connection) -> bool:
     return is_readable(transport.get_extra_info("socket"))
 
 
-def _hang_up(taken: Connection) -> None:
+def _abort(taken: Connection) -> None:
     """Close it at once, unless it was released: what was not yet sent never will be."""
     if taken.transport is not None:
         taken.transport.abort()
     taken.close()
 
 
-class _Written(bytes):
+class _Encoded(bytes):
     """A request, as it goes over the wire; `repr` does not show it, since the key is in it."""
 
     def __repr__(self) -> str:
         return f"<{len(self)} bytes>"
 
 
-def _written(way: _Way, request: SentRequest, headers: Mapping[str, str]) -> _Written:
+def _encoded(route: _Route, request: SentRequest, headers: Mapping[str, str]) -> _Encoded:
     # None of it can hold a line break: `_config` sees to the key, `prepare` to the target, and
-    # `_proxy_for` to what a proxy is told.
+    # `_proxy_for` to a proxy's headers.
     body = request.body or b""
-    head = f"{request.method} {way.front}{request.target} HTTP/1.1\r\n{way.fields.lines}"
+    head = f"{request.method} {route.front}{request.target} HTTP/1.1\r\n{route.fields.lines}"
     lines = headers.lines if isinstance(headers, Headers) else Headers(headers).lines
     size = f"Content-Length: {len(body)}\r\n" if body or request.method != "GET" else ""
-    return _Written(f"{head}{lines}{size}\r\n".encode() + body)
+    return _Encoded(f"{head}{lines}{size}\r\n".encode() + body)
 
 
-async def _carried_out(taken: Connection, written: _Written, limits: Timeout) -> WireResponse:
+async def _exchange_on(taken: Connection, written: _Encoded, limits: Timeout) -> WireResponse:
     """Write a request and read its answer."""
     line, transport = taken.protocol, taken.transport
     assert line is not None and transport is not None  # noqa: S101, PT018 - it is open
@@ -267,7 +269,7 @@ def _lower(headers: Any) -> dict[str, str]:
 def _proxy_for(
     base_url: str, proxy: str | httpx.URL | httpx.Proxy | None
 ) -> tuple[dict[str, Any], Headers]:
-    """The proxy to go through, as aiohttp's arguments, and what it is told."""
+    """Find the proxy to go through, as aiohttp's arguments, and its headers."""
     found = proxy_for(base_url, proxy)
     if found is None:
         return {}, Headers()
@@ -280,7 +282,7 @@ def _proxy_for(
             'transport="aiohttp" knows no ssl_context of a proxy: name its authority in '
             "SSL_CERT_FILE, or leave the transport out"
         )
-    told = Headers({name.decode(): value.decode() for name, value in found.headers})
-    if not all(text.isprintable() for text in (*told, *told.values())):
+    proxy_headers = Headers({name.decode(): value.decode() for name, value in found.headers})
+    if not all(text.isprintable() for text in (*proxy_headers, *proxy_headers.values())):
         raise ConfigurationError("a header for the proxy has characters that it can't carry")
-    return {"proxy": URL.build(scheme=scheme, host=host, port=url.port)}, told
+    return {"proxy": URL.build(scheme=scheme, host=host, port=url.port)}, proxy_headers

@@ -33,14 +33,14 @@ PIECE: Final = 64 * 1024
 
 
 def network_for(loop: object) -> httpcore.AsyncNetworkBackend:
-    """What makes the connections on an event loop."""
+    """Choose what makes the connections on an event loop."""
     if isinstance(loop, asyncio.AbstractEventLoop):
         return AsyncioNetwork(loop)
     return cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
 
 
 def is_readable(idle: Any) -> bool:
-    """Whether a socket has something to read, its end included, that the loop may not know yet."""
+    """Find out whether a socket has anything to read, its end included, unknown to the loop yet."""
     if idle is None or idle.fileno() < 0:
         return True
     if not hasattr(select, "poll"):  # Windows
@@ -77,37 +77,37 @@ class AsyncioNetwork(httpcore.AsyncNetworkBackend):
     async def _connected(self, host: str, port: int) -> Stream:
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         connected = await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY)
-        ends = Ends(self._loop)
+        protocol = StreamProtocol(self._loop)
         try:
-            await self._loop.create_connection(lambda: ends, sock=connected)
+            await self._loop.create_connection(lambda: protocol, sock=connected)
         except BaseException:
             with contextlib.suppress(OSError):  # from uvloops that closed it behind its back
                 connected.close()
             raise
-        return Stream(self._loop, ends)
+        return Stream(self._loop, protocol)
 
 
-class Ends(asyncio.Protocol):
-    """Where a transport's callbacks end: what came in, and who waits for it."""
+class StreamProtocol(asyncio.Protocol):
+    """The protocol of a connection: it keeps what came in, and wakes who waits for it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.transport: Any = None
-        self.held = bytearray()
+        self.received = bytearray()
         self.at_end = False
-        """Whether nothing more will come in."""
+        """True once nothing more will come in."""
         self.lost: Exception | None = None
-        """What ended it, if it did not end in peace."""
+        """The error that ended it, if one did."""
         self.is_full = False
-        """Whether what is written has to wait."""
-        self.reader = Waiter(loop)
-        self.writer = Waiter(loop)
+        """True while writing has to wait."""
+        self.reader = Event(loop)
+        self.writer = Event(loop)
         self._is_halted = False
 
     def take(self, most: int) -> bytes:
-        """Some of what came in."""
-        data = bytes(self.held[:most])
-        del self.held[:most]
-        if self._is_halted and len(self.held) <= MOST_HELD:
+        """Take some of what came in."""
+        data = bytes(self.received[:most])
+        del self.received[:most]
+        if self._is_halted and len(self.received) <= MOST_HELD:
             self._is_halted = False
             self.transport.resume_reading()
         return data
@@ -116,31 +116,31 @@ class Ends(asyncio.Protocol):
         self.transport = transport
 
     def data_received(self, data: bytes) -> None:
-        self.held += data
-        if len(self.held) > MOST_HELD and not self._is_halted:
+        self.received += data
+        if len(self.received) > MOST_HELD and not self._is_halted:
             self._is_halted = True
             self.transport.pause_reading()
-        self.reader.wake()
+        self.reader.set()
 
     def eof_received(self) -> None:
         self.at_end = True
-        self.reader.wake()
+        self.reader.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.at_end, self.lost = True, exc
-        self.reader.wake()
-        self.writer.wake()
+        self.reader.set()
+        self.writer.set()
 
     def pause_writing(self) -> None:
         self.is_full = True
 
     def resume_writing(self) -> None:
         self.is_full = False
-        self.writer.wake()
+        self.writer.set()
 
 
-class Waiter:
-    """Lets one task wait for a callback."""
+class Event:
+    """An event that one task waits for, with a time limit."""
 
     __slots__ = ("_future", "_loop")
 
@@ -149,7 +149,7 @@ class Waiter:
         self._future: asyncio.Future[bool] | None = None
 
     async def wait(self, seconds: float | None) -> bool:
-        """Wait for the next callback; False if there was none in time."""
+        """Wait until it is set; False if it was not in time."""
         self._future = self._loop.create_future()
         timer = None if seconds is None else self._loop.call_later(seconds, self._give_up)
         try:
@@ -159,8 +159,8 @@ class Waiter:
             if timer is not None:
                 timer.cancel()
 
-    def wake(self) -> None:
-        """There was one."""
+    def set(self) -> None:
+        """Wake who waits."""
         if self._future is not None and not self._future.done():
             self._future.set_result(True)
 
@@ -175,39 +175,39 @@ class Stream(httpcore.AsyncNetworkStream):
     With HTTP/2 these may be two.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ends: Ends) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: StreamProtocol) -> None:
         self._loop = loop
-        self._ends = ends
+        self._protocol = protocol
         self._closed = False
         self._upon: Stream | None = None
-        """The layer upon it: from then on, what comes in is held there."""
+        """The layer upon it: from then on, what comes in is received there."""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
-        """What came in, once there is something; nothing at the end."""
-        ends = self._ends
-        while not ends.held:
-            if ends.at_end:
-                if ends.lost is not None or self._closed:
-                    raise httpcore.ReadError(_said(ends.lost)) from ends.lost
+        """Return what came in, once there is something; nothing at the end."""
+        protocol = self._protocol
+        while not protocol.received:
+            if protocol.at_end:
+                if protocol.lost is not None or self._closed:
+                    raise httpcore.ReadError(_said(protocol.lost)) from protocol.lost
                 return b""
-            if not await ends.reader.wait(timeout):
+            if not await protocol.reader.wait(timeout):
                 raise httpcore.ReadTimeout
-        return ends.take(max_bytes)
+        return protocol.take(max_bytes)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the same
         """Hand it to the transport, which may have to wait for the other side."""
-        ends = self._ends
+        protocol = self._protocol
         self._check_open()
         for start in range(0, len(buffer), PIECE):
-            ends.transport.write(buffer[start : start + PIECE])
-            while ends.is_full:
-                if not await ends.writer.wait(timeout):
+            protocol.transport.write(buffer[start : start + PIECE])
+            while protocol.is_full:
+                if not await protocol.writer.wait(timeout):
                     raise httpcore.WriteTimeout
                 self._check_open()
 
     def _check_open(self) -> None:
-        if self._ends.transport.is_closing():
-            raise httpcore.WriteError(_said(self._ends.lost)) from self._ends.lost
+        if self._protocol.transport.is_closing():
+            raise httpcore.WriteError(_said(self._protocol.lost)) from self._protocol.lost
 
     async def start_tls(
         self,
@@ -216,15 +216,15 @@ class Stream(httpcore.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
     ) -> httpcore.AsyncNetworkStream:
         """Put a layer of TLS upon it."""
-        if self._ends.held:
+        if self._protocol.received:
             raise httpcore.ConnectError("it spoke before it was asked to")
-        if self._ends.at_end:  # the loops would wait for an answer all the same
+        if self._protocol.at_end:  # the loops would wait for an answer all the same
             raise httpcore.ConnectError(_said(None))
-        inner = Ends(self._loop)
+        inner = StreamProtocol(self._loop)
         try:
             async with asyncio.timeout(timeout):
                 inner.transport = await self._loop.start_tls(
-                    self._ends.transport, inner, ssl_context, server_hostname=server_hostname
+                    self._protocol.transport, inner, ssl_context, server_hostname=server_hostname
                 )
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error
@@ -243,22 +243,24 @@ class Stream(httpcore.AsyncNetworkStream):
     def abort(self) -> None:
         """Close it without a turn of the loop."""
         self._closed = True
-        if self._upon is not None:  # whose reader could not tell it from the other side's farewell
+        if (
+            self._upon is not None
+        ):  # whose reader could not tell it from the other side's close_notify
             self._upon.abort()
-        self._ends.transport.abort()
+        self._protocol.transport.abort()
 
     def get_extra_info(self, info: str) -> Any:
-        """What httpcore asks about it."""
+        """Answer what httpcore asks about it."""
         if self._upon is not None:
             return self._upon.get_extra_info(info)
-        transport = self._ends.transport
+        transport = self._protocol.transport
         if info == SHOWS_ALL:
             return True
         if info != "is_readable":
             return transport.get_extra_info(_NAMES.get(info, info))
         return (
-            self._ends.at_end
-            or bool(self._ends.held)
+            self._protocol.at_end
+            or bool(self._protocol.received)
             or is_readable(transport.get_extra_info("socket"))
         )
 

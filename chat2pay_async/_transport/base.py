@@ -44,7 +44,7 @@ class SendGuard:
     latest: float | None = None
     """When it must have left, on the event loop's clock; None: whenever."""
     may_have_been_sent: bool = True
-    """Whether it may have been sent; False only where that is certain."""
+    """False only where it certainly was not sent."""
 
     def __call__(self) -> None:
         """Let it leave.

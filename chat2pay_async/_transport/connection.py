@@ -119,7 +119,7 @@ class Connection(httpcore.AsyncNetworkBackend):
 
     @property
     def is_reusable(self) -> bool:
-        """Whether it is ready for another request; one that a mock answered never is."""
+        """True where it is ready for another request; one that a mock answered never is."""
         held = self._http
         if isinstance(held, httpcore.AsyncConnectionPool):
             return any(_is_ready(one) for one in held.connections)
@@ -127,7 +127,7 @@ class Connection(httpcore.AsyncNetworkBackend):
 
     @property
     def is_stale(self) -> bool:
-        """Whether the other side has closed it; a socket that is idle has nothing else to read."""
+        """True where the other side has closed it: an idle socket has nothing else to read."""
         return self._socket is None or bool(self._socket.get_extra_info("is_readable"))
 
     async def is_over(self) -> bool:
@@ -259,7 +259,7 @@ def _before_the_first_byte(error: Exception) -> Exception:
 
 
 def _is_ready(connection: httpcore.AsyncConnectionInterface) -> bool:
-    """Whether it waits for a request, and took in no more than its last response."""
+    """Find out whether it waits for a request, and took in no more than its last response."""
     if not (connection.is_idle() and connection.is_available()):
         return False
     # What came in beside the response would be taken for the next one. What a parser holds is

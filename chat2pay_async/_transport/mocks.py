@@ -28,7 +28,7 @@ PLACES: Final = (
     ("httpcore", "AsyncConnectionPool", "handle_async_request"),
     ("httpcore", "AsyncHTTPConnection", "handle_async_request"),
 )
-"""What mocks patch: module, class, method."""
+"""The places that mocks patch: module, class, method."""
 
 
 def refuse_mocks() -> None:

@@ -81,8 +81,8 @@ class BridgedTransport(AiohttpTransport):
 
     def abandon(self) -> None:
         """Let go of what a test left open, whose event loop is gone."""
-        if self._way is not None:
-            self._way.session.detach()
+        if self._route is not None:
+            self._route.session.detach()
             self._connector._conns.clear()
 
 

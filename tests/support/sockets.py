@@ -53,7 +53,7 @@ async def silent(stream: anyio.abc.SocketStream) -> None:
 
 
 async def reset(stream: anyio.abc.SocketStream) -> None:
-    """Close with a reset, not with a farewell."""
+    """Close with a reset, not in good order."""
     raw: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
     await stream.aclose()

@@ -57,8 +57,8 @@ from chat2pay_async import (
 )
 from chat2pay_async._transport.aiohttp import (
     AiohttpTransport,
+    _abort,
     _connection,
-    _hang_up,
     _is_stale,
     _timeout_of,
     classify,
@@ -731,9 +731,9 @@ async def test_calls_that_are_cancelled_at_any_moment_leave_nothing_behind() -> 
             impossible += sum(not guard.may_have_been_sent for guard in guards)
             answer = await transport.exchange(GET, {}, PATIENT, SendGuard())
             assert answer.status_code == 200
-        assert transport._way is not None
-        assert transport._way.session.connector is not None
-        kept = sum(map(len, transport._way.session.connector._conns.values()))
+        assert transport._route is not None
+        assert transport._route.session.connector is not None
+        kept = sum(map(len, transport._route.session.connector._conns.values()))
         await until(lambda: server.open == kept)
         posts = [sent for sent in server.requests if sent.startswith(b"POST")]
         # What certainly never left is not there.
@@ -834,9 +834,11 @@ async def test_what_nobody_asked_for_is_not_taken_for_the_next_answer() -> None:
     async with listening(server.serve) as url, engine_on(url) as transport:
         await transport.exchange(POST, {}, PATIENT, SendGuard())
         server.heard.set()
-        assert transport._way is not None
-        assert transport._way.session.connector is not None
-        ((kept, _),) = transport._way.session.connector._conns[transport._way.lead.connection_key]
+        assert transport._route is not None
+        assert transport._route.session.connector is not None
+        ((kept, _),) = transport._route.session.connector._conns[
+            transport._route.template.connection_key
+        ]
         await until(lambda: kept.should_close)
         answers = [await transport.exchange(POST, {}, PATIENT, SendGuard()) for _ in range(2)]
     assert [(one.status_code, one.body) for one in answers] == [(200, b"{}")] * 2
@@ -848,15 +850,15 @@ async def test_a_connection_that_the_loop_has_seen_end_is_not_used_again() -> No
     server = Server()
     async with listening(server.serve) as url, engine_on(url) as transport:
         await transport.exchange(POST, {}, PATIENT, SendGuard())
-        assert transport._way is not None
-        taken = await _connection(transport._way, _timeout_of(PATIENT))
+        assert transport._route is not None
+        taken = await _connection(transport._route, _timeout_of(PATIENT))
         assert not _is_stale(taken)
         assert taken.protocol is not None
         taken.protocol.close()
         assert _is_stale(taken)
         taken.close()
         assert _is_stale(taken)
-        _hang_up(taken)
+        _abort(taken)
 
 
 # TLS ---------------------------------------------------------------------------------------------

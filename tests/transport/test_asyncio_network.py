@@ -28,9 +28,9 @@ from chat2pay_async._transport import asyncio_network
 from chat2pay_async._transport.asyncio_network import (
     MOST_HELD,
     AsyncioNetwork,
-    Ends,
+    Event,
     Stream,
-    Waiter,
+    StreamProtocol,
     is_readable,
     network_for,
 )
@@ -72,13 +72,13 @@ def no_socket_is_left() -> Generator[None]:
     assert open_sockets() == before
 
 
-def ends(stream: Stream) -> Ends:
+def protocol_of(stream: Stream) -> StreamProtocol:
     """What the network alone knows of a connection."""
-    return stream._ends  # pyright: ignore[reportPrivateUsage]
+    return stream._protocol  # pyright: ignore[reportPrivateUsage]
 
 
-def waits(waiter: Waiter) -> bool:
-    return waiter._future is not None  # pyright: ignore[reportPrivateUsage]
+def waits(event: Event) -> bool:
+    return event._future is not None  # pyright: ignore[reportPrivateUsage]
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -374,7 +374,7 @@ async def test_what_is_more_than_was_asked_for_is_kept() -> None:
 async def test_who_reads_first_waits_for_as_long_as_it_takes() -> None:
     async with connected() as (stream, there), anyio.create_task_group() as tasks:
         tasks.start_soon(reads, stream, b"data", None)
-        await until(lambda: waits(ends(stream).reader))
+        await until(lambda: waits(protocol_of(stream).reader))
         there.say(b"data")
 
 
@@ -406,7 +406,7 @@ async def test_a_read_that_is_cancelled_loses_nothing() -> None:
     async with connected() as (stream, there):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(stream.read, 9)
-            await until(lambda: waits(ends(stream).reader))
+            await until(lambda: waits(protocol_of(stream).reader))
             there.say(b"data")
             tasks.cancel_scope.cancel()
         assert await stream.read(9, HANG) == b"data"
@@ -415,23 +415,23 @@ async def test_a_read_that_is_cancelled_loses_nothing() -> None:
 @on_loops
 async def test_the_first_of_what_happens_and_of_running_out_of_time_counts() -> None:
     loop = asyncio.get_running_loop()
-    waiter = Waiter(loop)
-    loop.call_soon(waiter.wake)
-    assert await waiter.wait(0)
-    loop.call_soon(lambda: loop.call_soon(waiter.wake))
-    assert not await waiter.wait(0)
+    event = Event(loop)
+    loop.call_soon(event.set)
+    assert await event.wait(0)
+    loop.call_soon(lambda: loop.call_soon(event.set))
+    assert not await event.wait(0)
 
 
 @on_loops
 async def test_only_what_happens_during_a_wait_ends_it() -> None:
     loop = asyncio.get_running_loop()
-    waiter = Waiter(loop)
-    waiter.wake()
-    assert not await waiter.wait(0)
-    loop.call_soon(waiter.wake)
-    assert await waiter.wait(SHORT)
-    loop.call_later(2 * SHORT, waiter.wake)  # when the time of the wait before has run out
-    assert await waiter.wait(HANG)
+    event = Event(loop)
+    event.set()
+    assert not await event.wait(0)
+    loop.call_soon(event.set)
+    assert await event.wait(SHORT)
+    loop.call_later(2 * SHORT, event.set)  # when the time of the wait before has run out
+    assert await event.wait(HANG)
 
 
 @on_loops
@@ -447,7 +447,7 @@ async def test_a_reset_is_an_error() -> None:
     async with connected() as (stream, there):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(fails, httpcore.ReadError, stream.read(9, HANG))
-            await until(lambda: waits(ends(stream).reader))
+            await until(lambda: waits(protocol_of(stream).reader))
             there.reset()
         await fails(httpcore.ReadError, stream.read(9, HANG))
 
@@ -458,7 +458,7 @@ async def test_what_came_before_a_reset_is_read_first() -> None:
         there.say(b"data")
         assert await stream.read(1, HANG) == b"d"
         there.reset()
-        await until(lambda: ends(stream).at_end)
+        await until(lambda: protocol_of(stream).at_end)
         assert await stream.read(9, HANG) == b"ata"
         await fails(httpcore.ReadError, stream.read(9, HANG))
 
@@ -468,7 +468,7 @@ async def test_who_reads_while_it_is_closed_gets_an_error() -> None:
     async with connected() as (stream, _):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(fails, httpcore.ReadError, stream.read(9, HANG))
-            await until(lambda: waits(ends(stream).reader))
+            await until(lambda: waits(protocol_of(stream).reader))
             await stream.aclose()
         await fails(httpcore.ReadError, stream.read(9, HANG))
 
@@ -491,7 +491,7 @@ async def says_until_it_has_to_wait(there: There, data: bytes) -> int:
 async def test_who_says_more_than_is_read_has_to_wait_and_goes_on_later() -> None:
     async with connected() as (stream, there):
         said = await says_until_it_has_to_wait(there, DATA)
-        assert MOST_HELD < len(ends(stream).held) <= MOST_HELD + ONE_READ
+        assert MOST_HELD < len(protocol_of(stream).received) <= MOST_HELD + ONE_READ
         assert said < len(DATA)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reads, stream, DATA, HANG)
@@ -505,7 +505,7 @@ async def test_who_had_to_wait_once_has_to_wait_again() -> None:
     async with connected() as (stream, there):
         for _ in range(2):
             said = await says_until_it_has_to_wait(there, DATA)
-            assert MOST_HELD < len(ends(stream).held) <= MOST_HELD + ONE_READ
+            assert MOST_HELD < len(protocol_of(stream).received) <= MOST_HELD + ONE_READ
             await reads(stream, DATA[:said], HANG)
 
 
@@ -517,7 +517,7 @@ async def test_no_more_is_held_if_little_is_read_at_a_time() -> None:
             assert await stream.read(1, HANG) == DATA[number : number + 1]
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-            assert len(ends(stream).held) <= MOST_HELD + ONE_READ
+            assert len(protocol_of(stream).received) <= MOST_HELD + ONE_READ
 
 
 @on_loops
@@ -525,7 +525,7 @@ async def test_what_is_held_is_read_after_the_end_too() -> None:
     async with connected() as (stream, there):
         said = there.say(DATA[: 3 * MOST_HELD])
         there.finish()
-        await until(lambda: len(ends(stream).held) > MOST_HELD)
+        await until(lambda: len(protocol_of(stream).received) > MOST_HELD)
         await reads(stream, DATA[:said], HANG)
         assert await stream.read(9, HANG) == b""
 
@@ -535,7 +535,7 @@ async def test_closed_while_the_other_side_waits_it_gives_what_it_holds_and_no_m
     async with connected() as (stream, there):
         await says_until_it_has_to_wait(there, DATA)
         await stream.aclose()
-        await reads(stream, DATA[: len(ends(stream).held)], HANG)
+        await reads(stream, DATA[: len(protocol_of(stream).received)], HANG)
         await fails(httpcore.ReadError, stream.read(9, HANG))
 
 
@@ -561,7 +561,7 @@ async def test_more_than_the_other_side_reads_waits_and_goes_on_later(limit: flo
             written.set()
 
         tasks.start_soon(write)
-        await until(lambda: waits(ends(stream).writer))
+        await until(lambda: waits(protocol_of(stream).writer))
         assert not written.is_set()
         assert_same(await there.hear(len(DATA)), DATA)
         await written.wait()
@@ -577,7 +577,7 @@ async def test_more_than_the_other_side_reads_in_time_is_a_timeout() -> None:
 async def test_nothing_is_written_after_a_reset() -> None:
     async with connected() as (stream, there):
         there.reset()
-        await until(lambda: ends(stream).at_end)
+        await until(lambda: protocol_of(stream).at_end)
         await fails(httpcore.WriteError, stream.write(b"data", HANG))
 
 
@@ -593,7 +593,7 @@ async def test_nothing_is_written_after_it_was_closed() -> None:
 async def test_who_waits_for_writing_when_it_ends_gets_an_error(by: str) -> None:
     async with connected() as (stream, there), anyio.create_task_group() as tasks:
         tasks.start_soon(fails, httpcore.WriteError, stream.write(DATA, HANG))
-        await until(lambda: waits(ends(stream).writer))
+        await until(lambda: waits(protocol_of(stream).writer))
         if by == "reset":
             there.reset()
         else:
@@ -604,12 +604,12 @@ async def test_who_waits_for_writing_when_it_ends_gets_an_error(by: str) -> None
 async def test_reading_and_writing_at_once_do_not_disturb_each_other() -> None:
     async with connected() as (stream, there), anyio.create_task_group() as tasks:
         tasks.start_soon(stream.write, DATA, HANG)
-        await until(lambda: waits(ends(stream).writer))
+        await until(lambda: waits(protocol_of(stream).writer))
         await fails(httpcore.ReadTimeout, stream.read(9, SHORT))
         tasks.start_soon(reads, stream, b"data", HANG)
-        await until(lambda: waits(ends(stream).reader))
+        await until(lambda: waits(protocol_of(stream).reader))
         there.say(b"da")
-        await until(lambda: not ends(stream).held and waits(ends(stream).reader))
+        await until(lambda: not protocol_of(stream).received and waits(protocol_of(stream).reader))
         assert_same(await there.hear(len(DATA)), DATA)
         there.say(b"ta")
 
@@ -622,7 +622,7 @@ async def test_the_last_word_is_heard_by_who_still_has_much_to_say(
         await fails(httpcore.WriteTimeout, stream.write(DATA, SHORT))
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(hears_the_end, stream)
-            await until(lambda: waits(ends(stream).reader))
+            await until(lambda: waits(protocol_of(stream).reader))
             there.finish()
         assert stream.get_extra_info("socket").fileno() >= 0
         monkeypatch.delattr(select, "poll")
@@ -637,7 +637,7 @@ async def hears_the_end(stream: httpcore.AsyncNetworkStream) -> None:
 async def test_a_write_that_takes_too_long_leaves_reading_alone() -> None:
     async with connected() as (stream, there), anyio.create_task_group() as tasks:
         tasks.start_soon(reads, stream, b"data", HANG)
-        await until(lambda: waits(ends(stream).reader))
+        await until(lambda: waits(protocol_of(stream).reader))
         await fails(httpcore.WriteTimeout, stream.write(DATA, SHORT))
         there.say(b"data")
 
@@ -746,14 +746,14 @@ async def test_who_says_more_through_tls_than_is_read_has_to_wait() -> None:
                 said += 1
 
         tasks.start_soon(say)
-        await until(lambda: len(ends(made.stream).held) > MOST_HELD)
+        await until(lambda: len(protocol_of(made.stream).received) > MOST_HELD)
         for _ in range(200):
             await asyncio.sleep(0)
         before = said
         for number in range(50):
             assert await made.stream.read(1, HANG) == DATA[number : number + 1]
             await asyncio.sleep(0)
-            assert len(ends(made.stream).held) <= MOST_HELD + 2 * ONE_READ
+            assert len(protocol_of(made.stream).received) <= MOST_HELD + 2 * ONE_READ
         assert said == before
         tasks.cancel_scope.cancel()
 
@@ -779,7 +779,7 @@ async def test_who_reads_through_tls_while_its_socket_is_closed_gets_an_error(la
     async with encrypted(layers) as made:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(fails, httpcore.ReadError, made.stream.read(9, HANG))
-            await until(lambda: waits(ends(made.stream).reader))
+            await until(lambda: waits(protocol_of(made.stream).reader))
             await made.socket.aclose()
         await fails(httpcore.ReadError, made.stream.read(9, HANG))
         await fails(httpcore.WriteError, made.stream.write(b"data", HANG))
@@ -799,7 +799,7 @@ async def test_who_waits_for_writing_through_tls_when_it_is_closed_gets_an_error
 ) -> None:
     async with encrypted(layers) as made, anyio.create_task_group() as tasks:
         tasks.start_soon(fails, httpcore.WriteError, made.stream.write(DATA, HANG))
-        await until(lambda: waits(ends(made.stream).writer))
+        await until(lambda: waits(protocol_of(made.stream).writer))
         await made.socket.aclose()
 
 
@@ -852,7 +852,7 @@ async def test_who_hangs_up_during_a_handshake_is_an_error(end: Callable[[There]
 async def test_who_has_hung_up_before_a_handshake_is_an_error(end: Callable[[There], None]) -> None:
     async with connected() as (stream, there):
         end(there)
-        await until(lambda: ends(stream).at_end)
+        await until(lambda: protocol_of(stream).at_end)
         await fails(httpcore.ConnectError, stream.start_tls(OURS, "localhost", HANG))
 
 
@@ -860,7 +860,7 @@ async def test_who_has_hung_up_before_a_handshake_is_an_error(end: Callable[[The
 async def test_who_speaks_before_it_is_asked_to_is_an_error() -> None:
     async with connected() as (stream, there):
         there.say(b"220 mail.test ESMTP\r\n")
-        await until(lambda: bool(ends(stream).held))
+        await until(lambda: bool(protocol_of(stream).received))
         await fails(httpcore.ConnectError, stream.start_tls(OURS, "localhost", HANG))
 
 
@@ -901,7 +901,7 @@ async def test_it_is_readable_once_something_came_whether_or_not_the_loop_knows(
         seen = [stream.get_extra_info("is_readable")]
         there.say(b"data")
         seen.append(stream.get_extra_info("is_readable"))
-        await until(lambda: bool(ends(stream).held))
+        await until(lambda: bool(protocol_of(stream).received))
         seen.append(stream.get_extra_info("is_readable"))
         await stream.read(9, HANG)
         seen.append(stream.get_extra_info("is_readable"))
@@ -916,7 +916,7 @@ async def test_it_is_readable_at_its_end_whether_or_not_the_loop_knows(
     async with connected() as (stream, there):
         end(there)
         assert stream.get_extra_info("is_readable")
-        await until(lambda: ends(stream).at_end)
+        await until(lambda: protocol_of(stream).at_end)
         assert stream.get_extra_info("is_readable")
 
 
@@ -939,12 +939,12 @@ async def test_what_came_in_through_tls_is_to_be_read_from_the_socket_too(layers
 
         assert await turns() == [False, False]
         await made.there.send(b"unasked")
-        await until(lambda: bool(ends(made.stream).held))
+        await until(lambda: bool(protocol_of(made.stream).received))
         assert await turns() == [True, True]
         await made.stream.read(99, HANG)
         assert await turns() == [False, False]
         await anyio.aclose_forcefully(made.there)
-        await until(lambda: ends(made.stream).at_end)
+        await until(lambda: protocol_of(made.stream).at_end)
         assert await turns() == [True, True]
 
 
