@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from chat2pay_async.sandbox._faults.plan import TRAITS, FaultKind, FaultPlan, InjectedFault
+from chat2pay_async.sandbox._faults.plan import FAULT_KINDS, FaultKind, FaultPlan, InjectedFault
 
-# These get no equal share: one storm is many faults, and one lag is a fault of a change.
-_APART: Final[tuple[FaultKind, ...]] = ("foreign", "lag", "storm")
+# The others get no equal share: one storm is many faults, and one lag is a fault of a change.
+_ALL_EVENLY: Final[tuple[FaultKind, ...]] = tuple(
+    kind for kind in FAULT_KINDS if kind not in {"foreign", "lag", "storm"}
+)
 
 
 def _evenly(rate: float, *kinds: FaultKind) -> Iterator[InjectedFault]:
@@ -16,7 +18,7 @@ def _evenly(rate: float, *kinds: FaultKind) -> Iterator[InjectedFault]:
 
 def _everything(rate: float) -> tuple[InjectedFault, ...]:
     return (
-        *_evenly(rate, *(kind for kind in TRAITS if kind not in _APART)),
+        *_evenly(rate, *_ALL_EVENLY),
         InjectedFault("storm", rate / 100),
         InjectedFault("foreign", rate / 100),
         InjectedFault("lag", rate),
