@@ -161,7 +161,7 @@ class Headers(dict[str, str]):
 
     @cached_property
     def raw(self) -> tuple[tuple[bytes, bytes], ...]:
-        """How httpx takes them."""
+        """Write them as httpx takes them."""
         return tuple((name.encode("ascii"), value.encode("ascii")) for name, value in self.items())
 
     def __repr__(self) -> str:

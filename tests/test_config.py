@@ -16,6 +16,7 @@ from chat2pay_async._config import (
     Headers,
     RetryPolicy,
     Timeout,
+    as_retry,
     as_timeout,
     base_url_of,
     key_of,
@@ -348,3 +349,18 @@ def test_a_key_that_is_no_text_is_no_key(key: Any) -> None:
 
 def test_a_base_url_may_be_an_object_of_httpx() -> None:
     assert base_url_of(httpx.URL("https://gateway.test/c2p/")) == "https://gateway.test/c2p"
+
+
+def test_headers_are_written_for_the_connection_and_for_httpx() -> None:
+    headers = Headers({"accept": "application/json", "authorization": "s3cret"})
+    assert headers.lines == "accept: application/json\r\nauthorization: s3cret\r\n"
+    assert headers.raw == ((b"accept", b"application/json"), (b"authorization", b"s3cret"))
+    assert "s3cret" not in repr(headers)
+
+
+@pytest.mark.parametrize("value", [None, 3, {"max_attempts": 3}])
+def test_only_a_retry_policy_is_taken_for_one(value: object) -> None:
+    policy = RetryPolicy(max_attempts=2)
+    assert as_retry(policy) is policy
+    with pytest.raises(ConfigurationError, match=r"not \w+: RetryPolicy\(max_attempts=3\)"):
+        as_retry(value)

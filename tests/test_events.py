@@ -71,26 +71,26 @@ def test_the_story_has_every_kind_of_event() -> None:
 
 
 def test_hooks_receive_every_event_in_order() -> None:
-    told: list[Event] = []
-    hooks = Hooks([told.append])
+    received: list[Event] = []
+    hooks = Hooks([received.append])
     for event in STORY:
         hooks.emit(event)
-    assert told == list(STORY)
+    assert received == list(STORY)
 
 
 def test_hooks_are_called_in_the_order_in_which_they_were_given() -> None:
-    told: list[str] = []
-    hooks = Hooks([lambda _: told.append("first"), lambda _: told.append("second")])
+    received: list[str] = []
+    hooks = Hooks([lambda _: received.append("first"), lambda _: received.append("second")])
     hooks.emit(STORY[0])
-    assert told == ["first", "second"]
+    assert received == ["first", "second"]
 
 
 def test_hooks_may_come_from_an_iterator() -> None:
-    told: list[Event] = []
-    hooks = Hooks(iter([told.append]))
+    received: list[Event] = []
+    hooks = Hooks(iter([received.append]))
     hooks.emit(STORY[0])
     hooks.emit(STORY[1])
-    assert told == [STORY[0], STORY[1]]
+    assert received == [STORY[0], STORY[1]]
 
 
 @pytest.mark.parametrize("event", STORY, ids=lambda event: type(event).__name__)
@@ -106,9 +106,9 @@ def test_every_event_says_which_call_it_belongs_to(event: Event) -> None:
 
 
 def test_a_hook_that_raises_is_logged_and_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
-    told: list[Event] = []
-    Hooks([failing, told.append]).emit(STORY[0])
-    assert told == [STORY[0]]
+    received: list[Event] = []
+    Hooks([failing, received.append]).emit(STORY[0])
+    assert received == [STORY[0]]
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert (record.name, record.getMessage()) == (LOGGER, "a hook failed on CallStarted")
     assert record.exc_info is not None

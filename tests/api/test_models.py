@@ -13,6 +13,7 @@ import pytest
 
 from chat2pay_async import models
 from chat2pay_async._api.codec import structure
+from chat2pay_async._api.models import link_ended
 from chat2pay_async.models import (
     Cancellation,
     Configuration,
@@ -35,7 +36,7 @@ from chat2pay_async.models import (
 NOW = datetime(2021, 4, 27, 17, 35, 58, tzinfo=UTC)
 CARD = {"cardType": "VISA", "maskedCardNumber": "411111xxxxxx1111", "cardExpiryDate": "12/29"}
 GATEWAY = CARD | {"transactionType": "Sale", "totalAmount": Decimal("199.90")}
-ANSWERS: dict[type[Any], dict[str, Any]] = {
+RESPONSES: dict[type[Any], dict[str, Any]] = {
     PaymentLink: {
         "paymentLinkRef": "8a1f",
         "transactionStatus": "PAYMENT_LINK_SENT",
@@ -66,50 +67,50 @@ ANSWERS: dict[type[Any], dict[str, Any]] = {
 }
 
 
-def answer(kind: type[Any]) -> Any:
-    return structure(kind, ANSWERS[kind])
+def example(kind: type[Any]) -> Any:
+    return structure(kind, RESPONSES[kind])
 
 
-@pytest.mark.parametrize("kind", ANSWERS)
+@pytest.mark.parametrize("kind", RESPONSES)
 def test_a_model_survives_pickling(kind: type[Any]) -> None:
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
-        copied = pickle.loads(pickle.dumps(answer(kind), protocol))  # noqa: S301 - our own bytes
-        assert copied == answer(kind)
+        copied = pickle.loads(pickle.dumps(example(kind), protocol))  # noqa: S301 - our own bytes
+        assert copied == example(kind)
         assert type(copied) is kind
-        assert copied.extra == answer(kind).extra
+        assert copied.extra == example(kind).extra
 
 
-@pytest.mark.parametrize("kind", ANSWERS)
+@pytest.mark.parametrize("kind", RESPONSES)
 def test_a_model_is_immutable_and_takes_no_new_attributes(kind: type[Any]) -> None:
-    model = answer(kind)
+    model = example(kind)
     for name in [*(field.name for field in attrs.fields(kind)), "brand_new"]:
         with pytest.raises((attrs.exceptions.FrozenInstanceError, AttributeError)):
             setattr(model, name, None)
-    assert model == answer(kind)
+    assert model == example(kind)
 
 
-@pytest.mark.parametrize("kind", ANSWERS)
+@pytest.mark.parametrize("kind", RESPONSES)
 def test_equal_models_hash_alike(kind: type[Any]) -> None:
-    assert len({answer(kind), answer(kind)}) == 1
+    assert len({example(kind), example(kind)}) == 1
 
 
-@pytest.mark.parametrize("kind", ANSWERS)
+@pytest.mark.parametrize("kind", RESPONSES)
 def test_extra_tells_models_apart_and_is_left_out_of_the_hash(kind: type[Any]) -> None:
-    other = attrs.evolve(answer(kind), extra={"unhashable": []})
-    assert other != answer(kind)
-    assert hash(other) == hash(answer(kind))
+    other = attrs.evolve(example(kind), extra={"unhashable": []})
+    assert other != example(kind)
+    assert hash(other) == hash(example(kind))
 
 
-@pytest.mark.parametrize("kind", ANSWERS)
+@pytest.mark.parametrize("kind", RESPONSES)
 def test_the_repr_shows_the_keys_of_extra_and_no_value_of_it(kind: type[Any]) -> None:
-    shown = repr(attrs.evolve(answer(kind), extra={"msisdn": "27831234567", "b": {"c": 1}}))
+    shown = repr(attrs.evolve(example(kind), extra={"msisdn": "27831234567", "b": {"c": 1}}))
     assert "extra=<keys ['b', 'msisdn']>" in shown
     assert "27831234567" not in shown
 
 
-@pytest.mark.parametrize("kind", ANSWERS)
+@pytest.mark.parametrize("kind", RESPONSES)
 def test_no_repr_shows_a_key_a_card_a_url_a_phone_or_the_callers_data(kind: type[Any]) -> None:
-    shown = repr(answer(kind))
+    shown = repr(example(kind))
     secrets = ("sk-secret", "VISA", "1111", "12/29", "pay.example", "Thandi", "27831234567",
                "27115550000")  # fmt: skip
     assert [secret for secret in secrets if secret in shown] == []
@@ -134,7 +135,7 @@ def test_a_masked_field_tells_whether_there_is_a_value() -> None:
 
 
 def test_every_response_can_be_empty() -> None:
-    for kind in ANSWERS.keys() - {LineItem}:
+    for kind in RESPONSES.keys() - {LineItem}:
         model = kind()
         values = set(attrs.asdict(model, filter=lambda field, _: field.name != "extra").values())
         assert values <= {None, (), False}
@@ -143,8 +144,10 @@ def test_every_response_can_be_empty() -> None:
 
 def test_every_model_is_tried_here() -> None:
     exported = {getattr(models, name) for name in models.__all__}
-    answers = {kind for kind in exported if attrs.has(kind) and "extra" in attrs.fields_dict(kind)}
-    assert answers == ANSWERS.keys()
+    responses = {
+        kind for kind in exported if attrs.has(kind) and "extra" in attrs.fields_dict(kind)
+    }
+    assert responses == RESPONSES.keys()
 
 
 # Has the customer got it? ------------------------------------------------------------------------
@@ -225,7 +228,7 @@ def test_a_reversal_that_was_read_back_succeeded_if_the_payment_is_undone(
         transaction_type=TransactionType.VOID, payment_status=status, recovered=True
     )
     assert read_back.succeeded is undone
-    # A word of the gateway's counts for more, and an answer of its own must have one.
+    # A word of the gateway's counts for more, and a response of its own must have one.
     said = attrs.evolve(read_back, payment_gateway_decision="DECLINE")
     assert said.succeeded is False
     assert attrs.evolve(read_back, recovered=False).succeeded is None
@@ -270,3 +273,19 @@ def test_additional_data_is_read_back_where_it_is_json_and_kept_where_not(
 def test_the_decimals_of_additional_data_are_exact() -> None:
     read = Transaction(additional_data='{"price": 199.90}').parsed_additional_data
     assert str(read["price"]) == "199.90"
+
+
+@pytest.mark.parametrize(
+    ("names", "ended"),
+    [
+        ((), False),
+        (("PAYMENT_LINK_SENT", None, "BRAND_NEW"), False),
+        (("PAYMENT_LINK_SENT", "PAYMENT_LINK_CANCELLED"), True),
+        (("PAYMENT_URL_EXPIRED", "PAYMENT_STATUS_RECEIVED"), True),
+    ],
+)
+def test_a_link_ends_when_it_is_cancelled_or_expires(
+    names: tuple[str | None, ...], *, ended: bool
+) -> None:
+    history = [{"transactionStatusName": name} for name in names]
+    assert link_ended(structure(Transaction, {"transactionStatuses": history})) is ended

@@ -33,6 +33,7 @@ from chat2pay_async._api.operations import (
     mint,
     prepare,
 )
+from chat2pay_async.errors import RequestValidationError
 
 CONTRACT = Path(__file__).parent.parent / "data" / "chat2pay-v2.openapi.json"
 MOMENT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
@@ -433,18 +434,18 @@ NO_PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("operation", "request_", "answered"), PROOFS)
+@pytest.mark.parametrize(("operation", "request_", "fields"), PROOFS)
 def test_this_response_proves_that_the_operation_was_applied(
-    operation: AnyOperation, request_: Any, answered: dict[str, Any]
+    operation: AnyOperation, request_: Any, fields: dict[str, Any]
 ) -> None:
-    assert operation.proves(request_, structure(operation.result, answered)) is True
+    assert operation.proves(request_, structure(operation.result, fields)) is True
 
 
-@pytest.mark.parametrize(("operation", "request_", "answered"), NO_PROOFS)
+@pytest.mark.parametrize(("operation", "request_", "fields"), NO_PROOFS)
 def test_this_response_proves_nothing(
-    operation: AnyOperation, request_: Any, answered: dict[str, Any]
+    operation: AnyOperation, request_: Any, fields: dict[str, Any]
 ) -> None:
-    assert operation.proves(request_, structure(operation.result, answered)) is False
+    assert operation.proves(request_, structure(operation.result, fields)) is False
 
 
 def test_every_post_can_lack_its_proof_and_every_operation_can_have_it() -> None:
@@ -532,3 +533,16 @@ def test_the_request_itself_stays_as_it_was(data: Any, stamped: dict[str, Any]) 
     assert encode(request) == before
     assert request.additional_data == data
     assert request == order_with(data)
+
+
+def test_an_operation_builds_its_request_and_signs_the_faults_with_its_name() -> None:
+    assert CAPTURE_PAYMENT.of(payment_link_ref="ref-1", amount="1.00") == capture("1.00")
+    with pytest.raises(RequestValidationError) as caught:
+        CAPTURE_PAYMENT.of(payment_link_ref="", amount="1.00")
+    assert caught.value.operation == "capture_payment"
+
+
+def test_an_operation_takes_only_requests_of_its_class() -> None:
+    CAPTURE_PAYMENT.check(capture())
+    with pytest.raises(TypeError, match="capture_payment takes a Capture, not LinkReference"):
+        CAPTURE_PAYMENT.check(LINK)

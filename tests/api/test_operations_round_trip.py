@@ -231,9 +231,9 @@ def changed_fields(
         check_unchanged(operation, now, sent, request_id)
     assert {fault.problem for fault in caught.value.faults} == {UNCHANGED}
     assert str(caught.value).startswith(f"{operation.name}: ")
-    told = str(caught.value)
+    changed = str(caught.value)
     for value in ("Zebra", "Street", "whatsapp", "2783", "2711", "199.9", "100.0", "ref-", "http"):
-        assert value not in told
+        assert value not in changed
     return [fault.field for fault in caught.value.faults]
 
 
@@ -257,8 +257,8 @@ def test_a_field_that_was_taken_out_or_added_is_named(field: str) -> None:
 
 def test_all_changed_fields_are_named_at_once() -> None:
     now = attrs.evolve(LINK, total_amount="200", sub_total_amount="180.10", to="27830000000")
-    told = changed_fields(operations.CREATE_PAYMENT_LINK, now, LINK)
-    assert told == ["to", "total_amount", "sub_total_amount"]
+    changed = changed_fields(operations.CREATE_PAYMENT_LINK, now, LINK)
+    assert changed == ["to", "total_amount", "sub_total_amount"]
 
 
 def test_an_amount_that_is_written_otherwise_is_the_same_amount() -> None:

@@ -71,7 +71,7 @@ EACH_OPERATION = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one
 AnyOperation = Operation[Any, Any]
 
 
-def answer(
+def respond(
     operation: AnyOperation, status: int, body: Any = b"", headers: Mapping[str, str] | None = None
 ) -> ParsedResponse[Any]:
     """Read a response; a body that is not bytes is written as JSON."""
@@ -83,8 +83,8 @@ def answer(
 def refusal(
     operation: AnyOperation, status: int, body: Any = b"", headers: Mapping[str, str] | None = None
 ) -> Any:
-    """The error of an answer that has no result."""
-    judged = answer(operation, status, body, headers)
+    """The error of a response that has no result."""
+    judged = respond(operation, status, body, headers)
     assert judged.result is None
     assert isinstance(judged.error, errors.ApiError)
     return judged.error
@@ -105,7 +105,7 @@ NO_SUCCESSES = [*range(100, 200), *range(300, 600)]
 
 @EACH_OPERATION
 def test_every_other_status_is_an_error_of_its_class(operation: AnyOperation) -> None:
-    kinds = {status: type(answer(operation, status).error) for status in NO_SUCCESSES}
+    kinds = {status: type(respond(operation, status).error) for status in NO_SUCCESSES}
     assert kinds == {
         status: CLASSES.get(status, errors.ServerError if 500 <= status <= 599 else errors.ApiError)
         for status in NO_SUCCESSES
@@ -151,8 +151,8 @@ def test_an_error_has_every_part_of_the_response(status: int) -> None:
 )
 def test_no_body_changes_what_a_status_proves(status: int, proof: Proof) -> None:
     for body in (b"", HTML, {"paymentLinkRef": "ref-9"}, {"transactionType": "Capture"}):
-        assert answer(CREATE_PAYMENT_LINK, status, body).proof is proof
-        assert answer(CAPTURE_PAYMENT, status, body).proof is proof
+        assert respond(CREATE_PAYMENT_LINK, status, body).proof is proof
+        assert respond(CAPTURE_PAYMENT, status, body).proof is proof
 
 
 # The bodies that the service was seen to send -----------------------------------------------------
@@ -230,7 +230,7 @@ UNSENT = {
 
 
 def test_a_receipt_that_was_made_but_not_sent_is_an_error_with_the_receipt() -> None:
-    judged = answer(CREATE_RECEIPT, 400, UNSENT)
+    judged = respond(CREATE_RECEIPT, 400, UNSENT)
     assert isinstance(judged.error, errors.ReceiptNotSentError)
     assert judged.error.receipt == models.Receipt(
         receipt_link_ref="rcpt-1",
@@ -355,7 +355,7 @@ NAMES = st.sampled_from(["message", "error", "errors", "reason", "reasonCode", "
 def test_every_response_whatsoever_is_a_result_or_an_error(
     operation: AnyOperation, status: int, body: Any, asked: str
 ) -> None:
-    judged = answer(operation, status, body, {"retry-after": asked})
+    judged = respond(operation, status, body, {"retry-after": asked})
     assert (judged.result is None) != (judged.error is None)
     assert (judged.result is not None) == (judged.proof is Proof.APPLIED)
 
@@ -407,7 +407,7 @@ PROOFS: list[tuple[AnyOperation, dict[str, Any], Any]] = [
 def test_any_2xx_with_its_proof_is_a_success(
     operation: AnyOperation, body: dict[str, Any], result: Any, status: int
 ) -> None:
-    assert answer(operation, status, body) == ParsedResponse(Proof.APPLIED, result=result)
+    assert respond(operation, status, body) == ParsedResponse(Proof.APPLIED, result=result)
 
 
 def test_the_proofs_cover_every_operation() -> None:
@@ -419,7 +419,7 @@ def test_the_proofs_cover_every_operation() -> None:
     "body", [b"", HTML, b"null", b"[]", b"[{}]", b'"x"', b"1", b"true", b'{"paymentLinkRef": "r']
 )
 def test_a_2xx_that_is_no_json_object_proves_nothing(operation: AnyOperation, body: bytes) -> None:
-    judged = answer(operation, 200, body)
+    judged = respond(operation, 200, body)
     assert (judged.proof, judged.result) == (Proof.UNKNOWN, None)
     assert isinstance(judged.error, errors.ResponseDecodeError)
     assert (judged.error.status_code, judged.error.body) == (200, body)
@@ -428,7 +428,7 @@ def test_a_2xx_that_is_no_json_object_proves_nothing(operation: AnyOperation, bo
 
 @EACH_OPERATION
 def test_an_empty_object_proves_a_read_or_an_update_but_no_post(operation: AnyOperation) -> None:
-    judged = answer(operation, 201, {})
+    judged = respond(operation, 201, {})
     if operation.safety is not Safety.ONCE:
         assert judged == ParsedResponse(Proof.APPLIED, result=operation.result())
         return
@@ -441,11 +441,11 @@ def test_an_empty_object_proves_a_read_or_an_update_but_no_post(operation: AnyOp
 
 def test_another_links_cancellation_proves_nothing() -> None:
     body = {"paymentLinkRef": "ref-2", "transactionStatus": "PAYMENT_LINK_CANCELLED"}
-    assert answer(CANCEL_PAYMENT_LINK, 200, body).proof is Proof.UNKNOWN
+    assert respond(CANCEL_PAYMENT_LINK, 200, body).proof is Proof.UNKNOWN
 
 
 def test_a_field_that_cannot_be_read_costs_no_success() -> None:
-    judged = answer(
+    judged = respond(
         CREATE_PAYMENT_LINK, 201, {"paymentLinkRef": "ref-9", "timestamp": "soon", "new": 1}
     )
     assert judged.proof is Proof.APPLIED
@@ -458,21 +458,21 @@ def test_a_field_that_cannot_be_read_costs_no_success() -> None:
 
 
 def test_a_429_says_how_long_to_wait() -> None:
-    judged = answer(CAPTURE_PAYMENT, 429, HTML, {"retry-after": "7"})
+    judged = respond(CAPTURE_PAYMENT, 429, HTML, {"retry-after": "7"})
     assert isinstance(judged.error, errors.RateLimitedError)
     assert judged.error.retry_after == judged.retry_after == 7.0
 
 
 @pytest.mark.parametrize("headers", [{}, {"retry-after": "soon"}])
 def test_a_429_may_leave_it_open(headers: dict[str, str]) -> None:
-    judged = answer(CAPTURE_PAYMENT, 429, b"", headers)
+    judged = respond(CAPTURE_PAYMENT, 429, b"", headers)
     assert isinstance(judged.error, errors.RateLimitedError)
     assert judged.error.retry_after is None
     assert judged.retry_after is None
 
 
 def test_a_503_asks_too_and_still_proves_nothing() -> None:
-    judged = answer(CAPTURE_PAYMENT, 503, HTML, {"retry-after": "30"})
+    judged = respond(CAPTURE_PAYMENT, 503, HTML, {"retry-after": "30"})
     assert (judged.proof, judged.retry_after) == (Proof.UNKNOWN, 30.0)
 
 
