@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Literal
 
+import anyio
 import attrs
 
 from chat2pay_async import _config, errors, events
@@ -288,14 +289,20 @@ class AsyncChat2Pay:
             maximum=maximum,
         )
 
-    async def resolve(self, pending: errors.Pending) -> Resolution:
+    async def resolve(self, pending: errors.Pending, *, another_key: bool = False) -> Resolution:
         """Settle a call that ended in `OutcomeUnknownError`: now, or later in another process.
 
-        The call is looked up until there is a verdict, for up to three times `RetryPolicy.settle`
-        from the call's last attempt, or until `timeout.total`. Nothing else is sent.
+        It looks the call up until it is settled, and sends nothing else. *Absent* counts once the
+        call's window has passed: `Timeout.read` and `RetryPolicy.settle` seconds after its last
+        attempt ended, or, where another process made the call, after this client first hears of it.
+        The longer of the client's own settings and the call's count. Look-ups that fail stretch the
+        window by up to three times `settle`; `timeout.total` ends it.
 
         Args:
-            pending: The error's `.pending`; it may have been pickled in between.
+            pending: The error's `.pending`, or one of `unsettled`; it may have been stored in
+                between (`Pending.to_json`).
+            another_key: Settle it although it was made with another API key, since the account's
+                key was changed.
 
         Returns:
             The verdict. APPLIED comes with the result that the call would have had, ABSENT means
@@ -304,7 +311,34 @@ class AsyncChat2Pay:
         Raises:
             ConfigurationError: The call was made with another base URL or API key.
         """
-        return await self._sender.resolve(pending, self._options)
+        return await self._sender.resolve(pending, self._options, another_key=another_key)
+
+    @property
+    def unsettled(self) -> tuple[errors.Pending, ...]:
+        """The calls of this client that were cancelled while they may have been applied.
+
+        A cancellation (`asyncio.timeout`, `wait_for`, a task group that ends, a web client that
+        disconnects) can't be an error of ours, so nothing else tells their caller. The latest 1 000
+        are kept, the latest last, and leave once they are settled; those that a journal has are in
+        the journal. Store what is left before the process ends: `Pending.to_json`.
+        """
+        return self._sender.unsettled
+
+    async def resolve_all(self) -> dict[errors.Pending, Resolution]:
+        """Settle all that is `unsettled`, side by side; see `resolve`.
+
+        Returns:
+            The resolution of each. Those that are UNDETERMINED stay `unsettled`.
+        """
+        resolutions: dict[errors.Pending, Resolution] = {}
+
+        async def settle(pending: errors.Pending) -> None:
+            resolutions[pending] = await self.resolve(pending)
+
+        async with anyio.create_task_group() as group:
+            for pending in self.unsettled:
+                group.start_soon(settle, pending)
+        return resolutions
 
     @property
     def with_raw_response(self) -> RawChat2Pay:

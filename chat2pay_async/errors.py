@@ -37,6 +37,7 @@ enough to keep "failed" and "unknown" apart:
 from __future__ import annotations
 
 import enum
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -118,7 +119,8 @@ class SentRequest:
 class Pending:
     """A call whose outcome is unknown: all that is needed to resolve it, on any machine, later.
 
-    It pickles. The request in it holds personal data (a phone number), which `repr` leaves out.
+    A plain value: it pickles, and `to_json` and `from_json` carry it through a database or a queue.
+    The request in it holds personal data (a phone number), which `repr` leaves out.
     """
 
     operation: str
@@ -132,7 +134,56 @@ class Pending:
     request_id: str | None
     """The minted id that the request carries, where it carries one."""
     first_attempt: Attempt
+    """The first that may have been applied."""
     last_attempt: Attempt
+    service_time: datetime | None = None
+    """When the first attempt began, on the service's clock; None where that was not known."""
+    settle: float = 10.0
+    """The call's `RetryPolicy.settle`, in seconds."""
+    read_timeout: float = 30.0
+    """The call's `Timeout.read`, in seconds."""
+    resend_when_absent: bool = True
+    """The call's `RetryPolicy.resend_when_absent`."""
+
+    def to_json(self) -> str:
+        """Write it as JSON. It holds personal data: keep it as you keep phone numbers."""
+        return json.dumps(attrs.asdict(self, value_serializer=_to_json))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Pending:
+        """Read what `to_json` wrote; fields of later versions are ignored.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            data = _known(cls, json.loads(text))
+            body = data["request"]["body"]
+            data["request"] = SentRequest(
+                **{**data["request"], "body": None if body is None else body.encode()}
+            )
+            for name in ("first_attempt", "last_attempt"):
+                attempt = _known(Attempt, data[name])
+                moment = datetime.fromisoformat(attempt["started_at"])
+                proof = Proof(attempt["proof"])
+                data[name] = Attempt(**{**attempt, "started_at": moment, "proof": proof})
+            if data.get("service_time") is not None:
+                data["service_time"] = datetime.fromisoformat(data["service_time"])
+            return cls(**data)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # Its text holds a request's body: nothing of it is shown.
+            raise ValueError("this is not what Pending.to_json wrote") from error
+
+
+def _to_json(_instance: object, _field: object, value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _known(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in attrs.fields(kind)}
+    return {name: value for name, value in data.items() if name in names}
 
 
 @attrs.frozen
@@ -314,8 +365,12 @@ class OutcomeUnknownError(Chat2PayError):
     """The request may have been applied: do not send it again, resolve it.
 
     Attributes:
-        pending: What is needed to resolve it later.
+        pending: What is needed to settle it later.
+        is_foreign: True where the call, and its look-up, were refused by somebody who is not the
+            service: a block page, or a wrong base URL.
     """
+
+    is_foreign: bool = False
 
     def __init__(self, text: str, *, pending: Pending) -> None:
         super().__init__(text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -17,6 +18,7 @@ import attrs
 
 from chat2pay_async._api import codec, models, requests
 from chat2pay_async._api.json import decode_object
+from chat2pay_async._api.validation import exact_sum
 from chat2pay_async.errors import Fault, RequestValidationError, SentRequest
 
 __all__ = [
@@ -68,6 +70,8 @@ class Operation(Generic[Q, R]):
     """Tells from a 2xx's object that the request was applied."""
     query: tuple[str, ...] = ()
     """The request's attributes that travel in the query."""
+    proof_fields: tuple[str, ...] = ()
+    """The fields on the wire that only a request that was applied has."""
 
     @property
     def safety(self) -> Safety:
@@ -108,13 +112,43 @@ class Operation(Generic[Q, R]):
             )
 
 
-def _any_object(_request: object, _result: object) -> bool:
-    return True
+_HALF_OF_THE_SMALLEST_UNIT: Final = Decimal("0.00005")
 
 
-def _has_gateway_decision(_request: object, result: models.GatewayResult) -> bool:
-    return bool(result.transaction_type or result.payment_gateway_decision)
+def _is_captured(request: requests.Capture, result: models.GatewayResult) -> bool:
+    if request.amount is not None and result.total_amount is not None:
+        difference = exact_sum(request.amount, result.total_amount.copy_negate())
+        if difference.copy_abs() >= _HALF_OF_THE_SMALLEST_UNIT:
+            return False
+    return _is_decision(result, models.TransactionType.CAPTURE)
 
+
+def _is_decision(result: models.GatewayResult, kind: models.TransactionType) -> bool:
+    """Tell whether it is a decision on this kind of step: another kind is another step's."""
+    if result.transaction_type is None:
+        return bool(result.payment_gateway_decision) and "transactionType" not in result.extra
+    return result.transaction_type == kind
+
+
+def _is_about(request: requests.TransactionQuery, result: models.Transaction) -> bool:
+    """Tell whether a transaction is the one that was asked for, by each name that both have."""
+    if not (result.order_number or result.payment_link_ref):
+        return False
+    names = ("order_number", "payment_link_ref", "receipt_link_ref")
+    asked = [(getattr(request, name), getattr(result, name)) for name in names]
+    both = [(wanted, got) for wanted, got in asked if wanted and got]
+    by_receipt_alone = not (request.order_number or request.payment_link_ref)
+    return all(wanted == got for wanted, got in both) and (bool(both) or by_receipt_alone)
+
+
+def _is_configuration(_request: object, result: models.Configuration) -> bool:
+    """Tell whether it has any field of the contract's; an error in a 200 has none."""
+    names = (codec.wire_name(field.name) for field in attrs.fields(models.Configuration))
+    has_unreadable = any(name in result.extra for name in names)
+    return has_unreadable or result != models.Configuration(extra=result.extra)
+
+
+_GATEWAY_FIELDS: Final = ("paymentGatewayDecision", "transactionType")
 
 CREATE_PAYMENT_LINK = Operation(
     "create_payment_link",
@@ -124,6 +158,7 @@ CREATE_PAYMENT_LINK = Operation(
     requests.PaymentLinkRequest,
     models.PaymentLink,
     lambda _request, link: bool(link.payment_link_ref),
+    proof_fields=("paymentLinkRef",),
 )
 CANCEL_PAYMENT_LINK = Operation(
     "cancel_payment_link",
@@ -136,6 +171,7 @@ CANCEL_PAYMENT_LINK = Operation(
         result.payment_link_ref == request.payment_link_ref
         and result.transaction_status == models.TransactionStatus.PAYMENT_LINK_CANCELLED
     ),
+    proof_fields=("transactionStatus",),
 )
 CAPTURE_PAYMENT = Operation(
     "capture_payment",
@@ -144,8 +180,9 @@ CAPTURE_PAYMENT = Operation(
     "/api/v2/payment/{payment_link_ref}/capture",
     requests.Capture,
     models.GatewayResult,
-    _has_gateway_decision,
+    _is_captured,
     query=("amount",),
+    proof_fields=_GATEWAY_FIELDS,
 )
 REVERSE_PAYMENT = Operation(
     "reverse_payment",
@@ -154,7 +191,8 @@ REVERSE_PAYMENT = Operation(
     "/api/v2/payment/{payment_link_ref}/reverse",
     requests.LinkReference,
     models.GatewayResult,
-    _has_gateway_decision,
+    lambda _request, result: _is_decision(result, models.TransactionType.VOID),
+    proof_fields=_GATEWAY_FIELDS,
 )
 CREATE_RECEIPT = Operation(
     "create_receipt",
@@ -164,6 +202,7 @@ CREATE_RECEIPT = Operation(
     requests.ReceiptRequest,
     models.Receipt,
     lambda _request, receipt: bool(receipt.receipt_link_ref),
+    proof_fields=("receiptLinkRef",),
 )
 GET_TRANSACTION = Operation(
     "get_transaction",
@@ -172,7 +211,7 @@ GET_TRANSACTION = Operation(
     "/api/v2/chat-2-pay/transaction-status",
     requests.TransactionQuery,
     models.Transaction,
-    _any_object,
+    _is_about,
     query=("order_number", "payment_link_ref", "receipt_link_ref"),
 )
 GET_CONFIGURATION = Operation(
@@ -182,7 +221,7 @@ GET_CONFIGURATION = Operation(
     "/api/v2/config",
     requests.ConfigurationQuery,
     models.Configuration,
-    _any_object,
+    _is_configuration,
 )
 UPDATE_INTEGRATION = Operation(
     "update_integration",
@@ -191,7 +230,8 @@ UPDATE_INTEGRATION = Operation(
     "/api/v2/integration",
     requests.IntegrationRequest,
     models.IntegrationUpdate,
-    _any_object,
+    lambda _request, result: result.update_time is not None or "updateTime" in result.extra,
+    proof_fields=("updateTime",),
 )
 
 OPERATIONS: tuple[Operation[Any, Any], ...] = (

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from http import HTTPStatus
+from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
 import attrs
 
@@ -16,17 +17,22 @@ from chat2pay_async._api.json import decode_object, decode_response
 from chat2pay_async._api.operations import CREATE_RECEIPT, Operation
 from chat2pay_async._api.redaction import redact
 from chat2pay_async._config import ApiKey
-from chat2pay_async._transport.base import WireResponse
+from chat2pay_async._transport.base import ExchangeError, WireResponse
 from chat2pay_async.errors import ApiError, Attempt, Chat2PayError, Proof
 
 __all__ = [
     "RECEIPT_NOT_SENT",
-    "ParsedResponse",
+    "REFUSALS",
+    "Outcome",
     "RawResponse",
+    "date_of",
+    "failed_outcome",
     "form_of",
-    "proof_of",
+    "is_own_refusal",
     "read_response",
+    "recovered_outcome",
     "retry_after",
+    "unproven_outcome",
 ]
 
 R = TypeVar("R")
@@ -55,14 +61,29 @@ class RawResponse(Generic[T]):
     """True if the response is a look-up's, since the operation's own was lost."""
 
 
-class ParsedResponse(NamedTuple, Generic[R]):
-    """The proof, and the result or the error, in one response."""
+class Outcome(NamedTuple, Generic[R]):
+    """One attempt's end, or what look-ups made of it."""
 
     proof: Proof
     result: R | None = None
     error: Chat2PayError | None = None
+    response: WireResponse | None = None
+    """The response that it was read from: its own, or the look-up's."""
     retry_after: float | None = None
     """Seconds that the service asks to wait."""
+    reason: str | None = None
+    """The name of what ended it without a response."""
+    recovered: bool = False
+    """True where it was read back by a look-up."""
+    is_final: bool = False
+    """True for a refusal in a form that is not the service's own: it may have been applied. If it
+    was not, it is refused, and not retried."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """True for a block page or the like: somebody who is not the service refused it."""
+        response = self.response
+        return self.is_final and response is not None and response.status_code in REFUSALS
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {
@@ -74,33 +95,77 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     429: errors.RateLimitedError,
 }
 RECEIPT_NOT_SENT: Final = "the receipt was created, but its message was not sent"
-_SUCCESSES, _CLIENT_ERRORS, _SERVER_ERRORS = range(200, 300), range(400, 500), range(500, 600)
+_SERVER_ERRORS = range(500, 600)
+_SUCCESS = range(200, 300)
+
+
+REFUSALS: Final = frozenset({401, 403, 404})
+_CLIENT_ERRORS = range(400, 500)
+_TOO_EARLY, _TOO_MANY = 425, 429
+_BETWEEN: Final = frozenset({408, 409, 423, 424, 444, 460, 499})
+"""4xx that come from whoever stands between, who may speak after the service has acted."""
 # Python 3.11 takes 0.4 µs to find a member in its enum, each time.
-_APPLIED = Proof.APPLIED
-_REQUEST_TIMEOUT, _TOO_EARLY, _TOO_MANY = 408, 425, 429
+_APPLIED, _UNKNOWN = Proof.APPLIED, Proof.UNKNOWN
 
 
-def proof_of(status_code: int, *, applied: bool) -> Proof:
-    """Decide what a response proves.
+def is_own_refusal(
+    status_code: int, data: Mapping[str, Any] | None, proof_fields: Iterable[str] = ()
+) -> bool:
+    """Tell whether a 4xx is the service's own word: then it looked at the request, and refused.
+
+    It is a JSON object with a list of `errors`, or with a `status` that names the HTTP status
+    (`401`, `NOT_FOUND`, `404 NOT_FOUND`). A lone `message` is anybody's.
 
     Args:
-        status_code: Its HTTP status.
-        applied: True if its body carries the operation's proof.
+        status_code: The HTTP status.
+        data: The body's JSON object; None where it is none.
+        proof_fields: Fields that only an applied request has.
     """
-    if status_code in _SUCCESSES:
-        return _APPLIED if applied else Proof.UNKNOWN
+    if data is None or status_code not in _CLIENT_ERRORS or status_code in _BETWEEN:
+        return False
+    if any(data.get(field) is not None for field in proof_fields):
+        return False
+    return isinstance(data.get("errors"), list) or _names(data.get("status"), status_code)
+
+
+def _names(status: object, status_code: int) -> bool:
+    """Tell whether a body's `status` names an HTTP status."""
+    if isinstance(status, bool) or not isinstance(status, int | str):
+        return False
+    known = {one.value: one.name for one in HTTPStatus}
+    words = str(status).strip().upper().replace(" ", "_")
+    name = known.get(status_code, "")
+    return words in {str(status_code), name, f"{status_code}_{name}"} - {""}
+
+
+def _proof_of_refusal(status_code: int, *, is_own: bool) -> Proof:
+    """Return what a response that is no 2xx proves."""
     if status_code == _TOO_EARLY:
         return Proof.NOT_SENT
     if status_code == _TOO_MANY:
         return Proof.THROTTLED
-    if status_code in _CLIENT_ERRORS and status_code != _REQUEST_TIMEOUT:
-        return Proof.REJECTED
-    # Every 5xx, a 503 with Retry-After too: a proxy says it while the back end still works.
-    return Proof.UNKNOWN
+    # Every 5xx is unknown, a 503 with Retry-After too: a proxy says it while the back end works.
+    return Proof.REJECTED if is_own else _UNKNOWN
 
 
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Read how many seconds a response asks to wait; None if it does not say, or unreadably."""
+def date_of(headers: Mapping[str, str]) -> datetime | None:
+    """Return the time on the clock of whoever sent a response; None where it does not say."""
+    return _read_date(headers.get("date", ""))
+
+
+def _read_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):  # a year or an offset of twenty digits overflows
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return how many seconds a response asks to wait; None where it does not say intelligibly.
+
+    A date is compared with the response's own `Date`: no clock of this machine is asked.
+    """
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -108,12 +173,10 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     seconds = _number(text)
     if seconds is not None:
         return seconds
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # a year or an offset of twenty digits overflows
+    until, now = _read_date(text), date_of(headers)
+    if until is None or now is None:
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - (now or datetime.now(UTC))).total_seconds())
+    return max(0.0, (until - now).total_seconds())
 
 
 def _number(text: str) -> float | None:
@@ -125,7 +188,7 @@ def _number(text: str) -> float | None:
 
 def read_response(
     operation: Operation[Any, R], request: Any, response: WireResponse, key: ApiKey | None = None
-) -> ParsedResponse[R]:
+) -> Outcome[R]:
     """Judge the response to a request.
 
     Args:
@@ -136,28 +199,80 @@ def read_response(
     """
     status = response.status_code
     data = decode_response(response.body)
-    if status not in _SUCCESSES:
-        error = _api_error(operation, request, response, data or {}, key)
-        pause = retry_after(response.headers)
-        return ParsedResponse(proof_of(status, applied=False), error=error, retry_after=pause)
-    result = None if data is None else structure(operation.result, data)
-    if result is not None and operation.proves(request, result):
-        return ParsedResponse(proof_of(status, applied=True), result=result)
-    what = "no JSON object" if result is None else "no proof that it was applied"
-    unproved = errors.ResponseDecodeError(
-        f"{operation.name}: the response {status} carries {what}",
-        status_code=status,
+    if status in _SUCCESS:
+        result = None if data is None else structure(operation.result, data)
+        if result is not None and operation.proves(request, result):
+            return Outcome(_APPLIED, result, response=response)
+        what = "no JSON object" if result is None else "no proof that it was applied"
+        return unproven_outcome(operation, response, what)
+    receipt = _unsent_receipt(operation, status, data or {})
+    error = _api_error(operation, request, response, data or {}, key, receipt)
+    if receipt is not None:
+        return Outcome(_APPLIED, cast("R", receipt), error, response)
+    is_own = is_own_refusal(status, data, operation.proof_fields)
+    proof = _proof_of_refusal(status, is_own=is_own)
+    is_final = proof is _UNKNOWN and status in _CLIENT_ERRORS
+    asked = retry_after(response.headers)
+    return Outcome(proof, None, error, response, retry_after=asked, is_final=is_final)
+
+
+def unproven_outcome(
+    operation: Operation[Any, Any], response: WireResponse, what: str
+) -> Outcome[Any]:
+    """Return the outcome of a 2xx that proves nothing about the request; it carries `what`."""
+    error = errors.ResponseDecodeError(
+        f"{operation.name}: the response {response.status_code} carries {what}",
+        status_code=response.status_code,
         body=response.body,
     )
-    return ParsedResponse(proof_of(status, applied=False), error=unproved)
+    return Outcome(_UNKNOWN, error=error, response=response)
 
 
-def _api_error(
+def failed_outcome(
+    operation: Operation[Any, Any], failure: ExchangeError, host: str
+) -> Outcome[Any]:
+    """Return the outcome of an exchange that brought no response from a host."""
+    kind = errors.RequestTimeoutError if failure.timed_out else errors.ConnectionFailedError
+    if failure.proof is Proof.NOT_SENT and failure.words:
+        text = f"could not connect to {host}: {failure.words}"
+    else:
+        text = f"no response from {host} ({failure.reason})"
+    error = kind(f"{operation.name}: {text}")
+    error.__cause__ = failure.__cause__
+    return Outcome(failure.proof, error=error, reason=failure.reason)
+
+
+_RECEIPT_FAILED: Final = frozenset(
+    {
+        models.TransactionStatus.RECEIPT_LINK_SENT_FAILED,
+        models.TransactionStatus.RECEIPT_LINK_REQUEST_FAILED,
+    }
+)
+
+
+def recovered_outcome(
+    operation: Operation[Any, R], result: R, response: WireResponse
+) -> Outcome[R]:
+    """Return the outcome of a call that a look-up showed to be applied."""
+    error = None
+    if isinstance(result, models.Receipt) and result.transaction_status in _RECEIPT_FAILED:
+        error = errors.ReceiptNotSentError(
+            f"{operation.name}: {RECEIPT_NOT_SENT}",
+            status_code=response.status_code,
+            headers=response.headers,
+            body=response.body,
+        )
+        error.receipt = result
+    return Outcome(_APPLIED, result, error, response, recovered=True)
+
+
+def _api_error(  # noqa: PLR0913, PLR0917 - what an error is made of
     operation: Operation[Any, Any],
     request: Any,
     response: WireResponse,
     data: dict[str, Any],
     key: ApiKey | None,
+    receipt: models.Receipt | None,
 ) -> ApiError:
     status = response.status_code
     identity = operation.identity(request)
@@ -165,21 +280,17 @@ def _api_error(
     def shown(text: str) -> str:
         return redact(text if key is None else key.masked_in(text), identity)
 
-    messages = (_texts(data.get(name)) for name in ("message", "error", "reason"))
-    message = next((shown(text) for texts in messages for text in texts), None)
+    message = _first_text(data, ("message", "error", "reason"))
+    message = None if message is None else shown(message)
     reasons = tuple(map(shown, _texts(data.get("errors"))))
-    kind = _BY_STATUS.get(status, errors.ServerError if status in _SERVER_ERRORS else ApiError)
+    kind = _BY_STATUS.get(status)
+    kind = kind or (errors.ServerError if status in _SERVER_ERRORS else ApiError)
     given = "; ".join(dict.fromkeys(filter(None, (message, *reasons))))
-    receipt = None
-    if operation is CREATE_RECEIPT and kind is errors.BadRequestError:
-        # The contract declares the success schema for this 400: created, but not sent.
-        receipt = structure(models.Receipt, data)
-    if receipt and receipt.receipt_link_ref:
-        kind = errors.ReceiptNotSentError
+    if receipt:
         why = receipt.error and receipt.error.description
         given = RECEIPT_NOT_SENT + (f" ({shown(why)})" if why else "")
     code = data.get("reasonCode")
-    error = kind(
+    error = (errors.ReceiptNotSentError if receipt else kind)(
         f"{operation.name}: {status}: {given or 'no reason given'}",
         status_code=status,
         message=message,
@@ -193,6 +304,20 @@ def _api_error(
     if isinstance(error, errors.ReceiptNotSentError):
         error.receipt = receipt
     return error
+
+
+def _unsent_receipt(
+    operation: Operation[Any, Any], status: int, data: dict[str, Any]
+) -> models.Receipt | None:
+    """Read the receipt in a 400: by the contract, it was created but not sent."""
+    if operation is not CREATE_RECEIPT or _BY_STATUS.get(status) is not errors.BadRequestError:
+        return None
+    receipt = structure(models.Receipt, data)
+    return receipt if receipt.receipt_link_ref else None
+
+
+def _first_text(data: dict[str, Any], names: Iterable[str]) -> str | None:
+    return next((text for name in names for text in _texts(data.get(name))), None)
 
 
 def _texts(value: Any) -> list[str]:

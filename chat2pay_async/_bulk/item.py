@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import anyio
 import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
-from chat2pay_async._api import models, requests
-from chat2pay_async._api.operations import (
-    GET_TRANSACTION,
-    Operation,
-    check_unchanged,
-    prepare,
-    request_of,
-)
+from chat2pay_async._api.operations import Operation, check_unchanged, request_of
 from chat2pay_async._bulk.outcomes import Outcome, State, state_after, state_of
 from chat2pay_async._bulk.serialization import outcome_of, read_detail
 from chat2pay_async._bulk.store import ItemLog, Registered, RunStore
 from chat2pay_async._bulk.summary import Forecast
-from chat2pay_async._journal.base import PriorAttempts, Row
-from chat2pay_async._send.call import Options, ended_at
-from chat2pay_async._send.evidence import Shows, case_of, link_shown, read_evidence
+from chat2pay_async._journal.base import UNRESOLVED, Row
+from chat2pay_async._send.call import Options
 from chat2pay_async._send.limits import LONGEST_PAUSE
+from chat2pay_async._send.reconciliation import Verdict
 from chat2pay_async._send.sender import Sender
-from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
     Chat2PayError,
     Fault,
@@ -56,6 +47,16 @@ class Item(Generic[Q, R]):
     """Set as soon as it is known; it may still have to be written."""
 
 
+class _Prior(NamedTuple):
+    """What an earlier run sent of an item."""
+
+    pending: Pending
+    is_unresolved: bool
+    """True if it may have been applied; then it is looked up before anything else."""
+    was_applied: bool = False
+    """True if it was answered, and only its result is open."""
+
+
 class Items(Generic[Q, R]):
     """Brings the items of one run to their outcomes."""
 
@@ -76,6 +77,7 @@ class Items(Generic[Q, R]):
         self._concurrency = concurrency
         self._check_existing = check_existing
         self._paused_until = -math.inf
+        self._window_ends: float | None = None
 
     @property
     def forecast(self) -> Forecast | None:
@@ -103,13 +105,13 @@ class Items(Generic[Q, R]):
             if item.outcome is not None or registered.resumed:
                 return
             row = registered.row
-        prior = None if row is None else self._prior_attempts(row)
-        if item.row is None and row is not None and prior is not None and not prior.unresolved:
+        prior = None if row is None else self._prior_of(row)
+        if item.row is None and row is not None and prior is not None and not prior.is_unresolved:
             # Nothing was applied: the same is sent again, or what the source has now.
             prior = None if self._change(item, row) else prior
         item.log = log = ItemLog(self._store, item.key, again=row is not None)
         item.outcome = await self._send(item, log, prior)
-        if log.sent_before is not None or (prior is not None and prior.unresolved):
+        if log.sent_before is not None or (prior is not None and prior.is_unresolved):
             await self._store.record_outcome(item.outcome, log.response)
 
     def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:
@@ -121,7 +123,7 @@ class Items(Generic[Q, R]):
             return item.outcome
         pending = None if log is None else log.pending
         if item.row is not None and (log is None or (pending is None and not log.sent_before)):
-            pending = self._pending_of(item.row)  # it was not looked up yet
+            pending = self._prior_of(item.row).pending  # it was not looked up yet
         if pending is None:
             late = errors.RequestTimeoutError(f"{name}: the run was stopped before it was sent")
             late.operation = name
@@ -133,25 +135,15 @@ class Items(Generic[Q, R]):
         unknown.operation, unknown.attempts = name, (pending.last_attempt,)
         return self._failed(item, unknown)
 
-    def _prior_attempts(self, row: Row) -> PriorAttempts:
+    def _prior_of(self, row: Row) -> _Prior:
         known, since = read_detail(row.detail).attempts, row.first_at - _CUT
         seen = tuple(one for one in known if one.started_at.timestamp() > since)
-        # A run that died may have been at its last attempt until it last wrote anything.
-        alive_at = ended_at(seen[-1]).timestamp() if seen else self._store.alive_at
-        return row.prior_attempts(alive_at, seen)
-
-    def _pending_of(self, row: Row) -> Pending:
-        attempts = self._prior_attempts(row).attempts
-        return Pending(
-            operation=self._operation.name,
-            identity=row.key,
-            request=row.sent,
-            base_url=self._sender.base_url,
-            key_fingerprint=self._sender.key_fingerprint,
-            request_id=row.request_id,
-            first_attempt=attempts[0],
-            last_attempt=attempts[-1],
-        )
+        sender = self._sender
+        pending = row.pending(self._operation.name, sender.base_url, sender.key_fingerprint, seen)
+        proofs = {attempt.proof for attempt in seen}
+        # An attempt that was explicitly absent may have arrived since.
+        is_unresolved = row.state in UNRESOLVED or Proof.UNKNOWN in proofs
+        return _Prior(pending, is_unresolved, Proof.APPLIED in proofs)
 
     # Before anything is sent ----------------------------------------------------------------------
 
@@ -163,7 +155,7 @@ class Items(Generic[Q, R]):
             error = RequestValidationError(self._operation.name, (Fault(names[0], problem),))
             return self._rejected(item, error)
         row = registered.row
-        if row is None or (row.state == State.FAILED and not self._prior_attempts(row).unresolved):
+        if row is None or (row.state == State.FAILED and not self._prior_of(row).is_unresolved):
             return None
         change = self._change(item, row)
         if change is not None:
@@ -186,9 +178,7 @@ class Items(Generic[Q, R]):
 
     # Sending --------------------------------------------------------------------------------------
 
-    async def _send(
-        self, item: Item[Q, R], log: ItemLog, prior: PriorAttempts | None
-    ) -> Outcome[Q, R]:
+    async def _send(self, item: Item[Q, R], log: ItemLog, prior: _Prior | None) -> Outcome[Q, R]:
         """Send an item, and wait where the service asks for more than a call waits."""
         while True:
             await anyio.sleep(max(0.0, self._paused_until - clock.now()))
@@ -200,28 +190,35 @@ class Items(Generic[Q, R]):
                     return self._failed(item, error)
                 self._paused_until = max(self._paused_until, clock.now() + asked)
                 self._sender.emit_paused(self._operation.name, asked)
-                prior = log.sent_before or prior
-                if prior is not None and any(one.proof is Proof.UNKNOWN for one in error.attempts):
+                if log.sent_before is not None:
                     # A lost attempt was absent, but verdicts go stale: it is looked up once more.
-                    prior = attrs.evolve(prior, unresolved=True)
+                    was_lost = any(one.proof is Proof.UNKNOWN for one in error.attempts)
+                    prior = _Prior(log.sent_before, was_lost)
             except (errors.ConfigurationError, errors.JournalError):
                 raise  # they stop the run: the client is closed, or the journal can't be written
             except Chat2PayError as error:
                 return self._failed(item, error)
 
     async def _send_once(
-        self, item: Item[Q, R], log: ItemLog, prior: PriorAttempts | None
+        self, item: Item[Q, R], log: ItemLog, prior: _Prior | None
     ) -> Outcome[Q, R]:
         if self._check_existing and prior is None:
             outcome = await self._existing(item)
             if outcome is not None:
                 return outcome
         options = self._options
-        if prior is not None and any(one.proof is Proof.APPLIED for one in prior.seen):
+        if prior is not None and prior.was_applied:
             # It was answered, and only its result is open: it is never sent again.
             retry = attrs.evolve(options.retry, resend_when_absent=False)
             options = attrs.evolve(options, retry=retry)
-        raw = await self._sender.send(self._operation, item.request, options, log, prior)
+        raw = await self._sender.send(
+            self._operation,
+            item.request,
+            options,
+            log,
+            None if prior is None else prior.pending,
+            unresolved=prior is not None and prior.is_unresolved,
+        )
         state = state_after(raw.parsed)
         return Outcome(item.key, item.request, state, raw.parsed, None, raw.attempts)
 
@@ -231,29 +228,22 @@ class Items(Generic[Q, R]):
 
     async def _existing(self, item: Item[Q, R]) -> Outcome[Q, R] | None:
         """Look an order up before it is sent for the first time; None if it does not exist."""
-        found: models.Transaction | None = None
-        query = requests.TransactionQuery(order_number=item.key)
-        try:
-            raw = await self._sender.send(GET_TRANSACTION, query, self._options)
-        except errors.ApiError as error:
-            if state_of(error) is not State.REJECTED:
-                raise
-            answer = WireResponse(error.status_code, error.headers, error.body)
-        else:
-            answer, found = WireResponse(raw.status_code, raw.headers, raw.body), raw.parsed
-        now = datetime.now(UTC)
-        sent = prepare(self._operation, item.request)
-        shows = read_evidence(case_of(self._operation.name, item.key, sent, None, now), answer, now)
-        if shows.shows is Shows.ABSENT:
+        options = self._options
+        if self._window_ends is None:  # a run before this one may have left something on its way
+            self._window_ends = clock.now() + options.timeout.read + options.retry.settle
+        finding = await self._sender.look_for(
+            self._operation, item.request, options, self._window_ends
+        )
+        if finding.verdict is Verdict.ABSENT:
             return None
-        if found is None or shows.shows is Shows.NOTHING:
+        if finding.verdict is Verdict.UNDETERMINED:
             unclear = Chat2PayError(
-                f"{self._operation.name}: the response to its look-up ({answer.status_code}) does "
-                "not say whether the order exists, so it was not sent",
+                f"{self._operation.name}: its look-up does not say whether the order exists, so it "
+                "was not sent",
                 operation=self._operation.name,
             )
             return self._failed(item, unclear)
-        link: Any = link_shown(found)
+        link: Any = finding.evidence.result
         return Outcome(item.key, item.request, State.SKIPPED, link)
 
 

@@ -24,7 +24,7 @@ from chat2pay_async._bulk.source import read
 from chat2pay_async._bulk.store import RunStore
 from chat2pay_async._bulk.summary import Forecast, Guard, Summary, Tally
 from chat2pay_async._journal.sqlite_file import Binding
-from chat2pay_async._send.call import Call
+from chat2pay_async._send.call import next_id
 from chat2pay_async.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -79,7 +79,7 @@ class Run(Generic[Q, R]):
         self._store = store
         self._items = items
         self._hooks = hooks
-        self._id = Call.next_id()
+        self._id = next_id()
         self._tally = Tally()
         self._guard = Guard(setup.stop_at_failure_rate)
         self._ready: deque[Outcome[Q, R]] = deque()

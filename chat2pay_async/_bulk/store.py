@@ -7,7 +7,6 @@ done in one thread, in batches; see `_journal/group_commit.py`.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 import anyio
@@ -15,14 +14,14 @@ import attrs
 
 from chat2pay_async._bulk.outcomes import Outcome
 from chat2pay_async._bulk.serialization import write_detail, write_result
-from chat2pay_async._journal.base import Entry, Intent, PriorAttempts, Response, Result, Row
+from chat2pay_async._journal.base import Entry, Intent, Response, Result, Row
 from chat2pay_async._journal.group_commit import GroupCommit
 from chat2pay_async._journal.key_index import BloomFilter, KeyIndex
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._send.call import CallLog
 from chat2pay_async._transport.base import WireResponse
-from chat2pay_async.errors import Attempt, Pending, SentRequest
+from chat2pay_async.errors import Attempt, Pending
 
 __all__ = ["ItemLog", "Registered", "RunStore"]
 
@@ -76,11 +75,6 @@ class RunStore:
         """Set once keys are missing in the index."""
         self._has_opened = False
         self._commits: GroupCommit[_Task, Registered | None] = GroupCommit(self._work)
-
-    @property
-    def alive_at(self) -> float:
-        """The last time that an earlier run was certainly at work, in seconds since 1970."""
-        return 0.0 if self._journal is None else self._journal.alive_at
 
     async def open(self, binding: Binding) -> None:
         """Open the index, and open and lock the journal.
@@ -237,21 +231,19 @@ class ItemLog(CallLog):
         self._key = key
         self._again = again
         self._unwritten: Response | None = None
-        self._intent: Intent | None = None
         self.response: WireResponse | None = None
         """The last response to a POST."""
         self.pending: Pending | None = None
         """Set where the call ends unresolved."""
+        self.sent_before: Pending | None = None
+        """What left so far, for a call that sends the same again."""
 
-    async def record_intent(
-        self, sent: SentRequest, request_id: str | None, first_at: datetime, at: datetime
-    ) -> None:
+    async def record_intent(self, pending: Pending) -> None:
         """Write durably that a POST is about to leave."""
         self.flush()
         self.response = None
-        intent = Intent(self._key, sent, request_id, first_at, at, self._again)
-        await self._store.record_intent(intent)
-        self._again, self._intent = True, intent
+        await self._store.record_intent(Intent(self._key, pending, self._again))
+        self._again, self.sent_before = True, pending
 
     def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None:
         """Keep the response to a POST: it is written with the outcome, or before the next POST."""
@@ -269,13 +261,3 @@ class ItemLog(CallLog):
         if self._unwritten is not None:
             self._store.record_response(self._unwritten)
             self._unwritten = None
-
-    @property
-    def sent_before(self) -> PriorAttempts | None:
-        """The latest intent, for a call that sends the same again."""
-        last = self._intent
-        if last is None:
-            return None
-        return PriorAttempts(
-            last.sent, last.request_id, last.first_at, last.at, last.at, unresolved=False
-        )

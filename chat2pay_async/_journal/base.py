@@ -7,41 +7,14 @@ from typing import Final
 
 import attrs
 
-from chat2pay_async.errors import Attempt, Proof, SentRequest
+from chat2pay_async.errors import Attempt, Pending, Proof, SentRequest
 
-__all__ = ["SENT", "UNRESOLVED", "Entry", "Intent", "PriorAttempts", "Response", "Result", "Row"]
+__all__ = ["SENT", "UNRESOLVED", "Entry", "Intent", "Response", "Result", "Row"]
 
 SENT: Final = "sent"
 """State of a row whose POST left and whose result is not written."""
 UNRESOLVED: Final = frozenset({SENT, "unknown"})
 """States of rows that are looked up before anything is sent."""
-
-
-@attrs.frozen
-class PriorAttempts:
-    """Request that an earlier process sent for a call: this one sends the same, to the byte."""
-
-    sent: SentRequest
-    request_id: str | None
-    first_at: datetime
-    last_at: datetime
-    """When its last attempt left."""
-    alive_at: datetime
-    """The last time that the process was certainly at work: it gave up no earlier."""
-    unresolved: bool
-    """True if it may have been applied; then it is looked up before anything else."""
-    seen: tuple[Attempt, ...] = ()
-    """The attempts whose end was seen, if it died after that."""
-
-    @property
-    def attempts(self) -> list[Attempt]:
-        """The attempts that are known."""
-        if self.seen:
-            return list(self.seen)
-        first = Attempt(self.first_at, 0.0, Proof.UNKNOWN, error="Interrupted")
-        elapsed = max(0.0, (self.alive_at - self.last_at).total_seconds())
-        last = Attempt(self.last_at, elapsed, Proof.UNKNOWN, error="Interrupted")
-        return [last] if self.first_at == self.last_at else [first, last]
 
 
 @attrs.frozen
@@ -57,6 +30,12 @@ class Row:
     first_at: float
     """When this very request left for the first time, in seconds since 1970."""
     last_at: float
+    service_at: float | None
+    """When it left for the first time, on the service's clock, as far as that was known."""
+    settle: float
+    """The process's `RetryPolicy.settle`; the next two likewise."""
+    read_timeout: float
+    resend_when_absent: int
     posts: int
     """The number of POSTs that left for the item."""
     response: bytes | None
@@ -71,23 +50,40 @@ class Row:
         """The exact request."""
         return SentRequest("POST", self.target, self.body)
 
-    def prior_attempts(self, alive_at: float, seen: tuple[Attempt, ...] = ()) -> PriorAttempts:
-        """Return what a new process has to know of the item.
+    def pending(
+        self,
+        operation: str,
+        base_url: str,
+        key_fingerprint: str,
+        seen: tuple[Attempt, ...] = (),
+    ) -> Pending:
+        """Return the call as the item's process left it.
 
         Args:
-            alive_at: The last time that the old process was certainly at work.
+            operation: The journal's; the next two likewise.
+            base_url: The base URL.
+            key_fingerprint: The API key's fingerprint.
             seen: The attempts at this very request whose end was seen.
         """
-        # An attempt that was explicitly absent may have arrived since.
-        was_lost = any(attempt.proof is Proof.UNKNOWN for attempt in seen)
-        return PriorAttempts(
-            sent=self.sent,
+        times = self.first_at, self.last_at
+        attempts = seen or tuple(
+            Attempt(datetime.fromtimestamp(at, UTC), 0.0, Proof.UNKNOWN, error="Interrupted")
+            for at in times
+        )
+        service_at = self.service_at
+        return Pending(
+            operation=operation,
+            identity=self.key,
+            request=self.sent,
+            base_url=base_url,
+            key_fingerprint=key_fingerprint,
             request_id=self.request_id,
-            first_at=datetime.fromtimestamp(self.first_at, UTC),
-            last_at=datetime.fromtimestamp(self.last_at, UTC),
-            alive_at=datetime.fromtimestamp(max(self.last_at, alive_at), UTC),
-            unresolved=was_lost or self.state in UNRESOLVED,
-            seen=seen,
+            first_attempt=attempts[0],
+            last_attempt=attempts[-1],
+            service_time=None if service_at is None else datetime.fromtimestamp(service_at, UTC),
+            settle=self.settle,
+            read_timeout=self.read_timeout,
+            resend_when_absent=bool(self.resend_when_absent),
         )
 
 
@@ -96,10 +92,8 @@ class Intent:
     """Entry: a POST is about to leave."""
 
     key: str
-    sent: SentRequest
-    request_id: str | None
-    first_at: datetime
-    at: datetime
+    pending: Pending
+    """The call, if its end is never written."""
     again: bool = False
     """True if another POST left for the item before."""
 

@@ -10,7 +10,6 @@ What many items write at the same time is committed together (`_journal/group_co
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +26,7 @@ from chat2pay_async._journal.sqlite_file import (
     open_file,
     open_to_read,
 )
-from chat2pay_async.errors import JournalError
+from chat2pay_async.errors import JournalError, Pending
 
 __all__ = ["Journal"]
 
@@ -82,11 +81,6 @@ class Journal:
             with guarded(self.path):
                 close_file(db, self.path)
 
-    @property
-    def alive_at(self) -> float:
-        """The last time that an earlier run was certainly at work, in seconds since 1970."""
-        return float(self.notes.get("alive_at", 0.0))
-
     def write(self, entries: Sequence[Entry]) -> None:
         """Write entries in one commit: they are on the disk when this returns.
 
@@ -136,7 +130,6 @@ class Journal:
 _CHUNK: Final = 100
 """Rows in one statement: each statement gives the interpreter's lock away, and waits for it."""
 
-_ALIVE: Final = "INSERT OR REPLACE INTO note VALUES ('alive_at', ?)"
 _ARCHIVE: Final = """
 INSERT INTO history (key, at, what, status, body)
     WITH before AS (SELECT * FROM item WHERE key IN (VALUES {marks}))
@@ -145,11 +138,13 @@ INSERT INTO history (key, at, what, status, body)
         WHERE response IS NOT NULL
 """
 _INTENT: Final = """
-INSERT INTO item (key, state, target, body, request_id, first_at, last_at, posts) VALUES {marks}
+INSERT INTO item (key, state, target, body, request_id, first_at, last_at, service_at, settle,
+    read_timeout, resend_when_absent, posts) VALUES {marks}
 ON CONFLICT (key) DO UPDATE SET state = excluded.state, target = excluded.target,
     body = excluded.body, request_id = excluded.request_id, first_at = excluded.first_at,
-    last_at = excluded.last_at, posts = item.posts + 1, response = NULL, result = NULL,
-    detail = NULL
+    last_at = excluded.last_at, service_at = excluded.service_at, settle = excluded.settle,
+    read_timeout = excluded.read_timeout, resend_when_absent = excluded.resend_when_absent,
+    posts = item.posts + 1, response = NULL, result = NULL, detail = NULL
 """
 _RESPONSE: Final = "INSERT INTO history (key, at, what, status, body) VALUES {marks}"
 _RESULT: Final = """
@@ -165,24 +160,23 @@ def _write(db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
     results = [one for one in entries if isinstance(one, Result)]
     # A row holds the latest POST of its item; the one that it replaces moves to the history.
     _execute(db, _ARCHIVE, [(one.key,) for one in intents if one.again])
-    _execute(
-        db,
-        _INTENT,
-        [
-            (
-                *(one.key, SENT, one.sent.target, one.sent.body, one.request_id),
-                *(one.first_at.timestamp(), one.at.timestamp(), 1),
-            )
-            for one in intents
-        ],
-    )
+    _execute(db, _INTENT, [_values(one.key, one.pending) for one in intents])
     _execute(
         db,
         _RESPONSE,
         [(one.key, one.at.timestamp(), "response", one.status, one.body) for one in responses],
     )
     _execute(db, _RESULT, [(r.key, r.state, r.response, r.result, r.detail) for r in results])
-    db.execute(_ALIVE, (f"{time.time():f}",))
+
+
+def _values(key: str, pending: Pending) -> tuple[Any, ...]:
+    first, last = pending.first_attempt.started_at, pending.last_attempt.started_at
+    service = pending.service_time
+    return (
+        *(key, SENT, pending.request.target, pending.request.body, pending.request_id),
+        *(first.timestamp(), last.timestamp(), None if service is None else service.timestamp()),
+        *(pending.settle, pending.read_timeout, pending.resend_when_absent, 1),
+    )
 
 
 def _execute(db: sqlite3.Connection, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -26,7 +26,7 @@ __all__ = ["Binding", "check_local", "close_file", "guarded", "open_file", "open
 
 _APPLICATION: Final = 0x43325041
 """`C2PA`: tells a journal from any other SQLite file."""
-_VERSION: Final = 1
+_VERSION: Final = 2
 
 _SCHEMA: Final = f"""
 PRAGMA application_id = {_APPLICATION};
@@ -42,6 +42,10 @@ CREATE TABLE item (
     request_id TEXT,
     first_at REAL NOT NULL,
     last_at REAL NOT NULL,
+    service_at REAL,
+    settle REAL NOT NULL,
+    read_timeout REAL NOT NULL,
+    resend_when_absent INTEGER NOT NULL,
     posts INTEGER NOT NULL,
     response BLOB,
     result BLOB,

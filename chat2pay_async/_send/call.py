@@ -1,19 +1,20 @@
-"""A call in progress: what is fixed when it starts, and what has happened to it so far."""
+"""One call: what was asked for, what was sent, and what is known of its effect."""
 
 from __future__ import annotations
 
 import itertools
+import math
+import os
 import secrets
-from datetime import datetime, timedelta
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
 
 from chat2pay_async._api.operations import Operation, Safety, mint, prepare
-from chat2pay_async._api.responses import ParsedResponse
+from chat2pay_async._api.responses import Outcome
 from chat2pay_async._config import RetryPolicy, Timeout
-from chat2pay_async._journal.base import PriorAttempts
-from chat2pay_async._send.evidence import is_final
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
     Attempt,
@@ -24,18 +25,34 @@ from chat2pay_async.errors import (
     SentRequest,
 )
 
-__all__ = ["Call", "CallLog", "Options", "Outcome", "about", "ended_at"]
+__all__ = ["Call", "CallLog", "Options", "about", "next_id"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
 
 # Python 3.11 takes 0.4 µs to find a member in its enum, each time.
-_UNKNOWN = Proof.UNKNOWN
-_ONCE = Safety.ONCE
-_numbers = itertools.count(1)
-_MAY_BE_ABOUT_OURS = frozenset({400, 404, 409})
-"""Refusals of a repeated POST that may be about our own first one (it is captured already, …)."""
-_process = secrets.token_hex(4)
+_APPLIED, _REJECTED, _UNKNOWN = Proof.APPLIED, Proof.REJECTED, Proof.UNKNOWN
+_READ, _ONCE = Safety.READ, Safety.ONCE
+
+
+class _Ids:
+    """The ids of calls: no other call has the same one, in a forked process either."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self._process, self._numbers = secrets.token_hex(4), itertools.count(1)
+
+    def next(self) -> str:
+        return f"{self._process}-{next(self._numbers)}"
+
+
+_ids = _Ids()
+next_id = _ids.next
+"""Returns an id that no other call has."""
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_ids.renew)
 
 
 @attrs.frozen
@@ -49,16 +66,11 @@ class Options:
 class CallLog(Protocol):
     """A row of a journal: it keeps what a call sends, and what comes of it."""
 
-    async def record_intent(
-        self, sent: SentRequest, request_id: str | None, first_at: datetime, at: datetime
-    ) -> None:
+    def record_intent(self, pending: Pending) -> Awaitable[None]:
         """Write down a POST that is about to leave; it is durable when this returns.
 
         Args:
-            sent: The exact request.
-            request_id: The minted id that it carries.
-            first_at: When this very request left for the first time.
-            at: The time.
+            pending: The call as it has to be settled if its end is never written.
         """
         ...
 
@@ -71,29 +83,19 @@ class CallLog(Protocol):
         ...
 
 
-class Outcome(NamedTuple, Generic[R]):
-    """An attempt's end, and what follows from it."""
-
-    parsed: ParsedResponse[R]
-    response: WireResponse | None
-    """The response itself; a look-up's, where that settled it."""
-    delay: float | None = None
-    """Seconds until the next attempt; None if this one was the last."""
-    looked_up: bool = False
-    """True where look-ups had the last word."""
-
-
 @attrs.define(eq=False)
 class Call(Generic[Q, R]):
-    """A call in progress. Only `resume`, `record` and `conclude` write what it knows of itself."""
+    """A call in progress.
+
+    What is known of its effect (`may_have_been_applied`, `was_unknown`, `window_ends`) is written
+    by `record`, after an attempt, and by `conclude`, after look-ups, and by nothing else.
+    """
 
     operation: Operation[Q, R]
     request: Q
     options: Options
     started: float
     """On the event loop's clock, as all times here."""
-    has_hooks: bool = False
-    """True where somebody hears of a call that goes well."""
     log: CallLog | None = None
     known_id: str = ""
     """Its `call_id`, once that was asked for."""
@@ -101,11 +103,18 @@ class Call(Generic[Q, R]):
     request_id: str | None = None
     attempts: list[Attempt] = attrs.field(factory=list[Attempt])
     earlier: int = 0
-    """How many of them an earlier process made."""
-    lost_at: float | None = None
-    """When the last attempt of unknown outcome ended; None while there was none."""
-    unresolved: bool = False
-    """True while it may have been applied without our knowing."""
+    """The number of attempts that another process made."""
+    may_have_been_applied: bool = False
+    was_unknown: bool = False
+    """True once the outcome of any attempt was: from then on each POST follows a look-up."""
+    window_ends: float = -math.inf
+    """When a look-up that shows no effect begins to count."""
+    sent_at: float | None = None
+    """When the first attempt whose outcome is unknown began; None: in another process, or never."""
+    service_time: datetime | None = None
+    """The same on the service's clock, as far as it was known then."""
+    is_foreign: bool = False
+    """True where its last response was a refusal by somebody who is not the service."""
     throttled_for: float = 0.0
     spent: int = 0
     """Tokens of the client's quota."""
@@ -114,31 +123,19 @@ class Call(Generic[Q, R]):
     @property
     def call_id(self) -> str:
         """The same in every event of a call, nested calls included; no other call has it."""
-        self.known_id = self.known_id or Call.next_id()
+        self.known_id = self.known_id or next_id()
         return self.known_id
 
-    @staticmethod
-    def next_id() -> str:
-        """Return an id that no other call has."""
-        return f"{_process}-{next(_numbers)}"
+    @property
+    def deadline(self) -> float:
+        """When it has to end."""
+        total = self.options.timeout.total
+        return math.inf if total is None else self.started + total
 
-    def resume(self, prior: PriorAttempts, now: float, time: datetime) -> None:
-        """Continue what an earlier process sent.
-
-        Args:
-            prior: What is known of it.
-            now: The time on the event loop's clock.
-            time: The same, on this machine's.
-        """
-        self.sent, self.request_id = prior.sent, prior.request_id
-        if prior.unresolved:
-            self.attempts = prior.attempts
-            self.earlier = len(self.attempts)
-            ago = (time - ended_at(self.attempts[-1])).total_seconds()
-            self.lost_at, self.unresolved = now - max(0.0, ago), True
-            self.last_error = ConnectionFailedError(
-                f"{self.operation.name}: the process that sent it ended before it had a response"
-            )
+    @property
+    def is_unresolved(self) -> bool:
+        """True where the caller has to be told that the outcome is unknown."""
+        return self.may_have_been_applied and self.operation.safety is _ONCE
 
     def write_out(self) -> SentRequest:
         """Return the exact request, made once: every attempt sends these bytes."""
@@ -148,42 +145,93 @@ class Call(Generic[Q, R]):
             self.sent = prepare(self.operation, self.request, self.request_id)
         return self.sent
 
-    def record(self, attempt: Attempt, now: float, parsed: ParsedResponse[R] | None = None) -> None:
-        """Note an attempt that just ended, with its response; without one, it was stopped."""
-        self.attempts.append(attempt)
-        proof, is_read = attempt.proof, self.operation.safety is Safety.READ
-        if proof is _UNKNOWN and not is_read:
-            self.lost_at, self.unresolved = now, self.operation.safety is _ONCE
-        elif proof is Proof.APPLIED and parsed is not None and parsed.error is None:
-            # Two may have arrived: that this one was declined says nothing about the one before.
-            self.unresolved = self.unresolved and not is_final(parsed.result)
-        elif proof is Proof.REJECTED and attempt.status_code in _MAY_BE_ABOUT_OURS:
-            self.unresolved = self.lost_at is not None and self.operation.safety is _ONCE
-        if parsed is not None:
-            self.last_error = parsed.error
-        elif self.unresolved and proof is _UNKNOWN:
-            self.last_error = None  # an earlier attempt's is not the reason
-
-    def conclude(self, *, applied: bool, final: bool) -> None:
-        """Note how look-ups ended.
+    def resume(self, prior: Pending, *, unresolved: bool) -> Outcome[R] | None:
+        """Continue what an earlier call sent, with the same bytes.
 
         Args:
-            applied: The effect was shown.
-            final: There is no effect, and none is to come.
+            prior: What it sent.
+            unresolved: It may have been applied. The window of what it sent starts now: what the
+                other process knew of time is not asked.
+
+        Returns:
+            The outcome of its attempts; None where they were certainly not applied.
         """
-        self.unresolved = not (applied or (final and self.options.retry.resend_when_absent))
+        self.sent, self.request_id = prior.request, prior.request_id
+        if not unresolved:
+            return None
+        # The more cautious of what both assume.
+        own, read = self.options.retry, self.options.timeout.read
+        retry = attrs.evolve(
+            own,
+            settle=max(own.settle, prior.settle),
+            resend_when_absent=own.resend_when_absent and prior.resend_when_absent,
+        )
+        self.options = attrs.evolve(self.options, retry=retry)
+        last_byte = self.started + max(0.0, prior.read_timeout - read)
+        error = ConnectionFailedError(
+            f"{self.operation.name}: the process that sent it ended before it had a response"
+        )
+        outcome: Outcome[R] = Outcome(_UNKNOWN, error=error)
+        for attempt in dict.fromkeys((prior.first_attempt, prior.last_attempt)):
+            self.record(attempt, outcome, began=None, last_byte=last_byte, now=self.started)
+        self.earlier, self.service_time = len(self.attempts), prior.service_time
+        return outcome
 
-    @property
-    def arrived(self) -> int:
-        """The number of attempts that the service has answered, or may have got."""
-        return sum(one.proof in {Proof.APPLIED, Proof.UNKNOWN} for one in self.attempts)
+    def record(
+        self,
+        attempt: Attempt,
+        outcome: Outcome[R],
+        *,
+        began: float | None,
+        last_byte: float,
+        now: float,
+    ) -> None:
+        """Note an attempt that just ended.
 
-    def first_at(self, at: datetime) -> datetime:
-        """Return when it left for the first time; now (`at`), if it did not yet."""
-        return self.attempts[0].started_at if self.attempts else at
+        Args:
+            attempt: What the caller is shown of it.
+            outcome: What it came to.
+            began: When it began; None: in another process.
+            last_byte: When its last byte left, at the latest.
+            now: The time.
+        """
+        self.attempts.append(attempt)
+        self.is_foreign = outcome.is_foreign
+        self.last_error = outcome.error
+        if self.operation.safety is _READ:
+            return
+        settle, read = self.options.retry.settle, self.options.timeout.read
+        if outcome.proof is _UNKNOWN:
+            if not self.was_unknown:
+                self.sent_at = began
+            self.was_unknown = self.may_have_been_applied = True
+            # A server may go on after we gave up: until the request would have timed out by itself.
+            self.window_ends = max(self.window_ends, max(now, last_byte + read) + settle)
+        elif outcome.proof is _REJECTED and self.was_unknown:
+            # It may be about an earlier attempt of ours: it is captured already, cancelled already.
+            self.may_have_been_applied = True
+            self.window_ends = max(self.window_ends, now + settle)
+        elif outcome.proof is _APPLIED:
+            self.may_have_been_applied = False
 
-    def pending(self, base_url: str, key_fingerprint: str) -> Pending:
-        """Return what is needed to settle it later."""
+    def conclude(self, *, may_have_been_applied: bool) -> None:
+        """Note how look-ups ended."""
+        self.may_have_been_applied = may_have_been_applied
+
+    def pending(
+        self, base_url: str, key_fingerprint: str, intent: Attempt | None = None
+    ) -> Pending:
+        """Return what is needed to settle it later.
+
+        Args:
+            base_url: The client's.
+            key_fingerprint: Likewise.
+            intent: The attempt that is about to be made, if there is one.
+        """
+        made = self.attempts if intent is None else [*self.attempts, intent]
+        # What was certainly not sent is no part of what has to be settled.
+        sent = [attempt for attempt in made if attempt.proof is _UNKNOWN] or made
+        retry = self.options.retry
         return Pending(
             operation=self.operation.name,
             identity=self.operation.identity(self.request),
@@ -191,14 +239,13 @@ class Call(Generic[Q, R]):
             base_url=base_url,
             key_fingerprint=key_fingerprint,
             request_id=self.request_id,
-            first_attempt=self.attempts[0],
-            last_attempt=self.attempts[-1],
+            first_attempt=sent[0],
+            last_attempt=sent[-1],
+            service_time=self.service_time,
+            settle=retry.settle,
+            read_timeout=self.options.timeout.read,
+            resend_when_absent=retry.resend_when_absent,
         )
-
-
-def ended_at(attempt: Attempt) -> datetime:
-    """Return when an attempt ended, on this machine's clock."""
-    return attempt.started_at + timedelta(seconds=attempt.elapsed)
 
 
 E = TypeVar("E", bound=Chat2PayError)

@@ -1,18 +1,18 @@
-"""Evidence: what one status response shows about a call whose own response was lost. No I/O.
+"""The evidence in one status response about a call whose own response was lost. No I/O.
 
-A response shows that the effect is there and is ours, that there is explicitly no such effect, that
-there is something which may not be ours, or nothing at all. Only the first two settle anything.
+A response shows that the effect is there and is ours, that the gateway declined it, that there is
+explicitly no such effect, something that may not be ours, or nothing that counts.
 """
 
 from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Container
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from decimal import Decimal
-from email.utils import parsedate_to_datetime
-from typing import Any, cast
+from functools import partial
+from typing import Any, Final, cast
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
@@ -21,173 +21,192 @@ from chat2pay_async._api import models, operations
 from chat2pay_async._api.codec import STAMP, structure
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.requests import TransactionQuery
+from chat2pay_async._api.responses import date_of, is_own_refusal
 from chat2pay_async._api.validation import exact_sum, minor_units
+from chat2pay_async._send.references import Owner, References, owner_of
 from chat2pay_async._transport.base import WireResponse
-from chat2pay_async.errors import SentRequest
+from chat2pay_async.errors import Pending
 
-__all__ = ["Case", "Evidence", "Shows", "case_of", "is_final", "link_shown", "read_evidence"]
+__all__ = ["Evidence", "Shows", "Since", "query_for", "read_evidence"]
 
-_NOT_FOUND = 404
-_SUCCESS = range(200, 300)
 _NO_SUCH = r"(?:there is )?no such transaction with (?:order ?number|(?:transaction )?reference):?"
-_CLOCK_ERROR = timedelta(seconds=2)
-_NO_DATE_ERROR = timedelta(minutes=5)
-_GATEWAY_ERROR = timedelta(minutes=15)
+_CLOCK_ERROR: Final = timedelta(seconds=2)
+_NO_DATE_ERROR: Final = timedelta(minutes=5)
+_GATEWAY_ERROR: Final = timedelta(minutes=15)
+_REFUSALS: Final = frozenset({401, 403, 404})
+_NOT_FOUND: Final = 404
+_SUCCESS: Final = range(200, 300)
 
 _Status = models.TransactionStatus
 _Type = models.TransactionType
 
 
-@attrs.frozen
-class Case:
-    """A call that may have been applied, and what its effect would look like."""
-
-    operation: str
-    identity: str
-    sent: dict[str, Any]
-    """The body's fields, by their names on the wire."""
-    amount: Decimal | None
-    """What a capture asked for."""
-    request_id: str | None
-    first_at: datetime
-    """When the first attempt left, on this machine's clock."""
-    known: Container[str] = ()
-    """References (of links, and of gateway responses) that other calls of this client returned."""
-
-    @property
-    def query(self) -> TransactionQuery:
-        """The look-up's own request."""
-        if self.operation == operations.CREATE_PAYMENT_LINK.name:
-            return TransactionQuery(order_number=self.identity)
-        return TransactionQuery(payment_link_ref=self.identity)
-
-
-def case_of(  # noqa: PLR0913, PLR0917 - a case has this many parts
-    operation: str,
-    identity: str,
-    request: SentRequest,
-    request_id: str | None,
-    first_at: datetime,
-    known: Container[str] = (),
-) -> Case:
-    """Read the case from the exact request, which is all that another process has of it."""
-    amounts = parse_qs(urlsplit(request.target).query).get("amount")
-    return Case(
-        operation=operation,
-        identity=identity,
-        sent=decode_object(request.body or b"{}") or {},
-        amount=Decimal(amounts[0]) if amounts else None,
-        request_id=request_id,
-        first_at=first_at,
-        known=known,
-    )
-
-
 class Shows(enum.Enum):
-    """The four things that a response can show."""
+    """The kinds of evidence."""
 
     OURS = "the effect, and it is ours"
+    DECLINED = "the gateway declined it"
     ABSENT = "explicitly no such effect"
     OTHER = "something that may not be ours"
     NOTHING = "nothing that counts"
+    FOREIGN = "a refusal that is not the service's own"
 
 
 @attrs.frozen
 class Evidence:
-    """A look-up's response, judged."""
+    """A response to a look-up, judged."""
 
     shows: Shows
     result: Any = None
-    """The operation's result, where the effect is ours."""
-    response: WireResponse | None = attrs.field(default=None, eq=False, repr=False)
-    """The response itself; None where there was none."""
+    """The operation's result, where the effect is ours or was declined; the link, where there is
+    one that may be another's."""
 
 
-def is_final(result: Any) -> bool:
-    """Tell whether a result leaves nothing open of the same requests before it.
+@attrs.frozen
+class Since:
+    """The time of a call's first attempt, as far as it is known: older effects are another's.
 
-    A gateway may accept later what it refused, or what it did not say that it accepted.
+    A wall clock decides nothing within one process. Across processes the service's own time counts,
+    as it was known when the request was written to the journal.
     """
-    return getattr(result, "succeeded", True) is True
+
+    started_at: datetime
+    """On the wall clock of the machine that sent it."""
+    ago: float | None = None
+    """Seconds from the first attempt to the start of the look-up; None: another process sent it."""
+    service_time: datetime | None = None
+    """On the service's clock, where another process knew that."""
+
+    def on_service_clock(self, response: WireResponse) -> datetime:
+        """The earliest time, on the service's clock, that an effect of the call can have."""
+        date = date_of(response.headers)
+        if self.ago is not None and date is not None:
+            return date - timedelta(seconds=self.ago) - _CLOCK_ERROR
+        if self.ago is None and self.service_time is not None:
+            return self.service_time - _CLOCK_ERROR
+        return self.started_at - _NO_DATE_ERROR
 
 
-def read_evidence(case: Case, response: WireResponse, at: datetime) -> Evidence:
+def query_for(operation: str, identity: str) -> TransactionQuery:
+    """Return the query that looks a call up: by its order number, or by its link's reference."""
+    if operation == operations.CREATE_PAYMENT_LINK.name:
+        return TransactionQuery(order_number=identity)
+    return TransactionQuery(payment_link_ref=identity)
+
+
+def read_evidence(
+    pending: Pending, response: WireResponse, since: Since, known: References
+) -> Evidence:
     """Judge the response to a look-up.
 
     Args:
-        case: What is looked for.
-        response: The status endpoint's.
-        at: When it came, on this machine's clock.
+        pending: The call that is looked for.
+        response: The status endpoint's response.
+        since: The time of the call's first attempt.
+        known: The references that calls of this client received.
     """
-    return attrs.evolve(_judged(case, response, at), response=response)
-
-
-def _judged(case: Case, response: WireResponse, at: datetime) -> Evidence:
+    if _is_cached(response):
+        return Evidence(Shows.NOTHING)
     data = decode_object(response.body)
+    if response.status_code in _REFUSALS and not is_own_refusal(response.status_code, data):
+        return Evidence(Shows.FOREIGN)
     if response.status_code == _NOT_FOUND:
-        return Evidence(Shows.ABSENT if _says_no_such_order(case, data) else Shows.NOTHING)
+        return Evidence(Shows.ABSENT if _says_no_such_order(pending, data) else Shows.NOTHING)
     if response.status_code not in _SUCCESS or not data:
         return Evidence(Shows.NOTHING)
     found = structure(models.Transaction, data)
-    creating = case.operation == operations.CREATE_PAYMENT_LINK.name
-    named = found.order_number if creating else found.payment_link_ref
-    if named != case.identity or not found.payment_link_ref:
-        return Evidence(Shows.NOTHING)  # it is about another
-    return _READERS[case.operation](case, found, _first_moment(case, response, at))
+    if not _is_about(pending, found):
+        return Evidence(Shows.NOTHING)
+    search = _Search(pending, data, found, since.on_service_clock(response), known)
+    return _READERS[pending.operation](search)
 
 
-def _says_no_such_order(case: Case, data: dict[str, Any] | None) -> bool:
-    """Tell the one form of a 404 that is explicit from a lost gateway's.
+def _is_cached(response: WireResponse) -> bool:
+    """Tell a cache's copy: it shows the past. RFC 9111 gives it an `Age`."""
+    return response.headers.get("age", "0").strip().lstrip("0") != ""
+
+
+def _says_no_such_order(pending: Pending, data: dict[str, Any] | None) -> bool:
+    """Recognise the one form of a 404 that is explicit; a gateway that lost its way has others.
 
     `{"status": "NOT_FOUND", …, "errors": ["There is no such transaction with … {order number}"]}`
     """
-    if case.operation != operations.CREATE_PAYMENT_LINK.name or data is None:
+    if pending.operation != operations.CREATE_PAYMENT_LINK.name or data is None:
         return False  # for a link that exists, a 404 is never an absence
-    said = data.get("errors")
-    order = re.escape(case.identity)
+    reasons = data.get("errors")
+    order = re.escape(pending.identity)
     # The whole sentence: our order number may be a part of another's.
     form = rf"(?i:{_NO_SUCH}) (?:{order}|'{order}'\.?|\"{order}\"\.?)"
-    return isinstance(said, list) and any(
-        isinstance(text, str) and re.fullmatch(form, text.strip()) for text in said
+    return isinstance(reasons, list) and any(
+        isinstance(text, str) and re.fullmatch(form, text.strip()) for text in reasons
     )
 
 
-def _first_moment(case: Case, response: WireResponse, at: datetime) -> datetime:
-    """Return the first attempt's time on the service's clock, less that clock's error."""
-    try:
-        date = parsedate_to_datetime(response.headers.get("date", ""))
-        date = date if date.tzinfo else date.replace(tzinfo=UTC)
-        return case.first_at + (date - at) - _CLOCK_ERROR
-    except (ValueError, OverflowError):  # a year or an offset of twenty digits overflows
-        return case.first_at - _NO_DATE_ERROR
+def _is_about(pending: Pending, found: models.Transaction) -> bool:
+    if pending.operation == operations.CREATE_PAYMENT_LINK.name:
+        return found.order_number == pending.identity and bool(found.payment_link_ref)
+    return found.payment_link_ref == pending.identity
 
 
-def _not_older(moment: datetime | None, since: datetime) -> bool:
-    return moment is not None and moment >= since
+@attrs.frozen
+class _Search:
+    """One readable status response, and the call that is looked for in it."""
+
+    pending: Pending
+    data: dict[str, Any]
+    """The response as it came."""
+    found: models.Transaction
+    since: datetime
+    known: References
+
+    @property
+    def owner(self) -> Owner:
+        """The call, as references know it."""
+        return owner_of(self.pending.operation, self.pending.identity, self.pending.request)
+
+    @property
+    def sent(self) -> dict[str, Any]:
+        """The request's body, by the names on the wire."""
+        return decode_object(self.pending.request.body or b"{}") or {}
+
+    @property
+    def amount(self) -> Decimal | None:
+        """The amount that a capture asked for; None: the whole."""
+        amounts = parse_qs(urlsplit(self.pending.request.target).query).get("amount")
+        return Decimal(amounts[0]) if amounts else None
+
+    def has_offset(self, path: str, number: int, field: str) -> bool:
+        """Tell whether a time came with its offset from UTC: without one it is any zone's."""
+        raw = self.data[path][number][field]
+        return not isinstance(raw, str) or _OFFSET.search(raw.strip()) is not None
+
+
+_OFFSET: Final = re.compile(r"(?i)(?:z|utc|gmt|[+-]\d\d:?\d\d)$")
 
 
 # create ------------------------------------------------------------------------------------------
 
 
-def _read_created(case: Case, found: models.Transaction, since: datetime) -> Evidence:
+def _read_created(search: _Search) -> Evidence:
+    found, sent = search.found, search.sent
     stamp = _stamp_of(found.parsed_additional_data)
-    own = case.request_id or _stamp_of(case.sent.get("additionalData"))
-    if stamp is not None and stamp != own:
-        return Evidence(Shows.OTHER)
-    is_certain = stamp is not None and stamp == case.request_id
-    if not is_certain and not _agrees(case, found, since):
-        return Evidence(Shows.OTHER)
-    return Evidence(Shows.OURS, link_shown(found))
+    own = search.pending.request_id or _stamp_of(sent.get("additionalData"))
+    is_ours = stamp is not None and stamp == search.pending.request_id
+    is_anothers = stamp is not None and stamp != own
+    if not is_ours and (is_anothers or not _agrees(search, sent)):
+        return Evidence(Shows.OTHER, _link_shown(found))
+    return Evidence(Shows.OURS, _link_shown(found))
 
 
-def link_shown(found: models.Transaction) -> models.PaymentLink:
+def _link_shown(found: models.Transaction) -> models.PaymentLink:
     """Return the link that a status response shows; such responses never carry its URL."""
     last = found.transaction_statuses[-1] if found.transaction_statuses else None
+    created = (one.created for one in found.transaction_statuses if one.created)
     return models.PaymentLink(
         payment_link_ref=cast("str", found.payment_link_ref),  # else it is no record of it
         transaction_status=None if last is None else last.transaction_status_name,
         transaction_status_id=None if last is None else last.transaction_status_id,
-        timestamp=_created_at(found),
+        timestamp=min(created, default=None),
         recovered=True,
     )
 
@@ -197,40 +216,37 @@ def _stamp_of(data: Any) -> Any:
     return fields.get(STAMP)
 
 
-def _created_at(found: models.Transaction) -> datetime | None:
-    return min((one.created for one in found.transaction_statuses if one.created), default=None)
-
-
-def _agrees(case: Case, found: models.Transaction, since: datetime) -> bool:
-    """Tell whether all that was sent comes back: the last resort where no stamp is echoed."""
-    sent = case.sent
+def _agrees(search: _Search, sent: dict[str, Any]) -> bool:
+    """Compare everything that was sent: all that is left where no stamp is echoed."""
+    found = search.found
     wanted = sent.get("transactionType")
     return (
-        (found.payment_link_ref or "") not in case.known
+        not search.known.is_of_another(found.payment_link_ref, search.owner)
         and (wanted is None or found.transaction_type == _Type(wanted))
         and sent.get("reconciliationId") in {None, found.reconciliation_id}
         and found.currency == sent.get("currency")
         and found.channel_name == sent.get("channel")
         and found.total_amount == Decimal(sent.get("totalAmount", 0))
-        and _is_new(found, since)
+        and _is_new(search)
     )
 
 
-def _is_new(found: models.Transaction, since: datetime) -> bool:
-    """Tell whether no step is older than the first attempt: each must say when it was."""
-    steps = found.transaction_statuses
-    return bool(steps) and all(_not_older(entry.created, since) for entry in steps)
+def _is_new(search: _Search) -> bool:
+    """Tell whether no step of a link is older than our first attempt: each must say when."""
+    steps = search.found.transaction_statuses
+    return bool(steps) and all(
+        step.created is not None and step.created >= search.since for step in steps
+    )
 
 
 # capture and reverse -----------------------------------------------------------------------------
 
 
 def _gateway_result(entry: models.PaymentStatusEntry, found: models.Transaction) -> Any:
+    fields = attrs.asdict(entry, recurse=False)
+    status, status_id = found.payment_status, found.payment_status_id
     return models.GatewayResult(
-        **attrs.asdict(entry, recurse=False),
-        payment_status=found.payment_status,
-        payment_status_id=found.payment_status_id,
-        recovered=True,
+        **fields, payment_status=status, payment_status_id=status_id, recovered=True
     )
 
 
@@ -239,63 +255,97 @@ def _entries(found: models.Transaction, kind: models.TransactionType) -> list[An
 
 
 def _all_readable(found: models.Transaction) -> bool:
-    """Tell whether the kind of every entry was recognised."""
+    """Tell whether no entry could be one of a kind that was not recognised."""
     return "paymentStatuses" not in found.extra and all(
         isinstance(entry.transaction_type, _Type) for entry in found.payment_statuses
     )
 
 
-def _fits(case: Case, found: models.Transaction, entry: models.PaymentStatusEntry) -> bool:
-    """Tell whether an entry's amount is what was asked for; a refusal need not say."""
-    if case.amount is None or entry.total_amount is None:
-        return case.amount is None or entry.succeeded is False
-    decimals = minor_units(found.currency or "CLF")  # without a currency: no unit is finer
-    half = Decimal((0, (5,), -decimals - 1))
-    return exact_sum(entry.total_amount, case.amount.copy_negate()).copy_abs() < half
+def _recent(
+    search: _Search, kind: models.TransactionType, *, accepted: bool
+) -> Iterator[models.PaymentStatusEntry]:
+    """Find the gateway's decisions on the operation that are no older than our first attempt.
 
-
-def _gateway_response(
-    case: Case,
-    found: models.Transaction,
-    kind: models.TransactionType,
-    since: datetime,
-    *,
-    accepted: bool,
-) -> Evidence | None:
-    """Find the gateway's response to the operation: one that accepted, or one that declined."""
-    entries = _entries(found, kind)
-    if accepted:
-        since -= _GATEWAY_ERROR  # its clock is its own, and its times may be cut to seconds
-    elif not _all_readable(found) or any(entry.succeeded is not False for entry in entries):
-        return None  # another entry could be the one that accepted
-    # A refusal has no such allowance: an older one must not pass for ours.
-    for entry in reversed(entries):
+    The gateway's clock is its own. An acceptance gets an allowance, and its time may lack the
+    offset. A decline gets neither: an older one must not pass for ours.
+    """
+    since = search.since - _GATEWAY_ERROR if accepted else search.since
+    for number, entry in enumerate(search.found.payment_statuses):
+        when = entry.payment_gateway_response_timestamp
+        reference = entry.payment_gateway_req_reference_number
         if (
-            entry.succeeded is accepted
-            and entry.payment_gateway_req_reference_number not in case.known
-            and _not_older(entry.payment_gateway_response_timestamp, since)
-            and _fits(case, found, entry)
+            entry.transaction_type == kind
+            and entry.succeeded is accepted
+            and when is not None
+            and when >= since
+            and not search.known.is_of_another(reference, search.owner)
+            and (accepted or search.has_offset("paymentStatuses", number, _GATEWAY_TIME))
         ):
-            return Evidence(Shows.OURS, _gateway_result(entry, found))
-    return None
+            yield entry
 
 
-def _read_captured(case: Case, found: models.Transaction, since: datetime) -> Evidence:
-    own = _gateway_response(case, found, _Type.CAPTURE, since, accepted=True)
-    own = own or _gateway_response(case, found, _Type.CAPTURE, since, accepted=False)
-    if own is not None:
-        return own
-    untouched = not _entries(found, _Type.CAPTURE) and _all_readable(found)
-    return Evidence(Shows.ABSENT if untouched else Shows.OTHER)
+_GATEWAY_TIME: Final = "paymentGatewayResponseTimestamp"
 
 
-def _read_reversed(case: Case, found: models.Transaction, since: datetime) -> Evidence:
-    own = _gateway_response(case, found, _Type.VOID, since, accepted=True)
-    if own is not None:
-        return own
+def _declined(search: _Search, kind: models.TransactionType, fits: Callable[..., bool]) -> Any:
+    """The latest decline that may be ours, if no entry can be the acceptance; else None."""
+    entries = _entries(search.found, kind)
+    if not _all_readable(search.found) or any(one.succeeded is not False for one in entries):
+        return None
+    declines = [entry for entry in _recent(search, kind, accepted=False) if fits(entry)]
+    return _gateway_result(declines[-1], search.found) if declines else None
+
+
+def _same_amount(found: models.Transaction, one: Decimal, other: Decimal) -> bool:
+    """Compare two amounts to within half a minor unit of the link's currency."""
+    decimals = minor_units(found.currency or "CLF")  # where it is not given, no unit is finer
+    half = Decimal((0, (5,), -decimals - 1))
+    return exact_sum(one, other.copy_negate()).copy_abs() < half
+
+
+def _amount_of(found: models.Transaction, kind: models.TransactionType) -> Decimal | None:
+    """The one amount that entries of a kind, declined ones apart, have; None: none, or several."""
+    amounts = {one.total_amount for one in _entries(found, kind) if one.succeeded is not False}
+    return amounts.pop() if len(amounts) == 1 else None
+
+
+def _has_captured_amount(search: _Search, entry: models.PaymentStatusEntry) -> bool:
+    """Tell whether a capture is of the amount that was asked for: by default the authorization's.
+
+    A decline need not repeat it.
+    """
+    wanted = search.amount
+    if wanted is None:
+        wanted = _amount_of(search.found, _Type.AUTHORIZATION)
+    if entry.total_amount is None or wanted is None:
+        return entry.succeeded is False
+    return _same_amount(search.found, entry.total_amount, wanted)
+
+
+def _read_captured(search: _Search) -> Evidence:
+    found = search.found
+    fits = partial(_has_captured_amount, search)
+    own = [entry for entry in _recent(search, _Type.CAPTURE, accepted=True) if fits(entry)]
+    if len(own) == 1:
+        return Evidence(Shows.OURS, _gateway_result(own[0], found))
+    declined = _declined(search, _Type.CAPTURE, fits)
+    if declined is not None:
+        return Evidence(Shows.DECLINED, declined)
+    untouched = _entries(found, _Type.AUTHORIZATION) and not _entries(found, _Type.CAPTURE)
+    return Evidence(Shows.ABSENT if untouched and _all_readable(found) else Shows.OTHER)
+
+
+_UNDONE: Final = frozenset({models.PaymentStatus.REVERSED, models.PaymentStatus.VOIDED})
+
+
+def _read_reversed(search: _Search) -> Evidence:
+    found, captured = search.found, _may_be_captured(search.found)
+    voids = list(_recent(search, _Type.VOID, accepted=True))
+    if len(voids) == 1 and (not captured or _undoes_the_capture(found, voids[0])):
+        return Evidence(Shows.OURS, _gateway_result(voids[0], found))
     status, when = found.payment_status, found.payment_status_timestamp
-    undone = status in {models.PaymentStatus.REVERSED, models.PaymentStatus.VOIDED}
-    if undone and _not_older(when, since):
+    undone = status in _UNDONE
+    if undone and not voids and not captured and when is not None and when >= search.since:
         result = models.GatewayResult(
             transaction_type=_Type.VOID,
             payment_status=status,
@@ -303,32 +353,57 @@ def _read_reversed(case: Case, found: models.Transaction, since: datetime) -> Ev
             recovered=True,
         )
         return Evidence(Shows.OURS, result)
-    recognised = status is None or isinstance(status, models.PaymentStatus)
-    if "paymentStatus" in found.extra or not recognised or (undone and when is None):
-        return Evidence(Shows.OTHER)  # it may say that it was reversed, and just now
-    own = _gateway_response(case, found, _Type.VOID, since, accepted=False)
-    if own is not None:
-        return own
+    unreadable = "paymentStatus" in found.extra or not isinstance(
+        status, models.PaymentStatus | None
+    )
+    if voids or undone or unreadable:
+        return Evidence(Shows.OTHER)
+    declined = _declined(search, _Type.VOID, lambda _entry: True)
+    if declined is not None:
+        return Evidence(Shows.DECLINED, declined)
     # A captured payment is never reversed again on a guess: voiding twice could void two things.
     kinds = {entry.transaction_type for entry in found.payment_statuses}
-    untouched = not undone and kinds == {_Type.AUTHORIZATION}
-    return Evidence(Shows.ABSENT if untouched else Shows.OTHER)
+    return Evidence(Shows.ABSENT if kinds == {_Type.AUTHORIZATION} else Shows.OTHER)
+
+
+def _may_be_captured(found: models.Transaction) -> bool:
+    return not _all_readable(found) or any(
+        entry.succeeded is not False for entry in _entries(found, _Type.CAPTURE)
+    )
+
+
+def _undoes_the_capture(found: models.Transaction, void: models.PaymentStatusEntry) -> bool:
+    """Tell by its amount that a void undid the capture, and not (the rest of) the authorization."""
+    authorized = _amount_of(found, _Type.AUTHORIZATION)
+    captured = _amount_of(found, _Type.CAPTURE)
+    if authorized is None or captured is None or void.total_amount is None:
+        return False
+    rest = exact_sum(authorized, captured.copy_negate())
+    others = (authorized, rest)
+    return _same_amount(found, void.total_amount, captured) and not any(
+        _same_amount(found, void.total_amount, other) for other in others
+    )
 
 
 # cancel and receipt ------------------------------------------------------------------------------
 
 
-def _names_readable(found: models.Transaction) -> bool:
-    """Tell whether there is a history, and every step of it was recognised."""
+def _has_readable_steps(found: models.Transaction) -> bool:
+    """Tell whether there is a history at all, and no step of it is one that is not recognised."""
     steps = found.transaction_statuses
-    return bool(steps) and all(isinstance(one.transaction_status_name, _Status) for one in steps)
+    return (
+        bool(steps)
+        and "transactionStatuses" not in found.extra
+        and all(isinstance(one.transaction_status_name, _Status) for one in steps)
+    )
 
 
-def _read_cancelled(case: Case, found: models.Transaction, _since: datetime) -> Evidence:
+def _read_cancelled(search: _Search) -> Evidence:
+    found = search.found
     for entry in found.transaction_statuses:
         if entry.transaction_status_name == _Status.PAYMENT_LINK_CANCELLED:
             result = models.Cancellation(
-                payment_link_ref=found.payment_link_ref or case.identity,
+                payment_link_ref=search.pending.identity,
                 transaction_status=_Status.PAYMENT_LINK_CANCELLED,
                 transaction_status_id=entry.transaction_status_id,
                 additional_data=found.additional_data,
@@ -336,24 +411,36 @@ def _read_cancelled(case: Case, found: models.Transaction, _since: datetime) -> 
                 recovered=True,
             )
             return Evidence(Shows.OURS, result)
-    return Evidence(Shows.ABSENT if _names_readable(found) else Shows.NOTHING)
+    return Evidence(Shows.ABSENT if _has_readable_steps(found) else Shows.NOTHING)
 
 
-def _read_receipt(_case: Case, found: models.Transaction, since: datetime) -> Evidence:
-    receipts = [
-        entry
-        for entry in found.transaction_statuses
-        if (entry.transaction_status_name or "").strip().upper().startswith("RECEIPT")
+_SENT_RECEIPTS: Final = frozenset(
+    {
+        _Status.RECEIPT_LINK_REQUEST_RECEIVED,
+        _Status.RECEIPT_LINK_SENT,
+        _Status.RECEIPT_LINK_REQUEST_FAILED,
+        _Status.RECEIPT_LINK_SENT_FAILED,
+    }
+)
+"""The steps that a request for a receipt leaves behind. A delivery report may be an earlier's."""
+
+
+def _read_receipt(search: _Search) -> Evidence:
+    found = search.found
+    own = [
+        (entry.created, number)
+        for number, entry in enumerate(found.transaction_statuses)
+        if entry.transaction_status_name in _SENT_RECEIPTS
+        and entry.created is not None
+        and entry.created >= search.since
+        and search.has_offset("transactionStatuses", number, "created")
     ]
-    new = [
-        (entry.created, number, entry)
-        for number, entry in enumerate(receipts)
-        if entry.created is not None and entry.created >= since
-    ]
-    if new:
-        created, _, last = max(new)
+    reference = found.receipt_link_ref
+    if own and reference and not search.known.is_of_another(reference, search.owner):
+        created, number = max(own)
+        last = found.transaction_statuses[number]
         result = models.Receipt(
-            receipt_link_ref=found.receipt_link_ref,
+            receipt_link_ref=reference,
             order_number=found.order_number,
             timestamp=created,
             transaction_status=last.transaction_status_name,
@@ -361,12 +448,13 @@ def _read_receipt(_case: Case, found: models.Transaction, since: datetime) -> Ev
             recovered=True,
         )
         return Evidence(Shows.OURS, result)
-    if receipts:
+    names = [str(entry.transaction_status_name or "") for entry in found.transaction_statuses]
+    if any(name.strip().upper().startswith("RECEIPT") for name in names):
         return Evidence(Shows.OTHER)
-    return Evidence(Shows.ABSENT if _names_readable(found) else Shows.NOTHING)
+    return Evidence(Shows.ABSENT if _has_readable_steps(found) else Shows.NOTHING)
 
 
-_READERS: dict[str, Callable[[Case, models.Transaction, datetime], Evidence]] = {
+_READERS: dict[str, Callable[[_Search], Evidence]] = {
     operations.CREATE_PAYMENT_LINK.name: _read_created,
     operations.CAPTURE_PAYMENT.name: _read_captured,
     operations.REVERSE_PAYMENT.name: _read_reversed,

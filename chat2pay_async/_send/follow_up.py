@@ -2,61 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Awaitable
 
-from chat2pay_async import _eventloop as clock
-from chat2pay_async._api import models, operations, requests
-from chat2pay_async._api.responses import ParsedResponse, RawResponse
-from chat2pay_async._send.call import Call, Outcome
+from chat2pay_async._api import models, requests
+from chat2pay_async._api.json import decode_object
+from chat2pay_async._api.responses import RawResponse
+from chat2pay_async._send.evidence import Evidence, Shows
+from chat2pay_async._send.reconciliation import Finding, Verdict
 from chat2pay_async._transport.base import WireResponse
-from chat2pay_async.errors import Chat2PayError, Proof
+from chat2pay_async.errors import Chat2PayError
 
-__all__ = ["MakeCall", "read_back"]
-
-R = TypeVar("R")
+__all__ = ["read_back"]
 
 
-MakeCall: TypeAlias = Callable[
-    [Call[requests.ConfigurationQuery, models.Configuration]],
-    Awaitable[RawResponse[models.Configuration]],
-]
-"""The sender's own way to make a call."""
+async def read_back(
+    configuration: Awaitable[RawResponse[models.Configuration]], request: object
+) -> Finding:
+    """Read an integration's status back: applied, or (also where that can't be told) not yet.
 
-
-async def read_back(make: MakeCall, call: Call[Any, R], outcome: Outcome[R]) -> Outcome[R]:
-    """Read an integration's status back; a refusal of a repeated update is judged by it too."""
-    if outcome.parsed.error is None or outcome.parsed.proof not in {Proof.UNKNOWN, Proof.REJECTED}:
-        return outcome
-    assert isinstance(call.request, requests.IntegrationRequest)  # noqa: S101 - the only PUT
-    # A nested call: it goes down the same path, within its caller's options and deadline.
-    nested = Call(
-        operations.GET_CONFIGURATION,
-        requests.ConfigurationQuery(),
-        call.options,
-        clock.now(),
-        call.has_hooks,
-        known_id=call.call_id,
-    )
+    An update may be repeated, so nothing is lost by making it again.
+    """
+    assert isinstance(request, requests.IntegrationRequest)  # noqa: S101 - the only PUT
     try:
-        raw = await make(nested)
+        raw = await configuration
     except Chat2PayError:
-        return outcome
-    if not _holds(raw.parsed, call.request):
-        return outcome
-    result: Any = models.IntegrationUpdate(update_time=raw.parsed.update_time, recovered=True)
+        return Finding(Verdict.ABSENT, Evidence(Shows.NOTHING))
+    data = decode_object(raw.body) or {}
+    # A configuration without its list is none: `{}` must not pass for a deletion.
+    if not isinstance(data.get("integrators"), list) or not _holds(raw.parsed, request):
+        return Finding(Verdict.ABSENT, Evidence(Shows.ABSENT))
+    result = models.IntegrationUpdate(update_time=raw.parsed.update_time, recovered=True)
     response = WireResponse(raw.status_code, raw.headers, raw.body)
-    return Outcome(ParsedResponse(Proof.APPLIED, result), response, looked_up=True)
+    return Finding(Verdict.APPLIED, Evidence(Shows.OURS, result), response)
 
 
 def _holds(configuration: models.Configuration, request: requests.IntegrationRequest) -> bool:
+    """Tell whether a configuration shows what an update asked for."""
     found = [
         one for one in configuration.integrators if one.application_id == request.application_uuid
     ]
-    if not found:
-        # One whose id could not be read may be this one.
-        are_all_known = "integrators" not in configuration.extra and all(
-            one.application_id for one in configuration.integrators
-        )
-        return are_all_known and request.status is models.IntegrationStatus.DELETED
-    return found[0].status is request.status
+    if found:
+        return all(one.status is request.status for one in found)
+    # One whose id could not be read may be this one.
+    are_all_known = "integrators" not in configuration.extra and all(
+        one.application_id for one in configuration.integrators
+    )
+    return are_all_known and request.status is models.IntegrationStatus.DELETED

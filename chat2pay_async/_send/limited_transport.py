@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+from chat2pay_async import _eventloop as clock
+from chat2pay_async._api.responses import date_of
 from chat2pay_async._config import Headers, Timeout, __version__
 from chat2pay_async._send.limits import Limiter, RateLimiter, Slots, pause_after
 from chat2pay_async._transport.base import SendGuard, Transport, WireResponse
@@ -40,6 +42,9 @@ class LimitedTransport:
             }
         )
         self._body_headers = Headers(self._headers | {"Content-Type": "application/json"})
+        self._look_up_headers = Headers(self._headers | {"Cache-Control": "no-cache"})
+        self._dated: tuple[WireResponse, float] | None = None
+        """The latest response that had a `Date`, and when it came."""
 
     def check_open(self) -> None:
         """Refuse to be used once closed.
@@ -75,8 +80,26 @@ class LimitedTransport:
         headers = self._headers if request.body is None else self._body_headers
         return self._transport.exchange(request, headers, limits, guard or SendGuard())
 
+    def look_up(self, request: SentRequest, limits: Timeout) -> Awaitable[WireResponse]:
+        """Send a look-up once: no cache on the way may answer it."""
+        self.check_open()
+        return self._transport.exchange(request, self._look_up_headers, limits, SendGuard())
+
+    def note_date(self, response: WireResponse) -> None:
+        """Note the service's time, as a response says it."""
+        if "date" in response.headers:
+            self._dated = response, clock.now()
+
+    def service_time(self) -> datetime | None:
+        """Return the time on the service's clock; None where no response has said it."""
+        if self._dated is None:
+            return None
+        response, then = self._dated
+        date = date_of(response.headers)
+        return None if date is None else date + timedelta(seconds=clock.now() - then)
+
     def now(self) -> datetime:
-        """Return this machine's time: look-ups compare it with the service's."""
+        """Return this machine's time: it is shown, and decides nothing."""
         return wall_clock()
 
     @property

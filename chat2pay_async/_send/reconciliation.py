@@ -1,20 +1,24 @@
-"""Reconciliation: unknown outcome → look-ups → verdict.
+"""Unknown outcome, look-ups, verdict.
 
-The API has no idempotency keys, so a POST whose response was lost is looked up through the status
-endpoint before anything else happens. The rules are a generator without I/O (`look_up`), which
-says when to look and is sent what was seen; `Reconciler` does the waiting and the asking.
+The API has no idempotency keys, so a POST whose outcome is unknown is looked up through the status
+endpoint before anything else happens. `look_up` decides when to look and when the evidence is
+enough; it does no I/O. `Reconciler` drives it.
 
 **Window.** The service is assumed to apply a request, and to show it, within `settle` seconds of
-our giving up. Look-ups start at once and back off; the first that shows the effect ends them.
-*Absent* counts only from a look-up that started when the window had passed. Look-ups that fail do
-not count; the window then stretches, to three times its length at most, until one does.
+the moment when the attempt was given up, or would have timed out by itself. Look-ups start at once
+and back off; a positive one ends them. *Absent* and *declined* count only from a look-up that
+started when the window had passed. Look-ups that fail do not count; then the window stretches, by
+three times `settle` at most, until one counts. All of it is measured on the event loop's clock. The
+window of a request that another process sent starts when this process first takes it up.
 
 **Verdicts.** *Applied*: the effect is there and is ours. *Absent*: explicitly, no such effect.
 *Undetermined*: anything else, an effect that may not be ours included.
 
-**Captures** are retried on an early *absent*, since the service refuses a second one. It does not
-after one that the gateway declined: of several captures that may have arrived, one that was not
-accepted says nothing about the others until the window has passed.
+Assumptions: the service does apply, and show, a request within that window; whoever answers 429 has
+not applied it (a proxy that repeats POSTs by itself can make this false); and without an echoed
+stamp two processes that create one order in the same minute can't be told apart.
+`RetryPolicy(resend_when_absent=False)` is for those who can't assume it: *absent* is then
+*undetermined*.
 """
 
 from __future__ import annotations
@@ -23,48 +27,51 @@ import enum
 from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
-from chat2pay_async._api import models, operations
-from chat2pay_async._api.responses import RECEIPT_NOT_SENT, ParsedResponse, form_of, retry_after
+from chat2pay_async._api.operations import GET_TRANSACTION, Operation, prepare
+from chat2pay_async._api.responses import form_of, retry_after
 from chat2pay_async._config import ApiKey
-from chat2pay_async._send.call import Call, Options, Outcome, about, ended_at
-from chat2pay_async._send.evidence import Case, Evidence, Shows, case_of, is_final, read_evidence
+from chat2pay_async._send.call import Call, Options, about
+from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
 from chat2pay_async._send.limited_transport import LimitedTransport
-from chat2pay_async._transport.base import ExchangeError
-from chat2pay_async.errors import Pending, Proof
+from chat2pay_async._send.references import Owner, References, owner_of, reference_in
+from chat2pay_async._transport.base import ExchangeError, WireResponse
+from chat2pay_async.errors import Attempt, Pending, Proof
 from chat2pay_async.events import Hooks, LookedUp, Paused
 
-__all__ = ["FRESH", "Finding", "Reconciler", "Resolution", "Verdict", "look_up"]
+__all__ = ["FRESH", "Finding", "Reconciler", "Resolution", "Seen", "Verdict", "look_for", "look_up"]
 
 Q = TypeVar("Q")
-R = TypeVar("R")
 
-STRETCH: Final = 3
-"""The most windows that may pass until a look-up counts."""
 FRESH: Final = 1.0
 """Seconds that an *absent* may be old when a POST follows it."""
+STRETCH: Final = 3
+"""How many times `settle` the window stretches at most, until a look-up counts."""
 SIGHTINGS: Final = 3
-"""Look-ups in a row that show something which may be another's, before that settles it: a single
-one can be misled."""
+"""How often in a row something that may be another's is seen before that settles it: a look-up can
+be misled."""
 FIRST_GAP: Final = 0.25
 LONGEST_GAP: Final = 2.5
 
+_THROTTLED = 429
+
 
 class Verdict(enum.Enum):
-    """The three ends of look-ups."""
+    """The end of look-ups."""
 
     APPLIED = "applied"
     """The effect is there, and it is ours."""
     ABSENT = "absent"
     """There is no such effect."""
     UNDETERMINED = "undetermined"
-    """Look-ups can't tell."""
+    """It can't be told."""
 
 
 @attrs.frozen
@@ -73,59 +80,39 @@ class Resolution:
 
     verdict: Verdict
     result: Any = None
-    """The call's own result, where it was applied."""
+    """What the call would have returned, where it was applied."""
 
 
-@attrs.frozen
-class Finding:
-    """A verdict, with the evidence that it rests on."""
+# When to look, and when it is enough -------------------------------------------------------------
+
+
+class Seen(NamedTuple):
+    """One look-up: when it started, and what it showed."""
+
+    started: float
+    evidence: Evidence
+
+
+class Finding(NamedTuple):
+    """A verdict, with the evidence and the response that it rests on."""
 
     verdict: Verdict
     evidence: Evidence
-    waited: bool = True
-    """True where the window had passed, so that nothing more is to come."""
-
-    @property
-    def result(self) -> Any:
-        """The call's own result; None where it was not applied."""
-        return self.evidence.result if self.verdict is Verdict.APPLIED else None
+    response: WireResponse | None = None
 
 
-LookUps: TypeAlias = Generator[float, tuple[float, Evidence], Finding]
-"""Yields when to look next; is sent when that look-up started, and what it showed."""
-
-# The service itself refuses a second capture, and a second cancellation; but not a capture after
-# one that the gateway declined.
-_REFUSED_TWICE = frozenset({operations.CAPTURE_PAYMENT.name, operations.CANCEL_PAYMENT_LINK.name})
-_RECEIPT_FAILED = frozenset(
-    {
-        models.TransactionStatus.RECEIPT_LINK_SENT_FAILED,
-        models.TransactionStatus.RECEIPT_LINK_REQUEST_FAILED,
-    }
-)
-_THROTTLED = 429
+LookUps: TypeAlias = Generator[float, Seen, Finding]
 
 
-def look_up(  # noqa: PLR0913 - what there is to know of a lost call
-    operation: str,
-    lost_at: float,
-    settle: float,
-    now: float,
-    *,
-    patient: bool = False,
-    several: bool = False,
-) -> LookUps:
-    """Settle a call whose last attempt ended without a response at `lost_at`.
+def look_up(window_ends: float, settle: float, now: float, *, is_foreign: bool = False) -> LookUps:
+    """Decide when to look a call up, and what the look-ups come to.
 
     Args:
-        operation: The operation's name.
-        lost_at: When that was; taken for now if it lies in the future.
-        settle: The window's length, in seconds.
-        now: The time.
-        patient: *Absent* is to be the last word. A capture may be retried before the window has
-            passed, since the service refuses a second one; but before that it did not fail.
-        several: More than one of the call's requests may have arrived. Then a refusal by the
-            gateway may be the response to one, and another, still on its way, be accepted.
+        window_ends: The time at which *absent* begins to count.
+        settle: `RetryPolicy.settle`, in seconds.
+        now: The time, on the same clock.
+        is_foreign: The call itself was refused by somebody who is not the service. A look-up that
+            is refused likewise then ends it: there is nobody to ask.
 
     Yields:
         When to look next; expects what was seen.
@@ -133,51 +120,74 @@ def look_up(  # noqa: PLR0913 - what there is to know of a lost call
     Returns:
         The verdict, with the evidence that it rests on.
     """
-    opened = min(lost_at, now)
     # Where the window has passed already, look-ups that fail still get as long.
-    closes, latest = opened + settle, max(opened, now - settle) + STRETCH * settle
+    latest = max(window_ends, now) + STRETCH * settle
     gap, at, sightings = FIRST_GAP, now, 0
     while True:
         started, evidence = yield at
-        shows, waited = evidence.shows, started >= closes
-        early = several and operation in _REFUSED_TWICE and not waited
-        if shows is Shows.OURS and (is_final(evidence.result) or not early):
+        shows, waited = evidence.shows, started >= window_ends
+        if shows is Shows.OURS or (shows is Shows.DECLINED and waited):
             return Finding(Verdict.APPLIED, evidence)
-        if shows is Shows.ABSENT and (waited or (operation in _REFUSED_TWICE and not patient)):
-            return Finding(Verdict.ABSENT, evidence, waited)
+        if shows is Shows.ABSENT and waited:
+            return Finding(Verdict.ABSENT, evidence)
         sightings = sightings + 1 if waited and shows is Shows.OTHER else 0
-        if sightings == SIGHTINGS or started >= latest:
+        hopeless = is_foreign and shows is Shows.FOREIGN
+        if sightings == SIGHTINGS or hopeless or started >= latest:
             return Finding(Verdict.UNDETERMINED, evidence)
         if sightings == 1:
             gap = FIRST_GAP
         # One look falls on the window's end exactly, and one on the latest moment.
-        edge = closes if not waited else latest
-        at = min(max(started + gap, at), edge)
+        at = min(max(started + gap, at), latest if waited else window_ends)
         gap = min(2 * gap, LONGEST_GAP)
 
 
-class _KnownReferences:
-    """The latest references that calls returned, so that none is taken for another call's."""
+def look_for(window_ends: float, settle: float, now: float) -> LookUps:
+    """Decide when to look for a link that anybody may have made; see `look_up`.
 
-    SIZE = 10_000
+    What another process sent may still be on its way until `window_ends`.
+    """
+    latest = max(window_ends, now) + STRETCH * settle
+    gap, at = FIRST_GAP, now
+    while True:
+        started, evidence = yield at
+        shows, waited = evidence.shows, started >= window_ends
+        if shows in {Shows.OURS, Shows.OTHER}:
+            return Finding(Verdict.APPLIED, evidence)
+        if shows is Shows.ABSENT and waited:
+            return Finding(Verdict.ABSENT, evidence)
+        if started >= latest:
+            return Finding(Verdict.UNDETERMINED, evidence)
+        # Whoever is absent now is looked for once more, when the window has passed.
+        soon = window_ends if shows is Shows.ABSENT else started + gap
+        at = min(max(soon, at), latest)
+        gap = min(2 * gap, LONGEST_GAP)
+
+
+# Looking ------------------------------------------------------------------------------------------
+
+
+class _Memory:
+    """The windows of pending calls that this process has known: it need not start them anew."""
+
+    SIZE: Final = 10_000
 
     def __init__(self) -> None:
-        self._references: OrderedDict[str, None] = OrderedDict()
+        self._known: OrderedDict[Pending, tuple[float | None, float]] = OrderedDict()
 
-    def __contains__(self, reference: object) -> bool:
-        return reference in self._references
+    def keep(self, pending: Pending, sent_at: float | None, window_ends: float) -> None:
+        self._known[pending] = sent_at, window_ends
+        while len(self._known) > self.SIZE:
+            self._known.popitem(last=False)
 
-    def add(self, result: object) -> None:
-        for name in ("payment_link_ref", "payment_gateway_req_reference_number"):
-            reference = getattr(result, name, None)
-            if reference is not None:
-                self._references[reference] = None
-        while len(self._references) > self.SIZE:
-            self._references.popitem(last=False)
+    def of(self, pending: Pending, window: float) -> tuple[float | None, float]:
+        """Return when it was sent (None: by another process), and when its window ends."""
+        if pending not in self._known:
+            self.keep(pending, None, clock.now() + window)
+        return self._known[pending]
 
 
 class Reconciler:
-    """The look-ups of a client, and what is said of calls that they can't settle."""
+    """The look-ups of a client, and what it knows of calls that they may have to settle."""
 
     def __init__(
         self, transport: LimitedTransport, hooks: Hooks, key: ApiKey, base_url: str
@@ -186,86 +196,142 @@ class Reconciler:
         self._hooks = hooks
         self._key_fingerprint = key.fingerprint
         self._base_url = base_url
-        self.known = _KnownReferences()
-        """References that calls of this client returned."""
+        self._memory = _Memory()
+        self.known = References()
+        """The references that calls of this client received."""
 
-    async def look_up(
-        self, call: Call[Any, Any], *, has_slot: bool = False, patient: bool = False
-    ) -> Finding:
+    def pending(self, call: Call[Any, Any]) -> Pending:
+        """Return what is needed to settle a call later, in this process or in another."""
+        pending = call.pending(self._base_url, self._key_fingerprint)
+        self._memory.keep(pending, call.sent_at, call.window_ends)
+        return pending
+
+    async def look_up(self, call: Call[Any, Any], *, has_slot: bool = False) -> Finding:
         """Look a call up until there is a verdict, and let the call note it.
 
         Args:
-            call: A call whose last attempt was lost.
+            call: A call that may have been applied.
             has_slot: It holds a slot, which the look-ups then use.
-            patient: *Absent* is to be the last word; see `look_up`.
         """
-        assert call.lost_at is not None  # noqa: S101 - only a lost attempt is looked up
-        case, retry = self._case(self.pending(call)), call.options.retry
-        several = call.arrived > 1
-        look_ups = look_up(
-            case.operation,
-            call.lost_at,
-            retry.settle,
-            clock.now(),
-            patient=patient,
-            several=several,
+        retry = call.options.retry
+        look_ups = look_up(call.window_ends, retry.settle, clock.now(), is_foreign=call.is_foreign)
+        finding = await self._drive(
+            look_ups,
+            call.pending(self._base_url, self._key_fingerprint),
+            call.sent_at,
+            call.options,
+            call.call_id,
+            has_slot=has_slot,
         )
-        finding = await self._drive(look_ups, case, call.options, call.call_id, has_slot=has_slot)
-        absent = finding.verdict is Verdict.ABSENT
-        call.conclude(applied=finding.verdict is Verdict.APPLIED, final=absent and finding.waited)
+        finding = _believed(finding, resend_when_absent=retry.resend_when_absent)
+        call.conclude(may_have_been_applied=finding.verdict is Verdict.UNDETERMINED)
         return finding
 
-    async def resolve(self, pending: Pending, options: Options) -> Resolution:
-        """Settle a call that ended unresolved, in this process or another; send no POST.
+    async def look_for(
+        self, operation: Operation[Q, Any], request: Q, options: Options, window_ends: float
+    ) -> Finding:
+        """Look for a link that anybody may have made under a request's order number."""
+        now = Attempt(self._transport.now(), 0.0, Proof.NOT_SENT)
+        pending = Pending(
+            operation=operation.name,
+            identity=operation.identity(request),
+            request=prepare(operation, request),
+            base_url=self._base_url,
+            key_fingerprint=self._key_fingerprint,
+            request_id=None,
+            first_attempt=now,
+            last_attempt=now,
+        )
+        look_ups = look_for(window_ends, options.retry.settle, clock.now())
+        return await self._drive(look_ups, pending, clock.now(), options, "")
+
+    async def resolve(
+        self, pending: Pending, options: Options, *, another_key: bool = False
+    ) -> Resolution:
+        """Settle a call that ended with its outcome unknown; sends no POST.
 
         Raises:
-            ConfigurationError: It was made with another base URL or key.
+            ConfigurationError: It was made with another base URL, or another key.
             TypeError: It is no `Pending`.
         """
-        given: object = pending
-        if not isinstance(given, Pending):
-            raise TypeError(f"resolve takes an error's `.pending`, not {type(given).__name__}")
-        mine = (self._base_url, self._key_fingerprint)
-        if (pending.base_url, pending.key_fingerprint) != mine:
-            raise errors.ConfigurationError(
-                "this call was made with another base URL or API key, so it can't be settled here: "
-                f"use a client for {pending.base_url} with the key {pending.key_fingerprint}"
-            )
-        ago = (self._transport.now() - ended_at(pending.last_attempt)).total_seconds()
+        self._check(pending, another_key=another_key)
+        settle = max(pending.settle, options.retry.settle)
+        read = max(pending.read_timeout, options.timeout.read)
+        sent_at, window_ends = self._memory.of(pending, read + settle)
+        own = options.retry.resend_when_absent
         with anyio.move_on_after(options.timeout.total):
-            now = clock.now()
-            look_ups = look_up(
-                pending.operation,
-                now - max(0.0, ago),
-                options.retry.settle,
-                now,
-                patient=True,
-                several=pending.first_attempt != pending.last_attempt,
-            )
-            finding = await self._drive(look_ups, self._case(pending), options, "")
-            return Resolution(finding.verdict, finding.result)
+            look_ups = look_up(window_ends, settle, clock.now())
+            finding = await self._drive(look_ups, pending, sent_at, options, "")
+            resend = own and pending.resend_when_absent
+            finding = _believed(finding, resend_when_absent=resend)
+            found = finding.verdict is Verdict.APPLIED
+            return Resolution(finding.verdict, finding.evidence.result if found else None)
         return Resolution(Verdict.UNDETERMINED)
 
-    def _case(self, pending: Pending) -> Case:
-        return case_of(
-            pending.operation,
-            pending.identity,
-            pending.request,
-            pending.request_id,
-            pending.first_attempt.started_at,
-            self.known,
-        )
+    def owner(self, call: Call[Any, Any]) -> Owner:
+        """Return the name under which a call's references are kept."""
+        name, identity = call.operation.name, call.operation.identity(call.request)
+        return owner_of(name, identity, call.write_out())
 
-    async def _drive(
+    def keep(self, call: Call[Any, Any], result: Any) -> None:
+        """Keep the reference that a call received: from now on it is no other call's."""
+        self.known.add(reference_in(call.operation.name, result), self.owner(call))
+
+    def is_of_another(self, call: Call[Any, Any], result: Any) -> bool:
+        """Tell whether a result is a copy: whether it has a reference that another call received.
+
+        A receipt's copy may have a reference that this client never saw. Its order number then
+        tells, where both sides have one.
+        """
+        name, owner = call.operation.name, self.owner(call)
+        if self.known.is_of_another(reference_in(name, result), owner):
+            return True
+        link_owner = self.known.owner(getattr(call.request, "payment_link_ref", None))
+        order = getattr(result, "order_number", None)
+        return link_owner is not None and order not in {None, "", link_owner[1]}
+
+    def _check(self, pending: object, *, another_key: bool) -> None:
+        if not isinstance(pending, Pending):
+            raise TypeError(f"resolve takes an error's `.pending`, not {type(pending).__name__}")
+        if pending.base_url != self._base_url:
+            raise errors.ConfigurationError(
+                f"this call was made at {pending.base_url}: use a client with that base URL"
+            )
+        if pending.key_fingerprint != self._key_fingerprint and not another_key:
+            raise errors.ConfigurationError(
+                "this call was made with another API key (fingerprint "
+                f"{pending.key_fingerprint}): use a client with that key, or pass another_key=True "
+                "if the account is the same and its key was changed"
+            )
+
+    def outcome_unknown(self, call: Call[Any, Any]) -> errors.OutcomeUnknownError:
+        """Return the error of a call that may have been applied."""
+        why, cause = "", call.last_error
+        if call.is_foreign and isinstance(cause, errors.ApiError):
+            kind = cause.headers.get("content-type", "no content type")
+            why = (
+                f"what answers at {urlsplit(self._base_url).netloc} does not look like Chat 2 Pay "
+                f"({cause.status_code}, {kind}): check the base URL, and what stands in between; "
+            )
+        error = errors.OutcomeUnknownError(
+            f"{call.operation.name}: {why}it may have been applied; do not send it again before "
+            "`client.resolve(error.pending)` has settled it",
+            pending=self.pending(call),
+        )
+        error.is_foreign = call.is_foreign
+        error.__cause__ = cause
+        return about(error, call)
+
+    async def _drive(  # noqa: PLR0913 - what there is to know of a call that is looked up
         self,
         look_ups: LookUps,
-        case: Case,
+        pending: Pending,
+        sent_at: float | None,
         options: Options,
         call_id: str,
         *,
         has_slot: bool = False,
     ) -> Finding:
-        """Wait and look whenever `look_ups` say so, until they have a verdict."""
         at = next(look_ups)
         while True:
             await anyio.sleep(max(0.0, at - clock.now()))
@@ -275,60 +341,37 @@ class Reconciler:
             async with slot:
                 await self._transport.wait_for_rate(priority=True)
                 started = clock.now()
-                evidence = await self._look(case, options, call_id)
+                ago = None if sent_at is None else started - sent_at
+                since = Since(pending.first_attempt.started_at, ago, pending.service_time)
+                evidence, response = await self._look(pending, since, options, call_id)
             try:
-                at = look_ups.send((started, evidence))
+                at = look_ups.send(Seen(started, evidence))
             except StopIteration as end:
                 finding: Finding = end.value
-                return finding
+                return finding._replace(response=response)
 
-    async def _look(self, case: Case, options: Options, call_id: str) -> Evidence:
-        request = operations.prepare(operations.GET_TRANSACTION, case.query)
+    async def _look(
+        self, pending: Pending, since: Since, options: Options, call_id: str
+    ) -> tuple[Evidence, WireResponse | None]:
+        request = prepare(GET_TRANSACTION, query_for(pending.operation, pending.identity))
+        response: WireResponse | None = None
         try:
-            response = await self._transport.exchange(request, options.timeout)
+            response = await self._transport.look_up(request, options.timeout)
         except ExchangeError as failure:
             evidence, form = Evidence(Shows.NOTHING), f"no response ({failure.reason})"
         else:
+            self._transport.note_date(response)
             if response.status_code == _THROTTLED:
                 seconds = self._transport.throttled(retry_after(response.headers))
-                self._hooks.emit(Paused(call_id, case.operation, seconds))
-            evidence = read_evidence(case, response, self._transport.now())
+                self._hooks.emit(Paused(call_id, pending.operation, seconds))
+            evidence = read_evidence(pending, response, since, self.known)
             form = form_of(response)
-        self._hooks.emit(LookedUp(call_id, case.operation, evidence.shows.value, form))
-        return evidence
+        self._hooks.emit(LookedUp(call_id, pending.operation, evidence.shows.value, form))
+        return evidence, response
 
-    def outcome_after(self, call: Call[Q, R], finding: Finding) -> Outcome[R]:
-        """Return the outcome of a call that look-ups showed to be applied, or can't settle."""
-        if call.unresolved:
-            return Outcome(
-                ParsedResponse(Proof.UNKNOWN, error=call.last_error), None, looked_up=True
-            )
-        result, response = finding.result, finding.evidence.response
-        if (
-            call.operation.name != operations.CREATE_RECEIPT.name
-            or result.transaction_status not in _RECEIPT_FAILED
-        ):
-            return Outcome(ParsedResponse(Proof.APPLIED, result), response, looked_up=True)
-        assert response is not None  # noqa: S101 - a receipt was read from it
-        error = errors.ReceiptNotSentError(
-            f"{call.operation.name}: {RECEIPT_NOT_SENT}",
-            status_code=response.status_code,
-            headers=response.headers,
-            body=response.body,
-        )
-        error.receipt = result
-        return Outcome(ParsedResponse(Proof.APPLIED, result, error), response, looked_up=True)
 
-    def outcome_unknown(self, call: Call[Any, Any]) -> errors.OutcomeUnknownError:
-        """Return the error of a call that may have been applied."""
-        error = errors.OutcomeUnknownError(
-            f"{call.operation.name}: it may have been applied; do not send it again before "
-            "`client.resolve(error.pending)` has settled it",
-            pending=self.pending(call),
-        )
-        error.__cause__ = call.last_error
-        return about(error, call)
-
-    def pending(self, call: Call[Any, Any]) -> Pending:
-        """Return what is needed to settle a call later."""
-        return call.pending(self._base_url, self._key_fingerprint)
+def _believed(finding: Finding, *, resend_when_absent: bool) -> Finding:
+    """Take *absent* for *undetermined* where the caller can't assume what it rests on."""
+    if finding.verdict is Verdict.ABSENT and not resend_when_absent:
+        return finding._replace(verdict=Verdict.UNDETERMINED)
+    return finding

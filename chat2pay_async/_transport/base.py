@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
+import socket
+import ssl
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -33,27 +37,50 @@ class ExchangeError(Exception):
         self.proof = proof
         self.timed_out = timed_out
 
+    @property
+    def words(self) -> str:
+        """Why a connection failed, in the system's own words: they name no key and no person."""
+        words, error = "", self.__cause__
+        while error is not None:  # the innermost error says it best
+            if isinstance(error, ssl.SSLError):
+                reason: str | None = getattr(error, "reason", None)
+                words = getattr(error, "verify_message", None) or (reason or words).replace(
+                    "_", " "
+                )
+            elif isinstance(error, socket.gaierror):
+                words = error.strerror or words
+            elif isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+                words = os.strerror(error.errno)
+            error = error.__cause__ or error.__context__
+        return words.lower()
+
 
 @attrs.define
 class SendGuard:
-    """When a request leaves: our own pool calls it right before the first byte is written.
+    """Lets a request leave, or not: our own connections call it right before the first byte.
 
-    Other transports do not: there a request that is cancelled may always have left.
+    Where a user's transport is not built on httpcore, nothing calls it: there a request that is
+    cancelled may always have been sent.
     """
 
-    latest: float | None = None
-    """When it must have left, on the event loop's clock; None: whenever."""
+    latest: float = math.inf
+    """When its first byte has to be written, on the event loop's clock."""
     may_have_been_sent: bool = True
-    """False only where it certainly was not sent."""
+    """False only where it is certain that no byte was written."""
+    was_too_late: bool = False
+    """True where it kept the request back."""
+    last_byte: float | None = None
+    """When the last of its bytes was written; None where that is not known."""
 
     def __call__(self) -> None:
         """Let it leave.
 
         Raises:
-            ExchangeError: It is too late: what allowed it to leave was seen too long ago.
+            ExchangeError: It is too late.
         """
-        if self.latest is not None and clock.now() > self.latest:
-            raise ExchangeError("StaleVerdict", proof=Proof.NOT_SENT, timed_out=False)
+        if clock.now() > self.latest:
+            self.was_too_late, self.may_have_been_sent = True, False
+            raise ExchangeError("TooLate", proof=Proof.NOT_SENT, timed_out=False)
 
 
 class Transport(Protocol):
