@@ -101,9 +101,9 @@ class Call(Generic[Q, R]):
     request_id: str | None = None
     attempts: list[Attempt] = attrs.field(factory=list[Attempt])
     earlier: int = 0
-    """How many of them an earlier process made."""
+    """The number of them that an earlier process made."""
     lost_at: float | None = None
-    """When the last attempt of unknown outcome ended; None while there was none."""
+    """The time at which the last attempt of unknown outcome ended; None while there was none."""
     unresolved: bool = False
     """True while it may have been applied without our knowing."""
     throttled_for: float = 0.0
@@ -151,18 +151,18 @@ class Call(Generic[Q, R]):
     def record(self, attempt: Attempt, now: float, parsed: ParsedResponse[R] | None = None) -> None:
         """Note an attempt that just ended, with its response; without one, it was stopped."""
         self.attempts.append(attempt)
-        proof, is_read = attempt.proof, self.operation.safety is Safety.READ
-        if proof is _UNKNOWN and not is_read:
-            self.lost_at, self.unresolved = now, self.operation.safety is _ONCE
-        elif proof is Proof.APPLIED and parsed is not None and parsed.error is None:
-            # Two may have arrived: that this one was declined says nothing about the one before.
-            self.unresolved = self.unresolved and not is_final(parsed.result)
-        elif proof is Proof.REJECTED and attempt.status_code in _MAY_BE_ABOUT_OURS:
-            self.unresolved = self.lost_at is not None and self.operation.safety is _ONCE
         if parsed is not None:
             self.last_error = parsed.error
-        elif self.unresolved and proof is _UNKNOWN:
-            self.last_error = None  # an earlier attempt's is not the reason
+        proof, is_once = attempt.proof, self.operation.safety is _ONCE
+        if proof is _UNKNOWN and self.operation.safety is not Safety.READ:
+            self.lost_at, self.unresolved = now, is_once
+            if is_once and parsed is None:
+                self.last_error = None  # an earlier attempt's is not the reason
+        elif self.unresolved and parsed is not None and parsed.error is None:
+            # Two may have arrived: that this one was declined says nothing about the one before.
+            self.unresolved = not is_final(parsed.result)
+        elif is_once and self.lost_at is not None and proof is Proof.REJECTED:
+            self.unresolved = self.unresolved or attempt.status_code in _MAY_BE_ABOUT_OURS
 
     def conclude(self, *, applied: bool, final: bool) -> None:
         """Note how look-ups ended.

@@ -47,10 +47,10 @@ class Case:
     sent: dict[str, Any]
     """The body's fields, by their names on the wire."""
     amount: Decimal | None
-    """What a capture asked for."""
+    """The amount that a capture asked for."""
     request_id: str | None
     first_at: datetime
-    """When the first attempt left, on this machine's clock."""
+    """The first attempt's time, on this machine's clock."""
     known: Container[str] = ()
     """References (of links, and of gateway responses) that other calls of this client returned."""
 

@@ -124,13 +124,12 @@ class Sender:
     async def _within_deadline(self, call: Call[Q, R], total: float) -> RawResponse[R]:
         with anyio.move_on_after(total):
             return await self._run(call)
-        certainty = "and it may have been applied" if call.unresolved else "and nothing is in doubt"
-        error = about(
-            errors.RequestTimeoutError(
-                f"{call.operation.name}: no result within {total} s, {certainty}"
-            ),
-            call,
-        )
+        certainty = ""
+        if call.operation.safety is _ONCE:
+            certainty = ", and it may have been" if call.unresolved else ", and nothing was"
+            certainty += " applied"
+        text = f"{call.operation.name}: no result within {total} s{certainty}"
+        error = about(errors.RequestTimeoutError(text), call)
         if call.unresolved:
             raise self._reconciler.outcome_unknown(call) from call.last_error or error
         raise error from call.last_error
