@@ -28,6 +28,17 @@ def _group(name: str) -> list[str]:
     return list(nox.project.dependency_groups(GROUPS, name))
 
 
+def _lint(session: nox.Session) -> None:
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("uv", "lock", "--check", "--offline")
+
+
+def _types(session: nox.Session) -> None:
+    session.run("mypy")
+    session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
+
+
 def _activate_pyenv() -> None:
     """Let pyenv's shims answer for every interpreter it has, not for the active one alone."""
     root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
@@ -41,27 +52,48 @@ def _activate_pyenv() -> None:
 
 
 _activate_pyenv()
+INSTALLED = [python for python in PYTHONS if shutil.which(f"python{python}")]
+QUICK = ("-n", "auto", "--dist", "worksteal", "--ignore", "tests/acceptance")
 
 
-@nox.session(python=[python for python in PYTHONS if shutil.which(f"python{python}")])
+@nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that proves it: the suite, every branch covered; then aiohttp, lint, types."""
-    session.install(".[all]", *_group("tests"))
-    data = Path(session.create_tmp()) / "coverage"
-    env = {"COVERAGE_FILE": str(data)}
+    """The suite with every branch covered, lint and types, on the interpreter that runs nox."""
+    session.install(".[all]", *_group("tests"), *_group("lint"), *_group("types"))
+    env = {"COVERAGE_FILE": str(Path(session.create_tmp()) / "coverage")}
     session.run("coverage", "erase", env=env)
-    session.run("coverage", "run", "-m", "pytest", *session.posargs, env=env)
+    session.run("coverage", "run", "-m", "pytest", *QUICK, *session.posargs, env=env)
     session.run("coverage", "combine", "--quiet", env=env)
-    if not session.posargs:
-        session.run("coverage", "report", env=env)
-        session.notify("lint")
-        session.notify("types")
-        session.notify("aiohttp")
+    session.run("coverage", "report", env=env)
+    _lint(session)
+    _types(session)
+
+
+@nox.session(reuse_venv=True)
+def unit(session: nox.Session) -> None:
+    """One wing, in seconds: `nox -s unit -- tests/send`."""
+    session.install("-e", ".[all]", *_group("tests"))
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=False)
+def matrix(session: nox.Session) -> None:
+    """All that takes long: every interpreter, transport, loop and order, and the acceptance."""
+    suites = (f"suite-{python}" for python in INSTALLED)
+    for name in (*suites, "aiohttp", "httpx2", "thorough", "acceptance"):
+        session.notify(name)
+
+
+@nox.session(python=INSTALLED)
+def suite(session: nox.Session) -> None:
+    """The suite in random order, on each interpreter."""
+    session.install(".[all]", *_group("tests"))
+    session.run("pytest", *QUICK, "-p", "randomly", *session.posargs)
 
 
 @nox.session
 def aiohttp(session: nox.Session) -> None:
-    """The suite over the aiohttp engine."""
+    """The suite over the aiohttp transport."""
     session.install(".[all]", *_group("tests"))
     session.run("pytest", "--engine=aiohttp", "-rfE", *session.posargs)
 
@@ -70,24 +102,40 @@ def aiohttp(session: nox.Session) -> None:
 def httpx2(session: nox.Session) -> None:
     """The suite with httpx2 in httpx's place."""
     session.install(".[all]", *_group("tests"))
-    session.run("pytest", "--httpx2", "-n", "auto", "-rfE", *session.posargs)
+    session.run("pytest", *QUICK, "--httpx2", "-rfE", *session.posargs)
+
+
+@nox.session
+def thorough(session: nox.Session) -> None:
+    """The suite on every event loop, with many more examples for its properties."""
+    session.install(".[all]", *_group("tests"))
+    thoroughly = ("--all-loops", "--hypothesis-profile=thorough")
+    session.run("pytest", *QUICK, *thoroughly, *session.posargs)
+
+
+@nox.session
+def acceptance(session: nox.Session) -> None:
+    """Thousands of calls that go wrong, runs that are killed, the demo: judged by the ledger.
+
+    `nox -s acceptance -- -k killed --scale=4 --seed=1 -rP --show-capture=stdout` makes four times
+    as many calls, by another seed, and shows the figures.
+    """
+    session.install(".[all]", *_group("tests"))
+    session.run("pytest", "-n", "auto", "--dist", "worksteal", "tests/acceptance", *session.posargs)
 
 
 @nox.session
 def lint(session: nox.Session) -> None:
     """Ruff, with every rule on; and whether uv.lock is what pyproject.toml asks for."""
     session.install(*_group("lint"))
-    session.run("ruff", "check", ".")
-    session.run("ruff", "format", "--check", ".")
-    session.run("uv", "lock", "--check", "--offline")
+    _lint(session)
 
 
 @nox.session
 def types(session: nox.Session) -> None:
     """Mypy (strict) over everything, pyright (strict) over the package and its users' view."""
     session.install(".[all]", *_group("types"))
-    session.run("mypy")
-    session.run("pyright", env={"PYRIGHT_PYTHON_IGNORE_WARNINGS": "1"})
+    _types(session)
 
 
 @nox.session
@@ -95,20 +143,6 @@ def demo(session: nox.Session) -> None:
     """A campaign of 1 000 links from a CSV file, paid and captured, on the embedded sandbox."""
     session.install(".[sandbox,cli]")
     session.run("python", "benchmarks/demo.py", *session.posargs)
-
-
-@nox.session
-def chaos(session: nox.Session) -> None:
-    """Thousands of calls against a sandbox in which everything goes wrong (takes long)."""
-    session.install(".[aiohttp,sandbox,trio]")
-    session.run("python", "benchmarks/chaos.py", *session.posargs)
-
-
-@nox.session
-def kill(session: nox.Session) -> None:
-    """Campaigns and captures that are killed (SIGKILL) again and again, judged by the ledger."""
-    session.install(".[cli,sandbox]")
-    session.run("python", "benchmarks/kill.py", *session.posargs)
 
 
 @nox.session
@@ -131,14 +165,6 @@ def bench(session: nox.Session) -> None:
     """The same call by this SDK, by bare HTTP libraries and by other SDKs, side by side."""
     session.install(".[aiohttp,cli,http2,trio]", *_group("peers"))
     session.run("python", "benchmarks/bench.py", *session.posargs)
-
-
-@nox.session
-def pool(session: nox.Session) -> None:
-    """The connection pool beside httpx's own: cancelled calls, and thousands of waiting ones."""
-    session.install(".[trio]", "trustme>=1.2", "rich>=14")
-    session.run("python", "benchmarks/churn.py", *session.posargs)
-    session.run("python", "benchmarks/scale.py")
 
 
 @nox.session

@@ -168,7 +168,7 @@ class Display:
 
     @property
     def _only_looks_up(self) -> bool:
-        """True if nothing else is left to do. No speed tells how long that takes."""
+        """True if nothing else is left to do; that takes as long as it takes, at any speed."""
         return self._total is not None and 0 < self._total - self._done <= len(self._looked_up)
 
     def _time_left(self, task: Task) -> str:

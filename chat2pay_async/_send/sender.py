@@ -132,10 +132,12 @@ class Sender:
             return await self._run(call, outcome)
         with anyio.move_on_after(total):
             return await self._run(call, outcome)
-        certainty = "it may have been applied" if call.is_unresolved else "nothing was applied"
-        raise errors.RequestTimeoutError(
-            f"{call.operation.name}: no response within {total} s; {certainty}"
-        ) from call.last_error
+        certainty = ""
+        if call.operation.safety is _ONCE:
+            certainty = ", and it may have been" if call.is_unresolved else ", and nothing was"
+            certainty += " applied"
+        text = f"{call.operation.name}: no result within {total} s{certainty}"
+        raise errors.RequestTimeoutError(text) from call.last_error
 
     # The path ------------------------------------------------------------------------------------
 

@@ -119,7 +119,7 @@ def test_narrow_terminal_shows_two_lines(width: int) -> None:
         screen.drawn.truncate(0)
         screen.display._live.refresh()
         bar, notes = (visible(line) for line in screen.lines[-2:])
-    assert bar.split()[-1].count(":") == 2, "the time is told to the second"
+    assert bar.split()[-1].count(":") == 2, "the time is shown to the second"
     assert "5,010/1,000,000 0%" in bar
     assert len(bar) <= width
     assert notes.startswith(" paused by the service, 26 s , 1,002 recovered, ")
@@ -152,7 +152,7 @@ def test_no_time_left_is_shown_while_only_lost_responses_are_looked_up() -> None
     assert screen.lines[-2] == screen.picture, "nothing but the cursor comes after it"
 
 
-def y() -> None:
+def test_stopping_run_shows_calls_in_progress() -> None:
     screen = Screen(100, terminal=True)
     with screen.display:
         for number in range(10):

@@ -283,9 +283,9 @@ def test_line_item_keeps_its_index_if_others_are_left_out(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("items", [{"name": "Tea"}, "Tea", 7, True])
 def test_line_items_must_be_a_list(tmp_path: Path, items: Any) -> None:
-    told = {"order_line_items": "must be a list of line items"}
-    assert problems(json_row(tmp_path, order_line_items=items)) == told
-    assert problems(csv_row(tmp_path, order_line_items=json.dumps(items))) == told
+    expected = {"order_line_items": "must be a list of line items"}
+    assert problems(json_row(tmp_path, order_line_items=items)) == expected
+    assert problems(csv_row(tmp_path, order_line_items=json.dumps(items))) == expected
 
 
 # Additional data ---------------------------------------------------------------------------------

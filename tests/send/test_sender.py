@@ -427,6 +427,8 @@ async def test_a_deadline_covers_the_pauses_between_attempts() -> None:
     assert anyio.current_time() - started == pytest.approx(7)
     assert isinstance(caught.value.__cause__, RateLimitedError)
     assert {attempt.proof for attempt in caught.value.attempts} == {Proof.THROTTLED}
+    message = "create_payment_link: no result within 7 s, and nothing was applied"
+    assert str(caught.value) == message
 
 
 async def test_a_deadline_covers_the_wait_for_a_connection() -> None:
