@@ -221,7 +221,7 @@ class AsyncChat2Pay:
 
         Raises:
             NotFoundError: There is none.
-            ResponseDecodeError: The response is no JSON object.
+            ResponseDecodeError: The response is no JSON object, or is about another link.
         """
         return (
             await self._raw.get_transaction(
@@ -276,7 +276,8 @@ class AsyncChat2Pay:
         Raises:
             RequestTimeoutError: The payment did not come to its end in time.
             NotFoundError: There is no such link, `RetryPolicy.settle` seconds later either.
-            TransportError, ServerError, RateLimitedError: Ten look-ups in a row failed.
+            TransportError, ServerError, RateLimitedError, ResponseDecodeError: Ten look-ups in a
+                row failed, or were answered with another link.
             ConfigurationError: `timeout`, `initial` or `maximum` is out of range.
         """
         # Each look-up is repeated by the next. Retries would spend the quota that all calls share.
@@ -311,7 +312,9 @@ class AsyncChat2Pay:
         Raises:
             ConfigurationError: The call was made with another base URL or API key.
         """
-        return await self._sender.resolve(pending, self._options, another_key=another_key)
+        resolution = await self._sender.resolve(pending, self._options, another_key=another_key)
+        self._sender.forget_settled({pending: resolution})
+        return resolution
 
     @property
     def unsettled(self) -> tuple[errors.Pending, ...]:
@@ -328,16 +331,25 @@ class AsyncChat2Pay:
         """Settle all that is `unsettled`, side by side; see `resolve`.
 
         Returns:
-            The resolution of each. Those that are UNDETERMINED stay `unsettled`.
+            The resolution of each. Those that are UNDETERMINED stay `unsettled`, and where this is
+            cancelled or fails, all of them do.
         """
         resolutions: dict[errors.Pending, Resolution] = {}
+        failures: list[Exception] = []
 
         async def settle(pending: errors.Pending) -> None:
-            resolutions[pending] = await self.resolve(pending)
+            try:
+                resolutions[pending] = await self._sender.resolve(pending, self._options)
+            except Exception as error:  # noqa: BLE001 - raised below: a group would wrap it
+                failures.append(error)
+                group.cancel_scope.cancel()
 
         async with anyio.create_task_group() as group:
             for pending in self.unsettled:
                 group.start_soon(settle, pending)
+        if failures:
+            raise failures[0]
+        self._sender.forget_settled(resolutions)
         return resolutions
 
     @property

@@ -12,7 +12,7 @@ import uvloop
 from hypothesis import HealthCheck, settings
 from virtual_time import VirtualLoop
 
-pytest_plugins = ["collection", "over_httpx2"]
+pytest_plugins = ["back_off", "collection", "over_httpx2"]
 
 # `--hypothesis-profile=thorough` where there is time; derandomized where a change is to be judged.
 hurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

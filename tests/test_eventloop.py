@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+
 import anyio
 import anyio.lowlevel
 import pytest
@@ -74,3 +76,60 @@ async def test_setting_an_event_whose_task_was_cancelled_does_nothing() -> None:
         await anyio.wait_all_tasks_blocked()
         tasks.cancel_scope.cancel()
     bell.set()
+
+
+# Deadlines and checkpoints ------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_what_ends_in_time_is_returned_and_what_does_not_is_cancelled() -> None:
+    async def nap(seconds: float) -> float:
+        await anyio.sleep(seconds)
+        return seconds
+
+    assert await clock.within(3, nap(2)) == 2
+    began = clock.now()
+    with pytest.raises(clock.DeadlinePassed):
+        await clock.within(3, nap(5))
+    assert clock.now() - began == pytest.approx(3)
+
+
+@pytest.mark.anyio
+async def test_an_error_of_what_has_a_deadline_is_raised_as_it_is() -> None:
+    async def fail() -> None:
+        await anyio.lowlevel.checkpoint()
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        await clock.within(60, fail())
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_cancellation_from_outside_is_no_deadline() -> None:
+    with anyio.move_on_after(2) as scope:
+        await clock.within(3, anyio.sleep_forever())
+    assert scope.cancelled_caught
+    with anyio.move_on_after(3) as scope, pytest.raises(clock.DeadlinePassed):
+        await clock.within(2, anyio.sleep_forever())
+    assert not scope.cancelled_caught
+
+
+@pytest.mark.anyio
+async def test_a_checkpoint_delivers_a_cancellation_and_a_deadline_of_no_time() -> None:
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await clock.checkpoint()
+    assert scope.cancelled_caught
+    with anyio.move_on_after(0) as scope:
+        await clock.checkpoint()
+    assert scope.cancelled_caught
+
+
+@pytest.mark.anyio
+@pytest.mark.one_loop
+async def test_a_checkpoint_delivers_asyncios_own_timeout_of_no_time() -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await clock.checkpoint()

@@ -104,6 +104,8 @@ class Call(Generic[Q, R]):
     attempts: list[Attempt] = attrs.field(factory=list[Attempt])
     earlier: int = 0
     """The number of attempts that another process made."""
+    earlier_read: float = 0.0
+    """Their `Timeout.read`."""
     may_have_been_applied: bool = False
     was_unknown: bool = False
     """True once the outcome of any attempt was: from then on each POST follows a look-up."""
@@ -137,6 +139,11 @@ class Call(Generic[Q, R]):
         """True where the caller has to be told that the outcome is unknown."""
         return self.may_have_been_applied and self.operation.safety is _ONCE
 
+    @property
+    def _read(self) -> float:
+        """The longest `Timeout.read` of its attempts: a server may work on them for as long."""
+        return max(self.options.timeout.read, self.earlier_read)
+
     def write_out(self) -> SentRequest:
         """Return the exact request, made once: every attempt sends these bytes."""
         if self.sent is None:
@@ -160,20 +167,20 @@ class Call(Generic[Q, R]):
         if not unresolved:
             return None
         # The more cautious of what both assume.
-        own, read = self.options.retry, self.options.timeout.read
+        own = self.options.retry
         retry = attrs.evolve(
             own,
             settle=max(own.settle, prior.settle),
             resend_when_absent=own.resend_when_absent and prior.resend_when_absent,
         )
         self.options = attrs.evolve(self.options, retry=retry)
-        last_byte = self.started + max(0.0, prior.read_timeout - read)
+        self.earlier_read = prior.read_timeout
         error = ConnectionFailedError(
             f"{self.operation.name}: the process that sent it ended before it had a response"
         )
         outcome: Outcome[R] = Outcome(_UNKNOWN, error=error)
         for attempt in dict.fromkeys((prior.first_attempt, prior.last_attempt)):
-            self.record(attempt, outcome, began=None, last_byte=last_byte, now=self.started)
+            self.record(attempt, outcome, began=None, last_byte=self.started, now=self.started)
         self.earlier, self.service_time = len(self.attempts), prior.service_time
         return outcome
 
@@ -200,13 +207,13 @@ class Call(Generic[Q, R]):
         self.last_error = outcome.error
         if self.operation.safety is _READ:
             return
-        settle, read = self.options.retry.settle, self.options.timeout.read
+        settle = self.options.retry.settle
         if outcome.proof is _UNKNOWN:
             if not self.was_unknown:
                 self.sent_at = began
             self.was_unknown = self.may_have_been_applied = True
             # A server may go on after we gave up: until the request would have timed out by itself.
-            self.window_ends = max(self.window_ends, max(now, last_byte + read) + settle)
+            self.window_ends = max(self.window_ends, max(now, last_byte + self._read) + settle)
         elif outcome.proof is _REJECTED and self.was_unknown:
             # It may be about an earlier attempt of ours: it is captured already, cancelled already.
             self.may_have_been_applied = True
@@ -243,7 +250,7 @@ class Call(Generic[Q, R]):
             last_attempt=sent[-1],
             service_time=self.service_time,
             settle=retry.settle,
-            read_timeout=self.options.timeout.read,
+            read_timeout=self._read,
             resend_when_absent=retry.resend_when_absent,
         )
 

@@ -22,7 +22,13 @@ _PAYMENT_ENDED = frozenset(
         models.PaymentStatus.VOIDED,
     }
 )
-_PASSING = (errors.TransportError, errors.ServerError, errors.RateLimitedError)
+# A response about another link is none: the next may be about this one.
+_PASSING = (
+    errors.TransportError,
+    errors.ServerError,
+    errors.RateLimitedError,
+    errors.ResponseDecodeError,
+)
 MOST_FAILURES = 10
 """Looks in a row that may fail."""
 _SLOWER = 1.5

@@ -179,10 +179,10 @@ class _Memory:
         while len(self._known) > self.SIZE:
             self._known.popitem(last=False)
 
-    def of(self, pending: Pending, window: float) -> tuple[float | None, float]:
-        """Return when it was sent (None: by another process), and when its window ends."""
+    def of(self, pending: Pending) -> tuple[float | None, float]:
+        """Return when it was sent (None: by another process), and when its own window ends."""
         if pending not in self._known:
-            self.keep(pending, None, clock.now() + window)
+            self.keep(pending, None, clock.now() + pending.read_timeout + pending.settle)
         return self._known[pending]
 
 
@@ -257,7 +257,8 @@ class Reconciler:
         self._check(pending, another_key=another_key)
         settle = max(pending.settle, options.retry.settle)
         read = max(pending.read_timeout, options.timeout.read)
-        sent_at, window_ends = self._memory.of(pending, read + settle)
+        sent_at, window_ends = self._memory.of(pending)
+        window_ends += (read - pending.read_timeout) + (settle - pending.settle)
         own = options.retry.resend_when_absent
         with anyio.move_on_after(options.timeout.total):
             look_ups = look_up(window_ends, settle, clock.now())
@@ -304,10 +305,18 @@ class Reconciler:
                 "if the account is the same and its key was changed"
             )
 
-    def outcome_unknown(self, call: Call[Any, Any]) -> errors.OutcomeUnknownError:
-        """Return the error of a call that may have been applied."""
+    def outcome_unknown(
+        self, call: Call[Any, Any], *, is_foreign: bool = False
+    ) -> errors.OutcomeUnknownError:
+        """Return the error of a call that may have been applied.
+
+        Args:
+            call: The call.
+            is_foreign: Its look-up was refused by somebody who is not the service.
+        """
         why, cause = "", call.last_error
-        if call.is_foreign and isinstance(cause, errors.ApiError):
+        is_foreign = is_foreign and call.is_foreign
+        if is_foreign and isinstance(cause, errors.ApiError):
             kind = cause.headers.get("content-type", "no content type")
             why = (
                 f"what answers at {urlsplit(self._base_url).netloc} does not look like Chat 2 Pay "
@@ -318,7 +327,7 @@ class Reconciler:
             "`client.resolve(error.pending)` has settled it",
             pending=self.pending(call),
         )
-        error.is_foreign = call.is_foreign
+        error.is_foreign = is_foreign
         error.__cause__ = cause
         return about(error, call)
 

@@ -23,13 +23,14 @@ throttles in all. Waiting for a slot or for the rate of `rate_limit` comes on to
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
-import anyio.lowlevel
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
@@ -45,6 +46,7 @@ from chat2pay_async._api.responses import (
 )
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, CallLog, Options, about
+from chat2pay_async._send.evidence import Shows
 from chat2pay_async._send.follow_up import read_back
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.reconciliation import FRESH, Finding, Reconciler, Resolution, Verdict
@@ -130,14 +132,15 @@ class Sender:
         total = call.options.timeout.total
         if total is None:
             return await self._run(call, outcome)
-        with anyio.move_on_after(total):
-            return await self._run(call, outcome)
-        certainty = ""
-        if call.operation.safety is _ONCE:
-            certainty = ", and it may have been" if call.is_unresolved else ", and nothing was"
-            certainty += " applied"
-        text = f"{call.operation.name}: no result within {total} s{certainty}"
-        raise errors.RequestTimeoutError(text) from call.last_error
+        try:
+            return await clock.within(total, self._run(call, outcome))
+        except clock.DeadlinePassed:
+            certainty = ""
+            if call.operation.safety is _ONCE:
+                certainty = ", and it may have been" if call.is_unresolved else ", and nothing was"
+                certainty += " applied"
+            text = f"{call.operation.name}: no result within {total} s{certainty}"
+            raise errors.RequestTimeoutError(text) from call.last_error
 
     # The path ------------------------------------------------------------------------------------
 
@@ -168,9 +171,9 @@ class Sender:
         is_post = call.operation.safety is _ONCE
         async with self._transport.slot():
             await self._transport.wait_for_rate()
-            # A transport may write before it awaits: then a cancellation would come too late.
-            await anyio.lowlevel.checkpoint_if_cancelled()
             if is_post:
+                # A transport may write before it awaits: then a cancellation would come too late.
+                await clock.checkpoint()
                 await self._record_intent(call)
             tries = 0
             while True:
@@ -222,7 +225,10 @@ class Sender:
             return await self._reconciler.look_up(call)
         query = Call(GET_CONFIGURATION, ConfigurationQuery(), call.options, clock.now())
         query.known_id = call.call_id  # a nested call: its events belong to this one
-        finding = await read_back(self._run(query), call.request)
+        try:
+            finding = await read_back(self._run(query), call.request)
+        finally:
+            self._quota.refund(query.spent)  # look-ups cost none
         call.conclude(may_have_been_applied=False)
         return finding
 
@@ -233,7 +239,8 @@ class Sender:
             OutcomeUnknownError: They can't tell.
         """
         if finding.verdict is Verdict.UNDETERMINED:
-            raise self._reconciler.outcome_unknown(call)
+            is_foreign = finding.evidence.shows is Shows.FOREIGN
+            raise self._reconciler.outcome_unknown(call, is_foreign=is_foreign)
         assert finding.response is not None  # noqa: S101 - the evidence was read from it
         return recovered_outcome(call.operation, finding.evidence.result, finding.response)
 
@@ -267,7 +274,9 @@ class Sender:
             seconds = self._transport.throttled(outcome.retry_after)
             self.hooks.emit(events.Paused(call.call_id, call.operation.name, seconds))
         made = call.attempts[call.earlier :]
-        delay = delay_before_next(call.options.retry, made, outcome, call.throttled_for)
+        # A deadline, where there is one, ends the wait for a service that throttles.
+        throttled_for = call.throttled_for if call.deadline == math.inf else 0.0
+        delay = delay_before_next(call.options.retry, made, outcome, throttled_for)
         if delay is None or outcome.proof is _THROTTLED:
             return delay
         cost = self._quota.spend()
@@ -348,10 +357,7 @@ class Sender:
     ) -> Resolution:
         """Look up what became of a pending call; see `Reconciler.resolve`."""
         self._transport.check_open()
-        resolution = await self._reconciler.resolve(pending, options, another_key=another_key)
-        if resolution.verdict is not Verdict.UNDETERMINED:
-            self._unsettled.pop(pending, None)
-        return resolution
+        return await self._reconciler.resolve(pending, options, another_key=another_key)
 
     async def look_for(
         self, operation: Operation[Q, Any], request: Q, options: Options, window_ends: float
@@ -363,6 +369,12 @@ class Sender:
     def unsettled(self) -> tuple[Pending, ...]:
         """The calls that were cancelled while they may have been applied, the latest last."""
         return tuple(self._unsettled)
+
+    def forget_settled(self, resolutions: Mapping[Pending, Resolution]) -> None:
+        """Take what was settled out of `unsettled`, when its resolution reaches the caller."""
+        for pending, resolution in resolutions.items():
+            if resolution.verdict is not Verdict.UNDETERMINED:
+                self._unsettled.pop(pending, None)
 
     def _keep_unsettled(self, pending: Pending) -> None:
         self._unsettled[pending] = None

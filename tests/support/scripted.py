@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import attrs
@@ -17,7 +17,16 @@ from chat2pay_async._send.limits import RateLimiter, Slots
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
 
-Act = WireResponse | Exception | Callable[[], Awaitable[WireResponse]]
+Act: TypeAlias = "WireResponse | Exception | Connecting | Callable[[], Awaitable[WireResponse]]"
+
+
+@attrs.frozen
+class Connecting:
+    """A connection that takes so many seconds to make, and then what the request comes to."""
+
+    seconds: float
+    then: Act
+
 
 LINK = requests.PaymentLinkRequest(
     channel="sms",
@@ -35,6 +44,9 @@ def answer(status: int, body: bytes = b"{}", **headers: str) -> WireResponse:
     return WireResponse(status, {k.replace("_", "-"): v for k, v in headers.items()}, body)
 
 
+WINDOW = 40.0
+"""Seconds from a response that was lost at once until *absent* counts: `Timeout.read` and
+`RetryPolicy.settle`, by their defaults."""
 CREATED = answer(201, b'{"paymentLinkRef": "ref-1"}')
 THROTTLED = answer(429, retry_after="2")
 
@@ -63,7 +75,7 @@ class ScriptedTransport:
     headers: list[Mapping[str, str]] = attrs.field(factory=list)
     times: list[float] = attrs.field(factory=list)
     guards: list[SendGuard] = attrs.field(factory=list[SendGuard])
-    """One for each exchange; the pool calls it right before the first byte."""
+    """One for each exchange, called right before the first byte, as our own pool does."""
     closed: bool = False
 
     async def exchange(
@@ -75,18 +87,30 @@ class ScriptedTransport:
     ) -> WireResponse:
         del limits
         self.guards.append(guard)
-        if self.look_ups and request.method == "GET":
-            self.looked.append(anyio.current_time())
+        guard.may_have_been_sent = False
+        is_look_up = bool(self.look_ups) and request.method == "GET"
+        if is_look_up:
             act = self.look_ups.pop(0) if len(self.look_ups) > 1 else self.look_ups[0]
-            return await self._perform(act)
-        self.sent.append(request)
-        self.headers.append(headers)
-        self.times.append(anyio.current_time())
-        return await self._perform(self.script.pop(0))
+        else:
+            act = self.script.pop(0)
+        if isinstance(act, Connecting):
+            await anyio.sleep(act.seconds)
+            act = act.then
+        guard()
+        guard.may_have_been_sent = True
+        guard.last_byte = anyio.current_time()
+        if is_look_up:
+            self.looked.append(anyio.current_time())
+        else:
+            self.sent.append(request)
+            self.headers.append(headers)
+            self.times.append(anyio.current_time())
+        return await self._perform(act)
 
     async def _perform(self, act: Act) -> WireResponse:
         if isinstance(act, Exception):
             raise act
+        assert not isinstance(act, Connecting)
         return act if isinstance(act, WireResponse) else await act()
 
     async def aclose(self) -> None:
