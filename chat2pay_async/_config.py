@@ -3,7 +3,7 @@
 >>> RetryPolicy(max_attempts=2).maximum
 8.0
 >>> as_timeout(10)
-Timeout(connect=10.0, read=10.0, write=10.0, total=None)
+Timeout(connect=10.0, read=10.0, write=10.0, total=90.0)
 """
 
 from __future__ import annotations
@@ -36,46 +36,63 @@ __version__ = "0.1.0"
 DEFAULT_BASE_URL = "https://chat2pay-service.clickatell.com/"
 
 
-def _seconds(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """Demand a number of seconds, or None for no limit if that is the default (attrs validator)."""
-    if value is None and attribute.default is None:
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _limit(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """Demand seconds in which something can happen; None for no deadline (attrs validator)."""
+    if value is None and attribute.name == "total":
         return
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not math.isfinite(value)
-        or value < 0
-    ):
-        raise ConfigurationError(
-            f"{type(instance).__name__}({attribute.name}=…) must be seconds, 0 or more"
-        )
+    if not _is_number(value) or value <= 0:
+        raise ConfigurationError(f"Timeout({attribute.name}=…) must be seconds, more than 0")
+
+
+def _delay(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not _is_number(value) or value < 0:
+        raise ConfigurationError(f"RetryPolicy({attribute.name}=…) must be seconds, 0 or more")
 
 
 @attrs.frozen
 class Timeout:
-    """The limits for the duration of a call, in seconds."""
+    """The limits for the duration of a call, in seconds, each greater than 0."""
 
-    connect: float = attrs.field(default=5.0, validator=_seconds)
+    connect: float = attrs.field(default=5.0, validator=_limit)
     """For a connection to be made, TLS handshake included."""
-    read: float = attrs.field(default=30.0, validator=_seconds)
-    """For each piece of the response."""
-    write: float = attrs.field(default=10.0, validator=_seconds)
+    read: float = attrs.field(default=30.0, validator=_limit)
+    """For the whole response, from the request's last byte on."""
+    write: float = attrs.field(default=10.0, validator=_limit)
     """For each piece of the request."""
-    total: float | None = attrs.field(default=None, validator=_seconds)
-    """A deadline over all of it: waiting for a connection, attempts, pauses. None: no deadline."""
+    total: float | None = attrs.field(default=90.0, validator=_limit)
+    """A deadline over all of it: waiting for a connection, attempts, pauses, look-ups. None: no
+    deadline. A lost response needs `read` and up to four times `RetryPolicy.settle` to be looked up
+    in full; where the deadline comes first, the outcome stays unknown."""
 
 
-def as_timeout(value: Timeout | float) -> Timeout:
+def as_timeout(value: object) -> Timeout:
     """Return a `Timeout`; a number of seconds is for each of connect, read and write, as in httpx.
+
+    The deadline stays that of `Timeout()`.
 
     Raises:
         ConfigurationError: It is neither.
     """
     if isinstance(value, Timeout):
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ConfigurationError(f"timeout must be a Timeout or seconds, not {value!r}")
-    return Timeout(connect=float(value), read=float(value), write=float(value))
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return Timeout(connect=float(value), read=float(value), write=float(value))
+    what = type(value).__name__
+    if what == "Timeout":  # httpx's, or httpx2's
+        given = ", ".join(
+            f"{name}={seconds}"
+            for name in ("connect", "read", "write")
+            if (seconds := getattr(value, name, None)) is not None
+        )
+        raise ConfigurationError(
+            f"timeout must be a Timeout of chat2pay_async's, not one of "
+            f"{type(value).__module__.partition('.')[0]}'s: pass chat2pay_async.Timeout({given})"
+        )
+    raise ConfigurationError(f"timeout must be a Timeout or seconds, not {what}")
 
 
 def _attempts(_instance: Any, _attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -94,11 +111,11 @@ class RetryPolicy:
 
     max_attempts: int = attrs.field(default=4, validator=_attempts)
     """Attempts in all; those that were throttled do not count."""
-    initial: float = attrs.field(default=0.5, validator=_seconds)
+    initial: float = attrs.field(default=0.5, validator=_delay)
     """The first delay is random between 0 and this many seconds; it doubles with every attempt."""
-    maximum: float = attrs.field(default=8.0, validator=_seconds)
+    maximum: float = attrs.field(default=8.0, validator=_delay)
     """No delay is longer than this many seconds."""
-    settle: float = attrs.field(default=10.0, validator=_seconds)
+    settle: float = attrs.field(default=10.0, validator=_delay)
     """Seconds within which the service is assumed to apply a request, and to show it in status
     look-ups, after its response was lost."""
     resend_when_absent: bool = attrs.field(default=True, validator=_flag)

@@ -241,14 +241,16 @@ def test_a_malformed_base_url_is_refused(url: str) -> None:
 NO_SECONDS = [-1, -0.001, float("nan"), float("inf"), float("-inf"), True, "5", b"5", [5]]
 
 
-def test_the_default_timeout_has_no_deadline() -> None:
-    assert Timeout() == Timeout(connect=5.0, read=30.0, write=10.0, total=None)
+def test_the_default_timeout_has_a_deadline_of_90_seconds() -> None:
+    assert Timeout() == Timeout(connect=5.0, read=30.0, write=10.0, total=90.0)
 
 
-@pytest.mark.parametrize("value", NO_SECONDS, ids=repr)
+@pytest.mark.parametrize("value", [*NO_SECONDS, 0, 0.0, -0.0], ids=repr)
 @pytest.mark.parametrize("name", ["connect", "read", "write", "total"])
-def test_a_timeout_that_is_no_number_of_seconds_is_refused(name: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError, match=rf"Timeout\({name}=…\) must be seconds"):
+def test_a_timeout_in_which_nothing_can_happen_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(
+        ConfigurationError, match=rf"Timeout\({name}=…\) must be seconds, more than"
+    ):
         Timeout(**{name: value})
 
 
@@ -260,15 +262,15 @@ def test_only_the_deadline_may_be_left_open(name: str) -> None:
     assert Timeout(total=None).total is None
 
 
-@pytest.mark.parametrize("value", [0, 0.5, 3600, 1e9])
-def test_any_finite_number_of_seconds_is_a_timeout(value: float) -> None:
+@pytest.mark.parametrize("value", [1e-9, 0.5, 3600, 1e9])
+def test_any_finite_number_of_seconds_above_zero_is_a_timeout(value: float) -> None:
     timeout = Timeout(connect=value, read=value, write=value, total=value)
     assert attrs.astuple(timeout) == (value, value, value, value)
 
 
-@pytest.mark.parametrize("number", [10, 10.0, 0, 0.25])
-def test_a_number_is_the_limit_of_each_phase_and_no_deadline(number: float) -> None:
-    assert as_timeout(number) == Timeout(connect=number, read=number, write=number, total=None)
+@pytest.mark.parametrize("number", [10, 10.0, 0.25, 600])
+def test_a_number_is_the_limit_of_each_phase_and_leaves_the_deadline(number: float) -> None:
+    assert as_timeout(number) == Timeout(connect=number, read=number, write=number, total=90.0)
 
 
 def test_a_timeout_stays_itself() -> None:
@@ -278,13 +280,29 @@ def test_a_timeout_stays_itself() -> None:
 
 @pytest.mark.parametrize("value", [True, "10", None, (1, 2)], ids=repr)
 def test_a_timeout_that_is_no_number_is_refused(value: Any) -> None:
-    with pytest.raises(ConfigurationError, match="must be a Timeout or seconds"):
+    with pytest.raises(ConfigurationError, match=r"a Timeout or seconds, not \w+$"):
         as_timeout(value)
 
 
-@pytest.mark.parametrize("value", [-1, float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    ("given", "to_pass"),
+    [
+        (httpx.Timeout(7.0), "Timeout(connect=7.0, read=7.0, write=7.0)"),
+        (httpx.Timeout(5.0, read=60), "Timeout(connect=5.0, read=60, write=5.0)"),
+        (httpx.Timeout(None, read=1.5), "Timeout(read=1.5)"),
+        (httpx.Timeout(None), "Timeout()"),
+    ],
+    ids=repr,
+)
+def test_a_timeout_of_httpx_is_refused_with_the_one_to_pass(given: Any, to_pass: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"not one of httpx2?'s: pass") as refused:
+        as_timeout(given)
+    assert str(refused.value).endswith(f"pass chat2pay_async.{to_pass}")
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 def test_a_number_that_is_no_number_of_seconds_is_refused(value: float) -> None:
-    with pytest.raises(ConfigurationError, match="must be seconds"):
+    with pytest.raises(ConfigurationError, match="must be seconds, more than 0"):
         as_timeout(value)
 
 
