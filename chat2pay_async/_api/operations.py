@@ -83,6 +83,10 @@ class Operation(Generic[Q, R]):
         """True where the request itself is the body, rather than path and query."""
         return self.method != "GET" and "{" not in self.path
 
+    def is_proven_by(self, request: Q, result: R) -> bool:
+        """Tell whether a 2xx's object proves that this very request was applied."""
+        return not _is_anothers(self, request, result) and self.proves(request, result)
+
     def identity(self, request: Q) -> str:
         """Return the number or reference by which a person would look the request up."""
         names = ("order_number", "payment_link_ref", "receipt_link_ref", "application_uuid")
@@ -112,6 +116,33 @@ class Operation(Generic[Q, R]):
             )
 
 
+_HISTORIES: Final = ("transaction_statuses", "payment_statuses")
+
+
+def _is_anothers(operation: Operation[Any, Any], request: object, result: object) -> bool:
+    """Tell whether a response is about something else: a copy of another request's.
+
+    It names another link or order, or it is another endpoint's: only a transaction has histories,
+    and only it has no status of its own.
+    """
+    for name in ("order_number", "payment_link_ref"):
+        wanted, got = getattr(request, name, None), _given(result, name)
+        if wanted and got and str(got) != wanted:
+            return True
+    is_transaction = any(_given(result, name) is not None for name in _HISTORIES)
+    has_status = _given(result, "transaction_status") is not None
+    if operation.safety is Safety.ONCE:
+        return is_transaction and not has_status
+    return has_status and not is_transaction
+
+
+def _given(result: Any, name: str) -> Any:
+    """Return a field of a response, whether its class knows it or not."""
+    found = getattr(result, name, None)
+    is_missing = found is None or found == ()
+    return result.extra.get(codec.wire_name(name)) if is_missing else found
+
+
 _HALF_OF_THE_SMALLEST_UNIT: Final = Decimal("0.00005")
 
 
@@ -131,21 +162,24 @@ def _is_decision(result: models.GatewayResult, kind: models.TransactionType) -> 
 
 
 def _is_about(request: requests.TransactionQuery, result: models.Transaction) -> bool:
-    """Tell whether a transaction is the one that was asked for, by each name that both have."""
-    if not (result.order_number or result.payment_link_ref):
-        return False
-    names = ("order_number", "payment_link_ref", "receipt_link_ref")
-    asked = [(getattr(request, name), getattr(result, name)) for name in names]
-    both = [(wanted, got) for wanted, got in asked if wanted and got]
-    by_receipt_alone = not (request.order_number or request.payment_link_ref)
-    return all(wanted == got for wanted, got in both) and (bool(both) or by_receipt_alone)
+    """Tell whether a transaction has a name by which it was asked for."""
+    if not (request.order_number or request.payment_link_ref):
+        shown = result.receipt_link_ref or request.receipt_link_ref
+        is_named = bool(result.order_number or result.payment_link_ref)
+        return is_named and shown == request.receipt_link_ref
+    # Names that disagree were refused before. A link may have a later receipt than this one.
+    by_order = bool(request.order_number and result.order_number)
+    return by_order or bool(request.payment_link_ref and result.payment_link_ref)
 
 
 def _is_configuration(_request: object, result: models.Configuration) -> bool:
-    """Tell whether it has any field of the contract's; an error in a 200 has none."""
-    names = (codec.wire_name(field.name) for field in attrs.fields(models.Configuration))
-    has_unreadable = any(name in result.extra for name in names)
-    return has_unreadable or result != models.Configuration(extra=result.extra)
+    """Tell whether it has fields of the contract's; an error in a 200 has none.
+
+    An update's response has one of them, and a transaction another.
+    """
+    names = {field.name for field in attrs.fields(models.Configuration)} - {"extra", "update_time"}
+    is_transaction = _given(result, "order_number") or _given(result, "payment_link_ref")
+    return not is_transaction and any(_given(result, name) is not None for name in names)
 
 
 _GATEWAY_FIELDS: Final = ("paymentGatewayDecision", "transactionType")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,7 +15,7 @@ from chat2pay_async import errors
 from chat2pay_async._api import models
 from chat2pay_async._api.codec import structure
 from chat2pay_async._api.json import decode_object, decode_response
-from chat2pay_async._api.operations import CREATE_RECEIPT, Operation
+from chat2pay_async._api.operations import CREATE_RECEIPT, Operation, Safety
 from chat2pay_async._api.redaction import redact
 from chat2pay_async._config import ApiKey
 from chat2pay_async._transport.base import ExchangeError, WireResponse
@@ -76,8 +77,8 @@ class Outcome(NamedTuple, Generic[R]):
     recovered: bool = False
     """True where it was read back by a look-up."""
     is_final: bool = False
-    """True for a refusal in a form that is not the service's own: it may have been applied. If it
-    was not, it is refused, and not retried."""
+    """True for a POST's refusal in a form that is not the service's own: it may have been applied.
+    If it was not, it is refused, and not retried."""
 
     @property
     def is_foreign(self) -> bool:
@@ -97,9 +98,8 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 RECEIPT_NOT_SENT: Final = "the receipt was created, but its message was not sent"
 _SERVER_ERRORS = range(500, 600)
 _SUCCESS = range(200, 300)
-
-
 REFUSALS: Final = frozenset({401, 403, 404})
+"""What a block page or a wrong base URL answers."""
 _CLIENT_ERRORS = range(400, 500)
 _TOO_EARLY, _TOO_MANY = 425, 429
 _BETWEEN: Final = frozenset({408, 409, 423, 424, 444, 460, 499})
@@ -132,10 +132,10 @@ def _names(status: object, status_code: int) -> bool:
     """Tell whether a body's `status` names an HTTP status."""
     if isinstance(status, bool) or not isinstance(status, int | str):
         return False
-    known = {one.value: one.name for one in HTTPStatus}
-    words = str(status).strip().upper().replace(" ", "_")
-    name = known.get(status_code, "")
-    return words in {str(status_code), name, f"{status_code}_{name}"} - {""}
+    code = str(status_code)
+    name = str(status).strip().upper().replace(" ", "_").removeprefix(f"{code}_")
+    # The members have a status' old names too: which one is its own depends on Python's version.
+    return name == code or HTTPStatus.__members__.get(name) == status_code
 
 
 def _proof_of_refusal(status_code: int, *, is_own: bool) -> Proof:
@@ -183,7 +183,8 @@ def _number(text: str) -> float | None:
     text = text.strip()
     whole, _, fraction = text.partition(".")
     digits = whole + fraction
-    return float(text) if whole and digits.isascii() and digits.isdigit() else None
+    number = float(text) if whole and digits.isascii() and digits.isdigit() else math.inf
+    return number if math.isfinite(number) else None  # one of 400 digits is not
 
 
 def read_response(
@@ -201,7 +202,7 @@ def read_response(
     data = decode_response(response.body)
     if status in _SUCCESS:
         result = None if data is None else structure(operation.result, data)
-        if result is not None and operation.proves(request, result):
+        if result is not None and operation.is_proven_by(request, result):
             return Outcome(_APPLIED, result, response=response)
         what = "no JSON object" if result is None else "no proof that it was applied"
         return unproven_outcome(operation, response, what)
@@ -211,7 +212,8 @@ def read_response(
         return Outcome(_APPLIED, cast("R", receipt), error, response)
     is_own = is_own_refusal(status, data, operation.proof_fields)
     proof = _proof_of_refusal(status, is_own=is_own)
-    is_final = proof is _UNKNOWN and status in _CLIENT_ERRORS
+    is_refusal = status in _CLIENT_ERRORS and status not in _BETWEEN
+    is_final = proof is _UNKNOWN and is_refusal and operation.safety is Safety.ONCE
     asked = retry_after(response.headers)
     return Outcome(proof, None, error, response, retry_after=asked, is_final=is_final)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -21,19 +21,18 @@ from chat2pay_async._api import models, operations
 from chat2pay_async._api.codec import STAMP, structure
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.requests import TransactionQuery
-from chat2pay_async._api.responses import date_of, is_own_refusal
+from chat2pay_async._api.responses import REFUSALS, date_of, is_own_refusal
 from chat2pay_async._api.validation import exact_sum, minor_units
-from chat2pay_async._send.references import Owner, References, owner_of
+from chat2pay_async._send.references import References, owner_of
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Pending
 
-__all__ = ["Evidence", "Shows", "Since", "query_for", "read_evidence"]
+__all__ = ["Evidence", "Shows", "Since", "is_cached", "query_for", "read_evidence"]
 
 _NO_SUCH = r"(?:there is )?no such transaction with (?:order ?number|(?:transaction )?reference):?"
 _CLOCK_ERROR: Final = timedelta(seconds=2)
 _NO_DATE_ERROR: Final = timedelta(minutes=5)
 _GATEWAY_ERROR: Final = timedelta(minutes=15)
-_REFUSALS: Final = frozenset({401, 403, 404})
 _NOT_FOUND: Final = 404
 _SUCCESS: Final = range(200, 300)
 
@@ -66,8 +65,9 @@ class Evidence:
 class Since:
     """The time of a call's first attempt, as far as it is known: older effects are another's.
 
-    A wall clock decides nothing within one process. Across processes the service's own time counts,
-    as it was known when the request was written to the journal.
+    Within one process, the look-up's own `Date` places it, less the time that has passed. Across
+    processes the service's time counts, as it was known when the request was sent. This machine's
+    wall clock is asked only where the service never said its time.
     """
 
     started_at: datetime
@@ -75,14 +75,14 @@ class Since:
     ago: float | None = None
     """Seconds from the first attempt to the start of the look-up; None: another process sent it."""
     service_time: datetime | None = None
-    """On the service's clock, where another process knew that."""
+    """On the service's clock, where that was known when it was sent."""
 
     def on_service_clock(self, response: WireResponse) -> datetime:
         """The earliest time, on the service's clock, that an effect of the call can have."""
         date = date_of(response.headers)
         if self.ago is not None and date is not None:
             return date - timedelta(seconds=self.ago) - _CLOCK_ERROR
-        if self.ago is None and self.service_time is not None:
+        if self.service_time is not None:
             return self.service_time - _CLOCK_ERROR
         return self.started_at - _NO_DATE_ERROR
 
@@ -105,10 +105,10 @@ def read_evidence(
         since: The time of the call's first attempt.
         known: The references that calls of this client received.
     """
-    if _is_cached(response):
+    if is_cached(response.headers):
         return Evidence(Shows.NOTHING)
     data = decode_object(response.body)
-    if response.status_code in _REFUSALS and not is_own_refusal(response.status_code, data):
+    if response.status_code in REFUSALS and not is_own_refusal(response.status_code, data):
         return Evidence(Shows.FOREIGN)
     if response.status_code == _NOT_FOUND:
         return Evidence(Shows.ABSENT if _says_no_such_order(pending, data) else Shows.NOTHING)
@@ -121,9 +121,9 @@ def read_evidence(
     return _READERS[pending.operation](search)
 
 
-def _is_cached(response: WireResponse) -> bool:
+def is_cached(headers: Mapping[str, str]) -> bool:
     """Tell a cache's copy: it shows the past. RFC 9111 gives it an `Age`."""
-    return response.headers.get("age", "0").strip().lstrip("0") != ""
+    return headers.get("age", "0").strip().lstrip("0") != ""
 
 
 def _says_no_such_order(pending: Pending, data: dict[str, Any] | None) -> bool:
@@ -159,10 +159,10 @@ class _Search:
     since: datetime
     known: References
 
-    @property
-    def owner(self) -> Owner:
-        """The call, as references know it."""
-        return owner_of(self.pending.operation, self.pending.identity, self.pending.request)
+    def is_of_another(self, reference: str | None) -> bool:
+        """Tell whether another call received a reference."""
+        owner = owner_of(self.pending.operation, self.pending.identity, self.pending.request)
+        return self.known.is_of_another(reference, owner, is_read_back=True)
 
     @property
     def sent(self) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def _agrees(search: _Search, sent: dict[str, Any]) -> bool:
     found = search.found
     wanted = sent.get("transactionType")
     return (
-        not search.known.is_of_another(found.payment_link_ref, search.owner)
+        not search.is_of_another(found.payment_link_ref)
         and (wanted is None or found.transaction_type == _Type(wanted))
         and sent.get("reconciliationId") in {None, found.reconciliation_id}
         and found.currency == sent.get("currency")
@@ -278,7 +278,7 @@ def _recent(
             and entry.succeeded is accepted
             and when is not None
             and when >= since
-            and not search.known.is_of_another(reference, search.owner)
+            and not search.is_of_another(reference)
             and (accepted or search.has_offset("paymentStatuses", number, _GATEWAY_TIME))
         ):
             yield entry
@@ -345,7 +345,8 @@ def _read_reversed(search: _Search) -> Evidence:
         return Evidence(Shows.OURS, _gateway_result(voids[0], found))
     status, when = found.payment_status, found.payment_status_timestamp
     undone = status in _UNDONE
-    if undone and not voids and not captured and when is not None and when >= search.since:
+    explained = any(entry.succeeded for entry in _entries(found, _Type.VOID))  # an older void, say
+    if undone and not explained and not captured and when is not None and when >= search.since:
         result = models.GatewayResult(
             transaction_type=_Type.VOID,
             payment_status=status,
@@ -436,7 +437,7 @@ def _read_receipt(search: _Search) -> Evidence:
         and search.has_offset("transactionStatuses", number, "created")
     ]
     reference = found.receipt_link_ref
-    if own and reference and not search.known.is_of_another(reference, search.owner):
+    if own and reference and not search.is_of_another(reference):
         created, number = max(own)
         last = found.transaction_statuses[number]
         result = models.Receipt(

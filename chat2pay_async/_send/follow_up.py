@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 from chat2pay_async._api import models, requests
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.responses import RawResponse
-from chat2pay_async._send.evidence import Evidence, Shows
+from chat2pay_async._send.evidence import Evidence, Shows, is_cached
 from chat2pay_async._send.reconciliation import Finding, Verdict
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Chat2PayError
@@ -29,7 +29,8 @@ async def read_back(
         return Finding(Verdict.ABSENT, Evidence(Shows.NOTHING))
     data = decode_object(raw.body) or {}
     # A configuration without its list is none: `{}` must not pass for a deletion.
-    if not isinstance(data.get("integrators"), list) or not _holds(raw.parsed, request):
+    is_readable = isinstance(data.get("integrators"), list) and not is_cached(raw.headers)
+    if not is_readable or not _holds(raw.parsed, request):
         return Finding(Verdict.ABSENT, Evidence(Shows.ABSENT))
     result = models.IntegrationUpdate(update_time=raw.parsed.update_time, recovered=True)
     response = WireResponse(raw.status_code, raw.headers, raw.body)
@@ -38,8 +39,9 @@ async def read_back(
 
 def _holds(configuration: models.Configuration, request: requests.IntegrationRequest) -> bool:
     """Tell whether a configuration shows what an update asked for."""
+    wanted = request.application_uuid.casefold()  # a UUID is the same in either case
     found = [
-        one for one in configuration.integrators if one.application_id == request.application_uuid
+        one for one in configuration.integrators if (one.application_id or "").casefold() == wanted
     ]
     if found:
         return all(one.status is request.status for one in found)

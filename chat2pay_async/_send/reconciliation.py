@@ -35,7 +35,8 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
-from chat2pay_async._api.operations import GET_TRANSACTION, Operation, prepare
+from chat2pay_async._api import models
+from chat2pay_async._api.operations import GET_TRANSACTION, Operation, Safety, prepare
 from chat2pay_async._api.responses import form_of, retry_after
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, Options, about
@@ -274,22 +275,30 @@ class Reconciler:
         name, identity = call.operation.name, call.operation.identity(call.request)
         return owner_of(name, identity, call.write_out())
 
-    def keep(self, call: Call[Any, Any], result: Any) -> None:
-        """Keep the reference that a call received: from now on it is no other call's."""
-        self.known.add(reference_in(call.operation.name, result), self.owner(call))
+    def claim(self, call: Call[Any, Any], result: Any) -> bool:
+        """Keep the reference that a call received: from now on it is no other call's.
 
-    def is_of_another(self, call: Call[Any, Any], result: Any) -> bool:
-        """Tell whether a result is a copy: whether it has a reference that another call received.
-
-        A receipt's copy may have a reference that this client never saw. Its order number then
-        tells, where both sides have one.
+        Returns:
+            False for a copy: another call received this reference. A receipt's copy may have one
+            that this client never saw; its order number then tells, where both sides have one.
         """
-        name, owner = call.operation.name, self.owner(call)
-        if self.known.is_of_another(reference_in(name, result), owner):
+        if isinstance(result, models.Transaction):
+            self.known.add_transaction(result)
+        if call.operation.safety is not Safety.ONCE:
             return True
-        link_owner = self.known.owner(getattr(call.request, "payment_link_ref", None))
-        order = getattr(result, "order_number", None)
-        return link_owner is not None and order not in {None, "", link_owner[1]}
+        if isinstance(result, models.Cancellation):  # of a link that has its owner
+            self.known.add(result.payment_link_ref, self.owner(call))
+            return True
+        reference = reference_in(call.operation.name, result)
+        # A type says which step of a payment it is, as it does in a transaction.
+        is_typed = getattr(result, "transaction_type", None) is not None
+        if self.known.is_of_another(reference, self.owner(call), is_read_back=is_typed):
+            return False
+        order = self.known.order_of(getattr(call.request, "payment_link_ref", None))
+        if order is not None and getattr(result, "order_number", None) not in {None, "", order}:
+            return False
+        self.known.add(reference, self.owner(call))
+        return True
 
     def _check(self, pending: object, *, another_key: bool) -> None:
         if not isinstance(pending, Pending):
@@ -374,6 +383,9 @@ class Reconciler:
                 seconds = self._transport.throttled(retry_after(response.headers))
                 self._hooks.emit(Paused(call_id, pending.operation, seconds))
             evidence = read_evidence(pending, response, since, self.known)
+            if evidence.shows is Shows.OURS:  # at once: another call may be looking, too
+                owner = owner_of(pending.operation, pending.identity, pending.request)
+                self.known.add(reference_in(pending.operation, evidence.result), owner)
             form = form_of(response)
         self._hooks.emit(LookedUp(call_id, pending.operation, evidence.shows.value, form))
         return evidence, response

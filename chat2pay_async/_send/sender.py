@@ -214,8 +214,7 @@ class Sender:
     def _judge(self, call: Call[Q, R], response: WireResponse) -> Outcome[R]:
         """Read a response; a copy of the one that another call received proves nothing."""
         outcome = read_response(call.operation, call.request, response, self._key)
-        is_applied = outcome.proof is _APPLIED and call.operation.safety is _ONCE
-        if is_applied and self._reconciler.is_of_another(call, outcome.result):
+        if outcome.proof is _APPLIED and not self._reconciler.claim(call, outcome.result):
             return unproven_outcome(call.operation, response, "the reference of another call")
         return outcome
 
@@ -250,8 +249,6 @@ class Sender:
         Raises:
             ReceiptNotSentError: A receipt was created, but its message was not sent.
         """
-        if call.operation.safety is _ONCE:
-            self._reconciler.keep(call, outcome.result)
         if outcome.error is not None:
             raise about(outcome.error, call)
         assert outcome.response is not None  # noqa: S101 - a result was read from a response
