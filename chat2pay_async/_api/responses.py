@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
@@ -150,15 +150,17 @@ def _proof_of_refusal(status_code: int, *, is_own: bool) -> Proof:
 
 def date_of(headers: Mapping[str, str]) -> datetime | None:
     """Return the time on the clock of whoever sent a response; None where it does not say."""
-    return _read_date(headers.get("date", ""))
+    moment = _read_date(headers.get("date", ""))
+    # Nothing can be added to a time in the calendar's last year: it may not be a date any more.
+    return None if moment is None or moment.year == MAXYEAR else moment
 
 
 def _read_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):  # a year or an offset of twenty digits overflows
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:

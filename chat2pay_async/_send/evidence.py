@@ -181,7 +181,8 @@ class _Search:
         return not isinstance(raw, str) or _OFFSET.search(raw.strip()) is not None
 
 
-_OFFSET: Final = re.compile(r"(?i)(?:z|utc|gmt|[+-]\d\d:?\d\d)$")
+# Milliseconds since 1970, quoted or not, are in no zone.
+_OFFSET: Final = re.compile(r"(?i)(?:z|[+-]\d\d:?\d\d)$|^-?\d+$")
 
 
 # create ------------------------------------------------------------------------------------------
