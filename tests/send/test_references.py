@@ -1,0 +1,125 @@
+"""References: the call that received one, and what a copy of it proves for another."""
+
+from __future__ import annotations
+
+import pytest
+
+from chat2pay_async import models
+from chat2pay_async._send.references import Owner, References, owner_of, reference_in
+from chat2pay_async.errors import SentRequest
+
+CREATE: Owner = ("create_payment_link", "A-1")
+CAPTURE: Owner = ("capture_payment", "ref-1")
+REVERSE: Owner = ("reverse_payment", "ref-1")
+CANCEL: Owner = ("cancel_payment_link", "ref-1")
+OWNERS: list[Owner] = [CREATE, CAPTURE, REVERSE, CANCEL, ("create_receipt", "ref-1 https://r.test")]
+
+each_owner = pytest.mark.parametrize("owner", OWNERS)
+both_ways = pytest.mark.parametrize("is_read_back", [True, False])
+
+
+def known(**owners: Owner) -> References:
+    references = References()
+    for reference, owner in owners.items():
+        references.add(reference, owner)
+    return references
+
+
+@each_owner
+@both_ways
+def test_a_reference_that_nobody_received_is_no_copy(owner: Owner, *, is_read_back: bool) -> None:
+    for reference in ("gw-1", "", None):
+        assert not References().is_of_another(reference, owner, is_read_back=is_read_back)
+
+
+@each_owner
+@both_ways
+def test_a_call_recognises_its_own(owner: Owner, *, is_read_back: bool) -> None:
+    assert not known(x=owner).is_of_another("x", owner, is_read_back=is_read_back)
+
+
+@each_owner
+@both_ways
+def test_a_reference_of_another_identity_is_a_copy(owner: Owner, *, is_read_back: bool) -> None:
+    another = owner[0], f"{owner[1]}0"
+    expected = not (is_read_back and owner == CANCEL)
+    assert known(x=another).is_of_another("x", owner, is_read_back=is_read_back) is expected
+
+
+@pytest.mark.parametrize("owner", [CREATE, CAPTURE, REVERSE])
+def test_a_reference_of_another_operation_is_a_copy(owner: Owner) -> None:
+    for another in OWNERS:
+        if another != owner:
+            assert known(x=another).is_of_another("x", owner)
+
+
+def test_a_gateway_may_number_a_payment_and_not_each_step_of_it() -> None:
+    assert not known(x=CAPTURE).is_of_another("x", REVERSE, is_read_back=True)
+    assert not known(x=REVERSE).is_of_another("x", CAPTURE, is_read_back=True)
+    other_payment = ("capture_payment", "ref-2")
+    assert known(x=other_payment).is_of_another("x", REVERSE, is_read_back=True)
+
+
+def test_a_cancelled_link_is_no_new_one_but_may_be_the_one_that_is_looked_for() -> None:
+    references = known(x=CANCEL)
+    assert references.is_of_another("x", CREATE)
+    assert not references.is_of_another("x", CREATE, is_read_back=True)
+
+
+def test_the_first_call_that_received_a_reference_stays_its_owner() -> None:
+    references = known(x=CREATE)
+    references.add("x", ("create_payment_link", "A-2"))
+    references.add(None, CREATE)
+    assert references.order_of("x") == "A-1"
+    assert references.is_of_another("x", ("create_payment_link", "A-2"))
+
+
+def test_the_latest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(References, "SIZE", 2)
+    references = known(a=CREATE, b=CREATE, c=CREATE)
+    assert [references.order_of(one) for one in "abc"] == [None, "A-1", "A-1"]
+
+
+def test_a_link_that_was_read_belongs_to_whoever_made_its_order() -> None:
+    references = References()
+    references.add_transaction(models.Transaction(order_number="A-1", payment_link_ref="ref-1"))
+    references.add_transaction(models.Transaction(order_number=None, payment_link_ref="ref-2"))
+    references.add_transaction(models.Transaction(order_number="A-3"))
+    assert not references.is_of_another("ref-1", CREATE)
+    assert references.is_of_another("ref-1", ("create_payment_link", "A-2"))
+    assert references.order_of("ref-2") is None
+
+
+def test_an_order_number_is_known_of_links_only() -> None:
+    references = known(a=CREATE, b=CANCEL, c=CAPTURE)
+    assert [references.order_of(one) for one in ("a", "b", "c", "d", "", None)] == [
+        "A-1",
+        *[None] * 5,
+    ]
+
+
+def test_a_receipt_is_one_of_many_for_its_link() -> None:
+    def owner(body: bytes | None) -> Owner:
+        return owner_of("create_receipt", "ref-1", SentRequest("POST", "/r", body))
+
+    one, other = b'{"receiptLink":"https://r.test/1"}', b'{"receiptLink":"https://r.test/2"}'
+    assert owner(one) == owner(one) == ("create_receipt", "ref-1 https://r.test/1")
+    assert owner(one) != owner(other)
+    assert owner(None) == owner(b"{}") == owner(b"[]")
+
+
+@pytest.mark.parametrize("operation", ["create_payment_link", "capture_payment"])
+def test_every_other_call_is_its_operation_and_identity(operation: str) -> None:
+    sent = SentRequest("POST", "/x", b'{"receiptLink":"https://r.test/1"}')
+    assert owner_of(operation, "ref-1", sent) == (operation, "ref-1")
+
+
+def test_each_result_has_its_reference() -> None:
+    gateway = models.GatewayResult(payment_gateway_req_reference_number="gw-1")
+    assert reference_in("create_payment_link", models.PaymentLink(payment_link_ref="r")) == "r"
+    assert reference_in("create_receipt", models.Receipt(receipt_link_ref="rec")) == "rec"
+    assert reference_in("capture_payment", gateway) == "gw-1"
+    assert reference_in("reverse_payment", gateway) == "gw-1"
+    assert reference_in("cancel_payment_link", models.Cancellation(payment_link_ref="r")) is None
+    assert reference_in("get_configuration", models.Configuration()) is None
+    assert reference_in("create_receipt", None) is None
