@@ -35,14 +35,13 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
-from chat2pay_async._api import models
-from chat2pay_async._api.operations import GET_TRANSACTION, Operation, Safety, prepare
+from chat2pay_async._api.operations import GET_TRANSACTION, Operation, prepare
 from chat2pay_async._api.responses import form_of, retry_after
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, Options, about
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
 from chat2pay_async._send.limited_transport import LimitedTransport
-from chat2pay_async._send.references import Owner, References, owner_of, reference_in
+from chat2pay_async._send.references import References, owner_of, reference_in
 from chat2pay_async._transport.base import ExchangeError, WireResponse
 from chat2pay_async.errors import Attempt, Pending, Proof
 from chat2pay_async.events import Hooks, LookedUp, Paused
@@ -270,35 +269,10 @@ class Reconciler:
             return Resolution(finding.verdict, finding.evidence.result if found else None)
         return Resolution(Verdict.UNDETERMINED)
 
-    def owner(self, call: Call[Any, Any]) -> Owner:
-        """Return the name under which a call's references are kept."""
-        name, identity = call.operation.name, call.operation.identity(call.request)
-        return owner_of(name, identity, call.write_out())
-
     def claim(self, call: Call[Any, Any], result: Any) -> bool:
-        """Keep the reference that a call received: from now on it is no other call's.
-
-        Returns:
-            False for a copy: another call received this reference. A receipt's copy may have one
-            that this client never saw; its order number then tells, where both sides have one.
-        """
-        if isinstance(result, models.Transaction):
-            self.known.add_transaction(result)
-        if call.operation.safety is not Safety.ONCE:
-            return True
-        if isinstance(result, models.Cancellation):  # of a link that has its owner
-            self.known.add(result.payment_link_ref, self.owner(call))
-            return True
-        reference = reference_in(call.operation.name, result)
-        # A type says which step of a payment it is, as it does in a transaction.
-        is_typed = getattr(result, "transaction_type", None) is not None
-        if self.known.is_of_another(reference, self.owner(call), is_read_back=is_typed):
-            return False
-        order = self.known.order_of(getattr(call.request, "payment_link_ref", None))
-        if order is not None and getattr(result, "order_number", None) not in {None, "", order}:
-            return False
-        self.known.add(reference, self.owner(call))
-        return True
+        """Keep the reference that a call received; False where another call received it before."""
+        name, identity = call.operation.name, call.operation.identity(call.request)
+        return self.known.claim(owner_of(name, identity, call.write_out()), call.request, result)
 
     def _check(self, pending: object, *, another_key: bool) -> None:
         if not isinstance(pending, Pending):

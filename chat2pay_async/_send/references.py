@@ -53,15 +53,38 @@ class References:
         if len(self._owners) > self.SIZE:
             self._owners.popitem(last=False)
 
-    def add_transaction(self, found: models.Transaction) -> None:
-        """Keep the reference of a link that was read: it is that of whoever made its order."""
-        if found.order_number is not None:
-            self.add(found.payment_link_ref, (_CREATE, found.order_number))
+    def claim(self, owner: Owner, request: object, result: object) -> bool:
+        """Keep the reference in a result: from now on it is no other call's.
 
-    def order_of(self, payment_link_ref: str | None) -> str | None:
-        """Return the order number of a link, as far as it is known."""
-        operation, identity = self._owners.get(payment_link_ref or "", ("", ""))
-        return identity if operation == _CREATE else None
+        Args:
+            owner: The call that received it.
+            request: Its request.
+            result: Its result.
+
+        Returns:
+            False for a copy: another call received this reference. A receipt's copy may have one
+            that this client never saw; its order number then tells, where both sides have one.
+        """
+        if isinstance(result, models.Transaction):
+            if result.order_number is not None:  # it is the link of whoever made this order
+                self.add(result.payment_link_ref, (_CREATE, result.order_number))
+        elif isinstance(result, models.Cancellation):  # of a link that may have its owner
+            self.add(result.payment_link_ref, owner)
+        else:
+            reference = reference_in(owner[0], result)
+            # A type says which step of a payment it is, as it does in a transaction.
+            is_typed = getattr(result, "transaction_type", None) is not None
+            is_copy = self.is_of_another(reference, owner, is_read_back=is_typed)
+            if is_copy or self._names_another_order(request, result):
+                return False
+            self.add(reference, owner)
+        return True
+
+    def _names_another_order(self, request: object, result: object) -> bool:
+        link: str | None = getattr(request, "payment_link_ref", None)
+        order: str | None = getattr(result, "order_number", None)
+        operation, identity = self._owners.get(link or "", ("", ""))
+        return operation == _CREATE and order not in {None, "", identity}
 
     def is_of_another(
         self, reference: str | None, owner: Owner, *, is_read_back: bool = False

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chat2pay_async import models
+from chat2pay_async._api import requests
 from chat2pay_async._send.references import Owner, References, owner_of, reference_in
 from chat2pay_async.errors import SentRequest
 
@@ -70,32 +73,114 @@ def test_the_first_call_that_received_a_reference_stays_its_owner() -> None:
     references = known(x=CREATE)
     references.add("x", ("create_payment_link", "A-2"))
     references.add(None, CREATE)
-    assert references.order_of("x") == "A-1"
+    assert not references.is_of_another("x", CREATE)
     assert references.is_of_another("x", ("create_payment_link", "A-2"))
 
 
 def test_the_latest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(References, "SIZE", 2)
     references = known(a=CREATE, b=CREATE, c=CREATE)
-    assert [references.order_of(one) for one in "abc"] == [None, "A-1", "A-1"]
+    assert [references.is_of_another(one, CAPTURE) for one in "abc"] == [False, True, True]
+
+
+# Claims -------------------------------------------------------------------------------------------
+
+LINK = requests.LinkReference(payment_link_ref="ref-1")
+RECEIPT = requests.ReceiptRequest(payment_link_ref="ref-1", receipt_link="https://r.test")
+RECEIPT_OWNER: Owner = ("create_receipt", "ref-1 https://r.test")
+READ: Owner = ("get_transaction", "A-9")
+
+
+def link(ref: str = "ref-1") -> models.PaymentLink:
+    return models.PaymentLink(payment_link_ref=ref)
+
+
+def gateway(kind: models.TransactionType | None = None) -> models.GatewayResult:
+    return models.GatewayResult(transaction_type=kind, payment_gateway_req_reference_number="gw-1")
+
+
+def test_a_copy_of_another_orders_response_is_refused() -> None:
+    references = References()
+    assert references.claim(CREATE, None, link())
+    assert references.claim(CREATE, None, link())
+    assert not references.claim(("create_payment_link", "A-2"), None, link())
+    assert references.claim(("create_payment_link", "A-2"), None, link("ref-2"))
+
+
+def test_a_cancellations_reference_is_no_new_links() -> None:
+    references = References()
+    cancelled = models.Cancellation(payment_link_ref="ref-1")
+    assert references.claim(CANCEL, LINK, cancelled)
+    assert not references.claim(CREATE, None, link())
+
+
+def test_a_link_that_this_client_made_can_be_cancelled() -> None:
+    references = References()
+    assert references.claim(CREATE, None, link())
+    assert references.claim(CANCEL, LINK, models.Cancellation(payment_link_ref="ref-1"))
+    assert references.claim(CREATE, None, link())
 
 
 def test_a_link_that_was_read_belongs_to_whoever_made_its_order() -> None:
     references = References()
-    references.add_transaction(models.Transaction(order_number="A-1", payment_link_ref="ref-1"))
-    references.add_transaction(models.Transaction(order_number=None, payment_link_ref="ref-2"))
-    references.add_transaction(models.Transaction(order_number="A-3"))
-    assert not references.is_of_another("ref-1", CREATE)
-    assert references.is_of_another("ref-1", ("create_payment_link", "A-2"))
-    assert references.order_of("ref-2") is None
+    found = models.Transaction(order_number="A-1", payment_link_ref="ref-1")
+    assert references.claim(READ, None, found)
+    assert references.claim(CREATE, None, link())
+    assert not references.claim(("create_payment_link", "A-2"), None, link())
+    assert references.claim(READ, None, models.Transaction(payment_link_ref="ref-2"))
+    assert references.claim(CREATE, None, link("ref-2"))
 
 
-def test_an_order_number_is_known_of_links_only() -> None:
-    references = known(a=CREATE, b=CANCEL, c=CAPTURE)
-    assert [references.order_of(one) for one in ("a", "b", "c", "d", "", None)] == [
-        "A-1",
-        *[None] * 5,
-    ]
+def test_a_captures_decision_is_none_on_its_reversal() -> None:
+    references = References()
+    assert references.claim(CAPTURE, LINK, gateway())
+    assert not references.claim(REVERSE, LINK, gateway())
+    assert references.claim(REVERSE, LINK, gateway(models.TransactionType.VOID))
+    other_payment = ("reverse_payment", "ref-2")
+    assert not references.claim(other_payment, LINK, gateway(models.TransactionType.VOID))
+
+
+def test_a_receipt_of_another_order_is_a_copy_though_its_reference_is_new() -> None:
+    references = known(**{"ref-1": CREATE})
+    for order in ("A-1", None, ""):
+        result = models.Receipt(receipt_link_ref="rec-1", order_number=order)
+        assert references.claim(RECEIPT_OWNER, RECEIPT, result)
+    result = models.Receipt(receipt_link_ref="rec-2", order_number="A-2")
+    assert not references.claim(RECEIPT_OWNER, RECEIPT, result)
+    # It was not kept for the call that it is no response to.
+    assert not references.is_of_another("rec-2", ("create_receipt", "ref-2 https://r.test"))
+
+
+def test_an_order_that_is_not_known_is_not_compared() -> None:
+    result = models.Receipt(receipt_link_ref="rec-1", order_number="A-2")
+    for references in (References(), known(**{"ref-1": CANCEL})):
+        assert references.claim(RECEIPT_OWNER, RECEIPT, result)
+
+
+def test_two_receipts_for_one_link_are_two_calls() -> None:
+    references = References()
+    result = models.Receipt(receipt_link_ref="rec-1")
+    assert references.claim(RECEIPT_OWNER, RECEIPT, result)
+    assert not references.claim(("create_receipt", "ref-1 https://other.test"), RECEIPT, result)
+
+
+def test_a_result_without_a_reference_is_nobodys() -> None:
+    references = References()
+    for result in (models.Configuration(), models.IntegrationUpdate(), models.GatewayResult()):
+        assert references.claim(("capture_payment", "ref-1"), LINK, result)
+        assert references.claim(("update_integration", "u-1"), None, result)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["ref-1", "ref-2"]), st.sampled_from("ABC")), max_size=9))
+def test_no_reference_is_ever_given_to_two_orders(answers: list[tuple[str, str]]) -> None:
+    references, given_to = References(), set[tuple[str, str]]()
+    for ref, order in answers:
+        if references.claim(("create_payment_link", order), None, link(ref)):
+            given_to.add((ref, order))
+    assert len({ref for ref, _ in given_to}) == len(given_to)
+
+
+# Owners -------------------------------------------------------------------------------------------
 
 
 def test_a_receipt_is_one_of_many_for_its_link() -> None:
