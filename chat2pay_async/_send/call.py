@@ -204,9 +204,10 @@ class Call(Generic[Q, R]):
         """
         self.attempts.append(attempt)
         self.is_foreign = outcome.is_foreign
-        self.last_error = outcome.error
         if self.operation.safety is _READ:
+            self.last_error = outcome.error or self.last_error  # an attempt that is cut off has none
             return
+        self.last_error = outcome.error
         settle = self.options.retry.settle
         if outcome.proof is _UNKNOWN:
             if not self.was_unknown:

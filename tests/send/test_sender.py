@@ -8,12 +8,11 @@ import logging
 import pickle
 import socket
 import ssl
-from datetime import UTC, datetime
 from typing import Any
 
 import anyio
+import attrs
 import pytest
-import tenacity
 from scripted import (
     BY_ORDER,
     CREATED,
@@ -21,8 +20,10 @@ from scripted import (
     LINK,
     REFERENCE,
     THROTTLED,
+    WINDOW,
     Act,
     Bench,
+    Connecting,
     answer,
     bench,
     forever,
@@ -39,6 +40,7 @@ from chat2pay_async import (
     ConnectionFailedError,
     NotFoundError,
     OutcomeUnknownError,
+    Pending,
     Proof,
     RateLimitedError,
     RequestTimeoutError,
@@ -46,14 +48,20 @@ from chat2pay_async import (
     ServerError,
     events,
 )
+from chat2pay_async import _eventloop as clock
 from chat2pay_async._api import operations, requests
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import ApiKey
-from chat2pay_async._send.call import Call, Outcome
+from chat2pay_async._send.limits import Slots
 from chat2pay_async._send.reconciliation import FRESH
+from chat2pay_async._send.sender import TRIES, Sender
 from chat2pay_async._transport.base import ExchangeError, WireResponse
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.virtual_time,
+    pytest.mark.usefixtures("full_back_off"),
+]
 
 POSTS: list[tuple[operations.Operation[Any, Any], Any]] = [
     (operations.CREATE_PAYMENT_LINK, LINK),
@@ -70,12 +78,6 @@ REPEATABLE: list[tuple[operations.Operation[Any, Any], Any]] = [
     (operations.GET_CONFIGURATION, requests.ConfigurationQuery()),
     (operations.UPDATE_INTEGRATION, INTEGRATION),
 ]
-
-
-@pytest.fixture(autouse=True)
-def full_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the jitter out: the back-off is always its ceiling."""
-    monkeypatch.setattr("chat2pay_async._send.retry._jitter.uniform", lambda _low, high: high)
 
 
 # What comes back ---------------------------------------------------------------------------------
@@ -100,7 +102,7 @@ async def test_a_result_comes_with_its_whole_exchange() -> None:
 
 
 async def test_headers_carry_key_agent_and_body_type_and_their_repr_hides_them() -> None:
-    made = bench(CREATED, answer(200))
+    made = bench(CREATED, SHOWN)
     await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
     post, get = made.engine.headers
@@ -138,7 +140,7 @@ async def test_a_post_that_look_ups_cannot_settle_is_unresolved_and_never_sent_a
     with pytest.raises(OutcomeUnknownError) as caught:
         await made.sender.send(operation, request_, options())
     assert len(made.engine.sent) == 1
-    assert made.engine.looked[-1] - made.engine.looked[0] == pytest.approx(30)
+    assert made.engine.looked[-1] - made.engine.looked[0] == pytest.approx(WINDOW + 30)
     error = caught.value
     assert error.operation == operation.name
     assert [attempt.proof for attempt in error.attempts] == [Proof.UNKNOWN]
@@ -146,6 +148,7 @@ async def test_a_post_that_look_ups_cannot_settle_is_unresolved_and_never_sent_a
     assert error.pending.request == made.engine.sent[0]
     assert error.pending.identity in {"A-1", "ref-1"}
     assert error.pending.first_attempt is error.pending.last_attempt is error.attempts[0]
+    assert (error.pending.settle, error.pending.read_timeout) == (10, 30)
     assert error.pending.base_url == "https://s.test"
     assert error.pending.key_fingerprint == ApiKey("secret-key").fingerprint
     assert error.__cause__ is not None
@@ -167,6 +170,7 @@ async def test_a_request_that_was_not_sent_or_was_throttled_is_retried(
     assert raw.attempts[-1].proof is Proof.APPLIED
 
 
+SHOWN = answer(200, b'{"orderNumber": "A-1", "paymentLinkRef": "ref-9", "currency": "ZAR"}')
 PROOFS = {
     "create_payment_link": CREATED,
     "cancel_payment_link": answer(
@@ -175,9 +179,9 @@ PROOFS = {
     "capture_payment": answer(200, b'{"paymentGatewayDecision": "ACCEPT"}'),
     "reverse_payment": answer(200, b'{"paymentGatewayDecision": "DECLINE"}'),
     "create_receipt": answer(201, b'{"receiptLinkRef": "rec-1"}'),
-    "get_transaction": answer(200),
-    "get_configuration": answer(200),
-    "update_integration": answer(200),
+    "get_transaction": SHOWN,
+    "get_configuration": answer(200, b'{"environment": "TEST", "integrators": []}'),
+    "update_integration": answer(200, b'{"updateTime": "2026-01-01T00:00:00Z"}'),
 }
 
 
@@ -187,7 +191,7 @@ async def test_reads_and_integration_updates_are_retried_after_an_unknown_outcom
     operation: operations.Operation[Any, Any], request_: Any, failure: Act
 ) -> None:
     look_ups = [answer(500)] if operation is operations.UPDATE_INTEGRATION else []
-    made = bench(failure, answer(200), look_ups=look_ups)
+    made = bench(failure, PROOFS[operation.name], look_ups=look_ups)
     raw = await made.sender.send(operation, request_, options())
     assert [attempt.proof for attempt in raw.attempts] == [Proof.UNKNOWN, Proof.APPLIED]
     assert not made.heard_of(events.OutcomeUnknown)
@@ -199,7 +203,7 @@ async def test_reads_and_integration_updates_are_retried_after_an_unknown_outcom
 async def test_a_refusal_is_raised_at_once(
     operation: operations.Operation[Any, Any], request_: Any
 ) -> None:
-    made = bench(answer(404, b'{"message": "no such thing"}'))
+    made = bench(answer(404, b'{"status": 404, "message": "no such thing"}'))
     with pytest.raises(NotFoundError, match="no such thing") as caught:
         await made.sender.send(operation, request_, options())
     assert len(made.engine.sent) == 1
@@ -213,7 +217,8 @@ async def test_a_post_that_is_lost_after_an_attempt_that_was_not_sent_is_unresol
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     proofs = [attempt.proof for attempt in caught.value.attempts]
     assert proofs == [Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN]
-    assert caught.value.pending.first_attempt.proof is Proof.NOT_SENT
+    pending = caught.value.pending
+    assert pending.first_attempt is pending.last_attempt is caught.value.attempts[-1]
 
 
 async def test_every_attempt_sends_the_same_bytes() -> None:
@@ -252,8 +257,8 @@ async def test_a_post_that_was_never_sent_raises_the_error_that_kept_it(
         (lost(), RequestTimeoutError),
         (answer(503), ServerError),
         (answer(302), ApiError),
-        (answer(408), ApiError),
         (answer(200, b"<html>"), ResponseDecodeError),
+        (answer(200, b'{"orderNumber": "A-2"}'), ResponseDecodeError),
     ],
     ids=str,
 )
@@ -345,6 +350,13 @@ async def test_a_call_spends_at_most_five_minutes_on_throttles() -> None:
     assert made.engine.times[-1] - made.engine.times[0] == pytest.approx(300)
 
 
+async def test_a_deadline_alone_ends_the_wait_for_a_service_that_throttles() -> None:
+    made = bench(*[answer(429, retry_after="50")] * 99)
+    with pytest.raises(RequestTimeoutError):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=400))
+    assert made.engine.times[-1] - made.engine.times[0] == pytest.approx(350)
+
+
 async def test_a_pause_of_more_than_a_minute_is_raised_to_the_caller() -> None:
     made = bench(answer(429, retry_after="61"))
     with pytest.raises(RateLimitedError) as caught:
@@ -354,13 +366,13 @@ async def test_a_pause_of_more_than_a_minute_is_raised_to_the_caller() -> None:
 
 
 async def test_a_read_waits_as_long_as_a_failing_server_asks() -> None:
-    made = bench(answer(503, retry_after="20"), answer(200))
+    made = bench(answer(503, retry_after="20"), SHOWN)
     await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
     assert made.engine.times[1] - made.engine.times[0] == pytest.approx(20)
 
 
 async def test_a_call_holds_no_slot_between_two_attempts() -> None:
-    made = bench(answer(503, retry_after="20"), CREATED, answer(200), size=1)
+    made = bench(answer(503, retry_after="20"), CREATED, SHOWN, size=1)
 
     async def create() -> None:
         await anyio.sleep(1)
@@ -372,24 +384,6 @@ async def test_a_call_holds_no_slot_between_two_attempts() -> None:
         tasks.start_soon(create)
         await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
     assert [sent.method for sent in made.engine.sent] == ["GET", "POST", "GET"]
-
-
-async def test_tenacity_is_not_entered_when_the_first_attempt_settles_it(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    entered = []
-
-    class Watched(tenacity.AsyncRetrying):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            entered.append(True)
-            super().__init__(*args, **kwargs)
-
-    monkeypatch.setattr(tenacity, "AsyncRetrying", Watched)
-    made = bench(CREATED, not_sent(), CREATED)
-    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
-    assert not entered
-    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
-    assert entered
 
 
 # The deadline ------------------------------------------------------------------------------------
@@ -408,6 +402,7 @@ async def test_a_deadline_that_cuts_a_post_in_flight_leaves_it_unresolved() -> N
     cause = caught.value.__cause__
     assert isinstance(cause, RequestTimeoutError)
     assert "within 7 s, and it may have been applied" in str(cause)
+    assert made.sender.unsettled == (), "its error tells its caller"
 
 
 async def test_a_deadline_that_cuts_a_read_is_a_timeout() -> None:
@@ -452,13 +447,45 @@ async def test_an_earlier_attempts_error_is_not_the_cause_of_a_later_unknown_out
     assert "it may have been applied" in str(caught.value.__cause__)
 
 
-async def test_a_deadline_over_look_ups_leaves_the_lost_attempts_own_error_as_the_cause() -> None:
+async def test_a_deadline_over_look_ups_has_the_lost_attempts_own_error_as_its_cause() -> None:
     made = bench(lost(), look_ups=[answer(503)])
     with pytest.raises(OutcomeUnknownError) as caught:
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=7))
-    assert str(caught.value.__cause__).startswith(
-        "create_payment_link: no response from s.test:443 ("
-    )
+    deadline = caught.value.__cause__
+    assert isinstance(deadline, RequestTimeoutError)
+    assert str(deadline.__cause__).startswith("create_payment_link: no response from s.test:443 (")
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_"),
+    [(operations.GET_TRANSACTION, BY_ORDER), (operations.CREATE_PAYMENT_LINK, LINK)],
+    ids=["read", "post"],
+)
+async def test_a_deadline_that_passes_before_the_first_byte_sends_nothing(
+    operation: operations.Operation[Any, Any], request_: Any
+) -> None:
+    made = bench(Connecting(9, CREATED))
+    with pytest.raises(RequestTimeoutError) as caught:
+        await made.sender.send(operation, request_, options(total=7))
+    assert made.engine.sent == []
+    assert [attempt.proof for attempt in caught.value.attempts] == [Proof.NOT_SENT]
+    assert not made.heard_of(events.OutcomeUnknown)
+
+
+async def test_a_deadline_that_passes_where_nothing_awaits_sends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = bench(*[CREATED] * TRIES)
+    now = clock.now
+    # A hook, or another task, that blocks the loop: the deadline's timer has no turn.
+    monkeypatch.setattr(clock, "now", lambda: now() + (8 if made.heard else 0))
+    with pytest.raises((RequestTimeoutError, ConnectionFailedError)):
+        await made.sender.send(
+            operations.CREATE_PAYMENT_LINK, LINK, options(total=7, max_attempts=1)
+        )
+    assert made.engine.sent == []
+    assert all(guard.was_too_late for guard in made.engine.guards)
+    assert not made.heard_of(events.OutcomeUnknown)
 
 
 async def test_a_call_that_ends_in_time_is_not_touched_by_its_deadline() -> None:
@@ -470,7 +497,7 @@ async def test_a_call_that_ends_in_time_is_not_touched_by_its_deadline() -> None
 # Cancellation ------------------------------------------------------------------------------------
 
 
-async def test_cancelling_a_post_in_flight_is_prompt_and_emits_the_unknown_outcome() -> None:
+async def test_cancelling_a_post_in_flight_is_prompt_and_keeps_it_unsettled() -> None:
     made = bench(forever)
     started = anyio.current_time()
     with anyio.move_on_after(2) as scope:
@@ -480,24 +507,83 @@ async def test_cancelling_a_post_in_flight_is_prompt_and_emits_the_unknown_outco
     (told,) = made.heard_of(events.OutcomeUnknown)
     assert told.pending.identity == "A-1"
     assert told.pending.last_attempt.proof is Proof.UNKNOWN
+    assert made.sender.unsettled == (told.pending,)
     (finished,) = made.heard_of(events.CallFinished)
     assert finished.error in {"CancelledError", "Cancelled"}
     assert len(made.engine.sent) == 1
 
 
-async def test_cancelling_a_post_that_was_certainly_not_sent_leaves_nothing_unresolved() -> None:
-    async def connecting() -> WireResponse:
-        try:
-            await anyio.sleep_forever()
-        finally:
-            made.engine.guards[-1].may_have_been_sent = False
-        raise AssertionError
+async def test_only_the_latest_cancelled_calls_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Sender, "MOST_UNSETTLED", 3)
+    made = bench(*[forever] * 5)
+    for number in range(5):
+        request = attrs.evolve(LINK, order_number=f"A-{number}")
+        with anyio.move_on_after(2):
+            await made.sender.send(operations.CREATE_PAYMENT_LINK, request, options())
+    assert [one.identity for one in made.sender.unsettled] == ["A-2", "A-3", "A-4"]
 
-    made = bench(connecting)
+
+class Log:
+    """A row of a journal that keeps what it is told, in order, with what the hooks are told."""
+
+    def __init__(self, told: list[Any], *, seconds: float = 0.0) -> None:
+        self.told = told
+        self.seconds = seconds
+
+    async def record_intent(self, pending: Pending) -> None:
+        await anyio.sleep(self.seconds)
+        self.told.append(("intent", pending))
+
+    def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None:
+        del response
+        self.told.append(("attempt", attempt))
+
+    def record_pending(self, pending: Pending) -> None:
+        self.told.append(("pending", pending))
+
+
+async def test_a_cancelled_call_is_in_its_journal_before_any_hook_hears_of_it() -> None:
+    made = bench(forever)
+    log = Log(made.heard)
+    with anyio.move_on_after(2):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(), log)
+    assert made.sender.unsettled == ()
+    kinds = [one[0] if isinstance(one, tuple) else type(one).__name__ for one in log.told]
+    assert kinds == [
+        "CallStarted",
+        "intent",
+        "attempt",
+        "AttemptFinished",
+        "pending",
+        "OutcomeUnknown",
+        "CallFinished",
+    ]
+
+
+@pytest.mark.parametrize(("operation", "request_"), POSTS, ids=lambda row: getattr(row, "name", ""))
+async def test_a_scope_that_was_cancelled_before_sends_nothing_and_writes_no_intent(
+    operation: operations.Operation[Any, Any], request_: Any
+) -> None:
+    made = bench(CREATED)
+    log = Log(made.heard)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await made.sender.send(operation, request_, options(), log)
+    assert scope.cancelled_caught
+    with anyio.move_on_after(0):
+        await made.sender.send(operation, request_, options(), log)
+    assert made.engine.guards == []
+    assert made.sender.unsettled == ()
+    assert {type(one).__name__ for one in log.told} == {"CallStarted", "CallFinished"}
+
+
+async def test_cancelling_a_post_that_was_certainly_not_sent_leaves_nothing_unresolved() -> None:
+    made = bench(Connecting(5, CREATED))
     with anyio.move_on_after(2) as scope:
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     assert scope.cancelled_caught
     assert not made.heard_of(events.OutcomeUnknown)
+    assert made.sender.unsettled == ()
     (finished,) = made.heard_of(events.AttemptFinished)
     assert finished.attempt.proof is Proof.NOT_SENT
 
@@ -517,7 +603,8 @@ async def test_cancelling_the_second_attempt_of_a_post_leaves_it_unresolved() ->
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     assert scope.cancelled_caught
     (told,) = made.heard_of(events.OutcomeUnknown)
-    assert told.pending.first_attempt.proof is Proof.THROTTLED
+    assert told.pending.first_attempt.proof is Proof.UNKNOWN
+    assert made.sender.unsettled == (told.pending,)
 
 
 async def test_cancelling_a_read_leaves_nothing_unresolved() -> None:
@@ -540,7 +627,7 @@ async def test_a_cancelled_call_frees_its_slot() -> None:
 
 
 async def test_the_events_of_a_call_share_its_id_and_come_in_order() -> None:
-    made = bench(not_sent(), CREATED, answer(400))
+    made = bench(not_sent(), CREATED, answer(400, b'{"errors": []}'))
     await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     with pytest.raises(BadRequestError):
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
@@ -665,10 +752,8 @@ async def test_a_runs_longer_wait_is_emitted_to_the_same_hooks() -> None:
     assert made.heard == [events.Paused("", "create_payment_link", 90.0)]
 
 
-# One attempt --------------------------------------------------------------------------------------
+# The order of an attempt --------------------------------------------------------------------------
 
-
-SHOWN = answer(200, b'{"orderNumber": "A-1", "paymentLinkRef": "ref-9", "currency": "ZAR"}')
 ABSENT = answer(
     404,
     b'{"status": "NOT_FOUND", "message": "URL /x",'
@@ -676,91 +761,186 @@ ABSENT = answer(
 )
 
 
-def creating(*, has_hooks: bool = True, **retry: Any) -> Call[Any, Any]:
+async def test_an_attempt_waits_for_slot_rate_journal_and_a_fresh_look_up_in_this_order() -> None:
+    """Each of these may take long, and a verdict goes stale in a second."""
+    told: list[Any] = []
+
+    class Limiter:
+        async def acquire(self) -> None:
+            told.append("rate")
+            await anyio.sleep(5)
+
+        def throttled(self, retry_after: float | None) -> None: ...
+
+    class Named(Slots):
+        async def acquire(self, *, priority: bool = False) -> None:
+            await super().acquire(priority=priority)
+            told.append("slot")
+            await anyio.sleep(5)
+
+        __aenter__ = acquire
+
+    made = bench(lost(), CREATED, look_ups=[ABSENT], slots=Named(10), limiter=Limiter())
+    log = Log(told, seconds=5)
     started = anyio.current_time()
-    return Call(operations.CREATE_PAYMENT_LINK, LINK, options(**retry), started, has_hooks)
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(), log)
+    kinds = [one[0] if isinstance(one, tuple) else one for one in told]
+    first = ["slot", "rate", "intent", "attempt"]
+    second = ["slot", "rate", "intent", "rate", "attempt"]  # a look-up is a request as well
+    assert kinds[:4] == first
+    assert kinds[-5:] == second
+    looked, posted = made.engine.looked[-1], made.engine.times[-1]
+    assert posted == looked, "nothing comes between"
+    assert posted - started > WINDOW
 
 
-def already_lost(**retry: Any) -> Call[Any, Any]:
-    """A call whose first attempt may have been applied, a minute ago."""
-    call = creating(**retry)
-    call.write_out()
-    call.record(Attempt(datetime.now(UTC), 0.0, Proof.UNKNOWN), anyio.current_time() - 60)
-    return call
+@pytest.mark.parametrize(("seconds", "looks"), [(0.9, 1), (1.1, 2)])
+async def test_a_verdict_that_is_a_second_old_at_the_first_byte_is_made_again(
+    seconds: float, looks: int
+) -> None:
+    made = bench(lost(), Connecting(seconds, CREATED), CREATED, look_ups=[ABSENT])
+    raw = await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    absent = [at for at in made.engine.looked if at > made.engine.times[0] + WINDOW]
+    assert len(absent) == looks
+    assert made.engine.times[-1] - absent[-1] <= FRESH
+    assert len(made.engine.sent) == 2
+    assert [attempt.proof for attempt in raw.attempts] == [Proof.UNKNOWN, Proof.APPLIED]
 
 
-async def attempted(on: Bench, call: Call[Any, Any]) -> Outcome[Any]:
-    return await on.sender._attempt(call)
+async def test_a_verdict_is_as_old_as_its_answer_not_as_its_question() -> None:
+    async def slow() -> WireResponse:
+        await anyio.sleep(20)
+        return ABSENT
+
+    made = bench(lost(), Connecting(0.9, CREATED), look_ups=[slow])
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert made.engine.times[-1] - made.engine.looked[-1] == pytest.approx(20.9)
+
+
+async def test_an_attempt_whose_verdicts_are_all_too_old_was_not_sent() -> None:
+    late = [Connecting(1.1, CREATED)] * TRIES
+    made = bench(lost(), *late, look_ups=[ABSENT])
+    with pytest.raises(ConnectionFailedError, match="TooLate") as caught:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(max_attempts=2))
+    assert len(made.engine.sent) == 1
+    assert [one.proof for one in caught.value.attempts] == [Proof.UNKNOWN, Proof.NOT_SENT]
 
 
 @pytest.mark.parametrize(
-    ("act", "proof", "goes_again"),
-    [
-        (CREATED, Proof.APPLIED, False),
-        (not_sent(), Proof.NOT_SENT, True),
-        (answer(425), Proof.NOT_SENT, True),
-        (THROTTLED, Proof.THROTTLED, True),
-        (answer(400), Proof.REJECTED, False),
-        (lost(), Proof.UNKNOWN, False),
-        (answer(503), Proof.UNKNOWN, False),
-        (answer(201), Proof.UNKNOWN, False),
-    ],
+    "act", [not_sent(), THROTTLED, answer(425)], ids=["not sent", "429", "425"]
 )
-async def test_an_attempts_proof_decides_if_the_next_may_follow_at_once(
-    act: Act, proof: Proof, *, goes_again: bool
+async def test_every_post_after_an_unknown_outcome_directly_follows_an_absent_look_up(
+    act: Act,
 ) -> None:
-    call = creating()
-    outcome = await attempted(bench(act), call)
-    assert [attempt.proof for attempt in call.attempts] == [outcome.parsed.proof] == [proof]
-    assert (outcome.delay is not None) is goes_again
-    assert call.unresolved is (proof is Proof.UNKNOWN)
+    made = bench(lost(), act, act, CREATED, look_ups=[ABSENT])
+    raw = await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert len(raw.attempts) == 4
+    assert set(made.engine.times[1:]) <= set(made.engine.looked)
 
 
-async def test_a_cancelled_attempt_is_recorded_with_its_proof() -> None:
-    on, call = bench(forever), creating()
-    with anyio.move_on_after(3):
-        await attempted(on, call)
-    (attempt,) = call.attempts
-    assert attempt.proof is Proof.UNKNOWN
-    assert attempt.elapsed == pytest.approx(3)
-    assert call.unresolved
-    assert len(on.heard_of(events.AttemptFinished)) == 1
+async def test_a_first_post_and_a_read_need_no_look_up() -> None:
+    made = bench(not_sent(), THROTTLED, CREATED, look_ups=[ABSENT])
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert made.engine.looked == []
 
 
-async def test_after_a_lost_attempt_a_post_directly_follows_an_absent_look_up() -> None:
-    on, call = bench(CREATED, look_ups=[ABSENT]), already_lost()
-    outcome = await attempted(on, call)
-    assert outcome.parsed.proof is Proof.APPLIED
-    assert len(on.engine.looked) == 1
-    (post,) = [one for one in on.engine.guards if one.latest is not None]
-    assert post.latest == pytest.approx(on.engine.looked[0] + FRESH)
+# What is answered to another ----------------------------------------------------------------------
 
 
-async def test_after_a_lost_attempt_a_post_is_not_sent_if_a_look_up_shows_any_link() -> None:
-    on, call = bench(look_ups=[SHOWN]), already_lost()
-    outcome = await attempted(on, call)
-    assert on.engine.sent == []
-    assert outcome.looked_up
-    assert call.unresolved, "the link that is there need not be ours"
+async def test_a_copy_of_another_calls_response_proves_nothing() -> None:
+    second = attrs.evolve(LINK, order_number="A-2")
+    absent = answer(404, ABSENT.body.replace(b"A-1", b"A-2"))
+    made = bench(CREATED, CREATED, answer(201, b'{"paymentLinkRef": "ref-2"}'), look_ups=[absent])
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    raw = await made.sender.send(operations.CREATE_PAYMENT_LINK, second, options())
+    assert raw.parsed.payment_link_ref == "ref-2"
+    assert [one.proof for one in raw.attempts] == [Proof.UNKNOWN, Proof.APPLIED]
+    assert len(made.engine.looked) > 1
 
 
-async def test_a_read_needs_no_look_up() -> None:
-    call = Call(operations.GET_TRANSACTION, BY_ORDER, options(), anyio.current_time())
-    on = bench(answer(503), answer(200, b'{"orderNumber": "A-1"}'))
-    assert (await attempted(on, call)).delay is not None
-    assert (await attempted(on, call)).parsed.proof is Proof.APPLIED
-    assert len(on.engine.sent) == 2
+async def test_another_links_object_is_asked_for_again() -> None:
+    made = bench(answer(200, b'{"orderNumber": "A-2", "paymentLinkRef": "ref-2"}'), SHOWN)
+    raw = await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
+    assert raw.parsed.order_number == "A-1"
 
 
-async def test_attempt_events_are_emitted_only_to_hooks() -> None:
-    on = bench(CREATED)
-    await attempted(on, creating(has_hooks=False))
-    assert on.heard == []
+# The quota ----------------------------------------------------------------------------------------
 
 
-async def test_a_spent_quota_allows_no_retry() -> None:
-    on, call = bench(not_sent(), not_sent()), creating()
-    assert (await attempted(on, call)).delay is not None
-    while on.sender._quota.spend(Proof.UNKNOWN):
+def tokens(made: Bench) -> int:
+    return made.sender._quota._tokens
+
+
+def spend_all(made: Bench) -> None:
+    while made.sender._quota.spend():
         pass
-    assert (await attempted(on, call)).delay is None
+
+
+async def test_the_quota_runs_out_and_fills_again_with_success() -> None:
+    made = bench(*[not_sent()] * 71, *[CREATED] * 20, not_sent(), CREATED)
+    for attempts in [2] * 35 + [1]:
+        with pytest.raises(ConnectionFailedError) as caught:
+            await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(max_attempts=2))
+        assert len(caught.value.attempts) == attempts
+    for attempts in [1] * 20 + [2]:
+        raw = await made.sender.send(
+            operations.CREATE_PAYMENT_LINK, LINK, options(max_attempts=2, stamp=False)
+        )
+        assert len(raw.attempts) == attempts
+
+
+async def test_a_throttle_costs_nothing_and_needs_no_quota() -> None:
+    made = bench(*[THROTTLED] * 8, CREATED)
+    spend_all(made)
+    left = tokens(made)
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert tokens(made) == left + 1, "a success that spent nothing gives one"
+
+
+@pytest.mark.parametrize("end", ["applied", "deadline", "cancelled", "unknown", "closed"])
+async def test_what_a_call_spent_is_given_back_unless_its_last_attempt_failed(end: str) -> None:
+    acts: dict[str, Act] = {"applied": CREATED, "unknown": lost()}
+    made = bench(not_sent(), not_sent(), acts.get(end, forever), look_ups=[answer(500)])
+    total = 7 if end == "deadline" else None
+    send = made.sender.send
+    with anyio.move_on_after(9 if end == "cancelled" else 900):
+        try:
+            if end == "closed":
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(close_soon, made)
+                    with pytest.raises(ConfigurationError):
+                        await send(operations.CREATE_PAYMENT_LINK, LINK, options())
+            else:
+                await send(operations.CREATE_PAYMENT_LINK, LINK, options(total=total))
+        except OutcomeUnknownError:
+            assert end in {"deadline", "unknown"}
+    assert tokens(made) == 500
+
+    made = bench(not_sent(), not_sent(), not_sent())
+    with pytest.raises(ConnectionFailedError):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(max_attempts=3))
+    assert tokens(made) == 500 - 2 * 14
+
+
+async def close_soon(made: Bench) -> None:
+    await anyio.sleep(1)
+    await made.sender.aclose()
+
+
+async def test_look_ups_cost_no_quota() -> None:
+    made = bench(lost(), look_ups=[answer(500)])
+    with pytest.raises(OutcomeUnknownError):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(max_attempts=1))
+    assert tokens(made) == 500
+    made = bench(lost(), PROOFS["update_integration"], look_ups=[answer(500)])
+    await made.sender.send(operations.UPDATE_INTEGRATION, INTEGRATION, options())
+    assert tokens(made) == 500
+
+
+async def test_a_resend_that_the_quota_refuses_ends_as_the_attempt_did() -> None:
+    made = bench(lost(), look_ups=[ABSENT])
+    spend_all(made)
+    with pytest.raises(RequestTimeoutError, match="no response from"):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert len(made.engine.sent) == 1
+    assert not made.heard_of(events.OutcomeUnknown)

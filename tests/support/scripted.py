@@ -13,7 +13,7 @@ from chat2pay_async._api import requests
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Options
 from chat2pay_async._send.limited_transport import LimitedTransport
-from chat2pay_async._send.limits import RateLimiter, Slots
+from chat2pay_async._send.limits import Limiter, RateLimiter, Slots
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
 
@@ -129,18 +129,21 @@ class Bench:
         return [event for event in self.heard if type(event) is kind]
 
 
-def bench(
+def bench(  # noqa: PLR0913 - whatever can be different
     *script: Act,
     look_ups: Sequence[Act] = (),
     size: int = 10,
     limit: RateLimit | None = None,
     has_hooks: bool = True,
+    slots: Slots | None = None,
+    limiter: Limiter | None = None,
 ) -> Bench:
     engine, heard = ScriptedTransport(list(script), list(look_ups)), list[Event]()
     hooks = events.Hooks([heard.append] if has_hooks else [])
     key = ApiKey("secret-key")
-    line = LimitedTransport(engine, Slots(size), RateLimiter(limit), key.reveal())
-    return Bench(engine, Sender(line, hooks, key, "https://s.test"), heard)
+    slots, limiter = slots or Slots(size), limiter or RateLimiter(limit)
+    limited = LimitedTransport(engine, slots, limiter, key.reveal())
+    return Bench(engine, Sender(limited, hooks, key, "https://s.test"), heard)
 
 
 def options(total: float | None = None, **retry: Any) -> Options:
