@@ -205,7 +205,8 @@ class Call(Generic[Q, R]):
         self.attempts.append(attempt)
         self.is_foreign = outcome.is_foreign
         if self.operation.safety is _READ:
-            self.last_error = outcome.error or self.last_error  # an attempt that is cut off has none
+            # An attempt that was cut off has none.
+            self.last_error = outcome.error or self.last_error
             return
         self.last_error = outcome.error
         settle = self.options.retry.settle
