@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -66,8 +66,8 @@ class Operation(Generic[Q, R]):
     path: str
     request: type[Q]
     result: type[R]
-    proves: Callable[[Q, R], bool]
-    """Tells from a 2xx's object that the request was applied."""
+    proves: Callable[[Q, R, Mapping[str, Any]], bool]
+    """Tells from a 2xx's object, as read and as received, that the request was applied."""
     query: tuple[str, ...] = ()
     """The request's attributes that travel in the query."""
     proof_fields: tuple[str, ...] = ()
@@ -83,9 +83,15 @@ class Operation(Generic[Q, R]):
         """True where the request itself is the body, rather than path and query."""
         return self.method != "GET" and "{" not in self.path
 
-    def is_proven_by(self, request: Q, result: R) -> bool:
-        """Tell whether a 2xx's object proves that this very request was applied."""
-        return not _is_anothers(self, request, result) and self.proves(request, result)
+    def is_proven_by(self, request: Q, result: R, data: Mapping[str, Any]) -> bool:
+        """Tell whether a 2xx's object proves that this very request was applied.
+
+        Args:
+            request: The request.
+            result: The object, as read.
+            data: The same, by the names on the wire.
+        """
+        return not _is_anothers(self, request, data) and self.proves(request, result, data)
 
     def identity(self, request: Q) -> str:
         """Return the number or reference by which a person would look the request up."""
@@ -116,37 +122,32 @@ class Operation(Generic[Q, R]):
             )
 
 
-_HISTORIES: Final = ("transaction_statuses", "payment_statuses")
+_HISTORIES: Final = ("transactionStatuses", "paymentStatuses")
 
 
-def _is_anothers(operation: Operation[Any, Any], request: object, result: object) -> bool:
+def _is_anothers(operation: Operation[Any, Any], request: object, data: Mapping[str, Any]) -> bool:
     """Tell whether a response is about something else: a copy of another request's.
 
     It names another link or order, or it is another endpoint's: only a transaction has histories,
     and only it has no status of its own.
     """
     for name in ("order_number", "payment_link_ref"):
-        wanted, got = getattr(request, name, None), _given(result, name)
+        wanted, got = getattr(request, name, None), data.get(codec.wire_name(name))
         if wanted and got and str(got) != wanted:
             return True
-    is_transaction = any(_given(result, name) is not None for name in _HISTORIES)
-    has_status = _given(result, "transaction_status") is not None
+    is_transaction = any(data.get(name) is not None for name in _HISTORIES)
+    has_status = data.get("transactionStatus") is not None
     if operation.safety is Safety.ONCE:
         return is_transaction and not has_status
     return has_status and not is_transaction
 
 
-def _given(result: Any, name: str) -> Any:
-    """Return a field of a response, whether its class knows it or not."""
-    found = getattr(result, name, None)
-    is_missing = found is None or found == ()
-    return result.extra.get(codec.wire_name(name)) if is_missing else found
-
-
 _HALF_OF_THE_SMALLEST_UNIT: Final = Decimal("0.00005")
 
 
-def _is_captured(request: requests.Capture, result: models.GatewayResult) -> bool:
+def _is_captured(
+    request: requests.Capture, result: models.GatewayResult, _data: Mapping[str, Any]
+) -> bool:
     if request.amount is not None and result.total_amount is not None:
         difference = exact_sum(request.amount, result.total_amount.copy_negate())
         if difference.copy_abs() >= _HALF_OF_THE_SMALLEST_UNIT:
@@ -161,7 +162,9 @@ def _is_decision(result: models.GatewayResult, kind: models.TransactionType) -> 
     return result.transaction_type == kind
 
 
-def _is_about(request: requests.TransactionQuery, result: models.Transaction) -> bool:
+def _is_about(
+    request: requests.TransactionQuery, result: models.Transaction, _data: Mapping[str, Any]
+) -> bool:
     """Tell whether a transaction has a name by which it was asked for."""
     if not (request.order_number or request.payment_link_ref):
         shown = result.receipt_link_ref or request.receipt_link_ref
@@ -172,14 +175,15 @@ def _is_about(request: requests.TransactionQuery, result: models.Transaction) ->
     return by_order or bool(request.payment_link_ref and result.payment_link_ref)
 
 
-def _is_configuration(_request: object, result: models.Configuration) -> bool:
+def _is_configuration(_request: object, _result: object, data: Mapping[str, Any]) -> bool:
     """Tell whether it has fields of the contract's; an error in a 200 has none.
 
     An update's response has one of them, and a transaction another.
     """
-    names = {field.name for field in attrs.fields(models.Configuration)} - {"extra", "update_time"}
-    is_transaction = _given(result, "order_number") or _given(result, "payment_link_ref")
-    return not is_transaction and any(_given(result, name) is not None for name in names)
+    names = {codec.wire_name(field.name) for field in attrs.fields(models.Configuration)}
+    is_transaction = data.get("orderNumber") or data.get("paymentLinkRef")
+    given = {name for name in names if data.get(name) is not None}
+    return not is_transaction and bool(given - {"updateTime", "extra"})
 
 
 _GATEWAY_FIELDS: Final = ("paymentGatewayDecision", "transactionType")
@@ -191,7 +195,7 @@ CREATE_PAYMENT_LINK = Operation(
     "/api/v2/chat-2-pay",
     requests.PaymentLinkRequest,
     models.PaymentLink,
-    lambda _request, link: bool(link.payment_link_ref),
+    lambda _request, link, _data: bool(link.payment_link_ref),
     proof_fields=("paymentLinkRef",),
 )
 CANCEL_PAYMENT_LINK = Operation(
@@ -201,7 +205,7 @@ CANCEL_PAYMENT_LINK = Operation(
     "/api/v2/cancel/{payment_link_ref}",
     requests.LinkReference,
     models.Cancellation,
-    lambda request, result: (
+    lambda request, result, _data: (
         result.payment_link_ref == request.payment_link_ref
         and result.transaction_status == models.TransactionStatus.PAYMENT_LINK_CANCELLED
     ),
@@ -225,7 +229,7 @@ REVERSE_PAYMENT = Operation(
     "/api/v2/payment/{payment_link_ref}/reverse",
     requests.LinkReference,
     models.GatewayResult,
-    lambda _request, result: _is_decision(result, models.TransactionType.VOID),
+    lambda _request, result, _data: _is_decision(result, models.TransactionType.VOID),
     proof_fields=_GATEWAY_FIELDS,
 )
 CREATE_RECEIPT = Operation(
@@ -235,7 +239,7 @@ CREATE_RECEIPT = Operation(
     "/api/v2/order-receipt",
     requests.ReceiptRequest,
     models.Receipt,
-    lambda _request, receipt: bool(receipt.receipt_link_ref),
+    lambda _request, receipt, _data: bool(receipt.receipt_link_ref),
     proof_fields=("receiptLinkRef",),
 )
 GET_TRANSACTION = Operation(
@@ -264,7 +268,7 @@ UPDATE_INTEGRATION = Operation(
     "/api/v2/integration",
     requests.IntegrationRequest,
     models.IntegrationUpdate,
-    lambda _request, result: result.update_time is not None or "updateTime" in result.extra,
+    lambda _request, _result, data: bool(data.get("updateTime")),
     proof_fields=("updateTime",),
 )
 

@@ -203,11 +203,12 @@ def read_response(
     status = response.status_code
     data = decode_response(response.body)
     if status in _SUCCESS:
-        result = None if data is None else structure(operation.result, data)
-        if result is not None and operation.is_proven_by(request, result):
+        if data is None:
+            return unproven_outcome(operation, response, "no JSON object")
+        result = structure(operation.result, data)
+        if operation.is_proven_by(request, result, data):
             return Outcome(_APPLIED, result, response=response)
-        what = "no JSON object" if result is None else "no proof that it was applied"
-        return unproven_outcome(operation, response, what)
+        return unproven_outcome(operation, response, "no proof that it was applied")
     receipt = _unsent_receipt(operation, status, data or {})
     error = _api_error(operation, request, response, data or {}, key, receipt)
     if receipt is not None:

@@ -373,9 +373,15 @@ def test_an_integrations_status_is_written_as_the_contract_has_it(status: str) -
     assert json.loads(body) == {"applicationUuid": "app-1", "status": status.upper()}
 
 
+ANY_LINK = requests.TransactionQuery(payment_link_ref="ref-1")
+BY_ORDER = requests.TransactionQuery(order_number="A-1001")
+BY_RECEIPT = requests.TransactionQuery(receipt_link_ref="rcpt-1")
+HISTORY: dict[str, Any] = {"transactionStatuses": [{"transactionStatusName": "PAYMENT_LINK_SENT"}]}
+
 PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
     (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": "ref-9"}),
     (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": 9}),
+    (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": "ref-9", "orderNumber": "A-1001"}),
     (
         CREATE_PAYMENT_LINK,
         order(),
@@ -392,25 +398,43 @@ PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
         {"paymentLinkRef": "ref-1", "transactionStatus": "Payment Link Cancelled"},
     ),
     (CAPTURE_PAYMENT, capture(), {"transactionType": "Capture"}),
-    (CAPTURE_PAYMENT, capture(), {"transactionType": "something new"}),
+    (CAPTURE_PAYMENT, capture(), {"transactionType": "CAPTURE", "totalAmount": 5}),
     (CAPTURE_PAYMENT, capture(), {"paymentGatewayDecision": "ACCEPT"}),
     (CAPTURE_PAYMENT, capture(), {"paymentGatewayDecision": "DECLINE"}),
+    (CAPTURE_PAYMENT, capture("9.90"), {"paymentGatewayDecision": "ACCEPT"}),
+    (CAPTURE_PAYMENT, capture("9.90"), {"transactionType": "Capture", "totalAmount": 9.9}),
+    (CAPTURE_PAYMENT, capture("9.90"), {"transactionType": "Capture", "totalAmount": "9.90004"}),
+    (CAPTURE_PAYMENT, capture(), {"transactionType": "Capture", "paymentLinkRef": "ref-1"}),
     (REVERSE_PAYMENT, LINK, {"transactionType": "Void"}),
     (REVERSE_PAYMENT, LINK, {"paymentGatewayDecision": "ACCEPT"}),
     (CREATE_RECEIPT, receipt(), {"receiptLinkRef": "rcpt-1"}),
-    (GET_TRANSACTION, requests.TransactionQuery(order_number="A-1001"), {}),
-    (GET_TRANSACTION, requests.TransactionQuery(order_number="A-1001"), {"orderNumber": "A-1001"}),
-    (GET_CONFIGURATION, requests.ConfigurationQuery(), {}),
-    (UPDATE_INTEGRATION, integration(), {}),
+    (CREATE_RECEIPT, receipt(), {"receiptLinkRef": "rcpt-1", "orderNumber": "A-1001"}),
+    (GET_TRANSACTION, BY_ORDER, {"orderNumber": "A-1001"}),
+    (GET_TRANSACTION, BY_ORDER, {"orderNumber": "A-1001", "paymentLinkRef": "ref-9"} | HISTORY),
+    (GET_TRANSACTION, ANY_LINK, {"orderNumber": "A-9", "paymentLinkRef": "ref-1"}),
+    (GET_TRANSACTION, ANY_LINK, {"paymentLinkRef": "ref-1", "transactionStatus": "x"} | HISTORY),
+    (GET_TRANSACTION, EVERY_REFERENCE, {"orderNumber": "A-1001"}),
+    # A link may have a later receipt than the one that is asked for beside it.
+    (GET_TRANSACTION, EVERY_REFERENCE, {"orderNumber": "A-1001", "receiptLinkRef": "rcpt-2"}),
+    (GET_TRANSACTION, BY_RECEIPT, {"paymentLinkRef": "ref-9"}),
+    (GET_TRANSACTION, BY_RECEIPT, {"orderNumber": "A-9", "receiptLinkRef": "rcpt-1"}),
+    (GET_CONFIGURATION, requests.ConfigurationQuery(), {"integrators": []}),
+    (GET_CONFIGURATION, requests.ConfigurationQuery(), {"integrators": "unreadable"}),
+    (GET_CONFIGURATION, requests.ConfigurationQuery(), {"smsChannelEnabled": False}),
+    (GET_CONFIGURATION, requests.ConfigurationQuery(), {"environment": "Sandbox"}),
     (UPDATE_INTEGRATION, integration(), {"updateTime": "2026-05-04T03:02:01Z"}),
+    (UPDATE_INTEGRATION, integration(), {"updateTime": "soon"}),
 ]
+ERROR = {"message": "Request failed", "errors": ["no"], "status": 400, "timestamp": "2026-05-04"}
+KINDS: tuple[Any, ...] = ("Authorization", "Sale", "something new", "", 7, {})
+"""Of other steps than a capture or a reversal."""
 NO_PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
-    (CREATE_PAYMENT_LINK, order(), {}),
     (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": None}),
     (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": ""}),
     (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": {}}),
     (CREATE_PAYMENT_LINK, order(), {"transactionStatus": "PAYMENT_LINK_SENT"}),
-    (CANCEL_PAYMENT_LINK, LINK, {}),
+    (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": "ref-9", "orderNumber": "A-1002"}),
+    (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": "ref-9", "orderNumber": {}} | HISTORY),
     (CANCEL_PAYMENT_LINK, LINK, {"paymentLinkRef": "ref-1"}),
     (CANCEL_PAYMENT_LINK, LINK, {"transactionStatus": "PAYMENT_LINK_CANCELLED"}),
     (
@@ -423,14 +447,52 @@ NO_PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
         LINK,
         {"paymentLinkRef": "ref-1", "transactionStatus": "PAYMENT_LINK_CLICKED"},
     ),
-    (CAPTURE_PAYMENT, capture(), {}),
     (CAPTURE_PAYMENT, capture(), {"transactionType": "", "paymentGatewayDecision": ""}),
     (CAPTURE_PAYMENT, capture(), {"totalAmount": 100.0, "paymentStatus": "SUCCESS"}),
-    (REVERSE_PAYMENT, LINK, {}),
+    *(
+        (CAPTURE_PAYMENT, capture(), {"transactionType": kind, "paymentGatewayDecision": "ACCEPT"})
+        for kind in KINDS
+    ),
+    *(
+        (CAPTURE_PAYMENT, capture("9.90"), {"transactionType": "Capture", "totalAmount": amount})
+        for amount in (999, "9.91", "9.90005", "9.89995", 0)
+    ),
+    (CAPTURE_PAYMENT, capture("9.90"), {"paymentGatewayDecision": "ACCEPT", "totalAmount": 99}),
+    (CAPTURE_PAYMENT, capture(), {"transactionType": "Capture", "paymentLinkRef": "ref-2"}),
+    (CAPTURE_PAYMENT, capture(), {"transactionType": "Capture", "paymentStatuses": []} | HISTORY),
     (REVERSE_PAYMENT, LINK, {"transactionType": None, "paymentGatewayDecision": 5.5}),
-    (CREATE_RECEIPT, receipt(), {}),
+    *(
+        (REVERSE_PAYMENT, LINK, {"transactionType": kind, "paymentGatewayDecision": "ACCEPT"})
+        for kind in KINDS
+    ),
+    (CAPTURE_PAYMENT, capture(), {"transactionType": "Void"}),
+    (REVERSE_PAYMENT, LINK, {"transactionType": "Capture"}),
+    (REVERSE_PAYMENT, LINK, {"transactionType": "Void", "paymentLinkRef": "ref-2"}),
+    (REVERSE_PAYMENT, LINK, {"transactionType": "Void", "paymentStatuses": [{}]}),
     (CREATE_RECEIPT, receipt(), {"orderNumber": "A-1001"}),
     (CREATE_RECEIPT, receipt(), {"receiptLinkRef": ""}),
+    (CREATE_RECEIPT, receipt(), {"receiptLinkRef": "rcpt-1", "paymentLinkRef": "ref-2"}),
+    (CREATE_RECEIPT, receipt(), {"receiptLinkRef": "rcpt-1", "paymentLinkRef": "ref-1"} | HISTORY),
+    (GET_TRANSACTION, BY_ORDER, HISTORY),
+    (GET_TRANSACTION, BY_ORDER, {"orderNumber": "A-1002"} | HISTORY),
+    (GET_TRANSACTION, BY_ORDER, {"paymentLinkRef": "ref-1"} | HISTORY),
+    (GET_TRANSACTION, ANY_LINK, {"orderNumber": "A-1001"} | HISTORY),
+    (GET_TRANSACTION, ANY_LINK, {"paymentLinkRef": "ref-2"} | HISTORY),
+    (GET_TRANSACTION, EVERY_REFERENCE, {"orderNumber": "A-1001", "paymentLinkRef": "ref-2"}),
+    (GET_TRANSACTION, EVERY_REFERENCE, {"orderNumber": "A-9", "paymentLinkRef": "ref-1"}),
+    (GET_TRANSACTION, BY_RECEIPT, {"receiptLinkRef": "rcpt-1"}),
+    (GET_TRANSACTION, BY_RECEIPT, {"orderNumber": "A-9", "receiptLinkRef": "rcpt-2"}),
+    (GET_CONFIGURATION, requests.ConfigurationQuery(), {"integrators": None, "apiKey": None}),
+    # An update's response, and a transaction:
+    (GET_CONFIGURATION, requests.ConfigurationQuery(), {"updateTime": "2026-05-04T03:02:01Z"}),
+    (
+        GET_CONFIGURATION,
+        requests.ConfigurationQuery(),
+        {"environment": "Sandbox", "orderNumber": "A-1001", "paymentLinkRef": "ref-1"},
+    ),
+    (UPDATE_INTEGRATION, integration(), {"updateTime": None}),
+    (UPDATE_INTEGRATION, integration(), {"updateTime": ""} | ERROR),
+    *((row.operation, row.request, fields) for row in TABLE for fields in ({}, ERROR)),
 ]
 
 
@@ -438,20 +500,86 @@ NO_PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
 def test_this_response_proves_that_the_operation_was_applied(
     operation: AnyOperation, request_: Any, fields: dict[str, Any]
 ) -> None:
-    assert operation.proves(request_, structure(operation.result, fields)) is True
+    assert operation.is_proven_by(request_, structure(operation.result, fields), fields) is True
 
 
 @pytest.mark.parametrize(("operation", "request_", "fields"), NO_PROOFS)
 def test_this_response_proves_nothing(
     operation: AnyOperation, request_: Any, fields: dict[str, Any]
 ) -> None:
-    assert operation.proves(request_, structure(operation.result, fields)) is False
+    assert operation.is_proven_by(request_, structure(operation.result, fields), fields) is False
 
 
-def test_every_post_can_lack_its_proof_and_every_operation_can_have_it() -> None:
-    posts = {operation.name for operation in OPERATIONS if operation.method == "POST"}
-    assert {operation.name for operation, _, _ in NO_PROOFS} == posts
-    assert {operation.name for operation, _, _ in PROOFS} == {one.name for one in OPERATIONS}
+def test_every_operation_can_have_its_proof_and_can_lack_it() -> None:
+    every = {one.name for one in OPERATIONS}
+    assert {operation.name for operation, _, _ in PROOFS} == every
+    assert {operation.name for operation, _, _ in NO_PROOFS} == every
+
+
+TRANSACTION: dict[str, Any] = {
+    "orderNumber": "A-1001",
+    "paymentLinkRef": "ref-1",
+    "paymentStatuses": [{"transactionType": "Capture", "paymentGatewayDecision": "ACCEPT"}],
+    "paymentStatus": "SUCCESS",
+    "totalAmount": 9.9,
+    "receiptLinkRef": "rcpt-1",
+    "transactionType": "Sale",
+    "environment": "Sandbox",
+} | HISTORY
+GATEWAY = {"totalAmount": 9.9, "paymentGatewayDecision": "ACCEPT", "paymentStatus": "SUCCESS"}
+TYPICAL: dict[AnyOperation, dict[str, Any]] = {
+    CREATE_PAYMENT_LINK: {"paymentLinkRef": "ref-1", "transactionStatus": "PAYMENT_LINK_SENT"},
+    CANCEL_PAYMENT_LINK: {
+        "paymentLinkRef": "ref-1",
+        "transactionStatus": "PAYMENT_LINK_CANCELLED",
+        "additionalData": "{}",
+    },
+    CAPTURE_PAYMENT: {"transactionType": "Capture"} | GATEWAY,
+    REVERSE_PAYMENT: {"transactionType": "Void"} | GATEWAY,
+    CREATE_RECEIPT: {
+        "receiptLinkRef": "rcpt-1",
+        "orderNumber": "A-1001",
+        "transactionStatus": "RECEIPT_LINK_SENT",
+    },
+    GET_TRANSACTION: TRANSACTION,
+    GET_CONFIGURATION: {"updateTime": "2026-05-04T03:02:01Z", "integrators": [], "apiKey": "k"},
+    UPDATE_INTEGRATION: {"updateTime": "2026-05-04T03:02:01Z"},
+}
+"""A response of each operation, all about one link."""
+
+
+@EACH_ROW
+@pytest.mark.parametrize("other", OPERATIONS, ids=lambda operation: operation.name)
+def test_no_other_operations_response_is_a_proof(row: Row, other: AnyOperation) -> None:
+    body = TYPICAL[other]
+    if row.target.endswith("amount=100.00"):
+        body = body | {"totalAmount": 100}
+    is_proof = row.operation.is_proven_by(row.request, structure(row.operation.result, body), body)
+    # A cancellation's reference is known to be no new link's (`References`).
+    in_the_form_of_a_link = row.operation is CREATE_PAYMENT_LINK and other is CANCEL_PAYMENT_LINK
+    # An update's time is all that its response has.
+    has_a_time = row.operation is UPDATE_INTEGRATION and other is GET_CONFIGURATION
+    assert is_proof is (other is row.operation or in_the_form_of_a_link or has_a_time)
+
+
+VALUES: st.SearchStrategy[Any] = (
+    st.none() | st.booleans() | st.integers() | st.text() | st.just([]) | st.just({})
+)
+
+
+@given(
+    row=st.sampled_from([row for row in TABLE if row.operation.method != "GET"]),
+    other=st.sampled_from(["ref-2", "A-1002", "REF-1", "a-1001", 7]),
+    more=st.dictionaries(st.sampled_from(sorted(TRANSACTION)), VALUES),
+)
+def test_no_response_that_names_another_link_or_order_is_a_proof(
+    row: Row, other: Any, more: dict[str, Any]
+) -> None:
+    named = {CREATE_PAYMENT_LINK: "orderNumber", UPDATE_INTEGRATION: ""}
+    name = named.get(row.operation, "paymentLinkRef")
+    body = TYPICAL[row.operation] | more | {name: other}
+    result = structure(row.operation.result, body)
+    assert name == "" or not row.operation.is_proven_by(row.request, result, body)
 
 
 # The minted id ------------------------------------------------------------------------------------

@@ -2,113 +2,154 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import attrs
 import pytest
-from scripted import INTEGRATION, options
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chat2pay_async import (
     BadRequestError,
     Chat2PayError,
     Configuration,
     ConnectionFailedError,
-    IntegrationStatus,
     IntegrationUpdate,
-    Integrator,
-    Proof,
     RawResponse,
 )
-from chat2pay_async._api.operations import UPDATE_INTEGRATION, Operation
-from chat2pay_async._api.requests import ConfigurationQuery
-from chat2pay_async._api.responses import ParsedResponse
-from chat2pay_async._send.call import Call, Outcome
+from chat2pay_async._api.codec import structure
+from chat2pay_async._api.enums import IntegrationStatus
+from chat2pay_async._api.requests import IntegrationRequest
+from chat2pay_async._send.evidence import Evidence, Shows
 from chat2pay_async._send.follow_up import read_back
+from chat2pay_async._send.reconciliation import Finding, Verdict
 from chat2pay_async._transport.base import WireResponse
 
 pytestmark = pytest.mark.anyio
 
-REFUSED = BadRequestError("the link was clicked", status_code=400)
-BROKEN = ConnectionFailedError("no answer")
+TIME = "2026-05-04T03:02:01Z"
+ID = "5A1c"
+ACTIVATION = IntegrationRequest(application_uuid=ID, status=IntegrationStatus.ACTIVATED)
+DELETION = attrs.evolve(ACTIVATION, status=IntegrationStatus.DELETED)
+
+ACTIVE = {"applicationId": ID, "status": "ACTIVATED"}
+IDLE = {"applicationId": ID, "status": "DEACTIVATED"}
+DELETED = {"applicationId": ID, "status": "DELETED"}
+ANOTHER = {"applicationId": "u-2", "status": "ACTIVATED"}
 
 
-@attrs.define
-class Caller:
-    """Makes calls by giving back what it is told to, in turn; errors are raised."""
+async def look(request: object, body: Any, headers: dict[str, str] | None = None) -> Finding:
+    """Read an update back from a configuration; an error is raised."""
 
-    ends: list[object]
-    made: list[Call[Any, Any]] = attrs.field(factory=list)
+    async def configuration() -> RawResponse[Configuration]:
+        if isinstance(body, Exception):
+            raise body
+        read, content = structure(Configuration, body), json.dumps(body).encode()
+        return RawResponse(read, 200, headers or {}, content, (), 0.0)
 
-    async def __call__(self, call: Call[Any, Any], /) -> RawResponse[Any]:
-        self.made.append(call)
-        end = self.ends.pop(0)
-        if isinstance(end, Exception):
-            raise end
-        return RawResponse(end, 200, {"x": "y"}, b"{}", (), 0.0)
-
-    @property
-    def story(self) -> list[tuple[str, object]]:
-        return [(call.operation.name, call.request) for call in self.made]
+    return await read_back(configuration(), request)
 
 
-def call(operation: Operation[Any, Any], request: Any, **fields: Any) -> Call[Any, Any]:
-    return Call(operation, request, options(total=9.0), 0.0, has_hooks=True, **fields)
+NOT_YET = Finding(Verdict.ABSENT, Evidence(Shows.ABSENT))
 
 
-LOST: Outcome[Any] = Outcome(ParsedResponse(Proof.UNKNOWN, error=BROKEN), None)
-ACTIVE = Integrator(application_id="u-1", status=IntegrationStatus.ACTIVATED)
-IDLE = Integrator(application_id="u-1", status=IntegrationStatus.DEACTIVATED)
-ANOTHER = Integrator(application_id="u-2", status=IntegrationStatus.ACTIVATED)
-DELETION = attrs.evolve(INTEGRATION, status=IntegrationStatus.DELETED)
-
-
-@pytest.mark.parametrize("proof", [Proof.UNKNOWN, Proof.REJECTED])
 @pytest.mark.parametrize(
-    ("request_", "integrators"), [(INTEGRATION, (ANOTHER, ACTIVE)), (DELETION, (ANOTHER,))]
+    ("request_", "integrators"),
+    [
+        (ACTIVATION, [ANOTHER, ACTIVE]),
+        (ACTIVATION, [ACTIVE, ACTIVE]),
+        (ACTIVATION, [ACTIVE | {"applicationId": "5a1C"}]),
+        (DELETION, [ANOTHER]),
+        (DELETION, []),
+        (DELETION, [ANOTHER, DELETED]),
+    ],
 )
 async def test_an_update_that_the_configuration_shows_took_place(
-    proof: Proof, request_: Any, integrators: tuple[Integrator, ...]
+    request_: object, integrators: list[Any]
 ) -> None:
-    run = Caller([Configuration(integrators=integrators)])
-    outcome: Outcome[Any] = Outcome(ParsedResponse(proof, error=REFUSED), None)
-    this = call(UPDATE_INTEGRATION, request_)
-    back = await read_back(run, this, outcome)
-    assert run.story == [("get_configuration", ConfigurationQuery())]
-    (made,) = run.made
-    assert (made.options, made.call_id, made.has_hooks) == (this.options, this.call_id, True)
-    assert back.parsed == ParsedResponse(Proof.APPLIED, IntegrationUpdate(recovered=True))
-    assert back.response == WireResponse(200, {"x": "y"}, b"{}")
-    assert back.looked_up
+    body = {"updateTime": TIME, "integrators": integrators}
+    finding = await look(request_, body, {"x": "y"})
+    updated = structure(IntegrationUpdate, body).update_time
+    assert finding.verdict is Verdict.APPLIED
+    assert finding.evidence == Evidence(
+        Shows.OURS, IntegrationUpdate(update_time=updated, recovered=True)
+    )
+    assert finding.response == WireResponse(200, {"x": "y"}, json.dumps(body).encode())
 
 
 @pytest.mark.parametrize(
-    ("request_", "found"),
+    ("request_", "integrators"),
     [
-        (INTEGRATION, Configuration(integrators=(IDLE, ANOTHER))),
-        (INTEGRATION, Configuration(integrators=(ANOTHER,))),
-        (DELETION, Configuration(integrators=(ACTIVE,))),
-        (DELETION, Configuration(integrators=(ANOTHER, Integrator(status=ACTIVE.status)))),
-        (DELETION, Configuration(extra={"integrators": "…"})),
-        (INTEGRATION, BROKEN),
+        (ACTIVATION, []),
+        (ACTIVATION, [ANOTHER]),
+        (ACTIVATION, [IDLE, ANOTHER]),
+        (ACTIVATION, [ACTIVE, IDLE]),
+        (ACTIVATION, [{"applicationId": ID}]),
+        (DELETION, [ACTIVE]),
+        (DELETION, [IDLE, DELETED]),
+        (DELETION, [ACTIVE | {"applicationId": "5a1C"}]),
+        # One whose id could not be read may be this one.
+        (DELETION, [ANOTHER, {"status": "ACTIVATED"}]),
+        (DELETION, [ANOTHER, {"applicationId": ""}]),
+        (DELETION, [ANOTHER, "unreadable"]),
     ],
 )
-async def test_an_update_that_the_configuration_does_not_show_stays_what_it_was(
-    request_: Any, found: object
+async def test_an_update_that_the_configuration_does_not_show_may_be_repeated(
+    request_: object, integrators: list[Any]
 ) -> None:
-    assert await read_back(Caller([found]), call(UPDATE_INTEGRATION, request_), LOST) is LOST
+    assert await look(request_, {"updateTime": TIME, "integrators": integrators}) == NOT_YET
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "body",
     [
-        ParsedResponse(Proof.APPLIED, IntegrationUpdate()),
-        ParsedResponse(Proof.NOT_SENT, error=BROKEN),
-        ParsedResponse(Proof.THROTTLED, error=Chat2PayError("slower")),
+        {},
+        {"integrators": None},
+        {"integrators": {}},
+        {"integrators": "none"},
+        {"environment": "Sandbox"},
+        {"message": "no", "errors": ["no"]},
     ],
+    ids=repr,
 )
-async def test_an_update_of_certain_outcome_is_not_read_back(
-    answer: ParsedResponse[IntegrationUpdate],
-) -> None:
-    run, outcome = Caller([]), Outcome(answer, None)
-    assert await read_back(run, call(UPDATE_INTEGRATION, INTEGRATION), outcome) is outcome
-    assert not run.made
+async def test_a_configuration_without_its_list_is_no_deletion(body: dict[str, Any]) -> None:
+    assert await look(DELETION, body) == NOT_YET
+
+
+@pytest.mark.parametrize("age", ["1", "soon"])
+async def test_a_configuration_from_a_cache_shows_the_past(age: str) -> None:
+    assert await look(DELETION, {"integrators": []}, {"age": age}) == NOT_YET
+    assert await look(ACTIVATION, {"integrators": [ACTIVE]}, {"age": age}) == NOT_YET
+    finding = await look(ACTIVATION, {"integrators": [ACTIVE]}, {"age": "0"})
+    assert finding.verdict is Verdict.APPLIED
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectionFailedError("broken"), BadRequestError("no", status_code=400)]
+)
+async def test_a_configuration_that_cannot_be_read_shows_nothing(error: Chat2PayError) -> None:
+    finding = await look(DELETION, error)
+    assert finding == Finding(Verdict.ABSENT, Evidence(Shows.NOTHING))
+
+
+async def test_what_is_no_error_of_ours_is_not_swallowed() -> None:
+    with pytest.raises(ZeroDivisionError):
+        await look(DELETION, ZeroDivisionError())
+
+
+ENTRIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "applicationId": st.sampled_from([ID, ID.lower(), "u-2", "", None, 7]),
+        "status": st.sampled_from(["ACTIVATED", "Deactivated", "DELETED", "NEW", None]),
+    },
+)
+
+
+@given(entries=st.none() | st.lists(ENTRIES, max_size=4))
+async def test_nothing_is_deleted_that_is_shown_in_another_state(entries: Any) -> None:
+    finding = await look(DELETION, {"integrators": entries})
+    if finding.verdict is Verdict.APPLIED:
+        own = [one for one in entries if str(one.get("applicationId")).casefold() == ID.casefold()]
+        assert all(one.get("status") == "DELETED" for one in own)
