@@ -8,14 +8,14 @@
     │   └── RequestTimeoutError       a phase of the exchange, or the total deadline, ran out
     ├── ApiError                      the service responded with a refusal
     │   ├── BadRequestError           400
-    │   │   └── ReceiptNotSentError   400 of a receipt that was made, but whose message was not sent
+    │   │   └── ReceiptNotSentError   a receipt was made, but its message was not sent
     │   ├── AuthenticationError       401
     │   ├── PermissionDeniedError     403
     │   ├── NotFoundError             404
     │   ├── ConflictError             409
     │   ├── RateLimitedError          429
     │   └── ServerError               5xx
-    ├── ResponseDecodeError           a 2xx without a JSON object (reads and integration updates)
+    ├── ResponseDecodeError           a 2xx about something else (reads and integration updates)
     ├── JournalError                  a run's journal can't be used, or can't be written any more
     ├── RunStoppedError               a run stopped itself: too much of it failed
     └── OutcomeUnknownError           it may have been applied: `client.resolve` it, don't repeat it
@@ -23,8 +23,8 @@
 Each error says which operation failed (`operation`) and what every attempt at it proved
 (`attempts`), survives pickling, and shows no key, phone number or card number.
 
-A money-moving call that raises anything but `OutcomeUnknownError` moved nothing. So this is
-enough to keep "failed" and "unknown" apart:
+A money-moving call that raises another `Chat2PayError` than `OutcomeUnknownError` moved nothing (a
+`ReceiptNotSentError` has its receipt). So this keeps "failed" and "unknown" apart:
 
     try:
         link = await client.create_payment_link(request)
@@ -32,18 +32,21 @@ enough to keep "failed" and "unknown" apart:
         save_for_later(error.pending)      # and `client.resolve(pending)` before it is sent again
     except Chat2PayError:
         ...                                # certain: no link was made
+
+A call that is cancelled from outside (`asyncio.timeout`, a client that disconnects) can't raise an
+error of ours. Where it may have been applied, the journal has it, or `client.unsettled`.
 """
 
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
 import attrs
+import msgspec
 
 __all__ = [
     "ApiError",
@@ -147,7 +150,7 @@ class Pending:
 
     def to_json(self) -> str:
         """Write it as JSON. It holds personal data: keep it as you keep phone numbers."""
-        return json.dumps(attrs.asdict(self, value_serializer=_to_json))
+        return msgspec.json.encode(self).decode()
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Pending:
@@ -157,33 +160,16 @@ class Pending:
             ValueError: It is something else.
         """
         try:
-            data = _known(cls, json.loads(text))
-            body = data["request"]["body"]
-            data["request"] = SentRequest(
-                **{**data["request"], "body": None if body is None else body.encode()}
-            )
-            for name in ("first_attempt", "last_attempt"):
-                attempt = _known(Attempt, data[name])
-                moment = datetime.fromisoformat(attempt["started_at"])
-                proof = Proof(attempt["proof"])
-                data[name] = Attempt(**{**attempt, "started_at": moment, "proof": proof})
-            if data.get("service_time") is not None:
-                data["service_time"] = datetime.fromisoformat(data["service_time"])
-            return cls(**data)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            # Its text holds a request's body: nothing of it is shown.
-            raise ValueError("this is not what Pending.to_json wrote") from error
-
-
-def _to_json(_instance: object, _field: object, value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _known(kind: type[Any], data: dict[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in attrs.fields(kind)}
-    return {name: value for name, value in data.items() if name in names}
+            pending = msgspec.json.decode(text, type=cls)
+        except ValueError as error:  # its text names a field: nothing of a request is shown
+            raise ValueError(f"this is not what Pending.to_json wrote: {error}") from None
+        first, last = pending.first_attempt.started_at, pending.last_attempt.started_at
+        if any(
+            moment is not None and not moment.tzinfo
+            for moment in (first, last, pending.service_time)
+        ):
+            raise ValueError("this is not what Pending.to_json wrote: a time has no offset")
+        return pending
 
 
 @attrs.frozen
@@ -297,10 +283,10 @@ class BadRequestError(ApiError):
 
 
 class ReceiptNotSentError(BadRequestError):
-    """400 on a receipt that was created, but whose message could not be sent.
+    """A receipt that was created, but whose message could not be sent: a 400, or a look-up says so.
 
     Attributes:
-        receipt: The `Receipt` in the response, with its reference and its error.
+        receipt: The `Receipt`, with its reference, and its error where the response has one.
     """
 
     receipt: Any = None
@@ -337,7 +323,9 @@ class ServerError(ApiError):
 
 
 class ResponseDecodeError(Chat2PayError):
-    """A 2xx whose body is not a JSON object, on an operation that is harmless to repeat.
+    """A 2xx that is not about what was asked, or no JSON object.
+
+    Only operations that are harmless to repeat raise it.
 
     Attributes:
         status_code: The HTTP status.

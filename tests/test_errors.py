@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 import inspect
+import json
 import pickle
 import re
+import traceback
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import attrs
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import chat2pay_async
 from chat2pay_async import errors, models
@@ -55,6 +59,7 @@ SAMPLES: dict[str, Any] = {
     "receipt": models.Receipt(receipt_link_ref="rcpt-1", extra={"new": 1}),
     "retry_after": 2.5,
     "pending": PENDING,
+    "is_foreign": True,
 }
 """A value for each parameter and attribute that an error has; a new one needs a row here."""
 
@@ -263,6 +268,87 @@ def test_a_pending_call_survives_pickling_with_every_byte() -> None:
     twin = pickle.loads(pickle.dumps(PENDING))  # noqa: S301 - our own bytes
     assert twin == PENDING
     assert (twin.request.body, twin.request.target) == (REQUEST.body, REQUEST.target)
+
+
+INSTANTS = st.datetimes(
+    timezones=st.sampled_from([UTC, timezone(timedelta(hours=-5, minutes=-30))])
+)
+# What UTF-8 can't carry is refused when a request is built.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+SECONDS = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
+ATTEMPTS = st.builds(
+    Attempt,
+    started_at=INSTANTS,
+    elapsed=SECONDS,
+    proof=st.sampled_from(Proof),
+    status_code=st.none() | st.integers(100, 599),
+    error=st.none() | TEXTS,
+)
+PENDINGS = st.builds(
+    Pending,
+    operation=TEXTS,
+    identity=TEXTS,
+    request=st.builds(SentRequest, method=TEXTS, target=TEXTS, body=st.none() | st.binary()),
+    base_url=TEXTS,
+    key_fingerprint=TEXTS,
+    request_id=st.none() | TEXTS,
+    first_attempt=ATTEMPTS,
+    last_attempt=ATTEMPTS,
+    service_time=st.none() | INSTANTS,
+    settle=SECONDS,
+    read_timeout=SECONDS,
+    resend_when_absent=st.booleans(),
+)
+
+
+@given(PENDINGS)
+def test_a_pending_call_survives_json_and_pickling(pending: Pending) -> None:
+    text = pending.to_json()
+    twins = [Pending.from_json(text), Pending.from_json(text.encode()), _pickled(pending)]
+    for twin in twins:
+        assert twin == pending
+        assert hash(twin) == hash(pending)  # by which a client knows it again
+        assert twin.request.body == pending.request.body
+
+
+def _pickled(pending: Pending) -> Pending:
+    twin: Pending = pickle.loads(pickle.dumps(pending))  # noqa: S301 - our own bytes
+    return twin
+
+
+def test_a_pending_call_as_json_is_read_by_later_and_earlier_versions() -> None:
+    data = json.loads(PENDING.to_json())
+    assert set(data) == {field.name for field in attrs.fields(Pending)}
+    later = data | {"new": 1, "request": data["request"] | {"new": 1}}
+    assert Pending.from_json(json.dumps(later)) == PENDING
+    optional = {"service_time", "settle", "read_timeout", "resend_when_absent"}
+    earlier = {name: value for name, value in data.items() if name not in optional}
+    assert Pending.from_json(json.dumps(earlier)) == PENDING
+
+
+DATA: dict[str, Any] = json.loads(PENDING.to_json())
+REQUIRED = [field.name for field in attrs.fields(Pending) if field.default is attrs.NOTHING]
+NAIVE = "2026-05-04T03:02:01"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "null", "[]", "{}", "1", '"27831234567"', '{"to": "27831234567"}'),
+        *(json.dumps(DATA | {name: {}}) for name in DATA),
+        *(json.dumps({k: v for k, v in DATA.items() if k != name}) for name in REQUIRED),
+        json.dumps(DATA | {"settle": "27831234567"}),
+        json.dumps(DATA | {"settle": float("nan")}),
+        json.dumps(DATA | {"service_time": NAIVE}),
+        json.dumps(DATA | {"first_attempt": DATA["first_attempt"] | {"started_at": NAIVE}}),
+        json.dumps(DATA | {"last_attempt": DATA["last_attempt"] | {"started_at": NAIVE}}),
+        json.dumps(DATA | {"request": DATA["request"] | {"body": '{"to":"27831234567"}'}}),
+    ],
+)
+def test_what_is_no_pending_call_is_refused_and_not_shown(text: str) -> None:
+    with pytest.raises(ValueError, match=r"this is not what Pending\.to_json wrote") as caught:
+        Pending.from_json(text)
+    assert "27831234567" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_an_attempt_shows_what_happened_and_when() -> None:
