@@ -6,16 +6,27 @@ import importlib
 import json
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
 import httpx
 import pytest
 
-from chat2pay_async.sandbox import FAULT_KINDS, POSTS, FaultKind, FaultPlan, InjectedFault, Sandbox
+from chat2pay_async.sandbox import (
+    FAULT_KINDS,
+    POSTS,
+    EffectKind,
+    FaultKind,
+    FaultPlan,
+    InjectedFault,
+    Sandbox,
+)
 from chat2pay_async.sandbox import serve_sandbox as serve
+from chat2pay_async.sandbox._faults.replies import Delivery
 from chat2pay_async.sandbox._server import uvicorn_protocol
+from chat2pay_async.sandbox._server.asgi import CONNECTION, Connection, DeliveredResponse
+from chat2pay_async.sandbox._service.service import OPERATIONS, ApiRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -26,7 +37,11 @@ ORDER = (
     '{"channel":"sms","to":"27831234567","orderNumber":"A-1","currency":"ZAR","totalAmount":199.90,'
     '"timestamp":"2026-03-01T12:00:00Z","additionalData":{"sdkRequestId":"mine"}}'
 )
-NEVER = [kind for kind in FAULT_KINDS if kind.endswith("_before")] + [
+NEVER = [
+    kind
+    for kind in FAULT_KINDS
+    if kind.endswith("_before") and InjectedFault(kind).where == tuple(OPERATIONS)
+] + [
     "throttle",
     "storm",
     "not_found",
@@ -318,6 +333,244 @@ async def test_only_an_order_number_finds_somebody_elses_transaction(world: Worl
     assert not world.sandbox.ledger.faults
 
 
+# Responses of whoever stands between, and about something else
+
+
+INTERMEDIARIES = InjectedFault("intermediary_before").trait.forms
+
+
+@pytest.mark.parametrize("form", INTERMEDIARIES)
+async def test_an_intermediary_refuses_before_or_after_the_request_is_applied(
+    world: World, form: str
+) -> None:
+    status, look = form.split("_")
+    for links, when in enumerate(("before", "after")):
+        kind: Any = f"intermediary_{when}"
+        response = await world.create(InjectedFault(kind, form=form))
+        assert response.status_code == int(status)
+        assert is_page(response) == (look == "page")
+        if look == "message":
+            assert response.json().keys() == {"message"}
+        if look == "json":
+            assert response.json()["status"] == int(status)
+        assert bool(response.content) == (look != "empty")
+        assert world.links == links
+        assert world.happened(kind) == 1
+
+
+@pytest.mark.parametrize(("form", "field"), [("transaction", "orderNumber"), ("error", "error")])
+async def test_a_misdirected_response_is_a_success_about_something_else(
+    world: World, form: str, field: str
+) -> None:
+    for links, when in enumerate(("before", "after")):
+        kind: Any = f"misdirected_{when}"
+        for ask in (world.create, world.look_up):
+            response = await ask(InjectedFault(kind, form=form))
+            assert response.status_code == 200
+            assert field in response.json()
+            assert "A-1" not in response.text
+        assert world.links == links
+        assert world.happened(kind) == world.happened(kind, "get_transaction") == 1
+
+
+async def test_a_refusal_can_carry_the_reference_of_a_link_that_exists(world: World) -> None:
+    response = await world.create("refused_link")
+    assert response.status_code == 400
+    assert response.json()["paymentLinkRef"] == world.sandbox.ref_of("A-1")
+    assert world.links == world.happened("refused_link") == 1
+
+
+DONE: dict[str, EffectKind] = {"capture": "captured", "reverse": "reversed"}
+
+
+async def authorize(world: World) -> str:
+    await world.ask(
+        "POST", CREATE, ORDER.replace('"sms"', '"sms","transactionType":"authorization"')
+    )
+    ref = world.sandbox.ref_of("A-1")
+    world.sandbox.pay(ref)
+    return ref
+
+
+@pytest.mark.parametrize(
+    ("operation", "form", "kind"),
+    [
+        ("capture", "opposite", "VOID"),
+        ("capture", "sale", "SALE"),
+        ("reverse", "opposite", "CAPTURE"),
+        ("reverse", "sale", "SALE"),
+    ],
+)
+async def test_a_step_of_the_wrong_type_is_a_success_of_another_step(
+    world: World, operation: str, form: str, kind: str
+) -> None:
+    ref = await authorize(world)
+    for effects, when in enumerate(("before", "after")):
+        name: Any = f"wrong_type_{when}"
+        fault = InjectedFault(name, form=form)
+        world.sandbox.next_faults(f"{operation}_payment", [fault])
+        response = await world.ask("POST", f"/api/v2/payment/{ref}/{operation}")
+        assert response.status_code == 200
+        assert response.json()["transactionType"].startswith(f"TransactionType.{kind}(")
+        assert response.json()["paymentGatewayDecision"] == "ACCEPT"
+        assert world.sandbox.ledger.count(DONE[operation]) == effects
+        assert world.happened(name, f"{operation}_payment") == 1
+
+
+async def test_a_wrong_amount_is_captured_only_where_one_was_asked_for(world: World) -> None:
+    ref = await authorize(world)
+    world.sandbox.faults = FaultPlan((InjectedFault("wrong_amount_before"),))
+    path = f"/api/v2/payment/{ref}/capture"
+    response = await world.ask("POST", f"{path}?amount=10.00")
+    assert response.json()["transactionType"].startswith("TransactionType.CAPTURE(")
+    assert response.json()["totalAmount"] == 999.00
+    assert world.sandbox.ledger.count("captured") == 0
+    assert (await world.ask("POST", path)).json()["totalAmount"] == 199.90
+    assert world.sandbox.ledger.faults == {("capture_payment", "wrong_amount_before"): 1}
+
+
+@pytest.mark.parametrize("form", ["link", "status"])
+async def test_a_wrong_cancellation_is_of_another_link_or_none(world: World, form: str) -> None:
+    await world.create()
+    ref = world.sandbox.ref_of("A-1")
+    for effects, when in enumerate(("before", "after")):
+        kind: Any = f"wrong_link_{when}"
+        world.sandbox.next_faults("cancel_payment_link", [InjectedFault(kind, form=form)])
+        body = (await world.ask("POST", f"/api/v2/cancel/{ref}")).json()
+        assert (body["paymentLinkRef"] == ref) == (form == "status")
+        assert ("Cancelled" in body["transactionStatus"]) == (form == "link")
+        assert world.sandbox.ledger.count("link_cancelled") == effects
+
+
+@pytest.mark.parametrize("operation", ["capture", "reverse"])
+async def test_another_process_is_declined_before_the_request_is_applied(
+    world: World, operation: str
+) -> None:
+    ref = await authorize(world)
+    path = f"/api/v2/payment/{ref}/{operation}"
+    fault = InjectedFault("foreign_decline", form="drop", seconds=(6, 6))
+    world.sandbox.next_faults(f"{operation}_payment", [fault])
+    with pytest.raises(ConnectionAbortedError):
+        await world.ask("POST", path)
+
+    async def decisions() -> list[str]:
+        entries = (await world.look_up()).json()["paymentStatuses"]
+        return [entry["paymentGatewayDecision"] for entry in entries]
+
+    assert await decisions() == ["ACCEPT", "DECLINE"]
+    assert world.sandbox.ledger.count(DONE[operation]) == 0
+    world.now += timedelta(seconds=6)
+    assert await decisions() == ["ACCEPT", "DECLINE", "ACCEPT"]
+    assert world.sandbox.ledger.count(DONE[operation]) == 1
+
+
+async def test_there_is_no_decline_of_a_link_that_does_not_exist(world: World) -> None:
+    fault = InjectedFault("foreign_decline", form="drop")
+    world.sandbox.next_faults("capture_payment", [fault])
+    with pytest.raises(ConnectionAbortedError):
+        await world.ask("POST", "/api/v2/payment/x/capture")
+    assert world.happened("foreign_decline", "capture_payment") == 1
+
+
+# Look-ups that show the past, or too little
+
+
+@pytest.mark.parametrize("form", ["list", "null", "missing"])
+async def test_a_status_lacks_its_payment_entries(world: World, form: str) -> None:
+    await authorize(world)
+    body = (await world.look_up(InjectedFault("no_payments", form=form))).json()
+    assert body["orderNumber"] == "A-1"
+    assert body.get("paymentStatuses", "missing") == {"list": [], "null": None}.get(form, form)
+
+
+async def test_a_status_that_is_no_object_has_no_payment_entries_to_lack(world: World) -> None:
+    world.sandbox.faults = FaultPlan(unknown_order="null")
+    assert (await world.look_up("no_payments")).json() is None
+
+
+async def test_a_cached_look_up_shows_the_past_and_its_age(world: World) -> None:
+    await world.create()
+    before = await world.look_up()
+    world.sandbox.pay(world.sandbox.ref_of("A-1"))
+    world.now += timedelta(seconds=5)
+    for age in ("5", "7"):
+        cached = await world.look_up("cached")
+        assert cached.content == before.content
+        assert cached.headers["age"] == age
+        assert cached.headers["date"] == before.headers["date"]
+        world.now += timedelta(seconds=2)
+    assert (await world.look_up()).content != before.content
+    assert world.happened("cached", "get_transaction") == 2
+
+
+async def test_only_what_was_looked_up_before_is_cached(world: World) -> None:
+    await world.create()
+    assert "age" not in (await world.look_up("cached")).headers
+    assert world.happened("cached", "get_transaction") == 0
+
+
+async def test_the_oldest_look_ups_leave_the_cache(world: World) -> None:
+    world.sandbox.faults = FaultPlan()
+    await world.create()
+    await world.look_up()
+    for number in range(1_000):
+        query = {"orderNumber": f"B-{number}"}
+        world.sandbox.exchange(ApiRequest("get_transaction", "sandbox-key", "/", query=query))
+    assert "age" not in (await world.look_up("cached")).headers
+
+
+@pytest.mark.parametrize(
+    ("form", "date"),
+    [
+        ("missing", None),
+        ("ahead", "Sun, 01 Mar 2026 12:01:30 GMT"),
+        ("behind", "Sun, 01 Mar 2026 11:58:30 GMT"),
+        ("garbage", "yesterday"),
+    ],
+)
+async def test_a_response_has_a_wrong_date(world: World, form: str, date: str | None) -> None:
+    response = await world.create(InjectedFault("wrong_date", form=form, seconds=(90, 90)))
+    assert response.headers.get("date") == date
+    assert response.json()["timestamp"] == "2026-03-01T12:00:00.000+0000"
+    assert world.links == world.happened("wrong_date") == 1
+
+
+# Responses without an end, or a bound
+
+
+@pytest.mark.virtual_time
+async def test_a_body_drips_without_an_end(world: World) -> None:
+    before = anyio.current_time()
+    response = await world.create("endless_drip")
+    assert anyio.current_time() - before >= len(response.content) - 1
+    assert response.json()["paymentLinkRef"] == world.sandbox.ref_of("A-1")
+
+
+async def test_a_gzip_bomb_is_small_and_decodes_to_64_mib(world: World) -> None:
+    response = await world.create("gzip_bomb")
+    assert response.status_code == 201
+    assert int(response.headers["content-length"]) < 100_000
+    assert len(response.content) == 64 * 1024 * 1024
+    assert world.links == world.happened("gzip_bomb") == 1
+
+
+@pytest.mark.virtual_time
+async def test_processing_is_silence_where_there_is_no_connection(world: World) -> None:
+    before = anyio.current_time()
+    with pytest.raises(ConnectionAbortedError):
+        await world.create("processing_after")
+    assert anyio.current_time() - before == pytest.approx(300)
+    assert world.links == 1
+
+
+@pytest.mark.parametrize("kind", ["repeated", "unasked"])
+async def test_nothing_comes_after_a_response_where_there_is_no_connection(
+    world: World, kind: FaultKind
+) -> None:
+    assert (await world.create(kind)).status_code == 201
+    assert world.links == world.happened(kind) == 1
+
+
 # Scripts, and what never is applied
 
 
@@ -330,6 +583,7 @@ async def test_faults_before_applying_have_no_effect(world: World, kind: Any) ->
         pass
     else:
         assert response.status_code != 201 or "hollow" in kind
+        assert b"A-1" not in response.content
     world.now += timedelta(days=1)
     assert world.sandbox.apply_late() == 0
     assert not world.sandbox.ledger.effects
@@ -380,6 +634,36 @@ async def test_additional_data_is_not_echoed(world: World) -> None:
     assert "additionalData" not in response.json()
     assert response.json()["orderNumber"] == "A-1"
     assert "additionalData" not in (await world.look_up("foreign")).json()
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+async def test_a_front_end_requires_a_length(world: World, method: str) -> None:
+    request = ApiRequest("update_integration", "sandbox-key", "/", body=b"{}", has_length=False)
+    if method == "POST":
+        request = ApiRequest("cancel_payment_link", "sandbox-key", "/", has_length=False)
+    reply = world.sandbox.exchange(request).reply
+    assert reply is not None
+    assert reply.status != 411
+    world.sandbox.faults = FaultPlan(length_required=True)
+    reply = world.sandbox.exchange(request).reply
+    assert reply is not None
+    assert (reply.status, reply.media_type) == (411, "text/html")
+    assert (await world.create()).status_code == 201
+    look_up = ApiRequest("get_configuration", "sandbox-key", "/", has_length=False)
+    reply = world.sandbox.exchange(look_up).reply
+    assert reply is not None
+    assert reply.status == 200
+    assert world.sandbox.ledger.answered(status=411) == 1
+
+
+async def test_a_request_without_a_length_is_recognised(world: World) -> None:
+    world.sandbox.faults = FaultPlan(length_required=True)
+    request = httpx.Request(
+        "POST", "http://localhost/api/v2/cancel/x", headers={"Authorization": "sandbox-key"}
+    )
+    del request.headers["content-length"]
+    transport = httpx.ASGITransport(app=world.sandbox.app)
+    assert (await transport.handle_async_request(request)).status_code == 411
 
 
 @pytest.mark.parametrize(
@@ -445,7 +729,7 @@ def complete(received: bytes) -> bool:
     if not end:
         return False
     length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-    return len(body) >= int(length)
+    return bool(length) and len(body) >= int(length)
 
 
 @pytest.mark.usefixtures("protocol")
@@ -457,6 +741,8 @@ def complete(received: bytes) -> bool:
         ("reset_before", "reset"),
         ("reset_after", "reset"),
         ("truncated", "closed"),
+        ("half_closed_before", "closed"),
+        ("half_closed_after", "closed"),
     ],
 )
 async def test_a_real_connection_is_cut(kind: FaultKind, end: str) -> None:
@@ -502,6 +788,101 @@ async def test_a_silent_connection_ends_when_the_client_has_gone() -> None:
         assert await speak(sandbox, "GET", "/api/v2/config", patience=0.02) == (b"", "open")
     # The server would wait for three seconds for whatever is under way.
     assert anyio.current_time() - began < 2
+
+
+async def converse(sandbox: Sandbox, *requests: tuple[str, str]) -> bytes:
+    """Return everything that is received on one connection, until it falls silent."""
+    host, port = sandbox.url.removeprefix("http://").split(":")
+    received = b""
+    async with await anyio.connect_tcp(host, int(port)) as stream:
+        for method, path in requests:
+            head = f"{method} {path} HTTP/1.1\r\nhost: {host}\r\nauthorization: {sandbox.api_key}"
+            await stream.send(f"{head}\r\ncontent-length: 0\r\n\r\n".encode())
+            size = len(received)
+            with anyio.move_on_after(0.5):
+                while not complete(received[size:]):
+                    received += await stream.receive()
+        with anyio.move_on_after(0.1):
+            while True:
+                received += await stream.receive()
+    return received
+
+
+CONFIGURATION = ("GET", "/api/v2/config")
+
+
+@pytest.mark.usefixtures("protocol")
+async def test_a_response_is_repeated_on_its_connection() -> None:
+    async with serve() as sandbox:
+        sandbox.next_faults("get_configuration", ["repeated"])
+        received = await converse(sandbox, CONFIGURATION)
+    first, second = received.split(b"HTTP/1.1 200 ")[1:]
+    assert first.partition(b"\r\n\r\n")[2] == second.partition(b"\r\n\r\n")[2]
+    assert sandbox.ledger.answered("get_configuration") == 1
+
+
+@pytest.mark.usefixtures("protocol")
+async def test_a_repeated_response_comes_before_the_next_one() -> None:
+    async with serve() as sandbox:
+        late = InjectedFault("repeated", seconds=(60, 60))
+        sandbox.next_faults("get_configuration", [late])
+        received = await converse(sandbox, CONFIGURATION, ("GET", STATUS))
+    assert [part[:3] for part in received.split(b"HTTP/1.1 ")[1:]] == [b"200", b"200", b"400"]
+
+
+@pytest.mark.usefixtures("protocol")
+async def test_nothing_is_repeated_on_a_connection_that_is_closed() -> None:
+    async with serve() as sandbox:
+        sandbox.next_faults("get_configuration", [InjectedFault("repeated", seconds=(0.05, 0.05))])
+        received, ended = await speak(sandbox, "GET", "/api/v2/config")
+        assert (received.count(b"HTTP/1.1"), ended) == (1, "whole")
+        await anyio.sleep(0.1)
+
+
+@pytest.mark.usefixtures("protocol")
+@pytest.mark.parametrize(
+    ("form", "start"), [("408", b"HTTP/1.1 408"), ("200", b"HTTP/1.1 200 \r\n"), ("noise", b"")]
+)
+async def test_bytes_that_nobody_asked_for_follow_a_response(form: str, start: bytes) -> None:
+    async with serve() as sandbox:
+        sandbox.next_faults("get_configuration", [InjectedFault("unasked", form=form)])
+        received = await converse(sandbox, CONFIGURATION)
+    _, body = received.split(b"\r\n\r\n", 1)
+    _, end, rest = body.partition(b'"VISA","MASTERCARD"]}')
+    assert end
+    assert rest
+    assert rest.startswith(start)
+
+
+@pytest.mark.usefixtures("protocol")
+async def test_a_102_comes_instead_of_a_response() -> None:
+    async with serve() as sandbox:
+        sandbox.next_faults("get_configuration", ["processing_before"])
+        received, ended = await speak(sandbox, "GET", "/api/v2/config", patience=0.2)
+        assert (received, ended) == (b"HTTP/1.1 102 Processing\r\n\r\n", "open")
+
+
+@pytest.mark.virtual_time
+async def test_a_102_comes_each_second_until_the_client_has_gone() -> None:
+    sent: list[float] = []
+    began = anyio.current_time()
+
+    class Written:
+        def write(self, _data: bytes) -> None:
+            sent.append(anyio.current_time())
+
+    async def receive() -> Any:
+        await anyio.sleep_until(began + 2.5)
+        return {"type": "http.disconnect"}
+
+    async def send(_message: Any) -> None:
+        raise AssertionError
+
+    delivery = Delivery(None, delay=300, is_processing=True)
+    connection: Any = Connection(cast("Any", Written()))
+    scope: Any = {"extensions": {CONNECTION: connection}}
+    await DeliveredResponse(delivery)(scope, receive, send)
+    assert [at - began for at in sent] == pytest.approx([0, 1, 2])
 
 
 async def test_only_a_disconnect_ends_a_delay(world: World) -> None:

@@ -1,15 +1,32 @@
-"""Somebody else's transaction that happens to have the same order number."""
+"""Responses about something else than what was asked for."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 from uuid import NAMESPACE_URL, uuid5
 
-from chat2pay_async.sandbox._service import json, transitions
-from chat2pay_async.sandbox._service.records import Channel, Order, Transaction
+from chat2pay_async.sandbox._service import json, serialization, transitions
+from chat2pay_async.sandbox._service.records import (
+    Channel,
+    Decision,
+    LinkStatus,
+    Order,
+    PaymentStatus,
+    Transaction,
+    TransactionType,
+)
+from chat2pay_async.sandbox._service.serialization import Body
+from chat2pay_async.sandbox._service.service import ApiRequest
 
 _TTL: Final = timedelta(minutes=5)
 _CENTS: Final = 100_000
+ANOTHER_ORDER: Final = "somebody-elses"
+_WRONG_AMOUNT: Final = Decimal("999.00")
+_OPPOSITES: Final[Mapping[str, TransactionType]] = {
+    "capture_payment": TransactionType.VOID,
+    "reverse_payment": TransactionType.CAPTURE,
+}
 
 
 def foreign_link(order_number: str, now: datetime, form: str) -> Transaction:
@@ -31,3 +48,40 @@ def foreign_link(order_number: str, now: datetime, form: str) -> Transaction:
         additional_data=stamp if form == "stamped" else None,
     )
     return transitions.open_link(order, str(made_up), now, _TTL, delivered=True).after
+
+
+def wrong_step(request: ApiRequest, now: datetime, form: str) -> Body:
+    """Return another step's success to a capture or reverse: the opposite one's, or a sale's."""
+    kind = TransactionType.SALE if form == "sale" else _OPPOSITES[request.operation]
+    return _gateway_result(request, now, kind)
+
+
+def wrong_amount(request: ApiRequest, now: datetime) -> Body:
+    """Return a capture of an amount that nobody asked for."""
+    return _gateway_result(request, now, TransactionType.CAPTURE)
+
+
+def wrong_cancellation(request: ApiRequest, now: datetime, form: str) -> Body:
+    """Return another link's cancellation, or another status of the link's."""
+    is_other = form == "link"
+    ref = str(uuid5(NAMESPACE_URL, request.ref)) if is_other else request.ref
+    status = LinkStatus.PAYMENT_LINK_CANCELLED if is_other else LinkStatus.PAYMENT_LINK_SENT
+    return {
+        "paymentLinkRef": ref,
+        "transactionStatus": status.name.replace("_", " ").title(),
+        "transactionStatusId": str(status.value),
+        "timestamp": serialization.moment(now),
+    }
+
+
+def _gateway_result(request: ApiRequest, now: datetime, kind: TransactionType) -> Body:
+    return {
+        "transactionType": serialization.leaked(kind),
+        "totalAmount": _WRONG_AMOUNT,
+        "paymentGatewayDecision": Decision.ACCEPT.name,
+        "paymentGatewayReqReferenceNumber": str(uuid5(NAMESPACE_URL, request.ref).int),
+        "paymentGatewayResponseTimestamp": serialization.moment(now),
+        "paymentGatewayResponseCode": Decision.ACCEPT.value,
+        "paymentStatus": PaymentStatus.SUCCESS.name,
+        "paymentStatusId": str(PaymentStatus.SUCCESS.value),
+    }

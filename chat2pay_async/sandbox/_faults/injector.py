@@ -1,16 +1,19 @@
 """The fault injector: it draws the fault of a request, and applies the request or not."""
 
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from itertools import count
 from random import Random, SystemRandom
 from typing import Final
+from urllib.parse import urlencode
 
-from chat2pay_async.sandbox._errors import SandboxError
+from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
 from chat2pay_async.sandbox._faults.foreign import foreign_link
+from chat2pay_async.sandbox._faults.intermediaries import page
 from chat2pay_async.sandbox._faults.lottery import Drawn, Lottery, decide
 from chat2pay_async.sandbox._faults.plan import (
     CUSTOMER,
@@ -24,6 +27,7 @@ from chat2pay_async.sandbox._faults.replies import (
     Delivery,
     Reply,
     Scene,
+    http_date,
     json_reply,
     spoil,
     unknown,
@@ -33,6 +37,9 @@ from chat2pay_async.sandbox._service.service import OPERATIONS, ApiRequest, ApiR
 _LOOK_UP: Final = "get_transaction"
 _NO_PLAN: Final = FaultPlan()
 _NOT_FOUND: Final = 404
+_LENGTH_REQUIRED: Final = 411
+_CACHED: Final = 1_000
+"""Look-ups whose responses are kept."""
 
 Script = Iterable[FaultKind | InjectedFault | None]
 
@@ -61,6 +68,7 @@ class FaultInjector:
         self._late: list[tuple[datetime, int, ApiRequest]] = []
         self._numbers = count()
         self._actor = CUSTOMER
+        self._cached: OrderedDict[str, tuple[Reply, datetime]] = OrderedDict()
         service.lag = self._lag
         self.start(None)
 
@@ -116,13 +124,17 @@ class FaultInjector:
     def exchange(self, request: ApiRequest, now: datetime) -> Delivery:
         """Answer a request, with its fault if it has one."""
         log, at = self._service.log, now + self.offset
+        if self._lacks_length(request):
+            log.requests[request.operation, _LENGTH_REQUIRED] += 1
+            return Delivery(page(_LENGTH_REQUIRED), at)
         drawn = self._next(request, now)
         reply = self._enact(drawn, request, now)
         if drawn is None:
             delivery = Delivery(reply, at)
         else:
             log.faults[request.operation, drawn.kind] += 1
-            delivery = spoil(drawn, Scene(request.path, at, reply))
+            delivery = spoil(drawn, Scene(request, at, reply))
+        self._cache(request, delivery, at)
         if delivery.reply is not None:
             log.requests[request.operation, delivery.reply.status] += 1
         return replace(delivery, at=None) if self._switches.no_date_header else delivery
@@ -143,24 +155,52 @@ class FaultInjector:
             return self._storm.drawn
         else:
             drawn = self._lottery.draw(self._random, request.operation)
-        if drawn is None or (drawn.kind == "foreign" and not self._looks_up_order(request)):
+        if drawn is None or not self._can_happen(drawn, request):
             return None
         if drawn.kind == "storm":
             self._storm = _Storm(drawn, now + timedelta(seconds=drawn.seconds), drawn.requests)
         return drawn
 
-    def _looks_up_order(self, request: ApiRequest) -> bool:
-        return bool(request.query.get("orderNumber")) and self._service.knows(request.key)
+    def _can_happen(self, drawn: Drawn, request: ApiRequest) -> bool:
+        match drawn.kind:
+            case "foreign":
+                return bool(request.query.get("orderNumber")) and self._service.knows(request.key)
+            case "cached":
+                return _place(request) in self._cached and self._service.knows(request.key)
+            case "wrong_amount_before" | "wrong_amount_after":
+                return "amount" in request.query
+            case _:
+                return True
+
+    def _lacks_length(self, request: ApiRequest) -> bool:
+        is_read = request.operation in {_LOOK_UP, "get_configuration"}
+        return self._switches.length_required and not is_read and not request.has_length
+
+    def _cache(self, request: ApiRequest, delivery: Delivery, at: datetime) -> None:
+        """Keep what the service itself said to a look-up, as a cache on the way would."""
+        reply = delivery.reply
+        if request.operation == _LOOK_UP and reply is not None and "age" not in reply.headers:
+            self._cached[_place(request)] = reply, at
+            while len(self._cached) > _CACHED:
+                self._cached.popitem(last=False)
 
     def _enact(self, drawn: Drawn | None, request: ApiRequest, now: datetime) -> Reply | None:
         when = When.AT_ONCE if drawn is None else TRAITS[drawn.kind].when
         if drawn is not None and drawn.kind == "foreign":
             link = foreign_link(request.query["orderNumber"], now + self.offset, drawn.form)
             response = self._service.status(link)
+        elif drawn is not None and drawn.kind == "cached":
+            reply, then = self._cached[_place(request)]
+            age = max(1, round((now + self.offset - then).total_seconds()))
+            headers = {**reply.headers, "age": str(age), "date": http_date(then)}
+            return replace(reply, headers=headers)
         elif when is When.AT_ONCE:
             response = self._apply(request, now)
         else:
             if drawn is not None and when is When.LATER:
+                if drawn.kind == "foreign_decline":
+                    with suppress(UnknownReferenceError):
+                        self._service.decline_for_another(request, now + self.offset)
                 due = now + timedelta(seconds=drawn.seconds)
                 heappush(self._late, (due, next(self._numbers), request))
             return None
@@ -183,3 +223,8 @@ class FaultInjector:
             return timedelta()
         self._service.log.faults[self._actor, drawn.kind] += 1
         return timedelta(seconds=drawn.seconds)
+
+
+def _place(request: ApiRequest) -> str:
+    """Return what a cache knows a look-up by."""
+    return urlencode(sorted(request.query.items()))

@@ -54,7 +54,7 @@ def decide(fault: InjectedFault, random: Random) -> Drawn:
         requests=random.randint(*fault.requests),
         retry_after=random.randint(*fault.retry_after),
         where=fault.where,
-        noise=random.randbytes(_NOISE) if fault.kind == "garbage" else b"",
+        noise=random.randbytes(_NOISE) if fault.kind in {"garbage", "unasked"} else b"",
     )
 
 

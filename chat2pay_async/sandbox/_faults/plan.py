@@ -16,6 +16,10 @@ FaultKind = Literal[
     "reset_after",
     "silence_before",
     "silence_after",
+    "half_closed_before",
+    "half_closed_after",
+    "processing_before",
+    "processing_after",
     "answer_late",
     "apply_late",
     "throttle",
@@ -38,9 +42,28 @@ FaultKind = Literal[
     "html",
     "garbage",
     "drip",
+    "endless_drip",
+    "gzip_bomb",
+    "repeated",
+    "unasked",
     "not_found",
     "denied",
+    "intermediary_before",
+    "intermediary_after",
+    "misdirected_before",
+    "misdirected_after",
+    "wrong_type_before",
+    "wrong_type_after",
+    "wrong_amount_before",
+    "wrong_amount_after",
+    "wrong_link_before",
+    "wrong_link_after",
+    "refused_link",
+    "foreign_decline",
     "foreign",
+    "no_payments",
+    "cached",
+    "wrong_date",
     "lag",
 ]
 """The kinds of faults; `InjectedFault` explains each one."""
@@ -61,6 +84,8 @@ POSTS: Final = (
 
 CUSTOMER: Final = "customer"
 _LOOK_UP: Final = "get_transaction"
+_CREATE, _CANCEL, _CAPTURE, _REVERSE, _ = POSTS
+_GATEWAY: Final = (_CAPTURE, _REVERSE)
 # Sums of rates like 0.1 are not exact.
 _ALL: Final = 1 + 1e-9
 
@@ -97,10 +122,24 @@ _ERRORS: Final = ("json", "html", "json_retry_after", "html_retry_after")
 _HOLLOWS: Final = ("object", "null", "empty", "html")
 
 
+_INTERMEDIARIES: Final = (
+    *("400_page", "401_page", "403_page", "404_page", "408_page", "413_page", "421_page"),
+    *("409_json", "423_json", "424_json", "444_empty", "460_empty", "499_page"),
+    *("400_message", "401_message", "403_message", "404_message"),
+)
+
+
 def _pair(
-    before: FaultKind, after: FaultKind, status: int = 0, forms: tuple[str, ...] = ()
+    before: FaultKind,
+    after: FaultKind,
+    status: int = 0,
+    forms: tuple[str, ...] = (),
+    operations: tuple[str, ...] = tuple(OPERATIONS),
 ) -> Mapping[FaultKind, Trait]:
-    return {before: Trait(When.NEVER, status, forms), after: Trait(When.AT_ONCE, status, forms)}
+    return {
+        before: Trait(When.NEVER, status, forms, operations=operations),
+        after: Trait(When.AT_ONCE, status, forms, operations=operations),
+    }
 
 
 TRAITS: Final[Mapping[FaultKind, Trait]] = MappingProxyType(
@@ -108,6 +147,8 @@ TRAITS: Final[Mapping[FaultKind, Trait]] = MappingProxyType(
         **_pair("drop_before", "drop_after"),
         **_pair("reset_before", "reset_after"),
         **_pair("silence_before", "silence_after"),
+        **_pair("half_closed_before", "half_closed_after"),
+        **_pair("processing_before", "processing_after"),
         "answer_late": Trait(When.AT_ONCE, seconds=(0.5, 3.0)),
         "apply_late": Trait(
             When.LATER, forms=("reset", "drop", "502", "504", "silence"), seconds=(0.5, 3.0)
@@ -125,9 +166,29 @@ TRAITS: Final[Mapping[FaultKind, Trait]] = MappingProxyType(
         "html": Trait(When.AT_ONCE),
         "garbage": Trait(When.AT_ONCE),
         "drip": Trait(When.AT_ONCE, seconds=(0.5, 3.0)),
+        "endless_drip": Trait(When.AT_ONCE),
+        "gzip_bomb": Trait(When.AT_ONCE),
+        "repeated": Trait(When.AT_ONCE, seconds=(0.001, 0.02)),
+        "unasked": Trait(When.AT_ONCE, forms=("408", "200", "noise"), seconds=(0.001, 0.02)),
         "not_found": Trait(When.NEVER, forms=("html", "spring", "json")),
         "denied": Trait(When.NEVER, forms=("401", "403")),
+        **_pair("intermediary_before", "intermediary_after", forms=_INTERMEDIARIES),
+        **_pair("misdirected_before", "misdirected_after", 200, ("transaction", "error")),
+        **_pair("wrong_type_before", "wrong_type_after", 200, ("opposite", "sale"), _GATEWAY),
+        **_pair("wrong_amount_before", "wrong_amount_after", 200, operations=(_CAPTURE,)),
+        **_pair("wrong_link_before", "wrong_link_after", 200, ("link", "status"), (_CANCEL,)),
+        "refused_link": Trait(When.AT_ONCE, 400, operations=(_CREATE,)),
+        "foreign_decline": Trait(
+            When.LATER, forms=("drop", "silence"), seconds=(0.5, 3.0), operations=_GATEWAY
+        ),
         "foreign": Trait(When.NEVER, forms=("stamped", "bare"), operations=(_LOOK_UP,)),
+        "no_payments": Trait(
+            When.AT_ONCE, forms=("list", "null", "missing"), operations=(_LOOK_UP,)
+        ),
+        "cached": Trait(When.NEVER, operations=(_LOOK_UP,)),
+        "wrong_date": Trait(
+            When.AT_ONCE, forms=("missing", "ahead", "behind", "garbage"), seconds=(60.0, 3600.0)
+        ),
         "lag": Trait(When.AT_ONCE, seconds=(0.5, 3.0), operations=(*POSTS, CUSTOMER)),
     }
 )
@@ -142,6 +203,8 @@ class InjectedFault:
     | `drop_before`, `drop_after` | the connection is closed, no response | |
     | `reset_before`, `reset_after` | the connection is reset, no response | |
     | `silence_before`, `silence_after` | nothing, for five minutes; then it is closed | |
+    | `half_closed_before`, `half_closed_after` | the server closes its half of the connection | |
+    | `processing_before`, `processing_after` | a 102 each second, for five minutes | |
     | `answer_late` | the response `seconds` after the request was applied | |
     | `apply_late` | no response, or a wrong one; applied `seconds` after that | \
 `reset` `drop` `502` `504` `silence` |
@@ -156,14 +219,39 @@ class InjectedFault:
     | `html` | the right status, with a page | |
     | `garbage` | the right status, with random bytes | |
     | `drip` | the first bytes of the body one by one, over `seconds` | |
+    | `endless_drip` | the body byte by byte, one each second | |
+    | `gzip_bomb` | the right status, with a small body that decodes to 64 MiB | |
+    | `repeated` | the response, and `seconds` later a copy of it | |
+    | `unasked` | the response, and `seconds` later what nobody asked for | `408` `200` `noise` |
     | `not_found` | a gateway's 404, that says nothing about the order | `html` `spring` `json` |
     | `denied` | a glitch of the gateway | `401` `403` |
+    | `intermediary_before`, `intermediary_after` | a 4xx of whoever stands between | its status \
+and `page`, `json`, `empty` or `message`, such as `499_page` |
+    | `misdirected_before`, `misdirected_after` | a 200 about something else | `transaction` \
+`error` |
+    | `wrong_type_before`, `wrong_type_after` | another step's success | `opposite` (a void for a \
+capture) `sale` |
+    | `wrong_amount_before`, `wrong_amount_after` | a capture of 999.00, where less was asked | |
+    | `wrong_link_before`, `wrong_link_after` | a cancellation of another link, or none | `link` \
+`status` |
+    | `refused_link` | a 400 with the reference of the link, which exists | |
+    | `foreign_decline` | another process's decline in the history, no response; applied `seconds` \
+after that | `drop` `silence` |
     | `foreign` | somebody else's transaction under the same order number | `stamped` `bare` |
+    | `no_payments` | a status without payment entries | `list` (empty) `null` `missing` |
+    | `cached` | the response to an earlier look-up of the same, with its `Age` | |
+    | `wrong_date` | a `Date` that is wrong by `seconds`, or none | `missing` `ahead` `behind` \
+`garbage` |
     | `lag` | look-ups that show a change only `seconds` after it | |
 
     With a kind that ends in `_before`, and with `throttle`, `storm`, `not_found` and `denied`, the
     request is never applied; with the others it is, at once or late. A request has one fault at
-    most; besides, each change that it makes may lag.
+    most; besides, each change that it makes may lag. Where there is nothing to go wrong, no earlier
+    look-up to be cached or no amount to be wrong, nothing does.
+
+    What comes after a response (`repeated`, `unasked`) comes before the response to the next
+    request of the connection, be it sent sooner. In process there is no connection: nothing comes
+    after a response, a half-closed connection is a closed one, and a 102 is silence.
 
     Attributes:
         kind: The kind, one of `FAULT_KINDS`.
@@ -233,6 +321,8 @@ class FaultPlan:
         unknown_order: The response to a look-up of what does not exist: `explicit` (a 404 that
             names it), `empty` (200 and `{}`), `null` (200), `bad_request` (400 that names it),
             `foreign_404` (one that does not name it), `html` (404 with a page).
+        length_required: Answer 411 to a POST or PUT without `Content-Length`, as some front ends
+            do.
     """
 
     faults: tuple[InjectedFault, ...] = ()
@@ -242,6 +332,7 @@ class FaultPlan:
     no_date_header: bool = False
     echo_additional_data: bool = True
     unknown_order: UnknownOrder = "explicit"
+    length_required: bool = False
 
     def __post_init__(self) -> None:
         _check_one_of("response to an unknown order", self.unknown_order, UNKNOWN_ORDERS)

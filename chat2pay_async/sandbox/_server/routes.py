@@ -109,6 +109,7 @@ def _operation(sandbox: _Sandbox, method: str, path: str, name: str) -> Route:
             ref=unquote(request.path_params.get("ref", "")),
             query=request.query_params,
             body=await request.body(),
+            has_length="content-length" in request.headers,
         )
         return asgi.DeliveredResponse(sandbox.exchange(api_request))
 

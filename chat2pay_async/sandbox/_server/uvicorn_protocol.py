@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-from chat2pay_async.sandbox._server.asgi import TRANSPORT
+from chat2pay_async.sandbox._server.asgi import CONNECTION, Connection
 
 if TYPE_CHECKING:
     import asyncio
@@ -16,9 +16,12 @@ def _made(**options: Any) -> "asyncio.Protocol":
     # The better of uvicorn's two protocols is found at run time: it cannot be a base class here.
     protocol = cast("Any", AutoHTTPProtocol)(**options)
     app: ASGIApp = protocol.app
+    connection: Connection | None = None
 
     async def connected(scope: "Scope", receive: "Receive", send: "Send") -> None:
-        scope["extensions"] = {**scope.get("extensions", {}), TRANSPORT: protocol.transport}
+        nonlocal connection
+        connection = connection or Connection(protocol.transport)
+        scope["extensions"] = {**scope.get("extensions", {}), CONNECTION: connection}
         await app(scope, receive, send)
 
     protocol.app = connected

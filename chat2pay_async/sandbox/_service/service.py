@@ -16,7 +16,7 @@ from uuid import UUID
 from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
 from chat2pay_async.sandbox._service import serialization, transitions, validation
 from chat2pay_async.sandbox._service.ledger import Effect, Log
-from chat2pay_async.sandbox._service.records import Transaction
+from chat2pay_async.sandbox._service.records import Transaction, TransactionType
 from chat2pay_async.sandbox._service.serialization import Body, Currency, Integrator
 from chat2pay_async.sandbox._service.store import TransactionStore
 
@@ -24,6 +24,11 @@ _INTEGRATORS: Final = (
     Integrator("7b7f5c1e-52a4-4a53-9d3a-0d6a6f0c1a01", "Sandbox API", "APPLICATION"),
     Integrator("7b7f5c1e-52a4-4a53-9d3a-0d6a6f0c1a02", "Sandbox Orders", "OMS"),
     Integrator("7b7f5c1e-52a4-4a53-9d3a-0d6a6f0c1a03", "Sandbox Chat Desk", "CLICKATELL_PRODUCT"),
+)
+
+
+_STEPS: Final = MappingProxyType(
+    {"capture_payment": TransactionType.CAPTURE, "reverse_payment": TransactionType.VOID}
 )
 
 
@@ -36,6 +41,7 @@ class ApiRequest:
         key: The value of the `Authorization` header.
         path: The path as it was sent, still quoted.
         ref: The payment link reference in the path, unquoted.
+        has_length: It says how long its body is.
     """
 
     operation: str
@@ -44,6 +50,7 @@ class ApiRequest:
     ref: str = ""
     query: Mapping[str, str] = field(default_factory=dict[str, str])
     body: bytes = b""
+    has_length: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +109,11 @@ class Service:
         """Return True for the account's API key."""
         return hmac.compare_digest(key.encode(), self.settings.api_key.encode())
 
+    @property
+    def integrators(self) -> tuple[Integrator, ...]:
+        """The account's integrations as they are."""
+        return tuple(self._integrators.values())
+
     def link(self, ref: str, now: datetime) -> Transaction:
         """Return a transaction as it stands at a time."""
         return transitions.aged(self.store.get(ref), now)
@@ -116,6 +128,16 @@ class Service:
     def gateway_number(self) -> str:
         """Return the next reference number of the payment gateway."""
         return str(next(self._gateway_numbers))
+
+    def decline_for_another(self, request: ApiRequest, now: datetime) -> None:
+        """Let the gateway decline what another process asks for at the same moment.
+
+        Raises:
+            UnknownReferenceError: There is no such link.
+        """
+        kind = _STEPS[request.operation]
+        link, number = self.link(request.ref, now), self.gateway_number()
+        self.apply(transitions.decline_for_another(link, kind, now, number), now)
 
     def create_payment_link(self, request: ApiRequest, now: datetime) -> ApiResponse:
         """Make a payment link, and send it."""
@@ -178,7 +200,7 @@ class Service:
         body = serialization.configuration(
             self._updated,
             settings.api_key,
-            self._integrators.values(),
+            self.integrators,
             settings.currencies.values(),
         )
         return ApiResponse(200, body)

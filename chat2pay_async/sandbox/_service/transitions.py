@@ -196,6 +196,14 @@ def reverse(link: Transaction, at: datetime, reference: str) -> Change:
     return Change(voided, (_effect(link, "reversed", at, amount),))
 
 
+def decline_for_another(
+    link: Transaction, kind: TransactionType, at: datetime, reference: str
+) -> Change:
+    """Add what the gateway declined for another process; nothing else changes."""
+    entry = GatewayEntry(kind, Decision.DECLINE, link.order.total, at, reference)
+    return Change(replace(link, gateway_entries=(*link.gateway_entries, entry)))
+
+
 def add_receipt(link: Transaction, receipt_ref: str, at: datetime) -> Change:
     """Make a receipt for a payment that succeeded, and send its link."""
     _refuse(link, _NOT_PAID)
