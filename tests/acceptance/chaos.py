@@ -9,6 +9,7 @@ after everything late has arrived (`chaos_verdict.py` says how).
 
 from __future__ import annotations
 
+import functools
 import pickle
 import random
 import time
@@ -32,13 +33,20 @@ from chat2pay_async import (
     Timeout,
 )
 from chat2pay_async.sandbox import FAULT_KINDS, POSTS, FaultPlan, InjectedFault, Sandbox
+from chat2pay_async.sandbox._faults.plan import TRAITS
 
+OPERATIONS = TRAITS["drop_before"].operations
+UPDATE = "update_integration"
 CHANNELS = (*["sms", "whatsapp"] * 10, "none")
 SETTLE = 10.0
 READ_TIMEOUT = 3.0
 HASTE = 30.0
-SHARE = 0.0135
-"""Of the requests, for each kind of fault; what befalls only some operations has more there."""
+SHARE = 0.0065
+"""Of the requests, for each kind of fault."""
+RARE = 5 * SHARE
+"""The same for what befalls only some POSTs, of their requests."""
+RECEIPT = "https://r.example"
+AMOUNTS = (None, "199.90", "100.00")
 
 
 # Plans -------------------------------------------------------------------------------------------
@@ -46,20 +54,27 @@ SHARE = 0.0135
 
 def everything(longest: float, seed: int, **switches: Any) -> FaultPlan:
     """Every kind of fault; delays and lags up to `longest` seconds, half of it each."""
-    times = {"apply_late": (0.1, longest / 2), "lag": (0.1, longest / 2)}
-    shares = {"storm": SHARE / 3, "foreign": 7 * SHARE, "lag": 6 * SHARE}
-    only = {"lag": POSTS}
+    times = {
+        "apply_late": (0.1, longest / 2),
+        "lag": (0.1, longest / 2),
+        # After the window a decline counts, whoever asked for what was declined.
+        "foreign_decline": (0.1, 0.45 * SETTLE),
+    }
+    shares = {"storm": SHARE / 3, "foreign": 10 * SHARE, "lag": 12 * SHARE}
+    shares |= {"cached": 2 * SHARE, "no_payments": 2 * SHARE}
+    # An update that arrives once more after a later one is beyond what is assumed.
+    only = {"lag": POSTS, "apply_late": tuple(one for one in OPERATIONS if one != UPDATE)}
     faults = tuple(
         InjectedFault(
             kind,
-            shares.get(kind, SHARE),
+            shares.get(kind, SHARE if TRAITS[kind].operations == OPERATIONS else RARE),
             seconds=times.get(kind),
             operations=only.get(kind, ()),
             requests=(2, 6),
         )
         for kind in FAULT_KINDS
     )
-    return FaultPlan(faults, seed=seed, **switches)
+    return FaultPlan(faults, seed=seed, length_required=True, **switches)
 
 
 @attrs.frozen
@@ -100,7 +115,7 @@ class Chaos:
     access: Access
     random: random.Random
     reported: dict[str, list[Reported]] = attrs.field(
-        factory=lambda: {name: [] for name in EFFECTS}
+        factory=lambda: {name: [] for name in OPERATIONS}
     )
     unknown: dict[str, Pending] = attrs.field(factory=dict)
     """Pendings of the hook's events, by identity."""
@@ -178,16 +193,42 @@ class Chaos:
                 reported = Reported(key, "unknown", pending=pickle.dumps(error.pending))
             except ReceiptNotSentError as error:
                 reported = Reported(key, "applied", error.receipt.receipt_link_ref)
-            except Chat2PayError:
-                reported = Reported(key, "failed")
+            except Chat2PayError as error:
+                reported = Reported(key, "failed", told=f"{error!r}, after {error.attempts}")
             else:
                 fine = getattr(result, "succeeded", True) is not False
                 reference = getattr(result, "payment_link_ref", None)
                 outcome = "applied" if fine else "declined"
-                reported = Reported(key, outcome, reference, recovered=result.recovered)
+                recovered = getattr(result, "recovered", False)
+                is_wrong = not self.is_about(name, key, result)
+                reported = Reported(
+                    key, outcome, reference, recovered, is_wrong=is_wrong, told=repr(result)
+                )
         if reported.outcome == "cancelled" and key in self.unknown:
             reported = Reported(key, "unknown", pending=pickle.dumps(self.unknown[key]))
         self.reported[name].append(reported)
+
+    def is_about(self, name: str, key: str, result: Any) -> bool:
+        """Check what a read or an update returned against the sandbox itself."""
+        service = self.sandbox._service
+        if name == "get_transaction":
+            order = service.store.get(key).order.order_number
+            return bool((result.payment_link_ref, result.order_number) == (key, order))
+        known = {one.application_id: one.status for one in service.integrators}
+        if name == "get_configuration":
+            return {one.application_id for one in result.integrators} == known.keys()
+        if name == UPDATE:
+            application, status = key.split()
+            return known[application] == status
+        return True
+
+    async def updates(self, client: AsyncChat2Pay, application: str, number: int) -> None:
+        """Switch an integration on and off: one at a time, or nobody could tell who was right."""
+        for count in range(number):
+            status = ("DEACTIVATED", "ACTIVATED")[count % 2]
+            update = self.hurried(client).update_integration
+            key = f"{application} {status}"
+            await self.call(UPDATE, key, lambda do=update, to=status: do(application, to))  # type: ignore[misc]
 
     async def calls(self, client: AsyncChat2Pay, operations: int) -> None:
         """All of them, in random order."""
@@ -196,33 +237,29 @@ class Chaos:
         jobs: list[Any] = []
         for number in range(operations):
             order = self.request(f"new-{number}", CHANNELS[number % len(CHANNELS)])
-            jobs += [
-                (
-                    "create_payment_link",
-                    order.order_number,
-                    self.hurried(client).create_payment_link,
-                    (order,),
-                ),
-                *(
-                    (
-                        name,
-                        refs[name][number],
-                        getattr(self.hurried(client), name),
-                        (refs[name][number],),
-                    )
-                    for name in ("cancel_payment_link", "capture_payment", "reverse_payment")
-                ),
+            ref = {name: made[number] for name, made in refs.items() if made}
+            read = self.random.choice([*ref.values()])
+            amount = AMOUNTS[number % len(AMOUNTS)]
+            todo: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = [
+                ("create_payment_link", order.order_number, (order,), {}),
+                ("capture_payment", ref["capture_payment"], (), {"amount": amount}),
+                ("create_receipt", ref["create_receipt"], (RECEIPT,), {}),
+                ("cancel_payment_link", ref["cancel_payment_link"], (), {}),
+                ("reverse_payment", ref["reverse_payment"], (), {}),
+                ("get_transaction", read, (), {"payment_link_ref": read}),
+                ("get_configuration", "", (), {}),
             ]
-            ref = refs["create_receipt"][number]
-            args = (ref, "https://r.example")
-            jobs.append(("create_receipt", ref, self.hurried(client).create_receipt, args))
+            for name, key, args, options in todo:
+                method = getattr(self.hurried(client), name)
+                given = (key, *args) if name in ref else args
+                work = functools.partial(method, *given, **options)
+                jobs.append((self.call, (name, key, work)))
         self.random.shuffle(jobs)
-        await spread(
-            [
-                (self.call, (name, key, lambda method=method, args=args: method(*args)))
-                for name, key, method, args in jobs
-            ]
-        )
+        service = self.sandbox._service
+        async with anyio.create_task_group() as tasks:
+            for one in service.integrators:
+                tasks.start_soon(self.updates, client, one.application_id, operations // 3)
+            await spread(jobs)
 
 
 async def run(plan: Plan, engine: str, loop: str, seed: int, operations: int) -> Report:
@@ -233,13 +270,14 @@ async def run(plan: Plan, engine: str, loop: str, seed: int, operations: int) ->
     access = Access(engine, Sandbox(clock=clock, seed=seed, link_ttl=day, page_ttl=day))
     chance = random.Random(seed)  # noqa: S311 - faults that a seed can repeat
     chaos = Chaos(plan, seed, access, chance)
-    with clock.for_clients():
+    with clock.for_clients(chance):
         async with access.open():
             async with chaos.client(plan.retry, [chaos.remember]) as client:
                 started = time.perf_counter()
                 await chaos.calls(client, operations)
                 report.seconds = time.perf_counter() - started
             await end(chaos, report)
+    report.steps = clock.steps
     return report
 
 
@@ -248,6 +286,7 @@ async def end(chaos: Chaos, report: Report) -> None:
     sandbox = chaos.sandbox
     for (_operation, kind), count in sandbox.ledger.faults.items():
         report.faults[kind] += count
+    report.without_length = sandbox.ledger.answered(status=411)
     report.requests = chaos.access.requests
     report.connections = chaos.access.connections
     report.by_aiohttp = chaos.access.by_aiohttp
@@ -255,4 +294,4 @@ async def end(chaos: Chaos, report: Report) -> None:
     sandbox.apply_late()
     await anyio.sleep(chaos.plan.longest + 5 * SETTLE)
     async with chaos.client(chaos.plan.retry) as client:
-        await judge(sandbox.ledger, chaos.reported, client, report.tallies)
+        await judge(sandbox.ledger, chaos.reported, client, report)

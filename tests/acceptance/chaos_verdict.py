@@ -27,9 +27,11 @@ EFFECTS = {
     "reverse_payment": "reversed",
     "create_receipt": "receipt_created",
 }
+READS = ("get_transaction", "get_configuration", "update_integration")
+"""Operations that are checked when they return: their effects are none, or may be repeated."""
 CUTS = ("reset_before", "reset_after", "drop_before", "drop_after", "truncated")
 """Faults that end the connection, where there is one."""
-FAULTY, EACH, LONG = 0.3, 0.01, 20_000
+FAULTY, EACH, LONG = 0.3, 0.001, 20_000
 """The least share of faults, that of each kind, and how many requests show the latter."""
 HURRIED = 1 / 15
 """The least share of calls that haste must leave unknown, where there is haste."""
@@ -61,6 +63,10 @@ class Reported:
     reference: str | None = None
     recovered: bool = False
     pending: bytes | None = None
+    is_wrong: bool = False
+    """A read or an update that returned what is not so."""
+    told: str = ""
+    """The result, or the error."""
 
 
 @attrs.frozen
@@ -91,22 +97,26 @@ async def judge(
     ledger: Any,
     reports: Mapping[str, Sequence[Reported]],
     client: AsyncChat2Pay,
-    tallies: Mapping[str, Tally],
+    report: Report,
 ) -> None:
     """Count every call, and resolve those of unknown outcome."""
     work = []
     for name, every in reports.items():
-        tally = tallies[name]
-        for report in every:
-            note(tally, report, effects_of(ledger, name, report.key))
-            if report.pending is not None:
-                truth = Truth.of(ledger, name, report.key)
-                work.append((check_resolution, (client, tally, report, truth)))
+        tally = report.tallies[name]
+        for reported in every:
+            # What is checked when it returns has no effects to be counted.
+            effects = None if name in READS else effects_of(ledger, name, reported.key)
+            if note(tally, reported, effects):
+                report.broken.append(f"{name} {reported}")
+            if reported.pending is not None:
+                truth = Truth.of(ledger, name, reported.key)
+                work.append((check_resolution, (client, report, name, reported, truth)))
     await spread(work)
     known = references_of(ledger)
-    for report in reports["create_payment_link"]:
-        if report.outcome == "applied" and report.reference not in known[report.key]:
-            tallies["create_payment_link"].wrong += 1
+    for reported in reports["create_payment_link"]:
+        if reported.outcome == "applied" and reported.reference not in known.get(reported.key, ()):
+            report.broken.append(f"create_payment_link {reported}")
+            report.tallies["create_payment_link"].wrong += 1
 
 
 def references_of(ledger: Any) -> dict[str, set[str]]:
@@ -124,29 +134,48 @@ def effects_of(ledger: Any, name: str, key: str) -> int:
     return int(ledger.count(EFFECTS[name], **{by: key}))
 
 
-def note(tally: Tally, report: Reported, effects: int) -> None:
-    """Count a call."""
+def note(tally: Tally, report: Reported, effects: int | None) -> bool:
+    """Count a call, and tell whether its report is false.
+
+    Args:
+        tally: Where it is counted.
+        report: What its caller was told.
+        effects: How often its effect took place; None for what has none to be counted.
+    """
     tally.calls += 1
     tally.applied += report.outcome == "applied"
     tally.recovered += report.recovered
     tally.failed += report.outcome in {"failed", "declined"}
     tally.undetermined += report.outcome == "unknown"
     tally.cancelled += report.outcome == "cancelled"
-    tally.twice += effects > 1
-    tally.wrong += report.outcome == "applied" and effects == 0
-    tally.lost += report.outcome in {"failed", "declined", "cancelled"} and effects > 0
+    count = effects or 0
+    is_wrong = report.is_wrong or (effects == 0 and report.outcome == "applied")
+    is_lost = count > 0 and report.outcome in {"failed", "declined", "cancelled"}
+    tally.twice += count > 1
+    tally.wrong += is_wrong
+    tally.lost += is_lost
+    return is_wrong or is_lost or count > 1
 
 
 async def check_resolution(
-    client: AsyncChat2Pay, tally: Tally, report: Reported, truth: Truth
+    client: AsyncChat2Pay, report: Report, name: str, reported: Reported, truth: Truth
 ) -> None:
     """Resolve a call of unknown outcome, as another process would."""
-    resolution = await client.resolve(pickle.loads(report.pending or b""))  # noqa: S301 - our own
-    tally.unresolved += resolution.verdict is Verdict.UNDETERMINED
-    tally.wrong += not truth.bears_out(resolution)
+    pending = pickle.loads(reported.pending or b"")  # noqa: S301 - our own
+    resolution = await client.resolve(pending)
+    tally, is_true = report.tallies[name], truth.bears_out(resolution)
+    is_open = resolution.verdict is Verdict.UNDETERMINED
+    tally.unresolved += is_open
+    tally.wrong += not is_true
+    if is_open or not is_true:
+        report.broken.append(f"{name} {resolution}, but {truth}: {pending}")
 
 
 # The figures --------------------------------------------------------------------------------------
+
+
+def _tallies() -> dict[str, Tally]:
+    return {name: Tally() for name in (*EFFECTS, *READS)}
 
 
 @attrs.define
@@ -157,13 +186,19 @@ class Report:
     engine: str
     loop: str
     seed: int
-    tallies: dict[str, Tally] = attrs.field(factory=lambda: {name: Tally() for name in EFFECTS})
+    tallies: dict[str, Tally] = attrs.field(factory=_tallies)
     faults: Counter[str] = attrs.field(factory=Counter)
     requests: int = 0
     connections: int = 0
     by_aiohttp: int = 0
     """See `Access`."""
     seconds: float = 0.0
+    steps: int = 0
+    """How often the clients' clock was set to another time."""
+    broken: list[str] = attrs.field(factory=list[str])
+    """The calls that were reported falsely, or took effect twice."""
+    without_length: int = 0
+    """Requests that a front end answers 411."""
 
     def total(self, what: str) -> int:
         """A figure summed up over the operations."""
@@ -190,6 +225,7 @@ class Report:
         found = {
             f"{self.connections} connections for {self.cuts} cuts": self.engine != ENGINES[0]
             and self.connections < self.cuts,
+            f"{self.without_length} requests without a length": self.without_length > 0,
             "aiohttp took no part": (self.engine == "aiohttp") != (self.by_aiohttp > 0),
         }
         return [what for what, true in found.items() if true]
@@ -199,6 +235,7 @@ class Report:
         """Faults that were too rare for the rest to mean much."""
         least = EACH * self.requests if self.requests >= LONG else 1
         calm: list[str] = [kind for kind in FAULT_KINDS if self.faults[kind] < least]
+        calm += ["clock steps"] * (not self.steps)
         calm += ["haste"] * (self.plan == "E" and self.hurried < HURRIED * self.total("calls"))
         return calm if self.faulty >= FAULTY else ["all of it", *calm]
 
@@ -212,7 +249,7 @@ def table(report: Report) -> str:
         (
             f"plan {report.plan}, seed {report.seed}, {report.engine}, {report.loop}: "
             f"{report.requests} requests, {report.connections} connections, "
-            f"{report.faulty:.1%} faulty, {report.seconds:.0f} s"
+            f"{report.faulty:.1%} faulty, {report.steps} clock steps, {report.seconds:.0f} s"
         ),
         f"{'':20}" + "".join(f"{column:>13}" for column in COLUMNS),
     ]
@@ -221,4 +258,4 @@ def table(report: Report) -> str:
         for name, tally in report.tallies.items()
     ]
     faults = ", ".join(f"{kind} {count}" for kind, count in sorted(report.faults.items()))
-    return "\n".join([*lines, f"faults: {faults}"])
+    return "\n".join([*lines, f"faults: {faults}", *report.broken])

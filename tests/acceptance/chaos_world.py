@@ -8,6 +8,7 @@ be one lost response more, and nothing to judge differently.
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -28,6 +29,8 @@ from chat2pay_async.sandbox._server import server as _server
 CONCURRENCY = 400
 ENGINES = ("httpx", "aiohttp", "default")
 KEEP_ALIVE = 5
+STEPS, STEP = 0.01, 86_400
+"""How often a client's clock is set to another time when it is asked, and by how many seconds."""
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -47,15 +50,25 @@ class VirtualClock:
 
     def __init__(self) -> None:
         self._zero = anyio.current_time()
+        self._ahead = timedelta()
+        self.steps = 0
+        """How often the clients' clock was set to another time."""
 
     def __call__(self) -> datetime:
         """The time, in UTC."""
         return BASE + timedelta(seconds=anyio.current_time() - self._zero)
 
     @contextmanager
-    def for_clients(self) -> Iterator[None]:
-        """Let every client tell its time by this clock."""
-        with mock.patch.object(limited_transport, "wall_clock", self):
+    def for_clients(self, chance: random.Random | None = None) -> Iterator[None]:
+        """Let every client tell its time by this clock; by chance, it is set to another time."""
+
+        def wall_clock() -> datetime:
+            if chance is not None and chance.random() < STEPS:
+                self.steps += 1
+                self._ahead = timedelta(seconds=chance.uniform(-STEP, STEP))
+            return self() + self._ahead
+
+        with mock.patch.object(limited_transport, "wall_clock", wall_clock):
             yield
 
 

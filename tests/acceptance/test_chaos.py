@@ -58,7 +58,7 @@ class Judge:
         assert report.astray == []
         broken = {what: report.total(what) for what in ("wrong", "lost", "twice", "unresolved")}
         assert not any(broken.values()), broken
-        assert report.total("calls") == 5 * operations * self.scale
+        assert report.total("calls") == 8 * operations * self.scale
         return report
 
 
