@@ -80,7 +80,7 @@ def unit(session: nox.Session) -> None:
 def matrix(session: nox.Session) -> None:
     """All that takes long: every interpreter, transport, loop and order, and the acceptance."""
     suites = (f"suite-{python}" for python in INSTALLED)
-    for name in (*suites, "aiohttp", "httpx2", "thorough", "acceptance"):
+    for name in (*suites, "aiohttp", "httpx2", "thorough", "acceptance", "docs"):
         session.notify(name)
 
 
