@@ -95,7 +95,7 @@ def suite(session: nox.Session) -> None:
 def aiohttp(session: nox.Session) -> None:
     """The suite over the aiohttp transport."""
     session.install(".[all]", *_group("tests"))
-    session.run("pytest", *QUICK, "--engine=aiohttp", "-rfE", *session.posargs)
+    session.run("pytest", *QUICK, "--transport=aiohttp", "-rfE", *session.posargs)
 
 
 @nox.session

@@ -1,4 +1,4 @@
-"""`--engine=aiohttp`: every client that a test makes exchanges over the aiohttp transport.
+"""`--transport=aiohttp`: every client that a test makes exchanges over the aiohttp transport.
 
 A transport, or a transport that plays the service, then stands behind a connection in memory; what
 would connect to a server connects to it by aiohttp.
