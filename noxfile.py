@@ -80,7 +80,7 @@ def unit(session: nox.Session) -> None:
 def matrix(session: nox.Session) -> None:
     """All that takes long: every interpreter, transport, loop and order, and the acceptance."""
     suites = (f"suite-{python}" for python in INSTALLED)
-    for name in (*suites, "aiohttp", "httpx2", "thorough", "acceptance"):
+    for name in (*suites, "aiohttp", "httpx2", "thorough", "acceptance", "docs"):
         session.notify(name)
 
 
@@ -95,7 +95,7 @@ def suite(session: nox.Session) -> None:
 def aiohttp(session: nox.Session) -> None:
     """The suite over the aiohttp transport."""
     session.install(".[all]", *_group("tests"))
-    session.run("pytest", "--engine=aiohttp", "-rfE", *session.posargs)
+    session.run("pytest", *QUICK, "--transport=aiohttp", "-rfE", *session.posargs)
 
 
 @nox.session

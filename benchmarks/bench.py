@@ -3,14 +3,13 @@
     python benchmarks/bench.py [--quick] [--peers NAME …] [--concurrency N …] [--output FILE]
         [--steady --own --slow --tls --http2 --uvloop --pending --imports --construction]
 
-Without arguments everything is measured, in some 40 minutes, and written to `RESULTS.md`, with a
-chart beside it; otherwise the results are printed, or written to FILE. With `PYTHONPATH` another
-checkout of the SDK is measured. Each peer has a process of its own on one CPU, the server another.
+Without arguments everything is measured, in some 40 minutes, and written to `RESULTS.md`; otherwise
+the results are printed, or written to FILE. With `PYTHONPATH` another checkout of the SDK is
+measured. Each peer has a process of its own on one CPU, the server another.
 The peers take turns, round by round; what is shown are medians, and medians of the ratios within
 each round. CPU time is the whole process's, the threads of native clients included.
 
-See `payload.py` for the exchange, `peers.py` and `sdks.py` for who takes part, and `targets.py` for
-what the figures should be.
+See `payload.py` for the exchange, `peers.py` and `sdks.py` for who takes part.
 """
 
 from __future__ import annotations
@@ -29,9 +28,8 @@ import trustme
 from measure import STARTED, Plan, construction, imports, pending, steady
 from peers import PEERS
 from processes import Options, Server
-from report import chart, report
-from results import Figures, Steadies
-from targets import ALONE, FAST, OURS, OWN_PAIRS
+from report import report
+from results import ALONE, FAST, OURS, OWN_PAIRS, Figures, Steadies
 
 import chat2pay_async
 
@@ -148,17 +146,6 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def written(figures: Figures, plan: Plan, output: Path | None) -> str:
-    """The page so far; into its file as well, with the chart beside it, if there is one."""
-    picture = output.with_suffix(".svg") if output is not None and figures.steady else None
-    text = report(figures, plan.rounds, plan.calls, picture.name if picture else None)
-    if output is not None:
-        output.write_text(text, encoding="utf-8")
-    if picture is not None:
-        picture.write_text(chart(figures.steady), encoding="utf-8")
-    return text
-
-
 def main(arguments: Sequence[str]) -> None:
     """Measure, and write the results down."""
     given = read_arguments(arguments)
@@ -180,7 +167,9 @@ def main(arguments: Sequence[str]) -> None:
     print(f"measuring {Path(chat2pay_async.__file__).parent}", flush=True)
     text = ""
     for figures in everything(plan, sections):
-        text = written(figures, plan, output)
+        text = report(figures, plan.rounds, plan.calls)
+        if output is not None:
+            output.write_text(text, encoding="utf-8")
     print(f"{time.monotonic() - STARTED:.0f} s")
     if output is None:
         print(text)

@@ -11,8 +11,18 @@ from typing import Any
 
 import attrs
 from processes import Options, Server, Steady, once, seconds_of_import
-from results import Construction, Imports, Pending, Round, Steadies
-from targets import ALONE, FAST, IMPORTED, OURS, REQUEST
+from results import (
+    ALONE,
+    FAST,
+    IMPORTED,
+    OURS,
+    REQUEST,
+    Construction,
+    Imports,
+    Pending,
+    Round,
+    Steadies,
+)
 
 WARM_UP, WARM_UP_SECONDS = 200, 0.4
 BUDGET = 12.0

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import anyio
 import attrs
@@ -40,7 +39,7 @@ _UNIT = 1 if sys.platform == "darwin" else 1024
 """What `ru_maxrss` counts in."""
 
 
-class Engine:
+class CannedTransport:
     """Answers everything at once, with the same link."""
 
     async def exchange(
@@ -62,8 +61,8 @@ class Engine:
 def client() -> AsyncChat2Pay:
     """A client whose requests go nowhere."""
     made = AsyncChat2Pay("a-key", base_url="http://127.0.0.1:9")
-    sender: Any = inner(made)[0]
-    sender._transport._engine = Engine()  # noqa: SLF001 - what is measured lies above it
+    sender = inner(made)[0]
+    sender._transport._transport = CannedTransport()  # noqa: SLF001 - what is measured lies above it
     return made
 
 

@@ -140,7 +140,7 @@ async def raw(target: Target) -> AsyncIterator[Call]:
 async def pyreqwest(target: Target) -> AsyncIterator[Call]:
     """Its defaults; HTTP/2 where it is asked for.
 
-    As an engine of the SDK (0.15.1) it held in chaos, but not beside it: what it was given leaves
+    As a transport of the SDK (0.15.1) it held in chaos, but not beside it: what it was given leaves
     even if the call is cancelled (614 of 615), bytes that come unasked on a kept connection are
     taken for the next answer (71 of 200), connections stay open, and with all that is needed to
     make up for its cancellations a call takes 1.6 times the CPU of one over aiohttp. Not shipped.

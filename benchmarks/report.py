@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from chart import svg
 from results import (
     NONE,
+    OWN_PAIRS,
     THOUSAND,
     Construction,
     Figures,
@@ -22,7 +22,6 @@ from results import (
     Steadies,
     as_fast,
     by_level,
-    charted,
     compared,
     connection_table,
     cpu_table,
@@ -33,7 +32,6 @@ from results import (
     ratio_table,
     table,
 )
-from targets import OURS, OWN_PAIRS, every_target, target_table
 
 import chat2pay_async
 
@@ -47,18 +45,10 @@ BASES = ("httpx", "aiohttp")
 MILLION = 1e6
 
 
-def chart(found: Steadies) -> str:
-    """What a call costs everybody, drawn."""
-    level, each = charted(found)
-    return svg(f"CPU µs a call, {number(level)} callers (logarithmic scale)", each, OURS)
-
-
-def steady_section(figures: Figures, picture: str | None) -> Iterator[str]:
+def steady_section(figures: Figures) -> Iterator[str]:
     """With a steady number of callers."""
     found = figures.steady
     yield "## So many callers, each making its next call when it has its answer\n"
-    if picture is not None:
-        yield f"![CPU µs a call; the table below has the figures]({picture})\n"
     yield "CPU µs a call:\n"
     yield cpu_table(found)
     yield "Calls a second:\n"
@@ -83,9 +73,9 @@ def own_section(found: Steadies) -> Iterator[str]:
     """What the SDK itself costs."""
     yield "## The SDK's own cost\n"
     yield (
-        "CPU µs a call. An engine alone carries the same prepared bytes again and again, and only"
-        " parses the answer; the SDK on top of it checks a request, writes it, and makes values of"
-        " the answer.\n"
+        "CPU µs a call. A transport alone carries the same prepared bytes again and again, and only"
+        " parses the response; the SDK on top of it checks a request, writes it, and makes values"
+        " of the response.\n"
     )
     yield cpu_table(found)
 
@@ -188,7 +178,7 @@ def _versions() -> Iterator[str]:
             continue
 
 
-def parts(figures: Figures, rounds: int, calls: int, picture: str | None) -> Iterator[str]:
+def parts(figures: Figures, rounds: int, calls: int) -> Iterator[str]:
     """What the page says."""
     yield "# Results\n"
     yield (
@@ -199,9 +189,8 @@ def parts(figures: Figures, rounds: int, calls: int, picture: str | None) -> Ite
         " round.\n"
     )
     yield "\n".join(machine())
-    yield from target_table(every_target(figures))
     if figures.steady:
-        yield from steady_section(figures, picture)
+        yield from steady_section(figures)
     if figures.own:
         yield from own_section(figures.own)
     for title, found in (
@@ -220,6 +209,6 @@ def parts(figures: Figures, rounds: int, calls: int, picture: str | None) -> Ite
         yield from construction_section(figures.construction)
 
 
-def report(figures: Figures, rounds: int, calls: int, picture: str | None) -> str:
-    """The page; `picture` is the name of its chart's file."""
-    return "\n".join(parts(figures, rounds, calls, picture))
+def report(figures: Figures, rounds: int, calls: int) -> str:
+    """Write the page."""
+    return "\n".join(parts(figures, rounds, calls))

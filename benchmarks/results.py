@@ -8,8 +8,16 @@ from typing import Any, TypeAlias
 
 import attrs
 
-CHARTED = 100
-"""The concurrency that is drawn."""
+OURS, FAST = "chat2pay_async", "chat2pay_async (aiohttp)"
+ALONE = " transport alone"
+OWN_PAIRS = {OURS: OURS + ALONE, FAST: FAST + ALONE}
+"""The SDK with a transport, and the transport without the SDK."""
+IMPORTED = {OURS: "its dependencies alone", f"{OURS}, bare": "its dependencies alone, bare"}
+"""An import, and what it is compared with."""
+REQUEST = "a task that only holds a request"
+"""Among the pending: the caller's own part of a call."""
+LARGE = 100
+"""Numbers from here on are shown whole."""
 NONE = "-"
 MILLION, THOUSAND = 1e6, 1e3
 
@@ -72,7 +80,7 @@ class Figures:
 
 def number(value: float) -> str:
     """Three digits that count, thousands apart."""
-    return f"{value:,.0f}".replace(",", " ") if abs(value) >= CHARTED else f"{value:.3g}"
+    return f"{value:,.0f}".replace(",", " ") if abs(value) >= LARGE else f"{value:.3g}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -157,15 +165,6 @@ def connection_table(found: Steadies) -> str:
         return f"{opened:.0f}{lost}"
 
     return by_level(found, tell)
-
-
-def charted(found: Steadies) -> tuple[int, dict[str, float]]:
-    """CPU µs a call of everybody, and at which concurrency."""
-    known = levels(found)
-    level = CHARTED if CHARTED in known else known[-1]
-    return level, {
-        name: median(one[level], _cpu_each) for name, one in found.items() if level in one
-    }
 
 
 def _cpu_each(one: Round) -> float:

@@ -255,14 +255,14 @@ async def ours(target: Target) -> AsyncIterator[Call]:
 
 @peer("chat2pay_async (aiohttp)", 'transport="aiohttp"')
 async def ours_aiohttp(target: Target) -> AsyncIterator[Call]:
-    """The fast engine."""
+    """The fast transport."""
     async for call in _ours(target, transport="aiohttp"):
         yield call
 
 
-async def _engine(target: Target, **settings: Any) -> AsyncIterator[Call]:
+async def _transport_alone(target: Target, **settings: Any) -> AsyncIterator[Call]:
     # Nobody's to use, and free to change: then only these lines of the tables are missing.
-    engine = load("chat2pay_async._transport.factory").transport_for(target.url, **settings)
+    transport = load("chat2pay_async._transport.factory").transport_for(target.url, **settings)
     guard = load("chat2pay_async._transport.base").SendGuard
     sent = HEADERS | {"User-Agent": "chat2pay-async/0"}
     headers = load("chat2pay_async._config").Headers(sent)
@@ -270,29 +270,29 @@ async def _engine(target: Target, **settings: Any) -> AsyncIterator[Call]:
     decode = load("msgspec").json.Decoder(float_hook=Decimal).decode
 
     async def call() -> object:
-        answer = await engine.exchange(request, headers, limits, guard())
+        answer = await transport.exchange(request, headers, limits, guard())
         parsed = decode(answer.body)
         if parsed["totalAmount"] != TOTAL:
             raise BadAnswerError(answer.status_code)
         return parsed
 
     yield call
-    await engine.aclose()
+    await transport.aclose()
 
 
 @peer(
-    "chat2pay_async engine alone",
+    "chat2pay_async transport alone",
     "the same bytes again and again; the answer is parsed, as the SDK does it, and no more",
     http2=True,
 )
-async def engine_alone(target: Target) -> AsyncIterator[Call]:
+async def transport_alone(target: Target) -> AsyncIterator[Call]:
     """What the SDK itself comes on top of."""
-    async for call in _engine(target, http2=target.http2):
+    async for call in _transport_alone(target, http2=target.http2):
         yield call
 
 
-@peer("chat2pay_async (aiohttp) engine alone", "the same over aiohttp")
-async def engine_alone_aiohttp(target: Target) -> AsyncIterator[Call]:
-    """The fast engine."""
-    async for call in _engine(target, transport="aiohttp"):
+@peer("chat2pay_async (aiohttp) transport alone", "the same over aiohttp")
+async def transport_alone_aiohttp(target: Target) -> AsyncIterator[Call]:
+    """The fast transport."""
+    async for call in _transport_alone(target, transport="aiohttp"):
         yield call

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "chat2pay_async"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("benchmarks/*.md")])
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+SESSION = re.compile(r"^@nox\.session.*\ndef (\w+)", re.MULTILINE)
 
 
 def docstrings(source: Path) -> Iterator[str]:
@@ -43,7 +44,10 @@ def dead_files(text: str, beside: Path) -> list[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_a_document_names_what_is_there(document: Path) -> None:
-    assert dead_files(document.read_text("utf-8"), document.parent) == []
+    text = document.read_text("utf-8")
+    assert dead_files(text, document.parent) == []
+    sessions = SESSION.findall((ROOT / "noxfile.py").read_text("utf-8"))
+    assert set(re.findall(r"\bnox -s (\w+)", text)) <= set(sessions)
 
 
 def test_the_glossary_names_classes_that_are_there() -> None:

@@ -63,6 +63,7 @@ KNOWS = {
     "_transport.asyncio_network": {"httpcore"},
     "_transport.connection": {"httpcore"},
     "_transport.factory": {"httpx", "httpx2"},
+    "_transport.mocks": {"aiohttp", "httpcore", "httpx"},
     "_transport.pool": {"httpcore", "httpx"},
     "_transport.proxy": {"httpcore", "httpx"},
 }

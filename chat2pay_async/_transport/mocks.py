@@ -8,53 +8,68 @@ so does one above it.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any, Final
+
+import aiohttp
+import httpcore
+import httpx
 
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["refuse_mocks"]
+__all__ = ["patched_places", "refuse_mocks"]
 
 LIBRARIES: Final = frozenset({"aioresponses", "mock", "pook", "pytest_httpx", "respx", "vcr"})
 """The modules that mocks come from, beside `unittest.mock`."""
 
-PLACES: Final = (
-    ("aiohttp", "ClientSession", "_request"),
-    ("httpx", "AsyncClient", "send"),
-    ("httpx", "AsyncClient", "_transport_for_url"),
-    ("httpx", "AsyncHTTPTransport", "handle_async_request"),
-    ("httpcore", "AsyncConnectionPool", "handle_async_request"),
-    ("httpcore", "AsyncHTTPConnection", "handle_async_request"),
+NAMES: Final = (
+    "aiohttp.ClientSession",
+    "aiohttp.ClientSession._request",
+    "httpx.AsyncClient",
+    "httpx.AsyncClient.send",
+    "httpx.AsyncClient._transport_for_url",
+    "httpx.AsyncHTTPTransport",
+    "httpx.AsyncHTTPTransport.handle_async_request",
+    "httpcore.AsyncConnectionPool.handle_async_request",
+    "httpcore.AsyncHTTPConnection.handle_async_request",
 )
-"""The places that mocks patch: module, class, method."""
+"""The places that mocks patch."""
 
 
-def refuse_mocks() -> None:
+def patched_places() -> tuple[object, ...]:
+    """Look at what stands in the places that mocks patch; every exchange does, so it is quick."""
+    # Not by `getattr`, which makes a new object of what wrapt has wrapped; `get`, since a class may
+    # be a mock itself.
+    session, client, transport = aiohttp.ClientSession, httpx.AsyncClient, httpx.AsyncHTTPTransport
+    return (
+        session,
+        session.__dict__.get("_request"),
+        client,
+        client.__dict__.get("send"),
+        client.__dict__.get("_transport_for_url"),
+        transport,
+        transport.__dict__.get("handle_async_request"),
+        httpcore.AsyncConnectionPool.__dict__.get("handle_async_request"),
+        httpcore.AsyncHTTPConnection.__dict__.get("handle_async_request"),
+    )
+
+
+def refuse_mocks(places: tuple[object, ...]) -> None:
     """Refuse to send for real where a mock is to see what is sent.
 
+    Args:
+        places: What stands in them.
+
     Raises:
-        ConfigurationError: There is one.
+        ConfigurationError: One of them is a mock, or wraps one.
     """
-    classes = [getattr(sys.modules[module], name) for module, name, _ in PLACES]
-    # Not by `getattr`: it makes a new object of what wrapt has wrapped.
-    methods = [one.__dict__.get(name) for one, (_, _, name) in zip(classes, PLACES, strict=True)]
-    found = _mock_among(*classes, *methods)
-    if found:
-        raise ConfigurationError(
-            f'{found}, and would not see what transport="aiohttp" sends, which works below it: '
-            "leave the transport out where requests are mocked"
-        )
-
-
-@lru_cache(maxsize=8)
-def _mock_among(*patched: object) -> str:
-    """Name a mock, if there is one; the same objects are looked at once."""
-    for (module, owner, name), one in zip(PLACES * 2, patched, strict=True):
-        for library in filter(None, map(_mock_library_of, _layers(one))):
-            return f"{module}.{owner}.{name} is patched by {library}"
-    return ""
+    for name, patched in zip(NAMES, places, strict=True):
+        for library in filter(None, map(_mock_library_of, _layers(patched))):
+            raise ConfigurationError(
+                f"{name} is patched by {library}, and would not see what "
+                'transport="aiohttp" sends, which works below it: leave the transport out where '
+                "requests are mocked"
+            )
 
 
 def _layers(patched: object) -> Iterator[object]:

@@ -243,7 +243,7 @@ def absent_before(log: list[tuple[float, str]], index: int) -> bool:
     clock_offset=st.sampled_from([0.0, -3600.0, 3600.0]),
     resend=st.booleans(),
 )
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=max(400, 10 * settings().max_examples))
 def test_nothing_twice_and_nothing_lost(
     capture: bool,  # noqa: FBT001 - a parameter of the test
     posts: list[tuple[str, float | None]],

@@ -25,7 +25,7 @@ from sockets import GET, PATIENT, listening, nobody_listening
 from chat2pay_async import ConfigurationError
 from chat2pay_async._transport.base import SendGuard
 from chat2pay_async._transport.factory import transport_for
-from chat2pay_async._transport.mocks import refuse_mocks
+from chat2pay_async._transport.mocks import patched_places, refuse_mocks
 
 Patch = Callable[[], AbstractContextManager[object]]
 SEND = "httpx.AsyncClient.send"
@@ -94,10 +94,10 @@ def wrapping(wrap: Callable[[Any], Any]) -> Iterator[None]:
 
 @mocks
 def test_a_mock_is_refused_as_long_as_it_is_there(patch: Patch) -> None:
-    refuse_mocks()
+    refuse_mocks(patched_places())
     with patch(), pytest.raises(ConfigurationError, match="leave the transport out"):
-        refuse_mocks()
-    refuse_mocks()
+        refuse_mocks(patched_places())
+    refuse_mocks(patched_places())
 
 
 def test_pytest_httpx_is_refused(httpx_mock: Any) -> None:
@@ -106,15 +106,15 @@ def test_pytest_httpx_is_refused(httpx_mock: Any) -> None:
         ConfigurationError,
         match=r"httpx\.AsyncHTTPTransport\.handle_async_request is patched by pytest_httpx",
     ):
-        refuse_mocks()
+        refuse_mocks(patched_places())
 
 
 @wrappers
 def test_what_wraps_for_tracing_is_no_mock(wrap: Callable[[Any], Any]) -> None:
     with wrapping(wrap):
-        refuse_mocks()
+        refuse_mocks(patched_places())
         with wrapping(wrap):
-            refuse_mocks()
+            refuse_mocks(patched_places())
 
 
 ON_WRAPPED_PLACES = ["aioresponses", "vcrpy", "a mock", "a mock with a specification"]
@@ -124,14 +124,14 @@ ON_WRAPPED_PLACES = ["aioresponses", "vcrpy", "a mock", "a mock with a specifica
 @pytest.mark.parametrize("name", ON_WRAPPED_PLACES)
 def test_a_mock_below_tracing_is_refused(name: str, wrap: Callable[[Any], Any]) -> None:
     with MOCKS[name](), wrapping(wrap), pytest.raises(ConfigurationError):
-        refuse_mocks()
+        refuse_mocks(patched_places())
 
 
 @wrappers
 @pytest.mark.parametrize("name", ON_WRAPPED_PLACES)
 def test_a_mock_above_tracing_is_refused(name: str, wrap: Callable[[Any], Any]) -> None:
     with wrapping(wrap), MOCKS[name](), pytest.raises(ConfigurationError):
-        refuse_mocks()
+        refuse_mocks(patched_places())
 
 
 def test_a_wrapper_whose_closure_is_still_empty_is_no_mock() -> None:
@@ -139,7 +139,7 @@ def test_a_wrapper_whose_closure_is_still_empty_is_no_mock() -> None:
         later()
 
     with mock.patch.object(httpx.AsyncClient, "send", send):
-        refuse_mocks()
+        refuse_mocks(patched_places())
 
     def later() -> None: ...
 

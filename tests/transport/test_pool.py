@@ -851,7 +851,9 @@ async def test_a_call_cancelled_at_any_of_its_awaits_leaves_nothing_behind(
                 assert made.spy.most_open == 1
             if not acted:
                 break
-    assert step > (5 if used_before else 8)
+    # httpcore2 takes its locks without a turn of the loop.
+    fewest = (6, 3) if httpx.__name__ == "httpx2" else (8, 5)
+    assert step > fewest[used_before]
 
 
 async def hold_handshakes(stream: anyio.abc.ByteStream) -> None:

@@ -1,4 +1,4 @@
-"""`--engine=aiohttp`: every client that a test makes exchanges over the aiohttp transport.
+"""`--transport=aiohttp`: every client that a test makes exchanges over the aiohttp transport.
 
 A transport, or a transport that plays the service, then stands behind a connection in memory; what
 would connect to a server connects to it by aiohttp.
@@ -28,20 +28,19 @@ THEIRS = "a user's http_client is httpx's to exchange over"
 RESPX = "respx answers in httpx's and httpcore's place, not in aiohttp's"
 CONNECTING = "plays a transport that is still connecting"
 SKIPPED = {
-    "test_backend.py": OTHER,
-    "test_chaos.py": SLOW,
+    "acceptance": SLOW,
     "test_client.py::test_a_client_or_transport_of_httpx2_will_do": THEIRS,
     "test_client.py::test_a_users_client_is_used_and_left_open": THEIRS,
     "test_client.py::test_nothing_that_a_run_prints_shows_a_secret": RESPX,
     "test_client.py::test_the_environments_key_and_base_url_are_used": RESPX,
-    "test_demo.py": SLOW,
-    "test_engines.py": OTHER,
-    "test_kill.py": SLOW,
+    "test_connection.py": OTHER,
+    "test_ecosystem.py": OTHER,
+    "test_httpx.py": OTHER,
     "test_limited_transport.py::test_a_request_goes_out_as_it_is_with_the_keys_headers": (
         "compares the very objects that a transport is given and returns"
     ),
     "test_pool.py": OTHER,
-    "test_proxies.py": OTHER,
+    "test_proxy.py": OTHER,
     (
         "test_sender.py::test_a_transport_error_names_its_cause_and_shows_none_of_its_words"
     ): "expects the name of httpx's exception",
@@ -49,7 +48,7 @@ SKIPPED = {
         "test_sender.py::test_cancelling_a_post_that_was_certainly_not_sent_leaves_nothing_unresolved"
     ): CONNECTING,
 }
-"""Why what is not run is not: a file's name, or a test's with it."""
+"""Why what is not run is not: a folder's name, a file's, or a test's with its file's."""
 
 
 LEAST = 600
@@ -63,7 +62,8 @@ class OverAiohttp:
         self._bridges: list[BridgedTransport] = []
         self._exchanges: Counter[str] = Counter()
         self._test = ""
-        self._least = LEAST
+        self._stale = set(SKIPPED)
+        self._whole = True
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(LimitedTransport, "__init__", self._leading(LimitedTransport.__init__))
         self._patch.setattr(AiohttpTransport, "exchange", self._counting(AiohttpTransport.exchange))
@@ -96,7 +96,11 @@ class OverAiohttp:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Skip what can't be run, with the reason."""
         for item in items:
-            reason = reason_to_skip(item)
+            names = names_of(item)
+            self._stale -= names
+            reason = (
+                TRIO if is_on_trio(item) else next(map(SKIPPED.get, names & set(SKIPPED)), None)
+            )
             if reason is not None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
@@ -111,34 +115,50 @@ class OverAiohttp:
             bridge.abandon()
         self._bridges.clear()
 
-    def pytest_deselected(self) -> None:
-        """Note that not all tests are run."""
-        self._least = 1
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """Take over what a worker of pytest-xdist has counted."""
+        exchanges, stale = node.workeroutput["over_aiohttp"]
+        self._exchanges.update(exchanges)
+        self._stale &= set(stale)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail where too few went over aiohttp: it would prove nothing."""
-        if session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
-            self._least = 1
-        if len(self._exchanges) < self._least:
+        """Fail where too few went over aiohttp, or a name above is out of date."""
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output["over_aiohttp"] = (dict(self._exchanges), sorted(self._stale))
+            return
+        options = session.config.option
+        testpaths = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
+        self._whole = testpaths and not options.keyword and not options.markexpr
+        if self._fault():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
+    def _fault(self) -> str:
+        tests = len(self._exchanges)
+        if tests < (LEAST if self._whole else 1):
+            return f"; {LEAST if self._whole else 1} tests or more should have"
+        stale = self._stale - {"acceptance"} if self._whole else set()
+        return f"; nothing is called {', '.join(sorted(stale))}" if stale else ""
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Tell how much it was."""
-        tests, exchanges = len(self._exchanges), self._exchanges.total()
-        told = f"{tests} tests made {exchanges} exchanges over aiohttp"
-        few = tests < self._least
-        missing = f"; {self._least} tests or more should have" if few else ""
-        terminalreporter.write_line(told + missing, red=few)
+        """Report how much it was."""
+        tests, exchanges, fault = len(self._exchanges), self._exchanges.total(), self._fault()
+        counted = f"{tests} tests made {exchanges} exchanges over aiohttp"
+        terminalreporter.write_line(counted + fault, red=bool(fault))
 
     def pytest_unconfigure(self) -> None:
         """Leave everything as it was."""
         self._patch.undo()
 
 
-def reason_to_skip(item: pytest.Item) -> str | None:
-    """Why a test is not run; None where it is."""
+def is_on_trio(item: pytest.Item) -> bool:
+    """Tell a test that runs on trio."""
     call = getattr(item, "callspec", None)
-    if call is not None and str(call.params.get("anyio_backend")).startswith("trio"):
-        return TRIO
-    name = getattr(item, "originalname", item.name)
-    return SKIPPED.get(item.path.name) or SKIPPED.get(f"{item.path.name}::{name}")
+    return call is not None and str(call.params.get("anyio_backend")).startswith("trio")
+
+
+def names_of(item: pytest.Item) -> set[str]:
+    """The names by which `SKIPPED` may know a test."""
+    file, name = item.path.name, getattr(item, "originalname", item.name)
+    return {item.path.parent.name, file, f"{file}::{name}"}
