@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
-from chat2pay_async._journal import sqlite as module
 from chat2pay_async._journal.base import Intent, Response, Result, Row
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
-from chat2pay_async.errors import JournalError, Proof, SentRequest
+from chat2pay_async.errors import Attempt, JournalError, Pending, Proof, SentRequest
 
 BINDING = Binding("create_payment_link", "https://api.example", "f00d")
 NOON = datetime(2021, 4, 27, 12, tzinfo=UTC)
@@ -31,10 +30,30 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
     journal.close()
 
 
-def intent(key: str = "A-1", body: bytes | None = b"{}", **fields: Any) -> Intent:
+def attempt(at: datetime) -> Attempt:
+    return Attempt(at, 0.0, Proof.UNKNOWN, error="Interrupted")
+
+
+def pending(body: bytes | None = b"{}", **fields: Any) -> Pending:
     at = fields.pop("at", NOON)
-    request_id, first_at = fields.pop("request_id", "id-1"), fields.pop("first_at", at)
-    return Intent(key, SentRequest("POST", TARGET, body), request_id, first_at, at, **fields)
+    first = fields.pop("first_at", at)
+    given: dict[str, Any] = {
+        "operation": BINDING.operation,
+        "identity": "A-1",
+        "request": SentRequest("POST", TARGET, body),
+        "base_url": BINDING.base_url,
+        "key_fingerprint": BINDING.key_fingerprint,
+        "request_id": "id-1",
+        "first_attempt": attempt(first),
+        "last_attempt": attempt(at),
+    }
+    return Pending(**given | fields)
+
+
+def intent(
+    key: str = "A-1", body: bytes | None = b"{}", *, again: bool = False, **fields: Any
+) -> Intent:
+    return Intent(key, pending(body, **{"identity": key} | fields), again)
 
 
 def ended(key: str = "A-1", state: str = "applied", **fields: Any) -> Result:
@@ -68,6 +87,10 @@ def test_an_intent_makes_a_row_with_the_exact_bytes(journal: Journal) -> None:
         request_id="id-1",
         first_at=NOON.timestamp(),
         last_at=NOON.timestamp(),
+        service_at=None,
+        settle=10.0,
+        read_timeout=30.0,
+        resend_when_absent=1,
         posts=1,
         response=None,
         result=None,
@@ -203,16 +226,12 @@ def test_any_number_of_entries_is_written_at_once(journal: Journal, count: int) 
     assert len(reported) == 2 * count
 
 
-def test_a_failing_batch_writes_nothing(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_batch_writes_nothing(journal: Journal) -> None:
     journal.write([intent("A-0")])
     before = journal._opened().execute("SELECT * FROM note").fetchall()
     for wrong in (intent("A-2", body={"no": "bytes"}), Response("A-1", NOON, 200, object())):  # type: ignore[arg-type]
         with pytest.raises(JournalError):
             journal.write([intent("A-1"), ended("A-0"), wrong])
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "_ALIVE", "INSERT INTO nowhere VALUES (?)")
-        with pytest.raises(JournalError, match="no such table: nowhere"):
-            journal.write([intent("A-1"), ended("A-0")])
     assert journal.rows(["A-1", "A-2"]) == {}
     assert row_of(journal, "A-0").state == "sent"
     assert history(journal) == []
@@ -301,49 +320,33 @@ def test_a_journal_outlives_its_run(tmp_path: Path) -> None:
         again.close()
 
 
-def test_prior_attempts_have_the_request_and_its_times(journal: Journal) -> None:
-    first, last = NOON, NOON + timedelta(seconds=5)
-    journal.write([intent(body=ODD, first_at=first, at=last)])
-    alive = last + timedelta(seconds=2)
-    prior = row_of(journal).prior_attempts(alive.timestamp())
-    assert prior.sent == SentRequest("POST", TARGET, ODD)
-    assert (prior.request_id, prior.first_at, prior.last_at) == ("id-1", first, last)
-    assert prior.alive_at == alive
-    assert prior.unresolved
-    assert [one.proof for one in prior.attempts] == [Proof.UNKNOWN] * 2
-    assert [one.elapsed for one in prior.attempts] == [0.0, 2.0]
-    # A clock that was set back does not make the process end before its last attempt.
-    assert row_of(journal).prior_attempts(0.0).alive_at == last
+def test_a_row_is_a_pending_call_with_a_state(journal: Journal) -> None:
+    written = pending(
+        ODD,
+        first_at=NOON,
+        at=NOON + timedelta(seconds=5),
+        service_time=NOON - timedelta(hours=1),
+        settle=2.5,
+        read_timeout=7.0,
+        resend_when_absent=False,
+    )
+    journal.write([Intent("A-1", written)])
+    row = row_of(journal)
+    assert row.pending(*attrs.astuple(BINDING)) == written
+    assert row.state == "sent"
 
 
-@pytest.mark.parametrize(
-    ("state", "unresolved"),
-    [("unknown", True), ("failed", False), ("applied", False), ("rejected", False)],
-)
-def test_prior_attempts_are_unresolved_by_the_state_of_the_row(
-    journal: Journal,
-    state: str,
-    unresolved: bool,  # noqa: FBT001 - a column
-) -> None:
+def test_a_row_without_the_services_time_makes_up_none(journal: Journal) -> None:
     journal.write([intent()])
-    journal.write([ended(state=state)])
-    assert row_of(journal).prior_attempts(0.0).unresolved is unresolved
+    assert row_of(journal).pending(*attrs.astuple(BINDING)).service_time is None
 
 
-def test_every_commit_raises_alive_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for moment in (1000.5, 2000.25):
-        journal = Journal(tmp_path / "spring.db")
-        journal.open(BINDING)
-        monkeypatch.setattr(time, "time", lambda moment=moment: moment)
-        journal.write([Response("A-1", NOON, 200, b"")])
-        journal.close()
-        journal.open(BINDING)
-        assert journal.alive_at == moment
-        journal.close()
-
-
-def test_alive_at_of_a_new_journal_is_0(journal: Journal) -> None:
-    assert journal.alive_at == 0.0
+def test_a_pending_call_shows_the_attempts_whose_end_was_seen(journal: Journal) -> None:
+    journal.write([intent()])
+    refused = Attempt(NOON, 0.5, Proof.UNKNOWN, 503)
+    last = Attempt(NOON + timedelta(seconds=5), 0.5, Proof.NOT_SENT)
+    found = row_of(journal).pending(*attrs.astuple(BINDING), (refused, last))
+    assert (found.first_attempt, found.last_attempt) == (refused, last)
 
 
 # Opening and closing ------------------------------------------------------------------------------

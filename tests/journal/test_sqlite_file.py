@@ -54,8 +54,8 @@ def make(path: Path, *, items: int = 0) -> Path:
         rows = [(f"A-{number}", "/api/v2/chat-2-pay", b"x" * 200) for number in range(items)]
         db.execute("BEGIN")
         db.executemany(
-            "INSERT INTO item (key, state, target, body, first_at, last_at, posts)"
-            " VALUES (?, 'sent', ?, ?, 0, 0, 1)",
+            "INSERT INTO item (key, state, target, body, first_at, last_at, settle, read_timeout,"
+            " resend_when_absent, posts) VALUES (?, 'sent', ?, ?, 0, 0, 10, 30, 1, 1)",
             rows,
         )
         db.execute("COMMIT")
@@ -327,8 +327,8 @@ def test_the_database_of_another_application_is_refused(path: Path) -> None:
 
 def test_a_journal_of_a_later_version_is_refused(path: Path) -> None:
     with opened(path) as db:
-        db.execute("PRAGMA user_version = 2")
-    assert "has version 2, and this package knows 1" in refusal(path)
+        db.execute("PRAGMA user_version = 3")
+    assert "has version 3, and this package knows 2" in refusal(path)
 
 
 def test_a_folder_at_its_path_is_refused(path: Path) -> None:
@@ -560,13 +560,15 @@ from datetime import UTC, datetime
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.base import Intent
 from chat2pay_async._journal.sqlite_file import Binding
-from chat2pay_async.errors import SentRequest
+from chat2pay_async.errors import Attempt, Pending, Proof, SentRequest
 journal = Journal(sys.argv[1])
-journal.open(Binding(*sys.argv[2:]))
-now = datetime.now(UTC)
+operation, base_url, key = sys.argv[2:]
+journal.open(Binding(operation, base_url, key))
+now = Attempt(datetime.now(UTC), 0.0, Proof.UNKNOWN)
 for number in range(3):
     sent = SentRequest("POST", "/api/v2/chat-2-pay", b"bytes %d" % number)
-    journal.write([Intent(f"A-{number}", sent, "id", now, now)])
+    pending = Pending(operation, f"A-{number}", sent, base_url, key, "id", now, now)
+    journal.write([Intent(f"A-{number}", pending)])
     print("written", number, flush=True)
 sys.stdin.read()
 """
