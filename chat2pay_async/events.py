@@ -1,7 +1,9 @@
 """The events of a client at work: frozen values, passed to hooks.
 
 A hook is any callable that takes one event. It is called synchronously, in the task that makes
-the call, so it must be quick; what it raises is logged and goes no further.
+the call, so it must be quick; what it raises is logged and goes no further. `KeyboardInterrupt`,
+`SystemExit` and cancellations are no mistakes of a hook's: they are raised once every hook was
+called. What a logger's filters and handlers raise goes no further either.
 
     >>> def print_retries(event):
     ...     if isinstance(event, RetryScheduled):
@@ -16,6 +18,8 @@ shows a key, a phone number or card data.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import inspect
 import logging
 from collections.abc import Iterable
@@ -169,13 +173,42 @@ class Hooks:
                 )
 
     def __bool__(self) -> bool:
-        return bool(self._hooks) or _logger.isEnabledFor(logging.DEBUG)
+        if self._hooks:
+            return True
+        try:
+            return _logger.isEnabledFor(logging.DEBUG)
+        except Exception:  # noqa: BLE001 - likewise, it only watches
+            return False
 
     def emit(self, event: Event) -> None:
-        """Log an event and pass it to every hook."""
-        log_event(event)
-        for hook in self._hooks:
+        """Log an event and pass it to every hook: they watch, and decide nothing.
+
+        Raises:
+            BaseException: A hook stopped the program, or the task; all others were called.
+        """
+        stopped_by: BaseException | None = None
+        for observer in (log_event, *self._hooks):
             try:
-                hook(event)
-            except Exception:  # a hook watches; it must not decide the fate of a payment
-                _logger.exception("a hook failed on %s", type(event).__name__)
+                observer(event)
+            except BaseException as error:  # noqa: BLE001 - a payment's fate is not a hook's to decide
+                if _stops(error):
+                    stopped_by = stopped_by or error
+                elif observer is not log_event:
+                    _log_failure(event, error)
+        if stopped_by is not None:
+            raise stopped_by
+
+
+def _stops(error: BaseException) -> bool:
+    """Tell whether an exception ends the program or the task, and is no mistake of a hook's."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_stops, error.exceptions))
+    # trio's cancellation is told by its name: it need not be installed.
+    return isinstance(error, (KeyboardInterrupt, SystemExit, asyncio.CancelledError)) or (
+        type(error).__name__ == "Cancelled"
+    )
+
+
+def _log_failure(event: Event, error: BaseException) -> None:
+    with contextlib.suppress(Exception):  # the logger may be what fails
+        _logger.error("a hook failed on %s", type(event).__name__, exc_info=error)

@@ -192,11 +192,12 @@ class Run(Generic[Q, R]):
             await self._group.__aexit__(None, None, None)
         finally:
             self._ended = clock.now()
-            for item in tuple(self._items_begun):  # cancelled before their first step
-                self._leave(item)
-            self.undelivered.extend(self._ready)
-            self._ready.clear()
-            await self._close(error)
+            try:
+                self._leave(*self._items_begun)  # cancelled before their first step
+            finally:  # a hook may end the program
+                self.undelivered.extend(self._ready)
+                self._ready.clear()
+                await self._close(error)
 
     async def _close(self, error: BaseException | None) -> None:
         try:
@@ -266,21 +267,23 @@ class Run(Generic[Q, R]):
         else:
             self._deliver(item.outcome)
 
-    def _leave(self, item: Item[Q, R]) -> None:
-        """Give up an item that was stopped on its way."""
-        self._items_begun.discard(item)
-        outcome = self._items.stopped(item)
-        self._report(outcome)
-        self.undelivered.append(outcome)
+    def _leave(self, *items: Item[Q, R]) -> None:
+        """Give up items that were stopped on their way."""
+        self._items_begun.difference_update(items)
+        outcomes = [self._items.stopped(item) for item in items]
+        self.undelivered.extend(outcomes)
+        for outcome in outcomes:
+            self._tally.add(outcome)
+        for outcome in outcomes:
+            self._emit(outcome)
 
-    def _report(self, outcome: Outcome[Q, R]) -> None:
-        self._tally.add(outcome)
+    def _emit(self, outcome: Outcome[Q, R]) -> None:
         operation, state = self._setup.binding.operation, outcome.state.value
         finished = ItemFinished(self._id, operation, outcome.key, state, outcome.recovered)
         self._hooks.emit(finished)
 
     def _deliver(self, outcome: Outcome[Q, R]) -> None:
-        self._report(outcome)
+        self._tally.add(outcome)
         self._ready.append(outcome)
         too_many = self._guard.notice(outcome.state)
         if isinstance(outcome.error, AuthenticationError):
@@ -288,3 +291,4 @@ class Run(Generic[Q, R]):
         elif too_many is not None:
             self._fail(too_many)
         self._changed.set()
+        self._emit(outcome)

@@ -221,10 +221,13 @@ class Call(Generic[Q, R]):
             self.may_have_been_applied = True
             self.window_ends = max(self.window_ends, now + settle)
         elif outcome.proof is _APPLIED:
-            self.may_have_been_applied = False
+            # Until its caller has the result: a hook may end the task before.
+            self.sent_at = self.sent_at if self.was_unknown else began
+            self.may_have_been_applied = True
+            self.window_ends = max(self.window_ends, now + settle)
 
     def conclude(self, *, may_have_been_applied: bool) -> None:
-        """Note how look-ups ended."""
+        """Note how look-ups ended, or that the caller has the result."""
         self.may_have_been_applied = may_have_been_applied
 
     def pending(

@@ -224,7 +224,7 @@ class Reconciler:
             has_slot=has_slot,
         )
         finding = _believed(finding, resend_when_absent=retry.resend_when_absent)
-        call.conclude(may_have_been_applied=finding.verdict is Verdict.UNDETERMINED)
+        call.conclude(may_have_been_applied=finding.verdict is not Verdict.ABSENT)
         return finding
 
     async def look_for(

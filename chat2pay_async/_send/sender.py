@@ -116,14 +116,14 @@ class Sender:
             self.hooks.emit(events.CallStarted(call.call_id, operation.name))
         try:
             result = await self._within_deadline(call, outcome)
+            if self.hooks:
+                self._emit_finished(call, None, recovered=result.recovered)
         except BaseException as error:
             reported = self._report_failure(call, error)
             if reported is error:
                 raise
             raise reported from error
         self._quota.refund(call.spent or 1)
-        if self.hooks:
-            self._emit_finished(call, None, recovered=result.recovered)
         return result
 
     async def _within_deadline(
@@ -250,6 +250,7 @@ class Sender:
             ReceiptNotSentError: A receipt was created, but its message was not sent.
         """
         if outcome.error is not None:
+            call.conclude(may_have_been_applied=False)  # the error has the result
             raise about(outcome.error, call)
         assert outcome.response is not None  # noqa: S101 - a result was read from a response
         assert outcome.result is not None  # noqa: S101 - it is a result, or an error
@@ -322,7 +323,7 @@ class Sender:
 
     def _report_failure(self, call: Call[Any, Any], error: BaseException) -> BaseException:
         """Return what the caller gets: whatever breaks an unresolved call, it is unresolved."""
-        reported = error
+        reported, pending = error, None
         if isinstance(error, Chat2PayError) and error.operation is None:
             about(error, call)
         if error is not call.last_error:
@@ -331,13 +332,15 @@ class Sender:
             pending = self._reconciler.pending(call)
             if call.log is not None:
                 call.log.record_pending(pending)
-            elif not isinstance(error, Exception):
+            else:
                 self._keep_unsettled(pending)
             if isinstance(error, Exception) and not isinstance(error, errors.OutcomeUnknownError):
                 reported = self._reconciler.outcome_unknown(call)
             self.hooks.emit(events.OutcomeUnknown(call.call_id, call.operation.name, pending))
         if self.hooks:
             self._emit_finished(call, type(reported).__name__, recovered=False)
+        if pending is not None and isinstance(reported, Exception):
+            self._unsettled.pop(pending, None)  # no hook kept its caller from being told
         return reported
 
     def _emit_finished(self, call: Call[Any, Any], error: str | None, *, recovered: bool) -> None:
