@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import attrs
 import pytest
+import trio
+from scripted import CREATED, LINK, Act, ScriptedTransport, answer, forever, lost, options
 
 from chat2pay_async import events
-from chat2pay_async.errors import Attempt, ConfigurationError, Pending, Proof, SentRequest
+from chat2pay_async._api.operations import CREATE_PAYMENT_LINK
+from chat2pay_async._config import ApiKey
+from chat2pay_async._send.limited_transport import LimitedTransport
+from chat2pay_async._send.limits import RateLimiter, Slots
+from chat2pay_async._send.sender import Sender
+from chat2pay_async._transport.base import WireResponse
+from chat2pay_async.errors import (
+    Attempt,
+    ConfigurationError,
+    OutcomeUnknownError,
+    Pending,
+    Proof,
+    RequestTimeoutError,
+    SentRequest,
+)
 from chat2pay_async.events import Event, Hooks, log_event
 
 LOGGER = "chat2pay_async.calls"
@@ -52,10 +72,11 @@ LEVELS = {
 }
 
 
-def kinds(kind: type[Event] = Event) -> Iterator[type[Event]]:
-    for below in kind.__subclasses__():
-        yield below
-        yield from kinds(below)
+def kinds() -> Iterator[type[Event]]:
+    for name in events.__all__:
+        one = getattr(events, name)
+        if isinstance(one, type) and issubclass(one, Event) and one is not Event:
+            yield one
 
 
 class WatchingError(Exception):
@@ -115,12 +136,70 @@ def test_a_hook_that_raises_is_logged_and_stops_no_other(caplog: pytest.LogCaptu
     assert record.exc_info[0] is WatchingError
 
 
-def test_an_exception_that_is_not_a_hooks_mistake_is_raised() -> None:
-    def interrupted(_event: Event) -> None:
-        raise KeyboardInterrupt
+class OddError(BaseException):
+    """An error that is no `Exception`."""
 
-    with pytest.raises(KeyboardInterrupt):
-        Hooks([interrupted]).emit(STORY[0])
+
+class Cancelled(BaseException):
+    """Named as trio's."""
+
+
+def raising(error: BaseException) -> events.Hook:
+    def hook(_event: Event) -> None:
+        raise error
+
+    return hook
+
+
+MISTAKES = (
+    WatchingError("broken"),
+    OddError("broken"),
+    GeneratorExit(),
+    MemoryError(),
+    ExceptionGroup("broken", [WatchingError()]),
+    BaseExceptionGroup("broken", [OddError()]),
+)
+STOPS = (
+    KeyboardInterrupt(),
+    SystemExit(1),
+    asyncio.CancelledError(),
+    Cancelled(),
+    BaseExceptionGroup("stop", [OddError(), KeyboardInterrupt()]),
+)
+
+
+@pytest.mark.parametrize("error", MISTAKES, ids=lambda error: type(error).__name__)
+def test_whatever_a_hook_raises_goes_no_further(error: BaseException) -> None:
+    received: list[Event] = []
+    Hooks([raising(error), received.append]).emit(STORY[0])
+    assert received == [STORY[0]]
+
+
+@pytest.mark.parametrize("error", STOPS, ids=lambda error: type(error).__name__)
+def test_what_ends_the_program_or_the_task_is_raised_once_every_hook_was_called(
+    error: BaseException,
+) -> None:
+    received: list[Event] = []
+    with pytest.raises(type(error)) as raised:
+        Hooks([raising(error), raising(SystemExit(2)), received.append]).emit(STORY[0])
+    assert raised.value is error
+    assert received == [STORY[0]]
+
+
+def test_what_a_hook_returns_is_not_looked_at() -> None:
+    class Odd:
+        def __bool__(self) -> bool:
+            raise WatchingError
+
+        def __len__(self) -> int:
+            raise WatchingError
+
+        def __call__(self, _event: Event) -> Odd:
+            return self
+
+    hooks = Hooks([Odd()])
+    assert hooks
+    hooks.emit(STORY[0])
 
 
 @pytest.mark.parametrize(
@@ -180,3 +259,262 @@ def test_a_hook_that_would_never_be_heard_is_refused(hook: Any) -> None:
 def test_hooks_that_are_no_list_are_refused(hooks: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"hooks=\[print\]"):
         Hooks(hooks)
+
+
+# Loggers that fail --------------------------------------------------------------------------------
+
+
+class FailingFilter(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        raise WatchingError(record.name)
+
+
+class FailingHandler(logging.Handler):
+    def handle(self, record: logging.LogRecord) -> bool:
+        raise WatchingError(record.name)
+
+
+class Unprintable(logging.Handler):
+    """Formats at once, and lets what `str` raises through."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.getMessage()
+
+    def handleError(self, _record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        raise WatchingError
+
+
+def refuse(*_: object) -> Any:
+    raise WatchingError
+
+
+def with_filter(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(logging.getLogger(LOGGER), "filters", [FailingFilter()])
+
+
+def with_handler(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(logging.getLogger(LOGGER), "handlers", [FailingHandler()])
+
+
+def with_unprintable_events(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(logging.getLogger(LOGGER), "handlers", [Unprintable()])
+    for kind in kinds():
+        patch.setattr(kind, "__repr__", refuse)
+        patch.setattr(kind, "__str__", refuse)
+
+
+def with_levels(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(logging.getLogger(LOGGER), "isEnabledFor", refuse)
+
+
+FAILING_LOGGERS = (with_filter, with_handler, with_unprintable_events, with_levels)
+
+
+@pytest.mark.parametrize("fail", FAILING_LOGGERS)
+def test_a_logger_that_fails_stops_no_hook(
+    fail: Callable[[pytest.MonkeyPatch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, logger=LOGGER)
+    fail(monkeypatch)
+    received: list[Event] = []
+    for event in STORY:
+        Hooks([failing, received.append]).emit(event)
+    assert received == list(STORY)
+
+
+def test_a_logger_that_fails_does_not_want_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_levels(monkeypatch)
+    assert not Hooks([])
+
+
+# Calls under observers that fail ------------------------------------------------------------------
+
+LOST = (lost(), answer(503))
+"""A POST whose outcome stays unknown: its response is lost, and look-ups get none that counts."""
+
+
+def sender_of(*hooks: events.Hook, script: tuple[Act, ...], transport: Any = None) -> Sender:
+    engine = transport or ScriptedTransport([script[0]], list(script[1:]))
+    key = ApiKey("secret-key")
+    limited = LimitedTransport(engine, Slots(10), RateLimiter(None), key.reveal())
+    return Sender(limited, Hooks(hooks), key, "https://s.test")
+
+
+class Log:
+    """A journal's row that writes its lines beside those of a hook."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    async def record_intent(self, pending: Pending) -> None:
+        self._lines.append(f"intent {pending.identity}")
+
+    def record_attempt(self, attempt: Attempt, _response: WireResponse | None) -> None:
+        self._lines.append(f"attempt {attempt.proof}")
+
+    def record_pending(self, pending: Pending) -> None:
+        self._lines.append(f"pending {pending.identity}")
+
+
+def at(kind: type[Event], act: Callable[[], object]) -> events.Hook:
+    """A hook that acts at one kind of event."""
+
+    def hook(event: Event) -> None:
+        if isinstance(event, kind):
+            act()
+
+    return hook
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("error", MISTAKES, ids=lambda error: type(error).__name__)
+async def test_a_hook_that_fails_takes_no_result_and_no_doubt_away(error: BaseException) -> None:
+    made = sender_of(raising(error), script=(CREATED,))
+    assert (await made.send(CREATE_PAYMENT_LINK, LINK, options())).parsed.payment_link_ref
+    unsure = sender_of(raising(error), script=LOST)
+    with pytest.raises(OutcomeUnknownError):
+        await unsure.send(CREATE_PAYMENT_LINK, LINK, options())
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("fail", FAILING_LOGGERS)
+async def test_a_logger_that_fails_takes_no_result_and_no_doubt_away(
+    fail: Callable[[pytest.MonkeyPatch], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, logger=LOGGER)
+    fail(monkeypatch)
+    made = sender_of(failing, script=(CREATED,))
+    assert (await made.send(CREATE_PAYMENT_LINK, LINK, options())).parsed.payment_link_ref
+    unsure = sender_of(failing, script=LOST)
+    with pytest.raises(OutcomeUnknownError):
+        await unsure.send(CREATE_PAYMENT_LINK, LINK, options())
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_logger_that_fails_swallows_no_cancellation(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger=LOGGER)
+    with_filter(monkeypatch)
+    sender = sender_of(script=(forever,))
+    with anyio.move_on_after(5) as scope:
+        await sender.send(CREATE_PAYMENT_LINK, LINK, options())
+    assert scope.cancelled_caught
+    (pending,) = sender.unsettled
+    assert pending.identity == LINK.order_number
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("script", [(CREATED,), LOST], ids=["applied", "unknown"])
+@pytest.mark.parametrize("kind", [events.AttemptFinished, events.CallFinished])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)], ids=repr)
+async def test_a_call_that_a_hook_ends_stays_known(
+    error: BaseException, kind: type[Event], script: tuple[Act, ...]
+) -> None:
+    def stop() -> None:
+        raise error
+
+    sender = sender_of(at(kind, stop), script=script)
+    with suppress(KeyboardInterrupt, SystemExit):
+        await sender.send(CREATE_PAYMENT_LINK, LINK, options())
+    (pending,) = sender.unsettled
+    assert pending.identity == LINK.order_number
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_call_whose_error_says_so_is_not_kept_beside_it() -> None:
+    sender = sender_of(failing, script=LOST)
+    with pytest.raises(OutcomeUnknownError):
+        await sender.send(CREATE_PAYMENT_LINK, LINK, options())
+    assert sender.unsettled == ()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", [events.AttemptFinished, events.CallFinished])
+async def test_a_hook_that_cancels_the_scope_takes_no_result_away(kind: type[Event]) -> None:
+    with anyio.CancelScope() as scope:
+        sender = sender_of(at(kind, scope.cancel), script=(CREATED,))
+        response = await sender.send(CREATE_PAYMENT_LINK, LINK, options())
+        assert response.parsed.payment_link_ref == "ref-1"
+        await anyio.lowlevel.checkpoint()
+    assert scope.cancelled_caught
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", [events.AttemptFinished, events.CallFinished])
+async def test_a_hook_that_cancels_the_task_takes_no_result_away(kind: type[Event]) -> None:
+    refs: list[str | None] = []
+
+    async def paying() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        sender = sender_of(at(kind, task.cancel), script=(CREATED,))
+        refs.append(
+            (await sender.send(CREATE_PAYMENT_LINK, LINK, options())).parsed.payment_link_ref
+        )
+        await asyncio.sleep(0)
+        refs.append("went on")
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(paying())
+    assert refs == ["ref-1"]
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_hook_that_cancels_while_the_outcome_is_unknown_leaves_it_known() -> None:
+    with anyio.CancelScope() as scope:
+        sender = sender_of(at(events.AttemptFinished, scope.cancel), script=LOST)
+        await sender.send(CREATE_PAYMENT_LINK, LINK, options())
+    assert scope.cancelled_caught
+    (pending,) = sender.unsettled
+    assert pending.identity == LINK.order_number
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_the_journal_is_told_before_any_hook() -> None:
+    lines: list[str] = []
+    sender = sender_of(lambda event: lines.append(type(event).__name__), script=LOST)
+    with pytest.raises(OutcomeUnknownError):
+        await sender.send(CREATE_PAYMENT_LINK, LINK, options(), Log(lines))
+    order = [line for line in lines if line != "LookedUp"]
+    assert order == [
+        "CallStarted",
+        "intent A-1",
+        "attempt unknown",
+        "AttemptFinished",
+        "pending A-1",
+        "OutcomeUnknown",
+        "CallFinished",
+    ]
+
+
+def jump(seconds: float) -> None:
+    """Let time pass at once, as in a function that blocks."""
+    try:
+        loop: Any = asyncio.get_running_loop()
+        loop._jumping.now += seconds
+    except RuntimeError:
+        clock: Any = trio.lowlevel.current_clock()
+        clock.jump(seconds)
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_hook_that_takes_all_the_time_there_is_keeps_the_request_from_leaving() -> None:
+    engine = ScriptedTransport([CREATED] * 5)
+    sender = sender_of(at(events.CallStarted, lambda: jump(100)), script=(), transport=engine)
+    with pytest.raises(RequestTimeoutError):
+        await sender.send(CREATE_PAYMENT_LINK, LINK, options(total=10.0))
+    assert engine.sent == []
+    assert sender.unsettled == ()

@@ -134,7 +134,16 @@ def test_an_unknown_outcome_leaves_unresolved_what_may_not_be_repeated(
     assert (this.may_have_been_applied, this.is_unresolved) == (is_looked_up, is_unresolved)
 
 
-@pytest.mark.parametrize("proof", [Proof.NOT_SENT, Proof.THROTTLED, Proof.REJECTED, Proof.APPLIED])
+def test_an_applied_call_stays_unresolved_until_its_caller_has_the_result() -> None:
+    this = call()
+    record(this, Proof.APPLIED, now=5.0)
+    assert this.is_unresolved
+    assert (this.was_unknown, this.window_ends) == (False, 5.0 + this.options.retry.settle)
+    this.conclude(may_have_been_applied=False)
+    assert not this.is_unresolved
+
+
+@pytest.mark.parametrize("proof", [Proof.NOT_SENT, Proof.THROTTLED, Proof.REJECTED])
 def test_what_was_certainly_not_lost_opens_no_window(proof: Proof) -> None:
     this = call()
     record(this, proof, now=5.0)
