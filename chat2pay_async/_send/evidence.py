@@ -288,7 +288,11 @@ def _recent(
 _GATEWAY_TIME: Final = "paymentGatewayResponseTimestamp"
 
 
-def _declined(search: _Search, kind: models.TransactionType, fits: Callable[..., bool]) -> Any:
+def _declined(
+    search: _Search,
+    kind: models.TransactionType,
+    fits: Callable[[models.PaymentStatusEntry], bool] = lambda _entry: True,
+) -> Any:
     """The latest decline that may be ours, if no entry can be the acceptance; else None."""
     entries = _entries(search.found, kind)
     if not _all_readable(search.found) or any(one.succeeded is not False for one in entries):
@@ -360,7 +364,7 @@ def _read_reversed(search: _Search) -> Evidence:
     )
     if voids or undone or unreadable:
         return Evidence(Shows.OTHER)
-    declined = _declined(search, _Type.VOID, lambda _entry: True)
+    declined = _declined(search, _Type.VOID)
     if declined is not None:
         return Evidence(Shows.DECLINED, declined)
     # A captured payment is never reversed again on a guess: voiding twice could void two things.

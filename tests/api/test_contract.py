@@ -106,6 +106,13 @@ KEYWORDS = {
     "$ref", "default", "enum", "exclusiveMinimum", "format", "items", "maxLength", "minLength",
     "minimum", "pattern", "type", "uniqueItems",
 }  # fmt: skip
+# A response proves nothing unless it is about the request.
+ABOUT_THE_REQUEST: dict[str, dict[str, Any]] = {
+    "cancelLink": {"paymentLinkRef": "8a1f", "transactionStatus": "Payment Link Cancelled"},
+    "capturePayment": {"transactionType": "Capture", "totalAmount": Decimal("12.50")},
+    "reverseTransaction": {"transactionType": "Void"},
+    "getTransactionStatus": {"orderNumber": "1001", "paymentLinkRef": "8a1f"},
+}
 FORMATS = {("string", "date-time"), ("integer", "int32")}
 LEAKED = re.compile(r"\w+Type\.(\w+)\(name=(\w+), id=\d\)")
 
@@ -545,8 +552,10 @@ class Walk:
     def reads_answer(self, operation: Operation[Any, Any], status: int, schema: Contract) -> bool:
         name = referenced(schema) if "$ref" in schema else ""
         data = self.sample_object(self.schemas.get(name, {}))
-        if operation.contract_id == "cancelLink" and status in {200, 201}:
-            data |= {"paymentLinkRef": "8a1f", "transactionStatus": "Payment Link Cancelled"}
+        if status in {200, 201}:
+            data |= ABOUT_THE_REQUEST.get(operation.contract_id, {})
+        elif name == "UnauthorizedErrorResponse":
+            data["status"] = status
         body = json.dumps(data, default=float).encode()
         answer = read_response(operation, request_for(operation), WireResponse(status, {}, body))
         if status in {200, 201}:
@@ -555,7 +564,7 @@ class Walk:
             read = isinstance(result, operation.result) and not getattr(result, "extra", None)
             return kind is operation.result and answer.proof is Proof.APPLIED and read
         error = answer.error
-        if answer.proof is not Proof.REJECTED or not isinstance(error, errors.ApiError):
+        if answer.proof is not refusal_proof(name) or not isinstance(error, errors.ApiError):
             return False
         expected = ERROR_CLASSES.get(status)
         if isinstance(error, errors.ReceiptNotSentError):
@@ -579,6 +588,13 @@ class Walk:
             if not carried:
                 return False
         return True
+
+
+def refusal_proof(name: str) -> Proof:
+    """Return what a refusal proves: only in the form of an error, it is a certain one."""
+    if name == "PaymentReceiptResponse":
+        return Proof.APPLIED
+    return Proof.REJECTED if name in ERRORS else Proof.UNKNOWN
 
 
 def snake(name: str) -> str:
