@@ -18,6 +18,8 @@ from chat2pay_async.errors import ConfigurationError, SentRequest
 
 __all__ = ["LimitedTransport"]
 
+_THROTTLED = 429
+
 
 def wall_clock() -> datetime:
     """Return this machine's time, in UTC."""
@@ -85,8 +87,10 @@ class LimitedTransport:
         self.check_open()
         return self._transport.exchange(request, self._look_up_headers, limits, SendGuard())
 
-    def note_date(self, response: WireResponse) -> None:
-        """Note the service's time, as a response says it."""
+    def note(self, response: WireResponse) -> None:
+        """Note what a response says of the service's time, and of the rate that it allows."""
+        if isinstance(self._limiter, RateLimiter) and response.status_code != _THROTTLED:
+            self._limiter.accepted()
         if "date" in response.headers:
             self._dated = response, clock.now()
 
@@ -107,9 +111,17 @@ class LimitedTransport:
         """Seconds between two requests at the full rate; 0 where that is not known."""
         return self._limiter.interval if isinstance(self._limiter, RateLimiter) else 0.0
 
-    def throttled(self, retry_after: float | None) -> float:
-        """Pause all tasks after a 429, for the seconds that are returned."""
-        self._limiter.throttled(retry_after)
+    def throttled(self, retry_after: float | None, ago: float) -> float:
+        """Pause all tasks after a 429, for the seconds that are returned.
+
+        Args:
+            retry_after: The seconds that it asks to wait; None: it does not say.
+            ago: Seconds since its request was sent.
+        """
+        if isinstance(self._limiter, RateLimiter):
+            self._limiter.throttled(retry_after, ago)
+        else:
+            self._limiter.throttled(retry_after)
         return pause_after(retry_after)
 
     async def aclose(self) -> None:

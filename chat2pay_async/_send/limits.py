@@ -16,6 +16,7 @@ import anyio
 import attrs
 
 from chat2pay_async import _eventloop as clock
+from chat2pay_async._send.pace import Pace
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = [
@@ -31,16 +32,13 @@ __all__ = [
 LONGEST_PAUSE: Final = 60.0
 """Seconds; a longer `Retry-After` is the caller's to wait for."""
 
-_UNASKED_PAUSE: Final = 1.0
-_SLOWER: Final = 0.7
-_LOWEST_SHARE: Final = 0.05
-_LOWEST_RATE: Final = 0.1
-_RECOVERY: Final = 0.05
+_SHORTEST_PAUSE: Final = 1.0
+"""Seconds; a `Retry-After` of 0, or a date that has passed, would turn the pause off."""
 
 
 def pause_after(retry_after: float | None) -> float:
     """Return for how long a client pauses after a 429 that asked for so many seconds, if any."""
-    return _UNASKED_PAUSE if retry_after is None else min(retry_after, LONGEST_PAUSE)
+    return min(max(retry_after or 0.0, _SHORTEST_PAUSE), LONGEST_PAUSE)
 
 
 def _positive(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -116,15 +114,14 @@ class RateLimiter:
     """The client's own limiter: GCRA, and a pause that all its tasks share after a 429.
 
     A 429 lowers the rate to 0.7 of what it was, but not below 5 % of the setting or one request in
-    10 seconds. It rises again by 5 % of the setting a second.
+    10 seconds. It rises again by itself. Where no rate is set, the first 429 begins to teach one.
     """
 
     def __init__(self, limit: RateLimit | None = None) -> None:
         self.interval = 0.0 if limit is None else limit.per / limit.requests
         """Seconds between two requests at the full rate; 0 where there is no limit."""
         self._tolerance = 0.0 if limit is None else (limit.burst - 1) * self.interval
-        self._lowest = min(1.0, max(_LOWEST_SHARE, _LOWEST_RATE * self.interval))
-        self._share, self._lowered_at = 1.0, 0.0
+        self._pace = Pace(1 / self.interval if self.interval else math.inf)
         self._next = -math.inf
         self._paused_until = -math.inf
         self._first: _Queue = OrderedDict()
@@ -133,7 +130,7 @@ class RateLimiter:
     @property
     def free(self) -> bool:
         """True where there is nothing to wait for, now or later."""
-        return not self.interval and self._paused_until == -math.inf
+        return self._pace.is_unlimited
 
     async def acquire(self, *, priority: bool = False) -> None:
         """Wait until a request may leave, with `priority` over all that have none."""
@@ -143,21 +140,31 @@ class RateLimiter:
         if self._others or self._first or now < self._ready_at():
             await self._wait_in(self._first if priority else self._others)
             now = clock.now()
-        self._next = max(self._next, now) + self.interval / self._share_at(now)
+        self._next = max(self._next, now) + 1 / self._pace.use(self._since_pause(now))
 
-    def throttled(self, retry_after: float | None) -> None:
-        """Pause every task of the client, and go slower."""
+    def accepted(self) -> None:
+        """Note a response that is no 429."""
         now = clock.now()
-        self._paused_until = max(self._paused_until, now + pause_after(retry_after))
-        self._share = max(self._lowest, self._share_at(now) * _SLOWER)
-        self._lowered_at = now
+        # What was on the wire when a pause began says nothing about the rate after it.
+        if now >= self._paused_until:
+            self._pace.note_accepted(now)
 
-    def _share_at(self, now: float) -> float:
-        """Return the rate, as a share of the setting."""
-        if self._share == 1.0:
-            return 1.0
-        risen = self._share + _RECOVERY * (now - self._lowered_at)
-        return min(1.0, risen)
+    def throttled(self, retry_after: float | None, ago: float = 0.0) -> None:
+        """Pause every task of the client, and go slower.
+
+        Args:
+            retry_after: The seconds that the 429 asks to wait; None: it does not say.
+            ago: Seconds since its request was sent. All that were on the wire when the rate was
+                lowered are one storm, which lowers it once.
+        """
+        now = clock.now()
+        # Nothing is sent in a pause, so what was sent before it ended was sent before it began.
+        if now - ago > self._paused_until - _SHORTEST_PAUSE / 2:
+            self._pace.lower(now, self._since_pause(now))
+        self._paused_until = max(self._paused_until, now + pause_after(retry_after))
+
+    def _since_pause(self, now: float) -> float:
+        return max(0.0, now - self._paused_until)
 
     def _ready_at(self) -> float:
         return max(self._next - self._tolerance, self._paused_until)
@@ -189,7 +196,9 @@ class RateLimiter:
 
 
 class Slots(AbstractAsyncContextManager[None]):
-    """As many slots as there are connections: `async with slots`. A tenth is for look-ups only.
+    """As many slots as there are connections: `async with slots`.
+
+    A tenth is for look-ups only; at least one, where there are two or more.
 
     Waiting here costs a call next to nothing. In httpx a call that waits for a connection costs
     11 KB, every pool event walks all that wait, and one cancelled there can leak a connection.
@@ -200,7 +209,7 @@ class Slots(AbstractAsyncContextManager[None]):
         if isinstance(given, bool) or not isinstance(given, int) or given < 1:
             raise ConfigurationError("max_connections must be an int, 1 or more")
         self._free = size
-        self._reserved = size // 10
+        self._reserved = max(size // 10, min(1, size - 1))
         self._first: OrderedDict[clock.Event, None] = OrderedDict()
         self._others: OrderedDict[clock.Event, None] = OrderedDict()
         # Known on first use: a client may be made outside a running loop.

@@ -347,14 +347,16 @@ class Reconciler:
     ) -> tuple[Evidence, WireResponse | None]:
         request = prepare(GET_TRANSACTION, query_for(pending.operation, pending.identity))
         response: WireResponse | None = None
+        began = clock.now()
         try:
             response = await self._transport.look_up(request, options.timeout)
         except ExchangeError as failure:
             evidence, form = Evidence(Shows.NOTHING), f"no response ({failure.reason})"
         else:
-            self._transport.note_date(response)
+            self._transport.note(response)
             if response.status_code == _THROTTLED:
-                seconds = self._transport.throttled(retry_after(response.headers))
+                ago = clock.now() - began
+                seconds = self._transport.throttled(retry_after(response.headers), ago)
                 self._hooks.emit(Paused(call_id, pending.operation, seconds))
             evidence = read_evidence(pending, response, since, self.known)
             if evidence.shows is Shows.OURS:  # at once: another call may be looking, too

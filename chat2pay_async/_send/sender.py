@@ -197,7 +197,7 @@ class Sender:
         began, at = clock.now(), self._transport.now()
         try:
             response = await self._transport.exchange(call.write_out(), call.options.timeout, guard)
-            self._transport.note_date(response)
+            self._transport.note(response)
             outcome = self._judge(call, response)
         except ExchangeError as failure:
             if guard.was_too_late and not is_last:
@@ -270,7 +270,8 @@ class Sender:
     def _delay(self, call: Call[Any, Any], outcome: Outcome[Any]) -> float | None:
         """Return the seconds until the next attempt; None where there is to be none."""
         if outcome.proof is _THROTTLED:
-            seconds = self._transport.throttled(outcome.retry_after)
+            ago = call.attempts[-1].elapsed
+            seconds = self._transport.throttled(outcome.retry_after, ago)
             self.hooks.emit(events.Paused(call.call_id, call.operation.name, seconds))
         made = call.attempts[call.earlier :]
         # A deadline, where there is one, ends the wait for a service that throttles.
