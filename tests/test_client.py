@@ -323,7 +323,7 @@ async def test_the_environments_key_and_base_url_are_used(
     monkeypatch.setenv("CHAT2PAY_API_KEY", KEY)
     monkeypatch.setenv("CHAT2PAY_BASE_URL", "https://service.test/c2p/")
     with respx.mock:
-        route = respx.get("https://service.test/c2p/api/v2/config").respond(200, json={})
+        route = respx.get("https://service.test/c2p/api/v2/config").respond(200, json={"environment": "TEST"})
         async with AsyncChat2Pay() as client:
             await client.get_configuration()
     assert route.calls.last.request.headers["authorization"] == KEY

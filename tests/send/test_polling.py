@@ -13,6 +13,7 @@ from chat2pay_async import (
     PaymentStatus,
     RateLimitedError,
     RequestTimeoutError,
+    ResponseDecodeError,
     ServerError,
     Transaction,
     TransportError,
@@ -86,6 +87,7 @@ async def test_a_link_that_was_shown_and_is_no_more_does_not_exist() -> None:
     [
         unavailable,
         lambda: TransportError("no answer"),
+        lambda: ResponseDecodeError("another link's", status_code=200, body=b"{}"),
         lambda: RateLimitedError("429", status_code=429),
     ],
 )

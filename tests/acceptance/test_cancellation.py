@@ -1,0 +1,115 @@
+"""Cancellation at every suspension of every operation, in virtual time and over real sockets."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+from cancellation import STORIES, every_step
+from moody_service import CALLS
+from stepping import CancelledAt
+
+from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, RetryPolicy, Timeout, Verdict
+from chat2pay_async.sandbox import Sandbox, serve_sandbox
+
+LEAST = 1_200
+"""Cases of one operation, on one loop and with one way to wait for a slot, are several hundred."""
+EVENTS = {
+    "create": "link_created",
+    "cancel": "link_cancelled",
+    "capture": "captured",
+    "reverse": "reversed",
+    "receipt": "receipt_created",
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+@pytest.mark.usefixtures("full_back_off")
+@pytest.mark.parametrize("is_contended", [False, True], ids=["free", "contended"])
+async def test_calls_cancelled_at_every_suspension_are_not_sent_or_kept(
+    *, is_contended: bool
+) -> None:
+    cases = 0
+    for kind in CALLS:
+        for story in STORIES:
+            cases += len(await every_step(kind, story, is_contended=is_contended))
+    print(cases, "cases")
+    assert cases >= LEAST
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("kind", EVENTS)
+async def test_no_connection_is_lost_over_real_sockets_and_everything_is_settled(
+    kind: str, scale: int
+) -> None:
+    async with (
+        serve_sandbox(Sandbox(api_key="k")) as sandbox,
+        AsyncChat2Pay(
+            "k",
+            base_url=sandbox.url,
+            max_connections=2,
+            timeout=Timeout(read=1.0, total=None),
+            retry=RetryPolicy(settle=0.5),
+        ) as client,
+    ):
+        cases, kept = 0, 0
+        for lap in range(4 * scale):
+            step, was_cancelled = 0, True
+            while was_cancelled:
+                step += 1
+                cases += 1
+                order = f"A-{lap}-{step}"
+                before = set(client.unsettled)
+                was_cancelled = await cancel_one(client, sandbox, kind, order, step)
+                new = [one for one in client.unsettled if one not in before]
+                kept += len(new)
+                if was_cancelled and not new:
+                    assert sandbox.ledger.count(EVENTS[kind], order_number=order) == 0
+        pending = client.unsettled
+        resolutions = await client.resolve_all()
+        assert client.unsettled == ()
+        for one in pending:
+            order = one.identity if kind == "create" else orders[one.identity]
+            effects = sandbox.ledger.count(EVENTS[kind], order_number=order)
+            is_applied = resolutions[one].verdict is Verdict.APPLIED
+            assert effects == is_applied, (one, resolutions[one])
+        # All connections serve again: two at a time, and no more.
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(client.get_configuration)
+    print(kind, cases, "cases,", kept, "kept")
+    assert kept > 0
+
+
+orders: dict[str, str] = {}
+"""The order number of each link."""
+
+
+async def cancel_one(
+    client: AsyncChat2Pay, sandbox: Sandbox, kind: str, order: str, step: int
+) -> bool:
+    """Make one call, cancelled at a step; tell whether it was."""
+    request = PaymentLinkRequest(
+        channel="sms",
+        to="27831234567",
+        order_number=order,
+        currency="ZAR",
+        total_amount="199.90",
+        transaction_type="authorization",
+    )
+    if kind == "create":
+        call = client.create_payment_link(request)
+    else:
+        ref = (await client.create_payment_link(request)).payment_link_ref or ""
+        orders[ref] = order
+        if kind != "cancel":
+            sandbox.pay(ref)
+        call = {  # type: ignore[assignment]
+            "cancel": lambda: client.cancel_payment_link(ref),
+            "capture": lambda: client.capture_payment(ref),
+            "reverse": lambda: client.reverse_payment(ref),
+            "receipt": lambda: client.create_receipt(ref, "https://r.example"),
+        }[kind]()
+    with anyio.CancelScope() as scope:
+        await CancelledAt(call, scope, step)
+    return scope.cancelled_caught
