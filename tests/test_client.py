@@ -27,14 +27,18 @@ from chat2pay_async import (
     OutcomeUnknownError,
     PaymentLinkRequest,
     PaymentStatus,
+    Pending,
     ReceiptNotSentError,
     RequestTimeoutError,
     RequestValidationError,
+    Resolution,
     RetryPolicy,
     Timeout,
     TransactionStatus,
     TransactionType,
+    Verdict,
 )
+from chat2pay_async._client import inner
 from chat2pay_async.sandbox import Sandbox, serve_sandbox
 
 pytestmark = pytest.mark.anyio
@@ -323,7 +327,9 @@ async def test_the_environments_key_and_base_url_are_used(
     monkeypatch.setenv("CHAT2PAY_API_KEY", KEY)
     monkeypatch.setenv("CHAT2PAY_BASE_URL", "https://service.test/c2p/")
     with respx.mock:
-        route = respx.get("https://service.test/c2p/api/v2/config").respond(200, json={"environment": "TEST"})
+        route = respx.get("https://service.test/c2p/api/v2/config").respond(
+            200, json={"environment": "TEST"}
+        )
         async with AsyncChat2Pay() as client:
             await client.get_configuration()
     assert route.calls.last.request.headers["authorization"] == KEY
@@ -457,6 +463,115 @@ async def test_a_view_is_not_closed(client: AsyncChat2Pay) -> None:
         async with view:
             pass
     assert (await client.get_configuration()).environment
+
+
+# Calls that were cancelled -----------------------------------------------------------------------
+
+
+async def cancelled(client: AsyncChat2Pay, *orders: str) -> None:
+    """Make calls whose responses come too late for their callers."""
+    for order in orders:
+        with anyio.move_on_after(1) as scope:
+            await client.create_payment_link(request_for(order))
+        assert scope.cancelled_caught
+
+
+@pytest.fixture
+async def slow(sandbox: Sandbox) -> AsyncIterator[AsyncChat2Pay]:
+    """A client whose next creates take two seconds to respond, after they were applied."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def late(message: Any) -> None:
+            if scope.get("method") == "POST":
+                await anyio.sleep(2)
+            await send(message)
+
+        await sandbox.app(scope, receive, late)
+
+    transport = httpx.ASGITransport(app=app)
+    async with AsyncChat2Pay(KEY, base_url="http://localhost", transport=transport) as client:
+        yield client
+
+
+@pytest.mark.virtual_time
+async def test_calls_that_were_cancelled_are_unsettled_until_they_are_resolved(
+    slow: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    await cancelled(slow, "A-1", "A-2")
+    first, second = slow.unsettled
+    assert (first.identity, second.identity) == ("A-1", "A-2")
+    assert slow.with_options(timeout=5).unsettled == (first, second), "a view has the same"
+    resolution = await slow.resolve(first)
+    assert resolution.result.payment_link_ref
+    assert list(slow.unsettled) == [second]
+    resolutions = await slow.resolve_all()
+    assert {one.identity: found.verdict for one, found in resolutions.items()} == {
+        "A-2": Verdict.APPLIED
+    }
+    assert len(slow.unsettled) == 0
+    assert await slow.resolve_all() == {}
+    assert sandbox.ledger.count("link_created") == 2
+
+
+@pytest.mark.virtual_time
+async def test_what_stays_undetermined_stays_unsettled(
+    slow: AsyncChat2Pay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cancelled(slow, "A-1")
+    before = slow.unsettled
+
+    async def undetermined(_pending: Pending, _options: Any, **_: Any) -> Resolution:
+        return Resolution(Verdict.UNDETERMINED)
+
+    monkeypatch.setattr(inner(slow)[0], "resolve", undetermined)
+    resolutions = await slow.resolve_all()
+    assert resolutions == {before[0]: Resolution(Verdict.UNDETERMINED)}
+    assert (await slow.resolve(before[0])).verdict is Verdict.UNDETERMINED
+    assert slow.unsettled == before
+
+
+@pytest.mark.virtual_time
+async def test_an_error_of_resolve_all_comes_bare_and_settles_nothing(
+    slow: AsyncChat2Pay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cancelled(slow, "A-1", "A-2", "A-3")
+    before = slow.unsettled
+    sender = inner(slow)[0]
+    resolve = sender.resolve
+
+    async def breaking(pending: Pending, options: Any) -> Any:
+        resolution = await resolve(pending, options)
+        if pending.identity == "A-3":
+            raise ConfigurationError("a limiter of the user's is broken")
+        return resolution
+
+    monkeypatch.setattr(sender, "resolve", breaking)
+    with pytest.raises(ConfigurationError, match="a limiter") as caught:
+        await slow.resolve_all()
+    assert type(caught.value) is ConfigurationError
+    assert slow.unsettled == before, "no resolution reached anybody"
+
+
+@pytest.mark.virtual_time
+async def test_a_resolve_all_that_is_cancelled_settles_nothing(
+    slow: AsyncChat2Pay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await cancelled(slow, "A-1", "A-2")
+    before = slow.unsettled
+    sender = inner(slow)[0]
+    resolve = sender.resolve
+
+    async def slowly(pending: Pending, options: Any) -> Any:
+        resolution = await resolve(pending, options)
+        if pending.identity == "A-2":
+            await anyio.sleep(100)
+        return resolution
+
+    monkeypatch.setattr(sender, "resolve", slowly)
+    with anyio.move_on_after(50) as scope:
+        await slow.resolve_all()
+    assert scope.cancelled_caught
+    assert slow.unsettled == before
 
 
 # Over real sockets -------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import anyio
 import pytest
 from cancellation import STORIES, every_step
@@ -10,10 +12,11 @@ from stepping import CancelledAt
 
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, RetryPolicy, Timeout, Verdict
 from chat2pay_async.sandbox import Sandbox, serve_sandbox
+from chat2pay_async.sandbox._service.ledger import EffectKind
 
-LEAST = 1_200
-"""Cases of one operation, on one loop and with one way to wait for a slot, are several hundred."""
-EVENTS = {
+LEAST = 1_700
+"""Cases on one loop, and with one way to get a slot: in all more than 5 000."""
+EVENTS: dict[str, EffectKind] = {
     "create": "link_created",
     "cancel": "link_cancelled",
     "capture": "captured",
@@ -97,6 +100,7 @@ async def cancel_one(
         total_amount="199.90",
         transaction_type="authorization",
     )
+    call: Awaitable[object]
     if kind == "create":
         call = client.create_payment_link(request)
     else:
@@ -104,12 +108,15 @@ async def cancel_one(
         orders[ref] = order
         if kind != "cancel":
             sandbox.pay(ref)
-        call = {  # type: ignore[assignment]
-            "cancel": lambda: client.cancel_payment_link(ref),
-            "capture": lambda: client.capture_payment(ref),
-            "reverse": lambda: client.reverse_payment(ref),
-            "receipt": lambda: client.create_receipt(ref, "https://r.example"),
-        }[kind]()
+        match kind:
+            case "cancel":
+                call = client.cancel_payment_link(ref)
+            case "capture":
+                call = client.capture_payment(ref)
+            case "reverse":
+                call = client.reverse_payment(ref)
+            case _:
+                call = client.create_receipt(ref, "https://r.example")
     with anyio.CancelScope() as scope:
         await CancelledAt(call, scope, step)
     return scope.cancelled_caught

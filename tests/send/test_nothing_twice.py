@@ -107,7 +107,7 @@ def check_what_was_told(service: Service, outcome: str, detail: Any, *, resend: 
     wall_step=st.sampled_from([0.0, -86400.0, 86400.0]),
     resend=st.booleans(),
 )
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=max(200, 5 * settings().max_examples))
 def test_nothing_twice_and_nothing_lost(  # noqa: PLR0913 - hypothesis draws all of it
     *,
     kind: str,
