@@ -1290,7 +1290,9 @@ async def test_a_throttle_pauses_the_clients_other_calls() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(another)
         await create(made)
-    assert [at - started for at in made.engine.times] == pytest.approx([0, 30, 30])
+    throttled, first, second = (at - started for at in made.engine.times)
+    assert throttled == 0
+    assert min(first, second) == pytest.approx(30)
 
 
 async def test_a_call_that_is_throttled_out_raises_that_even_after_an_absent_verdict() -> None:
