@@ -29,6 +29,7 @@ __all__ = [
     "date_of",
     "failed_outcome",
     "form_of",
+    "is_cached",
     "is_own_refusal",
     "read_response",
     "recovered_outcome",
@@ -148,6 +149,11 @@ def _proof_of_refusal(status_code: int, *, is_own: bool) -> Proof:
     return Proof.REJECTED if is_own else _UNKNOWN
 
 
+def is_cached(headers: Mapping[str, str]) -> bool:
+    """Tell a cache's copy: it shows the past. RFC 9111 gives it an `Age`."""
+    return headers.get("age", "0").strip().lstrip("0") != ""
+
+
 def date_of(headers: Mapping[str, str]) -> datetime | None:
     """Return the time on the clock of whoever sent a response; None where it does not say."""
     moment = _read_date(headers.get("date", ""))
@@ -205,11 +211,13 @@ def read_response(
     if status in _SUCCESS:
         if data is None:
             return unproven_outcome(operation, response, "no JSON object")
+        if operation.safety is not Safety.READ and is_cached(response.headers):
+            return unproven_outcome(operation, response, "the response to an earlier request")
         result = structure(operation.result, data)
         if operation.is_proven_by(request, result, data):
             return Outcome(_APPLIED, result, response=response)
         return unproven_outcome(operation, response, "no proof that it was applied")
-    receipt = _unsent_receipt(operation, status, data or {})
+    receipt = _unsent_receipt(operation, request, status, data or {})
     error = _api_error(operation, request, response, data or {}, key, receipt)
     if receipt is not None:
         return Outcome(_APPLIED, cast("R", receipt), error, response)
@@ -312,13 +320,13 @@ def _api_error(  # noqa: PLR0913, PLR0917 - what an error is made of
 
 
 def _unsent_receipt(
-    operation: Operation[Any, Any], status: int, data: dict[str, Any]
+    operation: Operation[Any, Any], request: Any, status: int, data: dict[str, Any]
 ) -> models.Receipt | None:
     """Read the receipt in a 400: by the contract, it was created but not sent."""
     if operation is not CREATE_RECEIPT or _BY_STATUS.get(status) is not errors.BadRequestError:
         return None
     receipt = structure(models.Receipt, data)
-    return receipt if receipt.receipt_link_ref else None
+    return receipt if operation.is_proven_by(request, receipt, data) else None
 
 
 def _first_text(data: dict[str, Any], names: Iterable[str]) -> str | None:

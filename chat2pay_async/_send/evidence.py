@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -21,13 +21,13 @@ from chat2pay_async._api import models, operations
 from chat2pay_async._api.codec import STAMP, structure
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.requests import TransactionQuery
-from chat2pay_async._api.responses import REFUSALS, date_of, is_own_refusal
+from chat2pay_async._api.responses import REFUSALS, date_of, is_cached, is_own_refusal
 from chat2pay_async._api.validation import exact_sum, minor_units
 from chat2pay_async._send.references import References, owner_of
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Pending
 
-__all__ = ["Evidence", "Shows", "Since", "is_cached", "query_for", "read_evidence"]
+__all__ = ["Evidence", "Shows", "Since", "query_for", "read_evidence"]
 
 _NO_SUCH = r"(?:there is )?no such transaction with (?:order ?number|(?:transaction )?reference):?"
 _CLOCK_ERROR: Final = timedelta(seconds=2)
@@ -115,15 +115,10 @@ def read_evidence(
     if response.status_code not in _SUCCESS or not data:
         return Evidence(Shows.NOTHING)
     found = structure(models.Transaction, data)
-    if not _is_about(pending, found):
+    if not _is_about(pending, found, data):
         return Evidence(Shows.NOTHING)
     search = _Search(pending, data, found, since.on_service_clock(response), known)
     return _READERS[pending.operation](search)
-
-
-def is_cached(headers: Mapping[str, str]) -> bool:
-    """Tell a cache's copy: it shows the past. RFC 9111 gives it an `Age`."""
-    return headers.get("age", "0").strip().lstrip("0") != ""
 
 
 def _says_no_such_order(pending: Pending, data: dict[str, Any] | None) -> bool:
@@ -133,6 +128,8 @@ def _says_no_such_order(pending: Pending, data: dict[str, Any] | None) -> bool:
     """
     if pending.operation != operations.CREATE_PAYMENT_LINK.name or data is None:
         return False  # for a link that exists, a 404 is never an absence
+    if data.get("paymentLinkRef"):
+        return False  # whoever names the link contradicts himself
     reasons = data.get("errors")
     order = re.escape(pending.identity)
     # The whole sentence: our order number may be a part of another's.
@@ -142,10 +139,11 @@ def _says_no_such_order(pending: Pending, data: dict[str, Any] | None) -> bool:
     )
 
 
-def _is_about(pending: Pending, found: models.Transaction) -> bool:
-    if pending.operation == operations.CREATE_PAYMENT_LINK.name:
-        return found.order_number == pending.identity and bool(found.payment_link_ref)
-    return found.payment_link_ref == pending.identity
+def _is_about(pending: Pending, found: models.Transaction, data: dict[str, Any]) -> bool:
+    """Tell whether it is the transaction that was asked for, and of a link that exists."""
+    query = query_for(pending.operation, pending.identity)
+    is_found = operations.GET_TRANSACTION.is_proven_by(query, found, data)
+    return is_found and bool(found.payment_link_ref)
 
 
 @attrs.frozen

@@ -6,8 +6,8 @@ from collections.abc import Awaitable
 
 from chat2pay_async._api import models, requests
 from chat2pay_async._api.json import decode_object
-from chat2pay_async._api.responses import RawResponse
-from chat2pay_async._send.evidence import Evidence, Shows, is_cached
+from chat2pay_async._api.responses import RawResponse, is_cached
+from chat2pay_async._send.evidence import Evidence, Shows
 from chat2pay_async._send.reconciliation import Finding, Verdict
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Chat2PayError

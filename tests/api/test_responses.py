@@ -402,6 +402,12 @@ def test_a_receipt_that_was_not_created_is_an_ordinary_400(body: Any) -> None:
     assert type(refusal(CREATE_RECEIPT, 400, body)) is errors.BadRequestError
 
 
+def test_an_unsent_receipt_of_another_link_proves_nothing() -> None:
+    judged = respond(CREATE_RECEIPT, 400, UNSENT | OWN | {"paymentLinkRef": "ref-2"})
+    assert (judged.proof, judged.result) == (Proof.UNKNOWN, None)
+    assert type(judged.error) is errors.BadRequestError
+
+
 @pytest.mark.parametrize("status", [401, 404, 409, 422, 500])
 def test_only_a_400_tells_of_an_unsent_receipt(status: int) -> None:
     assert not isinstance(refusal(CREATE_RECEIPT, status, UNSENT), errors.ReceiptNotSentError)
@@ -629,6 +635,14 @@ def test_a_429_may_leave_it_open(headers: dict[str, str]) -> None:
 def test_a_503_asks_too_and_still_proves_nothing() -> None:
     judged = respond(CAPTURE_PAYMENT, 503, HTML, {"retry-after": "30"})
     assert (judged.proof, judged.retry_after) == (Proof.UNKNOWN, 30.0)
+
+
+@EACH_OPERATION
+def test_a_caches_copy_proves_no_request(operation: AnyOperation) -> None:
+    body = next(body for row, body, _ in PROOFS if row is operation)
+    for age, is_copy in (("0", False), ("1", True), ("soon", True)):
+        expected = Proof.UNKNOWN if is_copy and operation.method != "GET" else Proof.APPLIED
+        assert respond(operation, 200, body, {"age": age}).proof is expected
 
 
 # An exchange without a response -------------------------------------------------------------------

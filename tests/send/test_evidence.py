@@ -269,6 +269,23 @@ def test_another_links_transaction_counts_for_nothing(operation: str, ref: Any) 
         assert shows(case(operation), body) is NOTHING
 
 
+@each_post
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"paymentLinkRef": REF, "transactionStatus": "PAYMENT_LINK_SENT"},
+        {"paymentLinkRef": REF, "transactionStatus": "PAYMENT_LINK_CANCELLED"},
+        {"receiptLinkRef": "rec-1", "orderNumber": "A-1", "transactionStatus": "RECEIPT_LINK_SENT"},
+        {"transactionType": "Capture", "paymentGatewayDecision": "ACCEPT", "totalAmount": 199.9},
+        {"updateTime": at(1), "integrators": []},
+        {"message": "Request failed", "errors": [REF, "A-1"]},
+    ],
+    ids=repr,
+)
+def test_a_copy_of_another_requests_response_counts_for_nothing(operation: str, body: Any) -> None:
+    assert shows(case(operation), body) is NOTHING
+
+
 # A 404 --------------------------------------------------------------------------------------------
 
 
@@ -334,8 +351,9 @@ def test_an_order_number_is_no_pattern(number: str) -> None:
         {"errors": None},
         [GONE],
         shown(),
+        GONE | {"paymentLinkRef": REF},
     ],
-    ids=["html", "spring", "message", "text", "object", "null", "list", "transaction"],
+    ids=["html", "spring", "message", "text", "object", "null", "list", "transaction", "link"],
 )
 def test_a_404_of_another_form_is_no_absence(body: Any) -> None:
     assert shows(case(), body, status=404) in {NOTHING, FOREIGN}
