@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -25,6 +25,7 @@ from rich.table import Table
 
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, SentRequest, Timeout, bulk
 from chat2pay_async._client import inner
+from chat2pay_async._config import HeaderFields
 from chat2pay_async._transport.base import SendGuard, WireResponse
 
 ITEMS = (10_000, 1_000_000)
@@ -45,7 +46,7 @@ class CannedTransport:
     async def exchange(
         self,
         request: SentRequest,
-        headers: Mapping[str, str],
+        headers: HeaderFields,
         limits: Timeout,
         guard: SendGuard,
     ) -> WireResponse:

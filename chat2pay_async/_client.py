@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 import attrs
@@ -21,6 +21,7 @@ from chat2pay_async._send.limits import Limiter, RateLimit, Slots, limiter_of
 from chat2pay_async._send.polling import wait_for_payment
 from chat2pay_async._send.reconciliation import Resolution
 from chat2pay_async._send.sender import Sender
+from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async._transport.factory import transport_for
 
 if TYPE_CHECKING:
@@ -101,19 +102,23 @@ class AsyncChat2Pay:
         Raises:
             ConfigurationError: A setting that can't work; the message says what to change.
         """
-        key = _config.key_of(api_key)
-        url = _config.base_url_of(base_url)
+        # In no variable from here on: what is raised shows none of them.
+        key_, url_, proxy_ = map(_config.Secret[Any], (api_key, base_url, proxy))
+        del api_key, base_url, proxy
+        with hiding_frames():
+            key, url = _config.key_of(key_.reveal()), _config.base_url_of(url_.reveal())
         options = Options(_config.as_timeout(timeout), _config.as_retry(retry))
         all_hooks, limiter = events.Hooks(hooks), limiter_of(rate_limit)
         slots = Slots(max_connections)
-        exchanges = transport_for(
-            url,
-            transport=transport,
-            http_client=http_client,
-            proxy=proxy,
-            http2=http2,
-            reserved=PARAMETERS,
-        )
+        with hiding_frames():
+            exchanges = transport_for(
+                url,
+                transport=transport,
+                http_client=http_client,
+                proxy=proxy_.reveal(),
+                http2=http2,
+                reserved=PARAMETERS,
+            )
         limited = LimitedTransport(exchanges, slots, limiter, key.reveal())
         self._own(Sender(limited, all_hooks, key, url), options, is_view=False)
 
@@ -206,7 +211,9 @@ class AsyncChat2Pay:
             NotFoundError: There is no such link.
             OutcomeUnknownError: The receipt may have been sent.
         """
-        return (await self._raw.create_receipt(payment_link_ref, receipt_link, timestamp)).parsed
+        call = self._raw.create_receipt(payment_link_ref, receipt_link, timestamp)
+        del receipt_link  # no tool shows it
+        return (await call).parsed
 
     async def get_transaction(
         self,

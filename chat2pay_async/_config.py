@@ -12,8 +12,8 @@ import hashlib
 import ipaddress
 import math
 import os
-from functools import cached_property
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Generic, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -22,8 +22,10 @@ from chat2pay_async.errors import ConfigurationError
 
 __all__ = [
     "ApiKey",
+    "HeaderFields",
     "Headers",
     "RetryPolicy",
+    "Secret",
     "Timeout",
     "__version__",
     "as_retry",
@@ -33,6 +35,7 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+T = TypeVar("T")
 DEFAULT_BASE_URL = "https://chat2pay-service.clickatell.com/"
 
 
@@ -139,50 +142,79 @@ def as_retry(value: object) -> RetryPolicy:
     )
 
 
-class ApiKey:
-    """The API key: `repr`, `str` and pickling do not show it."""
+class Secret(Generic[T]):
+    """A value that no tool shows: it is unwrapped where it is used, and in no variable.
+
+    Tools take mappings, sequences, text and bytes apart, whatever their `repr` says.
+    """
 
     __slots__ = ("__value",)
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: T) -> None:
         self.__value = value
 
-    def reveal(self) -> str:
-        """Return the key itself, for the header that needs it."""
+    def reveal(self) -> T:
+        """Return the value itself."""
         return self.__value
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}('***')"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not pickled")
+
+
+class ApiKey(Secret[str]):
+    """The API key: `repr`, `str` and pickling do not show it."""
+
+    __slots__ = ()
 
     def masked_in(self, text: str) -> str:
         """Mask the key in a text of the service."""
-        return text.replace(self.__value, "***")
+        return text.replace(self.reveal(), "***")
 
     @property
     def fingerprint(self) -> str:
         """Hash the key: it tells keys apart, and can't be turned back into one."""
-        digest = hashlib.sha256(b"chat2pay_async:" + self.__value.encode())
+        digest = hashlib.sha256(b"chat2pay_async:" + self.reveal().encode())
         return digest.hexdigest()[:16]
-
-    def __repr__(self) -> str:
-        return "ApiKey('***')"
 
     def __reduce__(self) -> str:
         raise TypeError("an API key is not pickled; read it from CHAT2PAY_API_KEY where it is used")
 
 
-class Headers(dict[str, str]):
-    """The headers of every request: `repr` shows their names only, since one is the key."""
+class Headers:
+    """The headers of every request. No mapping, since one is the key: see `Secret`."""
 
-    @cached_property
+    __slots__ = ("_names", "_secret")
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        lines = "".join([f"{name}: {value}\r\n" for name, value in fields.items()])
+        raw = tuple((name.encode("ascii"), value.encode("ascii")) for name, value in fields.items())
+        self._names = tuple(fields)
+        self._secret = Secret((lines, raw))
+
+    @classmethod
+    def of(cls, fields: HeaderFields) -> Headers:
+        """Return headers as they are; make them of a mapping."""
+        return fields if isinstance(fields, Headers) else cls(fields)
+
+    @property
     def lines(self) -> str:
-        """Write them as HTTP/1.1 does."""
-        return "".join([f"{name}: {value}\r\n" for name, value in self.items()])
+        """As HTTP/1.1 writes them."""
+        return self._secret.reveal()[0]
 
-    @cached_property
+    @property
     def raw(self) -> tuple[tuple[bytes, bytes], ...]:
-        """Write them as httpx takes them."""
-        return tuple((name.encode("ascii"), value.encode("ascii")) for name, value in self.items())
+        """As httpx takes them."""
+        return self._secret.reveal()[1]
 
     def __repr__(self) -> str:
-        return f"<headers {list(self)}>"
+        return f"<headers {list(self._names)}>"
+
+
+HeaderFields: TypeAlias = Headers | Mapping[str, str]
+"""Headers, or a mapping that has no secret."""
 
 
 def key_of(value: str | None) -> ApiKey:

@@ -14,8 +14,10 @@ from typing import Any, TypeVar
 from chat2pay_async._api import models, operations
 from chat2pay_async._api.operations import Operation
 from chat2pay_async._api.responses import RawResponse
+from chat2pay_async._config import Secret
 from chat2pay_async._send.call import Options
 from chat2pay_async._send.sender import Sender
+from chat2pay_async._tracebacks import hiding_frames
 
 __all__ = ["RawChat2Pay"]
 
@@ -60,12 +62,15 @@ class RawChat2Pay:
         self, payment_link_ref: str, receipt_link: str, timestamp: datetime | None = None
     ) -> RawResponse[models.Receipt]:
         """See `AsyncChat2Pay.create_receipt`."""
-        return await self._send(
-            operations.CREATE_RECEIPT,
-            payment_link_ref=payment_link_ref,
-            receipt_link=receipt_link,
-            timestamp=datetime.now(UTC) if timestamp is None else timestamp,
-        )
+        link = Secret(receipt_link)
+        del receipt_link
+        with hiding_frames():
+            request = operations.CREATE_RECEIPT.of(
+                payment_link_ref=payment_link_ref,
+                receipt_link=link.reveal(),
+                timestamp=datetime.now(UTC) if timestamp is None else timestamp,
+            )
+        return await self._sender.send(operations.CREATE_RECEIPT, request, self._options)
 
     async def get_transaction(
         self,

@@ -22,7 +22,7 @@ PACKAGE = "chat2pay_async"
 FOLDER = Path(chat2pay_async.__file__).parent
 
 FLOORS = (
-    ("errors", "_eventloop"),
+    ("errors", "_eventloop", "_tracebacks"),
     ("_config", "events"),
     ("_transport", "_journal"),
     ("_api",),
@@ -253,8 +253,8 @@ def test_the_transport_knows_no_api_and_the_journal_knows_no_call() -> None:
         - {wing}
         for wing in ("_transport", "_journal")
     }
-    assert known["_transport"] <= {"errors", "_eventloop", "_config", "events"}
-    assert known["_journal"] <= {"errors", "_eventloop", "_config", "events"}
+    assert known["_transport"] <= {"errors", "_eventloop", "_config", "_tracebacks", "events"}
+    assert known["_journal"] <= {"errors", "_eventloop", "_config", "_tracebacks", "events"}
 
 
 def test_the_sandbox_imports_nothing_of_the_package_it_is_to_check() -> None:

@@ -29,7 +29,7 @@ __all__ = ["ItemLog", "Registered", "RunStore"]
 @attrs.frozen(eq=False)
 class _Registration:
     key: str
-    recipient: str | None = None
+    recipient: str | None = attrs.field(default=None, repr=False)
     is_new: bool = False
     """True if both are certainly new; then no task waits for the answer."""
 

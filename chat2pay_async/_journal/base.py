@@ -25,7 +25,7 @@ class Row:
     state: str
     """`sent`, or a `State`'s value."""
     target: str
-    body: bytes | None
+    body: bytes | None = attrs.field(repr=False)
     request_id: str | None
     first_at: float
     """When this very request left for the first time, in seconds since 1970."""
@@ -38,11 +38,11 @@ class Row:
     resend_when_absent: int
     posts: int
     """The number of POSTs that left for the item."""
-    response: bytes | None
+    response: bytes | None = attrs.field(repr=False)
     """The body of the service's response, unchanged."""
-    result: bytes | None
+    result: bytes | None = attrs.field(repr=False)
     """The result of look-ups, where no response had one."""
-    detail: bytes | None
+    detail: bytes | None = attrs.field(repr=False)
     """Attempts and error, as `_bulk.serialization` writes them."""
 
     @property
@@ -105,7 +105,7 @@ class Response:
     key: str
     at: datetime
     status: int
-    body: bytes
+    body: bytes = attrs.field(repr=False)
 
 
 @attrs.frozen
@@ -114,9 +114,9 @@ class Result:
 
     key: str
     state: str
-    response: bytes | None
-    result: bytes | None
-    detail: bytes
+    response: bytes | None = attrs.field(repr=False)
+    result: bytes | None = attrs.field(repr=False)
+    detail: bytes = attrs.field(repr=False)
 
 
 Entry = Intent | Response | Result

@@ -14,6 +14,8 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from chat2pay_async._tracebacks import hiding_frames
+
 __all__ = ["GroupCommit"]
 
 In = TypeVar("In")
@@ -80,7 +82,7 @@ class GroupCommit(Generic[In, Out]):
         """Call a function in the thread, between two batches."""
 
         def locked() -> T:
-            with self._lock:
+            with self._lock, hiding_frames():
                 return function(*args)
 
         return await anyio.to_thread.run_sync(locked, limiter=self._limiter)
@@ -114,7 +116,7 @@ class GroupCommit(Generic[In, Out]):
 
     def _work_off(self, batch: _Batch[In, Out]) -> None:
         try:
-            with self._lock:
+            with self._lock, hiding_frames():
                 results = self._work([entry.item for entry in batch.entries])
         except Exception as error:  # noqa: BLE001 - raised in the tasks that wait
             batch.error = error

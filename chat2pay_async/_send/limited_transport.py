@@ -13,6 +13,7 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async._api.responses import date_of
 from chat2pay_async._config import Headers, Timeout, __version__
 from chat2pay_async._send.limits import Limiter, RateLimiter, Slots, pause_after
+from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async._transport.base import SendGuard, Transport, WireResponse
 from chat2pay_async.errors import ConfigurationError, SentRequest
 
@@ -36,15 +37,14 @@ class LimitedTransport:
         self._slots = slots
         self._limiter = limiter
         self._closed = False
-        self._headers = Headers(
-            {
-                "Authorization": key,
-                "Accept": "application/json",
-                "User-Agent": f"chat2pay-async/{__version__}",
-            }
-        )
-        self._body_headers = Headers(self._headers | {"Content-Type": "application/json"})
-        self._look_up_headers = Headers(self._headers | {"Cache-Control": "no-cache"})
+        common = {
+            "Authorization": key,
+            "Accept": "application/json",
+            "User-Agent": f"chat2pay-async/{__version__}",
+        }
+        self._headers = Headers(common)
+        self._body_headers = Headers(common | {"Content-Type": "application/json"})
+        self._look_up_headers = Headers(common | {"Cache-Control": "no-cache"})
         self._dated: tuple[WireResponse, float] | None = None
         """The latest response that had a `Date`, and when it came."""
 
@@ -74,18 +74,21 @@ class LimitedTransport:
             return self._limiter.acquire(priority=True)
         return self._limiter.acquire()
 
-    def exchange(
+    async def exchange(
         self, request: SentRequest, limits: Timeout, guard: SendGuard | None = None
-    ) -> Awaitable[WireResponse]:
+    ) -> WireResponse:
         """Send a request once; see `Transport.exchange`."""
         self.check_open()  # again: the wait for the rate may have been long
         headers = self._headers if request.body is None else self._body_headers
-        return self._transport.exchange(request, headers, limits, guard or SendGuard())
+        with hiding_frames():
+            return await self._transport.exchange(request, headers, limits, guard or SendGuard())
 
-    def look_up(self, request: SentRequest, limits: Timeout) -> Awaitable[WireResponse]:
+    async def look_up(self, request: SentRequest, limits: Timeout) -> WireResponse:
         """Send a look-up once: no cache on the way may answer it."""
         self.check_open()
-        return self._transport.exchange(request, self._look_up_headers, limits, SendGuard())
+        with hiding_frames():
+            headers = self._look_up_headers
+            return await self._transport.exchange(request, headers, limits, SendGuard())
 
     def note(self, response: WireResponse) -> None:
         """Note what a response says of the service's time, and of the rate that it allows."""

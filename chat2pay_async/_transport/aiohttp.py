@@ -15,7 +15,6 @@ takes another one. There is no timeout for writing: a request is handed over as 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -26,7 +25,7 @@ from aiohttp.connector import Connection
 from yarl import URL
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async._config import Headers, Timeout
+from chat2pay_async._config import HeaderFields, Headers, Timeout
 from chat2pay_async._transport.asyncio_network import is_readable
 from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
 from chat2pay_async._transport.mocks import patched_places, refuse_mocks
@@ -98,7 +97,7 @@ class AiohttpTransport:
     async def exchange(
         self,
         request: SentRequest,
-        headers: Mapping[str, str],
+        headers: HeaderFields,
         limits: Timeout,
         guard: SendGuard,
     ) -> WireResponse:
@@ -146,7 +145,7 @@ class AiohttpTransport:
         if (
             proxy_headers
         ):  # aiohttp adds the host with the first tunnel; but connections are kept by it all
-            proxy = proxy | {"proxy_headers": Headers({**proxy_headers, "Host": fields["Host"]})}
+            proxy = proxy | {"proxy_headers": {**proxy_headers, "Host": fields["Host"]}}
         template = aiohttp.ClientRequest("GET", url, loop=loop, **proxy)
         connector = self._connector or aiohttp.TCPConnector(
             limit=0,  # the gate in front of it is the limit
@@ -221,12 +220,12 @@ class _Encoded(bytes):
         return f"<{len(self)} bytes>"
 
 
-def _encoded(route: _Route, request: SentRequest, headers: Mapping[str, str]) -> _Encoded:
+def _encoded(route: _Route, request: SentRequest, headers: HeaderFields) -> _Encoded:
     # None of it can hold a line break: `_config` sees to the key, `prepare` to the target, and
     # `_proxy_for` to a proxy's headers.
     body = request.body or b""
     head = f"{request.method} {route.front}{request.target} HTTP/1.1\r\n{route.fields.lines}"
-    lines = headers.lines if isinstance(headers, Headers) else Headers(headers).lines
+    lines = Headers.of(headers).lines
     size = f"Content-Length: {len(body)}\r\n" if body or request.method != "GET" else ""
     return _Encoded(f"{head}{lines}{size}\r\n".encode() + body)
 
@@ -272,11 +271,11 @@ def _lower(headers: Any) -> dict[str, str]:
 
 def _proxy_for(
     base_url: str, proxy: str | httpx.URL | httpx.Proxy | None
-) -> tuple[dict[str, Any], Headers]:
+) -> tuple[dict[str, Any], dict[str, str]]:
     """Find the proxy to go through, as aiohttp's arguments, and its headers."""
     found = proxy_for(base_url, proxy)
     if found is None:
-        return {}, Headers()
+        return {}, {}
     url = found.url
     scheme, host = url.scheme.decode(), url.host.decode()
     if scheme.startswith("socks"):
@@ -286,7 +285,7 @@ def _proxy_for(
             'transport="aiohttp" knows no ssl_context of a proxy: name its authority in '
             "SSL_CERT_FILE, or leave the transport out"
         )
-    proxy_headers = Headers({name.decode(): value.decode() for name, value in found.headers})
+    proxy_headers = {name.decode(): value.decode() for name, value in found.headers}
     if not all(text.isprintable() for text in (*proxy_headers, *proxy_headers.values())):
         raise ConfigurationError("a header for the proxy has characters that it can't carry")
     return {"proxy": URL.build(scheme=scheme, host=host, port=url.port)}, proxy_headers

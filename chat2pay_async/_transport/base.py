@@ -12,7 +12,7 @@ from typing import Protocol
 import attrs
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async._config import Timeout
+from chat2pay_async._config import HeaderFields, Timeout
 from chat2pay_async.errors import Proof, SentRequest
 
 __all__ = ["ExchangeError", "SendGuard", "Transport", "WireResponse"]
@@ -89,7 +89,7 @@ class Transport(Protocol):
     async def exchange(
         self,
         request: SentRequest,
-        headers: Mapping[str, str],
+        headers: HeaderFields,
         limits: Timeout,
         guard: SendGuard,
     ) -> WireResponse:

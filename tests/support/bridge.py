@@ -21,7 +21,7 @@ import attrs
 import httpx
 from scripted import ScriptedTransport
 
-from chat2pay_async._config import Timeout
+from chat2pay_async._config import HeaderFields, Timeout
 from chat2pay_async._transport.aiohttp import AiohttpTransport
 from chat2pay_async._transport.base import ExchangeError, SendGuard, Transport, WireResponse
 from chat2pay_async.errors import Proof, SentRequest
@@ -56,7 +56,7 @@ class BridgedTransport(AiohttpTransport):
     async def exchange(
         self,
         request: SentRequest,
-        headers: Mapping[str, str],
+        headers: HeaderFields,
         limits: Timeout,
         guard: SendGuard,
     ) -> WireResponse:

@@ -10,7 +10,7 @@ import attrs
 
 from chat2pay_async import Event, Proof, RateLimit, RetryPolicy, SentRequest, Timeout, events
 from chat2pay_async._api import requests
-from chat2pay_async._config import ApiKey
+from chat2pay_async._config import ApiKey, HeaderFields, Headers
 from chat2pay_async._send.call import Options
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.limits import Limiter, RateLimiter, Slots
@@ -51,6 +51,11 @@ CREATED = answer(201, b'{"paymentLinkRef": "ref-1"}')
 THROTTLED = answer(429, retry_after="2")
 
 
+def fields_of(headers: HeaderFields) -> dict[str, str]:
+    """Unwrap the headers of a request."""
+    return {name.decode(): value.decode() for name, value in Headers.of(headers).raw}
+
+
 def not_sent(*, timed_out: bool = False) -> ExchangeError:
     error = ExchangeError("ConnectError", proof=Proof.NOT_SENT, timed_out=timed_out)
     error.__cause__ = OSError("refused")
@@ -81,7 +86,7 @@ class ScriptedTransport:
     async def exchange(
         self,
         request: SentRequest,
-        headers: Mapping[str, str],
+        headers: HeaderFields,
         limits: Timeout,
         guard: SendGuard,
     ) -> WireResponse:
@@ -103,7 +108,7 @@ class ScriptedTransport:
             self.looked.append(anyio.current_time())
         else:
             self.sent.append(request)
-            self.headers.append(headers)
+            self.headers.append(fields_of(headers))
             self.times.append(anyio.current_time())
         return await self._perform(act)
 

@@ -1,0 +1,97 @@
+"""Tracebacks without the frames that hold secrets.
+
+Tools send the local variables of every frame of a traceback away, or print them: Sentry, rich,
+loguru, structlog. In an HTTP library's frames these are headers with the API key, and bodies with
+phone numbers; in SQLite's callers, the rows of a journal. Nothing there can be held in an object of
+ours, so these frames are left out of an exception before it reaches its caller. Its type, its text
+and the frames of users' own hooks and transports stay.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from types import FrameType, TracebackType
+from typing import Final
+
+__all__ = ["hide_frames", "hiding_frames"]
+
+_HTTP_LIBRARIES: Final = frozenset(
+    {"aiohttp", "h11", "h2", "hpack", "httpcore", "httpcore2", "httpx", "httpx2", "hyperframe"}
+)
+_BELOW: Final = frozenset(
+    {
+        *("aiohappyeyeballs", "anyio", "asyncio", "httpx_aiohttp", "multidict", "selectors"),
+        *("socket", "socksio", "sqlite3", "ssl", "trio", "uvloop", "yarl"),
+    }
+)
+_OURS: Final = (
+    "chat2pay_async._api.",
+    "chat2pay_async._config",
+    "chat2pay_async._journal.",
+    "chat2pay_async._transport.",
+)
+_QUOTED: Final = re.compile(r"""(bytearray\()?\b[bu]?(['"]).*""", re.DOTALL)
+
+
+class hiding_frames:  # noqa: N801 - used like a function, as `contextlib.suppress` is
+    """Leaves the frames that hold secrets out of whatever is raised inside its block."""
+
+    __slots__ = ("_outer",)
+
+    def __enter__(self) -> None:
+        self._outer = sys.exc_info()[1]
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is not None:
+            hide_frames(error, self._outer)
+
+
+def hide_frames(error: BaseException, outer: BaseException | None = None) -> None:
+    """Leave the frames that hold secrets out of an exception, its causes and its contexts.
+
+    Args:
+        error: The exception.
+        outer: What was being handled before: it is the caller's own, as are its causes.
+    """
+    seen: set[int] = {id(outer)}
+    to_see: list[BaseException | None] = [error]
+    while to_see:
+        one = to_see.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        one.__traceback__ = _shown(one.__traceback__)
+        if type(one).__module__.partition(".")[0] in _HTTP_LIBRARIES:
+            _leave_out_quotes(one)
+        to_see += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            to_see += one.exceptions
+
+
+def _shown(trace: TracebackType | None) -> TracebackType | None:
+    entries: list[TracebackType] = []
+    while trace is not None:
+        if not _holds_secrets(trace.tb_frame):
+            entries.append(trace)
+        trace = trace.tb_next
+    for entry in reversed(entries):
+        trace = TracebackType(trace, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return trace
+
+
+def _holds_secrets(frame: FrameType) -> bool:
+    name = str(frame.f_globals.get("__name__"))
+    root = name.partition(".")[0]
+    return root in _HTTP_LIBRARIES or root in _BELOW or name.startswith(_OURS)
+
+
+def _leave_out_quotes(error: BaseException) -> None:
+    """Leave out what a parser quotes of a response that it can't read."""
+    error.args = tuple(_without_quotes(value) for value in error.args)
+    if isinstance(getattr(error, "message", None), str):  # aiohttp's show this one
+        vars(error)["message"] = _without_quotes(vars(error)["message"])
+
+
+def _without_quotes(value: object) -> object:
+    return _QUOTED.sub("…", value) if isinstance(value, str) else value
