@@ -81,7 +81,9 @@ class AsyncChat2Pay:
             timeout: A `Timeout`, or seconds for each of connect, read and write.
             retry: The policy by which calls are retried, and unknown outcomes looked up.
             rate_limit: A `RateLimit`, or a `Limiter` of your own; None sends as fast as the
-                connections allow. In each case a 429 pauses all of this client's tasks.
+                connections allow until the first 429, and from then on about as fast as the service
+                does. A 429 pauses all of this client's tasks for 1 to 60 s, unless the limiter is
+                your own.
             max_connections: The most requests that may be on the wire at a time.
             transport: `"aiohttp"` for the fast transport (extra `aiohttp`; asyncio and uvloop), or
                 an httpx transport to send over (a mock, `httpx.ASGITransport`, …), which is closed

@@ -99,12 +99,12 @@ class Pace:
         if accepted and (accepted >= self.BUSY * rate or (is_searching and rate < math.inf)):
             self._plateau = self.PLATEAU * min(rate, accepted)
             fallen = min(fallen, self._plateau)
-        elif self._ceiling < math.inf:
-            self._plateau = self._ceiling
-        elif accepted or is_searching:
+        elif self._ceiling == math.inf and (accepted or is_searching):
             self._plateau = math.inf
             fallen = max(min(fallen, accepted), self.SEARCH_FROM)
-        else:  # nothing at all is accepted, which says nothing about the rate
+        else:
+            # Where nothing at all is accepted, that says nothing about the rate.
+            self._plateau = min(self._plateau, rate) if accepted else self._plateau
             fallen = min(fallen, self.SLOWER * self._plateau)
             fallen = max(fallen, self.LOWEST_SHARE * self._plateau)
         self._start = max(fallen, self._lowest)
