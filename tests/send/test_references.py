@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import anyio
+import attrs
 import pytest
+import scripted
 from hypothesis import given
 from hypothesis import strategies as st
+from scripted import answer, bench, lost, options
 
-from chat2pay_async import models
+from chat2pay_async import OutcomeUnknownError, models
 from chat2pay_async._api import requests
+from chat2pay_async._api.operations import CANCEL_PAYMENT_LINK, CREATE_PAYMENT_LINK, CREATE_RECEIPT
 from chat2pay_async._send.references import Owner, References, owner_of, reference_in
+from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import SentRequest
 
 CREATE: Owner = ("create_payment_link", "A-1")
@@ -208,3 +218,83 @@ def test_each_result_has_its_reference() -> None:
     assert reference_in("cancel_payment_link", models.Cancellation(payment_link_ref="r")) is None
     assert reference_in("get_configuration", models.Configuration()) is None
     assert reference_in("create_receipt", None) is None
+
+
+# Calls that share a client ------------------------------------------------------------------------
+
+
+def shown_receipt(seconds: float) -> WireResponse:
+    """Show a link with one receipt, as of so many seconds after the beginning."""
+    moment = BEGAN + timedelta(seconds=seconds)
+    step = {
+        "transactionStatusName": "RECEIPT_LINK_SENT",
+        "created": (BEGAN + timedelta(seconds=1)).isoformat(),
+    }
+    body = {
+        "orderNumber": "A-1",
+        "paymentLinkRef": "ref-1",
+        "receiptLinkRef": "rec-1",
+        "transactionStatuses": [step],
+    }
+    date = format_datetime(moment, usegmt=True)
+    return answer(200, json.dumps(body).encode(), date=date)
+
+
+BEGAN = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_one_receipt_is_given_to_one_of_two_calls_that_look_for_it_at_once() -> None:
+    async def show() -> WireResponse:
+        await anyio.sleep(0.5)  # both calls are looking before either is answered
+        return shown_receipt(anyio.current_time() - began)
+
+    began = anyio.current_time()
+    made = bench(lost(), lost())
+    made.engine.look_ups = [show]
+    ends: list[object] = []
+
+    async def send(url: str) -> None:
+        request = requests.ReceiptRequest(payment_link_ref="ref-1", receipt_link=url)
+        try:
+            ends.append((await made.sender.send(CREATE_RECEIPT, request, options())).parsed)
+        except OutcomeUnknownError as error:
+            ends.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send, "https://r.test/1")
+        tasks.start_soon(send, "https://r.test/2")
+    assert sorted(type(end).__name__ for end in ends) == ["OutcomeUnknownError", "Receipt"]
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_copy_of_a_cancellation_is_no_new_link() -> None:
+    cancelled = b'{"paymentLinkRef": "ref-1", "transactionStatus": "PAYMENT_LINK_CANCELLED"}'
+    made = bench(answer(200, cancelled), answer(200, cancelled))
+    made.engine.look_ups = [answer(502)]
+    await made.sender.send(CANCEL_PAYMENT_LINK, LINK, options())
+    with pytest.raises(OutcomeUnknownError):
+        await made.sender.send(CREATE_PAYMENT_LINK, scripted.LINK, options())
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_reference_that_resolve_gave_out_is_no_other_calls() -> None:
+    began = anyio.current_time()
+    made = bench(lost(), answer(201, b'{"receiptLinkRef": "rec-1"}'))
+    made.engine.look_ups = [answer(502)]
+    first = requests.ReceiptRequest(payment_link_ref="ref-1", receipt_link="https://r.test/1")
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(CREATE_RECEIPT, first, options())
+    made.engine.look_ups = [lambda: _at_once(shown_receipt(anyio.current_time() - began))]
+    resolution = await made.sender.resolve(caught.value.pending, options())
+    assert resolution.result.receipt_link_ref == "rec-1"
+    second = attrs.evolve(first, receipt_link="https://r.test/2")
+    with pytest.raises(OutcomeUnknownError):
+        await made.sender.send(CREATE_RECEIPT, second, options())
+
+
+async def _at_once(response: WireResponse) -> WireResponse:
+    return response
