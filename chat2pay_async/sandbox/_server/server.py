@@ -1,6 +1,7 @@
 """A real server for the app, in a thread with an event loop of its own."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from threading import Thread
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from uvicorn import Server
 
 KEEP_ALIVE: Final = 5
+_BACKLOG: Final = 2048
 # Enough for responses in progress; a client that went silent must not hold up the end.
 _GRACE: Final = 3
 
@@ -27,8 +29,7 @@ def start_server(
         closes the connections, and waits until the thread has ended.
     """
     server = make_server(app, keep_alive)
-    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-    listener = socket.create_server(address, family=family, backlog=2048)
+    listener = _listener(address)
     host, port = listener.getsockname()[:2]
     thread = Thread(
         target=lambda: asyncio.run(server.serve(sockets=[listener])), name="chat2pay-sandbox"
@@ -40,6 +41,22 @@ def start_server(
         thread.join()
 
     return f"http://{f'[{host}]' if ':' in host else host}:{port}", stop
+
+
+def _listener(address: tuple[str, int]) -> socket.socket:
+    # Only where the protocol is named does asyncio send each piece at once. The second piece of a
+    # response would else wait up to 40 ms for the first to be acknowledged.
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if os.name == "posix":  # elsewhere another process could take the port over
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def make_server(app: "ASGIApp", keep_alive: int) -> "Server":
