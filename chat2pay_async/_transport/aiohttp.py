@@ -27,7 +27,7 @@ from yarl import URL
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import HeaderFields, Headers, Timeout
 from chat2pay_async._transport.asyncio_network import is_readable
-from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
+from chat2pay_async._transport.base import LAST_WORDS, ExchangeError, SendGuard, WireResponse
 from chat2pay_async._transport.mocks import patched_places, refuse_mocks
 from chat2pay_async._transport.pool import KEEPALIVE_EXPIRY
 from chat2pay_async._transport.proxy import proxy_for
@@ -115,7 +115,10 @@ class AiohttpTransport:
                 guard()
                 left = True
                 answer = await _exchange_on(taken, written, limits)
-                taken.release()
+                if answer.status_code in LAST_WORDS:
+                    taken.close()
+                else:
+                    taken.release()
             finally:
                 self._taken.discard(taken)
                 _abort(taken)

@@ -7,7 +7,7 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 
@@ -15,7 +15,7 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import HeaderFields, Timeout
 from chat2pay_async.errors import Proof, SentRequest
 
-__all__ = ["ExchangeError", "SendGuard", "Transport", "WireResponse"]
+__all__ = ["LAST_WORDS", "ExchangeError", "SendGuard", "Transport", "WireResponse"]
 
 
 @attrs.frozen
@@ -81,6 +81,14 @@ class SendGuard:
         if clock.now() > self.latest:
             self.was_too_late, self.may_have_been_sent = True, False
             raise ExchangeError("TooLate", proof=Proof.NOT_SENT, timed_out=False)
+
+
+LAST_WORDS: Final = range(400, 500)
+"""Statuses after which a connection is not used again.
+
+A proxy may repeat a response. A copy of a success has no proof about the next request; a copy of a
+refusal, or of a 429, would be believed.
+"""
 
 
 class Transport(Protocol):

@@ -28,6 +28,7 @@ import httpx
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._transport.asyncio_network import network_for
+from chat2pay_async._transport.base import LAST_WORDS
 from chat2pay_async._transport.connection import Connection
 from chat2pay_async._transport.proxy import proxy_for
 from chat2pay_async.errors import ConfigurationError
@@ -142,7 +143,8 @@ class Pool:
         except BaseException:
             await self._close(connection)
             raise
-        if self._closed or not connection.is_reusable:
+        is_last = response.status in LAST_WORDS
+        if self._closed or is_last or not connection.is_reusable:
             await self._close(connection)
         else:
             connection.idle_since = clock.now()
