@@ -92,10 +92,11 @@ class LimitedTransport:
 
     def note(self, response: WireResponse) -> None:
         """Note what a response says of the service's time, and of the rate that it allows."""
+        now = clock.now()
         if isinstance(self._limiter, RateLimiter) and response.status_code != _THROTTLED:
-            self._limiter.accepted()
+            self._limiter.accepted(now)
         if "date" in response.headers:
-            self._dated = response, clock.now()
+            self._dated = response, now
 
     def service_time(self) -> datetime | None:
         """Return the time on the service's clock; None where no response has said it."""

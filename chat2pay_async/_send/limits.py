@@ -142,9 +142,8 @@ class RateLimiter:
             now = clock.now()
         self._next = max(self._next, now) + 1 / self._pace.use(self._since_pause(now))
 
-    def accepted(self) -> None:
+    def accepted(self, now: float) -> None:
         """Note a response that is no 429."""
-        now = clock.now()
         # What was on the wire when a pause began says nothing about the rate after it.
         if now >= self._paused_until:
             self._pace.note_accepted(now)

@@ -203,13 +203,14 @@ async def test_responses_other_than_429_teach_what_rate_is_allowed() -> None:
     assert await seconds_for_one_more(limited) == pytest.approx(1 / 40)
 
 
-async def test_throttles_of_one_storm_lower_the_rate_once() -> None:
+async def test_a_late_throttle_of_what_was_sent_before_a_pause_lowers_the_rate_no_more() -> None:
     limited = limited_by(Recorder(), limiter=RateLimiter(RateLimit(10)))
     limited.throttled(None, 0.1)
-    for _ in range(100):
-        await anyio.sleep(0.005)
-        limited.throttled(None, 1.0)
+    await anyio.sleep(4.0)
+    limited.throttled(None, 4.5)
     assert await seconds_for_one_more(limited) == pytest.approx(0.1 / 0.7)
+    limited.throttled(None, 0.1)
+    assert await seconds_for_one_more(limited) == pytest.approx(0.1 / 0.49, rel=0.1)
 
 
 async def test_a_limiter_of_the_users_own_is_told_of_throttles_only() -> None:

@@ -871,7 +871,7 @@ async def test_what_is_accepted_while_the_client_pauses_says_nothing_of_the_rate
     limiter = RateLimiter()
     limiter.throttled(None)
     for _ in range(50):
-        limiter.accepted()
+        limiter.accepted(anyio.current_time())
     await anyio.sleep(1)
     limiter.throttled(None)
     assert await gap(limiter) == pytest.approx(1.0)
@@ -883,7 +883,7 @@ async def test_where_no_rate_is_set_one_is_learnt_from_what_was_accepted() -> No
     limiter = RateLimiter()
     for _ in range(40):
         await limiter.acquire()
-        limiter.accepted()
+        limiter.accepted(anyio.current_time())
     limiter.throttled(None, ago=0.05)
     assert not limiter.free
     assert await gap(limiter) == pytest.approx(1 / 40)

@@ -22,7 +22,7 @@ from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.limits import RateLimiter, Slots
 from chat2pay_async._send.pace import Pace
 from chat2pay_async._send.sender import Sender
-from chat2pay_async._transport.base import SendGuard, WireResponse
+from chat2pay_async._transport.base import HeaderFields, SendGuard, WireResponse
 from chat2pay_async.errors import Chat2PayError
 
 # The curve ----------------------------------------------------------------------------------------
@@ -99,6 +99,16 @@ def test_a_search_ends_just_below_what_was_accepted() -> None:
     assert pace.after(3.0) == pytest.approx(95)
 
 
+def test_a_search_that_went_far_too_fast_ends_just_below_what_was_accepted_as_well() -> None:
+    pace = pace_of(accepted=100)
+    for number in range(1000):
+        pace.use(number / 500)
+    for number in range(50):
+        pace.note_accepted(10 + number / 50)
+    pace.lower(11, 2.0)  # at 1 600 a second
+    assert pace.after(0.0) == pace.after(3.0) == pytest.approx(0.95 * 50)
+
+
 def test_the_rate_falls_to_seven_tenths_and_rises_to_a_plateau_and_slowly_beyond() -> None:
     pace = settled_at(100)
     for number in range(110):
@@ -150,6 +160,16 @@ def test_a_set_rate_above_what_is_allowed_learns_what_is() -> None:
     assert pace.after(0.0) == pytest.approx(95)
     assert pace.after(3.0) == pytest.approx(95)
     assert pace.after(1e6) == 300
+
+
+def test_a_set_rate_never_falls_below_a_twentieth_later_either() -> None:
+    pace = Pace(100)
+    for second in range(20):
+        pace.lower(second, 0.0)
+    for number in range(2):
+        pace.note_accepted(20 + number / 2)
+    pace.lower(21, 0.0)  # at 5 a second, 2 were accepted
+    assert pace.after(0.0) == pace.after(3.0) == pytest.approx(5)
 
 
 @given(
@@ -237,7 +257,7 @@ class Service:
     began: float = math.nan
 
     async def exchange(
-        self, request: SentRequest, headers: Mapping[str, str], limits: Timeout, guard: SendGuard
+        self, request: SentRequest, headers: HeaderFields, limits: Timeout, guard: SendGuard
     ) -> WireResponse:
         del request, headers, limits, guard
         if math.isnan(self.began):
@@ -379,3 +399,47 @@ class TestRows:
         assert service.throttled == 1
         assert max(took[:4] + took[5:]) < 0.06
         assert 1.0 < took[4] < 2.0
+
+
+@attrs.define
+class LateThrottles:
+    """Throttles two requests that were sent at once, the second one after 4 s."""
+
+    delays: list[float] = attrs.field(factory=lambda: [0.1, 4.0])
+
+    async def exchange(
+        self, request: SentRequest, headers: HeaderFields, limits: Timeout, guard: SendGuard
+    ) -> WireResponse:
+        del request, headers, limits, guard
+        await anyio.sleep(self.delays.pop(0) if self.delays else math.inf)
+        return answer(429)
+
+    async def aclose(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("looks_up", [False, True])
+async def test_two_requests_that_were_on_the_wire_at_once_lower_the_rate_once(
+    *, looks_up: bool
+) -> None:
+    limiter = RateLimiter(RateLimit(10, burst=2))
+    transport = LimitedTransport(LateThrottles(), Slots(10), limiter, "secret-key")
+    sender = Sender(transport, events.Hooks([]), ApiKey("secret-key"), "https://s.test")
+
+    async def call() -> None:
+        if looks_up:
+            await sender.look_for(CREATE_PAYMENT_LINK, LINK, Options(), math.inf)
+        else:
+            await sender.send(CREATE_PAYMENT_LINK, LINK, Options())
+
+    with anyio.move_on_after(4.1):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(call)
+            tasks.start_soon(call)
+    await anyio.sleep(0.9)  # the pause that the late one began ends
+    began = anyio.current_time()
+    for _ in range(3):
+        await limiter.acquire()
+    assert anyio.current_time() - began == pytest.approx(2 * 0.1 / 0.7 - 0.1, rel=0.05)
