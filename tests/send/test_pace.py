@@ -16,13 +16,13 @@ from scripted import LINK, answer
 
 from chat2pay_async import RateLimit, RetryPolicy, SentRequest, Timeout, events
 from chat2pay_async._api.operations import CREATE_PAYMENT_LINK
-from chat2pay_async._config import ApiKey
+from chat2pay_async._config import ApiKey, HeaderFields
 from chat2pay_async._send.call import Options
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.limits import RateLimiter, Slots
 from chat2pay_async._send.pace import Pace
 from chat2pay_async._send.sender import Sender
-from chat2pay_async._transport.base import HeaderFields, SendGuard, WireResponse
+from chat2pay_async._transport.base import SendGuard, WireResponse
 from chat2pay_async.errors import Chat2PayError
 
 # The curve ----------------------------------------------------------------------------------------
@@ -403,9 +403,9 @@ class TestRows:
 
 @attrs.define
 class LateThrottles:
-    """Throttles two requests that were sent at once, the second one after 4 s."""
+    """Throttles two requests that were sent at once, the second one after 1.6 s."""
 
-    delays: list[float] = attrs.field(factory=lambda: [0.1, 4.0])
+    delays: list[float] = attrs.field(factory=lambda: [0.1, 1.6])
 
     async def exchange(
         self, request: SentRequest, headers: HeaderFields, limits: Timeout, guard: SendGuard
@@ -434,7 +434,7 @@ async def test_two_requests_that_were_on_the_wire_at_once_lower_the_rate_once(
         else:
             await sender.send(CREATE_PAYMENT_LINK, LINK, Options())
 
-    with anyio.move_on_after(4.1):
+    with anyio.move_on_after(1.7):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(call)
             tasks.start_soon(call)
