@@ -13,7 +13,7 @@ import ipaddress
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -39,7 +39,7 @@ T = TypeVar("T")
 DEFAULT_BASE_URL = "https://chat2pay-service.clickatell.com/"
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
