@@ -475,13 +475,15 @@ async def test_a_deadline_that_passes_where_nothing_awaits_sends_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = bench(*[CREATED] * TRIES)
+    log = Log([])
     now = clock.now
-    # A hook, or another task, that blocks the loop: the deadline's timer has no turn.
-    monkeypatch.setattr(clock, "now", lambda: now() + (8 if made.heard else 0))
+    # Another task, or a hook, blocks the loop right before the first byte: no timer has its turn.
+    monkeypatch.setattr(clock, "now", lambda: now() + (8 if log.told else 0))
     with pytest.raises((RequestTimeoutError, ConnectionFailedError)):
         await made.sender.send(
-            operations.CREATE_PAYMENT_LINK, LINK, options(total=7, max_attempts=1)
+            operations.CREATE_PAYMENT_LINK, LINK, options(total=7, max_attempts=1), log
         )
+    assert len(made.engine.guards) == TRIES
     assert made.engine.sent == []
     assert all(guard.was_too_late for guard in made.engine.guards)
     assert not made.heard_of(events.OutcomeUnknown)
