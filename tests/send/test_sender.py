@@ -532,7 +532,8 @@ class Log:
         self.seconds = seconds
 
     async def record_intent(self, pending: Pending) -> None:
-        await anyio.sleep(self.seconds)
+        if self.seconds:  # else nothing awaits: a cancellation does not arrive here
+            await anyio.sleep(self.seconds)
         self.told.append(("intent", pending))
 
     def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None:
