@@ -51,7 +51,7 @@ class _Ids:
 _ids = _Ids()
 next_id = _ids.next
 """Returns an id that no other call has."""
-if hasattr(os, "register_at_fork"):  # not on Windows
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
     os.register_at_fork(after_in_child=_ids.renew)
 
 
