@@ -33,6 +33,8 @@ CUTS = ("reset_before", "reset_after", "drop_before", "drop_after", "truncated")
 """Faults that end the connection, where there is one."""
 FAULTY, EACH, LONG = 0.3, 0.001, 20_000
 """The least share of faults, that of each kind, and how many requests show the latter."""
+SHORT = 1_500
+"""Requests in which a kind of fault may happen not to occur."""
 HURRIED = 1 / 15
 """The least share of calls that haste must leave unknown, where there is haste."""
 
@@ -165,6 +167,8 @@ async def check_resolution(
     resolution = await client.resolve(pending)
     tally, is_true = report.tallies[name], truth.bears_out(resolution)
     is_open = resolution.verdict is Verdict.UNDETERMINED
+    if not (pending.resend_when_absent or truth.effects or truth.declined):
+        is_open = False  # who does not trust an absence is not told of one
     tally.unresolved += is_open
     tally.wrong += not is_true
     if is_open or not is_true:
@@ -233,7 +237,7 @@ class Report:
     @property
     def too_calm(self) -> list[str]:
         """Faults that were too rare for the rest to mean much."""
-        least = EACH * self.requests if self.requests >= LONG else 1
+        least = EACH * self.requests if self.requests >= LONG else self.requests >= SHORT
         calm: list[str] = [kind for kind in FAULT_KINDS if self.faults[kind] < least]
         calm += ["clock steps"] * (not self.steps)
         calm += ["haste"] * (self.plan == "E" and self.hurried < HURRIED * self.total("calls"))

@@ -6,6 +6,7 @@ The faults are counted, so that a test whose faults never fired would fail.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from typing import Literal
 
 import anyio
@@ -23,6 +24,7 @@ from chat2pay_async import (
     PaymentLinkRequest,
     RetryPolicy,
     Timeout,
+    TransportError,
     Verdict,
 )
 from chat2pay_async.sandbox import (
@@ -71,11 +73,12 @@ def judge(scale: int, seed: int) -> Judge:
 def test_nothing_is_twice_lost_or_wrong_within_the_assumption(
     judge: Judge, engine: str, loop: str
 ) -> None:
-    report = judge.report("A", engine, loop, 120)
-    assert report.total("recovered") >= 60 * judge.scale
-    assert report.total("undetermined") <= 9 * judge.scale
+    report = judge.report("A", engine, loop, 150)
+    assert report.total("recovered") >= 75 * judge.scale
+    # Half a percent of the POSTs; a run as short as this has room for chance.
+    assert report.total("undetermined") <= 3.75 * judge.scale + 4
     for kind in FAULT_KINDS:
-        assert report.faults[kind] >= 3 * judge.scale, kind
+        assert report.faults[kind] >= judge.scale, kind
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -118,14 +121,17 @@ def test_two_clients_racing_on_one_order_number_never_get_each_others_link(loop:
         )
         sandbox.set_faults(FaultPlan(faults, seed=3))
         results: list[PaymentLink] = []
-        unknown = 0
+        made, unknown, failed = Counter[str](), Counter[str](), Counter[str]()
 
         async def create(client: AsyncChat2Pay, order: str) -> None:
-            nonlocal unknown
             try:
                 results.append(await client.create_payment_link(request_for(order)))
             except OutcomeUnknownError:
-                unknown += 1
+                unknown[order] += 1
+            except TransportError:
+                failed[order] += 1
+            else:
+                made[order] += 1
 
         with clock.for_clients():
             async with (
@@ -138,10 +144,13 @@ def test_two_clients_racing_on_one_order_number_never_get_each_others_link(loop:
                         tasks.start_soon(create, client, f"A-{number}")
         references = [link.payment_link_ref for link in results]
         assert len(references) == len(set(references))
-        assert len(references) + unknown == 200
+        assert len(references) + unknown.total() + failed.total() == 200
         assert sum(link.recovered for link in results) >= 20
         assert sandbox.ledger.faults["create_payment_link", "drop_after"] >= 40
-        assert sandbox.ledger.count("link_created") >= len(references)
+        for number in range(100):
+            order = f"A-{number}"
+            links = sandbox.ledger.count("link_created", order_number=order)
+            assert made[order] <= links <= made[order] + unknown[order]
 
     virtually(loop, race)
 
