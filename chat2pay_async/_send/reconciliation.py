@@ -27,6 +27,7 @@ import enum
 from collections import OrderedDict
 from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, nullcontext
+from datetime import timedelta
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
@@ -202,6 +203,10 @@ class Reconciler:
 
     def pending(self, call: Call[Any, Any]) -> Pending:
         """Return what is needed to settle a call later, in this process or in another."""
+        now = self._transport.service_time()
+        if call.service_time is None and now is not None and call.sent_at is not None:
+            # It was not known when the first request of a client left, and is now.
+            call.service_time = now - timedelta(seconds=clock.now() - call.sent_at)
         pending = call.pending(self._base_url, self._key_fingerprint)
         self._memory.keep(pending, call.sent_at, call.window_ends)
         return pending

@@ -7,7 +7,7 @@ import json
 import pickle
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 
 import anyio
@@ -654,6 +654,26 @@ async def test_a_wall_clock_that_is_put_forward_or_back_changes_no_window(
     started = anyio.current_time()
     await create(made)
     assert made.engine.times[1] - started == pytest.approx(WINDOW + 0.5)
+
+
+async def test_a_pending_call_carries_the_services_time_of_its_attempt_once_that_is_known() -> None:
+    date = "Thu, 01 Jan 2026 00:00:30 GMT"
+
+    async def dated() -> WireResponse:
+        await anyio.sleep(5)
+        return answer(502, date=date)
+
+    made = bench(dated, look_ups=[lost()])
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options(total=9))
+    assert caught.value.pending.service_time == parsedate_to_datetime(date) - timedelta(seconds=5)
+
+
+async def test_a_pending_call_carries_no_service_time_where_no_response_says_it() -> None:
+    made = bench(answer(502), look_ups=[lost()])
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options(total=9))
+    assert caught.value.pending.service_time is None
 
 
 @pytest.mark.parametrize("seen", [answer(500), answer(200), lost()], ids=["500", "empty", "lost"])
