@@ -233,6 +233,9 @@ class Chaos:
     async def calls(self, client: AsyncChat2Pay, operations: int) -> None:
         """All of them, in random order."""
         refs = await self.prepare(operations)
+        # From here on the client knows the service's time: until then another process has nothing
+        # but its wall clock to tell an older effect by.
+        await client.get_configuration()
         self.sandbox.set_faults(everything(self.plan.longest, self.seed, **self.plan.switches))
         jobs: list[Any] = []
         for number in range(operations):
