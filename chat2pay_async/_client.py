@@ -131,7 +131,8 @@ class AsyncChat2Pay:
         self._raw = RawChat2Pay(sender, options)
 
     def __repr__(self) -> str:
-        return f"<AsyncChat2Pay {self._options}>"
+        # A tool may ask for it while a refused setting is on its way out of `__init__`.
+        return f"<AsyncChat2Pay {getattr(self, '_options', 'that was not set up')}>"
 
     async def create_payment_link(self, request: models.PaymentLinkRequest) -> models.PaymentLink:
         """Make a payment link, and have it sent over the request's channel.

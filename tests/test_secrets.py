@@ -1,0 +1,291 @@
+"""No key, phone number, receipt link, card or payment page in other people's tools."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import pickle
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import anyio
+import anyio.abc
+import httpx
+import pytest
+import sniffio
+from observers import TOOLS, chain_of, without_frames_of
+from sockets import Serve, listening, nobody_listening, reset, silent
+
+from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, RetryPolicy, Timeout
+from chat2pay_async.errors import Chat2PayError, RequestValidationError
+
+pytestmark = [
+    pytest.mark.anyio,
+    # httpx's own body is a generator, and trio complains of one that is not read to its end.
+    pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+KEY = "sk-live-5ecretkey"
+PHONE = "27831234567"
+CARD = "4111111111111111"
+RECEIPT = "https://shop.test/r/5ecretreceipt"
+PAGE = "https://pay.test/p/5ecretpage"
+SECRETS = {"key": KEY, "phone": PHONE, "card": CARD, "receipt link": RECEIPT, "page": PAGE}
+
+Call = Callable[[AsyncChat2Pay], Awaitable[object]]
+
+
+def order(**data: Any) -> PaymentLinkRequest:
+    return PaymentLinkRequest(
+        channel="sms",
+        to=PHONE,
+        order_number="A-1",
+        currency="ZAR",
+        total_amount="1.00",
+        return_payment_link=True,
+        additional_data={"card": CARD, **data},
+    )
+
+
+async def create(client: AsyncChat2Pay) -> object:
+    return await client.create_payment_link(order())
+
+
+async def create_large(client: AsyncChat2Pay) -> object:
+    return await client.create_payment_link(order(note="x" * 20_000_000))
+
+
+async def receipt(client: AsyncChat2Pay) -> object:
+    return await client.create_receipt("ref-1", RECEIPT)
+
+
+async def look(client: AsyncChat2Pay) -> object:
+    return await client.get_transaction(order_number="A-1")
+
+
+CALLS = {"create": create, "receipt": receipt, "look": look}
+TRANSPORTS = ("default", "aiohttp", "http_client", "transport")
+TIGHT = Timeout(connect=2.0, read=0.15, write=0.15, total=2.0)
+ONCE = RetryPolicy(max_attempts=1, settle=0.05)
+
+
+@contextlib.asynccontextmanager
+async def client_of(kind: str, url: str, limits: Timeout = TIGHT) -> AsyncIterator[AsyncChat2Pay]:
+    async with contextlib.AsyncExitStack() as stack:
+        settings: dict[str, Any] = {}
+        if kind == "aiohttp":
+            settings = {"transport": "aiohttp"}
+        elif kind == "http_client":
+            own = httpx.AsyncClient(trust_env=False)
+            settings = {"http_client": await stack.enter_async_context(own)}
+        elif kind == "transport":
+            settings = {"transport": httpx.AsyncHTTPTransport()}
+        client = AsyncChat2Pay(KEY, base_url=url, timeout=limits, retry=ONCE, **settings)
+        yield await stack.enter_async_context(client)
+
+
+def saying(response: bytes) -> Serve:
+    """Respond to whatever comes with the same bytes, then close."""
+
+    async def serve(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            with contextlib.suppress(anyio.BrokenResourceError, anyio.EndOfStream):
+                seen = b""
+                while b"\r\n\r\n" not in seen:
+                    seen += await stream.receive()
+                await stream.send(response)
+
+    return serve
+
+
+async def speaking(stream: anyio.abc.SocketStream) -> None:
+    """Speak first, and no TLS."""
+    async with stream:
+        await stream.send(PAGE.encode())
+
+
+async def resetting(stream: anyio.abc.SocketStream) -> None:
+    await stream.receive()
+    await reset(stream)
+
+
+def response(status: str, body: str, *, length: int | None = None) -> bytes:
+    size = len(body) if length is None else length
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n"
+    return (head + body).encode()
+
+
+TOLD = f'"to": "{PHONE}", "paymentLink": "{PAGE}", "card": "{CARD}", "receiptLink": "{RECEIPT}"'
+SERVERS: dict[str, Serve] = {
+    "a read timeout": silent,
+    "a reset": resetting,
+    "no response": saying(b""),
+    "a garbled status line": saying(f"HTTP/1.1 2OO {PAGE} {PHONE}\r\n\r\n".encode()),
+    "a garbled header": saying(f"HTTP/1.1 201 Created\r\n{PAGE} {PHONE}\r\n\r\n".encode()),
+    "a garbled chunk": saying(
+        f"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n{PAGE}\r\n{PHONE}".encode()
+    ),
+    "a garbled encoding": saying(
+        f"HTTP/1.1 201 Created\r\nContent-Encoding: gzip\r\nContent-Length: {len(PAGE)}\r\n\r\n"
+        f"{PAGE}".encode()
+    ),
+    "a cut body": saying(response("201 Created", f"{{{TOLD}}}", length=10_000)),
+    "a 201 without proof": saying(response("201 Created", f"{{{TOLD}}}")),
+    "a 200 without an object": saying(response("200 OK", f'["{PAGE}", "{PHONE}"]')),
+    "a 400": saying(
+        response("400 Bad Request", f'{{"errors": ["{PHONE} of {KEY}, {CARD}"], {TOLD}}}')
+    ),
+    "a 401": saying(response("401 Unauthorized", f'{{"status": 401, "message": "{KEY}"}}')),
+    "a 404 page": saying(response("404 Not Found", f"<html>{PAGE}</html>")),
+    "a 500": saying(response("500 Oops", f"{{{TOLD}}}")),
+    "a redirect": saying(
+        f"HTTP/1.1 307 Go\r\nLocation: {PAGE}\r\nContent-Length: 0\r\n\r\n".encode()
+    ),
+}
+
+
+def skip_without(kind: str) -> None:
+    if kind == "aiohttp" and sniffio.current_async_library() == "trio":
+        pytest.skip("aiohttp has no trio")
+
+
+def as_logged(caplog: pytest.LogCaptureFixture) -> str:
+    """What all loggers said; httpcore quotes what it can't parse, which is documented."""
+    return "\n".join(
+        KEY * (KEY in line) if record.name.startswith("httpcore") else line
+        for record in caplog.records
+        for line in [record.getMessage()]
+    )
+
+
+def leaks(error: BaseException, logged: str = "") -> list[str]:
+    """Name each tool that shows a secret, and the secret."""
+    without_frames_of(__file__, error)
+    shown = {name: tool(error) for name, tool in TOOLS.items()} | {"logging": logged}
+    for one in chain_of(error):
+        shown["text"] = shown.get("text", "") + str(one) + repr(one)
+    if isinstance(error, Chat2PayError):
+        pickled = pickle.dumps(error)
+        # Bodies and what is pending travel with their error, as its documentation says.
+        found = ["pickle: key"] if KEY.encode() in pickled.replace(error_body(error), b"") else []
+    else:
+        found = []
+    return found + [
+        f"{tool}: {name}"
+        for tool, text in shown.items()
+        for name, it in SECRETS.items()
+        if it in text
+    ]
+
+
+def error_body(error: Chat2PayError) -> bytes:
+    return getattr(error, "body", b"") or b"\0nothing"
+
+
+async def error_of(call: Call, client: AsyncChat2Pay) -> BaseException:
+    try:
+        await call(client)
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            raise
+        return error
+    raise AssertionError("it did not fail")
+
+
+@pytest.mark.parametrize("failure", SERVERS)
+@pytest.mark.parametrize("kind", TRANSPORTS)
+async def test_no_tool_shows_a_secret_of_a_failed_call(
+    kind: str, failure: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    skip_without(kind)
+    caplog.set_level(logging.DEBUG)
+    async with listening(SERVERS[failure]) as url, client_of(kind, url) as client:
+        for name, call in CALLS.items():
+            error = await error_of(call, client)
+            assert leaks(error, as_logged(caplog)) == [], name
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+async def test_no_tool_shows_a_secret_where_there_is_no_connection(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    skip_without(kind)
+    caplog.set_level(logging.DEBUG)
+    async with client_of(kind, nobody_listening()) as client:
+        assert leaks(await error_of(create, client), as_logged(caplog)) == []
+    async with (
+        listening(speaking) as url,
+        client_of(kind, url.replace("http:", "https:")) as client,
+    ):
+        assert leaks(await error_of(create, client), as_logged(caplog)) == []
+    # Closed by now.
+    assert leaks(await error_of(receipt, client)) == []
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+async def test_no_tool_shows_a_secret_of_a_request_that_can_not_be_written(
+    kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    skip_without(kind)
+    caplog.set_level(logging.DEBUG)
+    async with listening(silent) as url, client_of(kind, url) as client:
+        assert leaks(await error_of(create_large, client), as_logged(caplog)) == []
+
+
+@pytest.mark.parametrize("call", [create, create_large])
+@pytest.mark.parametrize("kind", TRANSPORTS)
+async def test_no_tool_shows_a_secret_of_a_cancelled_call(kind: str, call: Call) -> None:
+    skip_without(kind)
+    patient = Timeout(connect=60.0, read=60.0, write=60.0)
+    seen: list[BaseException] = []
+    async with listening(silent) as url, client_of(kind, url, patient) as client:
+        with anyio.move_on_after(0.3):
+            try:
+                await call(client)
+            except BaseException as error:
+                seen.append(error)
+                raise
+        (pending,) = client.unsettled
+    assert leaks(seen[0]) == []
+    assert not any(secret in repr(pending) for secret in SECRETS.values())
+
+
+BAD = "\n"
+SETTINGS: dict[str, dict[str, Any]] = {
+    "a key that no header carries": {"api_key": KEY + BAD + KEY},
+    "a key of another type": {"api_key": KEY.encode()},
+    "a base URL with a password": {"base_url": f"https://user:{KEY}@s.test/"},
+    "a base URL that is none": {"base_url": f"https://[{KEY}"},
+    "a proxy that is none": {"proxy": f"gopher://user:{KEY}@p.test"},
+    "a proxy beside a client": {"proxy": f"http://user:{KEY}@p.test", "transport": object()},
+    "a proxy that aiohttp does not know": {
+        "proxy": f"socks5://user:{KEY}@p.test",
+        "transport": "aiohttp",
+    },
+    "a timeout that is none": {"timeout": "soon"},
+    "hooks that are none": {"hooks": 5},
+}
+
+
+def test_a_client_that_was_not_set_up_has_a_repr() -> None:
+    assert repr(object.__new__(AsyncChat2Pay)) == "<AsyncChat2Pay that was not set up>"
+
+
+@pytest.mark.one_loop
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+async def test_no_tool_shows_a_refused_setting(settings: dict[str, Any]) -> None:
+    async def call(_client: Any) -> object:
+        return AsyncChat2Pay(**{"api_key": KEY, "base_url": "https://s.test", **settings})
+
+    assert leaks(await error_of(call, None)) == []  # type: ignore[arg-type] # there is none
+
+
+async def test_no_tool_shows_a_refused_receipt_link() -> None:
+    async def call(client: AsyncChat2Pay) -> object:
+        return await client.create_receipt(" ", RECEIPT + "\n" + "x" * 100_000)
+
+    async with client_of("default", nobody_listening()) as client:
+        error = await error_of(call, client)
+    assert isinstance(error, RequestValidationError)
+    assert leaks(error) == []
