@@ -166,6 +166,6 @@ async def run_of(source: str, names: dict[str, object]) -> Any:
 
 def test_the_readmes_two_commands_stand_as_they_are_run() -> None:
     commands = "".join(readme_blocks("console")).splitlines()
-    setup = 'python3 -m venv .venv && .venv/bin/pip install -q "nox[uv]" && .venv/bin/nox -s'
+    setup = "python3 -m venv .venv && .venv/bin/pip install -q nox && .venv/bin/nox -s"
     assert f"{setup} demo" in commands
     assert f"{setup} tests" in commands
