@@ -73,7 +73,7 @@ def tests(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """One wing, in seconds: `nox -s unit -- tests/send`."""
     session.install("-e", ".[all]", *_group("tests"))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "auto", *session.posargs)
 
 
 @nox.session(python=False)

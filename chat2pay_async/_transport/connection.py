@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Final
 
 import anyio
@@ -16,7 +16,7 @@ import httpcore
 
 from chat2pay_async import _eventloop as clock
 
-__all__ = ["CLOSE_LIMIT", "SHOWS_ALL", "Connection"]
+__all__ = ["CLOSE_LIMIT", "SHOWS_ALL", "Connection", "extensions_of"]
 
 CLOSE_LIMIT: Final = 1.0
 """Seconds that closing may take. A socket is closed at once; this is for what it can't foresee."""
@@ -93,8 +93,9 @@ class Connection(httpcore.AsyncNetworkBackend):
             httpcore.ConnectTimeout: There was no connection in time.
             httpcore.ProxyError: The proxy refused.
         """
+        extensions = extensions_of(request)
         self.written = False
-        self._first_byte = request.extensions.get("first_byte")
+        self._first_byte = extensions.get("first_byte")
         try:
             response = await self._http.handle_async_request(request)
             body = await response.aread()
@@ -102,7 +103,7 @@ class Connection(httpcore.AsyncNetworkBackend):
         except BaseException as error:
             # A connection that was never opened belongs to a mock, which may raise whatever it is
             # told to.
-            request.extensions["not_sent"] = not_sent = self.opened and not self.written
+            extensions["not_sent"] = not_sent = self.opened and not self.written
             if not_sent and isinstance(error, Exception):
                 raise _before_the_first_byte(error) from error
             if isinstance(error, httpcore.ConnectionNotAvailable):
@@ -114,7 +115,7 @@ class Connection(httpcore.AsyncNetworkBackend):
             response.status,
             headers=response.headers,
             content=body,
-            extensions=response.extensions,
+            extensions=extensions_of(response),
         )
 
     @property
@@ -247,6 +248,12 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+def extensions_of(message: Any) -> MutableMapping[str, Any]:
+    """Return a request's or a response's extensions, which httpcore leaves without a type."""
+    extensions: MutableMapping[str, Any] = message.extensions
+    return extensions
 
 
 def _before_the_first_byte(error: Exception) -> Exception:

@@ -21,7 +21,7 @@ import importlib.util
 import ssl
 from collections import deque
 from collections.abc import AsyncIterable
-from typing import Final, cast
+from typing import Final, Self, cast
 
 import httpcore
 import httpx
@@ -29,7 +29,7 @@ import httpx
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._transport.asyncio_network import network_for
 from chat2pay_async._transport.base import LAST_WORDS
-from chat2pay_async._transport.connection import Connection
+from chat2pay_async._transport.connection import Connection, extensions_of
 from chat2pay_async._transport.proxy import proxy_for
 from chat2pay_async.errors import ConfigurationError
 
@@ -90,8 +90,11 @@ class PooledTransport(httpx.AsyncHTTPTransport):
         self._pool = cast("httpcore.AsyncConnectionPool", pool)
 
     # httpx's own would enter and leave a pool of httpcore's.
-    __aenter__ = httpx.AsyncBaseTransport.__aenter__
-    __aexit__ = httpx.AsyncBaseTransport.__aexit__
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.aclose()
 
 
 class Pool:
@@ -124,7 +127,7 @@ class Pool:
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """Send a request and read the whole response."""
-        extensions = request.extensions
+        extensions = extensions_of(request)
         extensions["not_sent"] = True
         if request.url.origin != self._origin:
             raise httpcore.UnsupportedProtocol("this transport's requests all go to its base URL")

@@ -335,6 +335,14 @@ async def test_closing_closes_everything_and_may_be_repeated(way: str) -> None:
         gate.open.set()
 
 
+async def test_a_client_that_is_left_closes_the_connections() -> None:
+    async with bench() as made:
+        async with httpx.AsyncClient(transport=made.transport) as client:
+            assert (await client.get(made.url)).content == BODY
+            assert made.spy.open == 1
+        assert made.spy.open == 0
+
+
 async def test_what_is_read_to_its_end_after_closing_is_not_kept() -> None:
     async with bench() as made:
         await made.call(first_byte=lambda: setattr(pool_of(made), "_closed", True))
