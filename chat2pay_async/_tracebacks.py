@@ -31,7 +31,7 @@ _OURS: Final = (
     "chat2pay_async._journal.",
     "chat2pay_async._transport.",
 )
-_QUOTED: Final = re.compile(r"""(bytearray\()?\b[bu]?(['"]).*""", re.DOTALL)
+_QUOTED: Final = re.compile(r"""(bytearray\()?(?<!\w)[bu]?['"].*""", re.DOTALL)
 
 
 class hiding_frames:  # noqa: N801 - used like a function, as `contextlib.suppress` is

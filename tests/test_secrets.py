@@ -7,6 +7,7 @@ import logging
 import pickle
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,8 +18,13 @@ import sniffio
 from observers import TOOLS, chain_of, without_frames_of
 from sockets import Serve, listening, nobody_listening, reset, silent
 
-from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, RetryPolicy, Timeout
-from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError, RequestValidationError
+from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, RetryPolicy, Timeout, bulk
+from chat2pay_async.errors import (
+    Chat2PayError,
+    JournalError,
+    OutcomeUnknownError,
+    RequestValidationError,
+)
 
 pytestmark = [
     pytest.mark.anyio,
@@ -306,3 +312,32 @@ async def test_no_tool_shows_a_refused_receipt_link() -> None:
         error = await error_of(call, client)
     assert isinstance(error, RequestValidationError)
     assert leaks(error) == []
+
+
+@pytest.mark.one_loop
+async def test_no_tool_shows_a_secret_of_a_journal_that_can_not_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "run.journal"
+
+    async def call(client: AsyncChat2Pay) -> object:
+        run = bulk.create_payment_links(client, [order()], journal=path)
+        async with run:
+            journal: Any = run._store._journal
+            journal._db.execute("DROP TABLE item")
+            return await anext(run)
+
+    async with client_of("default", nobody_listening()) as client:
+        error = await error_of(call, client)
+    assert isinstance(error, JournalError)
+    assert leaks(error) == []
+
+
+@pytest.mark.one_loop
+async def test_no_tool_shows_a_secret_of_a_run() -> None:
+    async with (
+        listening(silent) as url,
+        client_of("default", url) as client,
+        bulk.create_payment_links(client, [order()]) as run,
+    ):
+        outcome = await anext(run)
+    assert outcome.error is not None
+    assert leaks(outcome.error) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any, Final
@@ -14,6 +13,7 @@ from scripted import LINK, REFERENCE, answer, lost, not_sent
 
 from chat2pay_async import SentRequest, Timeout
 from chat2pay_async._api import operations, requests
+from chat2pay_async._config import HeaderFields
 from chat2pay_async._transport.base import SendGuard, WireResponse
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,7 +52,7 @@ class Service:
     async def exchange(
         self,
         request: SentRequest,
-        headers: Mapping[str, str],
+        headers: HeaderFields,
         limits: Timeout,
         guard: SendGuard,
     ) -> WireResponse:
