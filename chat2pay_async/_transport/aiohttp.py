@@ -15,8 +15,10 @@ takes another one. There is no timeout for writing: a request is handed over as 
 from __future__ import annotations
 
 import asyncio
+import socket
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
+from weakref import WeakValueDictionary
 
 import aiohttp
 import attrs
@@ -27,7 +29,14 @@ from yarl import URL
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import HeaderFields, Headers, Timeout
 from chat2pay_async._transport.asyncio_network import is_readable
-from chat2pay_async._transport.base import LAST_WORDS, ExchangeError, SendGuard, WireResponse
+from chat2pay_async._transport.base import (
+    LAST_WORDS,
+    ExchangeError,
+    SendGuard,
+    WireResponse,
+    reset_on_close,
+)
+from chat2pay_async._transport.decoding import LONGEST_RESPONSE, decoded, unreadable
 from chat2pay_async._transport.mocks import patched_places, refuse_mocks
 from chat2pay_async._transport.pool import KEEPALIVE_EXPIRY
 from chat2pay_async._transport.proxy import proxy_for
@@ -91,6 +100,8 @@ class AiohttpTransport:
         self._connector = connector
         self._route: _Route | None = None
         self._taken: set[Connection] = set()
+        self._sockets: WeakValueDictionary[int, socket.socket] = WeakValueDictionary()
+        """By their numbers; a number is another's once its socket is closed."""
         self._harmless: tuple[object, ...] = ()
         """What stood last in the places that mocks patch."""
 
@@ -112,13 +123,11 @@ class AiohttpTransport:
             taken = await _connection(route, _timeout_of(limits))
             self._taken.add(taken)
             try:
-                guard()
+                self._let_leave(taken, guard)
                 left = True
-                answer = await _exchange_on(taken, written, limits)
-                if answer.status_code in LAST_WORDS:
-                    taken.close()
-                else:
-                    taken.release()
+                answer = await _exchange_on(taken, written, limits, guard)
+                if answer.status_code not in LAST_WORDS:
+                    self._release(taken)
             finally:
                 self._taken.discard(taken)
                 _abort(taken)
@@ -134,6 +143,36 @@ class AiohttpTransport:
             raise
         return answer
 
+    def _let_leave(self, taken: Connection, guard: SendGuard) -> None:
+        """Ask the guard; a connection whose request it keeps back was not used."""
+        try:
+            guard()
+        except ExchangeError:
+            self._release(taken)
+            raise
+        self._reset_on_close(taken, reset=True)
+
+    def _release(self, taken: Connection) -> None:
+        """Keep a connection for another request; while it is idle, it is closed in good order."""
+        self._reset_on_close(taken, reset=False)
+        taken.release()
+
+    def _reset_on_close(self, taken: Connection, *, reset: bool) -> None:
+        transport = taken.transport
+        known = None if transport is None else transport.get_extra_info("socket")
+        # uvloop's stand-in for a socket takes no options, so it is the socket itself that is asked.
+        connected = None if known is None else self._sockets.get(known.fileno())
+        if connected is not None:
+            reset_on_close(connected, reset=reset)
+
+    def _socket(self, address: Any) -> socket.socket:
+        """Make a socket, whose closing resets it from the beginning."""
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family=family, type=kind, proto=protocol)
+        reset_on_close(made, reset=True)
+        self._sockets[made.fileno()] = made
+        return made
+
     def _open(self) -> _Route:
         loop = clock.current_loop()
         if not isinstance(loop, asyncio.AbstractEventLoop):
@@ -142,19 +181,19 @@ class AiohttpTransport:
             )
         url = URL(self._base_url, encoded=True)  # it is percent-encoded already
         plain = url.scheme == "http"
-        fields = {"Host": url.host_port_subcomponent or "", "Accept-Encoding": "identity"}
-        proxy: dict[str, Any] = self._proxy
-        proxy_headers = self._proxy_headers
-        if (
-            proxy_headers
-        ):  # aiohttp adds the host with the first tunnel; but connections are kept by it all
-            proxy = proxy | {"proxy_headers": {**proxy_headers, "Host": fields["Host"]}}
-        template = aiohttp.ClientRequest("GET", url, loop=loop, **proxy)
         connector = self._connector or aiohttp.TCPConnector(
             limit=0,  # the gate in front of it is the limit
             keepalive_timeout=KEEPALIVE_EXPIRY,
-            ssl=True if plain else _tls(),
+            ssl=True if plain else _tls(),  # may fail: it stands before what the proxy must know
+            socket_factory=self._socket,
         )
+        fields = {"Host": url.host_port_subcomponent or "", "Accept-Encoding": "identity"}
+        proxy: dict[str, Any] = self._proxy
+        proxy_headers = self._proxy_headers
+        if proxy_headers:
+            # aiohttp adds the host with the first tunnel; but connections are kept by it all.
+            proxy = proxy | {"proxy_headers": {**proxy_headers, "Host": fields["Host"]}}
+        template = aiohttp.ClientRequest("GET", url, loop=loop, **proxy)
         session = aiohttp.ClientSession(connector=connector)
         # A proxy that is asked for a tunnel gets them from aiohttp, and the service does not.
         fields |= proxy_headers if plain else {}
@@ -233,25 +272,41 @@ def _encoded(route: _Route, request: SentRequest, headers: HeaderFields) -> _Enc
     return _Encoded(f"{head}{lines}{size}\r\n".encode() + body)
 
 
-async def _exchange_on(taken: Connection, written: _Encoded, limits: Timeout) -> WireResponse:
-    """Write a request and read its answer."""
+async def _exchange_on(
+    taken: Connection, written: _Encoded, limits: Timeout, guard: SendGuard
+) -> WireResponse:
+    """Write a request and read its response, all of it in the time to read."""
     line, transport = taken.protocol, taken.transport
     assert line is not None and transport is not None  # noqa: S101, PT018 - it is open
     line.set_response_params(
+        auto_decompress=False,
         read_until_eof=True,
         read_timeout=limits.read,
         max_line_size=LONGEST_LINE,
         max_field_size=LONGEST_LINE,
     )
     transport.write(written)
-    line.start_timeout()
-    message, content = await line.read()
-    while message.code in _INTERIM:
-        async with asyncio.timeout(limits.read):  # the line's own ended with the first of them
+    guard.last_byte = clock.now()
+    async with asyncio.timeout(limits.read):
+        message, content = await line.read()
+        while message.code in _INTERIM:
             message, content = await line.read()
-    # Most often it came with the head, and then `read` takes ten times as long.
-    body = content.read_nowait() if content.is_eof() else await content.read()
-    return WireResponse(message.code, _lower(message.raw_headers), body)
+        body = await _body_of(content)
+    headers = _lower(message.raw_headers)
+    return WireResponse(message.code, headers, decoded(headers.get("content-encoding", ""), body))
+
+
+async def _body_of(content: Any) -> bytes:
+    """Read a body, within bounds."""
+    if content.is_eof():  # most often it came with the head, and then this takes a tenth
+        return cast("bytes", content.read_nowait())
+    pieces, size = list[bytes](), 0
+    while piece := await content.readany():
+        pieces.append(piece)
+        size += len(piece)
+        if size > LONGEST_RESPONSE:
+            raise unreadable("ResponseTooLong")
+    return b"".join(pieces)
 
 
 def classify(error: BaseException, *, left: bool) -> ExchangeError:

@@ -62,21 +62,25 @@ class AsyncioNetwork(httpcore.AsyncNetworkBackend):
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
         local_address: str | None = None,  # noqa: ARG002 - nobody here asks for one
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 - the same
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first of a host's addresses that answers."""
         try:
             async with asyncio.timeout(timeout):
-                return await self._connected(host, port)
+                return await self._connected(host, port, socket_options or ())
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error
         except (OSError, RuntimeError, UnicodeError) as error:
             # The last is for names that can't be one; uvloop raises the one before for some errors.
             raise httpcore.ConnectError(str(error)) from error
 
-    async def _connected(self, host: str, port: int) -> Stream:
+    async def _connected(
+        self, host: str, port: int, options: Iterable[httpcore.SOCKET_OPTION]
+    ) -> Stream:
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         connected = await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY)
+        for option in options:
+            connected.setsockopt(*option)
         protocol = StreamProtocol(self._loop)
         try:
             await self._loop.create_connection(lambda: protocol, sock=connected)
@@ -84,7 +88,7 @@ class AsyncioNetwork(httpcore.AsyncNetworkBackend):
             with contextlib.suppress(OSError):  # from uvloops that closed it behind its back
                 connected.close()
             raise
-        return Stream(self._loop, protocol)
+        return Stream(self._loop, protocol, connected)
 
 
 class StreamProtocol(asyncio.Protocol):
@@ -175,9 +179,16 @@ class Stream(httpcore.AsyncNetworkStream):
     With HTTP/2 these may be two.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: StreamProtocol) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        protocol: StreamProtocol,
+        connected: socket.socket | None = None,
+    ) -> None:
         self._loop = loop
         self._protocol = protocol
+        self._socket = connected
+        """The socket itself: uvloop's stand-in for it takes no options."""
         self._closed = False
         self._upon: Stream | None = None
         """The layer upon it: from then on, what comes in is received there."""
@@ -251,6 +262,8 @@ class Stream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         """Answer what httpcore asks about it."""
+        if info == "socket" and self._socket is not None:
+            return self._socket
         if self._upon is not None:
             return self._upon.get_extra_info(info)
         transport = self._protocol.transport

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import socket
 import ssl
+import struct
+import sys
 from collections.abc import Mapping
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -15,7 +18,31 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import HeaderFields, Timeout
 from chat2pay_async.errors import Proof, SentRequest
 
-__all__ = ["LAST_WORDS", "ExchangeError", "SendGuard", "Transport", "WireResponse"]
+__all__ = [
+    "LAST_WORDS",
+    "RESET_ON_CLOSE",
+    "ExchangeError",
+    "SendGuard",
+    "Transport",
+    "WireResponse",
+    "reset_on_close",
+]
+
+_LINGER: Final = "hh" if sys.platform == "win32" else "ii"
+RESET_ON_CLOSE: Final = struct.pack(_LINGER, 1, 0)
+"""`SO_LINGER`, on and 0 seconds: closing resets the connection, and drops what was not sent.
+
+Otherwise the system goes on sending for about 100 seconds, after the process's end as well: a
+network that heals in that time delivers a POST that was given up long ago.
+"""
+_IN_GOOD_ORDER: Final = struct.pack(_LINGER, 0, 0)
+
+
+def reset_on_close(connected: Any, *, reset: bool) -> None:
+    """Let the closing of a socket reset its connection, or end it in good order."""
+    linger = RESET_ON_CLOSE if reset else _IN_GOOD_ORDER
+    with contextlib.suppress(OSError):  # it is closed already
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
 
 @attrs.frozen

@@ -7,6 +7,8 @@ before the first byte of a request was written has not been sent.
 from __future__ import annotations
 
 import contextlib
+import math
+import socket
 import ssl
 from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any, Final
@@ -15,11 +17,16 @@ import anyio
 import httpcore
 
 from chat2pay_async import _eventloop as clock
+from chat2pay_async._transport.base import RESET_ON_CLOSE, reset_on_close
+from chat2pay_async._transport.decoding import LONGEST_RESPONSE
 
 __all__ = ["CLOSE_LIMIT", "SHOWS_ALL", "Connection", "extensions_of"]
 
 CLOSE_LIMIT: Final = 1.0
 """Seconds that closing may take. A socket is closed at once; this is for what it can't foresee."""
+
+LONGEST_HEAD: Final = 1024 * 1024
+"""Bytes of a response beside its body: heads, and how a body is framed."""
 
 _FIRST_PRINTABLE: Final = 0x21
 SHOWS_ALL: Final = "is_readable_shows_all"
@@ -66,6 +73,13 @@ class Connection(httpcore.AsyncNetworkBackend):
         self._first_byte: Callable[[], object] | None = None
         self._connected_by: float | None = None
         """When the first request must have left; what comes before it is all connecting."""
+        self._received = 0
+        """Bytes of the present response."""
+        self._read_limit: float | None = None
+        self._read_by = math.inf
+        """When the present response must be complete."""
+        self._last_byte: float | None = None
+        """When the last of the present request's bytes was written."""
         self._socket: httpcore.AsyncNetworkStream | None = None
         self._top: httpcore.AsyncNetworkStream | None = None
         """The topmost layer of TLS, if there is one."""
@@ -95,7 +109,9 @@ class Connection(httpcore.AsyncNetworkBackend):
         """
         extensions = extensions_of(request)
         self.written = False
+        self._received, self._read_by, self._last_byte = 0, math.inf, None
         self._first_byte = extensions.get("first_byte")
+        self._read_limit = extensions.get("timeout", {}).get("read")
         try:
             response = await self._http.handle_async_request(request)
             body = await response.aread()
@@ -104,6 +120,7 @@ class Connection(httpcore.AsyncNetworkBackend):
             # A connection that was never opened belongs to a mock, which may raise whatever it is
             # told to.
             extensions["not_sent"] = not_sent = self.opened and not self.written
+            extensions["last_byte"] = self._last_byte
             if not_sent and isinstance(error, Exception):
                 raise _before_the_first_byte(error) from error
             if isinstance(error, httpcore.ConnectionNotAvailable):
@@ -111,6 +128,7 @@ class Connection(httpcore.AsyncNetworkBackend):
                 # word is not taken for it: something in between may have said so.
                 raise httpcore.RemoteProtocolError(str(error)) from error
             raise
+        extensions["last_byte"] = self._last_byte
         return httpcore.Response(
             response.status,
             headers=response.headers,
@@ -146,14 +164,19 @@ class Connection(httpcore.AsyncNetworkBackend):
             return True
         return True
 
-    async def close(self) -> None:
+    async def close(self, *, in_good_order: bool = False) -> None:
         """Close the socket, also in a task that has been cancelled.
 
         No TLS layer takes part: its close_notify could wait for ever for a peer that does not read.
+
+        Args:
+            in_good_order: It is idle: nothing on it has to be kept from being delivered.
         """
         self._closed = True
         closing, self._socket = self._socket, None
         if closing is not None:
+            if in_good_order:
+                reset_on_close(closing.get_extra_info("socket"), reset=False)
             with (
                 anyio.move_on_after(CLOSE_LIMIT, shield=True),
                 contextlib.suppress(Exception),
@@ -174,9 +197,8 @@ class Connection(httpcore.AsyncNetworkBackend):
             raise httpcore.RemoteProtocolError("the connection has ended")
         self.opened = True
         self._connected_by = None if timeout is None else clock.now() + timeout
-        self._socket = await self._network.connect_tcp(
-            host, port, timeout, local_address, socket_options
-        )
+        options = [*(socket_options or ()), (socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)]
+        self._socket = await self._network.connect_tcp(host, port, timeout, local_address, options)
         if self._closed:
             await self.close()
             raise httpcore.ConnectError("closed while it was being connected")
@@ -193,6 +215,22 @@ class Connection(httpcore.AsyncNetworkBackend):
         if self._first_byte is not None:
             self._first_byte()
 
+    def note_written(self) -> None:
+        """Note that the present request, or a part of it, was written: its response has so long."""
+        if self.written and not self._received:
+            self._last_byte = clock.now()
+            self._read_by = (
+                math.inf if self._read_limit is None else (self._last_byte + self._read_limit)
+            )
+
+    def note_received(self, layer: int, size: int) -> None:
+        """Note that so many bytes of the response came in."""
+        if not self.written or layer != self._layer:
+            return
+        self._received += size
+        if self._received > LONGEST_RESPONSE + LONGEST_HEAD:
+            raise httpcore.RemoteProtocolError("the response is too long")
+
     def put_on_top(self, layer: httpcore.AsyncNetworkStream) -> None:
         """Note that a layer of TLS was put upon it."""
         self._top = layer
@@ -203,9 +241,10 @@ class Connection(httpcore.AsyncNetworkBackend):
         httpcore gives each of them the whole time to connect, or to read, and none at all to the
         handshake of SOCKS.
         """
-        if self._connected_by is None:
+        ends = self._read_by if self._connected_by is None else self._connected_by
+        if ends == math.inf:
             return timeout
-        left = max(0.0, self._connected_by - clock.now())
+        left = max(0.0, ends - clock.now())
         return left if timeout is None else min(timeout, left)
 
 
@@ -220,12 +259,18 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._layer = layer
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        return await self._stream.read(max_bytes, self._connection.limit(timeout))
+        limit = self._connection.limit(timeout)
+        if limit == 0.0:  # a peer that never stops would be read from without end
+            raise httpcore.ReadTimeout
+        data = await self._stream.read(max_bytes, limit)
+        self._connection.note_received(self._layer, len(data))
+        return data
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         if buffer:
             self._connection.note(self._layer, buffer)
             await self._stream.write(buffer, self._connection.limit(timeout))
+            self._connection.note_written()
 
     async def aclose(self) -> None:
         await self._connection.close()

@@ -64,7 +64,14 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
             'transport must be "aiohttp" or an httpx.AsyncBaseTransport, such as '
             f"httpx.AsyncHTTPTransport, not {type(transport).__name__}"
         )
-    return HttpxTransport(own_client(library, carries), library, base_url, owned=True)
+    return HttpxTransport(
+        own_client(library, carries),
+        library,
+        base_url,
+        owned=True,
+        bounds_itself=isinstance(carries, PooledTransport),
+        tells_all=type(carries) is library.AsyncHTTPTransport,  # a subclass may do anything
+    )
 
 
 def _aiohttp_transport(

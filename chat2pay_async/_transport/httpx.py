@@ -7,11 +7,16 @@ Classes come from the library that the client comes from, since an `httpx2.Async
 from __future__ import annotations
 
 import importlib
+import math
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import anyio
+
+from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import HeaderFields, Headers, Timeout
 from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
+from chat2pay_async._transport.decoding import LONGEST_RESPONSE, decoded, unreadable
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = ["HttpxTransport", "library_of", "own_client"]
@@ -106,19 +111,34 @@ def library_of(thing: object) -> Any:
 class HttpxTransport:
     """Exchanges over an `AsyncClient`: our own, or the user's, which is never closed by us."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is known of the client, each a keyword
         self,
         client: Any,
         library: Any,
         base_url: str,
         *,
         owned: bool,
+        bounds_itself: bool = False,
+        tells_all: bool = False,
         reserved: frozenset[str] = frozenset(),
     ) -> None:
+        """Make a transport of a client.
+
+        Args:
+            client: The client.
+            library: The library that it comes from.
+            base_url: Where all requests go.
+            owned: It is our own, and is closed with this transport.
+            bounds_itself: Its transport calls the guard, and bounds its responses.
+            tells_all: Its transport is httpcore's, which tells of every request that it writes.
+            reserved: The query parameters that the API has a meaning for.
+        """
         self._client = client
         self._library = library
         self._base_url = base_url
         self._owned = owned
+        self._bounds_itself = bounds_itself
+        self._tells_all = tells_all
         self._reserved = reserved
         self._host: bytes = library.URL(base_url).netloc
         self._url_of = lru_cache(maxsize=64)(library.URL)
@@ -136,22 +156,68 @@ class HttpxTransport:
         extensions = {"timeout": _timeouts(limits), "first_byte": guard}
         build = self._own_request if self._owned else self._their_request
         built = build(request, headers, extensions)
+        if clock.now() > guard.latest:
+            guard()  # not every transport asks it
+        exchange = self._exchange if self._bounds_itself else self._bounded_exchange
         try:
-            response = await self._client.send(built, follow_redirects=False)
+            response = await exchange(built, limits, guard)
         except self._library.HTTPStatusError as error:
             if error.request is not built:  # a hook's own request: its status says nothing of ours
                 raise classify(error, built) from error
             # A user's hook called `raise_for_status`. The response came; its body was not read.
             response = error.response
             return WireResponse(response.status_code, _lower(response.headers), b"")
-        except ExchangeError:  # the guard's own: it is too late
+        except ExchangeError:  # it is too late to send it, or too much to read
             raise
         except Exception as error:
             raise classify(error, built) from error
         except BaseException:
-            guard.may_have_been_sent = not built.extensions.get("not_sent")
+            if built.extensions.get("not_sent"):
+                guard.may_have_been_sent = False
             raise
-        return WireResponse(response.status_code, _lower(response.headers), response.content)
+        finally:
+            guard.last_byte = built.extensions.get("last_byte") or guard.last_byte
+        return response
+
+    async def _exchange(self, built: Any, _limits: Timeout, _guard: SendGuard) -> WireResponse:
+        """Send a request over our own connections, which see to its bounds."""
+        return await _read(await self._client.send(built, follow_redirects=False, stream=True))
+
+    async def _bounded_exchange(
+        self, built: Any, limits: Timeout, guard: SendGuard
+    ) -> WireResponse:
+        """Send a request over what is the user's, and bound how long its response may take.
+
+        httpcore tells what it does, and when; other transports may not. Until it does, a client may
+        be waiting for a connection of its pool, for as long as that takes.
+        """
+        written = False
+        with anyio.CancelScope() as scope:
+            if self._owned and not self._tells_all:
+                scope.deadline = clock.now() + limits.connect + limits.write + limits.read
+
+            async def trace(name: str, info: dict[str, Any]) -> None:
+                nonlocal written
+                if getattr(info.get("request"), "method", b"") == b"CONNECT":
+                    return  # it is still only being connected
+                if ".connect_" in name:
+                    guard.may_have_been_sent = written
+                elif name.endswith("send_request_headers.started"):
+                    guard()
+                    guard.may_have_been_sent = written = True
+                    scope.deadline = clock.now() + limits.write + limits.read
+                elif name.endswith("send_request_body.complete"):
+                    guard.last_byte = clock.now()
+                    scope.deadline = guard.last_byte + limits.read
+
+            built.extensions["trace"] = trace
+            guard.may_have_been_sent = not self._tells_all
+            response = await self._client.send(built, follow_redirects=False, stream=True)
+            if scope.deadline == math.inf:  # nothing told when it was sent
+                scope.deadline = clock.now() + limits.read
+            return await _read(response)
+        proof = Proof.UNKNOWN if guard.may_have_been_sent else Proof.NOT_SENT
+        raise ExchangeError("ReadTimeout", proof=proof, timed_out=True)
 
     def _own_request(
         self, request: SentRequest, headers: HeaderFields, extensions: dict[str, Any]
@@ -193,6 +259,28 @@ class HttpxTransport:
         """Close the client, unless it is the user's."""
         if self._owned:
             await self._client.aclose()
+
+
+async def _read(response: Any) -> WireResponse:
+    """Read a response, within bounds."""
+    try:
+        body = await _body_of(response)
+    finally:
+        await response.aclose()
+    return WireResponse(response.status_code, _lower(response.headers), body)
+
+
+async def _body_of(response: Any) -> bytes:
+    """Read a response's body, within bounds."""
+    if response.is_stream_consumed or hasattr(response, "_content"):  # a hook has read it
+        return cast("bytes", response.content)
+    pieces, size = list[bytes](), 0
+    async for piece in response.aiter_raw():
+        pieces.append(piece)
+        size += len(piece)
+        if size > LONGEST_RESPONSE:
+            raise unreadable("ResponseTooLong")
+    return decoded(response.headers.get("content-encoding", ""), b"".join(pieces))
 
 
 def own_client(library: Any, transport: Any) -> Any:

@@ -139,7 +139,7 @@ class Pool:
             if connection.opened and (
                 self._has_expired(connection) or await connection.is_over() or self._closed
             ):
-                await self._close(connection)
+                await self._close(connection, in_good_order=True)
                 connection = self._connect()
             extensions["not_sent"] = False
             response = await connection.exchange(request)
@@ -153,22 +153,23 @@ class Pool:
             connection.idle_since = clock.now()
             self._idle.append(connection)
         while self._idle and self._has_expired(self._idle[0]):
-            await self._close(self._idle.popleft())
+            await self._close(self._idle.popleft(), in_good_order=True)
         return response
 
     async def aclose(self) -> None:
         """Close every connection, those in use included."""
         self._closed = True
+        idle = set(self._idle)
         self._idle.clear()
         for connection in tuple(self._open):
-            await self._close(connection)
+            await self._close(connection, in_good_order=connection in idle)
 
     def _has_expired(self, connection: Connection) -> bool:
         return clock.now() - connection.idle_since >= self._expiry
 
-    async def _close(self, connection: Connection) -> None:
+    async def _close(self, connection: Connection, *, in_good_order: bool = False) -> None:
         self._open.discard(connection)
-        await connection.close()
+        await connection.close(in_good_order=in_good_order)
 
     def _connect(self) -> Connection:
         if self._closed:

@@ -112,7 +112,8 @@ async def tunnel(stream: anyio.abc.ByteStream) -> None:
         await anyio.connect_tcp(host.decode(), int(port)) as there,
         anyio.create_task_group() as tasks,
     ):
-        await stream.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+        with contextlib.suppress(anyio.BrokenResourceError):  # its client has reset it
+            await stream.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
 
         async def carry(source: anyio.abc.ByteStream, target: anyio.abc.ByteStream) -> None:
             with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError, OSError):

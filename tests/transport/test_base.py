@@ -22,7 +22,7 @@ async def test_a_request_that_must_leave_by_a_time_may_leave_until_then_and_no_l
     await anyio.sleep(0.9)
     guard()
     await anyio.sleep(0.2)
-    with pytest.raises(ExchangeError, match="StaleVerdict") as caught:
+    with pytest.raises(ExchangeError, match="TooLate") as caught:
         guard()
     assert (caught.value.proof, caught.value.timed_out) == (Proof.NOT_SENT, False)
 

@@ -438,7 +438,7 @@ async def test_a_request_that_would_leave_too_late_is_kept_back() -> None:
     async with listening(silent) as url, own_transport(url) as transport:
         with pytest.raises(ExchangeError) as caught:
             await transport.exchange(POST, {}, PATIENT, SendGuard(latest=anyio.current_time() - 1))
-    assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "StaleVerdict")
+    assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "TooLate")
 
 
 async def test_a_transport_that_asks_whether_it_is_too_late_is_told() -> None:
@@ -450,7 +450,7 @@ async def test_a_transport_that_asks_whether_it_is_too_late_is_told() -> None:
         guard = SendGuard(latest=anyio.current_time() - 1)
         with pytest.raises(ExchangeError) as caught:
             await transport_over(client).exchange(POST, {}, PATIENT, guard)
-    assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "StaleVerdict")
+    assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "TooLate")
 
 
 async def cancelled_guard(transport: Transport, *, before: bool) -> SendGuard:
