@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 import sys
 from types import FrameType, TracebackType
-from typing import Final
+from typing import Final, cast
 
 __all__ = ["hide_frames", "hiding_frames"]
 
@@ -66,7 +66,7 @@ def hide_frames(error: BaseException, outer: BaseException | None = None) -> Non
             _leave_out_quotes(one)
         to_see += [one.__cause__, one.__context__]
         if isinstance(one, BaseExceptionGroup):
-            to_see += one.exceptions
+            to_see += cast("BaseExceptionGroup[BaseException]", one).exceptions
 
 
 def _shown(trace: TracebackType | None) -> TracebackType | None:

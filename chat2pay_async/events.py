@@ -23,7 +23,7 @@ import contextlib
 import inspect
 import logging
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import attrs
 
@@ -202,7 +202,8 @@ class Hooks:
 def _stops(error: BaseException) -> bool:
     """Tell whether an exception ends the program or the task, and is no mistake of a hook's."""
     if isinstance(error, BaseExceptionGroup):
-        return any(map(_stops, error.exceptions))
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return any(map(_stops, group.exceptions))
     # trio's cancellation is told by its name: it need not be installed.
     return isinstance(error, (KeyboardInterrupt, SystemExit, asyncio.CancelledError)) or (
         type(error).__name__ == "Cancelled"

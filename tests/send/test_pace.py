@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import anyio
 import attrs
@@ -250,7 +250,7 @@ class Service:
 
     allows: Allows
     latency: float = 0.05
-    headers: HeaderFields = attrs.field(factory=dict[str, str])
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
     jitter: random.Random = attrs.field(factory=lambda: random.Random(14))  # noqa: S311
     applied: list[float] = attrs.field(factory=list)
     throttled: int = 0
@@ -372,7 +372,7 @@ class TestRows:
 
     @pytest.mark.parametrize("headers", [{"retry-after": "0"}, {"retry-after-ms": "1"}])
     async def test_no_pause_is_asked_for_and_the_client_makes_one(
-        self, headers: HeaderFields
+        self, headers: Mapping[str, str]
     ) -> None:
         service = Service(bucket(100, burst=20), headers=headers)
         assert await send_rows(service, 300) >= 50
