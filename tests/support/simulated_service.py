@@ -8,6 +8,7 @@ stated assumption. A world that breaks it applies requests later, or twice.
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections.abc import Mapping
 from contextvars import ContextVar
@@ -27,6 +28,8 @@ START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 COPY: Final = 0.02
 """Seconds within which a copy of a response comes: later, an idle connection has noticed it."""
 TOTAL: Final = 100
+FRESH: Final = 1.0
+"""Seconds between a look-up and the POST that it allows."""
 DECIDED: Final = {"capture": "CAPTURE", "reverse": "VOID"}
 FOREIGN: Final = (400, 401, 403, 404, 408, 409, 413, 421, 423, 424, 444, 460, 499)
 BROKEN: Final = (500, 502, 503, 504)
@@ -49,12 +52,34 @@ class Clock:
         return START + timedelta(seconds=seconds * (1 + self.drift) + self.offset + steps)
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Sender:
-    """The call on whose behalf a request leaves, and how long it may be on its way."""
+    """The call on whose behalf a request leaves, and what the network saw of it."""
 
     job: int
     window: float
+    """Seconds that a request may be on its way."""
+    may_repeat: bool = True
+    was_unknown: bool = False
+    posted_at: float = -math.inf
+    looked_at: float = -math.inf
+    """When the last look-up was answered."""
+    is_answered: bool = False
+    """The last POST was, by the service itself."""
+    broken: list[str] = attrs.field(factory=list[str])
+
+    def posts(self, now: float) -> None:
+        """Note that a POST leaves: after an unknown one, only with a fresh look-up."""
+        if self.was_unknown and not self.may_repeat:
+            self.broken.append(f"job {self.job} is sent again, and must not be")
+        if self.was_unknown and now - self.looked_at > FRESH + 1e-6:
+            self.broken.append(f"job {self.job} is sent again on a stale verdict")
+        self.posted_at = now
+
+    def failed(self) -> None:
+        """Note that its caller is told that nothing was applied."""
+        if self.was_unknown and self.is_answered and self.looked_at < self.posted_at:
+            self.broken.append(f"job {self.job} is refused, and was not looked up")
 
 
 sender: ContextVar[Sender] = ContextVar("sender")
@@ -92,7 +117,14 @@ class Service:
     posts: list[tuple[float, int]] = attrs.field(factory=list[tuple[float, int]])
     """Every POST that arrived, and whose it is."""
 
-    def of(self, link: str, kind: str, until: float = float("inf")) -> list[Effect]:
+    async def decline_for_others(self, links: list[tuple[str, str]]) -> None:
+        """Let others ask for captures and reversals, which the gateway declines."""
+        for kind, link in links:
+            await anyio.sleep(self.rng.uniform(0, 20))
+            now = anyio.current_time()
+            self.effects.append(Effect(-1, kind, link, now, now, accepted=False, amount=TOTAL))
+
+    def of(self, link: str, kind: str, until: float = math.inf) -> list[Effect]:
         return [
             one
             for one in self.effects
@@ -254,12 +286,18 @@ class Network:
             await self._connect(limits)
         guard()
         guard.may_have_been_sent = True
+        if request.method == "POST":
+            sender.get().posts(anyio.current_time())
         written = self.rng.choice([0.0, 0.0, 0.3])
         await anyio.sleep(written)  # who is cut off here has sent a part, which is never applied
         guard.last_byte = anyio.current_time()
         fate = self._fate(request)
         self.trace.append(f"{guard.last_byte:.6f} {request.method} {request.target} {fate}")
+        if request.method == "POST":
+            self._note(sender.get(), fate)
         response = await self._carry(request, limits, fate, connection)
+        if request.method == "GET" and fate in {"well", "slow"}:
+            sender.get().looked_at = anyio.current_time()
         if response.status_code < 300 and fate == "well":
             self.idle.append(Connection(response, anyio.current_time()))
         return response
@@ -267,18 +305,23 @@ class Network:
     async def aclose(self) -> None:
         self.idle.clear()
 
+    @staticmethod
+    def _note(who: Sender, fate: str) -> None:
+        who.is_answered = fate in {"well", "refused"}
+        who.was_unknown |= fate not in {"well", "refused", "throttled", "early"}
+
     async def _connect(self, limits: Timeout) -> None:
         if self.rng.random() < 0.3 * self.faults:
             await anyio.sleep(self.rng.choice([0.0, limits.connect]))
             raise ExchangeError("ConnectError", proof=Proof.NOT_SENT, timed_out=False)
-        await anyio.sleep(self.rng.choice([0.0, 0.01, 0.5]))
+        await anyio.sleep(self.rng.choice([0.0, 0.01, 0.5, 3.0]))
 
     def _fate(self, request: SentRequest) -> str:
         if self.rng.random() >= self.faults:
             return "well"
         fates = ["lost", "reset", "no answer", "foreign", "broken", "throttled", "copy", "empty"]
         if request.method == "GET":
-            return self.rng.choice([*fates, "cached", "cached"])
+            return self.rng.choice([*fates, "cached", "slow", "misrouted"])
         return self.rng.choice([*fates, "early", "refused", "late", "late", "late"])
 
     async def _carry(
@@ -299,7 +342,9 @@ class Network:
             response = self.service.get(request, 60.0 if fate == "cached" else 0.0)
         else:
             response = await self._apply(request, fate)
-        if fate in {"well", "cached"}:
+        if fate == "slow":
+            await anyio.sleep(self.rng.uniform(0, 0.9 * limits.read))
+        if fate in {"well", "cached", "slow"}:
             await anyio.sleep(self.rng.uniform(0, 0.2))
             return response
         return await self._spoil(limits, fate, connection, began)
@@ -351,6 +396,8 @@ class Network:
                 form = self.rng.choice([b"<html>", b"", b'{"message": "no"}'])
                 kind = {"content-type": "text/html"}
                 return WireResponse(self.rng.choice(FOREIGN), kind, form)
+            case "misrouted":  # a gateway that lost its way
+                return self.service.response(404, {"status": 404, "error": "Not Found"})
             case "broken":
                 return WireResponse(self.rng.choice(BROKEN), {}, b"")
             case "empty":

@@ -39,6 +39,7 @@ from chat2pay_async import (
 from chat2pay_async._api import operations, requests
 from chat2pay_async._api.codec import STAMP
 from chat2pay_async._client import inner
+from chat2pay_async._send.limits import Slots
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt
 
@@ -81,6 +82,9 @@ class Job:
     result: Any = None
     pending: str | None = None
     """What the journal, or the application, kept."""
+    began: float = math.inf
+    was_moved: bool = False
+    """Another process went on with it, or resolved it."""
     is_contested: bool = False
     """Another job is about the same."""
 
@@ -118,26 +122,40 @@ class Process:
     network: Network
     tasks: list[list[Job]]
     """The jobs of each of its tasks, which does one after the other."""
-    timeout: Timeout
-    retry: RetryPolicy
     killed_at: float
     is_dead: bool = False
+    timeout: Timeout = attrs.field(init=False)
+    retry: RetryPolicy = attrs.field(init=False)
+    size: int = attrs.field(init=False)
+    slots: Slots = attrs.field(init=False)
     client: AsyncChat2Pay = attrs.field(init=False)
 
     def start(self) -> None:
+        rng, self.size = self.world.rng, self.world.rng.choice([1, 2, 10])
         self.network.idle.clear()
-        with mock.patch("chat2pay_async._client.transport_for", return_value=self.network):
+        self.timeout = Timeout(read=rng.choice([5.0, 30.0]), total=rng.choice([None, 20.0, 90.0]))
+        self.retry = RetryPolicy(
+            settle=rng.choice([2.0, 10.0]),
+            resend_when_absent=rng.random() < 0.9,
+            stamp=rng.random() < 0.9,
+        )
+        self.slots = Slots(self.size)
+        with (
+            mock.patch("chat2pay_async._client.transport_for", return_value=self.network),
+            mock.patch("chat2pay_async._client.Slots", return_value=self.slots),
+        ):
             self.client = AsyncChat2Pay(
                 "key",
                 base_url="https://s.test",
                 timeout=self.timeout,
                 retry=self.retry,
-                max_connections=self.world.rng.choice([1, 2, 10]),
+                max_connections=self.size,
             )
         self.is_dead = False
 
     async def live(self) -> None:
         machine.set(self.clock)
+        sender.set(Sender(-1, 0.0))
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._die, scope)
@@ -167,6 +185,7 @@ class Process:
         for job in self._jobs():
             if job.told == "in_progress":
                 known = "unknown" if job.pending else "nothing"
+                job.was_moved = True
                 job.told = known if job.has_journal else "lost"
 
     async def _work(self) -> None:
@@ -187,8 +206,13 @@ class Process:
 
     async def _call(self, job: Job, prior: Pending | None) -> None:
         """Make a call, or go on with one of the journal's."""
-        sender.set(Sender(job.number, 0.999 * (self.timeout.read + self.retry.settle)))
-        job.told = "in_progress"
+        window = 0.999 * (self.timeout.read + self.retry.settle)
+        who = Sender(job.number, window, self.retry.resend_when_absent, broken=self.world.broken)
+        if prior is not None:
+            who.was_unknown = True
+            who.may_repeat &= prior.resend_when_absent
+        sender.set(who)
+        job.told, job.began = "in_progress", min(job.began, anyio.current_time())
         with anyio.move_on_after(job.cancel_after) as scope:
             await self._send(job, prior)
         if self.is_dead:
@@ -214,6 +238,7 @@ class Process:
         except OutcomeUnknownError as error:
             job.end("unknown", error.pending)
         except Chat2PayError:
+            sender.get().failed()
             job.end("failed")
         else:
             job.end("done", result=raw.parsed)
@@ -231,7 +256,10 @@ class Process:
             resolution = (await self.client.resolve_all())[pending]
         else:
             other = self if is_plain else rng.choice([self, *self.world.processes])
+            job.was_moved |= other is not self
+            machine.set(other.clock)
             resolution = await other.client.resolve(pending)
+            machine.set(self.clock)
         self._note_resolution(job, pending, resolution)
 
     def _note_resolution(self, job: Job, pending: Pending, resolution: Resolution) -> None:
@@ -267,12 +295,23 @@ class World:
                 async with anyio.create_task_group() as group:
                     for process in self.processes:
                         group.start_soon(process.live)
+                    links = [(job.kind, job.about) for job in self.jobs if job.kind in DECIDED]
+                    if self.rng.random() < 0.5:
+                        group.start_soon(self.service.decline_for_others, links)
                 for process in self.processes:
-                    await process.client.aclose()
+                    await self._close(process)
         if scope.cancelled_caught:
             self.broken.append("something hangs")
         for job in self.jobs:
             self._judge(job)
+
+    async def _close(self, process: Process) -> None:
+        with anyio.move_on_after(1) as scope:
+            for _ in range(process.size):
+                await process.slots.acquire(priority=True)
+        if scope.cancelled_caught:
+            self.broken.append("a slot is lost")
+        await process.client.aclose()
 
     # What the seed makes --------------------------------------------------------------------------
 
@@ -297,12 +336,6 @@ class World:
                 self._clock(),
                 network,
                 [self._some_jobs() for _ in range(rng.choice([1, 2, 3]))],
-                Timeout(read=rng.choice([5.0, 30.0]), total=rng.choice([None, 20.0, 90.0])),
-                RetryPolicy(
-                    settle=rng.choice([2.0, 10.0]),
-                    resend_when_absent=rng.random() < 0.9,
-                    stamp=rng.random() < 0.9,
-                ),
                 rng.choice([math.inf, rng.uniform(0, 60)]),
             )
             self.processes.append(process)
@@ -381,7 +414,7 @@ class World:
         """Tell whether what a job was told to have done is there: its own, or one just like it."""
         result = job.result
         if job.kind in DECIDED and result.succeeded is False:
-            return not accepted or not self.keeps_assumption
+            return not (accepted and self.keeps_assumption) and self._is_declined(job)
         if job.kind in {"create", "receipt"}:
             name = "payment_link_ref" if job.kind == "create" else "receipt_link_ref"
             # The rules say that links of one order can't be told apart without a stamp.
@@ -397,6 +430,16 @@ class World:
             )
         )
 
+    def _is_declined(self, job: Job) -> bool:
+        """Tell whether the gateway declined it, or another's while it may have been in progress."""
+        clock, gateway = self.service.clock, self.service.gateway
+        is_exact = self.service.has_date and clock == gateway and not clock.steps
+        since = job.began - 2.5 if is_exact and not job.was_moved else -math.inf
+        return any(
+            not one.accepted and (one.link, one.kind) == (job.about, job.kind) and one.at >= since
+            for one in self.service.effects
+        )
+
     def _links_of(self, job: Job) -> list[Effect]:
         return [one for one in self.service.effects if one.fields.get("orderNumber") == job.about]
 
@@ -405,12 +448,16 @@ class World:
 
     def _can_be_known(self, job: Job, own: list[Effect]) -> bool:
         """Tell whether look-ups can settle a job: no other is about the same, and no clock lies."""
-        if job.is_contested or any(not one.accepted for one in own):
+        declined = [one for one in self.service.effects if not one.accepted]
+        if job.is_contested or job.about in {one.link for one in declined}:
             return False
         cautious = all(process.retry.resend_when_absent for process in self.processes)
         stamped = all(process.retry.stamp for process in self.processes)
         right = all(abs(process.clock.offset) <= 20 for process in self.processes)
         right = right and abs(self.service.clock.offset) <= 20
+        # Who was started again has other settings than the call had.
+        stamped = stamped and not job.was_moved
+        cautious = cautious and not job.was_moved
         known = right or job.kind == "cancel"
         known = known or (job.kind == "create" and stamped and self.service.echoes)
         return known and (bool(own) or cautious)
