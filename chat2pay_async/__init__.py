@@ -28,6 +28,7 @@ from chat2pay_async._config import RetryPolicy, Timeout, __version__
 from chat2pay_async._raw_client import RawChat2Pay
 from chat2pay_async._send.limits import Limiter, RateLimit
 from chat2pay_async._send.reconciliation import Resolution, Verdict
+from chat2pay_async._transport.factory import http_client_for
 from chat2pay_async.errors import *
 from chat2pay_async.events import Event, Hook
 
@@ -89,4 +90,5 @@ __all__ = [
     "TransportError",
     "Verdict",
     "__version__",
+    "http_client_for",
 ]

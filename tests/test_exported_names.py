@@ -72,6 +72,7 @@ MENU = (
     "TransportError",
     "Verdict",
     "__version__",
+    "http_client_for",
 )
 """A name that goes away, or comes, is a decision: it is made here too."""
 

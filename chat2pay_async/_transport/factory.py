@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
 
+from chat2pay_async import _config
 from chat2pay_async._transport.base import Transport
 from chat2pay_async._transport.httpx import HttpxTransport, library_of, own_client
 from chat2pay_async._transport.pool import PooledTransport
@@ -14,7 +15,7 @@ from chat2pay_async.errors import ConfigurationError
 if TYPE_CHECKING:
     import httpx2
 
-__all__ = ["transport_for"]
+__all__ = ["http_client_for", "transport_for"]
 
 
 def transport_for(  # noqa: PLR0913 - what a client's settings say about its connections
@@ -72,6 +73,32 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
         bounds_itself=isinstance(carries, PooledTransport),
         tells_all=type(carries) is library.AsyncHTTPTransport,  # a subclass may do anything
     )
+
+
+def http_client_for(
+    base_url: str | None = None,
+    *,
+    proxy: str | httpx.URL | httpx.Proxy | None = None,
+    http2: bool = False,
+    **settings: Any,
+) -> httpx.AsyncClient:
+    """Make an `httpx.AsyncClient` over the connections that a client has by itself.
+
+    For `AsyncChat2Pay(http_client=…)` with hooks, auth or headers of your own. A connection whose
+    request was given up is reset, so that nothing of it can be delivered later; httpx's own are
+    not. Close it yourself, after the `AsyncChat2Pay`.
+
+    Args:
+        base_url: Where all requests go. Default: CHAT2PAY_BASE_URL, else production.
+        proxy: What all requests go through. Default: what the environment names.
+        http2: Offer HTTP/2 to the server.
+        **settings: What else `httpx.AsyncClient` takes: `event_hooks`, `auth`, `headers`, ….
+
+    Raises:
+        ConfigurationError: A setting can't be used.
+    """
+    carries = PooledTransport(_config.base_url_of(base_url), proxy=proxy, http2=http2)
+    return httpx.AsyncClient(transport=carries, trust_env=False, **settings)
 
 
 def _aiohttp_transport(

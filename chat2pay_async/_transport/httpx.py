@@ -181,7 +181,8 @@ class HttpxTransport:
 
     async def _exchange(self, built: Any, _limits: Timeout, _guard: SendGuard) -> WireResponse:
         """Send a request over our own connections, which see to its bounds."""
-        return await _read(await self._client.send(built, follow_redirects=False, stream=True))
+        response = await self._client.send(built, follow_redirects=False, stream=True)
+        return await _read(response, longest=math.inf)
 
     async def _bounded_exchange(
         self, built: Any, limits: Timeout, guard: SendGuard
@@ -215,7 +216,7 @@ class HttpxTransport:
             response = await self._client.send(built, follow_redirects=False, stream=True)
             if scope.deadline == math.inf:  # nothing told when it was sent
                 scope.deadline = clock.now() + limits.read
-            return await _read(response)
+            return await _read(response, longest=LONGEST_RESPONSE)
         proof = Proof.UNKNOWN if guard.may_have_been_sent else Proof.NOT_SENT
         raise ExchangeError("ReadTimeout", proof=proof, timed_out=True)
 
@@ -261,16 +262,16 @@ class HttpxTransport:
             await self._client.aclose()
 
 
-async def _read(response: Any) -> WireResponse:
+async def _read(response: Any, longest: float) -> WireResponse:
     """Read a response, within bounds."""
     try:
-        body = await _body_of(response)
+        body = await _body_of(response, longest)
     finally:
         await response.aclose()
     return WireResponse(response.status_code, _lower(response.headers), body)
 
 
-async def _body_of(response: Any) -> bytes:
+async def _body_of(response: Any, longest: float) -> bytes:
     """Read a response's body, within bounds."""
     if response.is_stream_consumed or hasattr(response, "_content"):  # a hook has read it
         return cast("bytes", response.content)
@@ -278,7 +279,7 @@ async def _body_of(response: Any) -> bytes:
     async for piece in response.aiter_raw():
         pieces.append(piece)
         size += len(piece)
-        if size > LONGEST_RESPONSE:
+        if size > longest:
             raise unreadable("ResponseTooLong")
     return decoded(response.headers.get("content-encoding", ""), b"".join(pieces))
 
