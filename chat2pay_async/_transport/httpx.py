@@ -157,7 +157,7 @@ class HttpxTransport:
         build = self._own_request if self._owned else self._their_request
         built = build(request, headers, extensions)
         if clock.now() > guard.latest:
-            guard()  # not every transport asks it
+            guard()  # not every transport asks it, and so a kept connection stays as it is
         exchange = self._exchange if self._bounds_itself else self._bounded_exchange
         try:
             response = await exchange(built, limits, guard)

@@ -135,24 +135,16 @@ class Pool:
         pieces = cast("AsyncIterable[bytes]", request.stream)
         request.stream = Once(b"".join([piece async for piece in pieces]))
         connection = self._idle.pop() if self._idle else self._connect()
-        is_unused = False
         try:
             if connection.opened and (
                 self._has_expired(connection) or await connection.is_over() or self._closed
             ):
                 await self._close(connection, in_good_order=True)
                 connection = self._connect()
-            if connection.opened and (may_leave := extensions.get("first_byte")):
-                is_unused = True
-                may_leave()  # it is asked again right before that byte
-                is_unused = False
             extensions["not_sent"] = False
             response = await connection.exchange(request)
         except BaseException:
-            if is_unused:
-                self._idle.append(connection)
-            else:
-                await self._close(connection)
+            await self._close(connection)
             raise
         is_last = response.status in LAST_WORDS
         if self._closed or is_last or not connection.is_reusable:
