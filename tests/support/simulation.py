@@ -162,9 +162,9 @@ class Process:
                 await self._work()
                 group.cancel_scope.cancel()
         if self.is_dead:
-            await anyio.sleep(self.world.rng.choice([0.0, 1.0, 60.0]))
+            await anyio.sleep(self.world.rng.choice([0.0, 0.0, 1.0, 60.0]))
             self.start()
-            self._take_up()
+            await self._take_up()
             await self._work()
         await anyio.sleep(max(0.0, CALM - anyio.current_time()))
         self.network.faults = 0.0
@@ -180,13 +180,16 @@ class Process:
         self.is_dead = True  # what its tasks still write while they are dropped is not written
         scope.cancel()
 
-    def _take_up(self) -> None:
-        """Learn from the journal what the process before left."""
+    async def _take_up(self) -> None:
+        """Learn from the journal what the process before left, and settle it at once."""
         for job in self._jobs():
             if job.told == "in_progress":
                 known = "unknown" if job.pending else "nothing"
                 job.was_moved = True
                 job.told = known if job.has_journal else "lost"
+        async with anyio.create_task_group() as group:
+            for job in self._jobs():
+                group.start_soon(self._settle, job)
 
     async def _work(self) -> None:
         async with anyio.create_task_group() as group:
@@ -327,7 +330,7 @@ class World:
             echoes=rng.random() < 0.8,
             declines=rng.choice([0.0, 0.2]),
         )
-        for _ in range(rng.choice([1, 1, 2, 3])):
+        for _ in range(rng.choice([1, 2, 2, 3])):
             faults = rng.choice([0.1, 0.4, 0.8])
             network = Network(rng, self.service, on_their_way, faults, self.keeps_assumption)
             network.trace = self.trace
@@ -365,7 +368,7 @@ class World:
         kind = rng.choice(["create", "create", *OPERATIONS])
         is_shared = kind != "receipt" and rng.random() < 0.25
         about = f"L-{rng.randrange(3)}" if is_shared else f"L-own-{number}"
-        cancel_after = rng.choice([math.inf, math.inf, math.inf, rng.uniform(0, 60)])
+        cancel_after = rng.choice([math.inf, math.inf, rng.uniform(0, 3), rng.uniform(0, 40)])
         request = self._request(kind, about)
         job = Job(number, kind, about, request, rng.random() < 0.5, cancel_after)
         self.jobs.append(job)
