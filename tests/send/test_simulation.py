@@ -11,7 +11,7 @@ import pytest
 import simulation
 from simulation import LOOPS, run
 
-SEEDS, SEEDS_OF_BROKEN = range(100), range(30)
+SEEDS, SEEDS_OF_BROKEN = range(75), range(25)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
@@ -35,7 +35,7 @@ def test_a_seed_replays_exactly(loop: str) -> None:
 
 def test_calls_come_to_every_end() -> None:
     """A world in which nothing goes wrong would show nothing."""
-    ends = sum((run(seed, "asyncio").ends for seed in range(40)), Counter[str]())
+    ends = sum((run(seed, "asyncio").ends for seed in range(30)), Counter[str]())
     told = {end.partition(" ")[2] for end in ends}
     assert told == {"done", "failed", "unknown", "absent", "lost"}
     assert ends["create done"] > ends.total() / 5
