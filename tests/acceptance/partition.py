@@ -1,0 +1,161 @@
+"""A partition of the network in the middle of a POST, in a namespace of its own.
+
+    unshare -rn python partition.py TRANSPORT [kill]
+
+A connection is kept; the network drops all that goes to the service; a POST is written to that
+connection, and is given up when its time to read is over, or its process is killed (`kill`). Then
+the network heals. Prints how often the order arrived: whoever looked it up and was told *absent*
+would have sent it again by then.
+
+It imports nothing of the tests, so that it runs on other versions of the package as well.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import anyio
+
+from chat2pay_async import AsyncChat2Pay, Chat2PayError, PaymentLinkRequest, RetryPolicy, Timeout
+
+HEALED_FOR = 8.0
+"""Seconds that the kernel has to deliver what it kept: it tries after 3.0 s, 6.2 s and so on."""
+PARTITION = 3.0
+
+
+class Service:
+    """Answers every request, and counts the orders that arrive."""
+
+    def __init__(self) -> None:
+        self.orders: list[bytes] = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            taken, _ = self.listener.accept()
+            threading.Thread(target=self._serve, args=(taken,), daemon=True).start()
+
+    def _serve(self, taken: socket.socket) -> None:
+        seen = b""
+        while data := _received(taken):
+            seen += data
+            head, ended, body = seen.partition(b"\r\n\r\n")
+            if not ended or (head.startswith(b"POST") and not body.endswith(b"}")):
+                continue
+            seen = b""
+            if head.startswith(b"POST"):
+                self.orders.append(body)
+                reply = b'{"paymentLinkRef":"ref-%d"}' % len(self.orders)
+                line = b"HTTP/1.1 201 Created"
+            elif b"status" in head:
+                line = b"HTTP/1.1 404 Not Found"
+                name = head.split(b"orderNumber=")[-1].split(b" ")[0].split(b"&")[0]
+                reply = b'{"status":"NOT_FOUND","errors":["no transaction for %s"]}' % name
+            else:
+                line, reply = b"HTTP/1.1 200 OK", b'{"integrators":[]}'
+            size = b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(reply)
+            taken.sendall(line + size + reply)
+
+
+def _received(taken: socket.socket) -> bytes:
+    try:
+        return taken.recv(65536)
+    except OSError:
+        return b""
+
+
+def run(*words: str) -> None:
+    subprocess.run(words, check=True)  # noqa: S603 - nothing of it comes from outside
+
+
+def set_up() -> None:
+    run("ip", "link", "set", "lo", "up")
+    run("nft", "add table inet p")
+    run("nft", "add chain inet p i { type filter hook input priority 0; }")
+
+
+def split(port: int) -> None:
+    """Drop all that goes to the service."""
+    run("nft", f"add rule inet p i tcp dport {port} drop")
+
+
+def heal() -> None:
+    run("nft", "flush chain inet p i")
+
+
+async def send(url: str, transport: str) -> None:
+    """Keep a connection, wait until the network is split, and send an order."""
+    client = AsyncChat2Pay(
+        "key",
+        base_url=url,
+        transport="aiohttp" if transport == "aiohttp" else None,
+        timeout=Timeout(connect=1, read=1, write=1, total=PARTITION * 3),
+        retry=RetryPolicy(max_attempts=1, settle=0.5),
+    )
+    async with client:
+        await client.get_configuration()
+        print("ready", flush=True)
+        await anyio.to_thread.run_sync(sys.stdin.readline)
+        request = PaymentLinkRequest(
+            channel="sms",
+            to="27000000001",
+            order_number="A-1",
+            currency="ZAR",
+            total_amount="10.00",
+        )
+        try:
+            await client.create_payment_link(request)
+        except Chat2PayError as error:
+            print(type(error).__name__, flush=True)
+
+
+def play(transport: str, *, kill: bool) -> int:
+    """Play it; return how often the order that was given up arrived."""
+    set_up()
+    service = Service()
+    sender = subprocess.Popen(  # noqa: S603 - the same
+        [sys.executable, __file__, "send", f"http://127.0.0.1:{service.port}", transport],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert sender.stdin is not None
+    assert sender.stdout is not None
+    assert sender.stdout.readline() == "ready\n"
+    split(service.port)
+    sender.stdin.write("\n")
+    sender.stdin.flush()
+    if kill:
+        time.sleep(0.5)
+        os.kill(sender.pid, signal.SIGKILL)
+        sender.wait()
+        time.sleep(PARTITION - 0.5)
+    else:
+        time.sleep(PARTITION)
+    heal()
+    if not kill:
+        sender.wait()
+    time.sleep(HEALED_FOR)
+    return len(service.orders)
+
+
+def main() -> None:
+    if sys.argv[1] == "send":
+        transport = sys.argv[3]
+        backend = "trio" if transport == "trio" else "asyncio"
+        options = {"use_uvloop": True} if transport == "uvloop" else {}
+        anyio.run(send, sys.argv[2], transport, backend=backend, backend_options=options)
+    else:
+        print(play(sys.argv[1], kill="kill" in sys.argv[2:]))
+
+
+if __name__ == "__main__":
+    main()
