@@ -487,6 +487,7 @@ def run(seed: int, loop: str, *, keeps_assumption: bool = True) -> Report:
     world = World(rng, keeps_assumption)
     random.seed(seed)  # tenacity's
     with (
+        mock.patch("trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING", new=True),
         mock.patch("trio._core._run._r", random.Random(seed)),  # noqa: S311 - likewise
         mock.patch("chat2pay_async._send.limited_transport.wall_clock", wall_clock),
         mock.patch.object(logging.getLogger("chat2pay_async.calls"), "disabled", new=True),
