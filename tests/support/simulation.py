@@ -460,7 +460,8 @@ class World:
         right = right and abs(self.service.clock.offset) <= 20
         # Who was started again has other settings than the call had.
         stamped = stamped and not job.was_moved
-        cautious = cautious and not job.was_moved
+        pending = Pending.from_json(job.pending or "")
+        cautious = cautious and not job.was_moved and pending.resend_when_absent
         known = right or job.kind == "cancel"
         known = known or (job.kind == "create" and stamped and self.service.echoes)
         return known and (bool(own) or cautious)
