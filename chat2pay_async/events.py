@@ -41,6 +41,7 @@ __all__ = [
     "OutcomeUnknown",
     "Paused",
     "RetryScheduled",
+    "Unreachable",
     "log_event",
 ]
 
@@ -89,6 +90,18 @@ class Paused(Event):
 
     seconds: float
     """Length of the pause, from now."""
+
+
+@attrs.frozen
+class Unreachable(Event):
+    """A run (`chat2pay_async.bulk`) waits, since nothing can be sent; or it goes on."""
+
+    lasted: float
+    """Seconds since the first call began that could not be sent."""
+    delay: float | None
+    """Seconds until one item is tried; None: the service can be reached again."""
+    reason: str
+    """The latest of these calls' errors."""
 
 
 @attrs.frozen
@@ -145,6 +158,7 @@ _LEVELS: dict[type[Event], int] = {
     OutcomeUnknown: logging.WARNING,
     Paused: logging.INFO,
     RetryScheduled: logging.INFO,
+    Unreachable: logging.WARNING,
 }
 
 

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 
+import attrs
+
 from chat2pay_async._api import models, operations
 from chat2pay_async._api.operations import Operation, Safety
 from chat2pay_async._api.requests import Capture, LinkReference, ReceiptRequest, TransactionQuery
 from chat2pay_async._bulk.dry_run import DryRun
-from chat2pay_async._bulk.item import Items
+from chat2pay_async._bulk.item import GIVE_UP_AFTER, Items
 from chat2pay_async._bulk.run import Run, Setup
 from chat2pay_async._bulk.store import RunStore
 from chat2pay_async._client import AsyncChat2Pay, inner
@@ -47,6 +49,9 @@ class ReadOptions(TypedDict, total=False):
     stop_at_failure_rate: float | None
     """The share of outcomes that are not applied, 0 to 1, above which the run stops itself.
     Default: None, it does not."""
+    give_up_after: float
+    """Seconds of an outage, in which no request can be sent at all, after which the run stops
+    itself. Until then it waits, and tries one item now and then. Default: 600."""
     dry_run: bool
     """Send nothing, and forecast what would be sent. Default: False."""
 
@@ -68,7 +73,8 @@ def create_payment_links(
     """Create a payment link for each request: a campaign.
 
     Args:
-        client: Makes the calls, with its own retry policy, rate limit and timeouts.
+        client: Makes the calls, with its own retry policy, rate limit and timeouts, all but
+            `Timeout.total`: a run has no deadline.
         requests: The links; the key of an item is its order number.
         check_existing: Look each order up before it is sent for the first time, and skip it
             (`SKIPPED`) if it exists: for those who have lost their journal.
@@ -200,12 +206,17 @@ def _run(  # noqa: PLR0913 - an operation, its items, and the options
         drain=_checked("drain", options.get("drain", 30.0), math.inf),
         stop_at_failure_rate=None if rate is None else _checked("stop_at_failure_rate", rate, 1.0),
     )
+    give_up_after = _checked("give_up_after", options.get("give_up_after", GIVE_UP_AFTER), math.inf)
+    # A run takes as long as it takes: the deadline of a single call would fail its items.
+    timeout = attrs.evolve(call_options.timeout, total=None)
+    call_options = attrs.evolve(call_options, timeout=timeout)
     store = RunStore(journal)
     kind = DryRun if dry_run else Items
     items = kind(
         *(operation, sender, call_options, store),
         concurrency=concurrency,
         check_existing=check_existing,
+        give_up_after=give_up_after,
     )
     return Run(setup, store, items, sender.hooks)
 

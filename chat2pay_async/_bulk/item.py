@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Generic, NamedTuple, TypeVar
+from datetime import UTC, datetime
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import anyio
 import attrs
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async import errors
+from chat2pay_async import errors, events
 from chat2pay_async._api.operations import Operation, check_unchanged, request_of
+from chat2pay_async._bulk.outage import Outage, was_not_sent
 from chat2pay_async._bulk.outcomes import Outcome, State, state_after, state_of
 from chat2pay_async._bulk.serialization import outcome_of, read_detail
 from chat2pay_async._bulk.store import ItemLog, Registered, RunStore
 from chat2pay_async._bulk.summary import Forecast
 from chat2pay_async._journal.base import UNRESOLVED, Row
 from chat2pay_async._send.call import Options
+from chat2pay_async._send.evidence import Shows
 from chat2pay_async._send.limits import LONGEST_PAUSE
-from chat2pay_async._send.reconciliation import Verdict
+from chat2pay_async._send.reconciliation import Finding, Verdict, foreign_text
+from chat2pay_async._send.retry import back_off
 from chat2pay_async._send.sender import Sender
 from chat2pay_async.errors import (
+    Attempt,
     Chat2PayError,
     Fault,
     Pending,
@@ -28,10 +33,13 @@ from chat2pay_async.errors import (
     RequestValidationError,
 )
 
-__all__ = ["Item", "Items"]
+__all__ = ["GIVE_UP_AFTER", "Item", "Items"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
+
+GIVE_UP_AFTER: Final = 600.0
+"""Seconds of an outage after which a run stops itself."""
 
 
 @attrs.define(eq=False)
@@ -45,6 +53,8 @@ class Item(Generic[Q, R]):
     log: ItemLog | None = None
     outcome: Outcome[Q, R] | None = None
     """Set as soon as it is known; it may still have to be written."""
+    unsent_since: float | None = None
+    """When its first call began that could not be sent; None after one that could."""
 
 
 class _Prior(NamedTuple):
@@ -69,6 +79,7 @@ class Items(Generic[Q, R]):
         *,
         concurrency: int,
         check_existing: bool = False,
+        give_up_after: float = GIVE_UP_AFTER,
     ) -> None:
         self._operation = operation
         self._sender = sender
@@ -76,6 +87,9 @@ class Items(Generic[Q, R]):
         self._store = store
         self._concurrency = concurrency
         self._check_existing = check_existing
+        self._give_up_after = give_up_after
+        self._outage = Outage(give_up_after, self._report_outage)
+        self._foreign: errors.RunStoppedError | None = None
         self._paused_until = -math.inf
         self._window_ends: float | None = None
 
@@ -114,6 +128,19 @@ class Items(Generic[Q, R]):
         if log.sent_before is not None or (prior is not None and prior.is_unresolved):
             await self._store.record_outcome(item.outcome, log.response)
 
+    def stop(self) -> None:
+        """Note that the run is stopped: what waits for the end of an outage is not sent."""
+        self._outage.stop()
+
+    def reason_to_stop(self, outcome: Outcome[Q, R]) -> Exception | None:
+        """Return the error for which the run stops itself, if there is one."""
+        error = outcome.error
+        if isinstance(error, errors.AuthenticationError):
+            return error
+        if isinstance(error, errors.OutcomeUnknownError) and error.is_foreign:
+            return errors.RunStoppedError(str(error))
+        return self._foreign or self._outage.reason
+
     def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:
         """Return the outcome of an item that was stopped on its way."""
         name, log = self._operation.name, item.log
@@ -132,7 +159,8 @@ class Items(Generic[Q, R]):
             f"{name}: the run was stopped while it was in progress; it may have been applied",
             pending=pending,
         )
-        unknown.operation, unknown.attempts = name, (pending.last_attempt,)
+        ends = pending.first_attempt, pending.last_attempt
+        unknown.operation, unknown.attempts = name, tuple(dict.fromkeys(ends))
         return self._failed(item, unknown)
 
     def _prior_of(self, row: Row) -> _Prior:
@@ -179,28 +207,61 @@ class Items(Generic[Q, R]):
     # Sending --------------------------------------------------------------------------------------
 
     async def _send(self, item: Item[Q, R], log: ItemLog, prior: _Prior | None) -> Outcome[Q, R]:
-        """Send an item, and wait where the service asks for more than a call waits."""
+        """Send an item, and wait where that is no use now: for a throttle, or for an outage."""
+        failure: Chat2PayError | None = None
         while True:
             await anyio.sleep(max(0.0, self._paused_until - clock.now()))
-            try:
-                return await self._send_once(item, log, prior)
-            except errors.RateLimitedError as error:
-                asked = error.retry_after or 0.0
-                if asked <= LONGEST_PAUSE:
-                    return self._failed(item, error)
-                self._paused_until = max(self._paused_until, clock.now() + asked)
-                self._sender.emit_paused(self._operation.name, asked)
-                if log.sent_before is not None:
-                    # A lost attempt was absent, but verdicts go stale: it is looked up once more.
-                    was_lost = any(one.proof is Proof.UNKNOWN for one in error.attempts)
-                    prior = _Prior(log.sent_before, was_lost)
-            except (errors.ConfigurationError, errors.JournalError):
-                raise  # they stop the run: the client is closed, or the journal can't be written
-            except Chat2PayError as error:
-                return self._failed(item, error)
+            async with self._outage.waited_out() as is_try:
+                if self._outage.has_given_up:
+                    return self.stopped(item) if failure is None else self._failed(item, failure)
+                began = clock.now()
+                try:
+                    outcome = await self._send_once(item, log, prior, is_try=is_try)
+                except (errors.ConfigurationError, errors.JournalError):
+                    raise  # they stop the run: the client is closed, or the journal is full
+                except Chat2PayError as error:
+                    failure, delay = error, self._delay_after(error, item, log, began)
+                else:
+                    self._outage.note_response()
+                    return outcome
+            if delay is None:
+                return self._failed(item, failure)
+            if log.sent_before is not None:
+                # A lost attempt was absent, but verdicts go stale: it is looked up once more.
+                was_lost = any(one.proof is Proof.UNKNOWN for one in failure.attempts)
+                prior = _Prior(log.sent_before, was_lost)
+            await anyio.sleep(delay)
+
+    def _delay_after(
+        self, error: Chat2PayError, item: Item[Q, R], log: ItemLog, began: float
+    ) -> float | None:
+        """Return the seconds until an item is sent once more; None: it is not."""
+        if was_not_sent(error):
+            if item.unsent_since is None:
+                item.unsent_since = began
+            self._outage.note_failure(error, began)
+            return 0.0 if clock.now() - item.unsent_since < self._give_up_after else None
+        item.unsent_since = None
+        if error.attempts and error.attempts[-1].status_code is not None:
+            self._outage.note_response()
+        if isinstance(error, errors.RateLimitedError):
+            asked = error.retry_after or 0.0
+            if asked <= LONGEST_PAUSE:
+                return None
+            self._paused_until = max(self._paused_until, clock.now() + asked)
+            self._sender.emit_paused(self._operation.name, asked)
+            return 0.0
+        # The client's quota may have refused a retry: it delays the items of a run, and fails none.
+        policy = self._options.retry
+        is_lost = isinstance(error, (errors.TransportError, errors.ServerError))
+        return back_off(policy, log.lost) if is_lost and log.lost < policy.max_attempts else None
+
+    def _report_outage(self, lasted: float, delay: float | None, reason: str) -> None:
+        name = self._operation.name
+        self._sender.hooks.emit(events.Unreachable("", name, lasted, delay, reason))
 
     async def _send_once(
-        self, item: Item[Q, R], log: ItemLog, prior: _Prior | None
+        self, item: Item[Q, R], log: ItemLog, prior: _Prior | None, *, is_try: bool
     ) -> Outcome[Q, R]:
         if self._check_existing and prior is None:
             outcome = await self._existing(item)
@@ -210,6 +271,9 @@ class Items(Generic[Q, R]):
         if prior is not None and prior.was_applied:
             # It was answered, and only its result is open: it is never sent again.
             retry = attrs.evolve(options.retry, resend_when_absent=False)
+            options = attrs.evolve(options, retry=retry)
+        if is_try:
+            retry = attrs.evolve(options.retry, max_attempts=1)
             options = attrs.evolve(options, retry=retry)
         raw = await self._sender.send(
             self._operation,
@@ -237,16 +301,27 @@ class Items(Generic[Q, R]):
         if finding.verdict is Verdict.ABSENT:
             return None
         if finding.verdict is Verdict.UNDETERMINED:
-            unclear = Chat2PayError(
-                f"{self._operation.name}: its look-up does not say whether the order exists, so it "
-                "was not sent",
-                operation=self._operation.name,
-            )
-            return self._failed(item, unclear)
+            raise self._unclear(finding)
         link: Any = finding.evidence.result
         return Outcome(item.key, item.request, State.SKIPPED, link)
 
+    def _unclear(self, finding: Finding) -> Chat2PayError:
+        """Return the error of an item that was not sent, since its order may exist."""
+        name, response = self._operation.name, finding.response
+        text = f"{name}: its look-up does not say whether the order exists, so it was not sent"
+        if response is None:
+            now = Attempt(datetime.now(UTC), 0.0, Proof.NOT_SENT)
+            return errors.ConnectionFailedError(text, operation=name, attempts=(now,))
+        if finding.evidence.shows is Shows.FOREIGN:
+            text = foreign_text(self._sender.base_url, response.status_code, response.headers)
+            self._foreign = errors.RunStoppedError(f"{name}: {text}")
+        elif response.status_code == _UNAUTHORIZED:
+            text = f"{name}: the look-up was refused: the API key is wrong, or no longer valid"
+            return errors.AuthenticationError(text, status_code=_UNAUTHORIZED)
+        return Chat2PayError(text, operation=name)
 
+
+_UNAUTHORIZED = 401
 _CUT = 1e-3
 """Seconds by which a journal may round a time."""
 _KEYS = ("order_number", "payment_link_ref", "receipt_link_ref")

@@ -75,6 +75,12 @@ class Outcome(Generic[Q, R]):
         return self.result.delivered if isinstance(self.result, models.PaymentLink) else None
 
     @property
+    def without_url(self) -> bool:
+        """True if the payment URL was asked for, and went with a lost response."""
+        asked = getattr(self.request, "return_payment_link", False)
+        return self.recovered and bool(asked) and getattr(self.result, "payment_link", "") is None
+
+    @property
     def declined(self) -> bool:
         """True if the gateway declined it."""
         return isinstance(self.result, models.GatewayResult) and self.result.succeeded is False

@@ -25,12 +25,7 @@ from chat2pay_async._bulk.store import RunStore
 from chat2pay_async._bulk.summary import Forecast, Guard, Summary, Tally
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._send.call import next_id
-from chat2pay_async.errors import (
-    AuthenticationError,
-    ConfigurationError,
-    JournalError,
-    RequestValidationError,
-)
+from chat2pay_async.errors import ConfigurationError, JournalError, RequestValidationError
 from chat2pay_async.events import Hooks, ItemFinished
 
 if TYPE_CHECKING:
@@ -114,6 +109,7 @@ class Run(Generic[Q, R]):
         """Take nothing more from the source; the iterator ends after the items in progress."""
         if self._is_open:
             self._reading.cancel()
+            self._items.stop()
 
     # The iterator ---------------------------------------------------------------------------------
 
@@ -226,6 +222,7 @@ class Run(Generic[Q, R]):
         if self._failure is None:
             self._failure = error
         self._reading.cancel()
+        self._items.stop()
 
     async def _read(self) -> None:
         """Begin items as slots become free: first those to resume, then those of the source."""
@@ -286,9 +283,8 @@ class Run(Generic[Q, R]):
         self._tally.add(outcome)
         self._ready.append(outcome)
         too_many = self._guard.notice(outcome.state)
-        if isinstance(outcome.error, AuthenticationError):
-            self._fail(outcome.error)
-        elif too_many is not None:
-            self._fail(too_many)
+        reason = self._items.reason_to_stop(outcome) or too_many
+        if reason is not None:
+            self._fail(reason)
         self._changed.set()
         self._emit(outcome)

@@ -21,7 +21,7 @@ from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._send.call import CallLog
 from chat2pay_async._transport.base import WireResponse
-from chat2pay_async.errors import Attempt, Pending
+from chat2pay_async.errors import Attempt, Pending, Proof
 
 __all__ = ["ItemLog", "Registered", "RunStore"]
 
@@ -237,6 +237,8 @@ class ItemLog(CallLog):
         """Set where the call ends unresolved."""
         self.sent_before: Pending | None = None
         """What left so far, for a call that sends the same again."""
+        self.lost = 0
+        """The number of attempts whose outcome was unknown."""
 
     async def record_intent(self, pending: Pending) -> None:
         """Write durably that a POST is about to leave."""
@@ -248,6 +250,7 @@ class ItemLog(CallLog):
     def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None:
         """Keep the response to a POST: it is written with the outcome, or before the next POST."""
         self.response = response
+        self.lost += attempt.proof is Proof.UNKNOWN
         if response is not None:
             at, status, body = attempt.started_at, response.status_code, response.body
             self._unwritten = Response(self._key, at, status, body)

@@ -30,6 +30,8 @@ class Summary:
     """Of the applied: those whose result was read back after a response was lost."""
     not_delivered: int = 0
     """Of the applied: those whose message to the customer was not sent."""
+    without_url: int = 0
+    """Of the recovered: links whose payment URL was asked for, and went with a lost response."""
     declined: int = 0
     """Of the rejected: those that the gateway declined."""
     amounts: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
@@ -49,7 +51,11 @@ class Summary:
 
     def __str__(self) -> str:
         parts = {
-            "applied": [(self.recovered, "recovered"), (self.not_delivered, "not delivered")],
+            "applied": [
+                (self.recovered, "recovered"),
+                (self.not_delivered, "not delivered"),
+                (self.without_url, "without URL"),
+            ],
             "rejected": [(self.declined, "declined")],
         }
         shown: list[str] = []
@@ -117,6 +123,7 @@ class Totals:
     items: int = 0
     recovered: int = 0
     not_delivered: int = 0
+    without_url: int = 0
     declined: int = 0
     amounts: dict[str, Decimal] = attrs.field(factory=dict[str, Decimal])
     """By currency; links only."""
@@ -126,6 +133,7 @@ class Totals:
         self.items += 1
         self.recovered += outcome.recovered
         self.not_delivered += outcome.delivered is False
+        self.without_url += outcome.without_url
         self.declined += outcome.declined
         add_amount(self.amounts, outcome.request)
 
@@ -151,6 +159,7 @@ class Tally:
             **{state.value: totals.items for state, totals in self.totals.items()},
             recovered=applied.recovered,
             not_delivered=applied.not_delivered,
+            without_url=applied.without_url,
             declined=self.totals[State.REJECTED].declined,
             amounts=dict(applied.amounts),
             elapsed=elapsed,

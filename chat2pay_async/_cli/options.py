@@ -48,6 +48,9 @@ class JobOptions(ServiceOptions):
     ] = None
     """Stop when more than this share (0 to 1) of the latest items was not applied. Default: never
     stop."""
+    give_up_after: Annotated[float, Parameter(validator=(finite, Number(gte=0)))] = 600.0
+    """Seconds without any connection after which the run stops; until then it waits. Default:
+    600."""
     settle: Annotated[float | None, Parameter(validator=(finite, Number(gte=0)))] = None
     """Seconds that a request may take to show in status look-ups. Default: 10, or the value with
     which the job was started."""

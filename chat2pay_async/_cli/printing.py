@@ -128,6 +128,7 @@ class Printer:
             summary.applied,
             summary.recovered,
             summary.not_delivered,
+            summary.without_url,
             amounts=dict(summary.amounts),
         )
         totals[State.REJECTED].declined = summary.declined
@@ -151,6 +152,7 @@ class Printer:
                 _counted(
                     recovered=one.recovered,
                     not_delivered=one.not_delivered,
+                    without_URL=one.without_url,
                     declined=one.declined,
                 )
                 or _MEANINGS[state],
@@ -261,6 +263,7 @@ def fields_of_outcome(outcome: Outcome[Any, Any]) -> dict[str, Any]:
         "state": outcome.state.value,
         "recovered": outcome.recovered,
         "delivered": outcome.delivered,
+        "without_url": outcome.without_url,
         "declined": outcome.declined,
         "result": None if outcome.result is None else fields_of(outcome.result),
         "error": None if error is None else {"type": type(error).__name__, "text": str(error)},

@@ -27,6 +27,7 @@ from chat2pay_async.events import (
     ItemFinished,
     LookedUp,
     Paused,
+    Unreachable,
 )
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class Display:
         self._counts: Counter[str] = Counter()
         self._done = 0
         self._paused_until = 0.0
+        self._next_try: float | None = None
+        """When a run that has no connection tries again; None while it has one."""
         self._started = self._printed = clock()
         self._calls: set[str] = set()
         self._looked_up: set[str] = set()
@@ -142,6 +145,8 @@ class Display:
                 self._bar.advance(self._task)
             case Paused():
                 self._paused_until = max(self._paused_until, self._clock() + event.seconds)
+            case Unreachable():
+                self._take_outage(event)
             case CallStarted():
                 self._calls.add(event.call_id)
                 return
@@ -160,6 +165,15 @@ class Display:
         if not self._console.is_terminal and self._clock() - self._printed >= EVERY:
             self._printed = self._clock()
             self._print_line()
+
+    def _take_outage(self, event: Unreachable) -> None:
+        if event.delay is None:
+            self._next_try = None
+            self.print(f"Connected again after {_clock_time(event.lasted)}")
+            return
+        if self._next_try is None:
+            self.print(f"No connection, waiting: {event.reason}")
+        self._next_try = self._clock() + event.delay
 
     @property
     def in_progress(self) -> int:
@@ -185,6 +199,9 @@ class Display:
             parts.append(f"[bold]stopping, {self.in_progress:,} in progress[/]")
         elif self._only_looks_up:
             parts.append(f"[bold]looking up {len(self._looked_up):,} with a lost response[/]")
+        if self._next_try is not None:
+            left = max(0.0, self._next_try - self._clock())
+            parts.append(f"[reverse] no connection, next try in {left:.0f} s [/]")
         paused = self._paused_until - self._clock()
         if paused > 0:
             parts.append(f"[reverse] paused by the service, {paused:.0f} s [/]")

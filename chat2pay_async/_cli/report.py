@@ -25,7 +25,16 @@ __all__ = ["COLUMNS", "Line", "Report"]
 
 COLUMNS: Final = (
     *("key", "state", "payment_link_ref", "payment_link", "status", "amount", "currency"),
-    *("recovered", "delivered", "declined", "posts", "first_sent", "last_sent", "error"),
+    *(
+        "recovered",
+        "delivered",
+        "without_url",
+        "declined",
+        "posts",
+        "first_sent",
+        "last_sent",
+        "error",
+    ),
 )
 """The columns of a report as CSV."""
 
@@ -53,8 +62,8 @@ class Line:
         )
         return (
             *(row.key, outcome.state, reference, getattr(result, "payment_link", None), status),
-            *(amount, currency, outcome.recovered, outcome.delivered, outcome.declined),
-            *(row.posts, _time(row.first_at), _time(row.last_at)),
+            *(amount, currency, outcome.recovered, outcome.delivered, outcome.without_url),
+            *(outcome.declined, row.posts, _time(row.first_at), _time(row.last_at)),
             None if outcome.error is None else str(outcome.error),
         )
 

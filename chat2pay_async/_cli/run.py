@@ -85,6 +85,7 @@ class RunController:
                 concurrency=options.concurrency,
                 stop_at_failure_rate=options.stop_at_failure_rate,
                 dry_run=options.dry_run,
+                give_up_after=options.give_up_after,
                 **({"check_existing": True} if options.check_existing else {}),
             )
             async with anyio.create_task_group() as tasks:
@@ -194,7 +195,8 @@ class RunController:
         if found.unknown:
             return ExitCode.UNKNOWN
         refused = 0 if self._forecast is None else self._forecast.refused
-        problems = found.rejected + found.failed + found.not_delivered + self._earlier_problems
+        problems = found.rejected + found.failed + found.not_delivered + found.without_url
+        problems += self._earlier_problems
         return ExitCode.PROBLEMS if problems + refused else self._done
 
 
@@ -205,6 +207,11 @@ def _problem_of(outcome: Outcome[Any, Any]) -> str | None:
     why = "" if outcome.error is None else f": {' '.join(str(outcome.error).split())}"
     if outcome.delivered is False:
         return f"applied{earlier}, but the message to the customer was not sent{why}"
+    if outcome.without_url:
+        return (
+            f"applied{earlier}, but its payment URL was lost with the response; to get one, cancel "
+            "this link, and create another under a new order number"
+        )
     if outcome.declined:
         why = ": declined by the gateway"
     if not why:
@@ -219,7 +226,8 @@ def _problem_of(outcome: Outcome[Any, Any]) -> str | None:
 
 def _text_of(failure: Exception) -> str:
     """Describe an error by the name of the option that a run's errors mention."""
-    return str(failure).replace("stop_at_failure_rate=", "--stop-at-failure-rate ")
+    text = str(failure).replace("stop_at_failure_rate=", "--stop-at-failure-rate ")
+    return text.replace("give_up_after=", "--give-up-after ")
 
 
 def _quoted(path: Path) -> str:

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import enum
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -47,7 +47,17 @@ from chat2pay_async._transport.base import ExchangeError, WireResponse
 from chat2pay_async.errors import Attempt, Pending, Proof
 from chat2pay_async.events import Hooks, LookedUp, Paused
 
-__all__ = ["FRESH", "Finding", "Reconciler", "Resolution", "Seen", "Verdict", "look_for", "look_up"]
+__all__ = [
+    "FRESH",
+    "Finding",
+    "Reconciler",
+    "Resolution",
+    "Seen",
+    "Verdict",
+    "foreign_text",
+    "look_for",
+    "look_up",
+]
 
 Q = TypeVar("Q")
 
@@ -305,11 +315,7 @@ class Reconciler:
         why, cause = "", call.last_error
         is_foreign = is_foreign and call.is_foreign
         if is_foreign and isinstance(cause, errors.ApiError):
-            kind = cause.headers.get("content-type", "no content type")
-            why = (
-                f"what answers at {urlsplit(self._base_url).netloc} does not look like Chat 2 Pay "
-                f"({cause.status_code}, {kind}): check the base URL, and what stands in between; "
-            )
+            why = f"{foreign_text(self._base_url, cause.status_code, cause.headers)}; "
         error = errors.OutcomeUnknownError(
             f"{call.operation.name}: {why}it may have been applied; do not send it again before "
             "`client.resolve(error.pending)` has settled it",
@@ -370,6 +376,15 @@ class Reconciler:
             form = form_of(response)
         self._hooks.emit(LookedUp(call_id, pending.operation, evidence.shows.value, form))
         return evidence, response
+
+
+def foreign_text(base_url: str, status_code: int, headers: Mapping[str, str]) -> str:
+    """Describe a refusal by somebody who is not the service."""
+    kind = headers.get("content-type", "no content type")
+    return (
+        f"what answers at {urlsplit(base_url).netloc} does not look like Chat 2 Pay "
+        f"({status_code}, {kind}): check the base URL, and what stands in between"
+    )
 
 
 def _believed(finding: Finding, *, resend_when_absent: bool) -> Finding:

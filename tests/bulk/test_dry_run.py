@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from chat2pay_async import (
     RateLimit,
     RequestValidationError,
     RetryPolicy,
+    Timeout,
     bulk,
 )
 from chat2pay_async.bulk import Forecast, Run, State
@@ -45,9 +47,8 @@ class Service(httpx.AsyncBaseTransport):
 
 def client_of(service: Service, **settings: Any) -> AsyncChat2Pay:
     retry = RetryPolicy(max_attempts=1, initial=0.0, settle=0.0, resend_when_absent=False)
-    return AsyncChat2Pay(
-        "k", base_url="http://localhost", transport=service, retry=retry, **settings
-    )
+    given: dict[str, Any] = {"retry": retry, "timeout": Timeout(read=0.2)} | settings
+    return AsyncChat2Pay("k", base_url="http://localhost", transport=service, **given)
 
 
 def request_for(number: object, **fields: Any) -> PaymentLinkRequest:
@@ -170,12 +171,14 @@ def by_order(request: httpx.Request) -> httpx.Response:
     if request.method == "GET":
         return httpx.Response(500)
     if b'"A-2"' in request.content:
-        return httpx.Response(400)
+        return httpx.Response(400, json={"status": 400, "errors": ["currency"]})
     if b'"A-3"' in request.content:
-        return httpx.Response(403)
+        return httpx.Response(403, json={"status": 403, "errors": ["not allowed"]})
     if b'"A-4"' in request.content:
         return httpx.Response(500)
-    return httpx.Response(201, json={"paymentLinkRef": "r", "paymentLink": "https://pay.test/1"})
+    reference = json.loads(request.content)["orderNumber"]
+    link = {"paymentLinkRef": reference, "paymentLink": "https://pay.test/1"}
+    return httpx.Response(201, json=link)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -187,7 +190,6 @@ def content_of(path: Path) -> list[tuple[Any, ...]]:
         return [
             *db.execute("SELECT * FROM item ORDER BY id"),
             *db.execute("SELECT * FROM history ORDER BY id"),
-            *db.execute("SELECT * FROM note WHERE name = 'alive_at'"),
         ]
 
 

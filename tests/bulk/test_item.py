@@ -24,6 +24,7 @@ from scripted import (
     THROTTLED,
     Act,
     Bench,
+    Connecting,
     answer,
     bench,
     forever,
@@ -46,8 +47,7 @@ from chat2pay_async import (
     ReceiptNotSentError,
     RequestTimeoutError,
     RequestValidationError,
-    ResponseDecodeError,
-    ServerError,
+    RunStoppedError,
     TransactionStatus,
     Verdict,
     events,
@@ -64,12 +64,19 @@ from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Fault, Proof
 
-pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.virtual_time,
+    pytest.mark.usefixtures("full_back_off"),
+]
 
 CREATE = operations.CREATE_PAYMENT_LINK
 CAPTURE = requests.Capture(payment_link_ref="ref-1")
 RECEIPT = requests.ReceiptRequest(payment_link_ref="ref-1", receipt_link="https://r.example")
+READ, SETTLE = 30.0, 10.0
+"""What `Timeout` and `RetryPolicy` have by default."""
 WITH_URL = answer(201, b'{"paymentLinkRef": "ref-1", "paymentLink": "https://pay.test/1"}')
+WRONG_KEY = answer(401, b'{"status": 401, "errors": ["no such key"]}')
 REFUSED = answer(400, b'{"message": "no such currency", "errors": ["currency"]}')
 NOWHERE = answer(
     404,
@@ -132,9 +139,10 @@ def shop(
     operation: operations.Operation[Any, Any] = CREATE,
     *,
     check_existing: bool = False,
-    total: float | None = None,
+    give_up_after: float = 0.0,
     **retry: Any,
 ) -> Iterator[Shop]:
+    """Open the items of a run. By default it waits for no outage."""
     journal = None if path is None else Journal(path)
     store = RunStore(journal)
     inline: Any = Inline(store._work)
@@ -143,10 +151,11 @@ def shop(
     items = Items(
         operation,
         made.sender,
-        options(total, **retry),
+        options(**retry),
         store,
         concurrency=4,
         check_existing=check_existing,
+        give_up_after=give_up_after,
     )
     try:
         yield Shop(made, items, store, journal)
@@ -158,12 +167,6 @@ def shop(
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "spring.db"
-
-
-@pytest.fixture(autouse=True)
-def full_back_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the jitter: the back-off is always its maximum."""
-    monkeypatch.setattr("chat2pay_async._send.retry._jitter.uniform", lambda _low, high: high)
 
 
 def rows_of(path: Path) -> list[Row]:
@@ -202,6 +205,7 @@ def crash_at(path: Path, act: Act, *left: Path) -> Act:
         copy(path, places.pop(0))
         if isinstance(act, Exception):
             raise act
+        assert not isinstance(act, Connecting)
         return act if isinstance(act, WireResponse) else await act()
 
     return performed
@@ -251,6 +255,13 @@ def payments(*entries: dict[str, Any], **fields: Any) -> WireResponse:
     return shown(currency="ZAR", paymentStatuses=list(entries), **fields)
 
 
+AUTHORIZED = {
+    "transactionType": "AUTHORIZATION",
+    "totalAmount": "100.00",
+    "paymentGatewayDecision": "ACCEPT",
+}
+
+
 def captured(decision: str = "ACCEPT") -> dict[str, Any]:
     return {
         "transactionType": "CAPTURE",
@@ -276,7 +287,7 @@ async def test_an_applied_item_has_the_result_and_the_attempts_of_its_call() -> 
     ("script", "look_ups", "state", "kind"),
     [
         ([REFUSED], [], State.REJECTED, BadRequestError),
-        ([answer(401)], [], State.FAILED, AuthenticationError),
+        ([WRONG_KEY], [], State.FAILED, AuthenticationError),
         ([not_sent()] * 4, [], State.FAILED, ConnectionFailedError),
         ([lost()] * 4, [NOWHERE], State.FAILED, RequestTimeoutError),
         ([THROTTLED] * 200, [], State.FAILED, RateLimitedError),
@@ -371,8 +382,8 @@ async def test_a_repeated_post_is_in_the_journal_with_the_responses_before_it(
     assert history_of(first) == []
     assert history_of(second) == [post]
     assert history_of(third) == [post, post, ("response", 429)]
-    assert row_of(third).first_at == row_of(first).first_at
-    assert row_of(third).last_at >= row_of(second).last_at
+    # What was certainly not sent is no part of what a look-up has to find.
+    assert row_of(third).first_at == row_of(third).last_at >= row_of(second).last_at
     assert len({sent.body for sent in made.engine.sent}) == 1
 
 
@@ -511,66 +522,110 @@ async def test_all_items_wait_for_the_longest_throttle() -> None:
 # Existing orders ----------------------------------------------------------------------------------
 
 
-async def test_check_existing_sends_an_absent_order() -> None:
-    made = bench(NOWHERE, CREATED)
+async def test_check_existing_sends_an_order_that_is_absent_when_its_window_has_ended() -> None:
+    made = bench(CREATED, look_ups=[NOWHERE])
+    started = anyio.current_time()
     with shop(made, check_existing=True) as one:
         outcome = await one.finish()
     assert outcome.state is State.APPLIED
-    assert [sent.method for sent in made.engine.sent] == ["GET", "POST"]
-    assert made.engine.sent[0].target.endswith("transaction-status?orderNumber=A-1")
+    assert [at - started for at in made.engine.looked] == pytest.approx([0, READ + SETTLE])
+    assert made.engine.times[0] - started == pytest.approx(READ + SETTLE)
+
+
+async def test_check_existing_finds_what_a_dead_process_still_has_on_its_way() -> None:
+    made = bench(look_ups=[NOWHERE, shown()])
+    with shop(made, check_existing=True) as one:
+        outcome = await one.finish()
+    assert outcome.state is State.SKIPPED
+    assert made.engine.sent == []
+
+
+async def test_check_existing_waits_for_its_window_once_in_a_run() -> None:
+    made = bench(CREATED, answer(201, b'{"paymentLinkRef": "ref-2"}'), look_ups=[NOWHERE])
+    other = NOWHERE.body.replace(b"A-1", b"A-2")
+    with shop(made, check_existing=True) as one:
+        await one.finish()
+        made.engine.look_ups[:] = [answer(404, other)]
+        then = anyio.current_time()
+        outcome = await one.finish(attrs.evolve(LINK, order_number="A-2"))
+    assert outcome.state is State.APPLIED
+    assert anyio.current_time() == then
+    assert len(made.engine.looked) == 3
 
 
 async def test_check_existing_skips_an_existing_order_whoever_made_it(path: Path) -> None:
-    made = bench(shown(additionalData='{"sdkRequestId": "another\'s"}'))
+    made = bench(look_ups=[shown(additionalData='{"sdkRequestId": "another\'s"}')])
     with shop(made, path, check_existing=True) as one:
         outcome = await one.finish()
     assert outcome.state is State.SKIPPED
     assert outcome.result.payment_link_ref == "ref-1"
     assert outcome.result.transaction_status is TransactionStatus.PAYMENT_LINK_SENT
-    assert [sent.method for sent in made.engine.sent] == ["GET"]
+    assert made.engine.sent == []
     assert rows_of(path) == []
 
 
 @pytest.mark.parametrize(
-    ("looked_up", "kind"),
+    "looked_up",
     [
-        ([answer(404, b'{"status": 404, "error": "Not Found"}')], Chat2PayError),
-        ([answer(404, b"<html>")], Chat2PayError),
-        ([answer(404, NOWHERE.body.replace(b"A-1", b"A-10"))], Chat2PayError),
-        ([answer(400, b'{"errors": ["no such order"]}')], Chat2PayError),
-        ([answer(200, b"{}")], Chat2PayError),
-        ([answer(200, b'{"orderNumber": "A-2", "paymentLinkRef": "r"}')], Chat2PayError),
-        ([answer(200, b"null")] * 4, ResponseDecodeError),
-        ([answer(200, b"")] * 4, ResponseDecodeError),
-        ([answer(503)] * 4, ServerError),
-        ([lost()] * 4, RequestTimeoutError),
-        ([answer(401)], AuthenticationError),
+        answer(404, b'{"status": 404, "error": "Not Found"}'),
+        answer(404, NOWHERE.body.replace(b"A-1", b"A-10")),
+        answer(400, b'{"errors": ["no such order"]}'),
+        answer(200, b"{}"),
+        answer(200, b'{"orderNumber": "A-2", "paymentLinkRef": "r"}'),
+        answer(200, b"null"),
+        answer(200, b""),
+        answer(503),
+        attrs.evolve(NOWHERE, headers={"age": "7"}),
     ],
 )
-async def test_check_existing_does_not_send_an_order_that_may_exist(
-    looked_up: list[Act], kind: type[Chat2PayError]
-) -> None:
-    made = bench(*looked_up)
-    with shop(made, check_existing=True) as one:
-        outcome = await one.finish()
-    assert outcome.state is State.FAILED
-    assert type(outcome.error) is kind
-    assert outcome.error.operation
-    assert {sent.method for sent in made.engine.sent} == {"GET"}
-
-
-async def test_check_existing_waits_out_a_long_throttle() -> None:
-    made = bench(answer(429, retry_after="90"), NOWHERE, CREATED)
+async def test_check_existing_does_not_send_an_order_that_may_exist(looked_up: Act) -> None:
+    made = bench(look_ups=[looked_up])
     started = anyio.current_time()
     with shop(made, check_existing=True) as one:
         outcome = await one.finish()
-    assert outcome.state is State.APPLIED
-    assert [sent.method for sent in made.engine.sent] == ["GET", "GET", "POST"]
-    assert made.engine.times[1] - started == pytest.approx(90, abs=1)
+    assert outcome.state is State.FAILED
+    assert type(outcome.error) is Chat2PayError
+    assert "does not say whether the order exists" in str(outcome.error)
+    assert outcome.error.operation == "create_payment_link"
+    assert made.engine.sent == []
+    assert anyio.current_time() - started == pytest.approx(READ + 4 * SETTLE)
+
+
+async def test_check_existing_reports_a_wrong_key_as_such() -> None:
+    with shop(bench(look_ups=[WRONG_KEY]), check_existing=True) as one:
+        outcome = await one.finish()
+    assert outcome.state is State.FAILED
+    assert type(outcome.error) is AuthenticationError
+    assert one.items.reason_to_stop(outcome) is outcome.error
+
+
+async def test_check_existing_stops_the_run_where_somebody_else_answers() -> None:
+    page = answer(403, b"<html>", content_type="text/html")
+    with shop(bench(look_ups=[page]), check_existing=True) as one:
+        outcome = await one.finish()
+    assert outcome.state is State.FAILED
+    reason = one.items.reason_to_stop(outcome)
+    assert isinstance(reason, RunStoppedError)
+    assert "s.test does not look like Chat 2 Pay (403, text/html)" in str(reason)
+
+
+async def test_check_existing_waits_out_an_outage() -> None:
+    made = bench(CREATED, look_ups=[not_sent()])
+    with shop(made, check_existing=True, give_up_after=600.0) as one:
+        async with anyio.create_task_group() as tasks:
+            outcomes: list[Any] = []
+
+            async def finish() -> None:
+                outcomes.append(await one.finish())
+
+            tasks.start_soon(finish)
+            await anyio.sleep(300)
+            made.engine.look_ups[:] = [NOWHERE]
+    assert [outcome.state for outcome in outcomes] == [State.APPLIED]
 
 
 async def test_check_existing_looks_up_before_the_first_post_only(path: Path) -> None:
-    made = bench(NOWHERE, *[not_sent()] * 4)
+    made = bench(*[not_sent()] * 4, look_ups=[NOWHERE])
     with shop(made, path, check_existing=True) as one:
         assert (await one.finish()).state is State.FAILED
     again = bench(CREATED)
@@ -626,7 +681,8 @@ async def test_a_repeated_key_is_sent_once(
 async def test_a_repeated_query_is_rejected_by_its_own_field() -> None:
     by_reference = requests.TransactionQuery(payment_link_ref="ref-1")
     by_receipt = requests.TransactionQuery(receipt_link_ref="rec-1")
-    with shop(bench(*[answer(200)] * 3), None, operations.GET_TRANSACTION) as one:
+    found = b'{"orderNumber": "A-1", "paymentLinkRef": "ref-1", "receiptLinkRef": "rec-1"}'
+    with shop(bench(*[answer(200, found)] * 3), None, operations.GET_TRANSACTION) as one:
         fields: list[str] = []
         for query in (BY_ORDER, by_reference, by_receipt):
             assert (await one.finish(query)).state is State.APPLIED
@@ -756,45 +812,51 @@ async def test_an_unresolved_item_that_is_absent_is_sent_to_the_byte(
     assert outcome.state is State.APPLIED
     assert made.engine.sent == before.engine.sent
     assert made.engine.looked[0] - started == pytest.approx(0)
-    assert made.engine.times[0] - started == pytest.approx(10, abs=1)
+    assert made.engine.times[0] - started == pytest.approx(READ + SETTLE, abs=1)
     assert row_of(left).posts == 2
 
 
-@pytest.mark.parametrize(
-    ("last", "alive", "waits"),
-    [(-100.0, -4.0, 6.0), (-4.0, -100.0, 6.0), (-100.0, -100.0, 0.0), (-100.0, 50.0, 10.0)],
-)
-async def test_the_window_starts_no_earlier_than_the_last_write_of_the_run(
-    path: Path, tmp_path: Path, last: float, alive: float, waits: float
+@pytest.mark.parametrize("ended", [-100_000.0, -7.0, 3_600.0])
+@pytest.mark.parametrize("state", ["sent", "unknown"])
+async def test_the_window_of_an_earlier_run_starts_now_whatever_time_was_written_down(
+    path: Path, tmp_path: Path, state: str, ended: float
 ) -> None:
     left, _ = await crashed(path, tmp_path)
-    now_ = datetime.now(UTC).timestamp()
-    with editing(left) as db:
-        db.execute("UPDATE item SET first_at = ?, last_at = ?", (now_ + last, now_ + last))
-        db.execute("UPDATE note SET value = ? WHERE name = 'alive_at'", (f"{now_ + alive}",))
-    made = bench(CREATED, look_ups=[NOWHERE])
-    started = anyio.current_time()
-    with shop(made, left) as one:
-        assert (await one.resume_row()).state is State.APPLIED
-    assert made.engine.times[0] - started == pytest.approx(waits, abs=0.8)
-
-
-@pytest.mark.parametrize(("ended", "waits"), [(-100.0, 0.0), (-7.0, 3.0)])
-async def test_the_window_of_a_seen_attempt_starts_at_its_end(
-    path: Path, tmp_path: Path, ended: float, waits: float
-) -> None:
-    left, _ = await crashed(path, tmp_path)
-    at = datetime.now(UTC) + timedelta(seconds=ended - 5)
+    at = datetime.now(UTC) + timedelta(seconds=ended)
     attempt = Attempt(at, 5.0, Proof.UNKNOWN)
     reported: Outcome[Any, Any] = Outcome("A-1", None, State.UNKNOWN, attempts=(attempt,))
+    detail = write_detail(reported) if state == "unknown" else None
     with editing(left) as db:
-        query = "UPDATE item SET state = 'unknown', first_at = ?, last_at = ?, detail = ?"
-        db.execute(query, (at.timestamp(), at.timestamp(), write_detail(reported)))
+        query = "UPDATE item SET state = ?, first_at = ?, last_at = ?, detail = ?"
+        db.execute(query, (state, at.timestamp(), at.timestamp(), detail))
     made = bench(CREATED, look_ups=[NOWHERE])
     started = anyio.current_time()
     with shop(made, left) as one:
         assert (await one.resume_row()).state is State.APPLIED
-    assert made.engine.times[0] - started == pytest.approx(waits, abs=0.8)
+    assert made.engine.times[0] - started == pytest.approx(READ + SETTLE, abs=1)
+
+
+async def test_the_longer_settle_and_read_timeout_of_two_runs_count(
+    path: Path, tmp_path: Path
+) -> None:
+    left, _ = await crashed(path, tmp_path, settle=25.0)
+    with editing(left) as db:
+        db.execute("UPDATE item SET read_timeout = 50")
+    made = bench(CREATED, look_ups=[NOWHERE])
+    started = anyio.current_time()
+    with shop(made, left) as one:
+        assert (await one.resume_row()).state is State.APPLIED
+    assert made.engine.times[0] - started == pytest.approx(50 + 25, abs=1)
+
+
+async def test_resend_when_absent_false_of_the_earlier_run_holds(
+    path: Path, tmp_path: Path
+) -> None:
+    left, _ = await crashed(path, tmp_path, resend_when_absent=False)
+    made = bench(look_ups=[NOWHERE])
+    with shop(made, left) as one:
+        assert (await one.resume_row()).state is State.UNKNOWN
+    assert made.engine.sent == []
 
 
 async def test_an_unresolved_item_is_looked_up_by_its_first_attempts_time(
@@ -804,7 +866,7 @@ async def test_an_unresolved_item_is_looked_up_by_its_first_attempts_time(
     with editing(left) as db:
         db.execute("UPDATE item SET first_at = first_at - 7200")
     entry = captured() | {"paymentGatewayResponseTimestamp": now(-3600)}
-    made = bench(look_ups=[payments(entry)])
+    made = bench(look_ups=[payments(AUTHORIZED, entry)])
     with shop(made, left, operations.CAPTURE_PAYMENT) as one:
         outcome = await one.resume_row()
     assert outcome.state is State.APPLIED
@@ -849,11 +911,11 @@ async def test_an_undecided_item_is_looked_up_until_the_gateway_has_decided(
     body = b'{"transactionType": "CAPTURE", "paymentGatewayDecision": "REVIEW"}'
     with shop(bench(answer(200, body)), path, operations.CAPTURE_PAYMENT) as one:
         assert (await one.finish(CAPTURE)).state is State.UNKNOWN
-    made = bench(look_ups=[payments(captured("REVIEW"))])
+    made = bench(look_ups=[payments(AUTHORIZED, captured("REVIEW"))])
     with shop(made, path, operations.CAPTURE_PAYMENT) as one:
         outcome = await one.resume_row()
     assert (outcome.state, outcome.error.pending.identity) == (State.UNKNOWN, "ref-1")
-    made = bench(look_ups=[payments(captured())])
+    made = bench(look_ups=[payments(AUTHORIZED, captured())])
     with shop(made, path, operations.CAPTURE_PAYMENT) as one:
         outcome = await one.resume_row()
     assert (outcome.state, outcome.result.succeeded) == (State.APPLIED, True)
@@ -862,7 +924,7 @@ async def test_an_undecided_item_is_looked_up_until_the_gateway_has_decided(
 
 async def test_an_absent_item_that_is_then_rejected_is_rejected(path: Path, tmp_path: Path) -> None:
     left, _ = await crashed(path, tmp_path, request=CAPTURE, operation=operations.CAPTURE_PAYMENT)
-    made = bench(answer(422), look_ups=[payments()])
+    made = bench(REFUSED, look_ups=[payments(AUTHORIZED)])
     with shop(made, left, operations.CAPTURE_PAYMENT) as one:
         outcome = await one.resume_row()
     assert outcome.state is State.REJECTED
@@ -989,11 +1051,10 @@ async def test_an_item_that_was_lost_once_may_not_change(path: Path) -> None:
 
 async def test_an_answered_item_is_never_sent_again(path: Path) -> None:
     review = answer(200, b'{"transactionType": "Void", "paymentGatewayDecision": "REVIEW"}')
-    authorized = {"transactionType": "AUTHORIZATION", "totalAmount": "100.00"}
     with shop(bench(review), path, operations.REVERSE_PAYMENT) as one:
         assert (await one.finish(REFERENCE)).state is State.UNKNOWN
     for _ in range(2):
-        again = bench(look_ups=[payments(authorized)])
+        again = bench(look_ups=[payments(AUTHORIZED)])
         with shop(again, path, operations.REVERSE_PAYMENT) as one:
             assert (await one.resume_row()).state is State.UNKNOWN
         assert again.engine.sent == []
@@ -1002,7 +1063,7 @@ async def test_an_answered_item_is_never_sent_again(path: Path) -> None:
 
 
 async def test_an_item_found_to_exist_keeps_its_row(path: Path) -> None:
-    with shop(bench(answer(401)), path) as one:
+    with shop(bench(WRONG_KEY), path) as one:
         assert (await one.finish()).state is State.FAILED
     before = row_of(path)
     there = shown(orderNumber="A-1")
@@ -1013,14 +1074,14 @@ async def test_an_item_found_to_exist_keeps_its_row(path: Path) -> None:
 
 
 async def test_the_request_that_a_changed_item_replaces_is_kept(path: Path) -> None:
-    with shop(bench(answer(401, b"no")), path) as one:
+    with shop(bench(WRONG_KEY), path) as one:
         await one.finish()
     first = row_of(path).body
     with shop(bench(CREATED), path) as one:
         assert (await one.finish(attrs.evolve(LINK, total_amount="1.00"))).state is State.APPLIED
     with editing(path) as db:
         kept = db.execute("SELECT what, body FROM history ORDER BY id").fetchall()
-    assert kept == [("POST /api/v2/chat-2-pay", first), ("response", b"no")]
+    assert kept == [("POST /api/v2/chat-2-pay", first), ("response", WRONG_KEY.body)]
 
 
 # Stopped items ------------------------------------------------------------------------------------
@@ -1147,6 +1208,6 @@ async def test_items_have_no_forecast() -> None:
 
 
 async def test_a_query_that_finds_nothing_is_rejected() -> None:
-    with shop(bench(answer(404)), None, operations.GET_TRANSACTION) as one:
+    with shop(bench(NOWHERE), None, operations.GET_TRANSACTION) as one:
         outcome = await one.finish(BY_ORDER)
     assert (outcome.state, type(outcome.error)) == (State.REJECTED, NotFoundError)

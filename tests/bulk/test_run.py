@@ -97,6 +97,7 @@ class Items:
     act: Act
     begun: list[str] = attrs.field(factory=list[str])
     forecast: Forecast | None = None
+    has_stopped: bool = False
 
     def new(self, request: Any) -> Item[Any, Any]:
         return Item(str(request), request)
@@ -107,6 +108,12 @@ class Items:
     async def finish(self, item: Item[Any, Any]) -> None:
         self.begun.append(item.key)
         await self.act(item)
+
+    def stop(self) -> None:
+        self.has_stopped = True
+
+    def reason_to_stop(self, outcome: Outcome[Any, Any]) -> Exception | None:
+        return outcome.error if isinstance(outcome.error, AuthenticationError) else None
 
     def stopped(self, item: Item[Any, Any]) -> Outcome[Any, Any]:
         return item.outcome or ended(item, State.UNKNOWN)

@@ -283,7 +283,7 @@ def test_headers_and_bodies_of_errors_are_not_written() -> None:
 
 def row(state: str, **fields: Any) -> Row:
     given: dict[str, Any] = {"response": None, "result": None, "detail": None} | fields
-    return Row("A-1", state, "/x", b"{}", "id-1", 0.0, 0.0, 1, **given)
+    return Row("A-1", state, "/x", b"{}", "id-1", 0.0, 0.0, None, 10.0, 30.0, 1, 1, **given)
 
 
 ANSWER = b'{"paymentLinkRef": "8a1f", "paymentLink": "https://pay.example/8a1f"}'

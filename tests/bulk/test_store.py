@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import attrs
 import pytest
 import uvloop
 
@@ -20,7 +21,7 @@ from chat2pay_async._bulk import store as module
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.serialization import read_detail
 from chat2pay_async._bulk.store import ItemLog, Registered, RunStore
-from chat2pay_async._journal.base import Intent, PriorAttempts, Response, Result, Row
+from chat2pay_async._journal.base import Intent, Response, Result, Row
 from chat2pay_async._journal.key_index import BloomFilter, KeyIndex
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
@@ -71,7 +72,11 @@ def earlier(journal: Journal, **states: str) -> None:
 
 
 def intent(key: str) -> Intent:
-    return Intent(key, SENT, "id-1", NOON, NOON)
+    return Intent(key, pending(NOON))
+
+
+def pending(at: datetime) -> Pending:
+    return attrs.evolve(PENDING, last_attempt=attrs.evolve(UNANSWERED, started_at=at))
 
 
 def row_of(journal: Journal, key: str = "A-1") -> Row | None:
@@ -84,10 +89,10 @@ def history(journal: Journal) -> list[tuple[Any, ...]]:
 
 
 async def leave(log: ItemLog, at: datetime = NOON, *, sent: SentRequest = SENT) -> None:
-    await log.record_intent(sent, "id-1", NOON, at)
+    await log.record_intent(attrs.evolve(pending(at), request=sent))
 
 
-def sent_before(log: ItemLog) -> PriorAttempts | None:
+def sent_before(log: ItemLog) -> Pending | None:
     return log.sent_before
 
 
@@ -217,7 +222,6 @@ async def test_a_store_without_a_journal_has_no_rows() -> None:
     async with opened(None) as store:
         assert await store.register("A-1") == Registered(repeated=False)
         assert [row async for row in store.unresolved_rows()] == []
-        assert store.alive_at == 0.0
 
 
 async def test_register_returns_the_row_of_the_journal(journal: Journal) -> None:
@@ -230,15 +234,6 @@ async def test_register_returns_the_row_of_the_journal(journal: Journal) -> None
         assert doubt.row is not None
         assert doubt.row.state == "sent"
         assert (await store.register("new")).row is None
-
-
-async def test_alive_at_is_the_last_write_of_an_earlier_run(journal: Journal) -> None:
-    earlier(journal, a="applied")
-    journal.open(BINDING)
-    alive_at = journal.alive_at
-    journal.close()
-    async with opened(journal) as store:
-        assert store.alive_at == alive_at > NOON.timestamp()
 
 
 # Rows of an earlier run ---------------------------------------------------------------------------
@@ -440,12 +435,18 @@ async def test_sent_before_has_the_latest_intent(journal: Journal) -> None:
         async with opened(of_run) as store:
             log = ItemLog(store, "A-1", again=False)
             assert sent_before(log) is None
-            await log.record_intent(SENT, "id-1", NOON, LATER)
-            prior = sent_before(log)
-            assert prior is not None
-            assert (prior.sent, prior.request_id) == (SENT, "id-1")
-            assert (prior.first_at, prior.last_at, prior.alive_at) == (NOON, LATER, LATER)
-            assert not prior.unresolved
+            await leave(log)
+            await leave(log, LATER)
+            assert sent_before(log) == pending(LATER)
+
+
+async def test_a_log_counts_the_attempts_that_were_lost() -> None:
+    async with opened(None) as store:
+        log = ItemLog(store, "A-1", again=False)
+        log.record_attempt(UNANSWERED, None)
+        log.record_attempt(attrs.evolve(UNANSWERED, proof=Proof.NOT_SENT), None)
+        log.record_attempt(ANSWERED, answer(503))
+        assert log.lost == 2
 
 
 async def test_a_store_without_a_journal_writes_nothing() -> None:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 
 from chat2pay_async._journal.base import Intent, Response, Result, Row
@@ -16,7 +15,8 @@ from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async.errors import Attempt, JournalError, Pending, Proof, SentRequest
 
-BINDING = Binding("create_payment_link", "https://api.example", "f00d")
+OWNER = ("create_payment_link", "https://api.example", "f00d")
+BINDING = Binding(*OWNER)
 NOON = datetime(2021, 4, 27, 12, tzinfo=UTC)
 TARGET = "/api/v2/chat-2-pay"
 ODD = bytes(range(256))
@@ -332,20 +332,20 @@ def test_a_row_is_a_pending_call_with_a_state(journal: Journal) -> None:
     )
     journal.write([Intent("A-1", written)])
     row = row_of(journal)
-    assert row.pending(*attrs.astuple(BINDING)) == written
+    assert row.pending(*OWNER) == written
     assert row.state == "sent"
 
 
 def test_a_row_without_the_services_time_makes_up_none(journal: Journal) -> None:
     journal.write([intent()])
-    assert row_of(journal).pending(*attrs.astuple(BINDING)).service_time is None
+    assert row_of(journal).pending(*OWNER).service_time is None
 
 
 def test_a_pending_call_shows_the_attempts_whose_end_was_seen(journal: Journal) -> None:
     journal.write([intent()])
     refused = Attempt(NOON, 0.5, Proof.UNKNOWN, 503)
     last = Attempt(NOON + timedelta(seconds=5), 0.5, Proof.NOT_SENT)
-    found = row_of(journal).pending(*attrs.astuple(BINDING), (refused, last))
+    found = row_of(journal).pending(*OWNER, (refused, last))
     assert (found.first_attempt, found.last_attempt) == (refused, last)
 
 
