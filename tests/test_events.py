@@ -51,6 +51,7 @@ STORY: tuple[Event, ...] = (
     events.AttemptFinished("c1", "create_payment_link", 1, ATTEMPT),
     events.RetryScheduled("c1", "create_payment_link", 1, 0.5, Proof.NOT_SENT),
     events.Paused("c1", "create_payment_link", 2.0),
+    events.Unreachable("", "create_payment_link", 4.0, 2.0, "could not connect to s.test:443"),
     events.LookedUp("c1", "create_payment_link", "nothing", "404 {errors: [str], message: str}"),
     events.OutcomeUnknown("c1", "create_payment_link", PENDING),
     events.CallFinished(
@@ -65,6 +66,7 @@ LEVELS = {
     events.AttemptFinished: logging.DEBUG,
     events.RetryScheduled: logging.INFO,
     events.Paused: logging.INFO,
+    events.Unreachable: logging.WARNING,
     events.LookedUp: logging.DEBUG,
     events.OutcomeUnknown: logging.WARNING,
     events.CallFinished: logging.DEBUG,

@@ -13,7 +13,7 @@ from chat2pay_async import bulk
 from chat2pay_async._bulk.run import Run
 from chat2pay_async._cli.options import JobOptions
 from chat2pay_async._client import AsyncChat2Pay
-from chat2pay_async._config import RetryPolicy
+from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._files.rows import CAPTURES, LINKS, RECEIPTS, REFERENCES, Kind
 from chat2pay_async._send.limits import RateLimit
 from chat2pay_async.errors import ConfigurationError
@@ -21,6 +21,7 @@ from chat2pay_async.errors import ConfigurationError
 __all__ = ["DEFAULT_SETTLE", "LINK_JOB", "OTHER_JOBS", "ExitCode", "Job", "client_of"]
 
 DEFAULT_SETTLE: Final = RetryPolicy().settle
+TIMEOUT: Final = Timeout()
 
 
 class ExitCode(enum.IntEnum):
@@ -62,6 +63,7 @@ def client_of(
     return AsyncChat2Pay(
         key or "none",
         base_url=options.base_url,
+        timeout=TIMEOUT,
         retry=RetryPolicy(settle=settle, resend_when_absent=not options.never_resend),
         rate_limit=None if options.rate_limit is None else RateLimit(options.rate_limit),
         max_connections=max(100, options.concurrency),

@@ -277,7 +277,8 @@ class Sender:
         # A deadline, where there is one, ends the wait for a service that throttles.
         throttled_for = call.throttled_for if call.deadline == math.inf else 0.0
         delay = delay_before_next(call.options.retry, made, outcome, throttled_for)
-        if delay is None or outcome.proof is _THROTTLED:
+        # The first attempt of a resumed call is no retry.
+        if delay is None or outcome.proof is _THROTTLED or not made:
             return delay
         cost = self._quota.spend()
         call.spent += cost

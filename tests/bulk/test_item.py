@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ from scripted import (
     not_sent,
     options,
 )
+from shop import Shop, shop
 
 from chat2pay_async import (
     AuthenticationError,
@@ -53,14 +54,11 @@ from chat2pay_async import (
     events,
 )
 from chat2pay_async._api import operations, requests
-from chat2pay_async._bulk.item import Item, Items
+from chat2pay_async._bulk.item import Item
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.serialization import write_detail
-from chat2pay_async._bulk.store import RunStore
-from chat2pay_async._config import ApiKey
 from chat2pay_async._journal.base import Row
 from chat2pay_async._journal.sqlite import Journal
-from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Fault, Proof
 
@@ -83,85 +81,6 @@ NOWHERE = answer(
     b'{"status": "NOT_FOUND", "message": "URL /x",'
     b' "errors": ["There is no such transaction with order number A-1"]}',
 )
-
-
-class Inline:
-    """Group commit without a thread: threads know nothing of virtual time."""
-
-    def __init__(self, work: Callable[[Sequence[Any]], Sequence[Any]]) -> None:
-        self._work = work
-        self._left: list[Any] = []
-
-    @property
-    def waiting(self) -> int:
-        return len(self._left)
-
-    def add(self, item: Any) -> None:
-        self._left.append(item)
-
-    async def submit(self, item: Any, *, keep: bool = False) -> Any:
-        del keep
-        await anyio.lowlevel.checkpoint()
-        batch, self._left = [*self._left, item], []
-        return self._work(batch)[-1]
-
-    def flush_now(self) -> None:
-        with suppress(JournalError):
-            self._work(self._left)
-
-
-@attrs.define
-class Shop:
-    """Items of a run, with their store and journal."""
-
-    made: Bench
-    items: Items[Any, Any]
-    store: RunStore
-    journal: Journal | None
-
-    async def finish(self, request: Any = LINK) -> Any:
-        item = self.items.new(request)
-        await self.items.finish(item)
-        return item.outcome
-
-    async def resume_row(self) -> Any:
-        """Bring the one unresolved row to its outcome."""
-        ((_number, row),) = self.store._unresolved_page(0)
-        item = self.items.resume(row)
-        await self.items.finish(item)
-        return item.outcome
-
-
-@contextmanager
-def shop(
-    made: Bench,
-    path: Path | None = None,
-    operation: operations.Operation[Any, Any] = CREATE,
-    *,
-    check_existing: bool = False,
-    give_up_after: float = 0.0,
-    **retry: Any,
-) -> Iterator[Shop]:
-    """Open the items of a run. By default it waits for no outage."""
-    journal = None if path is None else Journal(path)
-    store = RunStore(journal)
-    inline: Any = Inline(store._work)
-    store._commits = inline
-    store._open(Binding(operation.name, "https://s.test", ApiKey("secret-key").fingerprint))
-    items = Items(
-        operation,
-        made.sender,
-        options(**retry),
-        store,
-        concurrency=4,
-        check_existing=check_existing,
-        give_up_after=give_up_after,
-    )
-    try:
-        yield Shop(made, items, store, journal)
-    finally:
-        inline.flush_now()
-        store._close()
 
 
 @pytest.fixture
@@ -871,6 +790,16 @@ async def test_an_unresolved_item_is_looked_up_by_its_first_attempts_time(
         outcome = await one.resume_row()
     assert outcome.state is State.APPLIED
     assert made.engine.sent == []
+
+
+async def test_resuming_needs_no_quota(path: Path, tmp_path: Path) -> None:
+    left, _ = await crashed(path, tmp_path)
+    made = bench(CREATED, look_ups=[NOWHERE])
+    while made.sender._quota.spend():
+        pass
+    with shop(made, left) as one:
+        assert (await one.resume_row()).state is State.APPLIED
+    assert len(made.engine.sent) == 1
 
 
 async def test_an_undetermined_item_is_reported_again_with_its_pending(

@@ -128,6 +128,7 @@ def test_report_is_a_table_csv_or_json(sandbox: Sandbox, run: Terminal, tmp_path
         "items": 2,
         "recovered": 0,
         "not_delivered": 0,
+        "without_url": 0,
         "declined": 0,
         "amounts": {"ZAR": Decimal("399.80")},
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chat2pay_async import ConfigurationError, RateLimit, RetryPolicy
+from chat2pay_async import ConfigurationError, RateLimit, RetryPolicy, Timeout
 from chat2pay_async._api.operations import OPERATIONS
 from chat2pay_async._cli import job
 from chat2pay_async._cli.job import LINK_JOB, OTHER_JOBS, client_of
@@ -32,6 +32,7 @@ def test_default_options_make_the_default_client(
         {
             "key": "a key",
             "base_url": None,
+            "timeout": Timeout(),
             "retry": RetryPolicy(),
             "rate_limit": None,
             "max_connections": 100,

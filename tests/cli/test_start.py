@@ -296,9 +296,10 @@ def test_check_existing_holds_in_a_resume(sandbox: Sandbox, run: Terminal, tmp_p
     path = links_csv(tmp_path / "spring.csv", 2)
     run("links", "send", path)
     (tmp_path / JOURNAL).unlink()
-    sandbox.next_faults("get_transaction", [InjectedFault("denied", form="401")])
+    sandbox.next_faults("get_transaction", [InjectedFault("denied", form="401")] * 100)
     options = ("--concurrency", "1", "--check-existing", "--never-resend", "--settle", "0.2")
     assert run("links", "send", path, *options).code == 1
+    sandbox.set_faults(None)
     assert not sandbox.ledger.twice("link_created")
     resumed = run("resume", JOURNAL, "--json")
     assert {one["state"] for one in resumed.outcomes().values()} == {"skipped"}

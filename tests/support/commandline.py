@@ -21,6 +21,8 @@ import attrs
 import msgspec
 import pytest
 
+from chat2pay_async import Timeout
+from chat2pay_async._cli import job
 from chat2pay_async._cli.report import Report
 from chat2pay_async.cli import main
 from chat2pay_async.sandbox import Sandbox
@@ -54,6 +56,8 @@ def served(monkeypatch: pytest.MonkeyPatch, where: Path) -> Iterator[Sandbox]:
     sandbox = Sandbox(seed=7)
     monkeypatch.chdir(where)
     monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
+    # What was lost is looked up until it would have timed out by itself.
+    monkeypatch.setattr(job, "TIMEOUT", Timeout(read=2.0))
     sandbox.url, stop = server.start_server(sandbox.app, ("127.0.0.1", 0))
     monkeypatch.setenv("CHAT2PAY_BASE_URL", sandbox.url)
     try:
@@ -119,6 +123,9 @@ def until(condition: Callable[[], object], what: str) -> None:
 _INTERRUPTIBLE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
+from chat2pay_async import Timeout
+from chat2pay_async._cli import job
+job.TIMEOUT = Timeout(read=2.0)
 from chat2pay_async.cli import main
 sys.exit(main())
 """
