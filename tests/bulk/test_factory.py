@@ -343,7 +343,7 @@ async def test_a_cancelled_run_reports_unknown_items(world: World, path: Path) -
         return await never()
 
     wire.post = stop
-    async with world.client(wire, max_connections=2) as client:
+    async with world.client(wire, max_connections=3) as client:
         with anyio.CancelScope() as scope:
             run = bulk.create_payment_links(client, requests_for(9), concurrency=4, journal=path)
             async with run:

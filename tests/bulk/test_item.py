@@ -425,7 +425,8 @@ async def test_an_item_applied_during_a_long_throttle_is_not_sent_again() -> Non
 
 
 async def test_all_items_wait_for_the_longest_throttle() -> None:
-    made = bench(answer(429, retry_after="600"), answer(429, retry_after="61"), *[CREATED] * 3)
+    links = [answer(201, b'{"paymentLinkRef": "ref-%d"}' % number) for number in range(3)]
+    made = bench(answer(429, retry_after="600"), answer(429, retry_after="61"), *links)
     started = anyio.current_time()
     with shop(made) as one:
         async with anyio.create_task_group() as tasks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -111,7 +112,7 @@ async def test_one_item_tries_from_1_s_to_60_s_apart() -> None:
         outcomes = await all_of(one, links(20))
     assert states(outcomes) == {State.APPLIED: 20}
     tries = [at for at in network.refused if at > 5]
-    gaps = [after - before for before, after in zip(tries, tries[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(tries)]
     assert all(gap == pytest.approx(60, abs=0.1) for gap in gaps[4:])
     assert gaps[:4] == pytest.approx([8, 16, 32, 60], abs=0.1)
 
