@@ -268,7 +268,8 @@ UPDATE_INTEGRATION = Operation(
     "/api/v2/integration",
     requests.IntegrationRequest,
     models.IntegrationUpdate,
-    lambda _request, _result, data: bool(data.get("updateTime")),
+    # A configuration has one, too: that of the latest update.
+    lambda _request, _result, data: bool(data.get("updateTime")) and "integrators" not in data,
     proof_fields=("updateTime",),
 )
 

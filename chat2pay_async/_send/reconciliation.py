@@ -36,7 +36,7 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
-from chat2pay_async._api.operations import GET_TRANSACTION, Operation, prepare
+from chat2pay_async._api.operations import GET_TRANSACTION, Operation, Safety, prepare
 from chat2pay_async._api.responses import form_of, retry_after
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, Options, about
@@ -287,6 +287,8 @@ class Reconciler:
     def claim(self, call: Call[Any, Any], result: Any) -> bool:
         """Keep the reference that a call received; False where another call received it before."""
         name, identity = call.operation.name, call.operation.identity(call.request)
+        if call.operation.safety is Safety.REPEATABLE:  # each update has a moment of its own
+            identity = call.call_id
         return self.known.claim(owner_of(name, identity, call.write_out()), call.request, result)
 
     def _check(self, pending: object, *, another_key: bool) -> None:

@@ -21,6 +21,8 @@ _REFERENCES: Final = {
     _CREATE: "payment_link_ref",
     operations.CREATE_RECEIPT.name: "receipt_link_ref",
     **dict.fromkeys(_GATEWAY, "payment_gateway_req_reference_number"),
+    # The only field of an update's response. Two updates of one moment are read back.
+    operations.UPDATE_INTEGRATION.name: "update_time",
 }
 
 
@@ -34,8 +36,8 @@ def owner_of(operation: str, identity: str, request: SentRequest) -> Owner:
 
 def reference_in(operation: str, result: Any) -> str | None:
     """Return the reference in a result that no other call can have received; None: it has none."""
-    reference: str | None = getattr(result, _REFERENCES.get(operation, ""), None)
-    return reference
+    reference: object = getattr(result, _REFERENCES.get(operation, ""), None)
+    return None if reference is None else str(reference)
 
 
 class References:

@@ -76,3 +76,25 @@ def test_a_copy_is_no_response_to_the_next_request(first: Any, transport: Any) -
             assert copies == ["repeated"]
 
     anyio.run(create_after)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("first", ["update_integration", "get_configuration"])
+def test_a_copy_is_no_response_to_the_next_update(first: Any, transport: Any) -> None:
+    async def update_after() -> None:
+        async with serve_sandbox() as sandbox, client_of(sandbox, transport) as client:
+            one, another, _ = (await client.get_configuration()).integrators
+            sandbox.next_faults(first, [COPY])
+            if first == "update_integration":
+                await client.update_integration(one.application_id or "", "DEACTIVATED")
+            else:
+                await client.get_configuration()
+            # Refused: were the copy believed, it would have been done.
+            sandbox.next_faults("update_integration", ["error_500_before"])
+            await client.update_integration(another.application_id or "", "DEACTIVATED")
+            status = {
+                each.application_id: each for each in (await client.get_configuration()).integrators
+            }
+            assert status[another.application_id].status == "DEACTIVATED"
+
+    anyio.run(update_after)
