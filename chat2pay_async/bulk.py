@@ -25,22 +25,33 @@ Outcomes come as they finish, in any order. A slow reader slows the run down, an
 - `SKIPPED`: an earlier run had finished the item.
 
 Some outcomes need a look even so: a link whose message was not sent (`outcome.delivered is False`),
-or a capture that the gateway declined (`outcome.declined`, state `REJECTED`). `run.summary` counts
-all of these.
+a link whose payment URL was asked for and went with a lost response (`outcome.without_url`), or a
+capture that the gateway declined (`outcome.declined`, state `REJECTED`). `run.summary` counts all
+of these.
 
 An order number, or a payment link reference, may occur once in a run: a second one is rejected, and
 not sent. A wrong API key stops the run. `stop_at_failure_rate=0.2` stops it when more than a fifth
-of the latest 500 outcomes are not `APPLIED` (skipped ones do not count). The error that stops a run
-is raised by the iterator, after the last outcome.
+of the latest 500 outcomes are not `APPLIED` (skipped ones do not count). A run also stops itself
+where somebody who is not the service answers its calls and their look-ups: a block page, or a wrong
+base URL. The error that stops a run is raised by the iterator, after the last outcome.
+
+# Outages
+
+Where nothing can be sent (a refused connection, no route, no name), a run waits. It tries one item
+after 1 s, then less and less often, at least once a minute, and goes on when that gets through; the
+event `Unreachable` tells of it. After `give_up_after=600` seconds the run stops itself, and what
+was not sent is `FAILED`.
+
+A run has no deadline: `Timeout.total` is for single calls.
 
 # Leaving early, and stopping
 
 You may leave the loop at any time. Then nothing more is taken from the source, the items in
 progress (at most `concurrency`) may finish for up to `drain` seconds, and `run.undelivered` has the
-outcomes that you did not take. After `run.stop()`, or when a run stops itself, the loop goes on
-with the items in progress, as long as they take; leave the loop to wait no longer than `drain`. A
-run that is cancelled does not wait: its items in progress are `UNKNOWN`, or `FAILED` if they were
-not sent yet.
+outcomes that you did not take. What waits for the end of an outage is `FAILED` then, at once. After
+`run.stop()`, or when a run stops itself, the loop goes on with the items in progress, as long as
+they take; leave the loop to wait no longer than `drain`. A run that is cancelled does not wait: its
+items in progress are `UNKNOWN`, or `FAILED` if they were not sent yet.
 
 A generator that you pass is yours: a run that stops early does not close it. If an async generator
 holds something open, wrap it in `aclosing`.
@@ -49,8 +60,9 @@ holds something open, wrap it in `aclosing`.
 
 With a journal, every POST is on the disk before it is sent, and every outcome before you see it. If
 the process dies, start the same run again, with the same journal. Unresolved items are looked up
-first, and sent again only if they are explicitly absent. Finished items are `SKIPPED`, with their
-results. The other items are sent. Nothing is sent twice, and nothing is lost.
+first, for `Timeout.read` and `RetryPolicy.settle` seconds from now on (what the dead process sent
+may still arrive), and sent again only if they are explicitly absent then. Finished items are
+`SKIPPED`, with their results. The other items are sent. Nothing is sent twice, and nothing is lost.
 
 - A journal belongs to one operation, one base URL and one API key, and to one run at a time.
 - An item that differs from what was sent is rejected, and its error names the fields. Undo the

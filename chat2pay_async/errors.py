@@ -17,7 +17,7 @@
     │   └── ServerError               5xx
     ├── ResponseDecodeError           a 2xx about something else (reads and integration updates)
     ├── JournalError                  a run's journal can't be used, or can't be written any more
-    ├── RunStoppedError               a run stopped itself: too much of it failed
+    ├── RunStoppedError               a run stopped itself: too much of it failed, or no connection
     └── OutcomeUnknownError           it may have been applied: `client.resolve` it, don't repeat it
 
 Each error says which operation failed (`operation`) and what every attempt at it proved
@@ -346,7 +346,11 @@ class JournalError(Chat2PayError):
 
 
 class RunStoppedError(Chat2PayError):
-    """A run stopped itself, since a larger share of it failed than `stop_at_failure_rate`."""
+    """A run stopped itself; the message says why.
+
+    A larger share of it failed than `stop_at_failure_rate` allows, nothing could be sent for
+    `give_up_after` seconds, or somebody who is not the service answers in its place.
+    """
 
 
 class OutcomeUnknownError(Chat2PayError):

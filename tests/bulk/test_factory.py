@@ -280,6 +280,12 @@ async def test_a_run_uses_the_settings_of_a_view(world: World) -> None:
     assert world.sandbox.ledger.faulted(CREATE, "drop_before") == 3
 
 
+async def test_a_run_has_no_deadline_whatever_its_client_has(world: World) -> None:
+    async with world.client(timeout=Timeout(read=0.5, total=0.001)) as client:
+        outcomes = await read(bulk.create_payment_links(client, requests_for(3)))
+    assert states(outcomes) == {"APPLIED": 3}
+
+
 # Leaving early ------------------------------------------------------------------------------------
 
 

@@ -793,6 +793,67 @@ async def test_an_unresolved_item_is_looked_up_by_its_first_attempts_time(
     assert made.engine.sent == []
 
 
+@attrs.define
+class LateService:
+    """A service that a killed process's POST reaches late: the kernel goes on sending it."""
+
+    arrives: float
+    """On the event loop's clock."""
+    before: Bench
+    created: int = 0
+
+    async def answered(self) -> WireResponse:
+        await anyio.lowlevel.checkpoint()
+        return shown(self.before) if anyio.current_time() >= self.arrives else NOWHERE
+
+    async def create(self) -> WireResponse:
+        await anyio.lowlevel.checkpoint()
+        self.created += 1
+        return CREATED
+
+
+@pytest.mark.parametrize("resumed_after", [0.0, 1.0, 25.0])
+@pytest.mark.parametrize("delivered_after", [0.0, 5.0, 15.0, 29.0, 39.0])
+async def test_what_arrives_after_the_kill_and_the_resume_is_found_and_not_sent_again(
+    path: Path, tmp_path: Path, resumed_after: float, delivered_after: float
+) -> None:
+    killed = anyio.current_time()
+    left, before = await crashed(path, tmp_path)
+    await anyio.sleep(resumed_after)
+    service = LateService(killed + resumed_after + delivered_after, before)
+    made = bench(service.create, look_ups=[service.answered])
+    with shop(made, left) as one:
+        outcome = await one.resume_row()
+    assert (outcome.state, outcome.recovered, service.created) == (State.APPLIED, True, 0)
+
+
+async def test_a_campaign_stopped_and_killed_in_a_hole_of_the_network_is_sent_once(
+    path: Path, tmp_path: Path
+) -> None:
+    left = tmp_path / "left.db"
+    made = bench(forever)
+
+    async def departing() -> WireResponse:
+        copy(path, left)
+        return await forever()
+
+    made.engine.script[:] = [departing]
+    with shop(made, path) as one:
+        item = one.items.new(LINK)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.items.finish, item)
+            await anyio.sleep(5)
+            one.items.stop()  # the first Ctrl-C
+            await anyio.sleep(5)
+            tasks.cancel_scope.cancel()  # the second
+        assert one.items.stopped(item).state is State.UNKNOWN
+    service = LateService(anyio.current_time() + 30, made)
+    again = bench(service.create, look_ups=[service.answered])
+    with shop(again, left) as one:
+        outcome = await one.resume_row()
+    assert (outcome.state, outcome.recovered, service.created) == (State.APPLIED, True, 0)
+
+
 async def test_resuming_needs_no_quota(path: Path, tmp_path: Path) -> None:
     left, _ = await crashed(path, tmp_path)
     made = bench(CREATED, look_ups=[NOWHERE])
@@ -937,6 +998,7 @@ async def test_a_recovered_link_is_applied_without_its_url_and_nothing_else_is_s
         outcome = await one.finish(silent)
     assert (outcome.state, outcome.recovered) == (State.APPLIED, True)
     assert outcome.result.payment_link is None
+    assert outcome.without_url
     assert len(made.engine.sent) == 1
     assert (row_of(path).posts, history_of(path)) == (1, [])
 
@@ -1012,6 +1074,31 @@ async def test_the_request_that_a_changed_item_replaces_is_kept(path: Path) -> N
     with editing(path) as db:
         kept = db.execute("SELECT what, body FROM history ORDER BY id").fetchall()
     assert kept == [("POST /api/v2/chat-2-pay", first), ("response", WRONG_KEY.body)]
+
+
+# Hooks --------------------------------------------------------------------------------------------
+
+
+async def test_the_journal_knows_of_an_unknown_outcome_before_any_hook(path: Path) -> None:
+    """A hook may end the process: what it hears of is written down, or kept to be."""
+    told: list[tuple[str, bool]] = []
+    with shop(bench(lost(), look_ups=[answer(500)]), path) as one:
+        item = one.items.new(LINK)
+
+        def hook(event: events.Event) -> None:
+            if not isinstance(event, events.OutcomeUnknown):
+                return
+            assert one.journal is not None
+            assert item.log is not None
+            told.append((one.journal.rows(["A-1"])["A-1"].state, item.log.pending is not None))
+            raise KeyboardInterrupt
+
+        one.made.sender.hooks._hooks = (hook,)
+        with pytest.raises(KeyboardInterrupt):
+            await one.items.finish(item)
+        assert one.items.stopped(item).state is State.UNKNOWN
+    assert told == [("sent", True)]
+    assert row_of(path).state == "sent"
 
 
 # Stopped items ------------------------------------------------------------------------------------

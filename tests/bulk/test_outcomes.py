@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
+from scripted import LINK
 
 from chat2pay_async import (
     ApiError,
@@ -172,3 +173,28 @@ def test_only_a_gateways_decision_is_declined() -> None:
     assert not outcome(State.UNKNOWN, GatewayResult(payment_gateway_decision="REVIEW")).declined
     assert not outcome(State.APPLIED, GatewayResult(payment_gateway_decision="ACCEPT")).declined
     assert not outcome(State.REJECTED, error=BadRequestError("no", status_code=400)).declined
+
+
+@pytest.mark.parametrize(
+    ("asked", "result", "without_url"),
+    [
+        (True, PaymentLink(recovered=True), True),
+        (True, PaymentLink(recovered=True, payment_link="https://pay.test/1"), False),
+        (True, PaymentLink(), False),
+        (False, PaymentLink(recovered=True), False),
+        (None, PaymentLink(recovered=True), False),
+        (True, None, False),
+    ],
+)
+def test_an_outcome_knows_whether_its_url_was_lost(
+    asked: bool | None,  # noqa: FBT001 - a column
+    result: PaymentLink | None,
+    without_url: bool,  # noqa: FBT001 - a column
+) -> None:
+    request = attrs.evolve(LINK, return_payment_link=asked)
+    assert Outcome("A-1", request, State.APPLIED, result).without_url is without_url
+
+
+def test_only_a_link_can_be_without_its_url() -> None:
+    result = GatewayResult(payment_gateway_decision="ACCEPT", recovered=True)
+    assert not Outcome("ref-1", "a capture", State.APPLIED, result).without_url

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+import attrs
 import pytest
 
 from chat2pay_async import (
@@ -43,7 +44,10 @@ def test_a_summary_counts_every_state_and_its_details() -> None:
     tally = Tally()
     for one in [
         outcome(result=PaymentLink(transaction_status=SENT)),
-        outcome(result=PaymentLink(recovered=True, transaction_status=NOT_SENT)),
+        outcome(
+            result=PaymentLink(recovered=True, transaction_status=NOT_SENT),
+            request=attrs.evolve(request_for(), return_payment_link=True),
+        ),
         outcome(State.REJECTED, GatewayResult(payment_gateway_decision="DECLINE")),
         outcome(State.REJECTED),
         outcome(State.FAILED),
@@ -59,6 +63,7 @@ def test_a_summary_counts_every_state_and_its_details() -> None:
         skipped=1,
         recovered=1,
         not_delivered=1,
+        without_url=1,
         declined=1,
         amounts={"ZAR": Decimal("20.00")},
         elapsed=1.5,
@@ -108,6 +113,10 @@ def test_a_summary_does_not_change_with_the_run() -> None:
     [
         (Summary(), "nothing; 0.0 s"),
         (Summary(applied=2, elapsed=61.26), "2 applied; 61.3 s"),
+        (
+            Summary(applied=3, recovered=2, without_url=1),
+            "3 applied (2 recovered, 1 without URL); 0.0 s",
+        ),
         (
             Summary(
                 applied=3,

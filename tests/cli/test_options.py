@@ -66,6 +66,8 @@ def test_missing_file_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
         ("--stop-at-failure-rate", "5"),
         ("--stop-at-failure-rate", "-0.1"),
         ("--stop-at-failure-rate", "nan"),
+        ("--give-up-after", "-1"),
+        ("--give-up-after", "inf"),
         ("--settle", "-1"),
         ("--settle", "inf"),
     ],
@@ -80,7 +82,9 @@ def test_number_out_of_range_is_reported_with_its_option(
         assert not streams.out
 
 
-@pytest.mark.parametrize("option", ["--rate-limit", "--settle", "--stop-at-failure-rate"])
+@pytest.mark.parametrize(
+    "option", ["--rate-limit", "--settle", "--stop-at-failure-rate", "--give-up-after"]
+)
 def test_number_at_its_limit_is_accepted(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["links", "send", "no-such.csv", option, "1", "--concurrency", "1"]) == 1
     assert capsys.readouterr().err.startswith("chat2pay: no-such.csv: ")

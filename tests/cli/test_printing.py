@@ -72,6 +72,7 @@ def test_summary_explains_states_and_leaves_out_empty_ones() -> None:
             unknown=1,
             recovered=2,
             not_delivered=4,
+            without_url=1,
             declined=1,
             amounts={"ZAR": Decimal("1234567.80"), "JPY": Decimal(5)},
             elapsed=12.34,
@@ -80,7 +81,7 @@ def test_summary_explains_states_and_leaves_out_empty_ones() -> None:
     assert screen.lines == [
         "captures in 12.3 s",
         "          items  amounts",
-        "applied   1,500  JPY 5; ZAR 1,234,567.80  2 recovered, 4 not delivered",
+        "applied   1,500  JPY 5; ZAR 1,234,567.80  2 recovered, 4 not delivered, 1 without URL",
         "rejected  3                               1 declined",
         f"unknown   1{' ' * 31}may have been applied; the next run looks it up first",
     ]

@@ -21,6 +21,7 @@ from chat2pay_async.events import (
     LookedUp,
     Paused,
     RetryScheduled,
+    Unreachable,
 )
 
 
@@ -42,6 +43,10 @@ class Screen:
 
     def pause(self, seconds: float) -> None:
         self.display(Paused("c1", "create_payment_link", seconds))
+
+    def lose_connection(self, lasted: float, delay: float | None) -> None:
+        reason = "could not connect to s.test:443: connection refused"
+        self.display(Unreachable("", "create_payment_link", lasted, delay, reason))
 
     def start(self, *calls: str) -> None:
         for call in calls:
@@ -256,3 +261,23 @@ def test_run_that_stops_without_a_reason_prints_no_line() -> None:
     screen.display.stop("")
     assert screen.lines == []
     assert "stopping, 1 in progress" in screen.display.notes
+
+
+# Without a connection -----------------------------------------------------------------------------
+
+
+def test_an_outage_is_shown_with_its_reason_until_it_ends() -> None:
+    screen = Screen(100, terminal=False)
+    screen.lose_connection(4.0, 8.0)
+    assert screen.lines == [
+        "No connection, waiting: could not connect to s.test:443: connection refused"
+    ]
+    screen.now += 2
+    assert "no connection, next try in 6 s" in screen.display.notes
+    screen.lose_connection(12.0, 16.0)
+    assert len(screen.lines) == 1
+    screen.now += 20
+    assert "no connection, next try in 0 s" in screen.display.notes
+    screen.lose_connection(65.0, None)
+    assert "Connected again after 0:01:05" in screen.lines
+    assert screen.display.notes == ""

@@ -176,6 +176,44 @@ def test_wrong_key_stops_the_run_and_is_reported(
     assert not sandbox.ledger.counts
 
 
+def test_link_without_its_url_is_counted_and_explained(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    header, row = f"{HEADER},return_payment_link", f"A-1,none,{PHONE}1,ZAR,199.90,true"
+    sandbox.next_faults("create_payment_link", ["drop_after"])
+    ran = run("links", "send", lines_to(tmp_path / "spring.csv", header, row))
+    assert ran.code == 3
+    assert "1 recovered, 1 without URL" in ran.out
+    assert "A-1: applied, but its payment URL was lost with the response" in ran.err
+    again = run("resume", JOURNAL)
+    assert again.code == 3
+    assert "A-1: applied by an earlier run, but its payment URL was lost" in again.err
+
+
+def test_outage_that_is_too_long_stops_the_run(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 3)
+    options = ("--base-url", "http://127.0.0.1:1", "--give-up-after", "0")
+    ran = run("links", "send", path, *options)
+    assert ran.code == 1
+    assert "A-1: failed: create_payment_link: could not connect to 127.0.0.1:1" in ran.err
+    assert "--give-up-after 0 allows no more" in ran.err
+    assert "give_up_after" not in ran.err
+    assert not sandbox.ledger.counts
+
+
+def test_somebody_elses_page_stops_the_run(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    page = [InjectedFault("intermediary_before", form="403_page")] * 100
+    for operation in ("create_payment_link", "get_transaction"):
+        sandbox.next_faults(operation, page)
+    path = links_csv(tmp_path / "spring.csv", 30)
+    ran = run("links", "send", path, "--concurrency", "1")
+    assert ran.code == 1
+    assert "does not look like Chat 2 Pay (403, text/html" in ran.err
+    assert sandbox.ledger.faulted("create_payment_link") == 1
+
+
 def test_failure_rate_stops_the_run(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     sandbox.faults = FaultPlan((InjectedFault("denied", 1.0, form="403"),))
     path = links_csv(tmp_path / "spring.csv", 30)
