@@ -26,7 +26,7 @@ import anyio
 from rich.console import Console
 from rich.table import Table
 
-from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, SentRequest, bulk
+from chat2pay_async import AsyncChat2Pay, Attempt, PaymentLinkRequest, Pending, Proof, bulk
 from chat2pay_async._api.operations import CREATE_PAYMENT_LINK, prepare
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.store import ItemLog, RunStore
@@ -63,32 +63,46 @@ def orders(count: int) -> Iterator[PaymentLinkRequest]:
 
 # Without HTTP -------------------------------------------------------------------------------------
 
-Work = Callable[[RunStore, str, SentRequest], Awaitable[None]]
+Work = Callable[[RunStore, str, Pending], Awaitable[None]]
 
 
-async def intent(store: RunStore, key: str, sent: SentRequest) -> None:
+def pending_of(request: PaymentLinkRequest) -> Pending:
+    """The call that an order's POST begins."""
+    attempt = Attempt(datetime.now(UTC), 0.0, Proof.UNKNOWN, error="Interrupted")
+    return Pending(
+        operation=CREATE_PAYMENT_LINK.name,
+        identity=request.order_number,
+        request=prepare(CREATE_PAYMENT_LINK, request),
+        base_url=BINDING.base_url,
+        key_fingerprint=BINDING.key_fingerprint,
+        request_id=None,
+        first_attempt=attempt,
+        last_attempt=attempt,
+    )
+
+
+async def intent(store: RunStore, key: str, pending: Pending) -> None:
     """Write down that a POST leaves."""
-    now = datetime.now(UTC)
-    await ItemLog(store, key, again=False).record_intent(sent, None, now, now)
+    await ItemLog(store, key, again=False).record_intent(pending)
 
 
-async def whole(store: RunStore, key: str, sent: SentRequest) -> None:
+async def whole(store: RunStore, key: str, pending: Pending) -> None:
     """All that an order's run has to do with a journal."""
     await store.register(key)
-    await intent(store, key, sent)
+    await intent(store, key, pending)
     outcome: Outcome[Any, Any] = Outcome(key, None, State.APPLIED)
     await store.record_outcome(outcome, WireResponse(201, {}, CREATED))
 
 
-async def written(work: Work, sent: list[SentRequest], folder: str) -> float:
+async def written(work: Work, sent: list[Pending], folder: str) -> float:
     """Orders a second, `CONCURRENCY` at a time."""
     store = RunStore(Journal(Path(folder, "journal.db")))
     await store.open(BINDING)
     queue = iter(enumerate(sent))
 
     async def worker() -> None:
-        for number, request in queue:
-            await work(store, str(number), request)
+        for number, pending in queue:
+            await work(store, str(number), pending)
 
     async with anyio.create_task_group() as serving:
         serving.start_soon(store.serve)
@@ -102,14 +116,13 @@ async def written(work: Work, sent: list[SentRequest], folder: str) -> float:
     return len(sent) / seconds
 
 
-def one_by_one(sent: list[SentRequest], folder: str) -> float:
+def one_by_one(sent: list[Pending], folder: str) -> float:
     """Orders a second, with a commit for each."""
     journal = Journal(Path(folder, "journal.db"))
     journal.open(BINDING)
     started = time.perf_counter()
-    for number, request in enumerate(sent):
-        now = datetime.now(UTC)
-        journal.write([Intent(str(number), request, None, now, now)])
+    for number, pending in enumerate(sent):
+        journal.write([Intent(str(number), pending)])
     seconds = time.perf_counter() - started
     journal.close()
     return len(sent) / seconds
@@ -117,7 +130,7 @@ def one_by_one(sent: list[SentRequest], folder: str) -> float:
 
 def show_written(console: Console, place: Path, count: int, rounds: int) -> None:
     """Measure what is written down, and print a table."""
-    sent = [prepare(CREATE_PAYMENT_LINK, request) for request in orders(count)]
+    sent = [pending_of(request) for request in orders(count)]
     ways: dict[str, Callable[[str], float]] = {
         "intents, committed together": lambda folder: anyio.run(written, intent, sent, folder),
         "claim, intent and end": lambda folder: anyio.run(written, whole, sent, folder),
