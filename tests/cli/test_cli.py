@@ -130,6 +130,8 @@ def test_module_runs_as_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["chat2pay", "--version"])
+    # Python warns of a module that was imported before it is run: another test may have done so.
+    monkeypatch.delitem(sys.modules, "chat2pay_async.__main__", raising=False)
     with pytest.raises(SystemExit) as stop:
         runpy.run_module("chat2pay_async", run_name="__main__")
     assert stop.value.code == 0

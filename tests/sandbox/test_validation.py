@@ -52,7 +52,8 @@ def world() -> HttpWorld:
         ({"returnPaymentLink": '"yes"'}, "returnPaymentLink must be true or false"),
         ({"reconciliationId": f'"{"x" * 61}"'}, "reconciliationId must have at most 60"),
         ({"additionalData": "[1]"}, "additionalData must be a JSON object"),
-        ({"additionalData": '{"a":' * 900 + "1" + "}" * 900}, "is nested too deeply"),
+        # So deep that Python reads it from any depth of the stack, and writes it from none.
+        ({"additionalData": '{"a":' * 700 + "1" + "}" * 700}, "is nested too deeply"),
         ({"orderLineItems": "{}"}, "orderLineItems must be a list"),
         ({"orderLineItems": "[7]"}, "orderLineItems[0] must be an object"),
         ({"orderLineItems": '[{"name":"a"}]'}, "orderLineItems[0].unitPrice is required"),
