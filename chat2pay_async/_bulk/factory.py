@@ -208,7 +208,7 @@ def _run(  # noqa: PLR0913 - an operation, its items, and the options
     )
     give_up_after = _checked("give_up_after", options.get("give_up_after", GIVE_UP_AFTER), math.inf)
     # A run takes as long as it takes: the deadline of a single call would fail its items.
-    timeout = attrs.evolve(call_options.timeout, total=0.001)
+    timeout = attrs.evolve(call_options.timeout, total=None)
     call_options = attrs.evolve(call_options, timeout=timeout)
     store = RunStore(journal)
     kind = DryRun if dry_run else Items
