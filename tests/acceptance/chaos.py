@@ -237,6 +237,8 @@ class Chaos:
         for count in range(number):
             status = ("DEACTIVATED", "ACTIVATED")[count % 2]
             update = self.hurried(client).update_integration
+            # Virtual time stands still meanwhile, and an update is known by its moment.
+            await anyio.sleep(self.random.uniform(0.001, 1))
             work = functools.partial(update, application, status)
             await self.call(UPDATE, f"{application} {status}", work)
 
