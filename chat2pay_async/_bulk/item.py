@@ -253,7 +253,9 @@ class Items(Generic[Q, R]):
             return 0.0
         # The client's quota may have refused a retry: it delays the items of a run, and fails none.
         policy = self._options.retry
-        is_lost = isinstance(error, (errors.TransportError, errors.ServerError))
+        is_lost = isinstance(error, (errors.TransportError, errors.ServerError)) and any(
+            one.proof is Proof.UNKNOWN for one in error.attempts[-1:]
+        )
         return back_off(policy, log.lost) if is_lost and log.lost < policy.max_attempts else None
 
     def _report_outage(self, lasted: float, delay: float | None, reason: str) -> None:

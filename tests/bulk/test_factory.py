@@ -281,9 +281,13 @@ async def test_a_run_uses_the_settings_of_a_view(world: World) -> None:
 
 
 async def test_a_run_has_no_deadline_whatever_its_client_has(world: World) -> None:
-    async with world.client(timeout=Timeout(read=0.5, total=0.001)) as client:
-        outcomes = await read(bulk.create_payment_links(client, requests_for(3)))
-    assert states(outcomes) == {"APPLIED": 3}
+    async with world.client(timeout=Timeout(read=0.5, total=7.0)) as client:
+        for run in (
+            bulk.create_payment_links(client, []),
+            bulk.get_transactions(client, []),
+            bulk.create_payment_links(client.with_options(timeout=Timeout(read=0.5)), []),
+        ):
+            assert run._items._options.timeout == Timeout(read=0.5, total=None)
 
 
 # Leaving early ------------------------------------------------------------------------------------

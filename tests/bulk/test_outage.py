@@ -123,6 +123,20 @@ async def test_items_that_wait_go_on_at_once_when_the_try_gets_through() -> None
         assert network.now < 30 + 32 + 1
 
 
+async def test_the_try_does_not_wait_once_anything_else_gets_through() -> None:
+    async with outage(200.0) as (one, network), anyio.create_task_group() as tasks:
+        outcomes: list[Any] = []
+
+        async def finish() -> None:
+            outcomes.append(await one.finish())
+
+        tasks.start_soon(finish)
+        await anyio.sleep(201 - network.now)
+        one.items._outage.note_response()  # of a call that was made before the outage
+        await anyio.sleep(1)
+        assert states(outcomes) == {State.APPLIED: 1}
+
+
 async def test_a_run_gives_up_after_an_outage_that_is_too_long(path: Path) -> None:
     async with outage(10_000.0, path) as (one, network):
         outcomes = await all_of(one, links(20))

@@ -571,6 +571,23 @@ async def test_stop_may_come_from_another_task() -> None:
     assert source.count == 2
 
 
+async def test_a_run_that_is_stopped_or_left_lets_its_items_wait_for_no_outage() -> None:
+    stopped, left, ended_itself = bench([1, 2]), bench([1, 2]), bench([1, 2], failing(NOT_REACHED))
+    async with stopped.run as run:
+        run.stop()
+        assert stopped.items.has_stopped
+    async with left.run as run:
+        await anext(run)
+    assert left.items.has_stopped
+
+    async def watch(run: Run[Any, Any]) -> None:
+        with pytest.raises(ConnectionFailedError):
+            await anext(run)
+        assert ended_itself.items.has_stopped
+
+    await within(ended_itself.run, watch)
+
+
 async def test_a_run_stopped_before_it_is_read_takes_nothing() -> None:
     source = Pulled()
     async with bench(source).run as run:
