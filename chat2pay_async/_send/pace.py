@@ -16,7 +16,8 @@ class Pace:
     cubic curve, as TCP CUBIC and the adaptive mode of AWS's SDKs do: in three seconds up to a
     plateau, which lies a little below the rate that was accepted; along it for some seconds; and
     beyond it, faster and faster, since the service may allow more by now. Where it is not known
-    what is allowed, the rate doubles twice a second until the next throttle shows it.
+    what is allowed, the rate doubles twice a second until the next throttle shows it. Throttles
+    that come by chance, or several in a row, leave a rate at which calls can still be looked up.
 
     All of it is counted in requests a second. It knows no clock.
     """
@@ -31,6 +32,8 @@ class Pace:
     """Seconds."""
     BEYOND: Final = 8.0
     """Seconds that it takes from the plateau to 1.3 times as much."""
+    GROWTH: Final = 0.05
+    """A low rate rises beyond the plateau by this, times the cube of the seconds."""
     DOUBLING: Final = 0.5
     """Seconds."""
     STEP: Final = 1.1
@@ -69,8 +72,9 @@ class Pace:
             rate, seconds = low, seconds - climb
         if seconds < self.TO_PLATEAU:
             return self._plateau - (self._plateau - rate) * (1 - seconds / self.TO_PLATEAU) ** 3
-        risen = 1 + (1 - self.SLOWER) * ((seconds - self.TO_PLATEAU) / self.BEYOND) ** 3
-        return min(self._ceiling, self._plateau * risen)
+        beyond = (seconds - self.TO_PLATEAU) ** 3
+        risen = max((1 - self.SLOWER) * self._plateau / self.BEYOND**3, self.GROWTH) * beyond
+        return min(self._ceiling, self._plateau + risen)
 
     def use(self, seconds: float) -> float:
         """Return the rate, for a request that leaves so many seconds after the latest pause."""
@@ -86,22 +90,28 @@ class Pace:
         while len(self._accepted) > self.FEWEST and self._accepted[0] < now - 1:
             self._accepted.popleft()
 
-    def _accepted_rate(self, now: float) -> float:
+    def _accepted_rate(self, now: float, least: float = 1.0) -> float:
+        """Return how much was accepted a second, in the latest second, or in `least` seconds."""
         self._forget(now)
         count = len(self._accepted)
-        return count / max(1.0, now - self._accepted[0]) if count else 0.0
+        span = max(least, now - self._accepted[0]) if count else 0.0
+        return count / span if span else 0.0
 
     def lower(self, now: float, seconds: float) -> None:
         """Go slower after a throttle, so many seconds after the latest pause."""
         rate, accepted = self.after(seconds), self._accepted_rate(now)
+        was_busy = self._accepted_rate(now, min(1.0, seconds)) >= self.BUSY * rate
         self._accepted.clear()
-        fallen, is_searching = self.SLOWER * rate, self._plateau == math.inf
-        if accepted and (accepted >= self.BUSY * rate or (is_searching and rate < math.inf)):
-            self._plateau = self.PLATEAU * min(rate, accepted)
+        is_known = self._plateau < math.inf
+        fallen = self.SLOWER * rate if rate < math.inf else accepted
+        if accepted and rate < math.inf and (was_busy or not is_known):
+            # Where the pause ended less than a second ago, what was accepted shows little.
+            kept = min(rate, self.SLOWER * self._plateau) if is_known and seconds < 1 else 0.0
+            self._plateau = max(self.PLATEAU * min(rate, accepted), kept)
             fallen = min(fallen, self._plateau)
-        elif self._ceiling == math.inf and (accepted or is_searching):
+        elif self._ceiling == math.inf and (accepted or not is_known):
             self._plateau = math.inf
-            fallen = max(min(fallen, accepted), self.SEARCH_FROM)
+            fallen = max(min(fallen, accepted or fallen), self.SEARCH_FROM)
         else:
             # Where nothing at all is accepted, that says nothing about the rate.
             self._plateau = min(self._plateau, rate) if accepted else self._plateau

@@ -28,7 +28,6 @@ from chat2pay_async import (
     OutcomeUnknownError,
     PaymentLinkRequest,
     Pending,
-    RateLimit,
     ReceiptNotSentError,
     RetryPolicy,
     Timeout,
@@ -86,21 +85,13 @@ class Plan:
     longest: float
     retry: RetryPolicy
     switches: dict[str, Any] = attrs.field(factory=dict)
-    rate_limit: RateLimit | None = None
     haste: float = 0.0
     """The share of calls that are cancelled, and the share that have a deadline, up to HASTE."""
 
 
 _FORMS = ("empty", "null", "bad_request", "foreign_404", "html")
 PLANS = {
-    # 429s that come by chance, one in a hundred at any rate, teach a client without a rate limit so
-    # slow a pace that hundreds of calls wait in line to be looked up, and some till it is too late.
-    "A": Plan(
-        "A",
-        0.9 * SETTLE,
-        RetryPolicy(settle=SETTLE),
-        rate_limit=RateLimit(2_000, burst=CONCURRENCY),
-    ),
+    "A": Plan("A", 0.9 * SETTLE, RetryPolicy(settle=SETTLE)),
     "B": Plan("B", 5 * SETTLE, RetryPolicy(settle=SETTLE, resend_when_absent=False)),
     "E": Plan("E", 0.9 * SETTLE, RetryPolicy(settle=SETTLE), haste=0.5),
     **{
@@ -142,7 +133,6 @@ class Chaos:
             transport=self.access.transport,
             timeout=Timeout(read=READ_TIMEOUT),
             retry=retry,
-            rate_limit=self.plan.rate_limit,
             max_connections=CONCURRENCY,
             hooks=hooks,
         )

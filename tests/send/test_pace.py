@@ -125,6 +125,35 @@ def test_the_rate_falls_to_seven_tenths_and_rises_to_a_plateau_and_slowly_beyond
     assert pace.after(27.0) == pytest.approx(plateau * (1 + 0.3 * 27))
 
 
+def test_what_is_accepted_within_a_moment_takes_no_more_of_a_plateau_than_a_throttle_does() -> None:
+    pace = settled_at(100)
+    for number in range(20):
+        pace.note_accepted(20 + number / 100)
+    pace.lower(20.2, 0.2)  # 20 in a fifth of a second, and then one throttle
+    assert pace.after(3.0) == pytest.approx(0.7 * 95, 1e-3)
+    pace.lower(21.2, 0.0)
+    pace.lower(22.2, 0.0)
+    assert pace.after(3.0) == pytest.approx(0.7 * 95, 1e-3), "throttles in a row say no more"
+    assert pace.after(0.0) == pytest.approx(0.7**3 * 95)
+
+
+def test_throttles_in_a_row_lower_a_search_to_seven_tenths_each() -> None:
+    pace = pace_of(accepted=100)
+    pace.lower(2.0, 0.0)
+    pace.lower(3.0, 0.0)
+    assert pace.after(0.0) == pytest.approx(49)
+    for number in range(20):
+        pace.lower(4.0 + number, 0.0)
+    assert pace.after(0.0) == 1.0
+
+
+def test_a_low_rate_rises_beyond_its_plateau_by_a_cube_of_the_seconds() -> None:
+    pace = settled_at(10)
+    assert pace.after(3.0) == pytest.approx(9.5)
+    assert pace.after(8.0) == pytest.approx(9.5 + 0.05 * 125)
+    assert pace.after(13.0) == pytest.approx(9.5 + 0.05 * 1000)
+
+
 def test_where_the_client_sent_less_than_it_might_have_a_throttle_begins_a_new_search() -> None:
     pace = settled_at(100)
     for number in range(20):
@@ -357,6 +386,26 @@ class TestRows:
         assert service.rate_between(12, 25) >= 15
         assert service.rate_between(40, 48) >= 75
         assert service.throttled < 150
+
+    @pytest.mark.parametrize("seed", range(3))
+    async def test_throttles_by_chance_leave_a_pace_at_which_calls_can_be_looked_up(
+        self, seed: int
+    ) -> None:
+        chance = random.Random(seed)
+        storm = 0
+
+        def allows(_now: float) -> bool:
+            nonlocal storm
+            if chance.random() < 0.01:
+                storm = chance.randint(1, 5)
+            storm -= 1
+            return storm < 0
+
+        service = Service(allows)
+        assert await send_rows(service, 1500) >= 12
+        assert service.throttled >= 30
+        ends = range(10, int(service.applied[-1]), 5)
+        assert min(service.rate_between(end - 10, end) for end in ends) >= 2
 
     async def test_after_20_seconds_in_which_all_is_throttled_the_pace_is_soon_back(self) -> None:
         regular = bucket(100, burst=20)
