@@ -132,6 +132,13 @@ def sending(head: bytes, body: bytes) -> Reply:
     return reply
 
 
+async def flooding(stream: anyio.abc.ByteStream) -> None:
+    """Send a body without an end, as fast as it is taken."""
+    await stream.send(CREATED + b"Content-Length: 99999999999\r\n\r\n")
+    while True:
+        await stream.send(bytes(1_000_000))
+
+
 CREATED = b"HTTP/1.1 201 Created\r\n"
 BOMB = gzip.compress(gzip.compress(bytes(500_000_000)))
 ENDLESS = {
@@ -168,8 +175,9 @@ async def test_a_response_that_trickles_is_complete_in_the_time_to_read_or_unkno
     [
         sending(CREATED + b"Content-Encoding: gzip, gzip\r\n", BOMB),
         sending(CREATED, bytes(LONGEST_RESPONSE + 1)),
+        flooding,
     ],
-    ids=["inflated", "plain"],
+    ids=["inflated", "plain", "endless"],
 )
 async def test_a_response_that_is_too_long_is_unknown(reply: Reply, kind: str) -> None:
     async with listening(Server(reply).serve) as url, transport_of(kind, url) as transport:
@@ -270,6 +278,30 @@ async def test_a_request_that_is_cancelled_while_a_users_client_connects_was_not
         with anyio.move_on_after(0.05):
             await transport_for("http://a.test", **given).exchange(POST, {}, PATIENT, guard)
     assert not guard.may_have_been_sent
+
+
+@pytest.mark.parametrize("how", ["transport", "http_client"])
+async def test_what_a_proxy_is_asked_for_is_no_part_of_a_request(how: str) -> None:
+    async def proxy(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            asked.append(await stream.receive())
+            await stream.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+
+    asked: list[bytes] = []
+    async with listening(proxy) as url, contextlib.AsyncExitStack() as stack:
+        given: Any
+        if how == "transport":
+            given = httpx.AsyncHTTPTransport(proxy=url, trust_env=False)
+        else:
+            client = httpx.AsyncClient(proxy=url, trust_env=False)
+            given = await stack.enter_async_context(client)
+        transport = transport_for("https://service.invalid", **{how: given})
+        stack.push_async_callback(transport.aclose)
+        guard = SendGuard()
+        with pytest.raises(ExchangeError) as caught:
+            await transport.exchange(POST, {}, PATIENT, guard)
+    assert asked[0].startswith(b"CONNECT service.invalid:443 ")
+    assert (caught.value.proof, guard.may_have_been_sent) == (Proof.NOT_SENT, False)
 
 
 @pytest.mark.parametrize("kind", [*OURS, *THEIRS])
