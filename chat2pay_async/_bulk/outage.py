@@ -6,7 +6,7 @@ its first refused connection, a network that is away for seconds would fail a wh
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -52,19 +52,23 @@ class Outage:
         self.reason: RunStoppedError | None = None
 
     @asynccontextmanager
-    async def waited_out(self) -> AsyncIterator[bool]:
+    async def waited_out(self) -> AsyncGenerator[bool]:
         """Wait while there is an outage, or for one's turn to try whether it is over.
 
         Yields:
             True for a try: what is sent in this block is the only thing that the run sends.
         """
-        if self._began is not None:
+        if self._lasts:
             async with self._turn:
                 await self._wait()
-                if self._began is not None:
+                if self._lasts:
                     yield True
                     return
         yield False
+
+    @property
+    def _lasts(self) -> bool:
+        return self._began is not None
 
     async def _wait(self) -> None:
         if self._began is None or self.has_given_up:

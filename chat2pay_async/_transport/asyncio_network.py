@@ -79,8 +79,8 @@ class AsyncioNetwork(httpcore.AsyncNetworkBackend):
     ) -> Stream:
         found = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         connected = await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY)
-        for option in options:
-            connected.setsockopt(*option)
+        for level, name, value in cast("Iterable[tuple[int, int, int | bytes]]", options):
+            connected.setsockopt(level, name, value)
         protocol = StreamProtocol(self._loop)
         try:
             await self._loop.create_connection(lambda: protocol, sock=connected)

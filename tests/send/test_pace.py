@@ -391,7 +391,7 @@ class TestRows:
     async def test_throttles_by_chance_leave_a_pace_at_which_calls_can_be_looked_up(
         self, seed: int
     ) -> None:
-        chance = random.Random(seed)
+        chance = random.Random(seed)  # noqa: S311 - throttles that a seed can repeat
         storm = 0
 
         def allows(_now: float) -> bool:
