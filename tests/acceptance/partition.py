@@ -3,26 +3,29 @@
     unshare -rn python partition.py TRANSPORT [kill]
 
 A connection is kept; the network drops all that goes to the service; a POST is written to that
-connection, and is given up when its time to read is over, or its process is killed (`kill`). Then
-the network heals. Prints how often the order arrived: whoever looked it up and was told *absent*
-would have sent it again by then.
+connection, and is given up when its time to read is over, or its process is killed (`kill`) and
+started again. Then the network heals: the order is looked up, is explicitly absent, and is sent
+again. Prints the states that the run reported, and how often the order arrived: twice where the
+kernel still delivered what was given up.
 
 It imports nothing of the tests, so that it runs on other versions of the package as well.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
 import anyio
 
-from chat2pay_async import AsyncChat2Pay, Chat2PayError, PaymentLinkRequest, RetryPolicy, Timeout
+from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, RetryPolicy, Timeout, bulk
 
 HEALED_FOR = 8.0
 """Seconds that the kernel has to deliver what it kept: it tries after 3.0 s, 6.2 s and so on."""
@@ -56,9 +59,13 @@ class Service:
                 reply = b'{"paymentLinkRef":"ref-%d"}' % len(self.orders)
                 line = b"HTTP/1.1 201 Created"
             elif b"status" in head:
-                line = b"HTTP/1.1 404 Not Found"
-                name = head.split(b"orderNumber=")[-1].split(b" ")[0].split(b"&")[0]
-                reply = b'{"status":"NOT_FOUND","errors":["no transaction for %s"]}' % name
+                line = b"HTTP/1.1 404 Not Found" if not self.orders else b"HTTP/1.1 200 OK"
+                reply = (
+                    b'{"orderNumber":"A-1","paymentLinkRef":"ref-1"}'
+                    if self.orders
+                    else b'{"status":"NOT_FOUND","errors":['
+                    b'"There is no such transaction with order number A-1"]}'
+                )
             else:
                 line, reply = b"HTTP/1.1 200 OK", b'{"integrators":[]}'
             size = b"\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(reply)
@@ -91,60 +98,58 @@ def heal() -> None:
     run("nft", "flush chain inet p i")
 
 
-async def send(url: str, transport: str) -> None:
-    """Keep a connection, wait until the network is split, and send an order."""
+async def send(url: str, transport: str, journal: str, *, at_once: bool) -> None:
+    """Keep a connection, wait until the network is split, and send an order: a run of one item."""
     client = AsyncChat2Pay(
         "key",
         base_url=url,
         transport="aiohttp" if transport == "aiohttp" else None,
-        timeout=Timeout(connect=1, read=1, write=1, total=PARTITION * 3),
-        retry=RetryPolicy(max_attempts=1, settle=0.5),
+        timeout=Timeout(connect=1, read=1, write=1, total=None),
+        retry=RetryPolicy(settle=PARTITION),
+    )
+    request = PaymentLinkRequest(
+        channel="sms", to="27000000001", order_number="A-1", currency="ZAR", total_amount="10.00"
     )
     async with client:
-        await client.get_configuration()
-        print("ready", flush=True)
-        await anyio.to_thread.run_sync(sys.stdin.readline)
-        request = PaymentLinkRequest(
-            channel="sms",
-            to="27000000001",
-            order_number="A-1",
-            currency="ZAR",
-            total_amount="10.00",
-        )
-        try:
-            await client.create_payment_link(request)
-        except Chat2PayError as error:
-            print(type(error).__name__, flush=True)
+        if not at_once:
+            await client.get_configuration()
+            print("ready", flush=True)
+            await anyio.to_thread.run_sync(sys.stdin.readline)
+        async with bulk.create_payment_links(client, [request], journal=journal) as run:
+            async for outcome in run:
+                print(outcome.state.name, flush=True)
 
 
-def play(transport: str, *, kill: bool) -> int:
-    """Play it; return how often the order that was given up arrived."""
+def started(url: str, transport: str, journal: str, *how: str) -> subprocess.Popen[str]:
+    words = [sys.executable, __file__, "send", url, transport, journal, *how]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - the same
+
+
+def play(transport: str, *, kill: bool) -> str:
+    """Play it; return what was reported, and how often the order arrived."""
     set_up()
     service = Service()
-    sender = subprocess.Popen(  # noqa: S603 - the same
-        [sys.executable, __file__, "send", f"http://127.0.0.1:{service.port}", transport],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert sender.stdin is not None
-    assert sender.stdout is not None
-    assert sender.stdout.readline() == "ready\n"
-    split(service.port)
-    sender.stdin.write("\n")
-    sender.stdin.flush()
-    if kill:
-        time.sleep(0.5)
-        os.kill(sender.pid, signal.SIGKILL)
-        sender.wait()
-        time.sleep(PARTITION - 0.5)
-    else:
+    url = f"http://127.0.0.1:{service.port}"
+    with tempfile.TemporaryDirectory() as folder:
+        journal = f"{folder}/journal"
+        sender = started(url, transport, journal)
+        assert sender.stdin is not None
+        assert sender.stdout is not None
+        assert sender.stdout.readline() == "ready\n"
+        split(service.port)
+        sender.stdin.write("\n")
+        sender.stdin.flush()
+        if kill:
+            time.sleep(0.5)
+            os.kill(sender.pid, signal.SIGKILL)
+            sender.communicate()
+            sender = started(url, transport, journal, "at-once")
         time.sleep(PARTITION)
-    heal()
-    if not kill:
-        sender.wait()
-    time.sleep(HEALED_FOR)
-    return len(service.orders)
+        assert not service.orders, "it did not arrive before the network healed"
+        heal()
+        reported, _ = sender.communicate()
+        time.sleep(HEALED_FOR)
+    return f"{' '.join(reported.split())} {len(service.orders)}"
 
 
 def main() -> None:
@@ -152,7 +157,9 @@ def main() -> None:
         transport = sys.argv[3]
         backend = "trio" if transport == "trio" else "asyncio"
         options = {"use_uvloop": True} if transport == "uvloop" else {}
-        anyio.run(send, sys.argv[2], transport, backend=backend, backend_options=options)
+        at_once = "at-once" in sys.argv
+        work = functools.partial(send, sys.argv[2], transport, sys.argv[4], at_once=at_once)
+        anyio.run(work, backend=backend, backend_options=options)
     else:
         print(play(sys.argv[1], kill="kill" in sys.argv[2:]))
 
