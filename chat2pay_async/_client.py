@@ -49,7 +49,8 @@ class AsyncChat2Pay:
 
     - `RequestValidationError`: the request breaks the contract; nothing was sent.
     - `AuthenticationError`: the key is wrong.
-    - `RateLimitedError`: the service throttles, for longer than a call waits (5 minutes).
+    - `RateLimitedError`: the service asks to wait for more than a minute, or throttles for longer
+      than a call waits.
     - `TransportError`: no usable response, and nothing was applied.
     - `OutcomeUnknownError` (create, cancel, capture, reverse, receipt): no usable response, and it
       may have been applied.
@@ -91,10 +92,11 @@ class AsyncChat2Pay:
                 patched httpx or aiohttp, it refuses to send.
             http_client: Your own `httpx.AsyncClient` (or `httpx2.AsyncClient`): its proxies, TLS
                 settings, event hooks, auth, headers and cookies act. It is never closed by this
-                client, and its redirects are not followed. httpx's own pool is slow with many
-                requests at a time, and a call that is cancelled while it connects over TLS can
-                cost that pool a connection for good. Default: a client over connections that are
-                handed out in constant time and never lost.
+                client, and its redirects are not followed. Over httpx's own connections, a POST
+                that was given up may still be delivered when a broken network heals, up to two
+                minutes later; its pool is slow with many requests at a time, and can lose a
+                connection for good. For hooks, auth or headers alone, `http_client_for` makes a
+                client without these faults. Default: such a client.
             proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …).
             http2: Offer HTTP/2; it needs the extra `http2`. A connection still serves one request
                 at a time. Where a server shuts an HTTP/2 connection down in good order, the
