@@ -110,7 +110,15 @@ def _flag(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 @attrs.frozen
 class RetryPolicy:
-    """The number of attempts of a call, and the delays between them."""
+    """The attempts of a call, the delays between them, and what the service is trusted with.
+
+    A POST whose response was lost is sent again only after a look-up said that it is absent. That
+    rests on assumptions: the service applies a request, and shows it, within `settle` seconds;
+    whoever answers 429 has not applied it (a proxy that repeats POSTs by itself can make this
+    false); an integration update that was repeated does not arrive once more after a later one; and
+    where look-ups do not show `sdkRequestId`, two processes do not create one order in the same
+    minute (one journal keeps them apart).
+    """
 
     max_attempts: int = attrs.field(default=4, validator=_attempts)
     """Attempts in all; those that were throttled do not count."""
