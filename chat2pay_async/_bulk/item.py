@@ -164,9 +164,8 @@ class Items(Generic[Q, R]):
         return self._failed(item, unknown)
 
     def _prior_of(self, row: Row) -> _Prior:
-        known, since = read_detail(row.detail).attempts, row.first_at - _CUT
-        seen = tuple(one for one in known if one.started_at.timestamp() > since)
-        sender = self._sender
+        # All of them are of this very request: to write its intent drops what was there before.
+        seen, sender = read_detail(row.detail).attempts, self._sender
         pending = row.pending(self._operation.name, sender.base_url, sender.key_fingerprint, seen)
         proofs = {attempt.proof for attempt in seen}
         # An attempt that was explicitly absent may have arrived since.
@@ -324,7 +323,5 @@ class Items(Generic[Q, R]):
 
 
 _UNAUTHORIZED = 401
-_CUT = 1e-3
-"""Seconds by which a journal may round a time."""
 _KEYS = ("order_number", "payment_link_ref", "receipt_link_ref")
 """The fields that identify a request within its run."""

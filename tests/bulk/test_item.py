@@ -1054,6 +1054,35 @@ async def test_an_answered_item_is_never_sent_again(path: Path) -> None:
     assert row_of(path).response == review.body
 
 
+@pytest.mark.parametrize("step", [0.05, 86_400])
+async def test_a_clock_that_was_set_back_makes_a_row_forget_no_attempt(
+    path: Path, step: float
+) -> None:
+    # The intent's time was read, then the clock was set, then the attempt's was read.
+    await failed_after_doubt(path)
+    with editing(path) as db:
+        db.execute("UPDATE item SET first_at = first_at + ?, last_at = last_at + ?", (step, step))
+    again = bench(CREATED, look_ups=[NOWHERE])
+    with shop(again, path) as one:
+        assert (await one.finish()).state is State.APPLIED
+    assert again.engine.looked, "it was looked up before it was sent again"
+
+
+@pytest.mark.parametrize("step", [0.05, 86_400])
+async def test_an_answered_item_is_never_sent_again_whatever_the_clock_was_set_to(
+    path: Path, step: float
+) -> None:
+    review = answer(200, b'{"transactionType": "Void", "paymentGatewayDecision": "REVIEW"}')
+    with shop(bench(review), path, operations.REVERSE_PAYMENT) as one:
+        assert (await one.finish(REFERENCE)).state is State.UNKNOWN
+    with editing(path) as db:
+        db.execute("UPDATE item SET first_at = first_at + ?, last_at = last_at + ?", (step, step))
+    again = bench(look_ups=[payments(AUTHORIZED)])
+    with shop(again, path, operations.REVERSE_PAYMENT) as one:
+        assert (await one.resume_row()).state is State.UNKNOWN
+    assert again.engine.sent == []
+
+
 async def test_an_item_found_to_exist_keeps_its_row(path: Path) -> None:
     with shop(bench(WRONG_KEY), path) as one:
         assert (await one.finish()).state is State.FAILED
