@@ -8,6 +8,7 @@ import logging
 import pickle
 import socket
 import ssl
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -844,6 +845,23 @@ async def test_a_first_post_and_a_read_need_no_look_up() -> None:
     made = bench(not_sent(), THROTTLED, CREATED, look_ups=[ABSENT])
     await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     assert made.engine.looked == []
+
+
+async def test_an_intent_has_the_services_time_when_its_first_post_leaves() -> None:
+    dated = answer(404, ABSENT.body, date="Thu, 01 Jan 2026 12:00:00 GMT")
+    made, log = bench(CREATED, CREATED, look_ups=[dated]), Log([])
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(), log)
+    with pytest.raises(NotFoundError):
+        await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
+    await anyio.sleep(90)
+    other = attrs.evolve(LINK, order_number="A-2")
+    made.engine.script = [lost(), answer(201, b'{"paymentLinkRef": "ref-2"}')]
+    nowhere = ABSENT.body.replace(b"A-1", b"A-2")
+    made.engine.look_ups = [answer(404, nowhere, date="Thu, 01 Jan 2026 18:00:00 GMT")]
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, other, options(), log)
+    times = [one.service_time for kind, one in log.told if kind == "intent"]
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert times == [None, *[noon + timedelta(seconds=90)] * 2], "later ones keep the first"
 
 
 # What is answered to another ----------------------------------------------------------------------
