@@ -31,6 +31,7 @@ __all__ = [
     "form_of",
     "is_cached",
     "is_own_refusal",
+    "is_refusal",
     "may_be_the_services",
     "read_response",
     "recovered_outcome",
@@ -129,6 +130,11 @@ def is_own_refusal(
     if any(data.get(field) is not None for field in proof_fields):
         return False
     return isinstance(data.get("errors"), list) or _names(data.get("status"), status_code)
+
+
+def is_refusal(status_code: int | None) -> bool:
+    """Tell whether a status refuses a request, whoever says it; None: there was no response."""
+    return status_code in _CLIENT_ERRORS and status_code not in _BETWEEN
 
 
 def _names(status: object, status_code: int) -> bool:
@@ -237,8 +243,7 @@ def read_response(
         return Outcome(_APPLIED, cast("R", receipt), error, response)
     is_own = is_own_refusal(status, data, operation.proof_fields)
     proof = _proof_of_refusal(status, is_own=is_own)
-    is_refusal = status in _CLIENT_ERRORS and status not in _BETWEEN
-    is_final = proof is _UNKNOWN and is_refusal and operation.safety is Safety.ONCE
+    is_final = proof is _UNKNOWN and is_refusal(status) and operation.safety is Safety.ONCE
     asked = retry_after(response.headers)
     return Outcome(proof, None, error, response, retry_after=asked, is_final=is_final)
 

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import attrs
 import pytest
-from scripted import CREATED, LINK, Bench, answer, bench, lost, not_sent
+from scripted import CREATED, LINK, Act, Bench, answer, bench, lost, not_sent
 from shop import Shop, shop
 
 from chat2pay_async import ConnectionFailedError, OutcomeUnknownError, RunStoppedError, events
@@ -211,9 +211,14 @@ async def test_a_lost_item_is_looked_up_again_before_it_is_sent_after_an_outage(
     assert len({sent.body for sent in made.engine.sent}) == 1
 
 
-async def test_the_clients_quota_fails_no_item() -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [lost(), answer(500), answer(408), answer(409), answer(302), answer(201), answer(425)],
+    ids=["lost", "500", "408", "409", "302", "unproven", "425"],
+)
+async def test_the_clients_quota_fails_no_item(failure: Act) -> None:
     absent = answer(404, NOWHERE % b"A-1")
-    made = bench(lost(), CREATED, look_ups=[absent])
+    made = bench(failure, CREATED, look_ups=[absent])
     while made.sender._quota.spend():
         pass
     with shop(made) as one:
