@@ -280,6 +280,21 @@ async def test_a_request_that_is_cancelled_while_a_users_client_connects_was_not
     assert not guard.may_have_been_sent
 
 
+async def test_a_request_that_is_cancelled_while_a_users_pool_is_full_was_not_sent() -> None:
+    limits = httpx.Limits(max_connections=1)
+    carries = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+    carries._pool._network_backend = NeverConnects()
+    transport, guard = transport_for("http://a.test", transport=carries), SendGuard()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(transport.exchange, POST, {}, PATIENT, SendGuard())
+        await anyio.wait_all_tasks_blocked()
+        with anyio.move_on_after(0.05):
+            await transport.exchange(POST, {}, PATIENT, guard)
+        tasks.cancel_scope.cancel()
+    await transport.aclose()
+    assert not guard.may_have_been_sent
+
+
 @pytest.mark.parametrize("how", ["transport", "http_client"])
 async def test_what_a_proxy_is_asked_for_is_no_part_of_a_request(how: str) -> None:
     async def proxy(stream: anyio.abc.SocketStream) -> None:
