@@ -93,8 +93,11 @@ class AsyncChat2Pay:
                 settings, event hooks, auth, headers and cookies act. It is never closed by this
                 client, and its redirects are not followed. httpx's own pool is slow with many
                 requests at a time, and a call that is cancelled while it connects over TLS can
-                cost that pool a connection for good. Default: a client over connections that are
-                handed out in constant time and never lost.
+                cost that pool a connection for good. A request that was given up on one of httpx's
+                connections may still be delivered, by the system, for about 100 s: a network that
+                heals then can make a POST arrive twice. `http_client_for` makes a client without
+                that. Default: a client over connections that are handed out in constant time and
+                never lost.
             proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …).
             http2: Offer HTTP/2; it needs the extra `http2`. A connection still serves one request
                 at a time. Where a server shuts an HTTP/2 connection down in good order, the
