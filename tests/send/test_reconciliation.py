@@ -706,6 +706,17 @@ async def test_a_pending_call_carries_the_services_time_of_its_attempt_once_that
     assert caught.value.pending.service_time == parsedate_to_datetime(date) - timedelta(seconds=5)
 
 
+async def test_a_look_up_says_the_services_time_as_well() -> None:
+    date = "Thu, 01 Jan 2026 00:00:30 GMT"
+    made = bench(lost(), look_ups=[answer(502, date=date)])
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options(total=9))
+    sent_at, looked_at = made.engine.times[0], made.engine.looked[-1]
+    assert looked_at - sent_at == pytest.approx(8.75)
+    expected = parsedate_to_datetime(date) - timedelta(seconds=8.75)
+    assert caught.value.pending.service_time == expected
+
+
 async def test_a_pending_call_carries_no_service_time_where_no_response_says_it() -> None:
     made = bench(answer(502), look_ups=[lost()])
     with pytest.raises(OutcomeUnknownError) as caught:

@@ -516,6 +516,7 @@ async def test_cancelling_a_post_in_flight_is_prompt_and_keeps_it_unsettled() ->
 
 
 async def test_only_the_latest_cancelled_calls_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Sender.MOST_UNSETTLED == 1_000
     monkeypatch.setattr(Sender, "MOST_UNSETTLED", 3)
     made = bench(*[forever] * 5)
     for number in range(5):
