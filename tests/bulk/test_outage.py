@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import attrs
 import pytest
-from scripted import BY_ORDER, CREATED, LINK, Act, Bench, answer, bench, lost, not_sent
+from scripted import BY_ORDER, CREATED, LINK, WINDOW, Act, Bench, answer, bench, lost, not_sent
 from shop import Shop, shop
 
 from chat2pay_async import (
@@ -256,7 +256,7 @@ async def test_a_refusal_of_a_form_that_is_not_the_services_is_not_repeated(quot
 
 async def test_an_outcome_that_stays_unknown_is_not_repeated_by_the_same_run() -> None:
     made = bench(lost(), CREATED, look_ups=[answer(500)])
-    with shop(made) as one:
+    with shop(made) as one, anyio.fail_after(WINDOW + 30 + 1):
         outcome = await one.finish()
     assert (outcome.state, len(made.engine.sent)) == (State.UNKNOWN, 1)
 

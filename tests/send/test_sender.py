@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import logging
+import math
 import pickle
 import socket
 import ssl
@@ -487,6 +488,25 @@ async def test_a_deadline_that_passes_where_nothing_awaits_sends_nothing(
     assert len(made.engine.guards) == TRIES
     assert made.engine.sent == []
     assert all(guard.was_too_late for guard in made.engine.guards)
+    assert not made.heard_of(events.OutcomeUnknown)
+
+
+async def test_a_deadline_holds_for_a_repeated_post_whose_verdict_is_fresh(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = bench(lost(), *[CREATED] * TRIES, look_ups=[ABSENT])
+    now, engine = clock.now, made.engine
+
+    def is_blocked() -> bool:
+        """Tell whether a POST is about to leave that follows a look-up."""
+        return bool(engine.looked) and engine.guards[-1].latest < math.inf
+
+    # 0.5 s are left of the call then, and 1 s of the verdict.
+    monkeypatch.setattr(clock, "now", lambda: now() + (0.7 if is_blocked() else 0))
+    with pytest.raises((RequestTimeoutError, ConnectionFailedError)):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=WINDOW + 1))
+    assert len(engine.sent) == 1
+    assert any(guard.was_too_late for guard in engine.guards)
     assert not made.heard_of(events.OutcomeUnknown)
 
 

@@ -183,8 +183,9 @@ async def test_a_response_that_trickles_is_complete_in_the_time_to_read_or_unkno
 async def test_a_response_that_is_too_long_is_unknown(reply: Reply, kind: str) -> None:
     async with listening(Server(reply).serve) as url, transport_of(kind, url) as transport:
         with pytest.raises(ExchangeError) as caught:
-            await transport.exchange(POST, {}, PATIENT, SendGuard())
+            await transport.exchange(POST, {}, attrs.evolve(PATIENT, read=20.0), SendGuard())
     assert caught.value.proof is Proof.UNKNOWN
+    assert not caught.value.timed_out, "it is not read until its time is up"
 
 
 def test_a_body_is_not_inflated_beyond_its_bound() -> None:
