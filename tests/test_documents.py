@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from chat2pay_async import errors
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "chat2pay_async"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("benchmarks/*.md")])
@@ -64,6 +66,19 @@ def test_docstrings_name_files_that_are_there_and_no_private_module(source: Path
         assert dead_files(text, source.parent) == []
         # A private module has no page of its own that a reader could go to.
         assert "`chat2pay_async._" not in text
+
+
+def test_what_a_cancelled_call_may_have_done_is_said_where_errors_are() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8").partition("## Use")[2]
+    beside_the_first_example = readme.split("```")[2]
+    for name in (
+        "OutcomeUnknown`",
+        "`client.unsettled`",
+        "client.resolve_all()",
+        "asyncio.timeout",
+    ):
+        assert name in beside_the_first_example
+    assert "`client.unsettled`" in (errors.__doc__ or "").partition("moved nothing")[2]
 
 
 def test_a_name_that_leads_nowhere_is_found() -> None:

@@ -11,7 +11,8 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
-from chat2pay_async._api.operations import Operation, check_unchanged, request_of
+from chat2pay_async._api.operations import Operation, Safety, check_unchanged, request_of
+from chat2pay_async._api.responses import is_refusal
 from chat2pay_async._bulk.outage import Outage, was_not_sent
 from chat2pay_async._bulk.outcomes import Outcome, State, state_after, state_of
 from chat2pay_async._bulk.serialization import outcome_of, read_detail
@@ -252,10 +253,16 @@ class Items(Generic[Q, R]):
             return 0.0
         # The client's quota may have refused a retry: it delays the items of a run, and fails none.
         policy = self._options.retry
-        is_lost = isinstance(error, (errors.TransportError, errors.ServerError)) and any(
-            one.proof is Proof.UNKNOWN for one in error.attempts[-1:]
-        )
-        return back_off(policy, log.lost) if is_lost and log.lost < policy.max_attempts else None
+        is_retried = self._is_retried_after(error) and log.failed < policy.max_attempts
+        return back_off(policy, log.failed) if is_retried else None
+
+    def _is_retried_after(self, error: Chat2PayError) -> bool:
+        """Tell whether a call's last attempt failed as one does that is followed by another."""
+        if isinstance(error, errors.OutcomeUnknownError) or not error.attempts:
+            return False
+        last = error.attempts[-1]
+        is_final = self._operation.safety is Safety.ONCE and is_refusal(last.status_code)
+        return last.proof is Proof.NOT_SENT or (last.proof is Proof.UNKNOWN and not is_final)
 
     def _report_outage(self, lasted: float, delay: float | None, reason: str) -> None:
         name = self._operation.name

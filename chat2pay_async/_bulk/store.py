@@ -237,8 +237,8 @@ class ItemLog(CallLog):
         """Set where the call ends unresolved."""
         self.sent_before: Pending | None = None
         """What left so far, for a call that sends the same again."""
-        self.lost = 0
-        """The number of attempts whose outcome was unknown."""
+        self.failed = 0
+        """The number of attempts that the service, or what is between, did not carry out."""
 
     async def record_intent(self, pending: Pending) -> None:
         """Write durably that a POST is about to leave."""
@@ -250,7 +250,8 @@ class ItemLog(CallLog):
     def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None:
         """Keep the response to a POST: it is written with the outcome, or before the next POST."""
         self.response = response
-        self.lost += attempt.proof is Proof.UNKNOWN
+        was_early = attempt.proof is Proof.NOT_SENT and response is not None
+        self.failed += was_early or attempt.proof is Proof.UNKNOWN
         if response is not None:
             at, status, body = attempt.started_at, response.status_code, response.body
             self._unwritten = Response(self._key, at, status, body)

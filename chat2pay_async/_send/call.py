@@ -99,6 +99,8 @@ class Call(Generic[Q, R]):
     log: CallLog | None = None
     known_id: str = ""
     """Its `call_id`, once that was asked for."""
+    is_look_up: bool = False
+    """True for a nested call that reads an effect back: no cache may answer it."""
     sent: SentRequest | None = None
     request_id: str | None = None
     attempts: list[Attempt] = attrs.field(factory=list[Attempt])

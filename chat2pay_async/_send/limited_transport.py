@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async._api.responses import date_of
+from chat2pay_async._api.responses import date_of, may_be_the_services
 from chat2pay_async._config import Headers, Timeout, __version__
 from chat2pay_async._send.limits import Limiter, RateLimiter, Slots, pause_after
 from chat2pay_async._tracebacks import hiding_frames
@@ -46,7 +46,7 @@ class LimitedTransport:
         self._body_headers = Headers(common | {"Content-Type": "application/json"})
         self._look_up_headers = Headers(common | {"Cache-Control": "no-cache"})
         self._dated: tuple[WireResponse, float] | None = None
-        """The latest response that had a `Date`, and when it came."""
+        """The latest response of the service's that had a `Date`, and when it came."""
 
     def check_open(self) -> None:
         """Refuse to be used once closed.
@@ -75,27 +75,34 @@ class LimitedTransport:
         return self._limiter.acquire()
 
     async def exchange(
-        self, request: SentRequest, limits: Timeout, guard: SendGuard | None = None
+        self,
+        request: SentRequest,
+        limits: Timeout,
+        guard: SendGuard | None = None,
+        *,
+        is_look_up: bool = False,
     ) -> WireResponse:
-        """Send a request once; see `Transport.exchange`."""
+        """Send a request once; see `Transport.exchange`.
+
+        Args:
+            request: The request.
+            limits: Its timeouts.
+            guard: What lets it leave, or not.
+            is_look_up: No cache on the way may answer it.
+        """
         self.check_open()  # again: the wait for the rate may have been long
         headers = self._headers if request.body is None else self._body_headers
+        if is_look_up:
+            headers = self._look_up_headers
         with hiding_frames():
             return await self._transport.exchange(request, headers, limits, guard or SendGuard())
-
-    async def look_up(self, request: SentRequest, limits: Timeout) -> WireResponse:
-        """Send a look-up once: no cache on the way may answer it."""
-        self.check_open()
-        with hiding_frames():
-            headers = self._look_up_headers
-            return await self._transport.exchange(request, headers, limits, SendGuard())
 
     def note(self, response: WireResponse) -> None:
         """Note what a response says of the service's time, and of the rate that it allows."""
         now = clock.now()
         if isinstance(self._limiter, RateLimiter) and response.status_code != _THROTTLED:
             self._limiter.accepted(now)
-        if "date" in response.headers:
+        if "date" in response.headers and may_be_the_services(response):
             self._dated = response, now
 
     def service_time(self) -> datetime | None:

@@ -362,7 +362,7 @@ class Reconciler:
         response: WireResponse | None = None
         began = clock.now()
         try:
-            response = await self._transport.look_up(request, options.timeout)
+            response = await self._transport.exchange(request, options.timeout, is_look_up=True)
         except ExchangeError as failure:
             evidence, form = Evidence(Shows.NOTHING), f"no response ({failure.reason})"
         else:

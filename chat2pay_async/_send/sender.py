@@ -196,7 +196,9 @@ class Sender:
         """Send a request once; None where it was too late to send it, and another try may do."""
         began, at = clock.now(), self._transport.now()
         try:
-            response = await self._transport.exchange(call.write_out(), call.options.timeout, guard)
+            response = await self._transport.exchange(
+                call.write_out(), call.options.timeout, guard, is_look_up=call.is_look_up
+            )
             self._transport.note(response)
             outcome = self._judge(call, response)
         except ExchangeError as failure:
@@ -225,6 +227,7 @@ class Sender:
             return await self._reconciler.look_up(call)
         query = Call(GET_CONFIGURATION, ConfigurationQuery(), call.options, clock.now())
         query.known_id = call.call_id  # a nested call: its events belong to this one
+        query.is_look_up = True
         try:
             finding = await read_back(self._run(query), call.request)
         finally:

@@ -35,6 +35,7 @@ from chat2pay_async._api.responses import (
     failed_outcome,
     form_of,
     is_own_refusal,
+    may_be_the_services,
     read_response,
     recovered_outcome,
     retry_after,
@@ -808,6 +809,29 @@ def test_a_response_says_the_time_by_its_senders_clock(text: str, moment: dateti
 def test_a_malformed_header_asks_for_nothing(text: str) -> None:
     assert retry_after({"retry-after": text} | SENT_AT) is None
     assert retry_after({"retry-after-ms": text} | SENT_AT) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (200, b"{}", True),
+        (200, b'\xef\xbb\xbf\r\n {"a": 1}', True),
+        (502, b'{"message": "down"}', True),
+        (404, b'{"status": "NOT_FOUND"}', True),
+        (400, b'{"errors": []}', True),
+        (404, b'{"message": "no route"}', False),
+        (429, b"", False),
+        (200, b"<html>", False),
+        (200, b"[]", False),
+        (504, b"", False),
+    ],
+)
+def test_who_may_be_the_service_answers_with_an_object_and_refuses_in_its_form(
+    status: int, body: bytes, *, expected: bool
+) -> None:
+    assert may_be_the_services(WireResponse(status, {}, body)) is expected
+    assert may_be_the_services(WireResponse(status, {"age": "0"}, body)) is expected
+    assert not may_be_the_services(WireResponse(status, {"age": "7"}, body))
 
 
 def test_a_response_without_the_header_asks_for_nothing() -> None:

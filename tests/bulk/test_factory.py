@@ -781,6 +781,22 @@ async def test_failed_items_are_sent_by_the_next_run(world: World, path: Path) -
     assert world.created == each_once(3)
 
 
+@pytest.mark.virtual_time
+async def test_a_run_waits_for_ten_minutes_of_outage_by_default(world: World) -> None:
+    wire = Wire(world.sandbox)
+
+    async def unreachable(_request: httpx.Request) -> httpx.Response:
+        await anyio.lowlevel.checkpoint()
+        raise httpx.ConnectError("refused")
+
+    wire.post = unreachable
+    began = anyio.current_time()
+    async with world.client(wire) as client:
+        with pytest.raises(RunStoppedError, match="nothing could be sent for 600 s"):
+            await read(bulk.create_payment_links(client, requests_for(3)))
+    assert anyio.current_time() - began == pytest.approx(600, abs=5)
+
+
 async def test_undetermined_items_are_reported_again_and_never_sent_on_a_guess(
     world: World, path: Path
 ) -> None:

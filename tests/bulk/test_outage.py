@@ -13,10 +13,17 @@ from typing import Any
 import anyio
 import attrs
 import pytest
-from scripted import CREATED, LINK, Bench, answer, bench, lost, not_sent
+from scripted import BY_ORDER, CREATED, LINK, WINDOW, Act, Bench, answer, bench, lost, not_sent
 from shop import Shop, shop
 
-from chat2pay_async import ConnectionFailedError, OutcomeUnknownError, RunStoppedError, events
+from chat2pay_async import (
+    BadRequestError,
+    ConnectionFailedError,
+    OutcomeUnknownError,
+    RunStoppedError,
+    events,
+)
+from chat2pay_async._api import operations
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._transport.base import WireResponse
@@ -211,14 +218,47 @@ async def test_a_lost_item_is_looked_up_again_before_it_is_sent_after_an_outage(
     assert len({sent.body for sent in made.engine.sent}) == 1
 
 
-async def test_the_clients_quota_fails_no_item() -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [lost(), answer(500), answer(408), answer(409), answer(302), answer(201), answer(425)],
+    ids=["lost", "500", "408", "409", "302", "unproven", "425"],
+)
+async def test_the_clients_quota_fails_no_item(failure: Act) -> None:
     absent = answer(404, NOWHERE % b"A-1")
-    made = bench(lost(), CREATED, look_ups=[absent])
+    made = bench(failure, CREATED, look_ups=[absent])
     while made.sender._quota.spend():
         pass
     with shop(made) as one:
         outcome = await one.finish()
     assert (outcome.state, len(made.engine.sent)) == (State.APPLIED, 2)
+
+
+@pytest.mark.parametrize("failure", [lost(), answer(403), answer(500), answer(200)])
+async def test_the_clients_quota_fails_no_read(failure: Act) -> None:
+    made = bench(failure, failure, answer(200, b'{"orderNumber": "A-1"}'))
+    while made.sender._quota.spend():
+        pass
+    with shop(made, None, operations.GET_TRANSACTION) as one:
+        outcome = await one.finish(BY_ORDER)
+    assert (outcome.state, len(made.engine.sent)) == (State.APPLIED, 3)
+
+
+@pytest.mark.parametrize("quota", [500, 0])
+async def test_a_refusal_of_a_form_that_is_not_the_services_is_not_repeated(quota: int) -> None:
+    refusal = answer(400, b'{"message": "no"}')
+    made = bench(refusal, CREATED, look_ups=[answer(404, NOWHERE % b"A-1")])
+    made.sender._quota._tokens = quota
+    with shop(made) as one:
+        outcome = await one.finish()
+    assert type(outcome.error) is BadRequestError
+    assert len(made.engine.sent) == 1
+
+
+async def test_an_outcome_that_stays_unknown_is_not_repeated_by_the_same_run() -> None:
+    made = bench(lost(), CREATED, look_ups=[answer(500)])
+    with shop(made) as one, anyio.fail_after(WINDOW + 30 + 1):
+        outcome = await one.finish()
+    assert (outcome.state, len(made.engine.sent)) == (State.UNKNOWN, 1)
 
 
 async def test_an_item_has_as_many_attempts_as_its_client_allows_without_a_quota() -> None:

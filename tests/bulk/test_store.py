@@ -440,13 +440,15 @@ async def test_sent_before_has_the_latest_intent(journal: Journal) -> None:
             assert sent_before(log) == pending(LATER)
 
 
-async def test_a_log_counts_the_attempts_that_were_lost() -> None:
+async def test_a_log_counts_the_attempts_that_reached_somebody_and_failed() -> None:
     async with opened(None) as store:
         log = ItemLog(store, "A-1", again=False)
         log.record_attempt(UNANSWERED, None)
         log.record_attempt(attrs.evolve(UNANSWERED, proof=Proof.NOT_SENT), None)
         log.record_attempt(ANSWERED, answer(503))
-        assert log.lost == 2
+        log.record_attempt(attrs.evolve(ANSWERED, proof=Proof.NOT_SENT), answer(425))
+        log.record_attempt(attrs.evolve(ANSWERED, proof=Proof.THROTTLED), answer(429))
+        assert log.failed == 3
 
 
 async def test_a_store_without_a_journal_writes_nothing() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import anyio
 import anyio.abc
@@ -218,6 +218,50 @@ async def test_a_limiter_of_the_users_own_is_told_of_throttles_only() -> None:
     limited = limited_by(Recorder(), limiter=limiter)
     limited.note(ANSWER)
     assert limiter.told == []
+
+
+# The service's time -------------------------------------------------------------------------------
+
+NOON = datetime(2026, 5, 4, 12, tzinfo=UTC)
+LATE = {"date": "Mon, 04 May 2026 23:00:00 GMT"}
+BLOCK_PAGE = b"<html>Access denied</html>"
+
+
+def noting(*responses: WireResponse) -> LimitedTransport:
+    """A transport that noted a response of noon, and then others."""
+    limited = limited_by(Recorder())
+    for response in (
+        WireResponse(200, {"date": "Mon, 04 May 2026 12:00:00 GMT"}, b"{}"),
+        *responses,
+    ):
+        limited.note(response)
+    return limited
+
+
+async def test_the_services_time_is_that_of_its_latest_response_and_goes_on() -> None:
+    assert limited_by(Recorder()).service_time() is None
+    limited = noting()
+    await anyio.sleep(90)
+    assert limited.service_time() == NOON + timedelta(seconds=90)
+    limited.note(WireResponse(200, LATE, b"{}"))
+    assert limited.service_time() == NOON + timedelta(hours=11)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        WireResponse(200, LATE | {"age": "1"}, b"{}"),
+        WireResponse(403, LATE, BLOCK_PAGE),
+        WireResponse(403, LATE, b'{"message": "Forbidden"}'),
+        WireResponse(200, LATE, BLOCK_PAGE),
+        WireResponse(502, LATE, b""),
+    ],
+    ids=["cache", "block page", "message", "page", "empty"],
+)
+async def test_the_time_of_a_cache_or_of_somebody_else_is_not_the_services(
+    response: WireResponse,
+) -> None:
+    assert noting(response).service_time() == NOON
 
 
 async def test_the_interval_of_two_requests_is_known_for_our_own_limiter() -> None:

@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import attrs
@@ -630,6 +630,43 @@ async def test_the_window_starts_when_the_read_would_have_timed_out(post: Any) -
     assert made.engine.times[1] - started == pytest.approx(30 + 10 + 0.5)
 
 
+@each_post
+async def test_a_look_up_that_ends_after_the_windows_end_counts_by_its_start(post: Any) -> None:
+    operation, request, absent, success = post
+
+    async def slow() -> WireResponse:
+        await anyio.sleep(60)
+        return cast("WireResponse", absent)
+
+    made = bench(lost(), success, look_ups=[slow, absent])
+    started = anyio.current_time()
+    await made.sender.send(operation, request, options())
+    # The first began in the window; then one that counts, and one right before the next attempt.
+    assert [at - started for at in made.engine.looked] == pytest.approx([0, 60, 60.5])
+
+
+async def test_a_first_attempt_is_placed_by_the_time_to_a_look_ups_start() -> None:
+    """A response may be as old as its request: then a slow one would make older links ours."""
+    began, first = anyio.current_time(), datetime(2026, 5, 4, 12, tzinfo=UTC)
+    step = {"transactionStatusName": "PAYMENT_LINK_SENT", "transactionStatusId": 2}
+
+    async def slow() -> WireResponse:
+        told = first + timedelta(seconds=anyio.current_time() - began)
+        await anyio.sleep(10)
+        created = (first - timedelta(seconds=5)).isoformat()
+        seen = shown(
+            currency="ZAR",
+            channelName="sms",
+            totalAmount=199.90,
+            transactionStatuses=[step | {"created": created}],
+        )
+        return answer(200, seen.body, date=format_datetime(told, usegmt=True))
+
+    made = bench(lost(), look_ups=[slow])
+    with pytest.raises(OutcomeUnknownError):
+        await create(made, stamp=False)
+
+
 async def test_a_post_that_outlasts_its_read_timeout_has_a_window_from_its_end() -> None:
     async def dripping() -> WireResponse:
         await anyio.sleep(100)
@@ -667,6 +704,17 @@ async def test_a_pending_call_carries_the_services_time_of_its_attempt_once_that
     with pytest.raises(OutcomeUnknownError) as caught:
         await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options(total=9))
     assert caught.value.pending.service_time == parsedate_to_datetime(date) - timedelta(seconds=5)
+
+
+async def test_a_look_up_says_the_services_time_as_well() -> None:
+    date = "Thu, 01 Jan 2026 00:00:30 GMT"
+    made = bench(lost(), look_ups=[answer(502, date=date)])
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options(total=9))
+    sent_at, looked_at = made.engine.times[0], made.engine.looked[-1]
+    assert looked_at - sent_at == pytest.approx(8.75)
+    expected = parsedate_to_datetime(date) - timedelta(seconds=8.75)
+    assert caught.value.pending.service_time == expected
 
 
 async def test_a_pending_call_carries_no_service_time_where_no_response_says_it() -> None:
@@ -1284,6 +1332,13 @@ async def test_look_ups_ask_caches_not_to_answer() -> None:
     made.engine.script += [NOWHERE]
     with anyio.move_on_after(0.1):
         await create(made)
+    assert made.engine.headers[1]["Cache-Control"] == "no-cache"
+    assert "Cache-Control" not in made.engine.headers[0]
+
+
+async def test_the_read_back_of_an_update_asks_caches_not_to_answer() -> None:
+    made = bench(lost(), configured("ACTIVATED"))
+    assert (await update(made)).recovered
     assert made.engine.headers[1]["Cache-Control"] == "no-cache"
     assert "Cache-Control" not in made.engine.headers[0]
 

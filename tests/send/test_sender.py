@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import itertools
 import logging
+import math
 import pickle
 import socket
 import ssl
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
@@ -489,6 +491,25 @@ async def test_a_deadline_that_passes_where_nothing_awaits_sends_nothing(
     assert not made.heard_of(events.OutcomeUnknown)
 
 
+async def test_a_deadline_holds_for_a_repeated_post_whose_verdict_is_fresh(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = bench(lost(), *[CREATED] * TRIES, look_ups=[ABSENT])
+    now, engine = clock.now, made.engine
+
+    def is_blocked() -> bool:
+        """Tell whether a POST is about to leave that follows a look-up."""
+        return bool(engine.looked) and engine.guards[-1].latest < math.inf
+
+    # 0.5 s are left of the call then, and 1 s of the verdict.
+    monkeypatch.setattr(clock, "now", lambda: now() + (0.7 if is_blocked() else 0))
+    with pytest.raises((RequestTimeoutError, ConnectionFailedError)):
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=WINDOW + 1))
+    assert len(engine.sent) == 1
+    assert any(guard.was_too_late for guard in engine.guards)
+    assert not made.heard_of(events.OutcomeUnknown)
+
+
 async def test_a_call_that_ends_in_time_is_not_touched_by_its_deadline() -> None:
     made = bench(CREATED)
     raw = await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=7))
@@ -515,6 +536,7 @@ async def test_cancelling_a_post_in_flight_is_prompt_and_keeps_it_unsettled() ->
 
 
 async def test_only_the_latest_cancelled_calls_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Sender.MOST_UNSETTLED == 1_000
     monkeypatch.setattr(Sender, "MOST_UNSETTLED", 3)
     made = bench(*[forever] * 5)
     for number in range(5):
@@ -844,6 +866,23 @@ async def test_a_first_post_and_a_read_need_no_look_up() -> None:
     made = bench(not_sent(), THROTTLED, CREATED, look_ups=[ABSENT])
     await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     assert made.engine.looked == []
+
+
+async def test_an_intent_has_the_services_time_when_its_first_post_leaves() -> None:
+    dated = answer(404, ABSENT.body, date="Thu, 01 Jan 2026 12:00:00 GMT")
+    made, log = bench(CREATED, CREATED, look_ups=[dated]), Log([])
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(), log)
+    with pytest.raises(NotFoundError):
+        await made.sender.send(operations.GET_TRANSACTION, BY_ORDER, options())
+    await anyio.sleep(90)
+    other = attrs.evolve(LINK, order_number="A-2")
+    made.engine.script = [lost(), answer(201, b'{"paymentLinkRef": "ref-2"}')]
+    nowhere = ABSENT.body.replace(b"A-1", b"A-2")
+    made.engine.look_ups = [answer(404, nowhere, date="Thu, 01 Jan 2026 18:00:00 GMT")]
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, other, options(), log)
+    times = [one.service_time for kind, one in log.told if kind == "intent"]
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    assert times == [None, *[noon + timedelta(seconds=90)] * 2], "later ones keep the first"
 
 
 # What is answered to another ----------------------------------------------------------------------

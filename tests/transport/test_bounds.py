@@ -154,7 +154,8 @@ ENDLESS = {
 async def test_a_response_that_trickles_is_complete_in_the_time_to_read_or_unknown(
     what: str, kind: str
 ) -> None:
-    limits = attrs.evolve(QUICK, connect=0.5)
+    # Where nothing tells when the last byte left, the time to write counts as well.
+    limits = attrs.evolve(QUICK, connect=0.5, write=0.5 if kind == "wrapped" else 60.0)
     async with (
         listening(Server(trickling(*ENDLESS[what])).serve) as url,
         transport_of(kind, url) as transport,
@@ -182,8 +183,9 @@ async def test_a_response_that_trickles_is_complete_in_the_time_to_read_or_unkno
 async def test_a_response_that_is_too_long_is_unknown(reply: Reply, kind: str) -> None:
     async with listening(Server(reply).serve) as url, transport_of(kind, url) as transport:
         with pytest.raises(ExchangeError) as caught:
-            await transport.exchange(POST, {}, PATIENT, SendGuard())
+            await transport.exchange(POST, {}, attrs.evolve(PATIENT, read=20.0), SendGuard())
     assert caught.value.proof is Proof.UNKNOWN
+    assert not caught.value.timed_out, "it is not read until its time is up"
 
 
 def test_a_body_is_not_inflated_beyond_its_bound() -> None:
@@ -277,6 +279,21 @@ async def test_a_request_that_is_cancelled_while_a_users_client_connects_was_not
         guard = SendGuard()
         with anyio.move_on_after(0.05):
             await transport_for("http://a.test", **given).exchange(POST, {}, PATIENT, guard)
+    assert not guard.may_have_been_sent
+
+
+async def test_a_request_that_is_cancelled_while_a_users_pool_is_full_was_not_sent() -> None:
+    limits = httpx.Limits(max_connections=1)
+    carries = httpx.AsyncHTTPTransport(limits=limits, trust_env=False)
+    carries._pool._network_backend = NeverConnects()
+    transport, guard = transport_for("http://a.test", transport=carries), SendGuard()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(transport.exchange, POST, {}, PATIENT, SendGuard())
+        await anyio.wait_all_tasks_blocked()
+        with anyio.move_on_after(0.05):
+            await transport.exchange(POST, {}, PATIENT, guard)
+        tasks.cancel_scope.cancel()
+    await transport.aclose()
     assert not guard.may_have_been_sent
 
 
