@@ -13,6 +13,7 @@ from typing import Final
 import anyio
 
 from chat2pay_async import _eventloop as clock
+from chat2pay_async._transport.base import TOO_LATE
 from chat2pay_async.errors import Chat2PayError, Proof, RunStoppedError
 
 __all__ = ["Outage", "Report", "was_not_sent"]
@@ -25,7 +26,9 @@ is over."""
 def was_not_sent(error: Chat2PayError) -> bool:
     """Tell whether a call failed because nothing reached the service, or anybody in between."""
     last = error.attempts[-1] if error.attempts else None
-    return last is not None and last.proof is Proof.NOT_SENT and last.status_code is None
+    if last is None or last.error == TOO_LATE:  # its look-up was answered
+        return False
+    return last.proof is Proof.NOT_SENT and last.status_code is None
 
 
 class Outage:

@@ -24,6 +24,7 @@ stamp two processes that create one order in the same minute can't be told apart
 from __future__ import annotations
 
 import enum
+import math
 from collections import OrderedDict
 from collections.abc import Generator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -43,7 +44,7 @@ from chat2pay_async._send.call import Call, Options, about
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.references import References, owner_of, reference_in
-from chat2pay_async._transport.base import ExchangeError, WireResponse
+from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Pending, Proof
 from chat2pay_async.events import Hooks, LookedUp, Paused
 
@@ -110,6 +111,16 @@ class Finding(NamedTuple):
     verdict: Verdict
     evidence: Evidence
     response: WireResponse | None = None
+    answered: float = -math.inf
+    """When the look-up that it rests on was answered."""
+
+
+class _Look(NamedTuple):
+    """A look-up that was made, with the time of its answer."""
+
+    evidence: Evidence
+    response: WireResponse | None
+    answered: float
 
 
 LookUps: TypeAlias = Generator[float, Seen, Finding]
@@ -221,12 +232,12 @@ class Reconciler:
         self._memory.keep(pending, call.sent_at, call.window_ends)
         return pending
 
-    async def look_up(self, call: Call[Any, Any], *, has_slot: bool = False) -> Finding:
+    async def look_up(self, call: Call[Any, Any], lease: Lease | None = None) -> Finding:
         """Look a call up until there is a verdict, and let the call note it.
 
         Args:
             call: A call that may have been applied.
-            has_slot: It holds a slot, which the look-ups then use.
+            lease: Holds the connection for the POST that may follow at once: the call has a slot.
         """
         retry = call.options.retry
         look_ups = look_up(call.window_ends, retry.settle, clock.now(), is_foreign=call.is_foreign)
@@ -236,7 +247,7 @@ class Reconciler:
             call.sent_at,
             call.options,
             call.call_id,
-            has_slot=has_slot,
+            lease=lease,
         )
         finding = _believed(finding, resend_when_absent=retry.resend_when_absent)
         call.conclude(may_have_been_applied=finding.verdict is not Verdict.ABSENT)
@@ -335,40 +346,50 @@ class Reconciler:
         options: Options,
         call_id: str,
         *,
-        has_slot: bool = False,
+        lease: Lease | None = None,
     ) -> Finding:
         at = next(look_ups)
         while True:
             await anyio.sleep(max(0.0, at - clock.now()))
             slot: AbstractAsyncContextManager[None] = (
-                nullcontext() if has_slot else self._transport.slot(priority=True)
+                nullcontext() if lease else self._transport.slot(priority=True)
             )
             async with slot:
                 await self._transport.wait_for_rate(priority=True)
                 started = clock.now()
                 ago = None if sent_at is None else started - sent_at
                 since = Since(pending.first_attempt.started_at, ago, pending.service_time)
-                evidence, response = await self._look(pending, since, options, call_id)
+                found = await self._look(pending, since, options, call_id, lease)
             try:
-                at = look_ups.send(Seen(started, evidence))
+                at = look_ups.send(Seen(started, found.evidence))
             except StopIteration as end:
                 finding: Finding = end.value
-                return finding._replace(response=response)
+                return finding._replace(response=found.response, answered=found.answered)
 
     async def _look(
-        self, pending: Pending, since: Since, options: Options, call_id: str
-    ) -> tuple[Evidence, WireResponse | None]:
+        self,
+        pending: Pending,
+        since: Since,
+        options: Options,
+        call_id: str,
+        lease: Lease | None,
+    ) -> _Look:
         request = prepare(GET_TRANSACTION, query_for(pending.operation, pending.identity))
         response: WireResponse | None = None
-        began = clock.now()
+        evidence, form = Evidence(Shows.NOTHING), ""
+        began, guard = clock.now(), SendGuard(lease=lease, is_held=lease is not None)
         try:
-            response = await self._transport.exchange(request, options.timeout, is_look_up=True)
+            response = await self._transport.exchange(
+                request, options.timeout, guard, is_look_up=True
+            )
         except ExchangeError as failure:
-            evidence, form = Evidence(Shows.NOTHING), f"no response ({failure.reason})"
-        else:
+            form = f"no response ({failure.reason})"
+        # Before a hook, or the reading of a long body, takes its time.
+        answered = clock.now()
+        if response is not None:
             self._transport.note(response)
             if response.status_code == _THROTTLED:
-                ago = clock.now() - began
+                ago = answered - began
                 seconds = self._transport.throttled(retry_after(response.headers), ago)
                 self._hooks.emit(Paused(call_id, pending.operation, seconds))
             evidence = read_evidence(pending, response, since, self.known)
@@ -377,7 +398,7 @@ class Reconciler:
                 self.known.add(reference_in(pending.operation, evidence.result), owner)
             form = form_of(response)
         self._hooks.emit(LookedUp(call_id, pending.operation, evidence.shows.value, form))
-        return evidence, response
+        return _Look(evidence, response, answered)
 
 
 def foreign_text(base_url: str, status_code: int, headers: Mapping[str, str]) -> str:

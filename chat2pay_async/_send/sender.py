@@ -51,7 +51,7 @@ from chat2pay_async._send.follow_up import read_back
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.reconciliation import FRESH, Finding, Reconciler, Resolution, Verdict
 from chat2pay_async._send.retry import Quota, delay_before_next
-from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
+from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof
 
 __all__ = ["Sender"]
@@ -170,7 +170,7 @@ class Sender:
     async def _attempt(self, call: Call[Q, R]) -> Outcome[R]:
         """Make one attempt: slot → rate → journal → fresh look-up, if one is due → exchange."""
         is_post = call.operation.safety is _ONCE
-        async with self._transport.slot():
+        async with self._transport.slot(), Lease() as lease:
             await self._transport.wait_for_rate()
             if is_post:
                 # A transport may write before it awaits: then a cancellation would come too late.
@@ -178,13 +178,13 @@ class Sender:
                 await self._record_intent(call)
             tries = 0
             while True:
-                guard = SendGuard(latest=call.deadline)
+                guard = SendGuard(latest=call.deadline, lease=lease)
                 if is_post and call.was_unknown:
                     # A verdict goes stale: it lets one POST follow, and at once.
-                    finding = await self._reconciler.look_up(call, has_slot=True)
+                    finding = await self._reconciler.look_up(call, lease)
                     if finding.verdict is not Verdict.ABSENT:
                         return self._outcome_after(call, finding)
-                    guard.latest = min(call.deadline, clock.now() + FRESH)
+                    guard.latest = min(call.deadline, finding.answered + FRESH)
                 tries += 1
                 outcome = await self._exchange(call, guard, is_last=tries == TRIES)
                 if outcome is not None:

@@ -9,8 +9,8 @@ import socket
 import ssl
 import struct
 import sys
-from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol, Self
 
 import attrs
 
@@ -21,7 +21,9 @@ from chat2pay_async.errors import Proof, SentRequest
 __all__ = [
     "LAST_WORDS",
     "RESET_ON_CLOSE",
+    "TOO_LATE",
     "ExchangeError",
+    "Lease",
     "SendGuard",
     "Transport",
     "WireResponse",
@@ -83,6 +85,35 @@ class ExchangeError(Exception):
 
 
 @attrs.define
+class Lease:
+    """A connection that is held between two requests of one call, for no other call's.
+
+    A POST that goes again follows its look-up within a second, and a new connection may take
+    longer than that. An async context manager: what is still held at its end is closed.
+    """
+
+    held: Any = None
+    _close: Callable[[], Awaitable[None]] | None = None
+
+    def hold(self, connection: object, close: Callable[[], Awaitable[None]]) -> None:
+        """Hold a connection, which `close` closes."""
+        self.held, self._close = connection, close
+
+    def take(self) -> Any:
+        """Take the connection, for the next request; None where none is held."""
+        held, self.held, self._close = self.held, None, None
+        return held
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        close, self.held, self._close = self._close, None, None
+        if close is not None:
+            await close()
+
+
+@attrs.define
 class SendGuard:
     """Lets a request leave, or not: our own connections call it right before the first byte.
 
@@ -98,6 +129,10 @@ class SendGuard:
     """True where it kept the request back."""
     last_byte: float | None = None
     """When the last of its bytes was written; None where that is not known."""
+    lease: Lease | None = None
+    """Holds the connection that the request is to leave by, where one is held."""
+    is_held: bool = False
+    """True where its connection is held for the next request with this lease."""
 
     def __call__(self) -> None:
         """Let it leave.
@@ -107,8 +142,11 @@ class SendGuard:
         """
         if clock.now() > self.latest:
             self.was_too_late, self.may_have_been_sent = True, False
-            raise ExchangeError("TooLate", proof=Proof.NOT_SENT, timed_out=False)
+            raise ExchangeError(TOO_LATE, proof=Proof.NOT_SENT, timed_out=False)
 
+
+TOO_LATE: Final = "TooLate"
+"""The reason of a request that its guard kept back."""
 
 LAST_WORDS: Final = range(400, 500)
 """Statuses after which a connection is not used again.

@@ -17,6 +17,7 @@ cancelled, walks all that wait at every step, and leaves sockets open whose hand
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import ssl
 from collections import deque
@@ -28,7 +29,7 @@ import httpx
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._transport.asyncio_network import network_for
-from chat2pay_async._transport.base import LAST_WORDS
+from chat2pay_async._transport.base import LAST_WORDS, SendGuard
 from chat2pay_async._transport.connection import Connection, extensions_of
 from chat2pay_async._transport.proxy import proxy_for
 from chat2pay_async.errors import ConfigurationError
@@ -134,7 +135,12 @@ class Pool:
         # A body in pieces is read first, and httpx's own is a generator: see `Once`.
         pieces = cast("AsyncIterable[bytes]", request.stream)
         request.stream = Once(b"".join([piece async for piece in pieces]))
-        connection = self._idle.pop() if self._idle else self._connect()
+        guard = extensions.get("first_byte")
+        lease, is_held = (
+            (guard.lease, guard.is_held) if isinstance(guard, SendGuard) else (None, False)
+        )
+        connection = None if lease is None else lease.take()
+        connection = connection or (self._idle.pop() if self._idle else self._connect())
         try:
             if connection.opened and (
                 self._has_expired(connection) or await connection.is_over() or self._closed
@@ -146,9 +152,14 @@ class Pool:
         except BaseException:
             await self._close(connection)
             raise
-        is_last = response.status in LAST_WORDS
+        is_last = response.status in LAST_WORDS and not is_held
         if self._closed or is_last or not connection.is_reusable:
             await self._close(connection)
+        elif lease is not None and is_held:
+            # A copy of what was answered is no danger there: whatever a POST after a look-up is
+            # answered that is no proof of its own is looked up once more.
+            connection.idle_since = clock.now()
+            lease.hold(connection, functools.partial(self._close, connection))
         else:
             connection.idle_since = clock.now()
             self._idle.append(connection)
