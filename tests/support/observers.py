@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pprint
 import traceback
@@ -11,7 +10,6 @@ from types import FrameType, TracebackType
 from typing import Any
 
 import loguru
-import rich.console
 import rich.traceback
 import sentry_sdk
 import structlog.tracebacks
@@ -19,6 +17,7 @@ from sentry_sdk.scrubber import EventScrubber
 
 __all__ = ["TOOLS", "chain_of", "without_frames_of"]
 
+loguru.logger.remove()  # the one that prints to standard error
 EXACT: dict[str, Any] = {"locals_max_length": None, "locals_max_string": None}
 
 
@@ -80,13 +79,11 @@ def by_sentry(error: BaseException) -> str:
 
 
 def by_rich(error: BaseException) -> str:
-    """Print it as rich does, with local variables."""
-    shown = rich.traceback.Traceback.from_exception(
-        type(error), error, error.__traceback__, show_locals=True, width=500, extra_lines=0, **EXACT
+    """Collect what rich prints, with local variables; its layout takes 20 times as long."""
+    found = rich.traceback.Traceback.extract(
+        type(error), error, error.__traceback__, show_locals=True, **EXACT
     )
-    console = rich.console.Console(file=io.StringIO(), width=10_000)
-    console.print(shown)
-    return str(getattr(console.file, "getvalue", str)())
+    return repr(found)
 
 
 def by_loguru(error: BaseException) -> str:
