@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import pickle
 import runpy
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -16,12 +15,11 @@ import anyio.abc
 import httpx
 import pytest
 import sniffio
-from observers import TOOLS, chain_of, without_frames_of
+from observers import CARD, KEY, PAGE, PHONE, RECEIPT, SECRETS, TOOLS, leaks
 from sockets import Serve, listening, nobody_listening, reset, silent
 
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, RetryPolicy, Timeout, bulk
 from chat2pay_async.errors import (
-    Chat2PayError,
     JournalError,
     OutcomeUnknownError,
     RequestValidationError,
@@ -33,13 +31,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Async generator 'httpx:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-KEY = "sk-live-5ecretkey"
-PHONE = "27831234567"
-CARD = "4111111111111111"
-RECEIPT = "https://shop.test/r/5ecretreceipt"
-PAGE = "https://pay.test/p/5ecretpage"
-SECRETS = {"key": KEY, "phone": PHONE, "card": CARD, "receipt link": RECEIPT, "page": PAGE}
 
 Call = Callable[[AsyncChat2Pay], Awaitable[object]]
 
@@ -175,30 +166,6 @@ def as_logged(caplog: pytest.LogCaptureFixture) -> str:
         for record in caplog.records
         for line in [record.getMessage()]
     )
-
-
-def leaks(error: BaseException, logged: str = "") -> list[str]:
-    """Name each tool that shows a secret, and the secret."""
-    without_frames_of(__file__, error)
-    shown = {name: tool(error) for name, tool in TOOLS.items()} | {"logging": logged}
-    for one in chain_of(error):
-        shown["text"] = shown.get("text", "") + str(one) + repr(one)
-    if isinstance(error, Chat2PayError):
-        pickled = pickle.dumps(error)
-        # Bodies and what is pending travel with their error, as its documentation says.
-        found = ["pickle: key"] if KEY.encode() in pickled.replace(error_body(error), b"") else []
-    else:
-        found = []
-    return found + [
-        f"{tool}: {name}"
-        for tool, text in shown.items()
-        for name, it in SECRETS.items()
-        if it in text
-    ]
-
-
-def error_body(error: Chat2PayError) -> bytes:
-    return getattr(error, "body", b"") or b"\0nothing"
 
 
 async def error_of(call: Call, client: AsyncChat2Pay) -> BaseException:

@@ -41,6 +41,7 @@ from chat2pay_async._api.validation import (
     snapshot,
     text_problem,
 )
+from chat2pay_async._tracebacks import hiding_fields
 from chat2pay_async.errors import Fault, RequestValidationError
 
 __all__ = [
@@ -167,6 +168,7 @@ _LINK_FIELDS = (
 _SOUND_LINK = (None,) * len(_LINK_FIELDS)
 
 
+@hiding_fields
 @attrs.frozen(kw_only=True)
 class PaymentLinkRequest:
     """A payment link to be made, and sent over `channel` (contract: PayByLinkRequest).
@@ -289,6 +291,7 @@ class Capture:
         refuse("Capture", problems)
 
 
+@hiding_fields
 @attrs.frozen(kw_only=True)
 class ReceiptRequest:
     """The receipt to send (contract: PaymentReceiptRequest)."""
