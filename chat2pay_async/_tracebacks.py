@@ -28,7 +28,15 @@ _HTTP_LIBRARIES: Final = frozenset(
 )
 _BELOW: Final = frozenset(
     {
-        *("aiohappyeyeballs", "anyio", "asyncio", "httpx_aiohttp", "multidict", "selectors"),
+        *(
+            "aiohappyeyeballs",
+            "anyio",
+            "asyncio",
+            "codecs",
+            "httpx_aiohttp",
+            "multidict",
+            "selectors",
+        ),
         *("socket", "socksio", "sqlite3", "ssl", "trio", "uvloop", "yarl"),
     }
 )
@@ -36,6 +44,7 @@ _OURS: Final = (
     "chat2pay_async._api.",
     "chat2pay_async._bulk.",
     "chat2pay_async._config",
+    "chat2pay_async._files.",
     "chat2pay_async._journal.",
     "chat2pay_async._tracebacks",
     "chat2pay_async._transport.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from chat2pay_async import (
     bulk,
     http_client_for,
 )
+from chat2pay_async._files.rows import LINKS, read_rows
 from chat2pay_async.errors import ConfigurationError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.one_loop]
@@ -78,6 +80,14 @@ MISUSED: dict[str, Callable[[AsyncChat2Pay], Any]] = {
 }
 
 
+HEADER = "channel,to,order_number,currency,total_amount"
+GOOD_ROW = f"sms,{PHONE},A-1,ZAR,1.00\n"
+TABLES = {
+    "a quotation mark that is not closed": f'{HEADER}\n{GOOD_ROW}sms,"{PHONE},A-2,ZAR,1.00\n',
+    "no header": GOOD_ROW,
+}
+
+
 async def first(run: bulk.Run[Any, Any]) -> object:
     async with run:
         return await anext(run)
@@ -97,4 +107,15 @@ async def test_no_tool_shows_the_arguments_of_a_refused_call(
     async with AsyncChat2Pay(KEY, base_url="http://127.0.0.1:9") as client:
         with pytest.raises(REFUSALS) as caught:
             await misuse(client)
+    assert leaks(caught.value) == []
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_no_tool_shows_the_cells_of_a_table_that_can_not_be_read(
+    table: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "spring.csv"
+    path.write_text(table)
+    with pytest.raises(ConfigurationError) as caught:
+        list(read_rows(path, LINKS))
     assert leaks(caught.value) == []
