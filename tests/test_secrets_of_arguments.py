@@ -88,7 +88,7 @@ TABLES = {
 }
 
 
-async def first(run: bulk.Run[Any, Any]) -> object:
+async def first(run: bulk.Run[Any, Any]) -> bulk.Outcome[Any, Any]:
     async with run:
         return await anext(run)
 
@@ -108,6 +108,15 @@ async def test_no_tool_shows_the_arguments_of_a_refused_call(
         with pytest.raises(REFUSALS) as caught:
             await misuse(client)
     assert leaks(caught.value) == []
+
+
+@pytest.mark.parametrize("make", [bulk.cancel_payment_links, bulk.get_transactions])
+async def test_no_tool_shows_an_item_of_a_run_that_is_no_reference(make: Any) -> None:
+    async with AsyncChat2Pay(KEY, base_url="http://127.0.0.1:9") as client:
+        outcome = await first(make(client, [FIELDS]))
+    assert (outcome.key, outcome.state) == ("<dict>", bulk.State.REJECTED)
+    assert outcome.error is not None
+    assert leaks(outcome.error) == []
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)

@@ -265,6 +265,7 @@ class PaymentLinkRequest:
         return wrong_total, wrong_sub_total, wrong_tax
 
 
+@hiding_fields
 @attrs.frozen(kw_only=True)
 class LinkReference:
     """The link to cancel, or the payment to reverse."""
@@ -309,6 +310,7 @@ class ReceiptRequest:
         refuse("ReceiptRequest", problems)
 
 
+@hiding_fields
 @attrs.frozen(kw_only=True)
 class TransactionQuery:
     """The identities to look a transaction up by: at least one."""
