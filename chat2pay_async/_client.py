@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import anyio
 import attrs
@@ -21,7 +21,7 @@ from chat2pay_async._send.limits import Limiter, RateLimit, Slots, limiter_of
 from chat2pay_async._send.polling import wait_for_payment
 from chat2pay_async._send.reconciliation import Resolution
 from chat2pay_async._send.sender import Sender
-from chat2pay_async._tracebacks import hiding_frames
+from chat2pay_async._tracebacks import hiding_arguments
 from chat2pay_async._transport.factory import transport_for
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class AsyncChat2Pay:
       may have been applied.
     """
 
+    @hiding_arguments
     def __init__(  # noqa: PLR0913 - each is a setting of its own, and has a default
         self,
         api_key: str | None = None,
@@ -106,23 +107,18 @@ class AsyncChat2Pay:
         Raises:
             ConfigurationError: A setting that can't work; the message says what to change.
         """
-        # In no variable from here on: what is raised shows none of them.
-        key_, url_, proxy_ = map(_config.Secret[Any], (api_key, base_url, proxy))
-        del api_key, base_url, proxy
-        with hiding_frames():
-            key, url = _config.key_of(key_.reveal()), _config.base_url_of(url_.reveal())
+        key, url = _config.key_of(api_key), _config.base_url_of(base_url)
         options = Options(_config.as_timeout(timeout), _config.as_retry(retry))
         all_hooks, limiter = events.Hooks(hooks), limiter_of(rate_limit)
         slots = Slots(max_connections)
-        with hiding_frames():
-            exchanges = transport_for(
-                url,
-                transport=transport,
-                http_client=http_client,
-                proxy=proxy_.reveal(),
-                http2=http2,
-                reserved=PARAMETERS,
-            )
+        exchanges = transport_for(
+            url,
+            transport=transport,
+            http_client=http_client,
+            proxy=proxy,
+            http2=http2,
+            reserved=PARAMETERS,
+        )
         limited = LimitedTransport(exchanges, slots, limiter, key.reveal())
         self._own(Sender(limited, all_hooks, key, url), options, is_view=False)
 
@@ -136,6 +132,7 @@ class AsyncChat2Pay:
         # A tool may ask for it while a refused setting is on its way out of `__init__`.
         return f"<AsyncChat2Pay {getattr(self, '_options', 'that was not set up')}>"
 
+    @hiding_arguments
     async def create_payment_link(self, request: models.PaymentLinkRequest) -> models.PaymentLink:
         """Make a payment link, and have it sent over the request's channel.
 
@@ -199,6 +196,7 @@ class AsyncChat2Pay:
         """
         return (await self._raw.reverse_payment(payment_link_ref)).parsed
 
+    @hiding_arguments
     async def create_receipt(
         self, payment_link_ref: str, receipt_link: str, timestamp: datetime | None = None
     ) -> models.Receipt:
@@ -216,9 +214,7 @@ class AsyncChat2Pay:
             NotFoundError: There is no such link.
             OutcomeUnknownError: The receipt may have been sent.
         """
-        call = self._raw.create_receipt(payment_link_ref, receipt_link, timestamp)
-        del receipt_link  # no tool shows it
-        return (await call).parsed
+        return (await self._raw.create_receipt(payment_link_ref, receipt_link, timestamp)).parsed
 
     async def get_transaction(
         self,
@@ -302,6 +298,7 @@ class AsyncChat2Pay:
             maximum=maximum,
         )
 
+    @hiding_arguments
     async def resolve(self, pending: errors.Pending, *, another_key: bool = False) -> Resolution:
         """Settle a call that ended in `OutcomeUnknownError`: now, or later in another process.
 
@@ -324,6 +321,9 @@ class AsyncChat2Pay:
         Raises:
             ConfigurationError: The call was made with another base URL or API key.
         """
+        given: object = pending
+        if not isinstance(given, errors.Pending):
+            raise TypeError(f"resolve takes an error's `.pending`, not {type(given).__name__}")
         resolution = await self._sender.resolve(pending, self._options, another_key=another_key)
         self._sender.forget_settled({pending: resolution})
         return resolution

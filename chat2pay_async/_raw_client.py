@@ -14,10 +14,9 @@ from typing import Any, TypeVar
 from chat2pay_async._api import models, operations
 from chat2pay_async._api.operations import Operation
 from chat2pay_async._api.responses import RawResponse
-from chat2pay_async._config import Secret
 from chat2pay_async._send.call import Options
 from chat2pay_async._send.sender import Sender
-from chat2pay_async._tracebacks import hiding_frames
+from chat2pay_async._tracebacks import hiding_arguments
 
 __all__ = ["RawChat2Pay"]
 
@@ -32,9 +31,11 @@ class RawChat2Pay:
         self._sender = sender
         self._options = options
 
+    @hiding_arguments
     def _send(self, operation: Operation[Q, R], **fields: Any) -> Awaitable[RawResponse[R]]:
         return self._sender.send(operation, operation.of(**fields), self._options)
 
+    @hiding_arguments
     async def create_payment_link(
         self, request: models.PaymentLinkRequest
     ) -> RawResponse[models.PaymentLink]:
@@ -58,19 +59,17 @@ class RawChat2Pay:
         """See `AsyncChat2Pay.reverse_payment`."""
         return await self._send(operations.REVERSE_PAYMENT, payment_link_ref=payment_link_ref)
 
+    @hiding_arguments
     async def create_receipt(
         self, payment_link_ref: str, receipt_link: str, timestamp: datetime | None = None
     ) -> RawResponse[models.Receipt]:
         """See `AsyncChat2Pay.create_receipt`."""
-        link = Secret(receipt_link)
-        del receipt_link
-        with hiding_frames():
-            request = operations.CREATE_RECEIPT.of(
-                payment_link_ref=payment_link_ref,
-                receipt_link=link.reveal(),
-                timestamp=datetime.now(UTC) if timestamp is None else timestamp,
-            )
-        return await self._sender.send(operations.CREATE_RECEIPT, request, self._options)
+        return await self._send(
+            operations.CREATE_RECEIPT,
+            payment_link_ref=payment_link_ref,
+            receipt_link=receipt_link,
+            timestamp=datetime.now(UTC) if timestamp is None else timestamp,
+        )
 
     async def get_transaction(
         self,

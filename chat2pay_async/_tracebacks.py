@@ -2,35 +2,55 @@
 
 Tools send the local variables of every frame of a traceback away, or print them: Sentry, rich,
 loguru, structlog. In an HTTP library's frames these are headers with the API key, and bodies with
-phone numbers; in SQLite's callers, the rows of a journal. Nothing there can be held in an object of
-ours, so these frames are left out of an exception before it reaches its caller. Its type, its text
-and the frames of users' own hooks and transports stay.
+phone numbers; in SQLite's callers, the rows of a journal; in our own functions, what was passed to
+them. Nothing there can be held in an object of ours, so these frames are left out of an exception
+before it reaches its caller. Its type, its text and the frames of users' own hooks and transports
+stay.
 """
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import sys
-from types import FrameType, TracebackType
-from typing import Final, cast
+from collections.abc import Callable
+from types import CodeType, FrameType, TracebackType
+from typing import Any, Final, TypeVar, cast
 
-__all__ = ["hide_frames", "hiding_frames"]
+__all__ = ["hide_frames", "hiding_arguments", "hiding_fields", "hiding_frames"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+K = TypeVar("K", bound=type)
 
 _HTTP_LIBRARIES: Final = frozenset(
     {"aiohttp", "h11", "h2", "hpack", "httpcore", "httpcore2", "httpx", "httpx2", "hyperframe"}
 )
 _BELOW: Final = frozenset(
     {
-        *("aiohappyeyeballs", "anyio", "asyncio", "httpx_aiohttp", "multidict", "selectors"),
+        *(
+            "aiohappyeyeballs",
+            "anyio",
+            "asyncio",
+            "codecs",
+            "httpx_aiohttp",
+            "multidict",
+            "selectors",
+        ),
         *("socket", "socksio", "sqlite3", "ssl", "trio", "uvloop", "yarl"),
     }
 )
 _OURS: Final = (
     "chat2pay_async._api.",
+    "chat2pay_async._bulk.",
     "chat2pay_async._config",
+    "chat2pay_async._files.",
     "chat2pay_async._journal.",
+    "chat2pay_async._tracebacks",
     "chat2pay_async._transport.",
 )
+_TAKING_SECRETS: Final = set[CodeType]()
+"""The functions whose arguments are hidden."""
 _QUOTED: Final = re.compile(r"""(bytearray\()?(?<!\w)[bu]?['"].*""", re.DOTALL)
 
 
@@ -45,6 +65,29 @@ class hiding_frames:  # noqa: N801 - used like a function, as `contextlib.suppre
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is not None:
             hide_frames(error, self._outer)
+
+
+def hiding_arguments(function: F) -> F:
+    """Leave a function's own frame, with its arguments, out of whatever it raises."""
+    _TAKING_SECRETS.add(function.__code__)
+
+    async def waiting(*arguments: Any, **named: Any) -> Any:
+        with hiding_frames():
+            return await function(*arguments, **named)
+
+    def calling(*arguments: Any, **named: Any) -> Any:
+        with hiding_frames():
+            return function(*arguments, **named)
+
+    outer = waiting if inspect.iscoroutinefunction(function) else calling
+    return cast("F", functools.wraps(function)(outer))
+
+
+def hiding_fields(kind: K) -> K:
+    """Leave the frame in which a value is made, with its fields, out of what refuses them."""
+    vars_ = cast("Any", kind)
+    vars_.__init__ = hiding_arguments(vars_.__init__)
+    return kind
 
 
 def hide_frames(error: BaseException, outer: BaseException | None = None) -> None:
@@ -83,7 +126,8 @@ def _shown(trace: TracebackType | None) -> TracebackType | None:
 def _holds_secrets(frame: FrameType) -> bool:
     name = str(frame.f_globals.get("__name__"))
     root = name.partition(".")[0]
-    return root in _HTTP_LIBRARIES or root in _BELOW or name.startswith(_OURS)
+    library = root in _HTTP_LIBRARIES or root in _BELOW
+    return library or name.startswith(_OURS) or frame.f_code in _TAKING_SECRETS
 
 
 def _leave_out_quotes(error: BaseException) -> None:

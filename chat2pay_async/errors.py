@@ -161,10 +161,14 @@ class Pending:
         Raises:
             ValueError: It is something else.
         """
+        pending, problem = None, ""
         try:
             pending = msgspec.json.decode(text, type=cls)
-        except ValueError as error:  # its text names a field: nothing of a request is shown
-            raise ValueError(f"this is not what Pending.to_json wrote: {error}") from None
+        except (TypeError, ValueError) as error:
+            problem = str(error)  # it names a field, but the error may hold the text
+        del text  # no tool shows it
+        if pending is None:
+            raise ValueError(f"this is not what Pending.to_json wrote: {problem}")
         first, last = pending.first_attempt.started_at, pending.last_attempt.started_at
         if any(
             moment is not None and not moment.tzinfo

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from typing import Any
 
+import attrs
 import h11
 import pytest
 from aiohttp.http_exceptions import BadStatusLine
 
-from chat2pay_async._tracebacks import hide_frames, hiding_frames
+from chat2pay_async._tracebacks import hide_frames, hiding_arguments, hiding_fields, hiding_frames
 
 
 def raise_in(module: str, error: BaseException) -> None:
@@ -91,3 +93,45 @@ def test_the_text_of_other_exceptions_stays() -> None:
     error = OSError(111, "refused 'by' b'it'")
     hide_frames(error)
     assert error.strerror == "refused 'by' b'it'"
+
+
+@hiding_arguments
+def pay(card: str) -> int:
+    """Pay with a card."""
+    return int(card)
+
+
+@hiding_arguments
+async def pay_later(card: str) -> int:
+    return pay(card)
+
+
+@hiding_fields
+@attrs.frozen
+class Card:
+    number: int = attrs.field(converter=int)
+
+
+def test_a_function_that_hides_its_arguments_is_in_no_traceback_and_else_the_same() -> None:
+    assert (pay("4"), pay.__doc__, str(inspect.signature(pay))) == (
+        *(4, "Pay with a card.", "(card: 'str') -> 'int'"),
+    )
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        pay("4x")
+    assert functions_of(caught.value) == [inspect.stack()[0].function]
+
+
+@pytest.mark.anyio
+async def test_a_coroutine_that_hides_its_arguments_is_in_no_traceback() -> None:
+    assert inspect.iscoroutinefunction(pay_later)
+    assert await pay_later("4") == 4
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        await pay_later("4x")
+    assert functions_of(caught.value) == [inspect.stack()[0].function]
+
+
+def test_a_value_that_hides_its_fields_is_in_no_traceback_when_one_is_refused() -> None:
+    assert Card("4").number == 4
+    with pytest.raises(ValueError, match="invalid literal") as caught:
+        Card("4x")
+    assert functions_of(caught.value) == [inspect.stack()[0].function]

@@ -41,6 +41,7 @@ from chat2pay_async._api.validation import (
     snapshot,
     text_problem,
 )
+from chat2pay_async._tracebacks import hiding_fields
 from chat2pay_async.errors import Fault, RequestValidationError
 
 __all__ = [
@@ -167,6 +168,7 @@ _LINK_FIELDS = (
 _SOUND_LINK = (None,) * len(_LINK_FIELDS)
 
 
+@hiding_fields
 @attrs.frozen(kw_only=True)
 class PaymentLinkRequest:
     """A payment link to be made, and sent over `channel` (contract: PayByLinkRequest).
@@ -263,6 +265,7 @@ class PaymentLinkRequest:
         return wrong_total, wrong_sub_total, wrong_tax
 
 
+@hiding_fields
 @attrs.frozen(kw_only=True)
 class LinkReference:
     """The link to cancel, or the payment to reverse."""
@@ -289,6 +292,7 @@ class Capture:
         refuse("Capture", problems)
 
 
+@hiding_fields
 @attrs.frozen(kw_only=True)
 class ReceiptRequest:
     """The receipt to send (contract: PaymentReceiptRequest)."""
@@ -306,6 +310,7 @@ class ReceiptRequest:
         refuse("ReceiptRequest", problems)
 
 
+@hiding_fields
 @attrs.frozen(kw_only=True)
 class TransactionQuery:
     """The identities to look a transaction up by: at least one."""

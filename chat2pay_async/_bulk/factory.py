@@ -19,6 +19,7 @@ from chat2pay_async._bulk.store import RunStore
 from chat2pay_async._client import AsyncChat2Pay, inner
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
+from chat2pay_async._tracebacks import hiding_arguments
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = [
@@ -63,6 +64,7 @@ class RunOptions(ReadOptions, TypedDict, total=False):
     """The journal that makes the run resumable. Default: None."""
 
 
+@hiding_arguments
 def create_payment_links(
     client: AsyncChat2Pay,
     requests: Source[models.PaymentLinkRequest],
@@ -88,6 +90,7 @@ def create_payment_links(
     return _run(client, operation, requests, expected, options, check_existing=check_existing)
 
 
+@hiding_arguments
 def capture_payments(
     client: AsyncChat2Pay, captures: Source[Capture], **options: Unpack[RunOptions]
 ) -> Run[Capture, models.GatewayResult]:
@@ -104,6 +107,7 @@ def capture_payments(
     return _run(client, operations.CAPTURE_PAYMENT, captures, _expect(Capture), options)
 
 
+@hiding_arguments
 def reverse_payments(
     client: AsyncChat2Pay, payment_link_refs: Source[str], **options: Unpack[RunOptions]
 ) -> Run[LinkReference, models.GatewayResult]:
@@ -120,6 +124,7 @@ def reverse_payments(
     return _run(client, operations.REVERSE_PAYMENT, payment_link_refs, _reference, options)
 
 
+@hiding_arguments
 def cancel_payment_links(
     client: AsyncChat2Pay, payment_link_refs: Source[str], **options: Unpack[RunOptions]
 ) -> Run[LinkReference, models.Cancellation]:
@@ -136,6 +141,7 @@ def cancel_payment_links(
     return _run(client, operations.CANCEL_PAYMENT_LINK, payment_link_refs, _reference, options)
 
 
+@hiding_arguments
 def create_receipts(
     client: AsyncChat2Pay, receipts: Source[ReceiptRequest], **options: Unpack[RunOptions]
 ) -> Run[ReceiptRequest, models.Receipt]:
@@ -155,6 +161,7 @@ def create_receipts(
     return _run(client, operations.CREATE_RECEIPT, receipts, _expect(ReceiptRequest), options)
 
 
+@hiding_arguments
 def get_transactions(
     client: AsyncChat2Pay, queries: Source[TransactionQuery | str], **options: Unpack[ReadOptions]
 ) -> Run[TransactionQuery, models.Transaction]:

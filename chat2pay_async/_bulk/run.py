@@ -25,6 +25,7 @@ from chat2pay_async._bulk.store import RunStore
 from chat2pay_async._bulk.summary import Forecast, Guard, Summary, Tally
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._send.call import next_id
+from chat2pay_async._tracebacks import hide_frames, hiding_arguments
 from chat2pay_async.errors import ConfigurationError, JournalError, RequestValidationError
 from chat2pay_async.events import Hooks, ItemFinished
 
@@ -224,6 +225,7 @@ class Run(Generic[Q, R]):
         self._reading.cancel()
         self._items.stop()
 
+    @hiding_arguments
     async def _read(self) -> None:
         """Begin items as slots become free: first those to resume, then those of the source."""
         with self._reading:
@@ -237,7 +239,9 @@ class Run(Generic[Q, R]):
                     try:
                         item = self._items.new(self._setup.read(thing))
                     except RequestValidationError as error:
-                        rejected: Any = Outcome(str(thing), thing, State.REJECTED, error=error)
+                        hide_frames(error)
+                        key = thing if isinstance(thing, str) else f"<{type(thing).__name__}>"
+                        rejected: Any = Outcome(key, thing, State.REJECTED, error=error)
                         self._deliver(rejected)
                     else:
                         self._begin_item(item)

@@ -51,6 +51,7 @@ from chat2pay_async._files.columns import (
     layout,
 )
 from chat2pay_async._files.readers import Line, open_sheet
+from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async.errors import RequestValidationError
 
 __all__ = [
@@ -129,7 +130,7 @@ def read_rows(
             not UTF-8, a column is unknown, missing or occurs twice, a quotation mark is not
             closed.
     """
-    with open_sheet(path) as sheet:
+    with hiding_frames(), open_sheet(path) as sheet:
         found = layout(path, kind, sheet.columns, ignore)
         columns = sheet.columns if sheet.columns and sheet.hides_errors else ()
         never_blank = [name for name in kind.never_blank if name in columns]

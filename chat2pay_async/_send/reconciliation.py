@@ -302,9 +302,7 @@ class Reconciler:
             identity = call.call_id
         return self.known.claim(owner_of(name, identity, call.write_out()), call.request, result)
 
-    def _check(self, pending: object, *, another_key: bool) -> None:
-        if not isinstance(pending, Pending):
-            raise TypeError(f"resolve takes an error's `.pending`, not {type(pending).__name__}")
+    def _check(self, pending: Pending, *, another_key: bool) -> None:
         if pending.base_url != self._base_url:
             raise errors.ConfigurationError(
                 f"this call was made at {pending.base_url}: use a client with that base URL"

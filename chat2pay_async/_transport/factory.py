@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import httpx
 
 from chat2pay_async import _config
+from chat2pay_async._tracebacks import hiding_arguments
 from chat2pay_async._transport.base import Transport
 from chat2pay_async._transport.httpx import HttpxTransport, library_of, own_client
 from chat2pay_async._transport.pool import PooledTransport
@@ -75,6 +76,7 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
     )
 
 
+@hiding_arguments
 def http_client_for(
     base_url: str | None = None,
     *,

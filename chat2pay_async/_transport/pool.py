@@ -28,6 +28,7 @@ import httpcore
 import httpx
 
 from chat2pay_async import _eventloop as clock
+from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async._transport.asyncio_network import network_for
 from chat2pay_async._transport.base import LAST_WORDS, SendGuard
 from chat2pay_async._transport.connection import Connection, extensions_of
@@ -148,7 +149,8 @@ class Pool:
                 await self._close(connection, in_good_order=True)
                 connection = self._connect()
             extensions["not_sent"] = False
-            response = await connection.exchange(request)
+            with hiding_frames():  # here: tracers on httpx show what it raises before we see it
+                response = await connection.exchange(request)
         except BaseException:
             await self._close(connection)
             raise
