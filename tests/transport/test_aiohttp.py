@@ -63,7 +63,7 @@ from chat2pay_async._transport.aiohttp import (
     _timeout_of,
     classify,
 )
-from chat2pay_async._transport.base import ExchangeError, SendGuard
+from chat2pay_async._transport.base import RESET_ON_CLOSE, ExchangeError, SendGuard
 from chat2pay_async._transport.factory import transport_for
 from chat2pay_async.sandbox import (
     POSTS,
@@ -433,6 +433,13 @@ async def test_silence_after_an_interim_answer_is_a_timeout_with_unknown_outcome
     async with listening(promising) as url:
         error = await failure(url, QUICK)
     assert verdict(error) == (Proof.UNKNOWN, True)
+
+
+def test_a_socket_is_made_so_that_closing_it_resets_its_connection() -> None:
+    address = (socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 1))
+    with AiohttpTransport("http://a.test")._socket(address) as made:
+        linger = made.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(RESET_ON_CLOSE))
+    assert linger == RESET_ON_CLOSE
 
 
 @on_loops
