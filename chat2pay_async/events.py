@@ -208,7 +208,7 @@ class Hooks:
                 if _stops(error):
                     stopped_by = stopped_by or error
                 elif observer is not log_event:
-                    _log_failure(event, error)
+                    log_failure(f"a hook failed on {type(event).__name__}", error)
         if stopped_by is not None:
             raise stopped_by
 
@@ -224,6 +224,7 @@ def _stops(error: BaseException) -> bool:
     )
 
 
-def _log_failure(event: Event, error: BaseException) -> None:
+def log_failure(text: str, error: BaseException) -> None:
+    """Log that something of the user's failed, which decides nothing."""
     with contextlib.suppress(Exception):  # the logger may be what fails
-        _logger.error("a hook failed on %s", type(event).__name__, exc_info=error)
+        _logger.error(text, exc_info=error)

@@ -16,6 +16,7 @@ from chat2pay_async._send.limits import Limiter, RateLimiter, Slots, pause_after
 from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async._transport.base import SendGuard, Transport, WireResponse
 from chat2pay_async.errors import ConfigurationError, SentRequest
+from chat2pay_async.events import log_failure
 
 __all__ = ["LimitedTransport"]
 
@@ -132,7 +133,10 @@ class LimitedTransport:
         if isinstance(self._limiter, RateLimiter):
             self._limiter.throttled(retry_after, ago)
         else:
-            self._limiter.throttled(retry_after)
+            try:
+                self._limiter.throttled(retry_after)
+            except Exception as error:  # noqa: BLE001 - the user's: it decides nothing
+                log_failure("a limiter's `throttled` failed", error)
         return pause_after(retry_after)
 
     async def aclose(self) -> None:

@@ -45,6 +45,9 @@ way has an unknown outcome, so the client must be the first to give up.
 """
 
 
+_NOT_FOUND: Final = 404
+
+
 class PooledTransport(httpx.AsyncHTTPTransport):
     """A transport for an `httpx.AsyncClient` that keeps connections, on asyncio and trio."""
 
@@ -154,12 +157,13 @@ class Pool:
         except BaseException:
             await self._close(connection)
             raise
-        is_last = response.status in LAST_WORDS and not is_held
+        # A copy of "there is no such order" does no harm as the response to the POST that follows
+        # its look-up, which is looked up whatever refuses it. A copy of a 429 would be believed.
+        says_absent = is_held and response.status == _NOT_FOUND
+        is_last = response.status in LAST_WORDS and not says_absent
         if self._closed or is_last or not connection.is_reusable:
             await self._close(connection)
         elif lease is not None and is_held:
-            # A copy of what was answered is no danger there: whatever a POST after a look-up is
-            # answered that is no proof of its own is looked up once more.
             connection.idle_since = clock.now()
             lease.hold(connection, functools.partial(self._close, connection))
         else:

@@ -13,7 +13,19 @@ from typing import Any
 import anyio
 import attrs
 import pytest
-from scripted import BY_ORDER, CREATED, LINK, WINDOW, Act, Bench, answer, bench, lost, not_sent
+from scripted import (
+    BY_ORDER,
+    CREATED,
+    LINK,
+    WINDOW,
+    Act,
+    Bench,
+    Connecting,
+    answer,
+    bench,
+    lost,
+    not_sent,
+)
 from shop import Shop, shop
 
 from chat2pay_async import (
@@ -26,6 +38,7 @@ from chat2pay_async import (
 from chat2pay_async._api import operations
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._journal.sqlite import Journal
+from chat2pay_async._send.sender import TRIES
 from chat2pay_async._transport.base import WireResponse
 
 pytestmark = [
@@ -104,6 +117,16 @@ async def outage(
 
 def states(outcomes: list[Outcome[Any, Any]]) -> Counter[State]:
     return Counter(outcome.state for outcome in outcomes)
+
+
+async def test_a_post_that_was_too_late_after_its_look_up_is_no_outage() -> None:
+    too_late = [Connecting(1.1, CREATED)] * TRIES
+    made = bench(lost(), *too_late, *too_late, CREATED, look_ups=[answer(404, NOWHERE % b"A-1")])
+    with shop(made, None) as one:
+        outcome = await one.finish()
+    assert outcome.state is State.APPLIED
+    assert not [event for event in made.heard if isinstance(event, events.Unreachable)]
+    assert len(made.engine.sent) == 2
 
 
 async def test_an_outage_of_six_seconds_fails_none_of_ten_thousand_rows() -> None:

@@ -180,6 +180,17 @@ async def test_a_limiter_of_the_users_own_is_asked_for_look_ups_too(asked: float
     assert limiter.told == ["acquire", "acquire", asked]
 
 
+async def test_a_limiter_that_fails_when_it_is_told_of_a_throttle_decides_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken(OwnLimiter):
+        def throttled(self, retry_after: float | None) -> None:
+            raise RuntimeError(retry_after)
+
+    assert limited_by(Recorder(), limiter=Broken()).throttled(2.5, 0.1) == 2.5
+    assert [record.getMessage() for record in caplog.records] == ["a limiter's `throttled` failed"]
+
+
 async def test_throttled_returns_the_pause() -> None:
     limited = limited_by(Recorder())
     asked = (None, 0.0, 0.999, 2.5, 60.0, 3600.0)

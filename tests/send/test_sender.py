@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import json
 import logging
 import math
 import pickle
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import attrs
 import pytest
 from scripted import (
@@ -33,6 +35,7 @@ from scripted import (
     not_sent,
     options,
 )
+from virtual_time import jump
 
 from chat2pay_async import (
     ApiError,
@@ -829,6 +832,57 @@ async def test_a_verdict_that_is_a_second_old_at_the_first_byte_is_made_again(
     assert made.engine.times[-1] - absent[-1] <= FRESH
     assert len(made.engine.sent) == 2
     assert [attempt.proof for attempt in raw.attempts] == [Proof.UNKNOWN, Proof.APPLIED]
+
+
+async def test_a_hook_that_takes_long_makes_no_verdict_fresh() -> None:
+    made = bench(lost(), CREATED, CREATED, look_ups=[ABSENT])
+    answered: list[float] = []
+
+    def slow(event: Any) -> None:
+        if isinstance(event, events.LookedUp):
+            answered.append(anyio.current_time())
+            # One that ends the window, and then the one that the POST is to follow.
+            if sum(at >= made.engine.times[0] + WINDOW for at in answered) == 2:
+                jump(20.0)
+
+    made.sender.hooks = events.Hooks([slow])
+    made.sender._reconciler._hooks = made.sender.hooks
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert answered[-1] - answered[-2] == pytest.approx(20.0)
+    assert made.engine.times[-1] - answered[-1] <= FRESH
+    assert len(made.engine.sent) == 2
+
+
+async def test_a_post_that_follows_its_look_up_leaves_by_the_same_connection() -> None:
+    made = bench(lost(), CREATED, look_ups=[ABSENT])
+    await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    first, *looks, direct, again = made.engine.guards
+    assert again.lease is direct.lease is not None
+    assert (direct.is_held, again.is_held) == (True, False)
+    assert all(guard.lease is None for guard in looks), "these hold no slot, and no connection"
+    assert first.lease is not again.lease
+
+
+async def test_a_connection_that_no_post_follows_on_is_closed() -> None:
+    async def close() -> None:
+        await anyio.lowlevel.checkpoint()
+        closed.append(made.engine.guards[-1].lease)
+
+    async def absent() -> WireResponse:
+        lease = made.engine.guards[-1].lease
+        if lease is not None:
+            lease.hold("a connection", close)
+            sent = made.engine.sent[0].body or b"{}"
+            stamp = json.dumps(json.loads(sent)["additionalData"])
+            body = {"orderNumber": "A-1", "paymentLinkRef": "ref-1", "additionalData": stamp}
+            return answer(200, json.dumps(body).encode())
+        return ABSENT
+
+    closed: list[Any] = []
+    made = bench(lost(), look_ups=[absent])
+    raw = await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert raw.recovered
+    assert closed == [made.engine.guards[-1].lease]
 
 
 async def test_a_verdict_is_as_old_as_its_answer_not_as_its_question() -> None:

@@ -9,9 +9,13 @@ from __future__ import annotations
 import asyncio
 import selectors
 import socket
-from typing import Any
+from typing import Any, cast
 
-__all__ = ["VirtualLoop"]
+import sniffio
+import trio.lowlevel
+import trio.testing
+
+__all__ = ["VirtualLoop", "jump"]
 
 GRACE = 0.001
 
@@ -51,3 +55,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     async def getaddrinfo(self, *args: Any, **options: Any) -> Any:
         """Look it up at once: time would jump while another thread does it."""
         return socket.getaddrinfo(*args, **options)
+
+
+def jump(seconds: float) -> None:
+    """Let time pass on the running virtual loop, as it does while something blocks the loop."""
+    if sniffio.current_async_library() == "trio":
+        cast("trio.testing.MockClock", trio.lowlevel.current_clock()).jump(seconds)
+    else:
+        cast("VirtualLoop", asyncio.get_running_loop())._jumping.now += seconds
