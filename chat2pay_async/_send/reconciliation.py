@@ -9,7 +9,9 @@ the moment when the attempt was given up, or would have timed out by itself. Loo
 and back off; a positive one ends them. *Absent* and *declined* count only from a look-up that
 started when the window had passed. Look-ups that fail do not count; then the window stretches, by
 three times `settle` at most, until one counts. All of it is measured on the event loop's clock. The
-window of a request that another process sent starts when this process first takes it up.
+window of a request that another process sent starts when this process first takes it up. Once
+something was seen that may be the effect, *absent* contradicts it, and is *absent* no more: a
+replica may lag.
 
 **Verdicts.** *Applied*: the effect is there and is ours. *Absent*: explicitly, no such effect.
 *Undetermined*: anything else, an effect that may not be ours included.
@@ -36,15 +38,15 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
-from chat2pay_async._api.operations import GET_TRANSACTION, Operation, Safety, prepare
+from chat2pay_async._api.operations import GET_TRANSACTION, Operation, prepare
 from chat2pay_async._api.responses import form_of, retry_after
 from chat2pay_async._config import ApiKey
-from chat2pay_async._send.call import Call, Options, about
+from chat2pay_async._send.call import Call, Options, about, next_id
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
 from chat2pay_async._send.limited_transport import LimitedTransport
-from chat2pay_async._send.references import References, owner_of, reference_in
+from chat2pay_async._send.references import Owner, References, reference_in
 from chat2pay_async._transport.base import ExchangeError, WireResponse
-from chat2pay_async.errors import Attempt, Pending, Proof
+from chat2pay_async.errors import Attempt, Pending, Proof, SentRequest
 from chat2pay_async.events import Hooks, LookedUp, Paused
 
 __all__ = [
@@ -72,6 +74,8 @@ FIRST_GAP: Final = 0.25
 LONGEST_GAP: Final = 2.5
 
 _THROTTLED = 429
+_EFFECTS: Final = frozenset({Shows.OTHER, Shows.DECLINED})
+"""What may be a call's effect: after it, *absent* is a contradiction."""
 
 
 class Verdict(enum.Enum):
@@ -115,7 +119,14 @@ class Finding(NamedTuple):
 LookUps: TypeAlias = Generator[float, Seen, Finding]
 
 
-def look_up(window_ends: float, settle: float, now: float, *, is_foreign: bool = False) -> LookUps:
+def look_up(
+    window_ends: float,
+    settle: float,
+    now: float,
+    *,
+    is_foreign: bool = False,
+    saw_effect: bool = False,
+) -> LookUps:
     """Decide when to look a call up, and what the look-ups come to.
 
     Args:
@@ -124,6 +135,7 @@ def look_up(window_ends: float, settle: float, now: float, *, is_foreign: bool =
         now: The time, on the same clock.
         is_foreign: The call itself was refused by somebody who is not the service. A look-up that
             is refused likewise then ends it: there is nobody to ask.
+        saw_effect: An earlier look-up of the call showed what may be its effect.
 
     Yields:
         When to look next; expects what was seen.
@@ -137,6 +149,9 @@ def look_up(window_ends: float, settle: float, now: float, *, is_foreign: bool =
     while True:
         started, evidence = yield at
         shows, waited = evidence.shows, started >= window_ends
+        saw_effect = saw_effect or shows in _EFFECTS
+        if shows is Shows.ABSENT and saw_effect:  # it contradicts what was seen
+            shows = Shows.OTHER
         if shows is Shows.OURS or (shows is Shows.DECLINED and waited):
             return Finding(Verdict.APPLIED, evidence)
         if shows is Shows.ABSENT and waited:
@@ -177,24 +192,35 @@ def look_for(window_ends: float, settle: float, now: float) -> LookUps:
 # Looking ------------------------------------------------------------------------------------------
 
 
+@attrs.define
+class _Known:
+    """What this process knows of a call that may have been applied."""
+
+    call_id: str
+    """The same for the call, and for whoever resolves or resumes it."""
+    window_ends: float
+    sent_at: float | None = None
+    """None: by another process."""
+    saw_effect: bool = False
+
+
 class _Memory:
-    """The windows of pending calls that this process has known: it need not start them anew."""
+    """The pending calls that this process has known: it need not start their windows anew."""
 
     SIZE: Final = 10_000
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Pending, tuple[float | None, float]] = OrderedDict()
+        self._known: OrderedDict[tuple[SentRequest, Attempt], _Known] = OrderedDict()
 
-    def keep(self, pending: Pending, sent_at: float | None, window_ends: float) -> None:
-        self._known[pending] = sent_at, window_ends
-        while len(self._known) > self.SIZE:
+    def of(self, pending: Pending, call_id: str = "") -> _Known:
+        """Return what is known of a call; it is another process's unless its id is given."""
+        key = pending.request, pending.first_attempt  # the same, however often it is tried
+        if key not in self._known:
+            ends = clock.now() + pending.read_timeout + pending.settle
+            self._known[key] = _Known(call_id or next_id(), ends)
+        if len(self._known) > self.SIZE:
             self._known.popitem(last=False)
-
-    def of(self, pending: Pending) -> tuple[float | None, float]:
-        """Return when it was sent (None: by another process), and when its own window ends."""
-        if pending not in self._known:
-            self.keep(pending, None, clock.now() + pending.read_timeout + pending.settle)
-        return self._known[pending]
+        return self._known[key]
 
 
 class Reconciler:
@@ -218,7 +244,8 @@ class Reconciler:
             # It was not known when the first request of a client left, and is now.
             call.service_time = now - timedelta(seconds=clock.now() - call.sent_at)
         pending = call.pending(self._base_url, self._key_fingerprint)
-        self._memory.keep(pending, call.sent_at, call.window_ends)
+        known = self._memory.of(pending, call.call_id)
+        known.sent_at, known.window_ends = call.sent_at, call.window_ends
         return pending
 
     async def look_up(self, call: Call[Any, Any], *, has_slot: bool = False) -> Finding:
@@ -229,13 +256,22 @@ class Reconciler:
             has_slot: It holds a slot, which the look-ups then use.
         """
         retry = call.options.retry
-        look_ups = look_up(call.window_ends, retry.settle, clock.now(), is_foreign=call.is_foreign)
+        pending = call.pending(self._base_url, self._key_fingerprint)
+        known = self._memory.of(pending, call.call_id)
+        look_ups = look_up(
+            call.window_ends,
+            retry.settle,
+            clock.now(),
+            is_foreign=call.is_foreign,
+            saw_effect=known.saw_effect,
+        )
         finding = await self._drive(
             look_ups,
-            call.pending(self._base_url, self._key_fingerprint),
+            pending,
             call.sent_at,
             call.options,
             call.call_id,
+            known=known,
             has_slot=has_slot,
         )
         finding = _believed(finding, resend_when_absent=retry.resend_when_absent)
@@ -272,24 +308,27 @@ class Reconciler:
         self._check(pending, another_key=another_key)
         settle = max(pending.settle, options.retry.settle)
         read = max(pending.read_timeout, options.timeout.read)
-        sent_at, window_ends = self._memory.of(pending)
+        known = self._memory.of(pending)
+        window_ends = known.window_ends
         window_ends += (read - pending.read_timeout) + (settle - pending.settle)
         own = options.retry.resend_when_absent
         with anyio.move_on_after(options.timeout.total):
-            look_ups = look_up(window_ends, settle, clock.now())
-            finding = await self._drive(look_ups, pending, sent_at, options, "")
+            look_ups = look_up(window_ends, settle, clock.now(), saw_effect=known.saw_effect)
+            finding = await self._drive(look_ups, pending, known.sent_at, options, "", known=known)
             resend = own and pending.resend_when_absent
             finding = _believed(finding, resend_when_absent=resend)
             found = finding.verdict is Verdict.APPLIED
             return Resolution(finding.verdict, finding.evidence.result if found else None)
         return Resolution(Verdict.UNDETERMINED)
 
-    def claim(self, call: Call[Any, Any], result: Any) -> bool:
+    def claim(self, call: Call[Any, Any], result: Any, body: bytes) -> bool:
         """Keep the reference that a call received; False where another call received it before."""
         name, identity = call.operation.name, call.operation.identity(call.request)
-        if call.operation.safety is Safety.REPEATABLE:  # each update has a moment of its own
-            identity = call.call_id
-        return self.known.claim(owner_of(name, identity, call.write_out()), call.request, result)
+        call_id = call.call_id
+        if call.was_unknown:  # it may be the continuation of another
+            pending = call.pending(self._base_url, self._key_fingerprint)
+            call_id = self._memory.of(pending, call_id).call_id
+        return self.known.claim(Owner(name, identity, call_id), call.request, result, body)
 
     def _check(self, pending: object, *, another_key: bool) -> None:
         if not isinstance(pending, Pending):
@@ -335,8 +374,10 @@ class Reconciler:
         options: Options,
         call_id: str,
         *,
+        known: _Known | None = None,
         has_slot: bool = False,
     ) -> Finding:
+        owner = None if known is None else known.call_id
         at = next(look_ups)
         while True:
             await anyio.sleep(max(0.0, at - clock.now()))
@@ -348,7 +389,9 @@ class Reconciler:
                 started = clock.now()
                 ago = None if sent_at is None else started - sent_at
                 since = Since(pending.first_attempt.started_at, ago, pending.service_time)
-                evidence, response = await self._look(pending, since, options, call_id)
+                evidence, response = await self._look(pending, since, options, call_id, owner)
+            if known is not None and evidence.shows in _EFFECTS:
+                known.saw_effect = True
             try:
                 at = look_ups.send(Seen(started, evidence))
             except StopIteration as end:
@@ -356,7 +399,7 @@ class Reconciler:
                 return finding._replace(response=response)
 
     async def _look(
-        self, pending: Pending, since: Since, options: Options, call_id: str
+        self, pending: Pending, since: Since, options: Options, call_id: str, owner: str | None
     ) -> tuple[Evidence, WireResponse | None]:
         request = prepare(GET_TRANSACTION, query_for(pending.operation, pending.identity))
         response: WireResponse | None = None
@@ -371,10 +414,10 @@ class Reconciler:
                 ago = clock.now() - began
                 seconds = self._transport.throttled(retry_after(response.headers), ago)
                 self._hooks.emit(Paused(call_id, pending.operation, seconds))
-            evidence = read_evidence(pending, response, since, self.known)
+            evidence = read_evidence(pending, response, since, self.known, owner)
             if evidence.shows is Shows.OURS:  # at once: another call may be looking, too
-                owner = owner_of(pending.operation, pending.identity, pending.request)
-                self.known.add(reference_in(pending.operation, evidence.result), owner)
+                reference = reference_in(pending.operation, evidence.result)
+                self.known.add(reference, Owner(pending.operation, pending.identity, owner))
             form = form_of(response)
         self._hooks.emit(LookedUp(call_id, pending.operation, evidence.shows.value, form))
         return evidence, response

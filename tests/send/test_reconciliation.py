@@ -65,7 +65,7 @@ from chat2pay_async._send.reconciliation import (
     look_for,
     look_up,
 )
-from chat2pay_async._send.references import References
+from chat2pay_async._send.references import Owner, References
 from chat2pay_async._transport.base import WireResponse
 
 pytestmark = [
@@ -175,10 +175,29 @@ def test_an_effect_that_may_be_anothers_is_looked_up_three_times_at_the_windows_
     assert story.settled == Finding(Verdict.UNDETERMINED, story.seen[-1].evidence)
 
 
-@pytest.mark.parametrize(("third", "verdict"), [(ABSENT, Verdict.ABSENT), (OURS, Verdict.APPLIED)])
-def test_the_third_look_may_find_otherwise(third: Shows, verdict: Verdict) -> None:
+@pytest.mark.parametrize(
+    ("third", "verdict"), [(ABSENT, Verdict.UNDETERMINED), (OURS, Verdict.APPLIED)]
+)
+def test_the_third_look_may_find_it_ours_but_not_absent(third: Shows, verdict: Verdict) -> None:
     story = play(saw(*[NOTHING] * 7, OTHER, OTHER, third))
     assert (story.asked[-1], story.verdict) == (10.75, verdict)
+
+
+@pytest.mark.parametrize("effect", [OTHER, DECLINED])
+@pytest.mark.parametrize("before", range(7))
+def test_after_what_may_be_the_effect_was_seen_nothing_is_absent(
+    effect: Shows, before: int
+) -> None:
+    story = play(itertools.chain(saw(*[NOTHING] * before, effect), always(ABSENT)))
+    assert story.asked == [*TO_THE_END, 10.25, 10.75]
+    assert story.verdict is Verdict.UNDETERMINED
+
+
+def test_what_an_earlier_series_of_look_ups_saw_counts_too() -> None:
+    story = drive(look_up(10, 10, 0, saw_effect=True), always(ABSENT), 0)
+    assert story.verdict is Verdict.UNDETERMINED
+    story = drive(look_up(10, 10, 0, saw_effect=True), saw(ABSENT, OURS), 0)
+    assert story.verdict is Verdict.APPLIED
 
 
 def test_a_look_that_fails_between_them_takes_the_others_back() -> None:
@@ -188,7 +207,7 @@ def test_a_look_that_fails_between_them_takes_the_others_back() -> None:
 
 
 def test_look_ups_before_the_windows_end_settle_nothing() -> None:
-    story = play(saw(OTHER, ABSENT, DECLINED, OTHER, ABSENT, OTHER, NOTHING, ABSENT))
+    story = play(saw(ABSENT, FOREIGN, NOTHING, ABSENT, ABSENT, NOTHING, NOTHING, ABSENT))
     assert (story.asked, story.verdict) == (TO_THE_END, Verdict.ABSENT)
 
 
@@ -338,12 +357,16 @@ def test_the_laws_hold_for_every_order_of_events(
     if story.verdict is Verdict.ABSENT:
         assert shown[-1] is ABSENT
         assert last.started >= closes
+        assert {OTHER, DECLINED}.isdisjoint(shown)
 
     # Undetermined needs three looks at another's effect, all of the time, or nobody to ask.
     latest = max(closes, now) + 3 * settle
     if story.verdict is Verdict.UNDETERMINED:
         hopeless = is_foreign and shown[-1] is FOREIGN
-        assert last.started >= latest or shown[-3:] == [OTHER] * 3 or hopeless
+        contradict = {OTHER, DECLINED}.intersection(shown) and {OTHER, ABSENT}.issuperset(
+            shown[-3:]
+        )
+        assert last.started >= latest or contradict or hopeless
         assert hopeless or last.started >= closes
 
     # It ends with the first look that starts when all the time has passed.
@@ -745,8 +768,8 @@ async def test_an_effect_of_the_first_attempt_that_shows_after_the_second_is_our
         steps = [{"transactionStatusName": "PAYMENT_LINK_SENT", "created": began}]
         if len(made.engine.sent) == 2:
             steps.append({"transactionStatusName": "RECEIPT_LINK_SENT", "created": began})
-        undated = shown(receiptLinkRef="rec-1", transactionStatuses=steps).body
-        return answer(200, undated)
+            return answer(200, shown(receiptLinkRef="rec-1", transactionStatuses=steps).body)
+        return answer(200, shown(transactionStatuses=steps).body)
 
     monkeypatch.setattr("chat2pay_async._send.limited_transport.wall_clock", virtual)
     began = virtual().isoformat()
@@ -1212,13 +1235,13 @@ async def test_a_pending_capture_is_declined_only_when_it_can_no_longer_arrive()
 
 async def test_only_the_latest_references_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(References, "SIZE", 3)
-    made = bench(*[answer(201, b'{"paymentLinkRef": "%d"}' % number) for number in range(4)])
+    made = bench(*[answer(201, b'{"paymentLinkRef": "ref-%d"}' % number) for number in range(4)])
     for number in range(4):
         request = attrs.evolve(LINK, order_number=f"A-{number}")
         await made.sender.send(operations.CREATE_PAYMENT_LINK, request, options())
     known = made.sender._reconciler.known
-    nobody = ("create_payment_link", "B-1")
-    owned = [known.is_of_another(str(number), nobody) for number in range(4)]
+    nobody = Owner("create_payment_link", "B-1")
+    owned = [known.is_of_another(f"ref-{number}", nobody) for number in range(4)]
     assert owned == [False, True, True, True]
 
 
@@ -1300,7 +1323,8 @@ async def test_a_throttled_look_up_pauses_the_client() -> None:
 
 
 async def test_a_throttle_pauses_the_clients_other_calls() -> None:
-    made = bench(answer(429, retry_after="30"), CREATED, CREATED)
+    others = answer(201, b'{"paymentLinkRef": "ref-2"}')
+    made = bench(answer(429, retry_after="30"), CREATED, others)
 
     async def another() -> None:
         await anyio.sleep(1)
