@@ -1233,6 +1233,23 @@ async def test_a_pending_capture_is_declined_only_when_it_can_no_longer_arrive()
     assert (resolution.verdict, resolution.result.succeeded) == (Verdict.APPLIED, True)
 
 
+async def test_an_absence_after_what_may_be_the_effect_resends_and_settles_nothing() -> None:
+    pending_entry = captured("REVIEW")
+    made = bench(lost(), look_ups=[*[pending_entry] * 3, authorized()])
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options())
+    assert len(made.engine.looked) == len(LOOKS) + 2
+    pending = Pending.from_json(caught.value.pending.to_json())
+    assert await made.sender.resolve(pending, options()) == Resolution(Verdict.UNDETERMINED)
+    with pytest.raises(OutcomeUnknownError):
+        await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options(), prior=pending)
+    # Nothing of it is known elsewhere; and a later call begins anew.
+    elsewhere = bench(look_ups=[authorized()])
+    assert await elsewhere.sender.resolve(pending, options()) == Resolution(Verdict.ABSENT)
+    made.engine.script = [lost(), ACCEPTED]
+    assert not (await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options())).recovered
+
+
 async def test_only_the_latest_references_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(References, "SIZE", 3)
     made = bench(*[answer(201, b'{"paymentLinkRef": "ref-%d"}' % number) for number in range(4)])

@@ -15,9 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import answer, bench, lost, options
 
-from chat2pay_async import OutcomeUnknownError, models
+from chat2pay_async import OutcomeUnknownError, Pending, Verdict, models
 from chat2pay_async._api import requests
-from chat2pay_async._api.operations import CANCEL_PAYMENT_LINK, CREATE_PAYMENT_LINK, CREATE_RECEIPT
+from chat2pay_async._api.operations import (
+    CANCEL_PAYMENT_LINK,
+    CAPTURE_PAYMENT,
+    CREATE_PAYMENT_LINK,
+    CREATE_RECEIPT,
+)
 from chat2pay_async._send.references import Owner, References, reference_in
 from chat2pay_async._transport.base import WireResponse
 
@@ -365,3 +370,120 @@ async def test_a_reference_that_resolve_gave_out_is_no_other_calls() -> None:
 
 async def _at_once(response: WireResponse) -> WireResponse:
     return response
+
+
+def shown_capture(reference: str | None = None) -> WireResponse:
+    """Show a link whose one capture was accepted just now."""
+    moment = datetime.now(UTC)
+    capture = {
+        "transactionType": "CAPTURE",
+        "totalAmount": 100,
+        "paymentGatewayDecision": "ACCEPT",
+        "paymentGatewayReqReferenceNumber": reference,
+        "paymentGatewayResponseTimestamp": moment.isoformat(),
+    }
+    authorization = {"transactionType": "AUTHORIZATION", "totalAmount": 100}
+    body = {"paymentLinkRef": "ref-1", "paymentStatuses": [authorization, capture]}
+    return answer(200, json.dumps(body).encode(), date=format_datetime(moment, usegmt=True))
+
+
+WHOLE = requests.Capture("ref-1")
+DECLINE = b'{"transactionType": "CAPTURE", "paymentGatewayDecision": "DECLINE"}'
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_late_copy_of_another_links_decision_is_looked_up() -> None:
+    made = bench(answer(200, DECLINE), answer(200, DECLINE), look_ups=[shown_capture()])
+    first = await made.sender.send(CAPTURE_PAYMENT, requests.Capture("ref-0"), options())
+    second = await made.sender.send(CAPTURE_PAYMENT, WHOLE, options())
+    assert (first.parsed.succeeded, first.recovered) == (False, False)
+    assert (second.parsed.succeeded, second.recovered) == (True, True)
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("reference", [None, "gw-1"])
+async def test_a_late_copy_of_the_same_links_decision_is_looked_up(reference: str | None) -> None:
+    decline = json.dumps({**json.loads(DECLINE), "paymentGatewayReqReferenceNumber": reference})
+    copies = [answer(200, decline.encode())] * 2
+    made = bench(*copies, look_ups=[shown_capture("gw-2")])
+    ends = [(await made.sender.send(CAPTURE_PAYMENT, WHOLE, options())) for _ in copies]
+    assert [end.parsed.succeeded for end in ends] == [False, True]
+    assert ends[1].parsed.payment_gateway_req_reference_number == "gw-2"
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_an_empty_reference_makes_no_other_decision_a_copy() -> None:
+    def decision(number: int) -> WireResponse:
+        body = {"paymentGatewayReqReferenceNumber": "", "totalAmount": number}
+        return answer(200, json.dumps({**json.loads(DECLINE), **body}).encode())
+
+    made = bench(*map(decision, range(3)))
+    for number in range(3):
+        request = requests.Capture(f"ref-{number}")
+        assert not (await made.sender.send(CAPTURE_PAYMENT, request, options())).recovered
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_what_an_ended_call_received_is_not_the_effect_of_the_next_one() -> None:
+    async def show() -> WireResponse:
+        return shown_receipt(anyio.current_time() - began)
+
+    began = anyio.current_time()
+    receipt = answer(201, b'{"receiptLinkRef": "rec-1"}')
+    made = bench(receipt, lost(), receipt, look_ups=[show])
+    await made.sender.send(CREATE_RECEIPT, RECEIPT, options())
+    for _ in range(2):  # a response that is lost, and a copy
+        with pytest.raises(OutcomeUnknownError):
+            await made.sender.send(CREATE_RECEIPT, RECEIPT, options())
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_whoever_resolves_or_resumes_a_call_recognises_what_it_received() -> None:
+    made = bench(lost(), look_ups=[answer(502)])
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(CAPTURE_PAYMENT, WHOLE, options())
+    made.engine.look_ups = [shown_capture("gw-1")]
+    pending = caught.value.pending
+    for one in (pending, Pending.from_json(pending.to_json())):
+        assert (await made.sender.resolve(one, options())).verdict is Verdict.APPLIED
+    resumed = await made.sender.send(CAPTURE_PAYMENT, WHOLE, options(), prior=pending)
+    assert resumed.recovered
+    # Another call is none of that one's.
+    made.engine.script = [lost()]
+    with pytest.raises(OutcomeUnknownError):
+        await made.sender.send(CAPTURE_PAYMENT, WHOLE, options())
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_resumed_call_that_is_sent_again_receives_for_the_one_that_it_resumes() -> None:
+    gone = b'{"errors": ["There is no such transaction with order number A-1"]}'
+    made = bench(lost(), scripted.CREATED, look_ups=[answer(502)])
+    unstamped = options(stamp=False)
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(CREATE_PAYMENT_LINK, scripted.LINK, unstamped)
+    pending = caught.value.pending
+    made.engine.look_ups = [answer(404, gone)]
+    await made.sender.send(CREATE_PAYMENT_LINK, scripted.LINK, unstamped, prior=pending)
+    made.engine.look_ups = [shown_link()]
+    assert (await made.sender.resolve(pending, unstamped)).verdict is Verdict.APPLIED
+
+
+def shown_link() -> WireResponse:
+    """Show the link that `scripted.LINK` asks for, made just now; no stamp is echoed."""
+    moment = datetime.now(UTC)
+    body = {
+        "orderNumber": "A-1",
+        "paymentLinkRef": "ref-1",
+        "currency": "ZAR",
+        "totalAmount": 199.9,
+        "channelName": "sms",
+        "transactionStatuses": [{"created": moment.isoformat()}],
+    }
+    date = format_datetime(moment, usegmt=True)
+    return answer(200, json.dumps(body).encode(), date=date)
