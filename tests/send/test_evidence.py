@@ -260,7 +260,7 @@ def test_another_orders_transaction_counts_for_nothing(number: Any) -> None:
     assert shows(case(stamp=STAMP), shown(orderNumber=number, additionalData=ECHO)) is NOTHING
 
 
-@pytest.mark.parametrize("ref", ["", None, [], {}])
+@pytest.mark.parametrize("ref", ["", " ", "0", "000-000", None, [], {}])
 def test_a_link_without_a_reference_is_none(ref: Any) -> None:
     assert shows(case(), shown(paymentLinkRef=ref)) is NOTHING
 
