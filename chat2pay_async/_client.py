@@ -225,7 +225,8 @@ class AsyncChat2Pay:
     ) -> models.Transaction:
         """Look up what became of a link, by at least one of its identifiers.
 
-        Contract: getTransactionStatus.
+        Contract: getTransactionStatus. A record names one receipt: pass the link, too, where it may
+        have a later receipt than the one that is asked for.
 
         Raises:
             NotFoundError: There is none.

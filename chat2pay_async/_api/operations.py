@@ -35,6 +35,7 @@ __all__ = [
     "Operation",
     "Safety",
     "check_unchanged",
+    "is_reference",
     "mint",
     "prepare",
     "request_of",
@@ -122,6 +123,11 @@ class Operation(Generic[Q, R]):
             )
 
 
+def is_reference(value: object) -> bool:
+    """Tell whether a value can name one thing: blanks, dashes and zeros stand for no reference."""
+    return value is not None and any(one.isalnum() and one != "0" for one in str(value))
+
+
 _HISTORIES: Final = ("transactionStatuses", "paymentStatuses")
 
 
@@ -148,6 +154,8 @@ _HALF_OF_THE_SMALLEST_UNIT: Final = Decimal("0.00005")
 def _is_captured(
     request: requests.Capture, result: models.GatewayResult, _data: Mapping[str, Any]
 ) -> bool:
+    if request.amount is not None and "totalAmount" in result.extra:
+        return False  # it can't be read: it may be another amount
     if request.amount is not None and result.total_amount is not None:
         difference = exact_sum(request.amount, result.total_amount.copy_negate())
         if difference.copy_abs() >= _HALF_OF_THE_SMALLEST_UNIT:
@@ -165,11 +173,14 @@ def _is_decision(result: models.GatewayResult, kind: models.TransactionType) -> 
 def _is_about(
     request: requests.TransactionQuery, result: models.Transaction, _data: Mapping[str, Any]
 ) -> bool:
-    """Tell whether a transaction has a name by which it was asked for."""
+    """Tell whether a transaction has a name by which it was asked for.
+
+    Asked by a receipt alone, it has to show that very receipt: one that shows another can't be told
+    from another link's, although it may be the right link with a later receipt.
+    """
     if not (request.order_number or request.payment_link_ref):
-        shown = result.receipt_link_ref or request.receipt_link_ref
         is_named = bool(result.order_number or result.payment_link_ref)
-        return is_named and shown == request.receipt_link_ref
+        return is_named and result.receipt_link_ref == request.receipt_link_ref
     # Names that disagree were refused before. A link may have a later receipt than this one.
     by_order = bool(request.order_number and result.order_number)
     return by_order or bool(request.payment_link_ref and result.payment_link_ref)
@@ -195,7 +206,7 @@ CREATE_PAYMENT_LINK = Operation(
     "/api/v2/chat-2-pay",
     requests.PaymentLinkRequest,
     models.PaymentLink,
-    lambda _request, link, _data: bool(link.payment_link_ref),
+    lambda _request, link, _data: is_reference(link.payment_link_ref),
     proof_fields=("paymentLinkRef",),
 )
 CANCEL_PAYMENT_LINK = Operation(
@@ -239,7 +250,7 @@ CREATE_RECEIPT = Operation(
     "/api/v2/order-receipt",
     requests.ReceiptRequest,
     models.Receipt,
-    lambda _request, receipt, _data: bool(receipt.receipt_link_ref),
+    lambda _request, receipt, _data: is_reference(receipt.receipt_link_ref),
     proof_fields=("receiptLinkRef",),
 )
 GET_TRANSACTION = Operation(

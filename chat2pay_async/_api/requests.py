@@ -186,7 +186,7 @@ class PaymentLinkRequest:
     to: str = attrs.field(converter=phone_digits, repr=masked)
     """The customer's phone number: 7 to 15 digits, country code first."""
     order_number: str
-    """1 to 32 characters, not blank."""
+    """1 to 32 characters, not blank, and no blanks around them."""
     currency: str = attrs.field(converter=_upper)
     """An ISO 4217 code; it decides how many decimals the amounts may have."""
     total_amount: Decimal = attrs.field(converter=amount)

@@ -158,8 +158,11 @@ def _proof_of_refusal(status_code: int, *, is_own: bool) -> Proof:
 
 
 def is_cached(headers: Mapping[str, str]) -> bool:
-    """Tell a cache's copy: it shows the past. RFC 9111 gives it an `Age`."""
-    return headers.get("age", "0").strip().lstrip("0") != ""
+    """Tell a cache's copy: it shows the past. RFC 9111 gives it an `Age`.
+
+    Each proxy on the way may add one: `0, 0`.
+    """
+    return any(age.strip().strip("0") for age in headers.get("age", "").split(","))
 
 
 def may_be_the_services(response: WireResponse) -> bool:

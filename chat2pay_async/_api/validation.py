@@ -198,10 +198,16 @@ def text_problem(value: Any, longest: int = sys.maxsize) -> str | None:
 
 
 def identity_problem(value: Any, longest: int = sys.maxsize) -> str | None:
-    """Demand a text that is not blank."""
+    """Demand a text that is not blank, nor has blanks around it.
+
+    The service may trim it: then no response would name what was asked for.
+    """
     if isinstance(value, str) and not value.strip():
         return "must not be blank"
-    return text_problem(value, longest)
+    problem = text_problem(value, longest)
+    if problem is None and value != value.strip():
+        return "must not begin or end with a blank; take it off"
+    return problem
 
 
 def reference_problem(value: Any) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -20,10 +20,20 @@ import attrs
 from chat2pay_async._api import models, operations
 from chat2pay_async._api.codec import STAMP, structure
 from chat2pay_async._api.json import decode_object
+from chat2pay_async._api.operations import is_reference
 from chat2pay_async._api.requests import TransactionQuery
 from chat2pay_async._api.responses import REFUSALS, date_of, is_cached, is_own_refusal
-from chat2pay_async._api.validation import exact_sum, minor_units
-from chat2pay_async._send.references import References, owner_of
+from chat2pay_async._api.validation import member
+from chat2pay_async._send.payment_history import (
+    accounts_for_itself,
+    amount_of,
+    entries_of,
+    is_readable,
+    is_same_amount,
+    may_be_captured,
+    undoes_the_capture,
+)
+from chat2pay_async._send.references import Owner, References
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Pending
 
@@ -95,7 +105,11 @@ def query_for(operation: str, identity: str) -> TransactionQuery:
 
 
 def read_evidence(
-    pending: Pending, response: WireResponse, since: Since, known: References
+    pending: Pending,
+    response: WireResponse,
+    since: Since,
+    known: References,
+    call: str | None = None,
 ) -> Evidence:
     """Judge the response to a look-up.
 
@@ -104,6 +118,7 @@ def read_evidence(
         response: The status endpoint's response.
         since: The time of the call's first attempt.
         known: The references that calls of this client received.
+        call: The call that is looked for, as it is named there; None: any like it.
     """
     if is_cached(response.headers):
         return Evidence(Shows.NOTHING)
@@ -117,7 +132,8 @@ def read_evidence(
     found = structure(models.Transaction, data)
     if not _is_about(pending, found, data):
         return Evidence(Shows.NOTHING)
-    search = _Search(pending, data, found, since.on_service_clock(response), known)
+    owner = Owner(pending.operation, pending.identity, call)
+    search = _Search(pending, data, found, since.on_service_clock(response), known, owner)
     return _READERS[pending.operation](search)
 
 
@@ -128,8 +144,8 @@ def _says_no_such_order(pending: Pending, data: dict[str, Any] | None) -> bool:
     """
     if pending.operation != operations.CREATE_PAYMENT_LINK.name or data is None:
         return False  # for a link that exists, a 404 is never an absence
-    if data.get("paymentLinkRef"):
-        return False  # whoever names the link contradicts himself
+    if any(data.get(name) for name in _RECORD):
+        return False  # whoever shows the link contradicts himself
     reasons = data.get("errors")
     order = re.escape(pending.identity)
     # The whole sentence: our order number may be a part of another's.
@@ -143,7 +159,7 @@ def _is_about(pending: Pending, found: models.Transaction, data: dict[str, Any])
     """Tell whether it is the transaction that was asked for, and of a link that exists."""
     query = query_for(pending.operation, pending.identity)
     is_found = operations.GET_TRANSACTION.is_proven_by(query, found, data)
-    return is_found and bool(found.payment_link_ref)
+    return is_found and is_reference(found.payment_link_ref)
 
 
 @attrs.frozen
@@ -156,11 +172,11 @@ class _Search:
     found: models.Transaction
     since: datetime
     known: References
+    owner: Owner
 
     def is_of_another(self, reference: str | None) -> bool:
         """Tell whether another call received a reference."""
-        owner = owner_of(self.pending.operation, self.pending.identity, self.pending.request)
-        return self.known.is_of_another(reference, owner, is_read_back=True)
+        return self.known.is_of_another(reference, self.owner, is_read_back=True)
 
     @property
     def sent(self) -> dict[str, Any]:
@@ -173,14 +189,25 @@ class _Search:
         amounts = parse_qs(urlsplit(self.pending.request.target).query).get("amount")
         return Decimal(amounts[0]) if amounts else None
 
-    def has_offset(self, path: str, number: int, field: str) -> bool:
-        """Tell whether a time came with its offset from UTC: without one it is any zone's."""
-        raw = self.data[path][number][field]
-        return not isinstance(raw, str) or _OFFSET.search(raw.strip()) is not None
+    def is_new(self, when: datetime | None, raw: Mapping[str, Any], field: str) -> bool:
+        """Tell whether a time is certainly no older than our first attempt.
+
+        Args:
+            when: The time, as read.
+            raw: The object that it came in: without its offset from UTC it is any zone's.
+            field: Its name there.
+        """
+        return when is not None and when >= self.since and _has_offset(raw[field])
+
+
+def _has_offset(time: Any) -> bool:
+    return not isinstance(time, str) or _OFFSET.search(time.strip()) is not None
 
 
 # Milliseconds since 1970, quoted or not, are in no zone.
 _OFFSET: Final = re.compile(r"(?i)(?:z|[+-]\d\d:?\d\d)$|^-?\d+$")
+_RECORD: Final = ("paymentLinkRef", "receiptLinkRef", "transactionStatuses", "paymentStatuses")
+"""Fields that only an existing link has."""
 
 
 # create ------------------------------------------------------------------------------------------
@@ -234,7 +261,8 @@ def _is_new(search: _Search) -> bool:
     """Tell whether no step of a link is older than our first attempt: each must say when."""
     steps = search.found.transaction_statuses
     return bool(steps) and all(
-        step.created is not None and step.created >= search.since for step in steps
+        search.is_new(step.created, raw, "created")
+        for step, raw in zip(steps, search.data["transactionStatuses"], strict=True)
     )
 
 
@@ -249,17 +277,6 @@ def _gateway_result(entry: models.PaymentStatusEntry, found: models.Transaction)
     )
 
 
-def _entries(found: models.Transaction, kind: models.TransactionType) -> list[Any]:
-    return [entry for entry in found.payment_statuses if entry.transaction_type == kind]
-
-
-def _all_readable(found: models.Transaction) -> bool:
-    """Tell whether no entry could be one of a kind that was not recognised."""
-    return "paymentStatuses" not in found.extra and all(
-        isinstance(entry.transaction_type, _Type) for entry in found.payment_statuses
-    )
-
-
 def _recent(
     search: _Search, kind: models.TransactionType, *, accepted: bool
 ) -> Iterator[models.PaymentStatusEntry]:
@@ -268,17 +285,19 @@ def _recent(
     The gateway's clock is its own. An acceptance gets an allowance, and its time may lack the
     offset. A decline gets neither: an older one must not pass for ours.
     """
-    since = search.since - _GATEWAY_ERROR if accepted else search.since
+    earliest = search.since - _GATEWAY_ERROR
     for number, entry in enumerate(search.found.payment_statuses):
         when = entry.payment_gateway_response_timestamp
-        reference = entry.payment_gateway_req_reference_number
         if (
             entry.transaction_type == kind
             and entry.succeeded is accepted
             and when is not None
-            and when >= since
-            and not search.is_of_another(reference)
-            and (accepted or search.has_offset("paymentStatuses", number, _GATEWAY_TIME))
+            and when >= earliest
+            and not search.is_of_another(entry.payment_gateway_req_reference_number)
+            and (
+                accepted
+                or search.is_new(when, search.data["paymentStatuses"][number], _GATEWAY_TIME)
+            )
         ):
             yield entry
 
@@ -292,24 +311,11 @@ def _declined(
     fits: Callable[[models.PaymentStatusEntry], bool] = lambda _entry: True,
 ) -> Any:
     """The latest decline that may be ours, if no entry can be the acceptance; else None."""
-    entries = _entries(search.found, kind)
-    if not _all_readable(search.found) or any(one.succeeded is not False for one in entries):
+    entries = entries_of(search.found, kind)
+    if not is_readable(search.found) or any(one.succeeded is not False for one in entries):
         return None
     declines = [entry for entry in _recent(search, kind, accepted=False) if fits(entry)]
     return _gateway_result(declines[-1], search.found) if declines else None
-
-
-def _same_amount(found: models.Transaction, one: Decimal, other: Decimal) -> bool:
-    """Compare two amounts to within half a minor unit of the link's currency."""
-    decimals = minor_units(found.currency or "CLF")  # where it is not given, no unit is finer
-    half = Decimal((0, (5,), -decimals - 1))
-    return exact_sum(one, other.copy_negate()).copy_abs() < half
-
-
-def _amount_of(found: models.Transaction, kind: models.TransactionType) -> Decimal | None:
-    """The one amount that entries of a kind, declined ones apart, have; None: none, or several."""
-    amounts = {one.total_amount for one in _entries(found, kind) if one.succeeded is not False}
-    return amounts.pop() if len(amounts) == 1 else None
 
 
 def _has_captured_amount(search: _Search, entry: models.PaymentStatusEntry) -> bool:
@@ -319,10 +325,10 @@ def _has_captured_amount(search: _Search, entry: models.PaymentStatusEntry) -> b
     """
     wanted = search.amount
     if wanted is None:
-        wanted = _amount_of(search.found, _Type.AUTHORIZATION)
+        wanted = amount_of(search.found, _Type.AUTHORIZATION)
     if entry.total_amount is None or wanted is None:
-        return entry.succeeded is False
-    return _same_amount(search.found, entry.total_amount, wanted)
+        return entry.succeeded is False and "totalAmount" not in entry.extra
+    return is_same_amount(search.found, entry.total_amount, wanted)
 
 
 def _read_captured(search: _Search) -> Evidence:
@@ -334,22 +340,25 @@ def _read_captured(search: _Search) -> Evidence:
     declined = _declined(search, _Type.CAPTURE, fits)
     if declined is not None:
         return Evidence(Shows.DECLINED, declined)
-    untouched = _entries(found, _Type.AUTHORIZATION) and not _entries(found, _Type.CAPTURE)
-    return Evidence(Shows.ABSENT if untouched and _all_readable(found) else Shows.OTHER)
+    untouched = entries_of(found, _Type.AUTHORIZATION) and not entries_of(found, _Type.CAPTURE)
+    return Evidence(Shows.ABSENT if untouched and accounts_for_itself(found) else Shows.OTHER)
 
 
 _UNDONE: Final = frozenset({models.PaymentStatus.REVERSED, models.PaymentStatus.VOIDED})
 
 
 def _read_reversed(search: _Search) -> Evidence:
-    found, captured = search.found, _may_be_captured(search.found)
+    found, captured = search.found, may_be_captured(search.found)
     voids = list(_recent(search, _Type.VOID, accepted=True))
-    if len(voids) == 1 and (not captured or _undoes_the_capture(found, voids[0])):
+    if len(voids) == 1 and (not captured or undoes_the_capture(found, voids[0])):
         return Evidence(Shows.OURS, _gateway_result(voids[0], found))
     status, when = found.payment_status, found.payment_status_timestamp
     undone = status in _UNDONE
-    explained = any(entry.succeeded for entry in _entries(found, _Type.VOID))  # an older void, say
-    if undone and not explained and not captured and when is not None and when >= search.since:
+    explained = any(
+        entry.succeeded for entry in entries_of(found, _Type.VOID)
+    )  # an older void, say
+    is_new = search.is_new(when, search.data, "paymentStatusTimestamp")
+    if undone and not explained and not captured and is_new:
         result = models.GatewayResult(
             transaction_type=_Type.VOID,
             payment_status=status,
@@ -367,39 +376,28 @@ def _read_reversed(search: _Search) -> Evidence:
         return Evidence(Shows.DECLINED, declined)
     # A captured payment is never reversed again on a guess: voiding twice could void two things.
     kinds = {entry.transaction_type for entry in found.payment_statuses}
-    return Evidence(Shows.ABSENT if kinds == {_Type.AUTHORIZATION} else Shows.OTHER)
-
-
-def _may_be_captured(found: models.Transaction) -> bool:
-    return not _all_readable(found) or any(
-        entry.succeeded is not False for entry in _entries(found, _Type.CAPTURE)
-    )
-
-
-def _undoes_the_capture(found: models.Transaction, void: models.PaymentStatusEntry) -> bool:
-    """Tell by its amount that a void undid the capture, and not (the rest of) the authorization."""
-    authorized = _amount_of(found, _Type.AUTHORIZATION)
-    captured = _amount_of(found, _Type.CAPTURE)
-    if authorized is None or captured is None or void.total_amount is None:
-        return False
-    rest = exact_sum(authorized, captured.copy_negate())
-    others = (authorized, rest)
-    return _same_amount(found, void.total_amount, captured) and not any(
-        _same_amount(found, void.total_amount, other) for other in others
-    )
+    untouched = kinds == {_Type.AUTHORIZATION} and accounts_for_itself(found)
+    return Evidence(Shows.ABSENT if untouched else Shows.OTHER)
 
 
 # cancel and receipt ------------------------------------------------------------------------------
 
 
-def _has_readable_steps(found: models.Transaction) -> bool:
-    """Tell whether there is a history at all, and no step of it is one that is not recognised."""
-    steps = found.transaction_statuses
-    return (
-        bool(steps)
-        and "transactionStatuses" not in found.extra
-        and all(isinstance(one.transaction_status_name, _Status) for one in steps)
-    )
+def _absent_from_steps(search: _Search, statuses: Container[Any]) -> Evidence:
+    """Judge a history that shows no step of ours.
+
+    It is an absence if it is there, if no step of it is one that is not recognised, and if the
+    record's own status, which the contract does not have, does not say otherwise.
+    """
+    found = search.found
+    steps = [one.transaction_status_name for one in found.transaction_statuses]
+    status = member(_Status, search.data.get("transactionStatus"))
+    if isinstance(status, _Status) and status in statuses:
+        return Evidence(Shows.OTHER)
+    is_readable = "transactionStatuses" not in found.extra and isinstance(status, _Status | None)
+    if steps and is_readable and all(isinstance(one, _Status) for one in steps):
+        return Evidence(Shows.ABSENT)
+    return Evidence(Shows.NOTHING)
 
 
 def _read_cancelled(search: _Search) -> Evidence:
@@ -415,7 +413,7 @@ def _read_cancelled(search: _Search) -> Evidence:
                 recovered=True,
             )
             return Evidence(Shows.OURS, result)
-    return Evidence(Shows.ABSENT if _has_readable_steps(found) else Shows.NOTHING)
+    return _absent_from_steps(search, {_Status.PAYMENT_LINK_CANCELLED})
 
 
 _SENT_RECEIPTS: Final = frozenset(
@@ -436,11 +434,10 @@ def _read_receipt(search: _Search) -> Evidence:
         for number, entry in enumerate(found.transaction_statuses)
         if entry.transaction_status_name in _SENT_RECEIPTS
         and entry.created is not None
-        and entry.created >= search.since
-        and search.has_offset("transactionStatuses", number, "created")
+        and search.is_new(entry.created, search.data["transactionStatuses"][number], "created")
     ]
     reference = found.receipt_link_ref
-    if own and reference and not search.is_of_another(reference):
+    if own and is_reference(reference) and not search.is_of_another(reference):
         created, number = max(own)
         last = found.transaction_statuses[number]
         result = models.Receipt(
@@ -455,8 +452,12 @@ def _read_receipt(search: _Search) -> Evidence:
     names = [str(entry.transaction_status_name or "") for entry in found.transaction_statuses]
     if any(name.strip().upper().startswith("RECEIPT") for name in names):
         return Evidence(Shows.OTHER)
-    return Evidence(Shows.ABSENT if _has_readable_steps(found) else Shows.NOTHING)
+    if search.data.get("receiptLinkRef"):  # of a receipt whose steps it does not show
+        return Evidence(Shows.OTHER)
+    return _absent_from_steps(search, _RECEIPTS)
 
+
+_RECEIPTS: Final = frozenset(one for one in _Status if one.name.startswith("RECEIPT"))
 
 _READERS: dict[str, Callable[[_Search], Evidence]] = {
     operations.CREATE_PAYMENT_LINK.name: _read_created,

@@ -9,7 +9,9 @@ the moment when the attempt was given up, or would have timed out by itself. Loo
 and back off; a positive one ends them. *Absent* and *declined* count only from a look-up that
 started when the window had passed. Look-ups that fail do not count; then the window stretches, by
 three times `settle` at most, until one counts. All of it is measured on the event loop's clock. The
-window of a request that another process sent starts when this process first takes it up.
+window of a request that another process sent starts when this process first takes it up. Once
+something was seen that may be the effect, *absent* contradicts it, and is *absent* no more: a
+replica may lag.
 
 **Verdicts.** *Applied*: the effect is there and is ours. *Absent*: explicitly, no such effect.
 *Undetermined*: anything else, an effect that may not be ours included.
@@ -37,15 +39,15 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
-from chat2pay_async._api.operations import GET_TRANSACTION, Operation, Safety, prepare
+from chat2pay_async._api.operations import GET_TRANSACTION, Operation, prepare
 from chat2pay_async._api.responses import form_of, retry_after
 from chat2pay_async._config import ApiKey
-from chat2pay_async._send.call import Call, Options, about
+from chat2pay_async._send.call import Call, Options, about, next_id
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
 from chat2pay_async._send.limited_transport import LimitedTransport
-from chat2pay_async._send.references import References, owner_of, reference_in
+from chat2pay_async._send.references import Owner, References, reference_in
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
-from chat2pay_async.errors import Attempt, Pending, Proof
+from chat2pay_async.errors import Attempt, Pending, Proof, SentRequest
 from chat2pay_async.events import Hooks, LookedUp, Paused
 
 __all__ = [
@@ -54,6 +56,7 @@ __all__ = [
     "Reconciler",
     "Resolution",
     "Seen",
+    "Sightings",
     "Verdict",
     "foreign_text",
     "look_for",
@@ -126,7 +129,40 @@ class _Look(NamedTuple):
 LookUps: TypeAlias = Generator[float, Seen, Finding]
 
 
-def look_up(window_ends: float, settle: float, now: float, *, is_foreign: bool = False) -> LookUps:
+@attrs.define
+class Sightings:
+    """How often in a row look-ups of one call showed what may be its effect, at the most.
+
+    After it, *absent* is a contradiction: a replica may lag, or the look-up before was misled. Seen
+    once or twice, it takes two absences in a row to outweigh it; seen more often, nothing does.
+    """
+
+    longest: int = 0
+    _run: int = 0
+    _absences: int = 0
+
+    def add(self, shows: Shows, *, waited: bool) -> Shows:
+        """Note what a look-up showed; return what it counts as."""
+        if shows in {Shows.OTHER, Shows.DECLINED}:
+            self._run, self._absences = self._run + 1, 0
+            self.longest = max(self.longest, self._run)
+        elif shows is Shows.ABSENT:
+            self._run, self._absences = 0, self._absences + waited
+            if self.longest >= SIGHTINGS:
+                return Shows.OTHER
+            if self.longest and self._absences == 1:
+                return Shows.NOTHING
+        return shows
+
+
+def look_up(
+    window_ends: float,
+    settle: float,
+    now: float,
+    *,
+    is_foreign: bool = False,
+    seen: Sightings | None = None,
+) -> LookUps:
     """Decide when to look a call up, and what the look-ups come to.
 
     Args:
@@ -135,6 +171,7 @@ def look_up(window_ends: float, settle: float, now: float, *, is_foreign: bool =
         now: The time, on the same clock.
         is_foreign: The call itself was refused by somebody who is not the service. A look-up that
             is refused likewise then ends it: there is nobody to ask.
+        seen: What earlier look-ups of the call showed.
 
     Yields:
         When to look next; expects what was seen.
@@ -145,9 +182,11 @@ def look_up(window_ends: float, settle: float, now: float, *, is_foreign: bool =
     # Where the window has passed already, look-ups that fail still get as long.
     latest = max(window_ends, now) + STRETCH * settle
     gap, at, sightings = FIRST_GAP, now, 0
+    seen = Sightings() if seen is None else seen
     while True:
         started, evidence = yield at
-        shows, waited = evidence.shows, started >= window_ends
+        waited = started >= window_ends
+        shows = seen.add(evidence.shows, waited=waited)
         if shows is Shows.OURS or (shows is Shows.DECLINED and waited):
             return Finding(Verdict.APPLIED, evidence)
         if shows is Shows.ABSENT and waited:
@@ -156,7 +195,7 @@ def look_up(window_ends: float, settle: float, now: float, *, is_foreign: bool =
         hopeless = is_foreign and shows is Shows.FOREIGN
         if sightings == SIGHTINGS or hopeless or started >= latest:
             return Finding(Verdict.UNDETERMINED, evidence)
-        if sightings == 1:
+        if sightings == 1 or (waited and evidence.shows is Shows.ABSENT):
             gap = FIRST_GAP
         # One look falls on the window's end exactly, and one on the latest moment.
         at = min(max(started + gap, at), latest if waited else window_ends)
@@ -188,24 +227,35 @@ def look_for(window_ends: float, settle: float, now: float) -> LookUps:
 # Looking ------------------------------------------------------------------------------------------
 
 
+@attrs.define
+class _Known:
+    """What this process knows of a call that may have been applied."""
+
+    call_id: str
+    """The same for the call, and for whoever resolves or resumes it."""
+    window_ends: float
+    sent_at: float | None = None
+    """None: by another process."""
+    seen: Sightings = attrs.field(factory=Sightings)
+
+
 class _Memory:
-    """The windows of pending calls that this process has known: it need not start them anew."""
+    """The pending calls that this process has known: it need not start their windows anew."""
 
     SIZE: Final = 10_000
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Pending, tuple[float | None, float]] = OrderedDict()
+        self._known: OrderedDict[tuple[SentRequest, Attempt], _Known] = OrderedDict()
 
-    def keep(self, pending: Pending, sent_at: float | None, window_ends: float) -> None:
-        self._known[pending] = sent_at, window_ends
-        while len(self._known) > self.SIZE:
+    def of(self, pending: Pending, call_id: str = "") -> _Known:
+        """Return what is known of a call; it is another process's unless its id is given."""
+        key = pending.request, pending.first_attempt  # the same, however often it is tried
+        if key not in self._known:
+            ends = clock.now() + pending.read_timeout + pending.settle
+            self._known[key] = _Known(call_id or next_id(), ends)
+        if len(self._known) > self.SIZE:
             self._known.popitem(last=False)
-
-    def of(self, pending: Pending) -> tuple[float | None, float]:
-        """Return when it was sent (None: by another process), and when its own window ends."""
-        if pending not in self._known:
-            self.keep(pending, None, clock.now() + pending.read_timeout + pending.settle)
-        return self._known[pending]
+        return self._known[key]
 
 
 class Reconciler:
@@ -229,7 +279,8 @@ class Reconciler:
             # It was not known when the first request of a client left, and is now.
             call.service_time = now - timedelta(seconds=clock.now() - call.sent_at)
         pending = call.pending(self._base_url, self._key_fingerprint)
-        self._memory.keep(pending, call.sent_at, call.window_ends)
+        known = self._memory.of(pending, call.call_id)
+        known.sent_at, known.window_ends = call.sent_at, call.window_ends
         return pending
 
     async def look_up(self, call: Call[Any, Any], lease: Lease | None = None) -> Finding:
@@ -240,13 +291,22 @@ class Reconciler:
             lease: Holds the connection for the POST that may follow at once: the call has a slot.
         """
         retry = call.options.retry
-        look_ups = look_up(call.window_ends, retry.settle, clock.now(), is_foreign=call.is_foreign)
+        pending = call.pending(self._base_url, self._key_fingerprint)
+        known = self._memory.of(pending, call.call_id)
+        look_ups = look_up(
+            call.window_ends,
+            retry.settle,
+            clock.now(),
+            is_foreign=call.is_foreign,
+            seen=known.seen,
+        )
         finding = await self._drive(
             look_ups,
-            call.pending(self._base_url, self._key_fingerprint),
+            pending,
             call.sent_at,
             call.options,
             call.call_id,
+            known=known,
             lease=lease,
         )
         finding = _believed(finding, resend_when_absent=retry.resend_when_absent)
@@ -283,24 +343,27 @@ class Reconciler:
         self._check(pending, another_key=another_key)
         settle = max(pending.settle, options.retry.settle)
         read = max(pending.read_timeout, options.timeout.read)
-        sent_at, window_ends = self._memory.of(pending)
+        known = self._memory.of(pending)
+        window_ends = known.window_ends
         window_ends += (read - pending.read_timeout) + (settle - pending.settle)
         own = options.retry.resend_when_absent
         with anyio.move_on_after(options.timeout.total):
-            look_ups = look_up(window_ends, settle, clock.now())
-            finding = await self._drive(look_ups, pending, sent_at, options, "")
+            look_ups = look_up(window_ends, settle, clock.now(), seen=known.seen)
+            finding = await self._drive(look_ups, pending, known.sent_at, options, "", known=known)
             resend = own and pending.resend_when_absent
             finding = _believed(finding, resend_when_absent=resend)
             found = finding.verdict is Verdict.APPLIED
             return Resolution(finding.verdict, finding.evidence.result if found else None)
         return Resolution(Verdict.UNDETERMINED)
 
-    def claim(self, call: Call[Any, Any], result: Any) -> bool:
+    def claim(self, call: Call[Any, Any], result: Any, body: bytes) -> bool:
         """Keep the reference that a call received; False where another call received it before."""
         name, identity = call.operation.name, call.operation.identity(call.request)
-        if call.operation.safety is Safety.REPEATABLE:  # each update has a moment of its own
-            identity = call.call_id
-        return self.known.claim(owner_of(name, identity, call.write_out()), call.request, result)
+        call_id = call.call_id
+        if call.was_unknown:  # it may be the continuation of another
+            pending = call.pending(self._base_url, self._key_fingerprint)
+            call_id = self._memory.of(pending, call_id).call_id
+        return self.known.claim(Owner(name, identity, call_id), call.request, result, body)
 
     def _check(self, pending: Pending, *, another_key: bool) -> None:
         if pending.base_url != self._base_url:
@@ -344,32 +407,36 @@ class Reconciler:
         options: Options,
         call_id: str,
         *,
+        known: _Known | None = None,
         lease: Lease | None = None,
     ) -> Finding:
+        owner = None if known is None else known.call_id
         at = next(look_ups)
         while True:
             await anyio.sleep(max(0.0, at - clock.now()))
             slot: AbstractAsyncContextManager[None] = (
-                nullcontext() if lease else self._transport.slot(priority=True)
+                nullcontext() if lease is not None else self._transport.slot(priority=True)
             )
             async with slot:
                 await self._transport.wait_for_rate(priority=True)
                 started = clock.now()
                 ago = None if sent_at is None else started - sent_at
                 since = Since(pending.first_attempt.started_at, ago, pending.service_time)
-                found = await self._look(pending, since, options, call_id, lease)
+                found = await self._look(pending, since, options, call_id, owner=owner, lease=lease)
             try:
                 at = look_ups.send(Seen(started, found.evidence))
             except StopIteration as end:
                 finding: Finding = end.value
                 return finding._replace(response=found.response, answered=found.answered)
 
-    async def _look(
+    async def _look(  # noqa: PLR0913 - the same
         self,
         pending: Pending,
         since: Since,
         options: Options,
         call_id: str,
+        *,
+        owner: str | None,
         lease: Lease | None,
     ) -> _Look:
         request = prepare(GET_TRANSACTION, query_for(pending.operation, pending.identity))
@@ -390,10 +457,10 @@ class Reconciler:
                 ago = answered - began
                 seconds = self._transport.throttled(retry_after(response.headers), ago)
                 self._hooks.emit(Paused(call_id, pending.operation, seconds))
-            evidence = read_evidence(pending, response, since, self.known)
+            evidence = read_evidence(pending, response, since, self.known, owner)
             if evidence.shows is Shows.OURS:  # at once: another call may be looking, too
-                owner = owner_of(pending.operation, pending.identity, pending.request)
-                self.known.add(reference_in(pending.operation, evidence.result), owner)
+                reference = reference_in(pending.operation, evidence.result)
+                self.known.add(reference, Owner(pending.operation, pending.identity, owner))
             form = form_of(response)
         self._hooks.emit(LookedUp(call_id, pending.operation, evidence.shows.value, form))
         return _Look(evidence, response, answered)

@@ -217,7 +217,8 @@ class Sender:
     def _judge(self, call: Call[Q, R], response: WireResponse) -> Outcome[R]:
         """Read a response; a copy of the one that another call received proves nothing."""
         outcome = read_response(call.operation, call.request, response, self._key)
-        if outcome.proof is _APPLIED and not self._reconciler.claim(call, outcome.result):
+        is_applied = outcome.proof is _APPLIED
+        if is_applied and not self._reconciler.claim(call, outcome.result, response.body):
             return unproven_outcome(call.operation, response, "the reference of another call")
         return outcome
 

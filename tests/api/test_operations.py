@@ -270,7 +270,6 @@ REFERENCES = [
     ("ü", "%C3%BC"),
     ("%2F", "%252F"),
     ("a b", "a%20b"),
-    ("  ref", "%20%20ref"),
     ("a+b&c=d#e", "a%2Bb%26c%3Dd%23e"),
     ("../../config", "..%2F..%2Fconfig"),
     ("...", "..."),
@@ -402,7 +401,7 @@ PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
     (CAPTURE_PAYMENT, capture(), {"paymentGatewayDecision": "ACCEPT"}),
     (CAPTURE_PAYMENT, capture(), {"paymentGatewayDecision": "DECLINE"}),
     (CAPTURE_PAYMENT, capture("9.90"), {"paymentGatewayDecision": "ACCEPT"}),
-    (CAPTURE_PAYMENT, capture("9.90"), {"transactionType": "Capture", "totalAmount": 9.9}),
+    (CAPTURE_PAYMENT, capture("9.90"), {"transactionType": "Capture", "totalAmount": "9.9"}),
     (CAPTURE_PAYMENT, capture("9.90"), {"transactionType": "Capture", "totalAmount": "9.90004"}),
     (CAPTURE_PAYMENT, capture(), {"transactionType": "Capture", "paymentLinkRef": "ref-1"}),
     (REVERSE_PAYMENT, LINK, {"transactionType": "Void"}),
@@ -416,7 +415,7 @@ PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
     (GET_TRANSACTION, EVERY_REFERENCE, {"orderNumber": "A-1001"}),
     # A link may have a later receipt than the one that is asked for beside it.
     (GET_TRANSACTION, EVERY_REFERENCE, {"orderNumber": "A-1001", "receiptLinkRef": "rcpt-2"}),
-    (GET_TRANSACTION, BY_RECEIPT, {"paymentLinkRef": "ref-9"}),
+    (GET_TRANSACTION, BY_RECEIPT, {"paymentLinkRef": "ref-9", "receiptLinkRef": "rcpt-1"}),
     (GET_TRANSACTION, BY_RECEIPT, {"orderNumber": "A-9", "receiptLinkRef": "rcpt-1"}),
     (GET_CONFIGURATION, requests.ConfigurationQuery(), {"integrators": []}),
     (GET_CONFIGURATION, requests.ConfigurationQuery(), {"integrators": "unreadable"}),
@@ -430,7 +429,10 @@ KINDS: tuple[Any, ...] = ("Authorization", "Sale", "something new", "", 7, {})
 """Of other steps than a capture or a reversal."""
 NO_PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
     (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": None}),
-    (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": ""}),
+    *(
+        (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": blank})
+        for blank in ("", " ", "0", 0, "0000-0000", "-")
+    ),
     (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": {}}),
     (CREATE_PAYMENT_LINK, order(), {"transactionStatus": "PAYMENT_LINK_SENT"}),
     (CREATE_PAYMENT_LINK, order(), {"paymentLinkRef": "ref-9", "orderNumber": "A-1002"}),
@@ -457,6 +459,11 @@ NO_PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
         (CAPTURE_PAYMENT, capture("9.90"), {"transactionType": "Capture", "totalAmount": amount})
         for amount in (999, "9.91", "9.90005", "9.89995", 0)
     ),
+    # An amount that can't be read may be any.
+    *(
+        (CAPTURE_PAYMENT, capture("9.90"), {"transactionType": "Capture", "totalAmount": amount})
+        for amount in ("9,90", "R9.90", "", True, {"value": 9}, [9])
+    ),
     (CAPTURE_PAYMENT, capture("9.90"), {"paymentGatewayDecision": "ACCEPT", "totalAmount": 99}),
     (CAPTURE_PAYMENT, capture(), {"transactionType": "Capture", "paymentLinkRef": "ref-2"}),
     (CAPTURE_PAYMENT, capture(), {"transactionType": "Capture", "paymentStatuses": []} | HISTORY),
@@ -470,7 +477,7 @@ NO_PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
     (REVERSE_PAYMENT, LINK, {"transactionType": "Void", "paymentLinkRef": "ref-2"}),
     (REVERSE_PAYMENT, LINK, {"transactionType": "Void", "paymentStatuses": [{}]}),
     (CREATE_RECEIPT, receipt(), {"orderNumber": "A-1001"}),
-    (CREATE_RECEIPT, receipt(), {"receiptLinkRef": ""}),
+    *((CREATE_RECEIPT, receipt(), {"receiptLinkRef": blank}) for blank in ("", " ", "0", "-")),
     (CREATE_RECEIPT, receipt(), {"receiptLinkRef": "rcpt-1", "paymentLinkRef": "ref-2"}),
     (CREATE_RECEIPT, receipt(), {"receiptLinkRef": "rcpt-1", "paymentLinkRef": "ref-1"} | HISTORY),
     (GET_TRANSACTION, BY_ORDER, HISTORY),
@@ -481,6 +488,7 @@ NO_PROOFS: list[tuple[AnyOperation, Any, dict[str, Any]]] = [
     (GET_TRANSACTION, EVERY_REFERENCE, {"orderNumber": "A-1001", "paymentLinkRef": "ref-2"}),
     (GET_TRANSACTION, EVERY_REFERENCE, {"orderNumber": "A-9", "paymentLinkRef": "ref-1"}),
     (GET_TRANSACTION, BY_RECEIPT, {"receiptLinkRef": "rcpt-1"}),
+    (GET_TRANSACTION, BY_RECEIPT, {"orderNumber": "A-9", "paymentLinkRef": "ref-9"} | HISTORY),
     (GET_TRANSACTION, BY_RECEIPT, {"orderNumber": "A-9", "receiptLinkRef": "rcpt-2"}),
     (GET_CONFIGURATION, requests.ConfigurationQuery(), {"integrators": None, "apiKey": None}),
     # An update's response, and a transaction:

@@ -447,6 +447,8 @@ TEXT_FIELDS: list[tuple[Callable[..., Any], str]] = [
 ]
 OPTIONAL = {"from_", "payment_gateway_settings_id", "application_id", "reconciliation_id",
             "merchant_descriptor", "name", "code", "sku"}  # fmt: skip
+IDENTITIES = {field for _, field in TEXT_FIELDS} - OPTIONAL
+"""The texts that responses are compared with: the service may trim blanks around them."""
 
 
 @pytest.mark.parametrize(("build", "field"), TEXT_FIELDS)
@@ -473,10 +475,19 @@ def test_a_text_is_a_str(build: Callable[..., Any], field: str, value: object) -
 
 @pytest.mark.parametrize(("build", "field"), TEXT_FIELDS)
 def test_any_other_text_is_kept_as_it_is(build: Callable[..., Any], field: str) -> None:
-    text = " Café 日本 💳 "
+    text = "Café 日本 💳" if field in IDENTITIES else " Café 日本 💳 "
     built = build(**{field: text})
     kept = built.order_line_items[0] if build is link_with_item else built
     assert getattr(kept, field) == text
+
+
+@pytest.mark.parametrize(("build", "field"), [one for one in TEXT_FIELDS if one[1] in IDENTITIES])
+@pytest.mark.parametrize("text", ["A-1 ", " A-1", "\u3000A-1", "A-1\xa0"])
+def test_an_identity_has_no_blanks_around_it(
+    build: Callable[..., Any], field: str, text: str
+) -> None:
+    faults = problems(build, **{field: text})
+    assert list(faults.values()) == ["must not begin or end with a blank; take it off"]
 
 
 @pytest.mark.parametrize(("build", "field"), TEXT_FIELDS)

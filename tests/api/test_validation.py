@@ -17,9 +17,11 @@ from chat2pay_async._api.validation import (
     exact_sum,
     exponent_of,
     faults_of,
+    identity_problem,
     json_faults,
     member,
     minor_units,
+    reference_problem,
     refuse,
     snapshot,
 )
@@ -178,3 +180,17 @@ def test_an_amount_without_a_currency_may_have_any_decimals() -> None:
     assert amount_rule(None)(Decimal("0.000000001")) is None
     assert amount_rule(None)(Decimal("1E-29")) is None
     assert amount_rule(None)(Decimal("1E-30")) == "has more than 30 digits"
+
+
+@pytest.mark.parametrize("text", [" A-1", "A-1 ", "\u3000A-1", "A-1\xa0"])
+def test_blanks_around_a_name_are_refused_since_the_service_may_trim_them(text: str) -> None:
+    for problem_of in (identity_problem, reference_problem):
+        assert problem_of(text) == "must not begin or end with a blank; take it off"
+
+
+def test_a_name_has_the_problem_that_is_plainest() -> None:
+    for problem_of in (identity_problem, reference_problem):
+        assert problem_of("A 1") is None
+        assert problem_of(" ") == "must not be blank"
+        assert problem_of("A-1\n") == "has control characters; take them out"
+        assert problem_of(None) == "is required"

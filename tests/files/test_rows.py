@@ -347,6 +347,12 @@ def test_empty_json_text_is_checked(tmp_path: Path) -> None:
     assert problems(json_row(tmp_path, order_number="")) == {"order_number": "must not be blank"}
 
 
+def test_blanks_around_an_order_number_are_a_fault_in_every_kind_of_file(tmp_path: Path) -> None:
+    for row_of in (csv_row, json_row, excel_row):
+        row = row_of(tmp_path, order_number="A-1 ")
+        assert problems(row) == {"order_number": "must not begin or end with a blank; take it off"}
+
+
 # Excel -------------------------------------------------------------------------------------------
 
 

@@ -52,9 +52,10 @@ class Case:
 
     pending: Pending
     known: References
+    call: str | None = None
 
 
-ANOTHER_CALL: Owner = ("create_payment_link", "A-9")
+ANOTHER_CALL = Owner("create_payment_link", "A-9")
 
 
 def case(
@@ -63,6 +64,7 @@ def case(
     stamp: str | None = None,
     known: Collection[str] | Mapping[str, Owner] = (),
     amount: str | None = None,
+    call: str | None = None,
     **fields: Any,
 ) -> Case:
     """Make a call by the exact request that it sent."""
@@ -79,7 +81,7 @@ def case(
     owners = known if isinstance(known, Mapping) else dict.fromkeys(known, ANOTHER_CALL)
     for reference, owner in owners.items():
         references.add(reference, owner)
-    return Case(pending_of(row, request, stamp), references)
+    return Case(pending_of(row, request, stamp), references, call)
 
 
 def pending_of(row: Any, request: Any, stamp: str | None = None) -> Pending:
@@ -115,7 +117,8 @@ def judge(  # noqa: PLR0913 - what a response can be
     if dated:
         told["date"] = format_datetime(LOOKED + timedelta(seconds=skew), usegmt=True)
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_evidence(of.pending, WireResponse(status, told, content), since, of.known)
+    answer = WireResponse(status, told, content)
+    return read_evidence(of.pending, answer, since, of.known, of.call)
 
 
 def shows(of: Case, body: Any, **answer: Any) -> Shows:
@@ -225,7 +228,7 @@ def test_a_refusal_in_a_form_that_is_not_the_services_is_foreign(
 
 
 @each_post
-@pytest.mark.parametrize("age", ["1", " 60 ", "007", "soon", "0, 5", "-1"])
+@pytest.mark.parametrize("age", ["1", " 60 ", "007", "soon", "0, 5", "5, 0", "-1"])
 def test_a_response_from_a_cache_counts_for_nothing(operation: str, age: str) -> None:
     headers = {"age": age}
     for body in (shown(additionalData=ECHO), paid(entry()), paid()):
@@ -237,7 +240,7 @@ def _stamp(operation: str) -> str | None:
     return STAMP if operation == "create_payment_link" else None
 
 
-@pytest.mark.parametrize("age", ["0", " 0 ", "00", ""])
+@pytest.mark.parametrize("age", ["0", " 0 ", "00", "", "0, 0", "0,0, 00"])
 def test_an_age_of_zero_is_no_cache(age: str) -> None:
     assert shows(case(), GONE, status=404, headers={"age": age}) is ABSENT
 
@@ -257,7 +260,7 @@ def test_another_orders_transaction_counts_for_nothing(number: Any) -> None:
     assert shows(case(stamp=STAMP), shown(orderNumber=number, additionalData=ECHO)) is NOTHING
 
 
-@pytest.mark.parametrize("ref", ["", None, [], {}])
+@pytest.mark.parametrize("ref", ["", " ", "0", "000-000", None, [], {}])
 def test_a_link_without_a_reference_is_none(ref: Any) -> None:
     assert shows(case(), shown(paymentLinkRef=ref)) is NOTHING
 
@@ -352,8 +355,14 @@ def test_an_order_number_is_no_pattern(number: str) -> None:
         [GONE],
         shown(),
         GONE | {"paymentLinkRef": REF},
+        GONE | {"receiptLinkRef": "rec-1"},
+        GONE | {"transactionStatuses": [step()]},
+        GONE | {"paymentStatuses": [entry()]},
     ],
-    ids=["html", "spring", "message", "text", "object", "null", "list", "transaction", "link"],
+    ids=[
+        *("html", "spring", "message", "text", "object", "null", "list", "transaction"),
+        *("link", "receipt", "steps", "payments"),
+    ],
 )
 def test_a_404_of_another_form_is_no_absence(body: Any) -> None:
     assert shows(case(), body, status=404) in {NOTHING, FOREIGN}
@@ -537,6 +546,15 @@ def test_fields_that_a_recovered_link_lacks_are_none() -> None:
     assert judge(case(stamp=STAMP), undated).result.timestamp is None
 
 
+@pytest.mark.parametrize("moment", ["2026-05-04T14:00:01", "2026-05-04 12:00:01.000"])
+def test_a_step_without_an_offset_does_not_say_that_a_link_is_new(moment: str) -> None:
+    steps = [step("PAYMENT_LINK_REQUEST_RECEIVED", 0, 1), step() | {"created": moment}]
+    assert shows(case(), shown(transactionStatuses=steps)) is OTHER
+    # Where the stamp is echoed, no clock is asked.
+    echoed = shown(transactionStatuses=steps, additionalData=ECHO)
+    assert shows(case(stamp=STAMP), echoed) is OURS
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -684,10 +702,37 @@ def test_a_successful_capture_is_ours() -> None:
 
 
 @pytest.mark.parametrize(
-    "entries", [[AUTHORIZED], [AUTHORIZED, AUTHORIZED], [AUTHORIZED, entry("Void")]]
+    ("entries", "statuses"),
+    [
+        ([AUTHORIZED], [None, "SUCCESS"]),
+        ([AUTHORIZED, AUTHORIZED], [None, "SUCCESS"]),
+        ([entry("Authorization", "REVIEW")], ["PENDING", "REVIEW"]),
+        ([entry("Authorization", "DECLINE")], ["FAILED"]),
+        ([AUTHORIZED, entry("Void")], ["SUCCESS", "REVERSED", "VOIDED"]),
+        ([AUTHORIZED, entry("Void", "DECLINE")], ["SUCCESS", "FAILED"]),
+    ],
 )
-def test_an_authorization_without_any_capture_entry_is_an_absence(entries: list[Any]) -> None:
-    assert judge(capture(), shown(paymentStatuses=entries)) == Evidence(ABSENT)
+def test_an_authorization_without_any_capture_entry_is_an_absence(
+    entries: list[Any], statuses: list[Any]
+) -> None:
+    for status in statuses:
+        found = judge(capture(), shown(paymentStatuses=entries, paymentStatus=status))
+        assert found == Evidence(ABSENT)
+
+
+UNREAD: list[Any] = [7, {}]
+CONTRADICTIONS: list[dict[str, Any]] = [
+    *({"transactionType": kind} for kind in ["CAPTURE", "VOID", "Refund", *UNREAD]),
+    *({"paymentStatus": status} for status in ["PENDING", "FAILED", "REVIEW", "UNKNOWN"]),
+    *({"paymentStatus": status} for status in ["REVERSED", "VOIDED", "CAPTURED", *UNREAD]),
+]
+
+
+@pytest.mark.parametrize("fields", CONTRADICTIONS, ids=repr)
+def test_a_record_that_says_more_than_its_entries_is_no_absence(fields: dict[str, Any]) -> None:
+    for operation in ("capture_payment", "reverse_payment"):
+        assert shows(case(operation), paid()) is ABSENT
+        assert shows(case(operation), paid(**fields)) is OTHER
 
 
 @pytest.mark.parametrize("entries", [None, [], [entry("Sale")], [entry("Void")]], ids=repr)
@@ -843,6 +888,12 @@ def test_a_refusal_of_another_amount_is_not_ours() -> None:
     assert shows(capture(None), unpaid) is DECLINED
 
 
+@pytest.mark.parametrize("amount", ["199,90", "R199.90", {"value": 199}])
+def test_a_refusal_of_an_amount_that_cannot_be_read_is_not_ours(amount: Any) -> None:
+    assert shows(capture(), paid(entry(decision="DECLINE", totalAmount=None))) is DECLINED
+    assert shows(capture(), paid(entry(decision="DECLINE", totalAmount=amount))) is OTHER
+
+
 def test_the_success_counts_and_not_the_refusals_around_it() -> None:
     declined = entry(decision="DECLINE", paymentGatewayReqReferenceNumber="gw-2")
     for entries in ([declined, entry()], [entry(), declined], [declined, entry(), declined]):
@@ -883,23 +934,38 @@ def test_a_gateway_response_that_another_call_returned_is_not_ours(decision: str
         body, seen = paid(entry(kind, decision)), OURS if decision == "ACCEPT" else DECLINED
         assert shows(case(operation, known={"gw-1"}), body) is OTHER
         assert shows(case(operation, known={"gw-2"}), body) is seen
-        other_payment = {"gw-1": ("capture_payment", "ref-2")}
+        other_payment = {"gw-1": Owner("capture_payment", "ref-2")}
         assert shows(case(operation, known=other_payment), body) is OTHER
 
 
 def test_a_call_recognises_its_own_reference() -> None:
-    own = {"gw-1": ("capture_payment", REF)}
+    own = {"gw-1": Owner("capture_payment", REF)}
     assert shows(case("capture_payment", known=own), paid(entry())) is OURS
     # A gateway may number a payment, and not each step of it: here the entry's type says which.
     assert shows(case("reverse_payment", known=own), paid(entry("Void"))) is OURS
-    assert shows(case(known={REF: ("create_payment_link", "A-1")}), shown()) is OURS
+    assert shows(case(known={REF: Owner("create_payment_link", "A-1")}), shown()) is OURS
     of_link = shown(receiptLinkRef="rec-1", transactionStatuses=[step("RECEIPT_LINK_SENT")])
-    receipt = {"rec-1": ("create_receipt", f"{REF} https://r.test")}
-    assert shows(case("create_receipt", known=receipt), of_link) is OURS
+    receipt = {"rec-1": Owner("create_receipt", REF, "1")}
+    assert shows(case("create_receipt", known=receipt, call="1"), of_link) is OURS
+
+
+def test_what_an_earlier_call_of_the_same_kind_received_is_not_ours() -> None:
+    receipt = shown(receiptLinkRef="x", transactionStatuses=[step("RECEIPT_LINK_SENT")])
+    bodies = {
+        "create_payment_link": shown(paymentLinkRef="x"),
+        "capture_payment": paid(entry(paymentGatewayReqReferenceNumber="x")),
+        "reverse_payment": paid(entry("Void", paymentGatewayReqReferenceNumber="x")),
+        "create_receipt": receipt,
+    }
+    for operation, body in bodies.items():
+        identity = "A-1" if operation == "create_payment_link" else REF
+        known = {"x": Owner(operation, identity, "1")}
+        assert shows(case(operation, known=known, call="2"), body) is OTHER
+        assert shows(case(operation, known=known, call="1"), body) is OURS
 
 
 def test_a_link_whose_reference_was_used_to_cancel_it_may_still_be_ours() -> None:
-    assert shows(case(known={REF: ("cancel_payment_link", REF)}), shown()) is OURS
+    assert shows(case(known={REF: Owner("cancel_payment_link", REF)}), shown()) is OURS
 
 
 UNREADABLE = [entry("Captured"), entry("Refund"), entry(7), entry(None), entry({}), {}]
@@ -962,6 +1028,21 @@ def test_where_a_payment_was_captured_the_amount_has_to_say_what_was_undone(
     assert shows(REVERSE, shown(paymentStatuses=history)) is seen
 
 
+def test_where_two_captures_have_one_amount_the_rest_of_the_authorization_may_have_it_too() -> None:
+    part = CAPTURED | {"totalAmount": 30}
+    history = [AUTHORIZED | {"totalAmount": 90}, part, part, entry("Void", totalAmount=30)]
+    assert shows(REVERSE, shown(paymentStatuses=history)) is OTHER
+    del history[1]
+    assert shows(REVERSE, shown(paymentStatuses=history)) is OURS
+    history.insert(0, history[0])
+    assert shows(REVERSE, shown(paymentStatuses=history)) is OTHER
+
+
+def test_a_record_of_a_capture_whose_entry_is_missing_counts_as_captured() -> None:
+    assert shows(REVERSE, paid(entry("Void"), transactionType="CAPTURE")) is OTHER
+    assert shows(REVERSE, paid(entry("Void"), transactionType="VOID")) is OURS
+
+
 @pytest.mark.parametrize("decision", ["REVIEW", None, "NEW WORD"])
 def test_what_may_have_been_captured_counts_as_captured(decision: Any) -> None:
     pending = CAPTURED | {"paymentGatewayDecision": decision}
@@ -997,8 +1078,8 @@ def test_a_reversed_status_with_its_time_is_ours(status: str) -> None:
     )
 
 
-@pytest.mark.parametrize("moment", [None, "then", {}])
-def test_a_reversed_status_without_its_time_is_neither(moment: Any) -> None:
+@pytest.mark.parametrize("moment", [None, "then", {}, "2026-05-04T14:00:01", "2026-05-04 12:00:01"])
+def test_a_reversed_status_without_its_time_and_zone_is_neither(moment: Any) -> None:
     for entries in ([], [entry("Void", "DECLINE")]):
         body = paid(*entries, paymentStatus="REVERSED", paymentStatusTimestamp=moment)
         assert shows(REVERSE, body) is OTHER
@@ -1012,7 +1093,7 @@ def test_a_payment_declined_and_then_reversed_is_reversed() -> None:
     assert shows(REVERSE, old) is OTHER
 
 
-@pytest.mark.parametrize("status", [None, "SUCCESS", "PENDING", "FAILED", "REVIEW", "UNKNOWN"])
+@pytest.mark.parametrize("status", [None, "SUCCESS"])
 def test_an_authorization_that_nothing_happened_to_is_an_absence(status: str | None) -> None:
     assert judge(REVERSE, paid(paymentStatus=status)) == Evidence(ABSENT)
     assert judge(REVERSE, paid(AUTHORIZED, paymentStatus=status)) == Evidence(ABSENT)
@@ -1149,10 +1230,11 @@ def test_a_delivery_report_may_be_an_earlier_receipts(name: str) -> None:
 def test_a_receipt_without_a_reference_of_its_own_is_not_ours() -> None:
     body = shown(transactionStatuses=[step("RECEIPT_LINK_SENT")])
     assert shows(RECEIPT, body) is OTHER
-    assert shows(RECEIPT, body | {"receiptLinkRef": ""}) is OTHER
+    for blank in ("", " ", "0", "000-000"):
+        assert shows(RECEIPT, body | {"receiptLinkRef": blank}) is OTHER
     # Another receipt for the same link, which this client made at the same time:
-    concurrent = {"rec-1": ("create_receipt", f"{REF} https://another.test")}
-    of = case("create_receipt", known=concurrent)
+    concurrent = {"rec-1": Owner("create_receipt", REF, "1")}
+    of = case("create_receipt", known=concurrent, call="2")
     assert shows(of, body | {"receiptLinkRef": "rec-1"}) is OTHER
     assert shows(of, body | {"receiptLinkRef": "rec-2"}) is OURS
 
@@ -1174,7 +1256,34 @@ def test_a_receipts_step_counts_in_words_too() -> None:
 
 def test_no_receipt_entry_at_all_is_an_absence() -> None:
     assert judge(RECEIPT, shown()) == Evidence(ABSENT)
-    assert judge(RECEIPT, shown(receiptLinkRef="rec-0")) == Evidence(ABSENT)
+    assert judge(RECEIPT, shown(receiptLinkRef="")) == Evidence(ABSENT)
+
+
+@pytest.mark.parametrize("reference", ["rec-1", 7, {"ref": "rec-1"}])
+def test_a_receipts_reference_without_its_steps_is_no_absence(reference: Any) -> None:
+    body = shown(receiptLinkRef=reference)
+    assert shows(RECEIPT, body) is OTHER
+    # This client made that one: its steps are missing yet, and so may ours be.
+    known = {"rec-1": Owner("create_receipt", REF, "1")}
+    assert shows(case("create_receipt", known=known, call="2"), body) is OTHER
+
+
+@pytest.mark.parametrize(
+    ("operation", "status"),
+    [
+        ("cancel_payment_link", "PAYMENT_LINK_CANCELLED"),
+        ("cancel_payment_link", "Payment Link Cancelled"),
+        ("create_receipt", "RECEIPT_LINK_SENT"),
+        ("create_receipt", "Receipt Link Delivered"),
+    ],
+)
+def test_a_status_on_the_record_itself_that_its_steps_lack_is_no_absence(
+    operation: str, status: str
+) -> None:
+    assert shows(case(operation), shown(transactionStatus=status)) is OTHER
+    assert shows(case(operation), shown(transactionStatus="PAYMENT_LINK_SENT")) is ABSENT
+    for unknown in ["SOMETHING_NEW", *UNREAD]:
+        assert shows(case(operation), shown(transactionStatus=unknown)) is NOTHING
 
 
 # No answer whatsoever breaks it -------------------------------------------------------------------

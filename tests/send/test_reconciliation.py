@@ -60,12 +60,13 @@ from chat2pay_async._send.reconciliation import (
     LookUps,
     Resolution,
     Seen,
+    Sightings,
     Verdict,
     _Memory,
     look_for,
     look_up,
 )
-from chat2pay_async._send.references import References
+from chat2pay_async._send.references import Owner, References
 from chat2pay_async._transport.base import WireResponse
 
 pytestmark = [
@@ -175,10 +176,46 @@ def test_an_effect_that_may_be_anothers_is_looked_up_three_times_at_the_windows_
     assert story.settled == Finding(Verdict.UNDETERMINED, story.seen[-1].evidence)
 
 
-@pytest.mark.parametrize(("third", "verdict"), [(ABSENT, Verdict.ABSENT), (OURS, Verdict.APPLIED)])
-def test_the_third_look_may_find_otherwise(third: Shows, verdict: Verdict) -> None:
-    story = play(saw(*[NOTHING] * 7, OTHER, OTHER, third))
-    assert (story.asked[-1], story.verdict) == (10.75, verdict)
+def test_the_third_look_may_find_it_ours() -> None:
+    story = play(saw(*[NOTHING] * 7, OTHER, OTHER, OURS))
+    assert (story.asked[-1], story.verdict) == (10.75, Verdict.APPLIED)
+
+
+@pytest.mark.parametrize("effect", [OTHER, DECLINED])
+@pytest.mark.parametrize("before", range(5))
+def test_what_may_be_the_effect_seen_three_times_in_a_row_is_never_absent(
+    effect: Shows, before: int
+) -> None:
+    story = play(itertools.chain(saw(*[NOTHING] * before, *[effect] * 3), always(ABSENT)))
+    assert story.asked == [*TO_THE_END, 10.25, 10.5]
+    assert story.verdict is Verdict.UNDETERMINED
+
+
+@pytest.mark.parametrize("effect", [OTHER, DECLINED])
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_may_be_the_effect_seen_once_or_twice_takes_two_absences_in_a_row(
+    effect: Shows, times: int
+) -> None:
+    story = play(itertools.chain(saw(*[effect] * times), always(ABSENT)))
+    assert story.asked == [*TO_THE_END, 10.25]
+    assert story.verdict is Verdict.ABSENT
+
+
+def test_an_effect_between_two_absences_takes_the_first_back() -> None:
+    shown = saw(OTHER, *[NOTHING] * 6, ABSENT, OTHER, ABSENT, ABSENT)
+    story = play(shown)
+    assert story.verdict is Verdict.ABSENT
+    assert len(story.asked) == 11
+
+
+def test_what_an_earlier_series_of_look_ups_saw_counts_too() -> None:
+    seen = Sightings()
+    drive(look_up(10, 10, 0, seen=seen), saw(*[OTHER] * 3, *[NOTHING] * 20), 0)
+    assert seen.longest == 3
+    story = drive(look_up(10, 10, 0, seen=seen), always(ABSENT), 0)
+    assert story.verdict is Verdict.UNDETERMINED
+    story = drive(look_up(10, 10, 0, seen=seen), saw(ABSENT, OURS), 0)
+    assert story.verdict is Verdict.APPLIED
 
 
 def test_a_look_that_fails_between_them_takes_the_others_back() -> None:
@@ -188,7 +225,7 @@ def test_a_look_that_fails_between_them_takes_the_others_back() -> None:
 
 
 def test_look_ups_before_the_windows_end_settle_nothing() -> None:
-    story = play(saw(OTHER, ABSENT, DECLINED, OTHER, ABSENT, OTHER, NOTHING, ABSENT))
+    story = play(saw(ABSENT, FOREIGN, NOTHING, ABSENT, ABSENT, NOTHING, NOTHING, ABSENT))
     assert (story.asked, story.verdict) == (TO_THE_END, Verdict.ABSENT)
 
 
@@ -338,12 +375,16 @@ def test_the_laws_hold_for_every_order_of_events(
     if story.verdict is Verdict.ABSENT:
         assert shown[-1] is ABSENT
         assert last.started >= closes
+        assert {OTHER, DECLINED}.isdisjoint(shown)
 
     # Undetermined needs three looks at another's effect, all of the time, or nobody to ask.
     latest = max(closes, now) + 3 * settle
     if story.verdict is Verdict.UNDETERMINED:
         hopeless = is_foreign and shown[-1] is FOREIGN
-        assert last.started >= latest or shown[-3:] == [OTHER] * 3 or hopeless
+        contradict = {OTHER, DECLINED}.intersection(shown) and {OTHER, ABSENT}.issuperset(
+            shown[-3:]
+        )
+        assert last.started >= latest or contradict or hopeless
         assert hopeless or last.started >= closes
 
     # It ends with the first look that starts when all the time has passed.
@@ -793,8 +834,8 @@ async def test_an_effect_of_the_first_attempt_that_shows_after_the_second_is_our
         steps = [{"transactionStatusName": "PAYMENT_LINK_SENT", "created": began}]
         if len(made.engine.sent) == 2:
             steps.append({"transactionStatusName": "RECEIPT_LINK_SENT", "created": began})
-        undated = shown(receiptLinkRef="rec-1", transactionStatuses=steps).body
-        return answer(200, undated)
+            return answer(200, shown(receiptLinkRef="rec-1", transactionStatuses=steps).body)
+        return answer(200, shown(transactionStatuses=steps).body)
 
     monkeypatch.setattr("chat2pay_async._send.limited_transport.wall_clock", virtual)
     began = virtual().isoformat()
@@ -1258,15 +1299,32 @@ async def test_a_pending_capture_is_declined_only_when_it_can_no_longer_arrive()
     assert (resolution.verdict, resolution.result.succeeded) == (Verdict.APPLIED, True)
 
 
+async def test_an_absence_after_what_may_be_the_effect_resends_and_settles_nothing() -> None:
+    pending_entry = captured("REVIEW")
+    made = bench(lost(), look_ups=[*[pending_entry] * 3, authorized()])
+    with pytest.raises(OutcomeUnknownError) as caught:
+        await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options())
+    assert len(made.engine.looked) == len(LOOKS) + 2
+    pending = Pending.from_json(caught.value.pending.to_json())
+    assert await made.sender.resolve(pending, options()) == Resolution(Verdict.UNDETERMINED)
+    with pytest.raises(OutcomeUnknownError):
+        await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options(), prior=pending)
+    # Nothing of it is known elsewhere; and a later call begins anew.
+    elsewhere = bench(look_ups=[authorized()])
+    assert await elsewhere.sender.resolve(pending, options()) == Resolution(Verdict.ABSENT)
+    made.engine.script = [lost(), ACCEPTED]
+    assert not (await made.sender.send(operations.CAPTURE_PAYMENT, CAPTURE, options())).recovered
+
+
 async def test_only_the_latest_references_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(References, "SIZE", 3)
-    made = bench(*[answer(201, b'{"paymentLinkRef": "%d"}' % number) for number in range(4)])
+    made = bench(*[answer(201, b'{"paymentLinkRef": "ref-%d"}' % number) for number in range(4)])
     for number in range(4):
         request = attrs.evolve(LINK, order_number=f"A-{number}")
         await made.sender.send(operations.CREATE_PAYMENT_LINK, request, options())
     known = made.sender._reconciler.known
-    nobody = ("create_payment_link", "B-1")
-    owned = [known.is_of_another(str(number), nobody) for number in range(4)]
+    nobody = Owner("create_payment_link", "B-1")
+    owned = [known.is_of_another(f"ref-{number}", nobody) for number in range(4)]
     assert owned == [False, True, True, True]
 
 
@@ -1355,7 +1413,8 @@ async def test_a_throttled_look_up_pauses_the_client() -> None:
 
 
 async def test_a_throttle_pauses_the_clients_other_calls() -> None:
-    made = bench(answer(429, retry_after="30"), CREATED, CREATED)
+    others = answer(201, b'{"paymentLinkRef": "ref-2"}')
+    made = bench(answer(429, retry_after="30"), CREATED, others)
 
     async def another() -> None:
         await anyio.sleep(1)

@@ -972,7 +972,8 @@ def spend_all(made: Bench) -> None:
 
 
 async def test_the_quota_runs_out_and_fills_again_with_success() -> None:
-    made = bench(*[not_sent()] * 71, *[CREATED] * 20, not_sent(), CREATED)
+    links = [answer(201, b'{"paymentLinkRef": "ref-%d"}' % number) for number in range(21)]
+    made = bench(*[not_sent()] * 71, *links[1:], not_sent(), links[0])
     for attempts in [2] * 35 + [1]:
         with pytest.raises(ConnectionFailedError) as caught:
             await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(max_attempts=2))
