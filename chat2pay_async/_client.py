@@ -92,11 +92,17 @@ class AsyncChat2Pay:
                 patched httpx or aiohttp, it refuses to send.
             http_client: Your own `httpx.AsyncClient` (or `httpx2.AsyncClient`): its proxies, TLS
                 settings, event hooks, auth, headers and cookies act. It is never closed by this
-                client, and its redirects are not followed. Over httpx's own connections, a POST
-                that was given up may still be delivered when a broken network heals, up to two
-                minutes later; its pool is slow with many requests at a time, and can lose a
-                connection for good. For hooks, auth or headers alone, `http_client_for` makes a
-                client without these faults. Default: such a client.
+                client, and its redirects are not followed. Its auth must send the credentials at
+                once: a POST or PUT leaves once in an attempt, so a flow that answers a challenge
+                (401) by sending it again, or a transport that retries, ends the attempt as unknown
+                ("RequestRepeated"), which is looked up. A flow that keeps what it learnt, as
+                `httpx.DigestAuth`, may learn it from a read first. A transport that is not built on
+                httpcore, or that hides its `trace`, does not tell what it did: a connection that it
+                could not make is unknown, too. Over httpx's own connections, a POST that was given
+                up may still be delivered when a broken network heals, up to two minutes later; its
+                pool is slow with many requests at a time, and can lose a connection for good. For
+                hooks, auth or headers alone, `http_client_for` makes a client without these faults.
+                Default: such a client.
             proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …).
             http2: Offer HTTP/2; it needs the extra `http2`. A connection still serves one request
                 at a time. Where a server shuts an HTTP/2 connection down in good order, the
