@@ -98,11 +98,12 @@ class AsyncChat2Pay:
                 ("RequestRepeated"), which is looked up. A flow that keeps what it learnt, as
                 `httpx.DigestAuth`, may learn it from a read first. A transport that is not built on
                 httpcore, or that hides its `trace`, does not tell what it did: a connection that it
-                could not make is unknown, too. Over httpx's own connections, a POST that was given
-                up may still be delivered when a broken network heals, up to two minutes later; its
-                pool is slow with many requests at a time, and can lose a connection for good. For
-                hooks, auth or headers alone, `http_client_for` makes a client without these faults.
-                Default: such a client.
+                could not make is unknown, too, and a copy of a refusal, or of a 429, that something
+                on the way sends on it is believed, as it is where a hook reads bodies. Over httpx's
+                own connections, a POST that was given up may still be delivered when a broken
+                network heals, up to two minutes later; its pool is slow with many requests at a
+                time, and can lose a connection for good. For hooks, auth or headers alone,
+                `http_client_for` makes a client without these faults. Default: such a client.
             proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …).
             http2: Offer HTTP/2; it needs the extra `http2`. A connection still serves one request
                 at a time. Where a server shuts an HTTP/2 connection down in good order, the

@@ -120,7 +120,7 @@ LAST_WORDS: Final = range(400, 500)
 """Statuses after which a connection is not used again.
 
 A proxy may repeat a response. A copy of a success has no proof about the next request; a copy of a
-refusal, or of a 429, would be believed.
+refusal, or of a 429, would be believed. A user's transport that is not httpcore's keeps its own.
 """
 
 

@@ -6,8 +6,10 @@ Classes come from the library that the client comes from, since an `httpx2.Async
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
+import socket
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -15,7 +17,7 @@ import anyio
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import HeaderFields, Headers, Timeout
-from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
+from chat2pay_async._transport.base import LAST_WORDS, ExchangeError, SendGuard, WireResponse
 from chat2pay_async._transport.decoding import LONGEST_RESPONSE, decoded, unreadable
 from chat2pay_async._transport.pool import PooledTransport
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
@@ -330,9 +332,28 @@ async def _read(response: Any, longest: float) -> WireResponse:
     """Read a response, within bounds."""
     try:
         body = await _body_of(response, longest)
+        if response.status_code in LAST_WORDS and not response.is_closed:
+            _end_connection(response)
     finally:
         await response.aclose()
     return WireResponse(response.status_code, _lower(response.headers), body)
+
+
+def _end_connection(response: Any) -> None:
+    """End the connection of a response: see `LAST_WORDS`.
+
+    Its pool closes a connection that is at its end when it takes it back. One that were closed
+    already would be none of its states: on trio it stumbles over it. HTTP/2 tells responses apart,
+    and what another transport works on is not known.
+    """
+    stream = response.extensions.get("network_stream")
+    if stream is None or response.http_version == "HTTP/2":
+        return
+    with contextlib.suppress(Exception):  # it is closed already, or has no socket
+        found = stream.get_extra_info("socket")
+        # uvloop's stand-in for a socket can't be shut down, so this is another name of its own.
+        with socket.fromfd(found.fileno(), found.family, found.type) as connected:
+            connected.shutdown(socket.SHUT_RD)
 
 
 async def _body_of(response: Any, longest: float) -> bytes:
@@ -340,7 +361,7 @@ async def _body_of(response: Any, longest: float) -> bytes:
     if response.is_stream_consumed or hasattr(response, "_content"):  # a hook has read it
         return cast("bytes", response.content)
     pieces, size = list[bytes](), 0
-    async for piece in response.aiter_raw():
+    async for piece in response.stream:  # `aiter_raw` would give its connection back
         pieces.append(piece)
         size += len(piece)
         if size > longest:
