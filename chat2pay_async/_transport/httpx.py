@@ -19,6 +19,7 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import HeaderFields, Headers, Timeout
 from chat2pay_async._transport.base import LAST_WORDS, ExchangeError, SendGuard, WireResponse
 from chat2pay_async._transport.decoding import LONGEST_RESPONSE, decoded, unreadable
+from chat2pay_async._transport.log_lines import contain_log_lines, contained_log_lines
 from chat2pay_async._transport.pool import PooledTransport
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
@@ -150,6 +151,7 @@ class HttpxTransport:
         """The transports that tell of every request when they write it."""
         self._host: bytes = library.URL(base_url).netloc
         self._url_of = lru_cache(maxsize=64)(library.URL)
+        contain_log_lines()
 
     async def exchange(
         self,
@@ -168,7 +170,8 @@ class HttpxTransport:
             guard()  # not every transport asks it, and so a kept connection stays as it is
         exchange = self._exchange if self._bounds_itself else self._bounded_exchange
         try:
-            response = await exchange(built, limits, guard)
+            with contained_log_lines():
+                response = await exchange(built, limits, guard)
         except self._library.HTTPStatusError as error:
             if error.request is not built:  # a hook's own request: its status says nothing of ours
                 raise classify(error, built) from error
@@ -288,7 +291,8 @@ class HttpxTransport:
     async def aclose(self) -> None:
         """Close the client, unless it is the user's."""
         if self._owned:
-            await self._client.aclose()
+            with contained_log_lines():
+                await self._client.aclose()
 
 
 class _Watch:
