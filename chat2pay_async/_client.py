@@ -20,6 +20,7 @@ from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.limits import Limiter, RateLimit, Slots, limiter_of
 from chat2pay_async._send.polling import wait_for_payment
 from chat2pay_async._send.reconciliation import Resolution
+from chat2pay_async._send.references import references_over
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async._transport.factory import transport_for
@@ -131,7 +132,8 @@ class AsyncChat2Pay:
                 reserved=PARAMETERS,
             )
         limited = LimitedTransport(exchanges, slots, limiter, key.reveal())
-        self._own(Sender(limited, all_hooks, key, url), options, is_view=False)
+        known = references_over(transport if http_client is None else http_client)
+        self._own(Sender(limited, all_hooks, key, url, known), options, is_view=False)
 
     def _own(self, sender: Sender, options: Options, *, is_view: bool) -> None:
         self._sender = sender

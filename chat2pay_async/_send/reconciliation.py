@@ -201,15 +201,20 @@ class Reconciler:
     """The look-ups of a client, and what it knows of calls that they may have to settle."""
 
     def __init__(
-        self, transport: LimitedTransport, hooks: Hooks, key: ApiKey, base_url: str
+        self,
+        transport: LimitedTransport,
+        hooks: Hooks,
+        key: ApiKey,
+        base_url: str,
+        known: References | None = None,
     ) -> None:
         self._transport = transport
         self._hooks = hooks
         self._key_fingerprint = key.fingerprint
         self._base_url = base_url
         self._memory = _Memory()
-        self.known = References()
-        """The references that calls of this client received."""
+        self.known = References() if known is None else known
+        """The references that calls over these connections received."""
 
     def pending(self, call: Call[Any, Any]) -> Pending:
         """Return what is needed to settle a call later, in this process or in another."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import MutableMapping
 from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 from chat2pay_async._api import models, operations
 from chat2pay_async._api.json import decode_object
 from chat2pay_async.errors import SentRequest
 
-__all__ = ["Owner", "References", "owner_of", "reference_in"]
+__all__ = ["Owner", "References", "owner_of", "reference_in", "references_over"]
 
 Owner: TypeAlias = tuple[str, str]
 """The call that received a reference: the same for each of its attempts, in any process."""
@@ -105,3 +107,21 @@ class References:
             return found != owner
         is_sibling = {found[0], owner[0]} == _GATEWAY and found[1] == owner[1]
         return not is_sibling and found[0] != _CANCEL
+
+
+_SHARED: Final[MutableMapping[object, References]] = WeakKeyDictionary()
+
+
+def references_over(connections: object) -> References:
+    """Return the references of all clients that share connections.
+
+    A copy of a response to one of them may come as the response to another.
+
+    Args:
+        connections: A user's client or transport of httpx's. Anything that is no object to share,
+            such as None, has references of its own.
+    """
+    try:
+        return _SHARED.setdefault(connections, References())
+    except TypeError:  # it can't be a key
+        return References()

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import anyio
 import attrs
+import httpx
 import pytest
 import scripted
 from hypothesis import given
 from hypothesis import strategies as st
 from scripted import answer, bench, lost, options
 
-from chat2pay_async import OutcomeUnknownError, models
+from chat2pay_async import AsyncChat2Pay, OutcomeUnknownError, RetryPolicy, Timeout, models
 from chat2pay_async._api import requests
 from chat2pay_async._api.operations import CANCEL_PAYMENT_LINK, CREATE_PAYMENT_LINK, CREATE_RECEIPT
-from chat2pay_async._send.references import Owner, References, owner_of, reference_in
+from chat2pay_async._send.references import (
+    Owner,
+    References,
+    owner_of,
+    reference_in,
+    references_over,
+)
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import SentRequest
 
@@ -298,3 +308,44 @@ async def test_a_reference_that_resolve_gave_out_is_no_other_calls() -> None:
 
 async def _at_once(response: WireResponse) -> WireResponse:
     return response
+
+
+async def _same_reference(_request: httpx.Request) -> httpx.Response:
+    return httpx.Response(201, json={"paymentLinkRef": "ref-1"})
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("given", ["http_client", "transport"])
+async def test_a_reference_that_one_client_received_is_no_other_clients_over_the_same_connections(
+    given: str,
+) -> None:
+    """A copy of a response comes over a connection, whoever had asked."""
+    shared: Any = httpx.MockTransport(_same_reference)
+    if given == "http_client":
+        shared = httpx.AsyncClient(transport=shared)
+    once = RetryPolicy(resend_when_absent=False, settle=0.001)
+    settings = {"base_url": "http://localhost", given: shared, "retry": once}
+    one = AsyncChat2Pay("key", **settings)
+    another = AsyncChat2Pay("key", **settings, timeout=Timeout(read=0.001))
+    assert (await one.create_payment_link(scripted.LINK)).payment_link_ref == "ref-1"
+    with pytest.raises(OutcomeUnknownError):
+        await another.create_payment_link(attrs.evolve(scripted.LINK, order_number="B-1"))
+    assert (await another.create_payment_link(scripted.LINK)).payment_link_ref == "ref-1"
+    await shared.aclose()
+
+
+def test_references_are_shared_by_whoever_shares_connections_and_end_with_them() -> None:
+    class Shared: ...
+
+    one, another = Shared(), Shared()
+    assert references_over(one) is references_over(one)
+    assert references_over(one) is not references_over(another)
+    gone = weakref.ref(references_over(one))
+    del one
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("connections", [None, "aiohttp", {}])
+def test_what_is_no_object_to_share_has_references_of_its_own(connections: object) -> None:
+    assert references_over(connections) is not references_over(connections)
