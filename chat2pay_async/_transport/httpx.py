@@ -230,7 +230,7 @@ class HttpxTransport:
         """
         if guard.was_written:
             return True
-        if built.extensions.get("not_sent") or not guard.may_have_been_sent:
+        if not guard.may_have_been_sent:
             return False
         is_watched = self._bounds_itself or isinstance(built.extensions.get("trace"), _Watch)
         return not (is_watched and self._is_over({self._library.MockTransport, *self._telling}))

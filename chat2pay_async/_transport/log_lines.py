@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextvars import ContextVar
 from typing import Final
 
@@ -57,7 +57,7 @@ def contain_log_lines() -> None:
 
 
 @contextlib.contextmanager
-def contained_log_lines() -> Iterator[None]:
+def contained_log_lines() -> Generator[None]:
     """Contain what the log lines of an exchange raise, in this task."""
     before = _exchanging.get()
     _exchanging.set(True)

@@ -406,3 +406,21 @@ async def test_a_connection_whose_response_is_no_refusal_is_kept_by_a_users_pool
         for _ in range(3):
             await transport.exchange(POST, {}, PATIENT, SendGuard())
     assert server.connections == 1
+
+
+async def test_a_connection_that_a_hook_gave_back_is_left_to_whoever_has_it_now() -> None:
+    async def read(response: httpx.Response) -> None:
+        await response.aread()
+
+    async def refused(stream: anyio.abc.ByteStream) -> None:
+        await stream.send(REFUSED)
+
+    server = Server(refused)
+    async with (
+        listening(server.serve) as url,
+        httpx.AsyncClient(event_hooks={"response": [read]}, trust_env=False) as client,
+    ):
+        transport = transport_for(url, http_client=client)
+        for _ in range(2):
+            await transport.exchange(POST, {}, PATIENT, SendGuard())
+    assert server.connections == 1

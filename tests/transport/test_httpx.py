@@ -872,7 +872,7 @@ async def test_a_read_may_answer_a_challenge() -> None:
 
 
 async def shutting_down(stream: anyio.abc.SocketStream) -> None:
-    """Answer the first request over HTTP/2; at the second one, say that only the first was seen."""
+    """Refuse the first request over HTTP/2; at the second one, say that only the first was seen."""
     config = pytest.importorskip("h2.config").H2Configuration(client_side=False)
     http = pytest.importorskip("h2.connection").H2Connection(config)
     http.initiate_connection()
@@ -881,20 +881,23 @@ async def shutting_down(stream: anyio.abc.SocketStream) -> None:
             while True:
                 for event in http.receive_data(await stream.receive()):
                     if type(event).__name__ == "StreamEnded" and event.stream_id == 1:
-                        http.send_headers(1, [(":status", "201")], end_stream=True)
+                        http.send_headers(1, [(":status", "404")], end_stream=True)
                     elif type(event).__name__ == "StreamEnded":
                         http.close_connection(last_stream_id=1)
                 await stream.send(http.data_to_send())
 
 
 async def test_httpx_does_not_send_a_post_again_when_http2_is_shut_down() -> None:
-    """The word of whoever shuts down, that nobody saw it, is not taken for it."""
+    """The word of whoever shuts down, that nobody saw it, is not taken for it.
+
+    Its connection outlives a refusal: HTTP/2 tells responses apart.
+    """
     async with (
         listening(shutting_down) as url,
         httpx.AsyncClient(http1=False, http2=True, trust_env=False) as client,
     ):
         transport = transport_over(client, base_url=url)
-        assert (await transport.exchange(POST, {}, PATIENT, SendGuard())).status_code == 201
+        assert (await transport.exchange(POST, {}, PATIENT, SendGuard())).status_code == 404
         with pytest.raises(ExchangeError) as caught:
             await transport.exchange(POST, {}, PATIENT, SendGuard())
     assert (caught.value.proof, caught.value.reason) == (Proof.UNKNOWN, "RequestRepeated")

@@ -121,7 +121,9 @@ async def test_a_log_line_that_failed_is_reported_where_that_can_be_done(
 async def test_log_lines_are_written_once(caplog: pytest.LogCaptureFixture) -> None:
     async with listening(answering) as url:
         transport = transport_for(url)
+        filters = list(logging.getLogger("httpx").filters)
         await transport_for(url).aclose()
+        assert logging.getLogger("httpx").filters == filters
         with caplog.at_level(logging.INFO, "httpx"):
             await transport.exchange(POST, {}, PATIENT, SendGuard())
         await transport.aclose()
