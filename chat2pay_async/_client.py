@@ -20,6 +20,7 @@ from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.limits import Limiter, RateLimit, Slots, limiter_of
 from chat2pay_async._send.polling import wait_for_payment
 from chat2pay_async._send.reconciliation import Resolution
+from chat2pay_async._send.references import references_over
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._tracebacks import hiding_arguments
 from chat2pay_async._transport.factory import transport_for
@@ -93,11 +94,18 @@ class AsyncChat2Pay:
                 patched httpx or aiohttp, it refuses to send.
             http_client: Your own `httpx.AsyncClient` (or `httpx2.AsyncClient`): its proxies, TLS
                 settings, event hooks, auth, headers and cookies act. It is never closed by this
-                client, and its redirects are not followed. Over httpx's own connections, a POST
-                that was given up may still be delivered when a broken network heals, up to two
-                minutes later; its pool is slow with many requests at a time, and can lose a
-                connection for good. For hooks, auth or headers alone, `http_client_for` makes a
-                client without these faults. Default: such a client.
+                client, and its redirects are not followed. Its auth must send the credentials at
+                once: a POST or PUT leaves once in an attempt, so a flow that answers a challenge
+                (401) by sending it again, or a transport that retries, ends the attempt as unknown
+                ("RequestRepeated"), which is looked up. A flow that keeps what it learnt, as
+                `httpx.DigestAuth`, may learn it from a read first. A transport that is not built on
+                httpcore, or that hides its `trace`, does not tell what it did: a connection that it
+                could not make is unknown, too, and a copy of a refusal, or of a 429, that something
+                on the way sends on it is believed, as it is where a hook reads bodies. Over httpx's
+                own connections, a POST that was given up may still be delivered when a broken
+                network heals, up to two minutes later; its pool is slow with many requests at a
+                time, and can lose a connection for good. For hooks, auth or headers alone,
+                `http_client_for` makes a client without these faults. Default: such a client.
             proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …).
             http2: Offer HTTP/2; it needs the extra `http2`. A connection still serves one request
                 at a time. Where a server shuts an HTTP/2 connection down in good order, the
@@ -120,7 +128,8 @@ class AsyncChat2Pay:
             reserved=PARAMETERS,
         )
         limited = LimitedTransport(exchanges, slots, limiter, key.reveal())
-        self._own(Sender(limited, all_hooks, key, url), options, is_view=False)
+        known = references_over(transport if http_client is None else http_client)
+        self._own(Sender(limited, all_hooks, key, url, known), options, is_view=False)
 
     def _own(self, sender: Sender, options: Options, *, is_view: bool) -> None:
         self._sender = sender

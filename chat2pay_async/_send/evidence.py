@@ -33,7 +33,7 @@ from chat2pay_async._send.payment_history import (
     may_be_captured,
     undoes_the_capture,
 )
-from chat2pay_async._send.references import Owner, References
+from chat2pay_async._send.references import References, owner_of
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Pending
 
@@ -109,7 +109,6 @@ def read_evidence(
     response: WireResponse,
     since: Since,
     known: References,
-    call: str | None = None,
 ) -> Evidence:
     """Judge the response to a look-up.
 
@@ -118,7 +117,6 @@ def read_evidence(
         response: The status endpoint's response.
         since: The time of the call's first attempt.
         known: The references that calls of this client received.
-        call: The call that is looked for, as it is named there; None: any like it.
     """
     if is_cached(response.headers):
         return Evidence(Shows.NOTHING)
@@ -132,8 +130,7 @@ def read_evidence(
     found = structure(models.Transaction, data)
     if not _is_about(pending, found, data):
         return Evidence(Shows.NOTHING)
-    owner = Owner(pending.operation, pending.identity, call)
-    search = _Search(pending, data, found, since.on_service_clock(response), known, owner)
+    search = _Search(pending, data, found, since.on_service_clock(response), known)
     return _READERS[pending.operation](search)
 
 
@@ -172,11 +169,11 @@ class _Search:
     found: models.Transaction
     since: datetime
     known: References
-    owner: Owner
 
     def is_of_another(self, reference: str | None) -> bool:
         """Tell whether another call received a reference."""
-        return self.known.is_of_another(reference, self.owner, is_read_back=True)
+        owner = owner_of(self.pending.operation, self.pending.identity, self.pending.request)
+        return self.known.is_of_another(reference, owner, is_read_back=True)
 
     @property
     def sent(self) -> dict[str, Any]:

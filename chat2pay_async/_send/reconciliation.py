@@ -39,13 +39,13 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
-from chat2pay_async._api.operations import GET_TRANSACTION, Operation, prepare
+from chat2pay_async._api.operations import GET_TRANSACTION, Operation, Safety, prepare
 from chat2pay_async._api.responses import form_of, retry_after
 from chat2pay_async._config import ApiKey
-from chat2pay_async._send.call import Call, Options, about, next_id
+from chat2pay_async._send.call import Call, Options, about
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
 from chat2pay_async._send.limited_transport import LimitedTransport
-from chat2pay_async._send.references import Owner, References, reference_in
+from chat2pay_async._send.references import References, owner_of, reference_in
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Pending, Proof, SentRequest
 from chat2pay_async.events import Hooks, LookedUp, Paused
@@ -231,8 +231,6 @@ def look_for(window_ends: float, settle: float, now: float) -> LookUps:
 class _Known:
     """What this process knows of a call that may have been applied."""
 
-    call_id: str
-    """The same for the call, and for whoever resolves or resumes it."""
     window_ends: float
     sent_at: float | None = None
     """None: by another process."""
@@ -247,12 +245,12 @@ class _Memory:
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[SentRequest, Attempt], _Known] = OrderedDict()
 
-    def of(self, pending: Pending, call_id: str = "") -> _Known:
-        """Return what is known of a call; it is another process's unless its id is given."""
+    def of(self, pending: Pending) -> _Known:
+        """Return what is known of a call; what is new here was sent by another process."""
         key = pending.request, pending.first_attempt  # the same, however often it is tried
         if key not in self._known:
             ends = clock.now() + pending.read_timeout + pending.settle
-            self._known[key] = _Known(call_id or next_id(), ends)
+            self._known[key] = _Known(ends)
         if len(self._known) > self.SIZE:
             self._known.popitem(last=False)
         return self._known[key]
@@ -262,15 +260,20 @@ class Reconciler:
     """The look-ups of a client, and what it knows of calls that they may have to settle."""
 
     def __init__(
-        self, transport: LimitedTransport, hooks: Hooks, key: ApiKey, base_url: str
+        self,
+        transport: LimitedTransport,
+        hooks: Hooks,
+        key: ApiKey,
+        base_url: str,
+        known: References | None = None,
     ) -> None:
         self._transport = transport
         self._hooks = hooks
         self._key_fingerprint = key.fingerprint
         self._base_url = base_url
         self._memory = _Memory()
-        self.known = References()
-        """The references that calls of this client received."""
+        self.known = References() if known is None else known
+        """The references that calls over these connections received."""
 
     def pending(self, call: Call[Any, Any]) -> Pending:
         """Return what is needed to settle a call later, in this process or in another."""
@@ -279,7 +282,7 @@ class Reconciler:
             # It was not known when the first request of a client left, and is now.
             call.service_time = now - timedelta(seconds=clock.now() - call.sent_at)
         pending = call.pending(self._base_url, self._key_fingerprint)
-        known = self._memory.of(pending, call.call_id)
+        known = self._memory.of(pending)
         known.sent_at, known.window_ends = call.sent_at, call.window_ends
         return pending
 
@@ -292,7 +295,7 @@ class Reconciler:
         """
         retry = call.options.retry
         pending = call.pending(self._base_url, self._key_fingerprint)
-        known = self._memory.of(pending, call.call_id)
+        known = self._memory.of(pending)
         look_ups = look_up(
             call.window_ends,
             retry.settle,
@@ -306,7 +309,6 @@ class Reconciler:
             call.sent_at,
             call.options,
             call.call_id,
-            known=known,
             lease=lease,
         )
         finding = _believed(finding, resend_when_absent=retry.resend_when_absent)
@@ -349,21 +351,19 @@ class Reconciler:
         own = options.retry.resend_when_absent
         with anyio.move_on_after(options.timeout.total):
             look_ups = look_up(window_ends, settle, clock.now(), seen=known.seen)
-            finding = await self._drive(look_ups, pending, known.sent_at, options, "", known=known)
+            finding = await self._drive(look_ups, pending, known.sent_at, options, "")
             resend = own and pending.resend_when_absent
             finding = _believed(finding, resend_when_absent=resend)
             found = finding.verdict is Verdict.APPLIED
             return Resolution(finding.verdict, finding.evidence.result if found else None)
         return Resolution(Verdict.UNDETERMINED)
 
-    def claim(self, call: Call[Any, Any], result: Any, body: bytes) -> bool:
+    def claim(self, call: Call[Any, Any], result: Any) -> bool:
         """Keep the reference that a call received; False where another call received it before."""
         name, identity = call.operation.name, call.operation.identity(call.request)
-        call_id = call.call_id
-        if call.was_unknown:  # it may be the continuation of another
-            pending = call.pending(self._base_url, self._key_fingerprint)
-            call_id = self._memory.of(pending, call_id).call_id
-        return self.known.claim(Owner(name, identity, call_id), call.request, result, body)
+        if call.operation.safety is Safety.REPEATABLE:  # each update has a moment of its own
+            identity = call.call_id
+        return self.known.claim(owner_of(name, identity, call.write_out()), call.request, result)
 
     def _check(self, pending: Pending, *, another_key: bool) -> None:
         if pending.base_url != self._base_url:
@@ -407,10 +407,8 @@ class Reconciler:
         options: Options,
         call_id: str,
         *,
-        known: _Known | None = None,
         lease: Lease | None = None,
     ) -> Finding:
-        owner = None if known is None else known.call_id
         at = next(look_ups)
         while True:
             await anyio.sleep(max(0.0, at - clock.now()))
@@ -422,21 +420,19 @@ class Reconciler:
                 started = clock.now()
                 ago = None if sent_at is None else started - sent_at
                 since = Since(pending.first_attempt.started_at, ago, pending.service_time)
-                found = await self._look(pending, since, options, call_id, owner=owner, lease=lease)
+                found = await self._look(pending, since, options, call_id, lease)
             try:
                 at = look_ups.send(Seen(started, found.evidence))
             except StopIteration as end:
                 finding: Finding = end.value
                 return finding._replace(response=found.response, answered=found.answered)
 
-    async def _look(  # noqa: PLR0913 - the same
+    async def _look(
         self,
         pending: Pending,
         since: Since,
         options: Options,
         call_id: str,
-        *,
-        owner: str | None,
         lease: Lease | None,
     ) -> _Look:
         request = prepare(GET_TRANSACTION, query_for(pending.operation, pending.identity))
@@ -457,10 +453,10 @@ class Reconciler:
                 ago = answered - began
                 seconds = self._transport.throttled(retry_after(response.headers), ago)
                 self._hooks.emit(Paused(call_id, pending.operation, seconds))
-            evidence = read_evidence(pending, response, since, self.known, owner)
+            evidence = read_evidence(pending, response, since, self.known)
             if evidence.shows is Shows.OURS:  # at once: another call may be looking, too
-                reference = reference_in(pending.operation, evidence.result)
-                self.known.add(reference, Owner(pending.operation, pending.identity, owner))
+                owner = owner_of(pending.operation, pending.identity, pending.request)
+                self.known.add(reference_in(pending.operation, evidence.result), owner)
             form = form_of(response)
         self._hooks.emit(LookedUp(call_id, pending.operation, evidence.shows.value, form))
         return _Look(evidence, response, answered)

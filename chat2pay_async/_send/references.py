@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from hashlib import blake2b
-from typing import Any, Final, NamedTuple
+from collections.abc import MutableMapping
+from typing import Any, Final, TypeAlias
+from weakref import WeakKeyDictionary
 
 from chat2pay_async._api import models, operations
+from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.operations import is_reference
+from chat2pay_async.errors import SentRequest
 
-__all__ = ["Owner", "References", "reference_in"]
+__all__ = ["Owner", "References", "owner_of", "reference_in", "references_over"]
 
-
-class Owner(NamedTuple):
-    """The call that received a reference."""
-
-    operation: str
-    identity: str
-    call: str | None = None
-    """The same for each attempt of a call, and for whoever resolves or resumes it; None: it may be
-    any call of this operation and identity."""
-
+Owner: TypeAlias = tuple[str, str]
+"""The call that received a reference: the same for each of its attempts, in any process."""
 
 _CREATE: Final = operations.CREATE_PAYMENT_LINK.name
 _CANCEL: Final = operations.CANCEL_PAYMENT_LINK.name
@@ -34,10 +29,18 @@ _REFERENCES: Final = {
 }
 
 
+def owner_of(operation: str, identity: str, request: SentRequest) -> Owner:
+    """Return the call that a response is for; a link has many receipts, each with its own URL."""
+    if operation == operations.CREATE_RECEIPT.name:
+        body = decode_object(request.body or b"{}") or {}
+        return operation, f"{identity} {body.get('receiptLink')}"
+    return operation, identity
+
+
 def reference_in(operation: str, result: Any) -> str | None:
     """Return the reference in a result that no other call can have received; None: it has none."""
     reference: object = getattr(result, _REFERENCES.get(operation, ""), None)
-    return None if reference is None else str(reference)
+    return str(reference) if is_reference(reference) else None
 
 
 class References:
@@ -50,21 +53,18 @@ class References:
 
     def add(self, reference: str | None, owner: Owner) -> None:
         """Keep a reference; the first call that received it stays its owner."""
-        if reference is not None and is_reference(reference):
-            kept = self._owners.setdefault(reference, owner)
-            if kept == owner._replace(call=None):  # now it is known which one of its calls
-                self._owners[reference] = owner
+        if is_reference(reference):
+            self._owners.setdefault(str(reference), owner)
         if len(self._owners) > self.SIZE:
             self._owners.popitem(last=False)
 
-    def claim(self, owner: Owner, request: object, result: object, body: bytes) -> bool:
+    def claim(self, owner: Owner, request: object, result: object) -> bool:
         """Keep the reference in a result: from now on it is no other call's.
 
         Args:
             owner: The call that received it.
             request: Its request.
             result: Its result.
-            body: The response's, as received.
 
         Returns:
             False for a copy: another call received this reference. A receipt's copy may have one
@@ -72,44 +72,24 @@ class References:
         """
         if isinstance(result, models.Transaction):
             if result.order_number is not None:  # it is the link of whoever made this order
-                self.add(result.payment_link_ref, Owner(_CREATE, result.order_number))
+                self.add(result.payment_link_ref, (_CREATE, result.order_number))
         elif isinstance(result, models.Cancellation):  # of a link that may have its owner
             self.add(result.payment_link_ref, owner)
-        elif isinstance(result, models.GatewayResult):
-            return self._claim_decision(owner, result, body)
         else:
-            reference = reference_in(owner.operation, result)
-            is_copy = self.is_of_another(reference, owner)
+            reference = reference_in(owner[0], result)
+            # A type says which step of a payment it is, as it does in a transaction.
+            is_typed = getattr(result, "transaction_type", None) is not None
+            is_copy = self.is_of_another(reference, owner, is_read_back=is_typed)
             if is_copy or self._names_another_order(request, result):
                 return False
             self.add(reference, owner)
         return True
 
-    def _claim_decision(self, owner: Owner, result: models.GatewayResult, body: bytes) -> bool:
-        """Keep a gateway's decision: it may lack a reference, but a copy has the same bytes.
-
-        A gateway may number a payment, and not each decision on it: for another call on the same
-        payment, the reference alone makes no copy. Two honest responses are equal where they carry
-        neither a time nor a reference: then the second one is looked up.
-        """
-        digest = f"blake2b {blake2b(body, digest_size=16).hexdigest()}"
-        reference = reference_in(owner.operation, result)
-        # A type says which step of a payment it is, as it does in a transaction.
-        is_typed = result.transaction_type is not None
-        of_payment = owner._replace(call=None)
-        if self.is_of_another(digest, owner) or self.is_of_another(
-            reference, of_payment, is_read_back=is_typed
-        ):
-            return False
-        self.add(digest, owner)
-        self.add(reference, owner)
-        return True
-
     def _names_another_order(self, request: object, result: object) -> bool:
         link: str | None = getattr(request, "payment_link_ref", None)
         order: str | None = getattr(result, "order_number", None)
-        maker = self._owners.get(link or "", Owner("", ""))
-        return maker.operation == _CREATE and order not in {None, "", maker.identity}
+        operation, identity = self._owners.get(link or "", ("", ""))
+        return operation == _CREATE and order not in {None, "", identity}
 
     def is_of_another(
         self, reference: str | None, owner: Owner, *, is_read_back: bool = False
@@ -124,10 +104,25 @@ class References:
                 reference does not say whose it is.
         """
         found = self._owners.get(reference or "", owner)
-        if found[:2] == owner[:2]:  # what an earlier call received is older than this one
-            return None not in {found.call, owner.call} and found.call != owner.call
-        if not is_read_back:
-            return True
-        is_sibling = {found.operation, owner.operation} == _GATEWAY
-        is_sibling = is_sibling and found.identity == owner.identity
-        return not is_sibling and found.operation != _CANCEL
+        if found == owner or not is_read_back:
+            return found != owner
+        is_sibling = {found[0], owner[0]} == _GATEWAY and found[1] == owner[1]
+        return not is_sibling and found[0] != _CANCEL
+
+
+_SHARED: Final[MutableMapping[object, References]] = WeakKeyDictionary()
+
+
+def references_over(connections: object) -> References:
+    """Return the references of all clients that share connections.
+
+    A copy of a response to one of them may come as the response to another.
+
+    Args:
+        connections: A user's client or transport of httpx's. Anything that is no object to share,
+            such as None, has references of its own.
+    """
+    try:
+        return _SHARED.setdefault(connections, References())
+    except TypeError:  # it can't be a key
+        return References()

@@ -50,6 +50,7 @@ from chat2pay_async._send.evidence import Shows
 from chat2pay_async._send.follow_up import read_back
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.reconciliation import FRESH, Finding, Reconciler, Resolution, Verdict
+from chat2pay_async._send.references import References
 from chat2pay_async._send.retry import Quota, delay_before_next
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof
@@ -73,11 +74,16 @@ class Sender:
     MOST_UNSETTLED: Final = 1_000
 
     def __init__(
-        self, transport: LimitedTransport, hooks: events.Hooks, key: ApiKey, base_url: str
+        self,
+        transport: LimitedTransport,
+        hooks: events.Hooks,
+        key: ApiKey,
+        base_url: str,
+        known: References | None = None,
     ) -> None:
         self._transport = transport
         self._key = key
-        self._reconciler = Reconciler(transport, hooks, key, base_url)
+        self._reconciler = Reconciler(transport, hooks, key, base_url, known)
         self._quota = Quota()
         self._unsettled: OrderedDict[Pending, None] = OrderedDict()
         self.hooks = hooks
@@ -218,7 +224,7 @@ class Sender:
         """Read a response; a copy of the one that another call received proves nothing."""
         outcome = read_response(call.operation, call.request, response, self._key)
         is_applied = outcome.proof is _APPLIED
-        if is_applied and not self._reconciler.claim(call, outcome.result, response.body):
+        if is_applied and not self._reconciler.claim(call, outcome.result):
             return unproven_outcome(call.operation, response, "the reference of another call")
         return outcome
 

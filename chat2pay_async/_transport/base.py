@@ -125,6 +125,9 @@ class SendGuard:
     """When its first byte has to be written, on the event loop's clock."""
     may_have_been_sent: bool = True
     """False only where it is certain that no byte was written."""
+    was_written: bool = False
+    """True from the first byte on. Never unset: what a user's auth or transport does afterwards
+    in the same exchange, such as a second request that is refused, takes nothing back."""
     was_too_late: bool = False
     """True where it kept the request back."""
     last_byte: float | None = None
@@ -135,14 +138,17 @@ class SendGuard:
     """True where its connection is held for the next request with this lease."""
 
     def __call__(self) -> None:
-        """Let it leave.
+        """Let it leave; once it has left, there is nothing more to decide.
 
         Raises:
             ExchangeError: It is too late.
         """
+        if self.was_written:
+            return
         if clock.now() > self.latest:
             self.was_too_late, self.may_have_been_sent = True, False
             raise ExchangeError(TOO_LATE, proof=Proof.NOT_SENT, timed_out=False)
+        self.was_written = self.may_have_been_sent = True
 
 
 TOO_LATE: Final = "TooLate"
@@ -152,7 +158,7 @@ LAST_WORDS: Final = range(400, 500)
 """Statuses after which a connection is not used again.
 
 A proxy may repeat a response. A copy of a success has no proof about the next request; a copy of a
-refusal, or of a 429, would be believed.
+refusal, or of a 429, would be believed. A user's transport that is not httpcore's keeps its own.
 """
 
 

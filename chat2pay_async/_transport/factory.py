@@ -72,7 +72,6 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
         base_url,
         owned=True,
         bounds_itself=isinstance(carries, PooledTransport),
-        tells_all=type(carries) is library.AsyncHTTPTransport,  # a subclass may do anything
     )
 
 
@@ -89,6 +88,11 @@ def http_client_for(
     For `AsyncChat2Pay(http_client=…)` with hooks, auth or headers of your own. A connection whose
     request was given up is reset, so that nothing of it can be delivered later; httpx's own are
     not. Close it yourself, after the `AsyncChat2Pay`.
+
+    Its `auth` must send the credentials at once. A POST or PUT leaves once in an attempt: a flow
+    that answers a challenge (401) by sending it again ends the attempt as unknown, which is looked
+    up, since whoever stands between may have challenged what the service had done. A flow that
+    keeps what it learnt, as `httpx.DigestAuth`, may learn it from a read (`get_configuration`).
 
     Args:
         base_url: Where all requests go. Default: CHAT2PAY_BASE_URL, else production.

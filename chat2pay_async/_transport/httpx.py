@@ -6,8 +6,10 @@ Classes come from the library that the client comes from, since an `httpx2.Async
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
+import socket
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -15,8 +17,10 @@ import anyio
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import HeaderFields, Headers, Timeout
-from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
+from chat2pay_async._transport.base import LAST_WORDS, ExchangeError, SendGuard, WireResponse
 from chat2pay_async._transport.decoding import LONGEST_RESPONSE, decoded, unreadable
+from chat2pay_async._transport.log_lines import contain_log_lines, contained_log_lines
+from chat2pay_async._transport.pool import PooledTransport
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = ["HttpxTransport", "library_of", "own_client"]
@@ -70,15 +74,21 @@ TIMEOUT_ERRORS: Final = frozenset(
 _ROWS = NOT_SENT_ERRORS | UNKNOWN_ERRORS
 
 
-def classify(error: Exception, request: object) -> ExchangeError:
+def classify(error: Exception, request: object, *, may_have_left: bool = False) -> ExchangeError:
     """Say what an exception out of an exchange proves.
 
     The nearest class with a row counts, if the exception is about this very request. One from
     another request (made by a user's hook or auth), or one with no row at all, may have been
     raised after ours was sent.
+
+    Args:
+        error: The exception.
+        request: Our request.
+        may_have_left: It may have been written before the exception. httpx says of whatever comes
+            out of a transport that it is about our request, so its class does not tell.
     """
     name = next((kind.__name__ for kind in type(error).__mro__ if kind.__name__ in _ROWS), "")
-    not_sent = name in NOT_SENT_ERRORS and _request_of(error) is request
+    not_sent = name in NOT_SENT_ERRORS and not may_have_left and _request_of(error) is request
     return ExchangeError(
         type(error).__name__,
         proof=Proof.NOT_SENT if not_sent else Proof.UNKNOWN,
@@ -119,7 +129,6 @@ class HttpxTransport:
         *,
         owned: bool,
         bounds_itself: bool = False,
-        tells_all: bool = False,
         reserved: frozenset[str] = frozenset(),
     ) -> None:
         """Make a transport of a client.
@@ -130,7 +139,6 @@ class HttpxTransport:
             base_url: Where all requests go.
             owned: It is our own, and is closed with this transport.
             bounds_itself: Its transport calls the guard, and bounds its responses.
-            tells_all: Its transport is httpcore's, which tells of every request that it writes.
             reserved: The query parameters that the API has a meaning for.
         """
         self._client = client
@@ -138,10 +146,12 @@ class HttpxTransport:
         self._base_url = base_url
         self._owned = owned
         self._bounds_itself = bounds_itself
-        self._tells_all = tells_all
         self._reserved = reserved
+        self._telling: set[type] = {library.AsyncHTTPTransport, PooledTransport}
+        """The transports that tell of every request when they write it."""
         self._host: bytes = library.URL(base_url).netloc
         self._url_of = lru_cache(maxsize=64)(library.URL)
+        contain_log_lines()
 
     async def exchange(
         self,
@@ -160,7 +170,8 @@ class HttpxTransport:
             guard()  # not every transport asks it, and so a kept connection stays as it is
         exchange = self._exchange if self._bounds_itself else self._bounded_exchange
         try:
-            response = await exchange(built, limits, guard)
+            with contained_log_lines():
+                response = await exchange(built, limits, guard)
         except self._library.HTTPStatusError as error:
             if error.request is not built:  # a hook's own request: its status says nothing of ours
                 raise classify(error, built) from error
@@ -170,10 +181,11 @@ class HttpxTransport:
         except ExchangeError:  # it is too late to send it, or too much to read
             raise
         except Exception as error:
-            raise classify(error, built) from error
+            may_have_left = self._may_have_left(built, guard)
+            raise classify(error, built, may_have_left=may_have_left) from error
         except BaseException:
             if built.extensions.get("not_sent"):
-                guard.may_have_been_sent = False
+                guard.may_have_been_sent = guard.was_written
             raise
         finally:
             guard.last_byte = built.extensions.get("last_byte") or guard.last_byte
@@ -192,33 +204,53 @@ class HttpxTransport:
         httpcore tells what it does, and when; other transports may not. Until it does, a client may
         be waiting for a connection of its pool, for as long as that takes.
         """
-        written = False
+        tells_all = self._tells_all()
         with anyio.CancelScope() as scope:
-            if self._owned and not self._tells_all:
+            if self._owned and not tells_all:
                 scope.deadline = clock.now() + limits.connect + limits.write + limits.read
-
-            async def trace(name: str, info: dict[str, Any]) -> None:
-                nonlocal written
-                if getattr(info.get("request"), "method", b"") == b"CONNECT":
-                    return  # it is still only being connected
-                if ".connect_" in name:
-                    guard.may_have_been_sent = written
-                elif name.endswith("send_request_headers.started"):
-                    guard()
-                    guard.may_have_been_sent = written = True
-                    scope.deadline = clock.now() + limits.write + limits.read
-                elif name.endswith("send_request_body.complete"):
-                    guard.last_byte = clock.now()
-                    scope.deadline = guard.last_byte + limits.read
-
-            built.extensions["trace"] = trace
-            guard.may_have_been_sent = not self._tells_all
-            response = await self._client.send(built, follow_redirects=False, stream=True)
+            built.extensions["trace"] = watch = _Watch(built.method, limits, guard, scope)
+            guard.may_have_been_sent = not tells_all
+            try:
+                response = await self._client.send(built, follow_redirects=False, stream=True)
+            except Exception as error:
+                if watch.was_repeated:
+                    raise _repeated() from error
+                raise
             if scope.deadline == math.inf:  # nothing told when it was sent
                 scope.deadline = clock.now() + limits.read
             return await _read(response, longest=LONGEST_RESPONSE)
         proof = Proof.UNKNOWN if guard.may_have_been_sent else Proof.NOT_SENT
         raise ExchangeError("ReadTimeout", proof=proof, timed_out=True)
+
+    def _may_have_left(self, built: Any, guard: SendGuard) -> bool:
+        """Tell whether a request may have been written before an exception that denies it.
+
+        A transport of which nothing is known may have sent it and then something else, which
+        failed. Only what is known, or told that it was connecting, is believed.
+        """
+        if guard.was_written:
+            return True
+        if not guard.may_have_been_sent:
+            return False
+        is_watched = self._bounds_itself or isinstance(built.extensions.get("trace"), _Watch)
+        return not (is_watched and self._is_over({self._library.MockTransport, *self._telling}))
+
+    def _tells_all(self) -> bool:
+        """Tell whether all that a client can send of a request is told: it has not left until then.
+
+        Its auth, or a hook, may send it in ways of its own.
+        """
+        client = self._client
+        is_plain = client.auth is None and not any(client.event_hooks.values())
+        return is_plain and self._is_over(self._telling)
+
+    def _is_over(self, kinds: set[type]) -> bool:
+        """Tell whether a client sends over such transports alone; a subclass may do anything."""
+        client = self._client
+        if not self._owned and type(client) is not self._library.AsyncClient:
+            return False
+        carriers = (client._transport, *client._mounts.values())  # noqa: SLF001 - not public
+        return {type(one) for one in carriers if one is not None} <= kinds
 
     def _own_request(
         self, request: SentRequest, headers: HeaderFields, extensions: dict[str, Any]
@@ -259,16 +291,73 @@ class HttpxTransport:
     async def aclose(self) -> None:
         """Close the client, unless it is the user's."""
         if self._owned:
-            await self._client.aclose()
+            with contained_log_lines():
+                await self._client.aclose()
+
+
+class _Watch:
+    """Watches what httpcore tells of a request, and when, as its extension `trace`."""
+
+    def __init__(
+        self, method: str, limits: Timeout, guard: SendGuard, scope: anyio.CancelScope
+    ) -> None:
+        self.was_repeated = False
+        self._written = False
+        self._method = method
+        self._limits = limits
+        self._guard = guard
+        self._scope = scope
+
+    async def __call__(self, name: str, info: dict[str, Any]) -> None:
+        guard, limits = self._guard, self._limits
+        if getattr(info.get("request"), "method", b"") == b"CONNECT":
+            return  # it is still only being connected
+        if ".connect_" in name:
+            guard.may_have_been_sent = guard.was_written
+        elif name.endswith("send_request_headers.started"):
+            if self._written and self._method != "GET":
+                # An auth flow, a transport that retries, or httpcore's pool after a GOAWAY: the
+                # first one may have been applied, whatever was answered.
+                self.was_repeated = True
+                raise _repeated()
+            guard()
+            self._written = True
+            self._scope.deadline = clock.now() + limits.write + limits.read
+        elif name.endswith("send_request_body.complete"):
+            guard.last_byte = clock.now()
+            self._scope.deadline = guard.last_byte + limits.read
+
+
+def _repeated() -> ExchangeError:
+    return ExchangeError("RequestRepeated", proof=Proof.UNKNOWN, timed_out=False)
 
 
 async def _read(response: Any, longest: float) -> WireResponse:
     """Read a response, within bounds."""
     try:
         body = await _body_of(response, longest)
+        if response.status_code in LAST_WORDS and not response.is_closed:
+            _end_connection(response)
     finally:
         await response.aclose()
     return WireResponse(response.status_code, _lower(response.headers), body)
+
+
+def _end_connection(response: Any) -> None:
+    """End the connection of a response: see `LAST_WORDS`.
+
+    Its pool closes a connection that is at its end when it takes it back. One that were closed
+    already would be none of its states: on trio it stumbles over it. HTTP/2 tells responses apart,
+    and what another transport works on is not known.
+    """
+    stream = response.extensions.get("network_stream")
+    if stream is None or response.http_version == "HTTP/2":
+        return
+    with contextlib.suppress(Exception):  # it is closed already, or has no socket
+        found = stream.get_extra_info("socket")
+        # uvloop's stand-in for a socket can't be shut down, so this is another name of its own.
+        with socket.fromfd(found.fileno(), found.family, found.type) as connected:
+            connected.shutdown(socket.SHUT_RD)
 
 
 async def _body_of(response: Any, longest: float) -> bytes:
@@ -276,7 +365,7 @@ async def _body_of(response: Any, longest: float) -> bytes:
     if response.is_stream_consumed or hasattr(response, "_content"):  # a hook has read it
         return cast("bytes", response.content)
     pieces, size = list[bytes](), 0
-    async for piece in response.aiter_raw():
+    async for piece in response.stream:  # `aiter_raw` would give its connection back
         pieces.append(piece)
         size += len(piece)
         if size > longest:

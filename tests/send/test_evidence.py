@@ -52,10 +52,9 @@ class Case:
 
     pending: Pending
     known: References
-    call: str | None = None
 
 
-ANOTHER_CALL = Owner("create_payment_link", "A-9")
+ANOTHER_CALL = ("create_payment_link", "A-9")
 
 
 def case(
@@ -64,7 +63,6 @@ def case(
     stamp: str | None = None,
     known: Collection[str] | Mapping[str, Owner] = (),
     amount: str | None = None,
-    call: str | None = None,
     **fields: Any,
 ) -> Case:
     """Make a call by the exact request that it sent."""
@@ -81,7 +79,7 @@ def case(
     owners = known if isinstance(known, Mapping) else dict.fromkeys(known, ANOTHER_CALL)
     for reference, owner in owners.items():
         references.add(reference, owner)
-    return Case(pending_of(row, request, stamp), references, call)
+    return Case(pending_of(row, request, stamp), references)
 
 
 def pending_of(row: Any, request: Any, stamp: str | None = None) -> Pending:
@@ -118,7 +116,7 @@ def judge(  # noqa: PLR0913 - what a response can be
         told["date"] = format_datetime(LOOKED + timedelta(seconds=skew), usegmt=True)
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     answer = WireResponse(status, told, content)
-    return read_evidence(of.pending, answer, since, of.known, of.call)
+    return read_evidence(of.pending, answer, since, of.known)
 
 
 def shows(of: Case, body: Any, **answer: Any) -> Shows:
@@ -934,38 +932,23 @@ def test_a_gateway_response_that_another_call_returned_is_not_ours(decision: str
         body, seen = paid(entry(kind, decision)), OURS if decision == "ACCEPT" else DECLINED
         assert shows(case(operation, known={"gw-1"}), body) is OTHER
         assert shows(case(operation, known={"gw-2"}), body) is seen
-        other_payment = {"gw-1": Owner("capture_payment", "ref-2")}
+        other_payment = {"gw-1": ("capture_payment", "ref-2")}
         assert shows(case(operation, known=other_payment), body) is OTHER
 
 
 def test_a_call_recognises_its_own_reference() -> None:
-    own = {"gw-1": Owner("capture_payment", REF)}
+    own = {"gw-1": ("capture_payment", REF)}
     assert shows(case("capture_payment", known=own), paid(entry())) is OURS
     # A gateway may number a payment, and not each step of it: here the entry's type says which.
     assert shows(case("reverse_payment", known=own), paid(entry("Void"))) is OURS
-    assert shows(case(known={REF: Owner("create_payment_link", "A-1")}), shown()) is OURS
+    assert shows(case(known={REF: ("create_payment_link", "A-1")}), shown()) is OURS
     of_link = shown(receiptLinkRef="rec-1", transactionStatuses=[step("RECEIPT_LINK_SENT")])
-    receipt = {"rec-1": Owner("create_receipt", REF, "1")}
-    assert shows(case("create_receipt", known=receipt, call="1"), of_link) is OURS
-
-
-def test_what_an_earlier_call_of_the_same_kind_received_is_not_ours() -> None:
-    receipt = shown(receiptLinkRef="x", transactionStatuses=[step("RECEIPT_LINK_SENT")])
-    bodies = {
-        "create_payment_link": shown(paymentLinkRef="x"),
-        "capture_payment": paid(entry(paymentGatewayReqReferenceNumber="x")),
-        "reverse_payment": paid(entry("Void", paymentGatewayReqReferenceNumber="x")),
-        "create_receipt": receipt,
-    }
-    for operation, body in bodies.items():
-        identity = "A-1" if operation == "create_payment_link" else REF
-        known = {"x": Owner(operation, identity, "1")}
-        assert shows(case(operation, known=known, call="2"), body) is OTHER
-        assert shows(case(operation, known=known, call="1"), body) is OURS
+    receipt = {"rec-1": ("create_receipt", f"{REF} https://r.test")}
+    assert shows(case("create_receipt", known=receipt), of_link) is OURS
 
 
 def test_a_link_whose_reference_was_used_to_cancel_it_may_still_be_ours() -> None:
-    assert shows(case(known={REF: Owner("cancel_payment_link", REF)}), shown()) is OURS
+    assert shows(case(known={REF: ("cancel_payment_link", REF)}), shown()) is OURS
 
 
 UNREADABLE = [entry("Captured"), entry("Refund"), entry(7), entry(None), entry({}), {}]
@@ -1233,8 +1216,8 @@ def test_a_receipt_without_a_reference_of_its_own_is_not_ours() -> None:
     for blank in ("", " ", "0", "000-000"):
         assert shows(RECEIPT, body | {"receiptLinkRef": blank}) is OTHER
     # Another receipt for the same link, which this client made at the same time:
-    concurrent = {"rec-1": Owner("create_receipt", REF, "1")}
-    of = case("create_receipt", known=concurrent, call="2")
+    concurrent = {"rec-1": ("create_receipt", f"{REF} https://other.example")}
+    of = case("create_receipt", known=concurrent)
     assert shows(of, body | {"receiptLinkRef": "rec-1"}) is OTHER
     assert shows(of, body | {"receiptLinkRef": "rec-2"}) is OURS
 
@@ -1264,8 +1247,8 @@ def test_a_receipts_reference_without_its_steps_is_no_absence(reference: Any) ->
     body = shown(receiptLinkRef=reference)
     assert shows(RECEIPT, body) is OTHER
     # This client made that one: its steps are missing yet, and so may ours be.
-    known = {"rec-1": Owner("create_receipt", REF, "1")}
-    assert shows(case("create_receipt", known=known, call="2"), body) is OTHER
+    known = {"rec-1": ("create_receipt", f"{REF} https://other.example")}
+    assert shows(case("create_receipt", known=known), body) is OTHER
 
 
 @pytest.mark.parametrize(

@@ -93,12 +93,7 @@ def check_what_was_told(service: Service, outcome: str, detail: Any, *, resend: 
         assert service.effects == [], (service.log, detail)
     if outcome == "unknown":
         told = bool(service.effects or service.declined)
-        # A link under our order number was seen, though another's: that there is none is no truth.
-        is_contradicted = service.kind == "create" and "GET foreign" in {
-            one for _, one in service.log
-        }
-        is_absent = resend and not is_contradicted
-        absent = Verdict.ABSENT if is_absent else Verdict.UNDETERMINED
+        absent = Verdict.ABSENT if resend else Verdict.UNDETERMINED
         assert detail.verdict is (Verdict.APPLIED if told else absent), service.log
         if service.kind in GATEWAY and told:
             assert detail.result.succeeded is bool(service.effects), service.log

@@ -66,7 +66,7 @@ from chat2pay_async._send.reconciliation import (
     look_for,
     look_up,
 )
-from chat2pay_async._send.references import Owner, References
+from chat2pay_async._send.references import References
 from chat2pay_async._transport.base import WireResponse
 
 pytestmark = [
@@ -1323,7 +1323,7 @@ async def test_only_the_latest_references_are_remembered(monkeypatch: pytest.Mon
         request = attrs.evolve(LINK, order_number=f"A-{number}")
         await made.sender.send(operations.CREATE_PAYMENT_LINK, request, options())
     known = made.sender._reconciler.known
-    nobody = Owner("create_payment_link", "B-1")
+    nobody = ("create_payment_link", "B-1")
     owned = [known.is_of_another(f"ref-{number}", nobody) for number in range(4)]
     assert owned == [False, True, True, True]
 

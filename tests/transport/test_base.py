@@ -17,14 +17,25 @@ async def test_a_request_may_leave_whenever_unless_it_must_leave_by_a_time() -> 
 
 @pytest.mark.virtual_time
 async def test_a_request_that_must_leave_by_a_time_may_leave_until_then_and_no_later() -> None:
-    guard = SendGuard(latest=anyio.current_time() + 1.0)
-    guard()
+    latest = anyio.current_time() + 1.0
+    SendGuard(latest=latest)()
     await anyio.sleep(0.9)
-    guard()
+    SendGuard(latest=latest)()
     await anyio.sleep(0.2)
+    guard = SendGuard(latest=latest)
     with pytest.raises(ExchangeError, match="TooLate") as caught:
         guard()
     assert (caught.value.proof, caught.value.timed_out) == (Proof.NOT_SENT, False)
+    assert (guard.was_too_late, guard.may_have_been_sent, guard.was_written) == (True, False, False)
+
+
+@pytest.mark.virtual_time
+async def test_a_request_that_has_left_is_not_called_too_late_afterwards() -> None:
+    guard = SendGuard(latest=anyio.current_time() + 1.0)
+    guard()
+    await anyio.sleep(1.1)
+    guard()
+    assert (guard.was_too_late, guard.may_have_been_sent, guard.was_written) == (False, True, True)
 
 
 def test_a_request_may_have_left_until_the_contrary_is_certain() -> None:

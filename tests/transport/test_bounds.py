@@ -359,3 +359,85 @@ async def test_a_copy_of_a_response_closes_its_connection_before_it_is_used_agai
         server.reply = answered
         response = await transport.exchange(POST, {}, PATIENT, SendGuard())
     assert (server.connections, response.body) == (2, b"{}")
+
+
+REFUSED = OK.replace(b"200 OK", b"400 Bad Request")
+THROTTLED = OK.replace(b"200 OK", b"429 Too Many Requests")
+
+
+@pytest.mark.parametrize("kind", [*OURS, *THEIRS])
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        REFUSED,
+        THROTTLED,
+        THROTTLED.replace(b"2\r\n\r\n{}", b"0\r\n\r\n"),
+        b"HTTP/1.1 404 X\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        b"HTTP/1.0 400 X\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\n{}",
+    ],
+    ids=["400", "429", "empty", "chunked", "HTTP/1.0"],
+)
+async def test_a_copy_of_a_refusal_is_no_response_to_the_next_request(
+    refusal: bytes, kind: str
+) -> None:
+    """It may come when the next request has been written: its connection takes none."""
+
+    async def refused(stream: anyio.abc.ByteStream) -> None:
+        await stream.send(refusal)
+
+    server = Server(refused)
+    async with listening(server.serve) as url, transport_of(kind, url) as transport:
+        assert (await transport.exchange(POST, {}, PATIENT, SendGuard())).status_code >= 400
+        with anyio.fail_after(5):
+            await server.ended.wait()
+        server.reply = answered
+        response = await transport.exchange(POST, {}, PATIENT, SendGuard())
+    assert (server.connections, response.status_code) == (2, 200)
+
+
+async def test_the_connection_of_a_refusal_leaves_a_users_pool_before_another_can_have_it() -> None:
+    async def refused(stream: anyio.abc.ByteStream) -> None:
+        await stream.send(REFUSED)
+
+    only_one = httpx.Limits(max_connections=1)
+    carries = httpx.AsyncHTTPTransport(limits=only_one, trust_env=False)
+    server, statuses = Server(refused), list[int]()
+
+    async def post() -> None:
+        response = await transport.exchange(POST, {}, PATIENT, SendGuard())
+        statuses.append(response.status_code)
+
+    async with listening(server.serve) as url:
+        transport = transport_for(url, transport=carries)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(20):
+                tasks.start_soon(post)
+        held = getattr(carries._pool, "connections")  # noqa: B009 - its type is not known
+        await transport.aclose()
+    assert (statuses, server.connections, held) == ([400] * 20, 20, [])
+
+
+async def test_a_connection_whose_response_is_no_refusal_is_kept_by_a_users_pool() -> None:
+    server = Server(answered)
+    async with listening(server.serve) as url, transport_of("http_client", url) as transport:
+        for _ in range(3):
+            await transport.exchange(POST, {}, PATIENT, SendGuard())
+    assert server.connections == 1
+
+
+async def test_a_connection_that_a_hook_gave_back_is_left_to_whoever_has_it_now() -> None:
+    async def read(response: httpx.Response) -> None:
+        await response.aread()
+
+    async def refused(stream: anyio.abc.ByteStream) -> None:
+        await stream.send(REFUSED)
+
+    server = Server(refused)
+    async with (
+        listening(server.serve) as url,
+        httpx.AsyncClient(event_hooks={"response": [read]}, trust_env=False) as client,
+    ):
+        transport = transport_for(url, http_client=client)
+        for _ in range(2):
+            await transport.exchange(POST, {}, PATIENT, SendGuard())
+    assert server.connections == 1

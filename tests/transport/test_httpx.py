@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
 import anyio
 import anyio.abc
+import attrs
+import httpcore
 import httpx
 import httpx2
 import pytest
@@ -22,7 +24,7 @@ from sockets import (
     silent,
 )
 
-from chat2pay_async import ConfigurationError, Proof, SentRequest, Timeout
+from chat2pay_async import ConfigurationError, Proof, SentRequest, Timeout, http_client_for
 from chat2pay_async._transport.base import ExchangeError, SendGuard, Transport
 from chat2pay_async._transport.factory import transport_for
 from chat2pay_async._transport.httpx import (
@@ -33,6 +35,7 @@ from chat2pay_async._transport.httpx import (
     classify,
     library_of,
 )
+from chat2pay_async._transport.pool import PooledTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -103,6 +106,12 @@ def test_an_exception_about_another_request_proves_nothing_about_ours(name: str)
     assert classify(about(getattr(httpx, name), other), OURS).proof is Proof.UNKNOWN
     unset: Exception = getattr(httpx, name)("no request set")
     assert classify(unset, OURS).proof is Proof.UNKNOWN
+
+
+@pytest.mark.parametrize("name", sorted(NOT_SENT))
+def test_an_exception_after_the_request_may_have_left_proves_nothing(name: str) -> None:
+    error = about(getattr(httpx, name))
+    assert classify(error, OURS, may_have_left=True).proof is Proof.UNKNOWN
 
 
 @pytest.mark.parametrize("error", [RuntimeError(), OSError(), ValueError()])
@@ -572,3 +581,359 @@ async def test_an_answer_whose_compression_is_broken_leaves_the_outcome_unknown(
     async with listening(garbled) as url:
         error = await exchange_with(url)
     assert (error.proof, error.reason) == (Proof.UNKNOWN, "DecodingError")
+
+
+# What else a user's client may do in one exchange ------------------------------------------------
+
+
+@attrs.define
+class Service:
+    """Answers each request with the next of its replies; an empty one ends the connection."""
+
+    replies: list[bytes]
+    requests: list[bytes] = attrs.field(factory=list)
+
+    async def serve(self, stream: anyio.abc.SocketStream) -> None:
+        with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+            async with stream:
+                while True:
+                    self.requests.append(await whole(stream))
+                    reply = self.replies.pop(0)
+                    if not reply:
+                        return
+                    await stream.send(reply)
+
+
+async def whole(stream: anyio.abc.SocketStream) -> bytes:
+    seen = b""
+    while not seen.endswith((b"\r\n\r\n", b'{"a":1}')) or seen.endswith(b"Length: 7\r\n\r\n"):
+        seen += await stream.receive()
+    return seen
+
+
+OK = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
+CHALLENGE = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 6\r\n\r\n<html>"
+LAST_CHALLENGE = CHALLENGE.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+
+
+class Audited(httpx.AsyncBaseTransport):
+    """Reports each response to an audit service, which cannot be reached."""
+
+    def __init__(self) -> None:
+        self.inner = httpx.AsyncHTTPTransport(trust_env=False)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self.inner.handle_async_request(request)
+        await response.aclose()
+        async with httpx.AsyncClient(trust_env=False) as audit:
+            await audit.post(nobody_listening())
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        await self.inner.aclose()
+
+
+class Retrying(Audited):
+    """Sends what was lost again; by then, nobody listens."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        with contextlib.suppress(httpx.ReadError, httpx.RemoteProtocolError):
+            return await self.inner.handle_async_request(request)
+        request.url = httpx.URL(nobody_listening())
+        return await self.inner.handle_async_request(request)
+
+
+class Telling(Audited):
+    """Does nothing of its own."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self.inner.handle_async_request(request)
+
+
+class Silent(Audited):
+    """Keeps httpcore from telling what it does, and may do anything."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.extensions = {}
+        return await self.inner.handle_async_request(request)
+
+
+class Answering(httpx.Auth):
+    """Sends a request again when it is challenged."""
+
+    def __init__(self, elsewhere: str | None = None) -> None:
+        self._elsewhere = elsewhere
+
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        response = yield request
+        assert response.status_code == 401
+        if self._elsewhere is not None:
+            request.url = httpx.URL(self._elsewhere)
+        yield request
+
+
+async def failing(
+    client: httpx.AsyncClient, url: str, guard: SendGuard | None = None
+) -> ExchangeError:
+    """What a POST over a client of the user's ends with."""
+    async with client:
+        with pytest.raises(ExchangeError) as caught:
+            await transport_over(client, base_url=url).exchange(
+                POST, {}, PATIENT, guard or SendGuard()
+            )
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("reply", "client"),
+    [
+        (OK, lambda: httpx.AsyncClient(transport=Audited())),
+        (b"", lambda: httpx.AsyncClient(transport=Retrying())),
+        (
+            LAST_CHALLENGE,
+            lambda: httpx.AsyncClient(auth=Answering(nobody_listening()), trust_env=False),
+        ),
+    ],
+    ids=["audit", "retry", "auth"],
+)
+async def test_a_connection_that_is_refused_after_the_request_left_takes_nothing_back(
+    reply: bytes, client: Callable[[], httpx.AsyncClient]
+) -> None:
+    service, guard = Service([reply]), SendGuard()
+    async with listening(service.serve) as url:
+        error = await failing(client(), url, guard)
+    assert (error.proof, error.reason, len(service.requests)) == (Proof.UNKNOWN, "ConnectError", 1)
+    assert guard.may_have_been_sent
+
+
+class SecondConnection(httpcore.AsyncNetworkBackend):
+    """A network where only the first connection is made."""
+
+    def __init__(self, *, refuses: bool) -> None:
+        self._refuses = refuses
+        self._made = 0
+        self.waits = anyio.Event()
+
+    async def connect_tcp(self, *args: Any, **settings: Any) -> httpcore.AsyncNetworkStream:
+        self._made += 1
+        if self._made == 1:
+            return await httpcore.AnyIOBackend().connect_tcp(*args, **settings)
+        if self._refuses:
+            raise httpcore.ConnectError("refused")
+        self.waits.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+
+def client_over(network: SecondConnection, url: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        transport=PooledTransport(url, network_backend=network, trust_env=False), auth=Answering()
+    )
+
+
+async def test_over_our_connections_a_refused_one_takes_nothing_back_either() -> None:
+    service = Service([LAST_CHALLENGE])
+    async with listening(service.serve) as url:
+        error = await failing(client_over(SecondConnection(refuses=True), url), url)
+    assert (error.proof, error.reason, len(service.requests)) == (Proof.UNKNOWN, "ConnectError", 1)
+
+
+async def test_a_request_that_left_once_is_not_unsent_while_it_is_being_connected_again() -> None:
+    network, guard = SecondConnection(refuses=False), SendGuard()
+    async with (
+        listening(Service([LAST_CHALLENGE]).serve) as url,
+        client_over(network, url) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        transport = transport_over(client, base_url=url)
+        tasks.start_soon(transport.exchange, POST, {}, PATIENT, guard)
+        await network.waits.wait()
+        tasks.cancel_scope.cancel()
+    assert guard.may_have_been_sent
+
+
+@pytest.mark.parametrize(
+    ("kind", "proof"),
+    [
+        (Telling, Proof.NOT_SENT),
+        (Silent, Proof.UNKNOWN),
+        (httpx.AsyncHTTPTransport, Proof.NOT_SENT),
+    ],
+)
+async def test_a_refused_connection_is_believed_of_transports_that_tell_what_they_do(
+    kind: type[httpx.AsyncBaseTransport], proof: Proof
+) -> None:
+    """One that is silent may have sent the request, and then something else."""
+    error = await failing(httpx.AsyncClient(transport=kind()), nobody_listening())
+    assert (error.proof, error.reason) == (proof, "ConnectError")
+
+
+class Refusing(httpx.AsyncHTTPTransport):
+    """As a mock has it: it says nothing, and nothing is known of it."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+
+async def test_a_subclass_of_a_transport_or_a_client_may_do_anything() -> None:
+    class Client(httpx.AsyncClient): ...
+
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    mock = httpx.MockTransport(refuse)
+    for client, proof in (
+        (httpx.AsyncClient(transport=mock), Proof.NOT_SENT),
+        (httpx.AsyncClient(transport=mock, mounts={"http://a.test": None}), Proof.NOT_SENT),
+        (httpx.AsyncClient(transport=mock, mounts={"ftp://": Refusing()}), Proof.UNKNOWN),
+        (httpx.AsyncClient(transport=Refusing()), Proof.UNKNOWN),
+        (Client(transport=mock), Proof.UNKNOWN),
+    ):
+        assert (await failing(client, "https://a.test")).proof is proof
+
+
+async def test_a_hook_that_watches_httpcore_in_our_place_leaves_the_outcome_unknown() -> None:
+    async def watch(request: httpx.Request) -> None:
+        async def ignore(_name: str, _info: object) -> None: ...
+
+        request.extensions["trace"] = ignore
+
+    client = httpx.AsyncClient(event_hooks={"request": [watch]}, trust_env=False)
+    assert (await failing(client, nobody_listening())).proof is Proof.UNKNOWN
+
+
+async def test_a_request_to_another_origin_than_our_connections_is_not_sent() -> None:
+    async def ignore(_request: httpx.Request) -> None: ...
+
+    client = http_client_for("https://a.test", event_hooks={"request": [ignore]})
+    error = await failing(client, "https://b.test")
+    assert (error.proof, error.reason) == (Proof.NOT_SENT, "UnsupportedProtocol")
+
+
+@pytest.mark.parametrize(
+    "client",
+    [http_client_for, lambda _url, **settings: httpx.AsyncClient(**settings)],
+    ids=["http_client_for", "httpx"],
+)
+async def test_an_auth_flow_cannot_send_a_post_twice(
+    client: Callable[..., httpx.AsyncClient],
+) -> None:
+    """Whoever stands between may have answered 401 when the service had acted."""
+    service = Service([CHALLENGE, OK])
+    async with listening(service.serve) as url:
+        error = await failing(client(url, auth=Answering()), url)
+    assert (error.proof, error.reason) == (Proof.UNKNOWN, "RequestRepeated")
+    assert len(service.requests) == 1
+
+
+async def test_a_transport_that_swallows_the_reason_does_not_hide_it() -> None:
+    class Stubborn(Retrying):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            for _ in range(2):
+                with contextlib.suppress(Exception):
+                    return await self.inner.handle_async_request(request)
+            raise httpx.ConnectError("gave up", request=request)
+
+    service = Service([b"", OK])
+    async with listening(service.serve) as url:
+        error = await failing(httpx.AsyncClient(transport=Stubborn()), url)
+    assert (error.proof, error.reason) == (Proof.UNKNOWN, "RequestRepeated")
+    assert len(service.requests) == 1
+
+
+async def test_a_second_request_of_an_auth_flow_is_not_called_too_late() -> None:
+    class Slow(Answering):
+        async def async_auth_flow(
+            self, request: httpx.Request
+        ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+            yield request
+            guard.latest = anyio.current_time() - 1  # a token takes its time
+            yield request
+
+    service, guard = Service([CHALLENGE, OK]), SendGuard()
+    async with listening(service.serve) as url:
+        error = await failing(httpx.AsyncClient(auth=Slow(), trust_env=False), url, guard)
+    assert (error.proof, error.reason) == (Proof.UNKNOWN, "RequestRepeated")
+    assert (guard.was_too_late, guard.may_have_been_sent) == (False, True)
+
+
+async def test_a_read_may_answer_a_challenge() -> None:
+    service = Service([CHALLENGE, OK])
+    async with (
+        listening(service.serve) as url,
+        httpx.AsyncClient(auth=Answering(), trust_env=False) as client,
+    ):
+        response = await transport_over(client, base_url=url).exchange(
+            GET, {}, PATIENT, SendGuard()
+        )
+    assert (response.status_code, len(service.requests)) == (201, 2)
+
+
+async def shutting_down(stream: anyio.abc.SocketStream) -> None:
+    """Refuse the first request over HTTP/2; at the second one, say that only the first was seen."""
+    config = pytest.importorskip("h2.config").H2Configuration(client_side=False)
+    http = pytest.importorskip("h2.connection").H2Connection(config)
+    http.initiate_connection()
+    with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
+        async with stream:
+            while True:
+                for event in http.receive_data(await stream.receive()):
+                    if type(event).__name__ == "StreamEnded" and event.stream_id == 1:
+                        http.send_headers(1, [(":status", "404")], end_stream=True)
+                    elif type(event).__name__ == "StreamEnded":
+                        http.close_connection(last_stream_id=1)
+                await stream.send(http.data_to_send())
+
+
+async def test_httpx_does_not_send_a_post_again_when_http2_is_shut_down() -> None:
+    """The word of whoever shuts down, that nobody saw it, is not taken for it.
+
+    Its connection outlives a refusal: HTTP/2 tells responses apart.
+    """
+    async with (
+        listening(shutting_down) as url,
+        httpx.AsyncClient(http1=False, http2=True, trust_env=False) as client,
+    ):
+        transport = transport_over(client, base_url=url)
+        assert (await transport.exchange(POST, {}, PATIENT, SendGuard())).status_code == 404
+        with pytest.raises(ExchangeError) as caught:
+            await transport.exchange(POST, {}, PATIENT, SendGuard())
+    assert (caught.value.proof, caught.value.reason) == (Proof.UNKNOWN, "RequestRepeated")
+
+
+async def ignoring(_request: object) -> None:
+    """A hook of the user's."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "may_have_been_sent"),
+    [
+        ({}, False),
+        ({"mounts": {"https://a.test": None}}, False),
+        ({"mounts": {"https://a.test": Silent()}}, True),
+        ({"event_hooks": {"request": [ignoring]}}, True),
+        ({"auth": Answering()}, True),
+    ],
+    ids=["plain", "no mount", "mount", "hook", "auth"],
+)
+async def test_a_request_that_waits_for_a_connection_of_a_users_pool_was_not_sent(
+    settings: dict[str, Any],
+    may_have_been_sent: bool,  # noqa: FBT001 - pytest names it
+) -> None:
+    """Where nothing but the pool can have sent it."""
+    guard = SendGuard()
+    only_one = httpx.Limits(max_connections=1)
+    async with (
+        listening(silent) as url,
+        httpx.AsyncClient(limits=only_one, trust_env=False, **settings) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(client.get, url)
+        await anyio.wait_all_tasks_blocked()
+        transport = transport_over(client, base_url=url)
+        tasks.start_soon(transport.exchange, POST, {}, PATIENT, guard)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+    assert guard.may_have_been_sent is may_have_been_sent
