@@ -48,6 +48,8 @@ __all__ = ["LOOPS", "Report", "failures", "run"]
 CALM: Final = 600.0
 """When nothing goes wrong any more, and all that was sent has arrived."""
 HANG: Final = 20_000.0
+UNDATED: Final = 200.0
+"""Seconds by which the clock of a process may be wrong where it is asked: 300 are allowed for."""
 SETTLED: Final = 8
 """Times that an outcome is settled before it counts as never settled: a deadline may cut one."""
 OPERATIONS: Final[dict[str, Any]] = {
@@ -87,10 +89,17 @@ class Job:
     """Another process went on with it, or resolved it."""
     is_contested: bool = False
     """Another job is about the same."""
+    was_undated: bool = False
+    """What was kept of it has no time of the service: its process's clock was asked."""
 
     def end(self, told: str, pending: Pending | None = None, result: Any = None) -> None:
-        self.told, self.result = told, result
-        self.pending = None if pending is None else pending.to_json()
+        self.told, self.result, self.pending = told, result, None
+        if pending is not None:
+            self.keep(pending)
+
+    def keep(self, pending: Pending) -> None:
+        self.pending = pending.to_json()
+        self.was_undated |= pending.service_time is None
 
 
 @attrs.define
@@ -103,14 +112,14 @@ class Log:
     async def record_intent(self, pending: Pending) -> None:
         rng = self.process.world.rng
         await anyio.sleep(rng.choice([0.0, 0.01, 1.5]))
-        self.job.pending = pending.to_json()
+        self.job.keep(pending)
         await anyio.sleep(rng.choice([0.0, 0.01]))
 
     def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None: ...
 
     def record_pending(self, pending: Pending) -> None:
         if not self.process.is_dead:
-            self.job.pending = pending.to_json()
+            self.job.keep(pending)
 
 
 @attrs.define(eq=False)
@@ -437,7 +446,8 @@ class World:
         """Tell whether the gateway declined it, or another's while it may have been in progress."""
         clock, gateway = self.service.clock, self.service.gateway
         is_exact = self.service.has_date and clock == gateway and not clock.steps
-        since = job.began - 2.5 if is_exact and not job.was_moved else -math.inf
+        is_exact = is_exact and not job.was_moved and not job.was_undated
+        since = job.began - 2.5 if is_exact else -math.inf
         return any(
             not one.accepted and (one.link, one.kind) == (job.about, job.kind) and one.at >= since
             for one in self.service.effects
@@ -461,8 +471,12 @@ class World:
         # Who was started again has other settings than the call had.
         stamped = stamped and not job.was_moved
         pending = Pending.from_json(job.pending or "")
+        if own and pending.service_time is None:  # the clock that it was sent by is asked
+            sent = (pending.first_attempt.started_at - START).total_seconds()
+            right = right and abs(sent - own[0].at) < UNDATED
         cautious = cautious and not job.was_moved and pending.resend_when_absent
         known = right or job.kind == "cancel"
+        stamped = stamped and all(map(self._shows_stamp, own))
         known = known or (job.kind == "create" and stamped and self.service.echoes)
         return known and (bool(own) or cautious)
 
