@@ -10,18 +10,21 @@ import contextlib
 import math
 import socket
 import ssl
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any, Final
 
 import anyio
 import httpcore
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async._transport.base import RESET_ON_CLOSE, reset_on_close
+from chat2pay_async._transport.base import RESET_ON_CLOSE, SendGuard, reset_on_close
 from chat2pay_async._transport.decoding import LONGEST_RESPONSE
+from chat2pay_async._transport.http1 import Limits, Outgoing
+from chat2pay_async._transport.response_reader import Received
 
-__all__ = ["CLOSE_LIMIT", "SHOWS_ALL", "Connection", "extensions_of"]
+__all__ = ["CLOSE_LIMIT", "SHOWS_ALL", "HttpcoreConnection", "extensions_of"]
 
+SHOWS_ALL: Final = "x"
 CLOSE_LIMIT: Final = 1.0
 """Seconds that closing may take. A socket is closed at once; this is for what it can't foresee."""
 
@@ -29,11 +32,9 @@ LONGEST_HEAD: Final = 1024 * 1024
 """Bytes of a response beside its body: heads, and how a body is framed."""
 
 _FIRST_PRINTABLE: Final = 0x21
-SHOWS_ALL: Final = "is_readable_shows_all"
-"""Asks a stream whether `is_readable` tells of what a layer of TLS has taken in, too."""
 
 
-class Connection(httpcore.AsyncNetworkBackend):
+class HttpcoreConnection(httpcore.AsyncNetworkBackend):
     """A connection of httpcore's, and the network that it works on: one socket, opened once.
 
     Attributes:
@@ -70,12 +71,13 @@ class Connection(httpcore.AsyncNetworkBackend):
         self._layer = (origin.scheme == b"https") + (through == b"https")
         # A SOCKS handshake comes first, perhaps on the request's own layer.
         self._socks = through.startswith(b"socks")
-        self._first_byte: Callable[[], object] | None = None
+        self._origin = origin
+        self._guard: SendGuard | None = None
         self._connected_by: float | None = None
         """When the first request must have left; what comes before it is all connecting."""
         self._received = 0
         """Bytes of the present response."""
-        self._read_limit: float | None = None
+        self._read_limit = math.inf
         self._read_by = math.inf
         """When the present response must be complete."""
         self._last_byte: float | None = None
@@ -99,7 +101,7 @@ class Connection(httpcore.AsyncNetworkBackend):
                 network_backend=self,
             )
 
-    async def exchange(self, request: httpcore.Request) -> httpcore.Response:
+    async def exchange(self, request: Outgoing, limits: Limits, guard: SendGuard) -> Received:
         """Send a request and read the whole response.
 
         Raises:
@@ -107,34 +109,46 @@ class Connection(httpcore.AsyncNetworkBackend):
             httpcore.ConnectTimeout: There was no connection in time.
             httpcore.ProxyError: The proxy refused.
         """
-        extensions = extensions_of(request)
         self.written = False
         self._received, self._read_by, self._last_byte = 0, math.inf, None
-        self._first_byte = extensions.get("first_byte")
-        self._read_limit = extensions.get("timeout", {}).get("read")
+        self._guard = guard
+        self._read_limit = limits.read
+        timeouts = {
+            name: None if seconds == math.inf else seconds
+            for name, seconds in limits._asdict().items()
+        }
+        sent = httpcore.Request(
+            request.method,
+            httpcore.URL(
+                scheme=self._origin.scheme,
+                host=self._origin.host,
+                port=self._origin.port,
+                target=request.target,
+            ),
+            headers=list(request.fields),
+            content=request.body,
+            extensions={"timeout": timeouts},
+        )
         try:
-            response = await self._http.handle_async_request(request)
+            response = await self._http.handle_async_request(sent)
             body = await response.aread()
             await response.aclose()
         except BaseException as error:
             # A connection that was never opened belongs to a mock, which may raise whatever it is
             # told to.
-            extensions["not_sent"] = not_sent = self.opened and not self.written
-            extensions["last_byte"] = self._last_byte
-            if not_sent and isinstance(error, Exception):
+            not_sent = self.opened and not self.written
+            guard.may_have_been_sent = not not_sent
+            if not_sent and isinstance(error, Exception) and not guard.was_too_late:
                 raise _before_the_first_byte(error) from error
             if isinstance(error, httpcore.ConnectionNotAvailable):
                 # An HTTP/2 server that shuts down says that it will not look at this request. Its
                 # word is not taken for it: something in between may have said so.
                 raise httpcore.RemoteProtocolError(str(error)) from error
             raise
-        extensions["last_byte"] = self._last_byte
-        return httpcore.Response(
-            response.status,
-            headers=response.headers,
-            content=body,
-            extensions=extensions_of(response),
-        )
+        finally:
+            guard.last_byte = self._last_byte
+        guard.may_have_been_sent = True
+        return Received(response.status, list(response.headers), body, is_last=False)
 
     @property
     def is_reusable(self) -> bool:
@@ -154,8 +168,8 @@ class Connection(httpcore.AsyncNetworkBackend):
 
         anyio's layer of TLS keeps what it has already taken in to itself, so it is read from.
         """
-        if self.is_stale or self._top is None or self._top.get_extra_info(SHOWS_ALL):
-            return self.is_stale
+        if not self.opened or self.is_stale or self._top is None:
+            return self.opened and self.is_stale
         try:
             await self._top.read(1, 0)
         except httpcore.ReadTimeout:
@@ -212,16 +226,14 @@ class Connection(httpcore.AsyncNetworkBackend):
             return  # SOCKS messages begin with a version number, requests with a method's letter
         self.written = True
         self._connected_by = None
-        if self._first_byte is not None:
-            self._first_byte()
+        if self._guard is not None:
+            self._guard()
 
     def note_written(self) -> None:
         """Note that the present request, or a part of it, was written: its response has so long."""
         if self.written and not self._received:
             self._last_byte = clock.now()
-            self._read_by = (
-                math.inf if self._read_limit is None else (self._last_byte + self._read_limit)
-            )
+            self._read_by = self._last_byte + self._read_limit
 
     def note_received(self, layer: int, size: int) -> None:
         """Note that so many bytes of the response came in."""
@@ -252,7 +264,7 @@ class _Stream(httpcore.AsyncNetworkStream):
     """The socket itself, or a layer of TLS upon it, as httpcore reads from it and writes to it."""
 
     def __init__(
-        self, connection: Connection, stream: httpcore.AsyncNetworkStream, layer: int
+        self, connection: HttpcoreConnection, stream: httpcore.AsyncNetworkStream, layer: int
     ) -> None:
         self._connection = connection
         self._stream = stream

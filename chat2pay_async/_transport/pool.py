@@ -17,23 +17,33 @@ cancelled, walks all that wait at every step, and leaves sockets open whose hand
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import math
 import ssl
 from collections import deque
-from collections.abc import AsyncIterable
-from typing import Final, Self, cast
+from collections.abc import AsyncIterable, Awaitable, Callable
+from typing import Final, Self, TypeAlias, cast
 
 import httpcore
 import httpx
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async._transport.asyncio_network import network_for
-from chat2pay_async._transport.base import LAST_WORDS
-from chat2pay_async._transport.connection import Connection, extensions_of
+from chat2pay_async._transport import http1
+from chat2pay_async._transport.base import LAST_WORDS, ExchangeError, SendGuard
+from chat2pay_async._transport.connection import HttpcoreConnection, extensions_of
+from chat2pay_async._transport.http1 import Http1Connection, Limits, Outgoing
 from chat2pay_async._transport.proxy import proxy_for
-from chat2pay_async.errors import ConfigurationError
+from chat2pay_async._transport.response_reader import Received
+from chat2pay_async.errors import ConfigurationError, Proof
 
-__all__ = ["KEEPALIVE_EXPIRY", "PooledTransport"]
+__all__ = ["KEEPALIVE_EXPIRY", "Pool", "PooledTransport"]
+
+Connection: TypeAlias = Http1Connection | HttpcoreConnection
+Connect: TypeAlias = Callable[[str, int, ssl.SSLContext | None, float], Awaitable[Http1Connection]]
+
+# What mocks httpcore patches it, and would not see what goes past it.
+_UNPATCHED: Final = httpcore.AsyncHTTPConnection.handle_async_request
 
 KEEPALIVE_EXPIRY: Final = 4.0
 """Seconds after which an idle connection is not used again.
@@ -87,7 +97,7 @@ class PooledTransport(httpx.AsyncHTTPTransport):
         )
         # Not through httpx's own `__init__`: it makes a pool of httpcore's, and reads all the
         # certificate authorities, which takes 20 ms. It uses nothing else of it than this.
-        self._pool = cast("httpcore.AsyncConnectionPool", pool)
+        self._pool = cast("httpcore.AsyncConnectionPool", _Face(pool))
 
     # httpx's own would enter and leave a pool of httpcore's.
     async def __aenter__(self) -> Self:
@@ -98,63 +108,123 @@ class PooledTransport(httpx.AsyncHTTPTransport):
 
 
 class Pool:
-    """The connections to one origin: what httpx's transport sends requests to."""
+    """The connections to one origin, handed out in constant time and never lost."""
 
     def __init__(  # noqa: PLR0913 - what a transport is asked for, each a keyword
         self,
         origin: httpx.URL,
         *,
-        keepalive_expiry: float,
-        http2: bool,
-        ssl_context: ssl.SSLContext | None,
-        proxy: httpcore.Proxy | None,
-        trust_env: bool,
-        network: httpcore.AsyncNetworkBackend | None,
+        keepalive_expiry: float = KEEPALIVE_EXPIRY,
+        http2: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: httpcore.Proxy | None = None,
+        trust_env: bool = True,
+        network: httpcore.AsyncNetworkBackend | None = None,
+        connect: Connect = http1.connect,
     ) -> None:
+        """Make a pool; nothing is connected yet.
+
+        Args:
+            origin: Where all requests go.
+            keepalive_expiry: Seconds after which an idle connection is not used again.
+            http2: Whether HTTP/2 is offered to the server.
+            ssl_context: For TLS. Default: one as httpx makes it, made when it is first needed.
+            proxy: What all requests go through.
+            trust_env: Whether the environment names certificates.
+            network: What makes the connections of httpcore. Default: that of the event loop.
+            connect: Makes our own.
+        """
         self._origin = httpcore.URL(
             scheme=origin.raw_scheme, host=origin.raw_host, port=origin.port, target=b"/"
         ).origin
+        self._host = origin.host
+        self._port = origin.port or (443 if origin.scheme == "https" else 80)
         self._expiry = keepalive_expiry
         self._http2 = http2
         self._ssl_context = ssl_context
         self._proxy = proxy
         self._trust_env = trust_env
         self._network = network
+        self._connect_own = connect
+        self._by_httpcore = http2 or proxy is not None or network is not None
+        """Where our own connections don't work."""
         self._open: set[Connection] = set()
         self._idle: deque[Connection] = deque()
         """The one that was used last stands last."""
         self._closed = False
 
-    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Send a request and read the whole response."""
-        extensions = extensions_of(request)
-        extensions["not_sent"] = True
-        if request.url.origin != self._origin:
-            raise httpcore.UnsupportedProtocol("this transport's requests all go to its base URL")
-        # A body in pieces is read first, and httpx's own is a generator: see `Once`.
-        pieces = cast("AsyncIterable[bytes]", request.stream)
-        request.stream = Once(b"".join([piece async for piece in pieces]))
-        connection = self._idle.pop() if self._idle else self._connect()
+    def leads_to(self, url: httpcore.URL) -> bool:
+        """Tell whether a URL is of this pool's origin."""
+        return url.origin == self._origin
+
+    async def exchange(self, request: Outgoing, limits: Limits, guard: SendGuard) -> Received:
+        """Send a request and read the whole response.
+
+        Raises:
+            httpcore.ConnectError: It certainly was not sent, as with the next two.
+            httpcore.ConnectTimeout: There was no connection in time.
+            httpcore.ProxyError: The proxy refused.
+            ExchangeError: The guard kept it back, or the response is too long.
+        """
+        guard.may_have_been_sent = False
+        connection = await self._ready(limits)
         try:
-            if connection.opened and (
-                self._has_expired(connection) or await connection.is_over() or self._closed
-            ):
-                await self._close(connection, in_good_order=True)
-                connection = self._connect()
-            extensions["not_sent"] = False
-            response = await connection.exchange(request)
+            received = await connection.exchange(request, limits, guard)
+        except ExchangeError as error:
+            if error.proof is Proof.NOT_SENT and connection.is_reusable and not self._closed:
+                self._keep(connection)  # it was not used
+            else:
+                await self._close(connection)
+            raise
         except BaseException:
             await self._close(connection)
             raise
-        is_last = response.status in LAST_WORDS
-        if self._closed or is_last or not connection.is_reusable:
+        if self._closed or received.is_last or received.status in LAST_WORDS:
+            await self._close(connection)
+        elif not connection.is_reusable:
             await self._close(connection)
         else:
-            connection.idle_since = clock.now()
-            self._idle.append(connection)
+            self._keep(connection)
         while self._idle and self._has_expired(self._idle[0]):
             await self._close(self._idle.popleft(), in_good_order=True)
-        return response
+        return received
+
+    def _keep(self, connection: Connection) -> None:
+        connection.idle_since = clock.now()
+        self._idle.append(connection)
+
+    async def _ready(self, limits: Limits) -> Connection:
+        """Take the connection that was used last, or make one."""
+        if self._idle:
+            connection = self._idle.pop()
+            try:
+                if not (self._has_expired(connection) or await connection.is_over()):
+                    return connection
+            except BaseException:
+                await self._close(connection)
+                raise
+            await self._close(connection, in_good_order=True)
+        self._check_open()
+        loop = clock.current_loop()
+        if (
+            self._by_httpcore
+            or not isinstance(loop, asyncio.AbstractEventLoop)
+            or httpcore.AsyncHTTPConnection.handle_async_request is not _UNPATCHED
+        ):
+            made: Connection = self._connection_of_httpcore(loop)
+        else:
+            made = await self._connect_own(self._host, self._port, self._context(), limits.connect)
+        try:
+            self._check_open()
+        except httpcore.ConnectError:
+            await made.close()
+            raise
+        self._open.add(made)
+        return made
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise httpcore.ConnectError("the transport is closed")
 
     async def aclose(self) -> None:
         """Close every connection, those in use included."""
@@ -171,23 +241,28 @@ class Pool:
         self._open.discard(connection)
         await connection.close(in_good_order=in_good_order)
 
-    def _connect(self) -> Connection:
-        if self._closed:
-            raise httpcore.ConnectError("the transport is closed")
+    def _connection_of_httpcore(self, loop: object) -> HttpcoreConnection:
         # Known only now: a transport may be made outside a running loop.
-        self._network = self._network or network_for(clock.current_loop())
-        context = None
-        if self._origin.scheme == b"https":
-            # Reading all the authorities takes 20 ms, so it is done once, and only where needed.
-            self._ssl_context = context = self._ssl_context or self._new_context()
+        self._network = self._network or cast(
+            "httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend()
+        )
         if self._proxy and self._proxy.url.scheme == b"https" and not self._proxy.ssl_context:
             # Not the other one: httpcore sets each connection's protocols on the context itself.
             self._proxy.ssl_context = self._new_context()
-        connection = Connection(
-            self._network, self._origin, ssl_context=context, proxy=self._proxy, http2=self._http2
+        return HttpcoreConnection(
+            self._network,
+            self._origin,
+            ssl_context=self._context(),
+            proxy=self._proxy,
+            http2=self._http2,
         )
-        self._open.add(connection)
-        return connection
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self._origin.scheme != b"https":
+            return None
+        # Reading all the authorities takes 20 ms, so it is done once, and only where needed.
+        self._ssl_context = self._ssl_context or self._new_context()
+        return self._ssl_context
 
     def _new_context(self) -> ssl.SSLContext:
         try:
@@ -198,17 +273,35 @@ class Pool:
             ) from error
 
 
-class Once:
-    """A body. An object: trio complains of a generator that is collected before its end."""
+class _Face:
+    """A pool as httpx's transport sees one."""
 
-    def __init__(self, piece: bytes) -> None:
-        self._piece: bytes | None = piece
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
 
-    def __aiter__(self) -> Once:
-        return self
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        """Send a request and read the whole response."""
+        extensions = extensions_of(request)
+        extensions["not_sent"] = True
+        if not self.pool.leads_to(request.url):
+            raise httpcore.UnsupportedProtocol("this transport's requests all go to its base URL")
+        pieces = cast("AsyncIterable[bytes]", request.stream)
+        body = b"".join([piece async for piece in pieces])
+        outgoing = Outgoing(request.method, request.url.target, tuple(request.headers), body)
+        seconds = extensions.get("timeout", {})
+        limits = Limits(*[_limit(seconds.get(name)) for name in ("connect", "read", "write")])
+        guard = extensions.get("first_byte") or SendGuard()
+        try:
+            received = await self.pool.exchange(outgoing, limits, guard)
+        finally:
+            extensions["not_sent"] = not guard.may_have_been_sent
+            extensions["last_byte"] = guard.last_byte
+        return httpcore.Response(received.status, headers=received.fields, content=received.body)
 
-    async def __anext__(self) -> bytes:
-        if self._piece is None:
-            raise StopAsyncIteration
-        piece, self._piece = self._piece, None
-        return piece
+    async def aclose(self) -> None:
+        """Close the pool."""
+        await self.pool.aclose()
+
+
+def _limit(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds

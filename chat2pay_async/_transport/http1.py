@@ -1,0 +1,236 @@
+"""A connection of our own: HTTP/1.1 on asyncio and uvloop, one request at a time.
+
+What an exception proves follows from one fact: whether `transport.write` was called. Before that, it
+is a `ConnectError` or a `ConnectTimeout`; after it, the request may have arrived.
+
+A request is handed over as a whole. Its response has to be complete in `read` seconds from its last
+byte on, whatever comes in meanwhile. What comes in while nothing is asked for closes the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import select
+import socket
+import ssl
+from typing import Any, Final, NamedTuple
+
+import httpcore
+from aiohappyeyeballs import start_connection
+
+from chat2pay_async._transport.base import RESET_ON_CLOSE, SendGuard, reset_on_close
+from chat2pay_async._transport.response_reader import Received, ResponseReader
+
+__all__ = ["Http1Connection", "Limits", "Outgoing", "connect", "is_readable"]
+
+HAPPY_EYEBALLS_DELAY: Final = 0.25
+"""Seconds until a host's next address is tried beside the ones before (RFC 8305)."""
+
+
+class Limits(NamedTuple):
+    """The limits of one exchange, in seconds."""
+
+    connect: float = math.inf
+    read: float = math.inf
+    write: float = math.inf
+
+
+class Outgoing(NamedTuple):
+    """A request, as it is written."""
+
+    method: bytes
+    target: bytes
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<{self.method.decode()} request>"  # the key is in its fields
+
+    @property
+    def written(self) -> bytes:
+        """The bytes of it in HTTP/1.1."""
+        lines = b"".join([b"%b: %b\r\n" % field for field in self.fields])
+        return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (self.method, self.target, lines, self.body)
+
+
+async def connect(
+    host: str, port: int, ssl_context: ssl.SSLContext | None, limit: float
+) -> Http1Connection:
+    """Connect to the first of a host's addresses that answers, TLS included.
+
+    Raises:
+        httpcore.ConnectError: There is no connection.
+        httpcore.ConnectTimeout: There is none in time.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None if limit == math.inf else limit):
+            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            connected = await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+            connection = Http1Connection(loop, connected)
+            name = None if ssl_context is None else host
+            try:
+                await loop.create_connection(
+                    lambda: connection, sock=connected, ssl=ssl_context, server_hostname=name
+                )
+            except BaseException:
+                with contextlib.suppress(OSError):  # from uvloops that closed it behind its back
+                    connected.close()
+                raise
+            return connection
+    except TimeoutError as error:
+        raise httpcore.ConnectTimeout(str(error)) from error
+    except (OSError, RuntimeError, UnicodeError) as error:
+        # TLS's errors are the system's; the last is for names that can't be one; uvloop raises the
+        # one before for some errors.
+        raise httpcore.ConnectError(str(error)) from error
+
+
+class Http1Connection(asyncio.Protocol):
+    """A connection, and the one exchange that is in progress on it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connected: socket.socket) -> None:
+        self.idle_since = 0.0
+        """When its last request ended, on the event loop's clock."""
+        self._loop = loop
+        self._socket = connected
+        """uvloop's stand-in for it takes no options."""
+        self._transport: Any = None
+        self._is_over = False
+        """True once nothing can be asked on it any more."""
+        self._is_full = False
+        """True while the system takes no more."""
+        self._reader: ResponseReader | None = None
+        self._response: asyncio.Future[Received] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_byte: float | None = None
+        self._read_limit = math.inf
+
+    async def exchange(self, request: Outgoing, limits: Limits, guard: SendGuard) -> Received:
+        """Write a request, and read its response.
+
+        Raises:
+            httpcore.ConnectError: It was not written, since the connection has ended.
+            httpcore.ReadError, httpcore.RemoteProtocolError: It may have arrived, as with
+            httpcore.ReadTimeout, httpcore.WriteTimeout: these.
+        """
+        if self._is_over or self._transport.is_closing():
+            raise httpcore.ConnectError("the connection was closed")
+        guard()
+        self._reader, self._last_byte = ResponseReader(request.method), None
+        self._read_limit = limits.read
+        self._response = self._loop.create_future()
+        guard.may_have_been_sent = True
+        self._transport.write(request.written)
+        if self._is_full:
+            self._limit(limits.write, httpcore.WriteTimeout)
+        else:
+            self._note_written()
+        try:
+            return await self._response
+        finally:
+            guard.last_byte = self._last_byte
+            self._response = self._reader = None
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def _note_written(self) -> None:
+        self._last_byte = self._loop.time()
+        self._limit(self._read_limit, httpcore.ReadTimeout)
+
+    def _limit(self, seconds: float, error: type[Exception]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if seconds < math.inf:
+            self._timer = self._loop.call_later(seconds, self._fail, error)
+
+    def _fail(self, error: type[Exception] | Exception) -> None:
+        self._is_over = True
+        if self._response is not None and not self._response.done():
+            self._response.set_exception(error)
+
+    # What the event loop says ---------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport, which is to say at once when it holds anything back."""
+        self._transport = transport
+        self._transport.set_write_buffer_limits(high=1, low=0)
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came in."""
+        reader, response = self._reader, self._response
+        if reader is None or response is None or response.done():
+            self._is_over = True  # nobody asked for it
+            return
+        try:
+            received = reader.feed(data)
+        except Exception as error:  # noqa: BLE001 - whatever a parser stumbles over
+            self._fail(error)
+            return
+        if received is not None:
+            self._is_over = self._is_over or received.is_last or self._is_full
+            response.set_result(received)
+
+    def eof_received(self) -> None:
+        """Note the end: for some responses it is theirs."""
+        if not self._is_over:
+            self.data_received(b"")
+        self._is_over = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that it is closed."""
+        said = "the connection was closed" if exc is None else str(exc)
+        error = httpcore.ReadError(said)
+        error.__cause__ = exc
+        self._fail(error)
+
+    def pause_writing(self) -> None:
+        """Note that the system takes no more for now."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Note that the system has taken all of it."""
+        self._is_full = False
+        if self._response is not None and not self._response.done():
+            self._note_written()
+
+    # Its end --------------------------------------------------------------------------------------
+
+    @property
+    def is_reusable(self) -> bool:
+        """True where it is ready for another request."""
+        return not self._is_over and not self._transport.is_closing()
+
+    async def is_over(self) -> bool:
+        """Find out whether the other side has closed it, or said what nobody asked for.
+
+        The loop may not have had the time to notice. An idle socket has nothing else to read.
+        """
+        return not self.is_reusable or is_readable(self._socket)
+
+    async def close(self, *, in_good_order: bool = False) -> None:
+        """Close the socket at once: what was not sent never will be.
+
+        Args:
+            in_good_order: It is idle: nothing on it has to be kept from being delivered.
+        """
+        if in_good_order:
+            reset_on_close(self._socket, reset=False)
+        self._transport.abort()
+        self._fail(httpcore.ReadError("the connection was closed"))
+
+
+def is_readable(connected: Any) -> bool:
+    """Find out whether a socket has something to read, its end included."""
+    number = connected.fileno()
+    if number < 0:  # it is closed
+        return True
+    if not hasattr(select, "poll"):  # Windows has none, and no limit for the numbers of its sockets
+        return bool(select.select([number], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(number, select.POLLIN)
+    return bool(poll.poll(0))
