@@ -31,7 +31,7 @@ import httpx
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._transport import http1
 from chat2pay_async._transport.base import LAST_WORDS, ExchangeError, SendGuard
-from chat2pay_async._transport.connection import HttpcoreConnection, extensions_of
+from chat2pay_async._transport.httpcore import HttpcoreConnection, extensions_of
 from chat2pay_async._transport.http1 import Http1Connection, Limits, Outgoing
 from chat2pay_async._transport.proxy import proxy_for
 from chat2pay_async._transport.response_reader import Received

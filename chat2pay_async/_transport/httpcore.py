@@ -22,9 +22,8 @@ from chat2pay_async._transport.decoding import LONGEST_RESPONSE
 from chat2pay_async._transport.http1 import Limits, Outgoing
 from chat2pay_async._transport.response_reader import Received
 
-__all__ = ["CLOSE_LIMIT", "SHOWS_ALL", "HttpcoreConnection", "extensions_of"]
+__all__ = ["CLOSE_LIMIT", "HttpcoreConnection", "extensions_of"]
 
-SHOWS_ALL: Final = "x"
 CLOSE_LIMIT: Final = 1.0
 """Seconds that closing may take. A socket is closed at once; this is for what it can't foresee."""
 
