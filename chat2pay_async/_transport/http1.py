@@ -1,10 +1,11 @@
 """A connection of our own: HTTP/1.1 on asyncio and uvloop, one request at a time.
 
-What an exception proves follows from one fact: whether `transport.write` was called. Before that, it
-is a `ConnectError` or a `ConnectTimeout`; after it, the request may have arrived.
+What an exception proves follows from one fact: whether `transport.write` was called. Before that,
+it is a `ConnectError` or a `ConnectTimeout`; after it, the request may have arrived.
 
-A request is handed over as a whole. Its response has to be complete in `read` seconds from its last
-byte on, whatever comes in meanwhile. What comes in while nothing is asked for closes the connection.
+A request is handed over as a whole. Its response has to be complete in `read` seconds from its
+last byte on, whatever comes in meanwhile. What comes in while nothing is asked for closes the
+connection.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import re
 import select
 import socket
 import ssl
 from typing import Any, Final, NamedTuple
 
+import anyio.lowlevel
 import httpcore
 from aiohappyeyeballs import start_connection
 
@@ -27,6 +30,13 @@ __all__ = ["Http1Connection", "Limits", "Outgoing", "connect", "is_readable"]
 
 HAPPY_EYEBALLS_DELAY: Final = 0.25
 """Seconds until a host's next address is tried beside the ones before (RFC 8305)."""
+
+
+_WRITABLE: Final = re.compile(
+    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.1\r\n"
+    rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*\r\n"
+)
+"""The head of a request."""
 
 
 class Limits(NamedTuple):
@@ -50,9 +60,16 @@ class Outgoing(NamedTuple):
 
     @property
     def written(self) -> bytes:
-        """The bytes of it in HTTP/1.1."""
+        """The bytes of it in HTTP/1.1.
+
+        Raises:
+            httpcore.ConnectError: It has characters that would make another request of it.
+        """
         lines = b"".join([b"%b: %b\r\n" % field for field in self.fields])
-        return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (self.method, self.target, lines, self.body)
+        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self.method, self.target, lines)
+        if _WRITABLE.fullmatch(head) is None or head.count(b"\n") != len(self.fields) + 2:
+            raise httpcore.ConnectError("illegal method, target, header name or header value")
+        return head + self.body
 
 
 async def connect(
@@ -77,8 +94,7 @@ async def connect(
                     lambda: connection, sock=connected, ssl=ssl_context, server_hostname=name
                 )
             except BaseException:
-                with contextlib.suppress(OSError):  # from uvloops that closed it behind its back
-                    connected.close()
+                connection.abort()
                 raise
             return connection
     except TimeoutError as error:
@@ -113,18 +129,19 @@ class Http1Connection(asyncio.Protocol):
         """Write a request, and read its response.
 
         Raises:
-            httpcore.ConnectError: It was not written, since the connection has ended.
+            httpcore.ConnectError: It was not written: the connection has ended, or it can't be.
             httpcore.ReadError, httpcore.RemoteProtocolError: It may have arrived, as with
             httpcore.ReadTimeout, httpcore.WriteTimeout: these.
         """
         if self._is_over or self._transport.is_closing():
             raise httpcore.ConnectError("the connection was closed")
+        written = request.written
         guard()
         self._reader, self._last_byte = ResponseReader(request.method), None
         self._read_limit = limits.read
         self._response = self._loop.create_future()
         guard.may_have_been_sent = True
-        self._transport.write(request.written)
+        self._transport.write(written)
         if self._is_full:
             self._limit(limits.write, httpcore.WriteTimeout)
         else:
@@ -220,7 +237,16 @@ class Http1Connection(asyncio.Protocol):
         """
         if in_good_order:
             reset_on_close(self._socket, reset=False)
-        self._transport.abort()
+        self.abort()
+        await anyio.lowlevel.cancel_shielded_checkpoint()  # by then the loop has closed it
+
+    def abort(self) -> None:
+        """Have the loop close the socket, at once; before it knows of it, close it here."""
+        if self._transport is not None:
+            self._transport.abort()
+        else:
+            with contextlib.suppress(OSError):  # from uvloops that closed it behind its back
+                self._socket.close()
         self._fail(httpcore.ReadError("the connection was closed"))
 
 

@@ -18,17 +18,14 @@ import httpcore
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._transport.base import RESET_ON_CLOSE, SendGuard, reset_on_close
-from chat2pay_async._transport.decoding import LONGEST_RESPONSE
+from chat2pay_async._transport.decoding import LONGEST_FRAMING, LONGEST_RESPONSE
 from chat2pay_async._transport.http1 import Limits, Outgoing
-from chat2pay_async._transport.response_reader import Received
+from chat2pay_async._transport.response_reader import Received, refuse_contradictions
 
 __all__ = ["CLOSE_LIMIT", "HttpcoreConnection", "extensions_of"]
 
 CLOSE_LIMIT: Final = 1.0
 """Seconds that closing may take. A socket is closed at once; this is for what it can't foresee."""
-
-LONGEST_HEAD: Final = 1024 * 1024
-"""Bytes of a response beside its body: heads, and how a body is framed."""
 
 _FIRST_PRINTABLE: Final = 0x21
 
@@ -107,7 +104,10 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
             httpcore.ConnectError: It certainly was not sent, as with the next two.
             httpcore.ConnectTimeout: There was no connection in time.
             httpcore.ProxyError: The proxy refused.
+            ExchangeError: The guard kept it back.
         """
+        if clock.now() > guard.latest:
+            guard()  # before httpcore begins with it, and so a kept connection stays as it is
         self.written = False
         self._received, self._read_by, self._last_byte = 0, math.inf, None
         self._guard = guard
@@ -130,13 +130,15 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         )
         try:
             response = await self._http.handle_async_request(sent)
+            if self.opened:
+                refuse_contradictions(list(response.headers))
             body = await response.aread()
             await response.aclose()
         except BaseException as error:
             # A connection that was never opened belongs to a mock, which may raise whatever it is
             # told to.
             not_sent = self.opened and not self.written
-            guard.may_have_been_sent = not not_sent
+            guard.may_have_been_sent = not (not_sent or guard.was_too_late)
             if not_sent and isinstance(error, Exception) and not guard.was_too_late:
                 raise _before_the_first_byte(error) from error
             if isinstance(error, httpcore.ConnectionNotAvailable):
@@ -147,7 +149,8 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         finally:
             guard.last_byte = self._last_byte
         guard.may_have_been_sent = True
-        return Received(response.status, list(response.headers), body, is_last=False)
+        version = extensions_of(response).get("http_version", b"HTTP/1.1")
+        return Received(response.status, list(response.headers), body, False, version)  # noqa: FBT003 - not its last
 
     @property
     def is_reusable(self) -> bool:
@@ -239,7 +242,7 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         if not self.written or layer != self._layer:
             return
         self._received += size
-        if self._received > LONGEST_RESPONSE + LONGEST_HEAD:
+        if self._received > LONGEST_RESPONSE + LONGEST_FRAMING:
             raise httpcore.RemoteProtocolError("the response is too long")
 
     def put_on_top(self, layer: httpcore.AsyncNetworkStream) -> None:

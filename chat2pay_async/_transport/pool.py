@@ -22,7 +22,7 @@ import importlib.util
 import math
 import ssl
 from collections import deque
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Final, Self, TypeAlias, cast
 
 import httpcore
@@ -31,8 +31,8 @@ import httpx
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._transport import http1
 from chat2pay_async._transport.base import LAST_WORDS, ExchangeError, SendGuard
-from chat2pay_async._transport.httpcore import HttpcoreConnection, extensions_of
 from chat2pay_async._transport.http1 import Http1Connection, Limits, Outgoing
+from chat2pay_async._transport.httpcore import HttpcoreConnection, extensions_of
 from chat2pay_async._transport.proxy import proxy_for
 from chat2pay_async._transport.response_reader import Received
 from chat2pay_async.errors import ConfigurationError, Proof
@@ -44,6 +44,8 @@ Connect: TypeAlias = Callable[[str, int, ssl.SSLContext | None, float], Awaitabl
 
 # What mocks httpcore patches it, and would not see what goes past it.
 _UNPATCHED: Final = httpcore.AsyncHTTPConnection.handle_async_request
+
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 KEEPALIVE_EXPIRY: Final = 4.0
 """Seconds after which an idle connection is not used again.
@@ -65,7 +67,6 @@ class PooledTransport(httpx.AsyncHTTPTransport):
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | httpx.URL | httpx.Proxy | None = None,
         trust_env: bool = True,
-        network_backend: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         """Make a transport; nothing is connected yet.
 
@@ -77,7 +78,6 @@ class PooledTransport(httpx.AsyncHTTPTransport):
             proxy: What all requests go through.
             trust_env: Whether the environment names proxies (unless `proxy` does) and
                 certificates.
-            network_backend: What makes the connections.
 
         Raises:
             ConfigurationError: A setting can't be used.
@@ -93,7 +93,6 @@ class PooledTransport(httpx.AsyncHTTPTransport):
             ssl_context=ssl_context,
             proxy=proxy_for(base_url, proxy, trust_env=trust_env),
             trust_env=trust_env,
-            network=network_backend,
         )
         # Not through httpx's own `__init__`: it makes a pool of httpcore's, and reads all the
         # certificate authorities, which takes 20 ms. It uses nothing else of it than this.
@@ -119,8 +118,6 @@ class Pool:
         ssl_context: ssl.SSLContext | None = None,
         proxy: httpcore.Proxy | None = None,
         trust_env: bool = True,
-        network: httpcore.AsyncNetworkBackend | None = None,
-        connect: Connect = http1.connect,
     ) -> None:
         """Make a pool; nothing is connected yet.
 
@@ -131,8 +128,6 @@ class Pool:
             ssl_context: For TLS. Default: one as httpx makes it, made when it is first needed.
             proxy: What all requests go through.
             trust_env: Whether the environment names certificates.
-            network: What makes the connections of httpcore. Default: that of the event loop.
-            connect: Makes our own.
         """
         self._origin = httpcore.URL(
             scheme=origin.raw_scheme, host=origin.raw_host, port=origin.port, target=b"/"
@@ -144,9 +139,11 @@ class Pool:
         self._ssl_context = ssl_context
         self._proxy = proxy
         self._trust_env = trust_env
-        self._network = network
-        self._connect_own = connect
-        self._by_httpcore = http2 or proxy is not None or network is not None
+        self._network = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+        """What makes the connections of httpcore."""
+        self._connect: Connect = http1.connect
+        """Makes our own."""
+        self._by_httpcore = http2 or proxy is not None
         """Where our own connections don't work."""
         self._open: set[Connection] = set()
         self._idle: deque[Connection] = deque()
@@ -179,9 +176,8 @@ class Pool:
         except BaseException:
             await self._close(connection)
             raise
-        if self._closed or received.is_last or received.status in LAST_WORDS:
-            await self._close(connection)
-        elif not connection.is_reusable:
+        is_last = received.is_last or received.status in LAST_WORDS
+        if self._closed or is_last or not connection.is_reusable:
             await self._close(connection)
         else:
             self._keep(connection)
@@ -205,15 +201,14 @@ class Pool:
                 raise
             await self._close(connection, in_good_order=True)
         self._check_open()
-        loop = clock.current_loop()
         if (
             self._by_httpcore
-            or not isinstance(loop, asyncio.AbstractEventLoop)
+            or not isinstance(clock.current_loop(), asyncio.AbstractEventLoop)
             or httpcore.AsyncHTTPConnection.handle_async_request is not _UNPATCHED
         ):
-            made: Connection = self._connection_of_httpcore(loop)
+            made: Connection = self._connection_of_httpcore()
         else:
-            made = await self._connect_own(self._host, self._port, self._context(), limits.connect)
+            made = await self._connect(self._host, self._port, self._context(), limits.connect)
         try:
             self._check_open()
         except httpcore.ConnectError:
@@ -241,11 +236,7 @@ class Pool:
         self._open.discard(connection)
         await connection.close(in_good_order=in_good_order)
 
-    def _connection_of_httpcore(self, loop: object) -> HttpcoreConnection:
-        # Known only now: a transport may be made outside a running loop.
-        self._network = self._network or cast(
-            "httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend()
-        )
+    def _connection_of_httpcore(self) -> HttpcoreConnection:
         if self._proxy and self._proxy.url.scheme == b"https" and not self._proxy.ssl_context:
             # Not the other one: httpcore sets each connection's protocols on the context itself.
             self._proxy.ssl_context = self._new_context()
@@ -287,7 +278,8 @@ class _Face:
             raise httpcore.UnsupportedProtocol("this transport's requests all go to its base URL")
         pieces = cast("AsyncIterable[bytes]", request.stream)
         body = b"".join([piece async for piece in pieces])
-        outgoing = Outgoing(request.method, request.url.target, tuple(request.headers), body)
+        fields = _framed(request.headers, len(body))
+        outgoing = Outgoing(request.method, request.url.target, fields, body)
         seconds = extensions.get("timeout", {})
         limits = Limits(*[_limit(seconds.get(name)) for name in ("connect", "read", "write")])
         guard = extensions.get("first_byte") or SendGuard()
@@ -296,11 +288,24 @@ class _Face:
         finally:
             extensions["not_sent"] = not guard.may_have_been_sent
             extensions["last_byte"] = guard.last_byte
-        return httpcore.Response(received.status, headers=received.fields, content=received.body)
+        return httpcore.Response(
+            received.status,
+            headers=received.fields,
+            content=received.body,
+            extensions={"http_version": received.http_version},
+        )
 
     async def aclose(self) -> None:
         """Close the pool."""
         await self.pool.aclose()
+
+
+def _framed(fields: Iterable[tuple[bytes, bytes]], size: int) -> tuple[tuple[bytes, bytes], ...]:
+    """Say how long a request's body is: it goes out as a whole, even where it came in pieces."""
+    rest = [field for field in fields if field[0].lower() not in _FRAMING]
+    if size or len(rest) < len(list(fields)):
+        rest.append((b"Content-Length", b"%d" % size))
+    return tuple(rest)
 
 
 def _limit(seconds: float | None) -> float:
