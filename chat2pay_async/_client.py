@@ -88,8 +88,8 @@ class AsyncChat2Pay:
             max_connections: The most requests that may be on the wire at a time.
             transport: `"fast"` sends over the same connections without an httpx object on the way,
                 in about half the CPU time; or an httpx transport to send over (a mock,
-                `httpx.ASGITransport`, …), which is closed with this client. The fast transport works
-                below what tools patch: where a mock has patched httpx, it refuses to send.
+                `httpx.ASGITransport`, …), which is closed with this client. The fast transport
+                works below what tools patch: where a mock has patched httpx, it refuses to send.
             http_client: Your own `httpx.AsyncClient` (or `httpx2.AsyncClient`): its proxies, TLS
                 settings, event hooks, auth, headers and cookies act. It is never closed by this
                 client, and its redirects are not followed. Over httpx's own connections, a POST

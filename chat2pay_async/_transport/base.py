@@ -10,7 +10,7 @@ import ssl
 import struct
 import sys
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import attrs
 
@@ -22,6 +22,8 @@ __all__ = [
     "LAST_WORDS",
     "RESET_ON_CLOSE",
     "ExchangeError",
+    "Limits",
+    "Outgoing",
     "SendGuard",
     "Transport",
     "WireResponse",
@@ -53,6 +55,26 @@ class WireResponse:
     headers: Mapping[str, str] = attrs.field(repr=False)
     """Names in lower case."""
     body: bytes = attrs.field(repr=False)
+
+
+class Limits(NamedTuple):
+    """The limits of one exchange, in seconds."""
+
+    connect: float = math.inf
+    read: float = math.inf
+    write: float = math.inf
+
+
+class Outgoing(NamedTuple):
+    """A request, as a connection sends it."""
+
+    method: bytes
+    target: bytes
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<{self.method.decode()} request>"  # the key is in its fields
 
 
 class ExchangeError(Exception):

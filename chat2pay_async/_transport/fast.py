@@ -6,9 +6,14 @@ import httpcore
 import httpx
 
 from chat2pay_async._config import HeaderFields, Headers, Timeout
-from chat2pay_async._transport.base import ExchangeError, SendGuard, WireResponse
+from chat2pay_async._transport.base import (
+    ExchangeError,
+    Limits,
+    Outgoing,
+    SendGuard,
+    WireResponse,
+)
 from chat2pay_async._transport.decoding import decoded
-from chat2pay_async._transport.http1 import Limits, Outgoing
 from chat2pay_async._transport.httpx import NOT_SENT_ERRORS, TIMEOUT_ERRORS
 from chat2pay_async._transport.mocks import patched_places, refuse_mocks
 from chat2pay_async._transport.pool import Pool

@@ -11,22 +11,27 @@ connection.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import re
 import select
 import socket
 import ssl
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import anyio.lowlevel
 import httpcore
 from aiohappyeyeballs import start_connection
 
-from chat2pay_async._transport.base import RESET_ON_CLOSE, SendGuard, reset_on_close
+from chat2pay_async._transport.base import (
+    RESET_ON_CLOSE,
+    Limits,
+    Outgoing,
+    SendGuard,
+    reset_on_close,
+)
 from chat2pay_async._transport.response_reader import Received, ResponseReader
 
-__all__ = ["Http1Connection", "Limits", "Outgoing", "connect", "is_readable"]
+__all__ = ["Http1Connection", "connect", "is_readable"]
 
 HAPPY_EYEBALLS_DELAY: Final = 0.25
 """Seconds until a host's next address is tried beside the ones before (RFC 8305)."""
@@ -37,39 +42,6 @@ _WRITABLE: Final = re.compile(
     rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: [^\x00-\x08\x0a-\x1f\x7f]*\r\n)*\r\n"
 )
 """The head of a request."""
-
-
-class Limits(NamedTuple):
-    """The limits of one exchange, in seconds."""
-
-    connect: float = math.inf
-    read: float = math.inf
-    write: float = math.inf
-
-
-class Outgoing(NamedTuple):
-    """A request, as it is written."""
-
-    method: bytes
-    target: bytes
-    fields: tuple[tuple[bytes, bytes], ...]
-    body: bytes
-
-    def __repr__(self) -> str:
-        return f"<{self.method.decode()} request>"  # the key is in its fields
-
-    @property
-    def written(self) -> bytes:
-        """The bytes of it in HTTP/1.1.
-
-        Raises:
-            httpcore.ConnectError: It has characters that would make another request of it.
-        """
-        lines = b"".join([b"%b: %b\r\n" % field for field in self.fields])
-        head = b"%b %b HTTP/1.1\r\n%b\r\n" % (self.method, self.target, lines)
-        if _WRITABLE.fullmatch(head) is None or head.count(b"\n") != len(self.fields) + 2:
-            raise httpcore.ConnectError("illegal method, target, header name or header value")
-        return head + self.body
 
 
 async def connect(
@@ -94,7 +66,7 @@ async def connect(
                     lambda: connection, sock=connected, ssl=ssl_context, server_hostname=name
                 )
             except BaseException:
-                connection.abort()
+                await connection.close()
                 raise
             return connection
     except TimeoutError as error:
@@ -135,7 +107,7 @@ class Http1Connection(asyncio.Protocol):
         """
         if self._is_over or self._transport.is_closing():
             raise httpcore.ConnectError("the connection was closed")
-        written = request.written
+        written = _written(request)
         guard()
         self._reader, self._last_byte = ResponseReader(request.method), None
         self._read_limit = limits.read
@@ -237,17 +209,25 @@ class Http1Connection(asyncio.Protocol):
         """
         if in_good_order:
             reset_on_close(self._socket, reset=False)
-        self.abort()
-        await anyio.lowlevel.cancel_shielded_checkpoint()  # by then the loop has closed it
-
-    def abort(self) -> None:
-        """Have the loop close the socket, at once; before it knows of it, close it here."""
         if self._transport is not None:
             self._transport.abort()
-        else:
-            with contextlib.suppress(OSError):  # from uvloops that closed it behind its back
-                self._socket.close()
+        else:  # it was still being connected
+            self._socket.close()
         self._fail(httpcore.ReadError("the connection was closed"))
+        await anyio.lowlevel.cancel_shielded_checkpoint()  # by then the loop has closed it
+
+
+def _written(request: Outgoing) -> bytes:
+    """Write a request in HTTP/1.1.
+
+    Raises:
+        httpcore.ConnectError: It has characters that would make another request of it.
+    """
+    lines = b"".join([b"%b: %b\r\n" % field for field in request.fields])
+    head = b"%b %b HTTP/1.1\r\n%b\r\n" % (request.method, request.target, lines)
+    if _WRITABLE.fullmatch(head) is None or head.count(b"\n") != len(request.fields) + 2:
+        raise httpcore.ConnectError("illegal method, target, header name or header value")
+    return head + request.body
 
 
 def is_readable(connected: Any) -> bool:

@@ -17,9 +17,14 @@ import anyio
 import httpcore
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async._transport.base import RESET_ON_CLOSE, SendGuard, reset_on_close
+from chat2pay_async._transport.base import (
+    RESET_ON_CLOSE,
+    Limits,
+    Outgoing,
+    SendGuard,
+    reset_on_close,
+)
 from chat2pay_async._transport.decoding import LONGEST_FRAMING, LONGEST_RESPONSE
-from chat2pay_async._transport.http1 import Limits, Outgoing
 from chat2pay_async._transport.response_reader import Received, refuse_contradictions
 
 __all__ = ["CLOSE_LIMIT", "HttpcoreConnection", "extensions_of"]
@@ -27,6 +32,7 @@ __all__ = ["CLOSE_LIMIT", "HttpcoreConnection", "extensions_of"]
 CLOSE_LIMIT: Final = 1.0
 """Seconds that closing may take. A socket is closed at once; this is for what it can't foresee."""
 
+_USUAL_PORTS: Final = {b"http": 80, b"https": 443}
 _FIRST_PRINTABLE: Final = 0x21
 
 
@@ -112,24 +118,8 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         self._received, self._read_by, self._last_byte = 0, math.inf, None
         self._guard = guard
         self._read_limit = limits.read
-        timeouts = {
-            name: None if seconds == math.inf else seconds
-            for name, seconds in limits._asdict().items()
-        }
-        sent = httpcore.Request(
-            request.method,
-            httpcore.URL(
-                scheme=self._origin.scheme,
-                host=self._origin.host,
-                port=self._origin.port,
-                target=request.target,
-            ),
-            headers=list(request.fields),
-            content=request.body,
-            extensions={"timeout": timeouts},
-        )
         try:
-            response = await self._http.handle_async_request(sent)
+            response = await self._http.handle_async_request(self._built(request, limits))
             if self.opened:
                 refuse_contradictions(list(response.headers))
             body = await response.aread()
@@ -151,6 +141,26 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         guard.may_have_been_sent = True
         version = extensions_of(response).get("http_version", b"HTTP/1.1")
         return Received(response.status, list(response.headers), body, False, version)  # noqa: FBT003 - not its last
+
+    def _built(self, request: Outgoing, limits: Limits) -> httpcore.Request:
+        scheme, port = self._origin.scheme, self._origin.port
+        return httpcore.Request(
+            request.method,
+            httpcore.URL(
+                scheme=scheme,
+                host=self._origin.host,
+                port=None if _USUAL_PORTS.get(scheme) == port else port,  # a proxy is told it
+                target=request.target,
+            ),
+            headers=list(request.fields),
+            content=_Body(request.body),
+            extensions={
+                "timeout": {
+                    name: None if seconds == math.inf else seconds
+                    for name, seconds in limits._asdict().items()
+                }
+            },
+        )
 
     @property
     def is_reusable(self) -> bool:
@@ -307,6 +317,23 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+class _Body:
+    """A request's body, without a generator: trio complains of those that were not ended."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._given = False
+
+    def __aiter__(self) -> _Body:
+        return _Body(self._body)
+
+    async def __anext__(self) -> bytes:
+        if self._given:
+            raise StopAsyncIteration
+        self._given = True
+        return self._body
 
 
 def extensions_of(message: Any) -> MutableMapping[str, Any]:

@@ -30,8 +30,14 @@ import httpx
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._transport import http1
-from chat2pay_async._transport.base import LAST_WORDS, ExchangeError, SendGuard
-from chat2pay_async._transport.http1 import Http1Connection, Limits, Outgoing
+from chat2pay_async._transport.base import (
+    LAST_WORDS,
+    ExchangeError,
+    Limits,
+    Outgoing,
+    SendGuard,
+)
+from chat2pay_async._transport.http1 import Http1Connection
 from chat2pay_async._transport.httpcore import HttpcoreConnection, extensions_of
 from chat2pay_async._transport.proxy import proxy_for
 from chat2pay_async._transport.response_reader import Received
@@ -194,11 +200,12 @@ class Pool:
         if self._idle:
             connection = self._idle.pop()
             try:
-                if not (self._has_expired(connection) or await connection.is_over()):
-                    return connection
+                is_over = self._has_expired(connection) or await connection.is_over()
             except BaseException:
                 await self._close(connection)
                 raise
+            if not is_over and not self._closed:
+                return connection
             await self._close(connection, in_good_order=True)
         self._check_open()
         if (

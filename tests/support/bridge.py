@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 import aiohttp
 import attrs
 import httpx
+from chat2pay_async._transport.aiohttp import AiohttpTransport
 from scripted import ScriptedTransport
 
 from chat2pay_async._config import HeaderFields, Timeout
-from chat2pay_async._transport.aiohttp import AiohttpTransport
 from chat2pay_async._transport.base import ExchangeError, SendGuard, Transport, WireResponse
 from chat2pay_async.errors import Proof, SentRequest
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 from bridge import BridgedTransport
+from chat2pay_async._transport.aiohttp import AiohttpTransport
 
 from chat2pay_async._send.limited_transport import LimitedTransport
-from chat2pay_async._transport.aiohttp import AiohttpTransport
 from chat2pay_async._transport.base import Transport
 from chat2pay_async._transport.httpx import HttpxTransport
 from chat2pay_async._transport.pool import PooledTransport
