@@ -14,7 +14,6 @@ from chat2pay_async._transport.base import (
     WireResponse,
 )
 from chat2pay_async._transport.decoding import decoded
-from chat2pay_async._transport.httpx import NOT_SENT_ERRORS, TIMEOUT_ERRORS
 from chat2pay_async._transport.mocks import patched_places, refuse_mocks
 from chat2pay_async._transport.pool import Pool
 from chat2pay_async._transport.proxy import proxy_for
@@ -41,7 +40,7 @@ class FastTransport:
             http2: Whether HTTP/2 is offered to the server.
 
         Raises:
-            ConfigurationError: The proxy can't be used.
+            ConfigurationError: A setting can't be used.
         """
         url = httpx.URL(base_url)
         self._pool = Pool(url, proxy=proxy_for(base_url, proxy), http2=http2)
@@ -66,8 +65,10 @@ class FastTransport:
         within = Limits(limits.connect, limits.read, limits.write)
         try:
             received = await self._pool.exchange(outgoing, within, guard)
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException) as error:
-            raise classify(error) from error
+        except ExchangeError:  # it is too late to send it, or too much to read
+            raise
+        except Exception as error:
+            raise classify(error, sent=guard.may_have_been_sent) from error
         fields_ = {
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in received.fields
@@ -80,11 +81,10 @@ class FastTransport:
         await self._pool.aclose()
 
 
-def classify(error: Exception) -> ExchangeError:
-    """Say what an exception out of the pool proves."""
-    name = type(error).__name__
+def classify(error: Exception, *, sent: bool) -> ExchangeError:
+    """Say what an exception out of the pool proves: nothing, once the request may have left."""
     return ExchangeError(
-        name,
-        proof=Proof.NOT_SENT if name in NOT_SENT_ERRORS else Proof.UNKNOWN,
-        timed_out=name in TIMEOUT_ERRORS,
+        type(error).__name__,
+        proof=Proof.UNKNOWN if sent else Proof.NOT_SENT,
+        timed_out=isinstance(error, TimeoutError | httpcore.TimeoutException),
     )

@@ -27,13 +27,28 @@ from chat2pay_async._transport.base import (
 from chat2pay_async._transport.decoding import LONGEST_FRAMING, LONGEST_RESPONSE
 from chat2pay_async._transport.response_reader import Received, refuse_contradictions
 
-__all__ = ["CLOSE_LIMIT", "HttpcoreConnection", "extensions_of"]
+__all__ = ["CLOSE_LIMIT", "HttpcoreConnection", "extensions_of", "is_mocked"]
 
 CLOSE_LIMIT: Final = 1.0
 """Seconds that closing may take. A socket is closed at once; this is for what it can't foresee."""
 
 _USUAL_PORTS: Final = {b"http": 80, b"https": 443}
 _FIRST_PRINTABLE: Final = 0x21
+
+
+def is_mocked() -> bool:
+    """Find out whether something is to see what httpcore sends; most mocks patch it there."""
+    return _sending() != _UNPATCHED
+
+
+def _sending() -> tuple[object, ...]:
+    return (
+        httpcore.AsyncHTTPConnection.handle_async_request,
+        httpcore.AsyncConnectionPool.handle_async_request,
+    )
+
+
+_UNPATCHED: Final = _sending()
 
 
 class HttpcoreConnection(httpcore.AsyncNetworkBackend):
@@ -125,9 +140,8 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
             body = await response.aread()
             await response.aclose()
         except BaseException as error:
-            # A connection that was never opened belongs to a mock, which may raise whatever it is
-            # told to.
-            not_sent = self.opened and not self.written
+            # A mock opens no connection, and may raise whatever it is told to.
+            not_sent = not self.written and (self.opened or not is_mocked())
             guard.may_have_been_sent = not (not_sent or guard.was_too_late)
             if not_sent and isinstance(error, Exception) and not guard.was_too_late:
                 raise _before_the_first_byte(error) from error
@@ -346,7 +360,7 @@ def _before_the_first_byte(error: Exception) -> Exception:
     """Say of an exception of any kind that nothing was sent."""
     if isinstance(error, httpcore.ProxyError):
         return httpcore.ProxyError(str(error))
-    if isinstance(error, httpcore.TimeoutException):
+    if isinstance(error, TimeoutError | httpcore.TimeoutException):
         return httpcore.ConnectTimeout(str(error))
     return httpcore.ConnectError(str(error))
 

@@ -38,7 +38,7 @@ from chat2pay_async._transport.base import (
     SendGuard,
 )
 from chat2pay_async._transport.http1 import Http1Connection
-from chat2pay_async._transport.httpcore import HttpcoreConnection, extensions_of
+from chat2pay_async._transport.httpcore import HttpcoreConnection, extensions_of, is_mocked
 from chat2pay_async._transport.proxy import proxy_for
 from chat2pay_async._transport.response_reader import Received
 from chat2pay_async.errors import ConfigurationError, Proof
@@ -47,9 +47,6 @@ __all__ = ["KEEPALIVE_EXPIRY", "Pool", "PooledTransport"]
 
 Connection: TypeAlias = Http1Connection | HttpcoreConnection
 Connect: TypeAlias = Callable[[str, int, ssl.SSLContext | None, float], Awaitable[Http1Connection]]
-
-# What mocks httpcore patches it, and would not see what goes past it.
-_UNPATCHED: Final = httpcore.AsyncHTTPConnection.handle_async_request
 
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 
@@ -88,10 +85,6 @@ class PooledTransport(httpx.AsyncHTTPTransport):
         Raises:
             ConfigurationError: A setting can't be used.
         """
-        if http2 and importlib.util.find_spec("h2") is None:
-            raise ConfigurationError(
-                'HTTP/2 needs one more package: pip install "chat2pay-async[http2]"'
-            )
         pool = Pool(
             httpx.URL(base_url),
             keepalive_expiry=keepalive_expiry,
@@ -134,7 +127,14 @@ class Pool:
             ssl_context: For TLS. Default: one as httpx makes it, made when it is first needed.
             proxy: What all requests go through.
             trust_env: Whether the environment names certificates.
+
+        Raises:
+            ConfigurationError: HTTP/2 needs a package that is not there.
         """
+        if http2 and importlib.util.find_spec("h2") is None:
+            raise ConfigurationError(
+                'HTTP/2 needs one more package: pip install "chat2pay-async[http2]"'
+            )
         self._origin = httpcore.URL(
             scheme=origin.raw_scheme, host=origin.raw_host, port=origin.port, target=b"/"
         ).origin
@@ -211,7 +211,7 @@ class Pool:
         if (
             self._by_httpcore
             or not isinstance(clock.current_loop(), asyncio.AbstractEventLoop)
-            or httpcore.AsyncHTTPConnection.handle_async_request is not _UNPATCHED
+            or is_mocked()
         ):
             made: Connection = self._connection_of_httpcore()
         else:
