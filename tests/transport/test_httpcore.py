@@ -351,7 +351,7 @@ class Failing:
         raise self._error
 
 
-REQUEST = Outgoing(b"POST", b"/", ((b"Host", b"host"),), b"{}")
+REQUEST = Outgoing(b"POST", b"/", ((b"Host", b"host"), (b"Content-Length", b"2")), b"{}")
 
 
 async def raised(
