@@ -172,8 +172,10 @@ class Http1Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note that it is closed."""
-        said = "the connection was closed" if exc is None else str(exc)
-        error = httpcore.ReadError(said)
+        if exc is None:  # all that uvloop says of an end that TLS did not announce
+            self.eof_received()
+            return
+        error = httpcore.ReadError(str(exc))
         error.__cause__ = exc
         self._fail(error)
 

@@ -1,4 +1,4 @@
-"""The network on asyncio and uvloop, over real sockets whose other ends do as they are told."""
+"""Our own connection, over real sockets whose other ends do as they are told."""
 
 from __future__ import annotations
 
@@ -23,18 +23,16 @@ import pytest
 import trustme
 from anyio.streams.tls import TLSStream
 
-from chat2pay_async._eventloop import current_loop
-from chat2pay_async._transport import asyncio_network
-from chat2pay_async._transport.asyncio_network import (
-    MOST_HELD,
-    AsyncioNetwork,
-    Event,
-    Stream,
-    StreamProtocol,
-    is_readable,
-    network_for,
+from chat2pay_async._transport import http1
+from chat2pay_async._transport.base import (
+    RESET_ON_CLOSE,
+    ExchangeError,
+    Limits,
+    Outgoing,
+    SendGuard,
 )
-from chat2pay_async._transport.connection import Connection
+from chat2pay_async._transport.http1 import Http1Connection, connect, is_readable
+from chat2pay_async._transport.response_reader import Received
 
 on_loops = pytest.mark.anyio
 
@@ -48,9 +46,19 @@ ONE_READ = 256 * 1024
 DATA = random.Random(0).randbytes(24_000_000)  # noqa: S311 - a load
 """More than the system holds for two sockets, and none of it like the rest."""
 
+PATIENT = Limits(HANG, HANG, HANG)
+QUICK = Limits(SHORT, SHORT, SHORT)
+HOST = (b"Host", b"localhost")
+POST = Outgoing(b"POST", b"/p", (HOST, (b"Content-Length", b"7")), b'{"a":1}')
+WRITTEN = b'POST /p HTTP/1.1\r\nHost: localhost\r\nContent-Length: 7\r\n\r\n{"a":1}'
+LARGE = Outgoing(b"POST", b"/p", (HOST, (b"Content-Length", b"%d" % len(DATA))), DATA)
+HEAD_OF_LARGE = b"POST /p HTTP/1.1\r\nHost: localhost\r\nContent-Length: 24000000\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+UNASKED = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n"
+
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each async test where it has this network: pytest asks a module before conftest."""
+    """Run each async test where it has this connection: pytest asks a module before conftest."""
     if "anyio_backend" in metafunc.fixturenames:
         metafunc.parametrize("anyio_backend", ("asyncio", "uvloop"), indirect=True)
         metafunc.fixturenames = [name for name in metafunc.fixturenames if name != "anyio_backend"]
@@ -70,15 +78,6 @@ def no_socket_is_left() -> Generator[None]:
     before = open_sockets()
     yield
     assert open_sockets() == before
-
-
-def protocol_of(stream: Stream) -> StreamProtocol:
-    """What the network alone knows of a connection."""
-    return stream._protocol  # pyright: ignore[reportPrivateUsage]
-
-
-def waits(event: Event) -> bool:
-    return event._future is not None  # pyright: ignore[reportPrivateUsage]
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -116,6 +115,16 @@ class There:
                 heard += piece
         return bytes(heard)
 
+    async def hear_the_end(self) -> str:
+        """Wait for whatever ends it."""
+        with anyio.fail_after(HANG):
+            try:
+                while await asyncio.get_running_loop().sock_recv(self.socket, ONE_READ):
+                    pass
+            except ConnectionResetError:
+                return "reset"
+        return "in good order"
+
     def finish(self) -> None:
         """Say that nothing more will come."""
         self.socket.shutdown(socket.SHUT_WR)
@@ -126,10 +135,7 @@ class There:
         self.socket.close()
 
 
-def network() -> AsyncioNetwork:
-    made = network_for(current_loop())
-    assert isinstance(made, AsyncioNetwork)
-    return made
+ends = pytest.mark.parametrize("end", [There.finish, There.reset])
 
 
 @contextlib.contextmanager
@@ -144,20 +150,20 @@ def accepted(listening: socket.socket) -> Generator[There]:
     there, _ = listening.accept()
     with there:
         there.settimeout(0)
+        there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         yield There(there)
 
 
 @contextlib.asynccontextmanager
-async def connected() -> AsyncGenerator[tuple[Stream, There]]:
+async def connected() -> AsyncGenerator[tuple[Http1Connection, There]]:
     """Both ends of a connection."""
     with listener() as (listening, port):
-        stream = await network().connect_tcp("127.0.0.1", port, HANG)
-        assert isinstance(stream, Stream)
+        connection = await connect("127.0.0.1", port, None, HANG)
         try:
             with accepted(listening) as there:
-                yield stream, there
+                yield connection, there
         finally:
-            await stream.aclose()
+            await connection.close()
 
 
 def closed_port() -> int:
@@ -199,24 +205,6 @@ async def fails(kind: type[Exception], work: Awaitable[object]) -> None:
     assert type(caught.value) is kind
 
 
-# Which network ------------------------------------------------------------------------------------
-
-
-async def its_network() -> httpcore.AsyncNetworkBackend:
-    return network_for(current_loop())
-
-
-@pytest.mark.parametrize("uvloop", [False, True])
-def test_asyncio_and_uvloop_have_this_network(uvloop: bool) -> None:  # noqa: FBT001 - a parameter
-    options = {"use_uvloop": uvloop}
-    made = anyio.run(its_network, backend="asyncio", backend_options=options)
-    assert isinstance(made, AsyncioNetwork)
-
-
-def test_trio_has_httpcores_own() -> None:
-    assert isinstance(anyio.run(its_network, backend="trio"), httpcore.AnyIOBackend)
-
-
 # Connecting ---------------------------------------------------------------------------------------
 
 
@@ -224,36 +212,37 @@ def test_trio_has_httpcores_own() -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 async def test_it_connects_to_an_address_and_to_a_name(host: str) -> None:
     with listener() as (listening, port):
-        stream = await network().connect_tcp(host, port, HANG)
+        connection = await connect(host, port, None, HANG)
         with accepted(listening) as there:
-            assert stream.get_extra_info("server_addr") == ("127.0.0.1", port)
-            assert stream.get_extra_info("client_addr") == there.socket.getpeername()
-            await stream.aclose()
+            assert connection._socket.getpeername() == ("127.0.0.1", port)
+            assert connection._socket.getsockname() == there.socket.getpeername()
+            await connection.close()
 
 
 @on_loops
-async def test_small_packets_leave_at_once() -> None:
-    async with connected() as (stream, _):
-        ours = stream.get_extra_info("socket")
+async def test_its_socket_sends_small_packets_at_once_and_is_reset_when_it_is_closed() -> None:
+    async with connected() as (connection, _):
+        ours = connection._socket
         assert ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == RESET_ON_CLOSE
 
 
 @on_loops
 async def test_a_port_where_nobody_listens_is_an_error() -> None:
-    await fails(httpcore.ConnectError, network().connect_tcp("127.0.0.1", closed_port(), HANG))
+    await fails(httpcore.ConnectError, connect("127.0.0.1", closed_port(), None, HANG))
 
 
 @on_loops
 @pytest.mark.parametrize("name", ["no-such-host.invalid", "two..dots", "x" * 64 + ".invalid"])
 async def test_a_name_that_does_not_resolve_is_an_error(name: str) -> None:
-    await fails(httpcore.ConnectError, network().connect_tcp(name, 80, HANG))
+    await fails(httpcore.ConnectError, connect(name, 80, None, HANG))
 
 
 @on_loops
 async def test_who_does_not_answer_is_a_timeout() -> None:
     with unanswered_port() as port:
         before = open_sockets()
-        await fails(httpcore.ConnectTimeout, network().connect_tcp("127.0.0.1", port, SHORT))
+        await fails(httpcore.ConnectTimeout, connect("127.0.0.1", port, None, SHORT))
         assert open_sockets() == before
 
 
@@ -265,29 +254,29 @@ async def test_a_resolver_that_does_not_answer_is_a_timeout(
         await anyio.sleep_forever()
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
-    await fails(httpcore.ConnectTimeout, network().connect_tcp("slow.test", 80, SHORT))
+    await fails(httpcore.ConnectTimeout, connect("slow.test", 80, None, SHORT))
 
 
 @on_loops
 async def test_the_next_address_is_tried_if_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     with listener() as (_, port):
         resolve_to(monkeypatch, closed_port(), port)
-        stream = await network().connect_tcp("two.test", 80, HANG)
-        assert stream.get_extra_info("server_addr") == ("127.0.0.1", port)
-        await stream.aclose()
+        connection = await connect("two.test", 80, None, HANG)
+        assert connection._socket.getpeername() == ("127.0.0.1", port)
+        await connection.close()
 
 
 @on_loops
 async def test_the_next_address_is_tried_if_one_does_not_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(asyncio_network, "HAPPY_EYEBALLS_DELAY", SHORT)
+    monkeypatch.setattr(http1, "HAPPY_EYEBALLS_DELAY", SHORT)
     with unanswered_port() as silent, listener() as (_, port):
         resolve_to(monkeypatch, silent, port)
         before = open_sockets()
-        stream = await network().connect_tcp("two.test", 80, HANG)
-        assert stream.get_extra_info("server_addr") == ("127.0.0.1", port)
-        await stream.aclose()
+        connection = await connect("two.test", 80, None, HANG)
+        assert connection._socket.getpeername() == ("127.0.0.1", port)
+        await connection.close()
         assert open_sockets() == before
 
 
@@ -295,7 +284,7 @@ async def test_the_next_address_is_tried_if_one_does_not_answer(
 async def test_it_is_an_error_if_all_addresses_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve_to(monkeypatch, closed_port(), closed_port())
     before = open_sockets()
-    await fails(httpcore.ConnectError, network().connect_tcp("two.test", 80, HANG))
+    await fails(httpcore.ConnectError, connect("two.test", 80, None, HANG))
     assert open_sockets() == before
 
 
@@ -310,28 +299,41 @@ async def test_a_socket_that_the_loop_does_not_take_is_closed(
     monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", refuse)
     with listener() as (_, port):
         before = open_sockets()
-        await fails(httpcore.ConnectError, network().connect_tcp("127.0.0.1", port, HANG))
+        await fails(httpcore.ConnectError, connect("127.0.0.1", port, None, HANG))
         assert open_sockets() == before
 
 
 @on_loops
 @pytest.mark.parametrize("addresses", [1, 2])
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 async def test_whenever_it_is_cancelled_no_socket_stays_open(
-    addresses: int, monkeypatch: pytest.MonkeyPatch
+    addresses: int,
+    tls: bool,  # noqa: FBT001 - a parameter of the test
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with listener() as (_, port):
+    context = OURS if tls else None
+
+    async def serve(stream: anyio.abc.SocketStream) -> None:
+        async with stream:
+            with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError, ssl.SSLError):
+                await (await encrypt(stream) if tls else stream).receive()
+
+    listening = await anyio.create_tcp_listener(local_host="127.0.0.1")
+    async with listening, anyio.create_task_group() as tasks:
+        tasks.start_soon(listening.serve, serve)
+        port = listening.extra(anyio.abc.SocketAttribute.local_port)
         resolve_to(monkeypatch, *[port] * addresses)
         before = open_sockets()
 
         async def is_too_late(turns: int) -> bool:
-            connecting = asyncio.ensure_future(network().connect_tcp("slow.test", 80, HANG))
+            connecting = asyncio.ensure_future(connect("localhost.test", 80, context, HANG))
             for _ in range(turns):
                 await asyncio.sleep(0)
             if connecting.cancel():
                 await asyncio.wait([connecting])
                 assert connecting.cancelled()
             else:
-                await connecting.result().aclose()
+                await connecting.result().close()
             await until(lambda: open_sockets() == before)
             return not connecting.cancelled()
 
@@ -339,6 +341,7 @@ async def test_whenever_it_is_cancelled_no_socket_stays_open(
         while not await is_too_late(turns):
             turns += 1
         assert turns > 2
+        tasks.cancel_scope.cancel()
 
 
 @on_loops
@@ -346,307 +349,380 @@ async def test_cancelled_while_nobody_answers_no_socket_stays_open() -> None:
     with unanswered_port() as port:
         before = open_sockets()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(network().connect_tcp, "127.0.0.1", port)
+            tasks.start_soon(connect, "127.0.0.1", port, None, HANG)
             await until(lambda: open_sockets() == before + 1)
             tasks.cancel_scope.cancel()
         await until(lambda: open_sockets() == before)
 
 
-# Reading ------------------------------------------------------------------------------------------
+# Exchanges ----------------------------------------------------------------------------------------
+
+
+async def responds(there: There, response: bytes, request: bytes = WRITTEN) -> None:
+    """Hear a request, and respond."""
+    assert await there.hear(len(request)) == request
+    there.say(response)
 
 
 @on_loops
-async def test_what_the_other_side_says_is_read() -> None:
-    async with connected() as (stream, there):
-        for data in (b"one", b"two"):
-            there.say(data)
-            assert await stream.read(99, HANG) == data
+async def test_a_request_arrives_as_it_is_and_its_response_is_read() -> None:
+    async with connected() as (connection, there):
+        for _ in range(3):
+            guard = SendGuard()
+            before = asyncio.get_running_loop().time()
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(responds, there, OK)
+                received = await connection.exchange(POST, PATIENT, guard)
+            assert (received.status, received.body, received.is_last) == (200, b"{}", False)
+            assert guard.may_have_been_sent
+            assert guard.last_byte is not None
+            assert before <= guard.last_byte <= asyncio.get_running_loop().time()
+            assert connection.is_reusable
+            assert not await connection.is_over()
 
 
 @on_loops
-async def test_what_is_more_than_was_asked_for_is_kept() -> None:
-    async with connected() as (stream, there):
-        there.say(b"abcdefg")
-        assert [await stream.read(3, HANG) for _ in range(3)] == [b"abc", b"def", b"g"]
+async def test_a_response_may_come_in_pieces() -> None:
+    async with connected() as (connection, there), anyio.create_task_group() as tasks:
+
+        async def drip() -> None:
+            for number in range(len(OK)):
+                there.say(OK[number : number + 1])
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+
+        tasks.start_soon(drip)
+        received = await connection.exchange(POST, PATIENT, SendGuard())
+        assert (received.status, received.body) == (200, b"{}")
 
 
 @on_loops
-async def test_who_reads_first_waits_for_as_long_as_it_takes() -> None:
-    async with connected() as (stream, there), anyio.create_task_group() as tasks:
-        tasks.start_soon(reads, stream, b"data", None)
-        await until(lambda: waits(protocol_of(stream).reader))
-        there.say(b"data")
-
-
-async def reads(stream: httpcore.AsyncNetworkStream, data: bytes, timeout: float | None) -> None:  # noqa: ASYNC109 - httpcore's name
-    """Read until all of it has come, and nothing else."""
-    seen = bytearray()
-    while len(seen) < len(data):
-        piece = await stream.read(64 * 1024, timeout)
-        assert piece
-        seen += piece
-    assert_same(seen, data)
-
-
-def assert_same(seen: bytes | bytearray, data: bytes) -> None:
-    is_same = seen == data  # what pytest would say of megabytes takes it minutes
-    assert is_same
-
-
-@on_loops
-async def test_a_read_that_takes_too_long_is_a_timeout_and_loses_nothing() -> None:
-    async with connected() as (stream, there):
-        await fails(httpcore.ReadTimeout, stream.read(9, SHORT))
-        there.say(b"data")
-        assert await stream.read(9, HANG) == b"data"
-
-
-@on_loops
-async def test_a_read_that_is_cancelled_loses_nothing() -> None:
-    async with connected() as (stream, there):
+async def test_a_response_that_its_end_completes_is_the_last() -> None:
+    async with connected() as (connection, there):
+        there_ends = There.finish
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stream.read, 9)
-            await until(lambda: waits(protocol_of(stream).reader))
-            there.say(b"data")
-            tasks.cancel_scope.cancel()
-        assert await stream.read(9, HANG) == b"data"
+            tasks.start_soon(responds, there, b"HTTP/1.1 200 OK\r\n\r\nall")
+            tasks.start_soon(until_heard, connection, there, there_ends)
+            received = await connection.exchange(POST, PATIENT, SendGuard())
+        assert (received.body, received.is_last) == (b"all", True)
+        assert not connection.is_reusable
+
+
+async def until_heard(
+    connection: Http1Connection, there: There, act: Callable[[There], None]
+) -> None:
+    """Do something once the connection has taken in what was said."""
+    reader = connection._reader
+    while reader is None or not reader._fed:
+        await asyncio.sleep(0)
+        reader = connection._reader
+    act(there)
 
 
 @on_loops
-async def test_the_first_of_what_happens_and_of_running_out_of_time_counts() -> None:
-    loop = asyncio.get_running_loop()
-    event = Event(loop)
-    loop.call_soon(event.set)
-    assert await event.wait(0)
-    loop.call_soon(lambda: loop.call_soon(event.set))
-    assert not await event.wait(0)
+@ends
+@pytest.mark.parametrize("said", [b"", OK[:9], OK[:-1]])
+async def test_a_response_that_is_cut_off_is_an_error(
+    said: bytes, end: Callable[[There], None]
+) -> None:
+    async with connected() as (connection, there):
 
+        async def cut() -> None:
+            await responds(there, said)
+            end(there)
 
-@on_loops
-async def test_only_what_happens_during_a_wait_ends_it() -> None:
-    loop = asyncio.get_running_loop()
-    event = Event(loop)
-    event.set()
-    assert not await event.wait(0)
-    loop.call_soon(event.set)
-    assert await event.wait(SHORT)
-    loop.call_later(2 * SHORT, event.set)  # when the time of the wait before has run out
-    assert await event.wait(HANG)
-
-
-@on_loops
-async def test_after_the_other_sides_last_word_there_is_nothing_to_read() -> None:
-    async with connected() as (stream, there):
-        there.say(b"last")
-        there.finish()
-        assert [await stream.read(9, HANG) for _ in range(3)] == [b"last", b"", b""]
-
-
-@on_loops
-async def test_a_reset_is_an_error() -> None:
-    async with connected() as (stream, there):
+        guard = SendGuard()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(fails, httpcore.ReadError, stream.read(9, HANG))
-            await until(lambda: waits(protocol_of(stream).reader))
+            tasks.start_soon(cut)
+            with pytest.raises((httpcore.ReadError, httpcore.RemoteProtocolError)):
+                await connection.exchange(POST, PATIENT, guard)
+        assert guard.may_have_been_sent
+        assert not connection.is_reusable
+
+
+@on_loops
+async def test_a_reset_says_what_the_system_says() -> None:
+    async with connected() as (connection, there):
+
+        async def cut() -> None:
+            await there.hear(len(WRITTEN))
             there.reset()
-        await fails(httpcore.ReadError, stream.read(9, HANG))
 
-
-@on_loops
-async def test_what_came_before_a_reset_is_read_first() -> None:
-    async with connected() as (stream, there):
-        there.say(b"data")
-        assert await stream.read(1, HANG) == b"d"
-        there.reset()
-        await until(lambda: protocol_of(stream).at_end)
-        assert await stream.read(9, HANG) == b"ata"
-        await fails(httpcore.ReadError, stream.read(9, HANG))
-
-
-@on_loops
-async def test_who_reads_while_it_is_closed_gets_an_error() -> None:
-    async with connected() as (stream, _):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(fails, httpcore.ReadError, stream.read(9, HANG))
-            await until(lambda: waits(protocol_of(stream).reader))
-            await stream.aclose()
-        await fails(httpcore.ReadError, stream.read(9, HANG))
+            tasks.start_soon(cut)
+            with pytest.raises(httpcore.ReadError) as caught:
+                await connection.exchange(POST, PATIENT, SendGuard())
+        assert isinstance(caught.value.__cause__, ConnectionResetError)
+
+
+@on_loops
+async def test_what_is_no_response_is_an_error() -> None:
+    async with connected() as (connection, there), anyio.create_task_group() as tasks:
+        tasks.start_soon(responds, there, b"220 mail.test ESMTP\r\n\r\n")
+        await fails(httpcore.RemoteProtocolError, connection.exchange(POST, PATIENT, SendGuard()))
+        assert not connection.is_reusable
+
+
+@on_loops
+async def test_a_response_that_is_too_long_is_refused_and_no_more_of_it_is_kept() -> None:
+    async with connected() as (connection, there), anyio.create_task_group() as tasks:
+        tasks.start_soon(responds, there, b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n")
+        with pytest.raises(ExchangeError, match="ResponseTooLong"):
+            await connection.exchange(POST, PATIENT, SendGuard())
+        there.say(DATA)
+        await asyncio.sleep(0)
+        assert not connection.is_reusable
+
+
+@on_loops
+async def test_a_response_that_does_not_come_in_time_is_a_timeout() -> None:
+    async with connected() as (connection, there):
+        there.say(b"")
+        await fails(httpcore.ReadTimeout, connection.exchange(POST, QUICK, SendGuard()))
+        assert not connection.is_reusable
+
+
+@on_loops
+async def test_a_guard_that_keeps_a_request_back_leaves_the_connection_as_it_is() -> None:
+    async with connected() as (connection, there):
+        late = SendGuard(latest=-1.0)
+        with pytest.raises(ExchangeError, match="TooLate"):
+            await connection.exchange(POST, PATIENT, late)
+        assert (late.may_have_been_sent, late.last_byte) == (False, None)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(responds, there, OK)
+            assert (await connection.exchange(POST, PATIENT, SendGuard())).status == 200
+
+
+UNWRITABLE = {
+    "method": POST._replace(method=b"GET / HTTP/1.1\r\nX:"),
+    "empty method": POST._replace(method=b""),
+    "target": POST._replace(target=b"/ HTTP/1.1\r\nX: y"),
+    "space in a target": POST._replace(target=b"/a b"),
+    "name": POST._replace(fields=(HOST, (b"X\r\nY", b"secret"))),
+    "space in a name": POST._replace(fields=(HOST, (b"X Y", b"secret"))),
+    "value": POST._replace(fields=(HOST, (b"X", b"secret\nY: 1"))),
+    "value with another field": POST._replace(fields=(HOST, (b"X", b"secret\r\nY: 1"))),
+    "value with the end": POST._replace(fields=(HOST, (b"X", b"secret\r\n\r\nGET"))),
+    "nul": POST._replace(fields=(HOST, (b"X", b"secret\x00"))),
+}
+
+
+@on_loops
+@pytest.mark.parametrize("request_", UNWRITABLE.values(), ids=UNWRITABLE)
+async def test_a_request_that_would_be_another_on_the_wire_is_not_sent(request_: Outgoing) -> None:
+    async with connected() as (connection, there):
+        guard = SendGuard(latest=-1.0, may_have_been_sent=False)
+        with pytest.raises(httpcore.ConnectError, match="header value") as caught:
+            await connection.exchange(request_, PATIENT, guard)
+        assert "secret" not in str(caught.value)
+        assert not guard.may_have_been_sent
+        await connection.close(in_good_order=True)
+        assert await asyncio.get_running_loop().sock_recv(there.socket, 9) == b""
+
+
+@on_loops
+async def test_any_other_value_is_written_as_it_is() -> None:
+    value = bytes(byte for byte in range(32, 256) if byte != 127) + b"\t"
+    fields = (HOST, (b"X-!#$%&'*+-.^_`|~9", value), (b"X-Empty", b""))
+    async with connected() as (connection, there), anyio.create_task_group() as tasks:
+        written = b"GET / HTTP/1.1\r\n"
+        written += b"".join(b"%b: %b\r\n" % field for field in fields) + b"\r\n"
+        tasks.start_soon(responds, there, OK, written)
+        await connection.exchange(Outgoing(b"GET", b"/", fields, b""), PATIENT, SendGuard())
+
+
+@on_loops
+async def test_an_exchange_that_is_cancelled_may_have_been_sent_and_its_response_is_nobodys() -> (
+    None
+):
+    async with connected() as (connection, there):
+        guard = SendGuard()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connection.exchange, POST, PATIENT, guard)
+            await there.hear(len(WRITTEN))
+            tasks.cancel_scope.cancel()
+        assert guard.may_have_been_sent
+        assert guard.last_byte is not None
+        there.say(OK)
+        assert await connection.is_over()
+        await until(lambda: not connection.is_reusable)
+
+
+@on_loops
+async def test_a_response_that_comes_while_its_exchange_is_cancelled_hurts_nobody() -> None:
+    async with connected() as (connection, there):
+        exchange = asyncio.ensure_future(connection.exchange(POST, PATIENT, SendGuard()))
+        await there.hear(len(WRITTEN))
+        exchange.cancel()
+        connection.data_received(OK)
+        await asyncio.wait([exchange])
+        assert exchange.cancelled()
+        assert not connection.is_reusable
+
+
+# What comes in unasked ----------------------------------------------------------------------------
+
+
+@on_loops
+async def test_nothing_is_asked_of_a_server_that_speaks_first() -> None:
+    async with connected() as (connection, there):
+        there.say(UNASKED)
+        await until(lambda: not connection.is_reusable)
+        guard = SendGuard(may_have_been_sent=False)
+        await fails(httpcore.ConnectError, connection.exchange(POST, PATIENT, guard))
+        assert not guard.may_have_been_sent
+
+
+@on_loops
+@ends
+async def test_nothing_is_asked_of_a_server_that_has_hung_up(
+    end: Callable[[There], None],
+) -> None:
+    async with connected() as (connection, there):
+        end(there)
+        await until(lambda: not connection.is_reusable)
+        await fails(httpcore.ConnectError, connection.exchange(POST, PATIENT, SendGuard()))
+
+
+@on_loops
+async def test_it_is_over_once_something_came_whether_or_not_the_loop_knows() -> None:
+    async with connected() as (connection, there):
+        seen = [await connection.is_over()]
+        there.say(b"H")
+        seen += [connection.is_reusable, await connection.is_over()]
+        await until(lambda: not connection.is_reusable)
+        seen.append(await connection.is_over())
+        assert seen == [False, True, True, True]
+
+
+@on_loops
+@ends
+async def test_it_is_over_at_its_end_whether_or_not_the_loop_knows(
+    end: Callable[[There], None],
+) -> None:
+    async with connected() as (connection, there):
+        end(there)
+        assert await connection.is_over()
+        await until(lambda: not connection.is_reusable)
+        assert await connection.is_over()
+
+
+@on_loops
+async def test_what_follows_a_response_makes_it_the_last() -> None:
+    async with connected() as (connection, there):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(responds, there, OK + UNASKED)
+            received = await connection.exchange(POST, PATIENT, SendGuard())
+        assert (received.body, received.is_last) == (b"{}", True)
+        assert not connection.is_reusable
+
+
+@on_loops
+async def test_it_is_over_when_it_is_closed() -> None:
+    async with connected() as (connection, _):
+        await connection.close()
+        assert await connection.is_over()
+        await fails(httpcore.ConnectError, connection.exchange(POST, PATIENT, SendGuard()))
+
+
+@pytest.mark.parametrize("has_poll", [True, False])
+def test_a_socket_is_readable_once_something_came_or_it_is_closed(
+    has_poll: bool,  # noqa: FBT001 - a parameter of the test
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not has_poll:  # as on Windows
+        monkeypatch.delattr(select, "poll")
+    ours, there = socket.socketpair()
+    with ours, there:
+        assert not is_readable(ours)
+        there.send(b"data")
+        assert is_readable(ours)
+        assert ours.recv(9) == b"data"
+        there.close()
+        assert is_readable(ours)
+    assert is_readable(ours)
 
 
 # More than is read --------------------------------------------------------------------------------
 
 
-async def says_until_it_has_to_wait(there: There, data: bytes) -> int:
-    """How much it got rid of until the system took nothing for some turns of the loop."""
-    said = idle = 0
-    while idle < 20:
-        taken = there.say(data[said:])
-        said += taken
-        idle = 0 if taken else idle + 1
-        await asyncio.sleep(0)
-    return said
-
-
 @on_loops
-async def test_who_says_more_than_is_read_has_to_wait_and_goes_on_later() -> None:
-    async with connected() as (stream, there):
-        said = await says_until_it_has_to_wait(there, DATA)
-        assert MOST_HELD < len(protocol_of(stream).received) <= MOST_HELD + ONE_READ
-        assert said < len(DATA)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(reads, stream, DATA, HANG)
-            while said < len(DATA):
-                said += there.say(DATA[said:])
-                await asyncio.sleep(0)
+async def test_a_large_request_waits_for_the_other_side_and_its_time_to_read_begins_then() -> None:
+    async with connected() as (connection, there), anyio.create_task_group() as tasks:
+        guard = SendGuard()
+        received: list[Received] = []
 
+        async def exchange() -> None:
+            received.append(await connection.exchange(LARGE, PATIENT, guard))
 
-@on_loops
-async def test_who_had_to_wait_once_has_to_wait_again() -> None:
-    async with connected() as (stream, there):
-        for _ in range(2):
-            said = await says_until_it_has_to_wait(there, DATA)
-            assert MOST_HELD < len(protocol_of(stream).received) <= MOST_HELD + ONE_READ
-            await reads(stream, DATA[:said], HANG)
-
-
-@on_loops
-async def test_no_more_is_held_if_little_is_read_at_a_time() -> None:
-    async with connected() as (stream, there):
-        await says_until_it_has_to_wait(there, DATA)
-        for number in range(50):
-            assert await stream.read(1, HANG) == DATA[number : number + 1]
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            assert len(protocol_of(stream).received) <= MOST_HELD + ONE_READ
-
-
-@on_loops
-async def test_what_is_held_is_read_after_the_end_too() -> None:
-    async with connected() as (stream, there):
-        said = there.say(DATA[: 3 * MOST_HELD])
-        there.finish()
-        await until(lambda: len(protocol_of(stream).received) > MOST_HELD)
-        await reads(stream, DATA[:said], HANG)
-        assert await stream.read(9, HANG) == b""
-
-
-@on_loops
-async def test_closed_while_the_other_side_waits_it_gives_what_it_holds_and_no_more() -> None:
-    async with connected() as (stream, there):
-        await says_until_it_has_to_wait(there, DATA)
-        await stream.aclose()
-        await reads(stream, DATA[: len(protocol_of(stream).received)], HANG)
-        await fails(httpcore.ReadError, stream.read(9, HANG))
-
-
-# Writing ------------------------------------------------------------------------------------------
-
-
-@on_loops
-async def test_what_is_written_arrives() -> None:
-    async with connected() as (stream, there):
-        for data in (b"one", b"two"):
-            await stream.write(data, HANG)
-            assert await there.hear(3) == data
-
-
-@on_loops
-@pytest.mark.parametrize("limit", [None, HANG])
-async def test_more_than_the_other_side_reads_waits_and_goes_on_later(limit: float | None) -> None:
-    async with connected() as (stream, there), anyio.create_task_group() as tasks:
-        written = anyio.Event()
-
-        async def write() -> None:
-            await stream.write(DATA, limit)
-            written.set()
-
-        tasks.start_soon(write)
-        await until(lambda: waits(protocol_of(stream).writer))
-        assert not written.is_set()
-        assert_same(await there.hear(len(DATA)), DATA)
-        await written.wait()
+        tasks.start_soon(exchange)
+        await until(lambda: connection._is_full)
+        assert connection._last_byte is None
+        heard = await there.hear(len(HEAD_OF_LARGE) + len(DATA))
+        is_same = heard.endswith(DATA)  # what pytest would say of megabytes takes it minutes
+        assert is_same
+        await until(lambda: connection._last_byte is not None)
+        there.say(OK)
+        await until(lambda: bool(received))
+        assert connection.is_reusable
 
 
 @on_loops
 async def test_more_than_the_other_side_reads_in_time_is_a_timeout() -> None:
-    async with connected() as (stream, _):
-        await fails(httpcore.WriteTimeout, stream.write(DATA, SHORT))
+    async with connected() as (connection, _):
+        guard = SendGuard()
+        await fails(httpcore.WriteTimeout, connection.exchange(LARGE, QUICK, guard))
+        assert (guard.may_have_been_sent, guard.last_byte) == (True, None)
+        assert not connection.is_reusable
 
 
 @on_loops
-async def test_nothing_is_written_after_a_reset() -> None:
-    async with connected() as (stream, there):
-        there.reset()
-        await until(lambda: protocol_of(stream).at_end)
-        await fails(httpcore.WriteError, stream.write(b"data", HANG))
-
-
-@on_loops
-async def test_nothing_is_written_after_it_was_closed() -> None:
-    async with connected() as (stream, _):
-        await stream.aclose()
-        await fails(httpcore.WriteError, stream.write(b"data", HANG))
-
-
-@on_loops
-@pytest.mark.parametrize("by", ["reset", "aclose"])
-async def test_who_waits_for_writing_when_it_ends_gets_an_error(by: str) -> None:
-    async with connected() as (stream, there), anyio.create_task_group() as tasks:
-        tasks.start_soon(fails, httpcore.WriteError, stream.write(DATA, HANG))
-        await until(lambda: waits(protocol_of(stream).writer))
-        if by == "reset":
-            there.reset()
-        else:
-            await stream.aclose()
-
-
-@on_loops
-async def test_reading_and_writing_at_once_do_not_disturb_each_other() -> None:
-    async with connected() as (stream, there), anyio.create_task_group() as tasks:
-        tasks.start_soon(stream.write, DATA, HANG)
-        await until(lambda: waits(protocol_of(stream).writer))
-        await fails(httpcore.ReadTimeout, stream.read(9, SHORT))
-        tasks.start_soon(reads, stream, b"data", HANG)
-        await until(lambda: waits(protocol_of(stream).reader))
-        there.say(b"da")
-        await until(lambda: not protocol_of(stream).received and waits(protocol_of(stream).reader))
-        assert_same(await there.hear(len(DATA)), DATA)
-        there.say(b"ta")
-
-
-@on_loops
-async def test_the_last_word_is_heard_by_who_still_has_much_to_say(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with connected() as (stream, there):
-        await fails(httpcore.WriteTimeout, stream.write(DATA, SHORT))
+async def test_a_response_before_all_of_its_request_was_written_is_read_and_is_the_last() -> None:
+    async with connected() as (connection, there):
+        guard = SendGuard()
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(hears_the_end, stream)
-            await until(lambda: waits(protocol_of(stream).reader))
-            there.finish()
-        assert stream.get_extra_info("socket").fileno() >= 0
-        monkeypatch.delattr(select, "poll")
-        assert stream.get_extra_info("is_readable")
+            tasks.start_soon(until_full, connection, lambda: there.say(OK))
+            received = await connection.exchange(LARGE, PATIENT, guard)
+        assert (received.status, guard.last_byte) == (200, None)
+        assert not connection.is_reusable
+        await connection.close()
+        assert await there.hear_the_end() == "reset"
 
 
-async def hears_the_end(stream: httpcore.AsyncNetworkStream) -> None:
-    assert await stream.read(9, HANG) == b""
+async def until_full(connection: Http1Connection, act: Callable[[], object]) -> None:
+    await until(lambda: connection._is_full)
+    act()
 
 
 @on_loops
-async def test_a_write_that_takes_too_long_leaves_reading_alone() -> None:
-    async with connected() as (stream, there), anyio.create_task_group() as tasks:
-        tasks.start_soon(reads, stream, b"data", HANG)
-        await until(lambda: waits(protocol_of(stream).reader))
-        await fails(httpcore.WriteTimeout, stream.write(DATA, SHORT))
-        there.say(b"data")
+@ends
+async def test_who_waits_for_the_other_side_when_it_ends_gets_an_error(
+    end: Callable[[There], None],
+) -> None:
+    async with connected() as (connection, there), anyio.create_task_group() as tasks:
+        tasks.start_soon(until_full, connection, lambda: end(there))
+        with pytest.raises((httpcore.ReadError, httpcore.RemoteProtocolError)):
+            await connection.exchange(LARGE, PATIENT, SendGuard())
+
+
+@on_loops
+async def test_what_is_written_at_last_after_a_cancellation_is_noted_nowhere() -> None:
+    async with connected() as (connection, there):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connection.exchange, LARGE, PATIENT, SendGuard())
+            await until(lambda: connection._is_full)
+            tasks.cancel_scope.cancel()
+        await there.hear(len(DATA))
+        await until(lambda: not connection._is_full)
+        assert connection._last_byte is None
 
 
 # TLS ----------------------------------------------------------------------------------------------
 
 AUTHORITY: Any = trustme.CA()
 SERVER = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-AUTHORITY.issue_cert("localhost", "127.0.0.1").configure_cert(SERVER)
+AUTHORITY.issue_cert("localhost.test", "127.0.0.1").configure_cert(SERVER)
 
 
 def trusting(authority: Any) -> ssl.SSLContext:
@@ -664,369 +740,229 @@ async def encrypt(there: anyio.abc.ByteStream) -> TLSStream:
     )
 
 
-@attrs.frozen
-class Encrypted:
-    """Both ends of a connection, in layers of TLS: the topmost, and our lowest."""
-
-    stream: Stream
-    socket: Stream
-    there: TLSStream
+@contextlib.asynccontextmanager
+async def connecting(
+    context: ssl.SSLContext = OURS, host: str = "127.0.0.1", limit: float = HANG
+) -> AsyncGenerator[tuple[asyncio.Future[Http1Connection], There]]:
+    """A connection whose handshake is still to be answered."""
+    with listener() as (listening, port):
+        made = asyncio.ensure_future(connect(host, port, context, limit))
+        await until(lambda: is_readable(listening))
+        with accepted(listening) as there:
+            yield made, there
 
 
 @contextlib.asynccontextmanager
-async def encrypted(layers: int = 1) -> AsyncGenerator[Encrypted]:
-    async with connected() as (stream, there):
-        ours: httpcore.AsyncNetworkStream = stream
-        other: anyio.abc.ByteStream = await anyio.abc.SocketStream.from_socket(there.socket)
-
-        async def answer() -> None:
-            nonlocal other
-            other = await encrypt(other)
-
-        with anyio.fail_after(HANG):
-            for _ in range(layers):
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(answer)
-                    ours = await ours.start_tls(OURS, "localhost", HANG)
-        assert isinstance(ours, Stream)
-        assert isinstance(other, TLSStream)
+async def encrypted() -> AsyncGenerator[tuple[Http1Connection, TLSStream]]:
+    """Both ends of a connection in TLS."""
+    async with connecting() as (made, there):
+        stream = await encrypt(await anyio.abc.SocketStream.from_socket(there.socket))
+        connection = await made
         try:
-            yield Encrypted(ours, stream, other)
+            yield connection, stream
         finally:
-            await anyio.aclose_forcefully(other)
+            await connection.close()
+            await anyio.aclose_forcefully(stream)
 
 
-in_layers = pytest.mark.parametrize("layers", [1, 2], ids=["TLS", "TLS in TLS"])
-
-
-@on_loops
-@in_layers
-async def test_what_goes_through_tls_arrives_on_both_sides(layers: int) -> None:
-    async with encrypted(layers) as made:
-        await made.stream.write(b"question", HANG)
-        assert await made.there.receive() == b"question"
-        await made.there.send(b"answer")
-        assert await made.stream.read(99, HANG) == b"answer"
+async def responds_by_tls(stream: TLSStream, response: bytes) -> None:
+    heard = b""
+    while len(heard) < len(WRITTEN):
+        heard += await stream.receive()
+    assert heard == WRITTEN
+    await stream.send(response)
 
 
 @on_loops
-@in_layers
-async def test_tls_tells_its_object_and_the_sockets_addresses(layers: int) -> None:
-    async with encrypted(layers) as made:
-        assert made.stream.get_extra_info("ssl_object").version() == "TLSv1.3"
-        for name in ("client_addr", "server_addr"):
-            address = made.stream.get_extra_info(name)
-            assert address == made.socket.get_extra_info(name)
-            assert address[0] == "127.0.0.1"
-        assert made.stream.get_extra_info("socket").fileno() >= 0
+async def test_requests_and_responses_go_through_tls() -> None:
+    async with encrypted() as (connection, stream):
+        for _ in range(3):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(responds_by_tls, stream, OK)
+                received = await connection.exchange(POST, PATIENT, SendGuard())
+            assert (received.status, received.body) == (200, b"{}")
+            assert connection.is_reusable
 
 
 @on_loops
-@in_layers
-async def test_much_goes_through_tls_in_both_directions_at_once(layers: int) -> None:
-    async with encrypted(layers) as made, anyio.create_task_group() as tasks:
-        tasks.start_soon(made.stream.write, DATA, HANG)
-        tasks.start_soon(made.there.send, DATA)
-        tasks.start_soon(reads, made.stream, DATA, HANG)
+async def test_a_large_request_goes_through_tls() -> None:
+    async with encrypted() as (connection, stream), anyio.create_task_group() as tasks:
+        tasks.start_soon(connection.exchange, LARGE, PATIENT, SendGuard())
         heard = bytearray()
-        while len(heard) < len(DATA):
-            heard += await made.there.receive()
-        assert_same(heard, DATA)
+        while not heard.endswith(DATA[-99:]):
+            heard += await stream.receive()
+        is_same = heard.endswith(DATA)
+        assert is_same
+        await stream.send(OK)
 
 
 @on_loops
-async def test_who_says_more_through_tls_than_is_read_has_to_wait() -> None:
-    async with encrypted() as made, anyio.create_task_group() as tasks:
-        said = 0
-
-        async def say() -> None:
-            nonlocal said
-            while True:
-                await made.there.send(DATA[:ONE_READ])
-                said += 1
-
-        tasks.start_soon(say)
-        await until(lambda: len(protocol_of(made.stream).received) > MOST_HELD)
-        for _ in range(200):
-            await asyncio.sleep(0)
-        before = said
-        for number in range(50):
-            assert await made.stream.read(1, HANG) == DATA[number : number + 1]
-            await asyncio.sleep(0)
-            assert len(protocol_of(made.stream).received) <= MOST_HELD + 2 * ONE_READ
-        assert said == before
-        tasks.cancel_scope.cancel()
+async def test_more_than_is_read_through_tls_in_time_is_a_timeout() -> None:
+    async with encrypted() as (connection, _):
+        with pytest.raises((httpcore.WriteTimeout, httpcore.ReadTimeout)):
+            await connection.exchange(LARGE, QUICK, SendGuard())
 
 
 @on_loops
-@in_layers
 @pytest.mark.parametrize("politely", [True, False])
-async def test_after_the_last_word_through_tls_there_is_nothing_to_read(
-    layers: int,
+async def test_the_end_completes_a_response_through_tls(
     politely: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    async with encrypted(layers) as made:
-        await made.there.send(b"last")
-        if politely:
-            await made.there.unwrap()
-        await anyio.aclose_forcefully(made.there)
-        assert [await made.stream.read(9, HANG) for _ in range(3)] == [b"last", b"", b""]
+    async with encrypted() as (connection, stream):
 
+        async def end() -> None:
+            await responds_by_tls(stream, b"HTTP/1.1 200 OK\r\n\r\nall")
+            if politely:
+                await stream.unwrap()
+            await anyio.aclose_forcefully(stream)
 
-@on_loops
-@in_layers
-async def test_who_reads_through_tls_while_its_socket_is_closed_gets_an_error(layers: int) -> None:
-    async with encrypted(layers) as made:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(fails, httpcore.ReadError, made.stream.read(9, HANG))
-            await until(lambda: waits(protocol_of(made.stream).reader))
-            await made.socket.aclose()
-        await fails(httpcore.ReadError, made.stream.read(9, HANG))
-        await fails(httpcore.WriteError, made.stream.write(b"data", HANG))
+            tasks.start_soon(end)
+            received = await connection.exchange(POST, PATIENT, SendGuard())
+        assert (received.body, received.is_last) == (b"all", True)
 
 
 @on_loops
-@in_layers
-async def test_more_than_is_read_through_tls_in_time_is_a_timeout(layers: int) -> None:
-    async with encrypted(layers) as made:
-        await fails(httpcore.WriteTimeout, made.stream.write(DATA, SHORT))
+async def test_a_connection_over_tls_is_over_once_the_server_speaks_unasked() -> None:
+    async with encrypted() as (connection, stream):
+        for _ in range(20):  # what TLS says to itself after its handshake
+            await asyncio.sleep(0)
+        assert not await connection.is_over()
+        await stream.send(UNASKED)
+        assert await connection.is_over()
+        await until(lambda: not connection.is_reusable)
 
 
 @on_loops
-@in_layers
-async def test_who_waits_for_writing_through_tls_when_it_is_closed_gets_an_error(
-    layers: int,
+async def test_closed_during_an_exchange_through_tls_is_an_error() -> None:
+    async with encrypted() as (connection, stream), anyio.create_task_group() as tasks:
+
+        async def close() -> None:
+            await stream.receive()
+            await connection.close()
+
+        tasks.start_soon(close)
+        await fails(httpcore.ReadError, connection.exchange(POST, PATIENT, SendGuard()))
+
+
+@on_loops
+@pytest.mark.parametrize(
+    ("context", "host"),
+    [(trusting(trustme.CA()), "127.0.0.1"), (OURS, "other.test")],
+    ids=["another authority", "another name"],
+)
+async def test_a_certificate_that_is_not_the_hosts_is_an_error(
+    context: ssl.SSLContext, host: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with encrypted(layers) as made, anyio.create_task_group() as tasks:
-        tasks.start_soon(fails, httpcore.WriteError, made.stream.write(DATA, HANG))
-        await until(lambda: waits(protocol_of(made.stream).writer))
-        await made.socket.aclose()
-
-
-@on_loops
-async def test_a_certificate_of_an_authority_that_is_not_trusted_is_an_error() -> None:
-    async with connected() as (stream, there):
-        other = await anyio.abc.SocketStream.from_socket(there.socket)
-        async with other, anyio.create_task_group() as tasks:
-
-            async def be_refused() -> None:
-                with contextlib.suppress(ssl.SSLError, anyio.EndOfStream):
+    with listener() as (listening, port):
+        resolve_to(monkeypatch, port)
+        made = asyncio.ensure_future(connect(host, port, context, HANG))
+        await until(lambda: is_readable(listening))
+        with accepted(listening) as there:
+            other = await anyio.abc.SocketStream.from_socket(there.socket)
+            async with other:
+                with contextlib.suppress(
+                    ssl.SSLError, anyio.EndOfStream, anyio.BrokenResourceError
+                ):
                     await encrypt(other)
-
-            tasks.start_soon(be_refused)
-            stranger = trusting(trustme.CA())
-            await fails(httpcore.ConnectError, stream.start_tls(stranger, "localhost", HANG))
-
-
-@on_loops
-async def test_a_certificate_for_another_name_is_an_error() -> None:
-    async with connected() as (stream, there):
-        other = await anyio.abc.SocketStream.from_socket(there.socket)
-        async with other, anyio.create_task_group() as tasks:
-
-            async def be_refused() -> None:
-                with contextlib.suppress(ssl.SSLError, anyio.EndOfStream):
-                    await encrypt(other)
-
-            tasks.start_soon(be_refused)
-            await fails(httpcore.ConnectError, stream.start_tls(OURS, "other.test", HANG))
+                    await other.receive()
+                await fails(httpcore.ConnectError, made)
 
 
 @on_loops
 async def test_who_does_not_answer_a_handshake_is_a_timeout() -> None:
-    async with connected() as (stream, _):
-        await fails(httpcore.ConnectTimeout, stream.start_tls(OURS, "localhost", SHORT))
-
-
-@on_loops
-@pytest.mark.parametrize("end", [There.finish, There.reset])
-async def test_who_hangs_up_during_a_handshake_is_an_error(end: Callable[[There], None]) -> None:
-    async with connected() as (stream, there), anyio.create_task_group() as tasks:
-        tasks.start_soon(fails, httpcore.ConnectError, stream.start_tls(OURS, "localhost", HANG))
-        assert await there.hear(1) == b"\x16"
-        end(there)
-
-
-@on_loops
-@pytest.mark.parametrize("end", [There.finish, There.reset])
-async def test_who_has_hung_up_before_a_handshake_is_an_error(end: Callable[[There], None]) -> None:
-    async with connected() as (stream, there):
-        end(there)
-        await until(lambda: protocol_of(stream).at_end)
-        await fails(httpcore.ConnectError, stream.start_tls(OURS, "localhost", HANG))
-
-
-@on_loops
-async def test_who_speaks_before_it_is_asked_to_is_an_error() -> None:
-    async with connected() as (stream, there):
-        there.say(b"220 mail.test ESMTP\r\n")
-        await until(lambda: bool(protocol_of(stream).received))
-        await fails(httpcore.ConnectError, stream.start_tls(OURS, "localhost", HANG))
-
-
-@on_loops
-async def test_who_speaks_another_protocol_is_an_error() -> None:
-    async with connected() as (stream, there), anyio.create_task_group() as tasks:
-        tasks.start_soon(fails, httpcore.ConnectError, stream.start_tls(OURS, "localhost", HANG))
-        assert await there.hear(1) == b"\x16"
-        there.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-
-
-@on_loops
-async def test_closed_during_a_handshake_is_an_error() -> None:
-    async with connected() as (stream, there), anyio.create_task_group() as tasks:
-        tasks.start_soon(fails, httpcore.ConnectError, stream.start_tls(OURS, "localhost", HANG))
-        assert await there.hear(1) == b"\x16"
-        await stream.aclose()
-
-
-@on_loops
-async def test_a_handshake_that_is_cancelled_leaves_a_socket_that_can_be_closed() -> None:
-    async with connected() as (stream, there):
+    async with connecting(limit=SHORT) as (made, _):
         before = open_sockets()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(stream.start_tls, OURS, "localhost", HANG)
-            assert await there.hear(1) == b"\x16"
-            tasks.cancel_scope.cancel()
-        await stream.aclose()
+        await fails(httpcore.ConnectTimeout, made)
         assert open_sockets() == before - 1
 
 
-# What is to be read of an idle one ----------------------------------------------------------------
-
-
 @on_loops
-async def test_it_is_readable_once_something_came_whether_or_not_the_loop_knows() -> None:
-    async with connected() as (stream, there):
-        seen = [stream.get_extra_info("is_readable")]
-        there.say(b"data")
-        seen.append(stream.get_extra_info("is_readable"))
-        await until(lambda: bool(protocol_of(stream).received))
-        seen.append(stream.get_extra_info("is_readable"))
-        await stream.read(9, HANG)
-        seen.append(stream.get_extra_info("is_readable"))
-        assert seen == [False, True, True, False]
-
-
-@on_loops
-@pytest.mark.parametrize("end", [There.finish, There.reset])
-async def test_it_is_readable_at_its_end_whether_or_not_the_loop_knows(
-    end: Callable[[There], None],
-) -> None:
-    async with connected() as (stream, there):
+@ends
+async def test_who_hangs_up_during_a_handshake_is_an_error(end: Callable[[There], None]) -> None:
+    async with connecting() as (made, there):
+        assert await there.hear(1) == b"\x16"
         end(there)
-        assert stream.get_extra_info("is_readable")
-        await until(lambda: protocol_of(stream).at_end)
-        assert stream.get_extra_info("is_readable")
+        await fails(httpcore.ConnectError, made)
 
 
 @on_loops
-async def test_it_is_readable_when_it_is_closed() -> None:
-    async with connected() as (stream, _):
-        await stream.aclose()
-        assert stream.get_extra_info("is_readable")
+@pytest.mark.parametrize("first", [True, False])
+async def test_who_speaks_another_protocol_is_an_error(
+    first: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    async with connecting() as (made, there):
+        if not first:
+            assert await there.hear(1) == b"\x16"
+        there.say(b"220 mail.test ESMTP\r\n")
+        await fails(httpcore.ConnectError, made)
 
 
 @on_loops
-@in_layers
-async def test_what_came_in_through_tls_is_to_be_read_from_the_socket_too(layers: int) -> None:
-    async with encrypted(layers) as made:
-
-        async def turns() -> list[bool]:
-            for _ in range(20):  # what TLS says to itself after its handshake
-                await asyncio.sleep(0)
-            return [one.get_extra_info("is_readable") for one in (made.stream, made.socket)]
-
-        assert await turns() == [False, False]
-        await made.there.send(b"unasked")
-        await until(lambda: bool(protocol_of(made.stream).received))
-        assert await turns() == [True, True]
-        await made.stream.read(99, HANG)
-        assert await turns() == [False, False]
-        await anyio.aclose_forcefully(made.there)
-        await until(lambda: protocol_of(made.stream).at_end)
-        assert await turns() == [True, True]
-
-
-@on_loops
-async def test_a_connection_over_tls_is_stale_once_the_server_speaks_unasked() -> None:
-    with listener() as (listening, port):
-        origin = httpcore.Origin(b"https", b"127.0.0.1", port)
-        connection = Connection(network(), origin)
-        stream = await connection.connect_tcp("127.0.0.1", port, HANG)
-        with accepted(listening) as there:
-            other = await anyio.abc.SocketStream.from_socket(there.socket)
-            sent = anyio.Event()
-
-            async def speak() -> None:
-                await (await encrypt(other)).send(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
-                sent.set()
-
-            async with other, anyio.create_task_group() as tasks:
-                tasks.start_soon(speak)
-                await stream.start_tls(OURS, "localhost", HANG)
-                await sent.wait()
-                await until(lambda: connection.is_stale)
-                await connection.close()
-
-
-def test_what_is_no_socket_or_a_closed_one_is_readable() -> None:
-    with socket.socket() as closed:
-        pass
-    assert is_readable(None)
-    assert is_readable(closed)
-
-
-def test_without_poll_only_a_closed_socket_is_readable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(select, "poll")
-    ours, there = socket.socketpair()
-    with ours, there:
-        there.send(b"data")
-        assert not is_readable(ours)
-    assert is_readable(ours)
+async def test_a_handshake_that_is_cancelled_leaves_no_socket() -> None:
+    async with connecting() as (made, there):
+        before = open_sockets()
+        assert await there.hear(1) == b"\x16"
+        made.cancel()
+        await asyncio.wait([made])
+        assert open_sockets() == before - 1
 
 
 # Closing ------------------------------------------------------------------------------------------
 
 
 @on_loops
-@in_layers
-async def test_it_is_closed_at_once_and_may_be_closed_twice(layers: int) -> None:
-    async with encrypted(layers) as made:
+@pytest.mark.parametrize("in_good_order", [True, False])
+async def test_it_is_closed_at_once_and_may_be_closed_twice(
+    in_good_order: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    async with connected() as (connection, there):
         before = open_sockets()
-        ours = made.stream.get_extra_info("socket")
-        await made.stream.aclose()
-        assert (ours.fileno(), open_sockets()) == (-1, before - 1)
-        await made.stream.aclose()
-        await made.socket.aclose()
+        await connection.close(in_good_order=in_good_order)
+        assert (connection._socket.fileno(), open_sockets()) == (-1, before - 1)
+        await connection.close(in_good_order=in_good_order)
+        end = await there.hear_the_end()
+        assert end == ("in good order" if in_good_order else "reset")
 
 
 @on_loops
 async def test_it_is_closed_at_once_whatever_was_not_sent() -> None:
-    async with connected() as (stream, _):
+    async with connected() as (connection, there):
         before = open_sockets()
-        ours = stream.get_extra_info("socket")
-        await fails(httpcore.WriteTimeout, stream.write(DATA, SHORT))
-        await stream.aclose()
-        assert (ours.fileno(), open_sockets()) == (-1, before - 1)
+        await fails(httpcore.WriteTimeout, connection.exchange(LARGE, QUICK, SendGuard()))
+        await connection.close()
+        assert (connection._socket.fileno(), open_sockets()) == (-1, before - 1)
+        assert await there.hear_the_end() == "reset"
 
 
 @on_loops
 async def test_it_is_closed_in_a_task_that_has_been_cancelled() -> None:
-    async with connected() as (stream, _):
+    async with connected() as (connection, _):
         before = open_sockets()
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await stream.aclose()
-        await until(lambda: open_sockets() == before - 1)
+            await connection.close()
+        assert open_sockets() == before - 1
 
 
 @on_loops
 async def test_it_is_closed_by_a_task_that_is_cancelled_in_the_middle() -> None:
-    async with connected() as (stream, _):
+    async with connected() as (connection, _):
         before = open_sockets()
-        closing = asyncio.ensure_future(stream.aclose())
+        closing = asyncio.ensure_future(connection.close())
         await asyncio.sleep(0)
         closing.cancel()
         await asyncio.wait([closing])
         assert open_sockets() == before - 1
+
+
+@on_loops
+async def test_who_waits_for_a_response_when_it_is_closed_gets_an_error() -> None:
+    async with connected() as (connection, there), anyio.create_task_group() as tasks:
+
+        async def close() -> None:
+            await there.hear(len(WRITTEN))
+            await connection.close()
+
+        tasks.start_soon(close)
+        await fails(httpcore.ReadError, connection.exchange(POST, PATIENT, SendGuard()))
