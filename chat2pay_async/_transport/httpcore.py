@@ -366,7 +366,7 @@ def _before_the_first_byte(error: Exception) -> Exception:
 
 
 def _is_ready(connection: httpcore.AsyncConnectionInterface) -> bool:
-    """Find out whether it waits for a request, and took in no more than its last response."""
+    """Find out whether it waits for a request, and took in its last response and nothing else."""
     if not (connection.is_idle() and connection.is_available()):
         return False
     # What came in beside the response would be taken for the next one. What a parser holds is
@@ -376,4 +376,4 @@ def _is_ready(connection: httpcore.AsyncConnectionInterface) -> bool:
     while (deeper := getattr(inner, "_connection", None)) is not None:
         inner = deeper
     parser = getattr(inner, "_h11_state", None)
-    return parser is None or parser.trailing_data[0] == b""
+    return parser is None or parser.trailing_data == (b"", False)

@@ -23,6 +23,7 @@ __all__ = ["OverFast"]
 
 TRIO = "connections in memory are of asyncio"
 OTHER = "is about the other transports"
+CHOOSES = "chooses its transports itself, a user's http_client among them"
 SLOW = "takes long, and chooses its transport itself"
 THEIRS = "a user's http_client is httpx's to exchange over"
 RESPX = "respx answers in httpx's and httpcore's place, not below them"
@@ -48,6 +49,7 @@ SKIPPED = {
     ),
     "test_pool.py": OTHER,
     "test_proxy.py": OTHER,
+    "test_secrets.py": CHOOSES,
     (
         "test_reconciliation.py::"
         "test_a_post_that_outlasts_its_read_timeout_has_a_window_from_its_end"
