@@ -2,10 +2,10 @@
 
     python benchmarks/flat.py [--rows 1000000] [--slices 50] [--keys random] [--output FOLDER]
 
-So many links from a generator, through a journal, over the fast transport, to a server on loopback that does
-nothing but answer. For each slice of the rows: how many were done a second, what CPU time each
-took, and the most memory that the process held meanwhile. The table is printed, and written with a
-picture: `flat.json` and `flat.svg`.
+So many links from a generator, through a journal, over the fast transport, to a server on loopback
+that does nothing but answer. For each slice of the rows: how many were done a second, what CPU time
+each took, and the most memory that the process held meanwhile. The table is printed, and written
+with a picture: `flat.json` and `flat.svg`.
 
 It also counts what was done, on the server and in the journal: every row once.
 """

@@ -1,8 +1,9 @@
-"""Our own connections under `httpx.AsyncClient`: handed out in constant time, and never lost.
+"""The pool of connections to one origin: handed out in constant time, and never lost.
 
-httpcore makes, encrypts, writes and parses each connection (`httpcore.AsyncHTTPConnection`). The
-pool decides who gets which, in place of httpcore's own, which loses connections when tasks are
-cancelled, walks all that wait at every step, and leaves sockets open whose handshake was cancelled.
+On asyncio and uvloop they are our own (`http1`). Through a proxy, with HTTP/2, on trio, and where a
+mock has patched httpcore, they are httpcore's (`httpcore`). httpcore's own pool is not used: it
+loses connections when tasks are cancelled, walks all that wait at every step, and leaves sockets
+open whose handshake was cancelled.
 
 - httpx's own transport stands in front of the pool: it turns httpcore's exceptions into httpx's,
   and is what tools patch (`httpx.AsyncHTTPTransport.handle_async_request`).
@@ -11,8 +12,9 @@ cancelled, walks all that wait at every step, and leaves sockets open whose hand
   response was read; otherwise its socket is closed, also in a task that has been cancelled.
 - An exception before the first byte of the request was written is a `ConnectError`, a
   `ConnectTimeout` or a `ProxyError`, whatever it was before. `extensions["first_byte"]` of a
-  request is called right before that byte; `extensions["not_sent"]` says, after an exception or a
-  cancellation, whether it certainly never left.
+  request is the guard that is called right before that byte; `extensions["not_sent"]` says, after
+  an exception or a cancellation, whether it certainly never left, and `extensions["last_byte"]`
+  when the last of it did.
 """
 
 from __future__ import annotations
@@ -216,11 +218,9 @@ class Pool:
             made: Connection = self._connection_of_httpcore()
         else:
             made = await self._connect(self._host, self._port, self._context(), limits.connect)
-        try:
-            self._check_open()
-        except httpcore.ConnectError:
+        if self._closed:
             await made.close()
-            raise
+        self._check_open()
         self._open.add(made)
         return made
 

@@ -139,7 +139,7 @@ class ResponseReader:
                 elif isinstance(event, h11.EndOfMessage):
                     return self._ended(parser)
                 elif not isinstance(event, h11.InformationalResponse):
-                    raise httpcore.RemoteProtocolError("the connection ended before the response")
+                    raise httpcore.RemoteProtocolError("the server speaks something else now")
         except h11.RemoteProtocolError as error:
             raise httpcore.RemoteProtocolError(str(error)) from None
         self._check_framing(self._fed)

@@ -72,7 +72,8 @@ class BridgedTransport(FastTransport):
         self._far = far
         self._prefix = urlsplit(base_url).path.rstrip("/")
         self._pool._connect = self._connected
-        self._pool._ready, self._take = self._ready, self._pool._ready
+        pool: Any = self._pool
+        pool._ready, self._take = self._ready, pool._ready
 
     async def exchange(
         self,

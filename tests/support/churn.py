@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, cast
+from unittest import mock
 
 import anyio
 import anyio.abc
@@ -21,6 +22,7 @@ import attrs
 import httpcore
 import httpx
 import trustme
+from aiohappyeyeballs import start_connection
 from anyio.streams.tls import TLSListener
 
 from chat2pay_async._transport import http1
@@ -134,17 +136,16 @@ async def tunnel(stream: anyio.abc.ByteStream) -> None:
 
 
 _spy: ContextVar[Spy] = ContextVar("spy")
-_start_connection = http1.start_connection
 
 
 async def _counted(*arguments: Any, **named: Any) -> Any:
-    connected = await _start_connection(*arguments, **named)
+    connected = await start_connection(*arguments, **named)
     if (spy := _spy.get(None)) is not None:
         spy.count(connected)
     return connected
 
 
-http1.start_connection = _counted
+mock.patch.object(http1, "start_connection", _counted).start()
 
 
 class Spy(httpcore.AsyncNetworkBackend):

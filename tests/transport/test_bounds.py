@@ -200,6 +200,8 @@ def test_a_body_is_decoded_as_it_says() -> None:
     assert decoded("identity", b"a") == decoded("", b"a") == decoded("unheard-of", b"a") == b"a"
     with pytest.raises(ExchangeError, match="DecodingError"):
         decoded("gzip", members[:-3])
+    with pytest.raises(ExchangeError, match="DecodingError"):
+        decoded("gzip", b"\x1f\x8bjunk")
 
 
 @pytest.mark.parametrize("kind", OURS)

@@ -483,6 +483,14 @@ async def test_a_response_that_does_not_come_in_time_is_a_timeout() -> None:
 
 
 @on_loops
+async def test_a_response_may_take_as_long_as_it_takes_where_there_is_no_limit() -> None:
+    async with connected() as (connection, there), anyio.create_task_group() as tasks:
+        tasks.start_soon(responds, there, OK)
+        assert (await connection.exchange(POST, Limits(), SendGuard())).status == 200
+        assert connection._timer is None
+
+
+@on_loops
 async def test_a_guard_that_keeps_a_request_back_leaves_the_connection_as_it_is() -> None:
     async with connected() as (connection, there):
         late = SendGuard(latest=-1.0)

@@ -20,9 +20,11 @@ import churn
 import httpx
 import pytest
 import respx
+from sockets import GET, PATIENT
 
 from chat2pay_async import ConfigurationError, Proof
 from chat2pay_async._transport.base import SendGuard
+from chat2pay_async._transport.fast import FastTransport
 from chat2pay_async._transport.httpx import classify
 from chat2pay_async._transport.pool import KEEPALIVE_EXPIRY, Pool, PooledTransport
 
@@ -371,6 +373,34 @@ async def test_what_is_closed_while_it_is_looked_at_is_not_used() -> None:
         assert (type(error), made.spy.connected) == (httpx.ConnectError, 1)
 
 
+async def test_what_is_connected_when_all_has_been_closed_is_closed_too() -> None:
+    async with bench() as made:
+        connect = pool_of(made)._connect
+
+        async def slowly(*arguments: Any) -> Any:
+            connection = await connect(*arguments)
+            await made.transport.aclose()
+            return connection
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pool_of(made), "_connect", slowly)
+            patch.setattr(made.spy, "connect_tcp", slowly_by_httpcore(made))
+            error = await made.failure()
+        assert (type(error), proof_of(error)) == (httpx.ConnectError, Proof.NOT_SENT)
+        assert (made.spy.connected, made.spy.open) == (1, 0)
+
+
+def slowly_by_httpcore(made: Bench) -> Callable[..., Awaitable[Any]]:
+    connect = made.spy.connect_tcp
+
+    async def slowly(*arguments: Any) -> Any:
+        stream = await connect(*arguments)
+        await made.transport.aclose()
+        return stream
+
+    return slowly
+
+
 # What was sent, and what was not ------------------------------------------------------------------
 
 
@@ -580,6 +610,22 @@ async def test_http2_is_spoken_one_request_on_a_connection() -> None:
         assert (made.spy.connected, made.spy.open) == (3, 3)
 
 
+async def test_the_fast_transport_speaks_http2_too() -> None:
+    pytest.importorskip("h2")
+    certificates = churn.Certificates.issue()
+    certificates.server.set_alpn_protocols(["h2"])
+    async with churn.served("TLS", certificates, serve_http2) as (url, _):
+        transport = FastTransport(url, http2=True)
+        transport._pool._ssl_context = certificates.client
+        for _ in range(2):
+            guard = SendGuard()
+            with anyio.fail_after(HANG):
+                response = await transport.exchange(GET, {}, PATIENT, guard)
+            assert (response.status_code, response.body) == (200, BODY)
+            assert guard.last_byte is not None
+        await transport.aclose()
+
+
 # Proxies ------------------------------------------------------------------------------------------
 
 
@@ -668,6 +714,9 @@ async def test_a_socks_proxys_handshake_is_not_the_request() -> None:
                 answer = await made.client.get(made.url, extensions=extensions)
                 assert answer.content == BODY
             assert (made.spy.connected, noted) == (1, ["written"] * 2)
+        transport = FastTransport("http://service.test/", proxy=proxy)
+        assert (await transport.exchange(GET, {}, PATIENT, SendGuard())).body == BODY
+        await transport.aclose()
     async with churn.listening(keep_silent) as port:
         proxy = f"socks5://127.0.0.1:{port}"
         async with bench_at(
@@ -717,6 +766,37 @@ async def test_a_body_in_pieces_is_read_before_anything_is_sent(way: str) -> Non
         answer = await made.client.post(made.url, content=body, headers={"Content-Length": "7"})
         assert answer.content == BODY
     gc.collect()
+
+
+@ways
+@pytest.mark.parametrize("said", [{}, {"Content-Length": "99"}, {"Content-Length": "2"}])
+async def test_a_request_says_how_long_its_body_is_though_it_came_in_pieces(
+    way: str, said: dict[str, str]
+) -> None:
+    heads: list[bytes] = []
+
+    async def serve(stream: anyio.abc.ByteStream) -> None:
+        held = b""
+        while True:
+            head, held = await churn.read_head(stream, held)
+            heads.append(head.lower())
+            while len(held) < 7:
+                held += await stream.receive()
+            assert held[:7] == b'{"a":1}'
+            held = held[7:]
+            await stream.send(churn.ANSWER + BODY)
+
+    async with bench(way, serve, slots=1) as made:
+        for _ in range(2):
+            body = Pieces(anyio.lowlevel.checkpoint)
+            answer = await made.client.post(made.url, content=body, headers=said)
+            assert answer.content == BODY
+        assert made.spy.connected == 1
+    framing = [
+        [line for line in head.split(b"\r\n") if line.startswith((b"content-", b"transfer-"))]
+        for head in heads
+    ]
+    assert framing == [[b"content-length: 7"]] * 2
 
 
 async def read_no_further(stream: anyio.abc.ByteStream) -> None:

@@ -30,7 +30,7 @@ PLAIN = OK + b"Content-Type: application/json\r\n" + TWO + b"\r\n{}"
 class Odd(NamedTuple):
     """A response that is read somehow."""
 
-    bytes: bytes
+    data: bytes
     """What comes; with `ended`, the connection ends after it."""
     body: bytes | None = b"{}"
     """What is read; None where it is refused."""
@@ -109,6 +109,10 @@ RESPONSES = {
     "to HEAD, with a body": Odd(OK + TWO + b"\r\n{}", b"", is_last=True, method=b"HEAD"),
     "to HEAD, of any length": Odd(OK + b"Content-Length: 99999999\r\n\r\n", b"", method=b"HEAD"),
     "to HEAD, with two framings": Odd(OK + TWO + CHUNKED + b"\r\n", None, method=b"HEAD"),
+    "to CONNECT": Odd(OK + TWO + b"\r\n{}", None, method=b"CONNECT"),
+    "to CONNECT, refused": Odd(
+        OK.replace(b"200", b"403") + TWO + b"\r\n{}", status=403, method=b"CONNECT"
+    ),
     # Before it.
     "100": Odd(b"HTTP/1.1 100 Continue\r\n\r\n" + PLAIN),
     "several before it": Odd(
@@ -162,7 +166,7 @@ RESPONSES = {
     "HTTP/0.9": Odd(b"{}", None, ended=True),
 }
 LONG = 5000
-SHORT_ONES = {name: odd for name, odd in RESPONSES.items() if len(odd.bytes) <= LONG}
+SHORT_ONES = {name: odd for name, odd in RESPONSES.items() if len(odd.data) <= LONG}
 each = pytest.mark.parametrize("odd", RESPONSES.values(), ids=RESPONSES)
 
 
@@ -211,7 +215,7 @@ def cut(data: bytes, cuts: Iterable[int]) -> list[bytes]:
 
 @each
 def test_an_odd_response_is_read_as_it_should_be(odd: Odd) -> None:
-    result = read(cut(odd.bytes, ()), ended=odd.ended, method=odd.method)
+    result = read(cut(odd.data, ()), ended=odd.ended, method=odd.method)
     if odd.body is None:
         assert result == REFUSED
     else:
@@ -233,19 +237,19 @@ def test_the_fields_come_as_they_are() -> None:
 
 @each
 def test_a_response_is_read_the_same_wherever_it_is_cut_in_two(odd: Odd) -> None:
-    whole = read(cut(odd.bytes, ()), ended=odd.ended, method=odd.method)
-    size = len(odd.bytes)
+    whole = read(cut(odd.data, ()), ended=odd.ended, method=odd.method)
+    size = len(odd.data)
     step = 1 if size <= LONG else size // 50
     for place in range(1, size, step):
-        pieces = cut(odd.bytes, [place])
+        pieces = cut(odd.data, [place])
         assert read(pieces, ended=odd.ended, method=odd.method) == whole, place
 
 
 @pytest.mark.parametrize("odd", SHORT_ONES.values(), ids=SHORT_ONES)
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 def test_a_response_is_read_the_same_in_small_pieces(odd: Odd, size: int) -> None:
-    whole = read(cut(odd.bytes, ()), ended=odd.ended, method=odd.method)
-    pieces = cut(odd.bytes, range(0, len(odd.bytes), size))
+    whole = read(cut(odd.data, ()), ended=odd.ended, method=odd.method)
+    pieces = cut(odd.data, range(0, len(odd.data), size))
     assert read(pieces, ended=odd.ended, method=odd.method) == whole
 
 
@@ -324,15 +328,15 @@ def read_by_httpcore(pieces: Sequence[bytes], *, ended: bool, method: bytes = b"
     return asyncio.run(exchange())
 
 
-BY_LENGTH = {"a length that is too long", "a length that is far too long"}
-"""Refused by us as soon as it is said, by httpcore when it has come."""
+OTHERWISE = {"a length that is too long", "a length that is far too long", "to CONNECT"}
+"""Refused by us as soon as it is said, by httpcore when it has come; or a tunnel, for httpcore."""
 
 
-@pytest.mark.parametrize("name", [name for name in SHORT_ONES if name not in BY_LENGTH])
+@pytest.mark.parametrize("name", [name for name in SHORT_ONES if name not in OTHERWISE])
 @pytest.mark.parametrize("size", [1, 5, LONG])
 def test_httpcore_reads_the_same(name: str, size: int) -> None:
     odd = RESPONSES[name]
-    pieces = cut(odd.bytes, range(0, len(odd.bytes), size))
+    pieces = cut(odd.data, range(0, len(odd.data), size))
     ours = read(pieces, ended=odd.ended, method=odd.method)
     assert read_by_httpcore(pieces, ended=odd.ended, method=odd.method) == ours
 
@@ -358,7 +362,7 @@ TOKENS = [
     *(TWO, CHUNKED, b"Connection: close\r\n", b"HTTP/1.0", b"HTTP/1.1 200 OK\r\n", b"0\r\n\r\n"),
     *(b"HTTP/1.1 100 Continue\r\n\r\n", b"Content-Length", b"Transfer-Encoding", b"chunked", PLAIN),
 ]
-MUTABLE = [odd.bytes for odd in RESPONSES.values() if len(odd.bytes) <= 500]
+MUTABLE = [odd.data for odd in RESPONSES.values() if len(odd.data) <= 500]
 
 
 @st.composite
