@@ -74,7 +74,7 @@ class Outgoing(NamedTuple):
     body: bytes
 
     def __repr__(self) -> str:
-        return f"<{self.method.decode()} request>"  # the key is in its fields
+        return f"<{self.method.decode('latin-1')} request>"  # the key is in its fields
 
 
 class ExchangeError(Exception):

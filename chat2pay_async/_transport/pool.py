@@ -140,7 +140,7 @@ class Pool:
         self._origin = httpcore.URL(
             scheme=origin.raw_scheme, host=origin.raw_host, port=origin.port, target=b"/"
         ).origin
-        self._host = origin.host
+        self._host = origin.raw_host.decode("ascii")  # asyncio has older rules for other letters
         self._port = origin.port or (443 if origin.scheme == "https" else 80)
         self._expiry = keepalive_expiry
         self._http2 = http2

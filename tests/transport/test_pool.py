@@ -215,6 +215,21 @@ async def test_a_request_to_another_origin_is_not_sent() -> None:
         assert made.spy.connected == 0
 
 
+@pytest.mark.parametrize(
+    ("url", "host", "port"),
+    [
+        ("https://faß.test", "xn--fa-hia.test", 443),
+        ("http://[::1]:8080/c2p", "::1", 8080),
+        ("http://a.test", "a.test", 80),
+    ],
+)
+def test_a_host_is_asked_for_by_the_name_that_its_url_stands_for(
+    url: str, host: str, port: int
+) -> None:
+    pool = Pool(httpx.URL(url))
+    assert (pool._host, pool._port) == (host, port)
+
+
 def test_a_proxy_that_cant_be_used_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="a proxy's URL"):
         PooledTransport("https://a.test", proxy="ftp://p")
