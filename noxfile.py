@@ -80,7 +80,7 @@ def unit(session: nox.Session) -> None:
 def matrix(session: nox.Session) -> None:
     """All that takes long: every interpreter, transport, loop and order, and the acceptance."""
     suites = (f"suite-{python}" for python in INSTALLED)
-    for name in (*suites, "aiohttp", "httpx2", "thorough", "acceptance", "docs"):
+    for name in (*suites, "fast", "httpx2", "thorough", "acceptance", "docs"):
         session.notify(name)
 
 
@@ -92,10 +92,10 @@ def suite(session: nox.Session) -> None:
 
 
 @nox.session
-def aiohttp(session: nox.Session) -> None:
-    """The suite over the aiohttp transport."""
+def fast(session: nox.Session) -> None:
+    """The suite over the fast transport."""
     session.install(".[all]", *_group("tests"))
-    session.run("pytest", *QUICK, "--transport=aiohttp", "-rfE", *session.posargs)
+    session.run("pytest", *QUICK, "--transport=fast", "-rfE", *session.posargs)
 
 
 @nox.session
@@ -156,14 +156,14 @@ def bulk(session: nox.Session) -> None:
 @nox.session
 def flat(session: nox.Session) -> None:
     """Whether a campaign of a million links is as fast at its end as at its beginning (long)."""
-    session.install(".[aiohttp]", "httptools>=0.6", "uvloop>=0.21")
+    session.install(".", "httptools>=0.6", "uvloop>=0.21")
     session.run("python", "benchmarks/flat.py", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
     """The same call by this SDK, by bare HTTP libraries and by other SDKs, side by side."""
-    session.install(".[aiohttp,cli,http2,trio]", *_group("peers"))
+    session.install(".[cli,http2,trio]", *_group("peers"))
     session.run("python", "benchmarks/bench.py", *session.posargs)
 
 

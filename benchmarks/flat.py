@@ -2,10 +2,10 @@
 
     python benchmarks/flat.py [--rows 1000000] [--slices 50] [--keys random] [--output FOLDER]
 
-So many links from a generator, through a journal, over aiohttp, to a server on loopback that does
-nothing but answer. For each slice of the rows: how many were done a second, what CPU time each
-took, and the most memory that the process held meanwhile. The table is printed, and written with a
-picture: `flat.json` and `flat.svg`.
+So many links from a generator, through a journal, over the fast transport, to a server on loopback
+that does nothing but answer. For each slice of the rows: how many were done a second, what CPU time
+each took, and the most memory that the process held meanwhile. The table is printed, and written
+with a picture: `flat.json` and `flat.svg`.
 
 It also counts what was done, on the server and in the journal: every row once.
 """
@@ -153,7 +153,7 @@ async def campaign(plan: Plan, url: str) -> list[Slice]:
     """Run it to its end."""
     recorder = Recorder(plan)
     async with (
-        AsyncChat2Pay("a-key", base_url=url, transport="aiohttp") as client,
+        AsyncChat2Pay("a-key", base_url=url, transport="fast") as client,
         bulk.create_payment_links(
             client, orders(plan), journal=plan.journal, concurrency=plan.concurrency
         ) as run,

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-OURS, FAST = "chat2pay_async", "chat2pay_async (aiohttp)"
+OURS, FAST = "chat2pay_async", "chat2pay_async (fast)"
 ALONE = " transport alone"
 OWN_PAIRS = {OURS: OURS + ALONE, FAST: FAST + ALONE}
 """The SDK with a transport, and the transport without the SDK."""

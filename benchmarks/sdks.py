@@ -253,10 +253,10 @@ async def ours(target: Target) -> AsyncIterator[Call]:
         yield call
 
 
-@peer("chat2pay_async (aiohttp)", 'transport="aiohttp"')
-async def ours_aiohttp(target: Target) -> AsyncIterator[Call]:
+@peer("chat2pay_async (fast)", 'transport="fast"')
+async def ours_fast(target: Target) -> AsyncIterator[Call]:
     """The fast transport."""
-    async for call in _ours(target, transport="aiohttp"):
+    async for call in _ours(target, transport="fast"):
         yield call
 
 
@@ -291,8 +291,8 @@ async def transport_alone(target: Target) -> AsyncIterator[Call]:
         yield call
 
 
-@peer("chat2pay_async (aiohttp) transport alone", "the same over aiohttp")
-async def transport_alone_aiohttp(target: Target) -> AsyncIterator[Call]:
+@peer("chat2pay_async (fast) transport alone", "the same without an httpx object on the way")
+async def transport_alone_fast(target: Target) -> AsyncIterator[Call]:
     """The fast transport."""
-    async for call in _transport_alone(target, transport="aiohttp"):
+    async for call in _transport_alone(target, transport="fast"):
         yield call

@@ -64,7 +64,7 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the suite be run over another transport, and the acceptance tests at another size."""
-    parser.addoption("--transport", choices=["aiohttp"], help="what all clients exchange over")
+    parser.addoption("--transport", choices=["fast"], help="what all clients exchange over")
     parser.addoption("--all-loops", action="store_true", help="run each async test on all loops")
     parser.addoption("--scale", type=int, default=1, help="times as many calls, for acceptance")
     parser.addoption("--seed", type=int, default=7, help="of faults and kills, for acceptance")
@@ -84,7 +84,7 @@ def seed(pytestconfig: pytest.Config) -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Lead every client over the transport that was asked for."""
-    if config.getoption("--transport") == "aiohttp":
-        from over_aiohttp import OverAiohttp  # noqa: PLC0415 - coverage is to see the package's import
+    if config.getoption("--transport") == "fast":
+        from over_fast import OverFast  # noqa: PLC0415 - coverage is to see the package's import
 
-        config.pluginmanager.register(OverAiohttp())
+        config.pluginmanager.register(OverFast())

@@ -56,16 +56,17 @@ MOST_FLOORS_IN_A_WING = 7
 LONGEST_MODULE = 500
 LONGEST_FUNCTION = 40
 
-HTTP_LIBRARIES = {"httpx", "httpx2", "httpcore", "aiohttp"}
+HTTP_LIBRARIES = {"h11", "httpx", "httpx2", "httpcore", "aiohttp"}
 KNOWS = {
     "_client": {"httpx", "httpx2"},
-    "_transport.aiohttp": {"aiohttp", "httpx"},
-    "_transport.asyncio_network": {"httpcore"},
-    "_transport.connection": {"httpcore"},
     "_transport.factory": {"httpx", "httpx2"},
-    "_transport.mocks": {"aiohttp", "httpcore", "httpx"},
+    "_transport.fast": {"httpcore", "httpx"},
+    "_transport.http1": {"httpcore"},
+    "_transport.httpcore": {"httpcore"},
+    "_transport.mocks": {"httpcore", "httpx"},
     "_transport.pool": {"httpcore", "httpx"},
     "_transport.proxy": {"httpcore", "httpx"},
+    "_transport.response_reader": {"h11", "httpcore"},
 }
 """Which module imports which HTTP library; `_client` does so for types alone."""
 

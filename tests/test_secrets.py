@@ -15,7 +15,6 @@ import anyio.abc
 import attrs
 import httpx
 import pytest
-import sniffio
 from observers import CARD, KEY, PAGE, PHONE, RECEIPT, SECRETS, TOOLS, leaks
 from sockets import Serve, listening, nobody_listening, reset, silent
 
@@ -65,7 +64,7 @@ async def look(client: AsyncChat2Pay) -> object:
 
 
 CALLS = {"create": create, "receipt": receipt, "look": look}
-TRANSPORTS = ("default", "aiohttp", "http_client", "transport")
+TRANSPORTS = ("default", "fast", "http_client", "transport")
 TIGHT = Timeout(connect=2.0, read=0.05, write=0.05, total=2.0)
 ONCE = RetryPolicy(max_attempts=1, settle=0.01)
 
@@ -74,8 +73,8 @@ ONCE = RetryPolicy(max_attempts=1, settle=0.01)
 async def client_of(kind: str, url: str, limits: Timeout = TIGHT) -> AsyncIterator[AsyncChat2Pay]:
     async with contextlib.AsyncExitStack() as stack:
         settings: dict[str, Any] = {}
-        if kind == "aiohttp":
-            settings = {"transport": "aiohttp"}
+        if kind == "fast":
+            settings = {"transport": "fast"}
         elif kind == "http_client":
             own = httpx.AsyncClient(trust_env=False)
             settings = {"http_client": await stack.enter_async_context(own)}
@@ -155,11 +154,6 @@ def never_reading() -> Iterator[str]:
         yield f"http://127.0.0.1:{deaf.getsockname()[1]}"
 
 
-def skip_without(kind: str) -> None:
-    if kind == "aiohttp" and sniffio.current_async_library() == "trio":
-        pytest.skip("aiohttp has no trio")
-
-
 def as_logged(caplog: pytest.LogCaptureFixture) -> str:
     """What all loggers said; httpcore quotes what it can't parse, which is documented."""
     return "\n".join(
@@ -184,7 +178,6 @@ async def error_of(call: Call, client: AsyncChat2Pay) -> BaseException:
 async def test_no_tool_shows_a_secret_of_a_failed_call(
     kind: str, failure: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    skip_without(kind)
     caplog.set_level(logging.DEBUG)
     errors: dict[str, BaseException] = {}
 
@@ -206,7 +199,6 @@ async def test_no_tool_shows_a_secret_of_a_failed_call(
 async def test_no_tool_shows_a_secret_where_there_is_no_connection(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    skip_without(kind)
     caplog.set_level(logging.DEBUG)
     async with client_of(kind, nobody_listening()) as client:
         assert leaks(await error_of(create, client), as_logged(caplog)) == []
@@ -223,7 +215,6 @@ async def test_no_tool_shows_a_secret_where_there_is_no_connection(
 async def test_no_tool_shows_a_secret_of_a_request_that_can_not_be_written(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    skip_without(kind)
     caplog.set_level(logging.DEBUG)
     patient = attrs.evolve(TIGHT, read=0.15)  # the time to write ends first
     with never_reading() as url:
@@ -231,14 +222,12 @@ async def test_no_tool_shows_a_secret_of_a_request_that_can_not_be_written(
             error = await error_of(create_large, client)
             assert leaks(error, as_logged(caplog)) == []
     assert isinstance(error, OutcomeUnknownError)
-    if kind != "aiohttp":  # which hands a request over as a whole
-        assert "WriteTimeout" in str(error.__cause__)
+    assert "WriteTimeout" in str(error.__cause__)
 
 
 @pytest.mark.parametrize("call", [create, create_large])
 @pytest.mark.parametrize("kind", TRANSPORTS)
 async def test_no_tool_shows_a_secret_of_a_cancelled_call(kind: str, call: Call) -> None:
-    skip_without(kind)
     patient = Timeout(connect=60.0, read=60.0, write=60.0)
     seen: list[BaseException] = []
     with never_reading() as url:
@@ -262,9 +251,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "a base URL that is none": {"base_url": f"https://[{KEY}"},
     "a proxy that is none": {"proxy": f"gopher://user:{KEY}@p.test"},
     "a proxy beside a client": {"proxy": f"http://user:{KEY}@p.test", "transport": object()},
-    "a proxy that aiohttp does not know": {
-        "proxy": f"socks5://user:{KEY}@p.test",
-        "transport": "aiohttp",
+    "a proxy of the fast transport that is none": {
+        "proxy": f"gopher://user:{KEY}@p.test",
+        "transport": "fast",
     },
     "a timeout that is none": {"timeout": "soon"},
     "hooks that are none": {"hooks": 5},

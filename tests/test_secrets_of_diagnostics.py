@@ -178,7 +178,7 @@ async def test_no_span_of_opentelemetry_shows_a_secret(
 
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
-@pytest.mark.parametrize("settings", [{}, {"transport": "aiohttp"}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"transport": "fast"}], ids=str)
 def test_no_report_of_an_event_loop_in_debug_mode_shows_a_secret(
     settings: dict[str, Any],
     loop_factory: Callable[[], asyncio.AbstractEventLoop],
@@ -240,7 +240,7 @@ async def test_no_warning_of_a_client_that_was_not_closed_shows_a_secret(
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         async with listening(serve) as url:
-            await client_of(url, transport="aiohttp").create_payment_link(ORDER)
+            await client_of(url, transport="fast").create_payment_link(ORDER)
             gc.collect()
     tracemalloc.stop()
     shown = caplog.text + "".join(f"{one} {one.source!r}" for one in warned)

@@ -10,7 +10,7 @@ import ssl
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import attrs
 
@@ -24,9 +24,12 @@ __all__ = [
     "TOO_LATE",
     "ExchangeError",
     "Lease",
+    "Limits",
+    "Outgoing",
     "SendGuard",
     "Transport",
     "WireResponse",
+    "repeated",
     "reset_on_close",
 ]
 
@@ -55,6 +58,26 @@ class WireResponse:
     headers: Mapping[str, str] = attrs.field(repr=False)
     """Names in lower case."""
     body: bytes = attrs.field(repr=False)
+
+
+class Limits(NamedTuple):
+    """The limits of one exchange, in seconds."""
+
+    connect: float = math.inf
+    read: float = math.inf
+    write: float = math.inf
+
+
+class Outgoing(NamedTuple):
+    """A request, as a connection sends it."""
+
+    method: bytes
+    target: bytes
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"<{self.method.decode('latin-1')} request>"  # the key is in its fields
 
 
 class ExchangeError(Exception):
@@ -153,6 +176,16 @@ class SendGuard:
 
 TOO_LATE: Final = "TooLate"
 """The reason of a request that its guard kept back."""
+
+
+def repeated() -> ExchangeError:
+    """Return the failure of a request that was to be written twice in one exchange.
+
+    An auth flow, a transport that retries, or httpcore's pool after a GOAWAY: the first one may
+    have been applied, whatever was answered.
+    """
+    return ExchangeError("RequestRepeated", proof=Proof.UNKNOWN, timed_out=False)
+
 
 LAST_WORDS: Final = range(400, 500)
 """Statuses after which a connection is not used again.

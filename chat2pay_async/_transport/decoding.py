@@ -8,10 +8,12 @@ from typing import Final
 from chat2pay_async._transport.base import ExchangeError
 from chat2pay_async.errors import Proof
 
-__all__ = ["LONGEST_RESPONSE", "decoded", "unreadable"]
+__all__ = ["LONGEST_FRAMING", "LONGEST_RESPONSE", "decoded", "unreadable"]
 
 LONGEST_RESPONSE: Final = 10 * 1024 * 1024
 """Bytes of a response's body, after decoding; no response of the service comes near."""
+LONGEST_FRAMING: Final = 256 * 1024
+"""Bytes of a response beside its body: heads, and what says how its body is framed."""
 _ANY_HEADER, _NO_HEADER = 47, -15  # zlib's `wbits`
 _GZIP: Final = b"\x1f\x8b"
 

@@ -9,6 +9,7 @@ import httpx
 from chat2pay_async import _config
 from chat2pay_async._tracebacks import hiding_arguments
 from chat2pay_async._transport.base import Transport
+from chat2pay_async._transport.fast import FastTransport
 from chat2pay_async._transport.httpx import HttpxTransport, library_of, own_client
 from chat2pay_async._transport.pool import PooledTransport
 from chat2pay_async.errors import ConfigurationError
@@ -23,7 +24,7 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
     base_url: str,
     *,
     transport: (
-        httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport | Literal["aiohttp"] | None
+        httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport | Literal["fast"] | None
     ) = None,
     http_client: httpx.AsyncClient | httpx2.AsyncClient | None = None,
     proxy: str | httpx.URL | httpx.Proxy | None = None,
@@ -45,8 +46,8 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
     """
     if transport is not None and http_client is not None:
         raise ConfigurationError("pass http_client or transport, not both")
-    if transport == "aiohttp":
-        return _aiohttp_transport(base_url, proxy, http2=http2)
+    if transport == "fast":
+        return FastTransport(base_url, proxy=proxy, http2=http2)
     if (transport is not None or http_client is not None) and (proxy is not None or http2):
         raise ConfigurationError(
             "proxy and http2 are about this client's own connections: set them on the "
@@ -63,7 +64,7 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
     library = library_of(carries)
     if not isinstance(carries, library.AsyncBaseTransport):
         raise ConfigurationError(
-            'transport must be "aiohttp" or an httpx.AsyncBaseTransport, such as '
+            'transport must be "fast" or an httpx.AsyncBaseTransport, such as '
             f"httpx.AsyncHTTPTransport, not {type(transport).__name__}"
         )
     return HttpxTransport(
@@ -105,17 +106,3 @@ def http_client_for(
     """
     carries = PooledTransport(_config.base_url_of(base_url), proxy=proxy, http2=http2)
     return httpx.AsyncClient(transport=carries, trust_env=False, **settings)
-
-
-def _aiohttp_transport(
-    base_url: str, proxy: str | httpx.URL | httpx.Proxy | None, *, http2: bool
-) -> Transport:
-    if http2:
-        raise ConfigurationError('transport="aiohttp" has no HTTP/2: leave one of the two out')
-    try:
-        from chat2pay_async._transport.aiohttp import AiohttpTransport  # noqa: PLC0415 - its extra
-    except ImportError as error:
-        raise ConfigurationError(
-            'transport="aiohttp" needs its extra: pip install "chat2pay-async[aiohttp]"'
-        ) from error
-    return AiohttpTransport(base_url, proxy=proxy)

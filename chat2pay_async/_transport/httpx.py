@@ -17,7 +17,13 @@ import anyio
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import HeaderFields, Headers, Timeout
-from chat2pay_async._transport.base import LAST_WORDS, ExchangeError, SendGuard, WireResponse
+from chat2pay_async._transport.base import (
+    LAST_WORDS,
+    ExchangeError,
+    SendGuard,
+    WireResponse,
+    repeated,
+)
 from chat2pay_async._transport.decoding import LONGEST_RESPONSE, decoded, unreadable
 from chat2pay_async._transport.log_lines import contain_log_lines, contained_log_lines
 from chat2pay_async._transport.pool import PooledTransport
@@ -214,7 +220,7 @@ class HttpxTransport:
                 response = await self._client.send(built, follow_redirects=False, stream=True)
             except Exception as error:
                 if watch.was_repeated:
-                    raise _repeated() from error
+                    raise repeated() from error
                 raise
             if scope.deadline == math.inf:  # nothing told when it was sent
                 scope.deadline = clock.now() + limits.read
@@ -316,20 +322,14 @@ class _Watch:
             guard.may_have_been_sent = guard.was_written
         elif name.endswith("send_request_headers.started"):
             if self._written and self._method != "GET":
-                # An auth flow, a transport that retries, or httpcore's pool after a GOAWAY: the
-                # first one may have been applied, whatever was answered.
                 self.was_repeated = True
-                raise _repeated()
+                raise repeated()
             guard()
             self._written = True
             self._scope.deadline = clock.now() + limits.write + limits.read
         elif name.endswith("send_request_body.complete"):
             guard.last_byte = clock.now()
             self._scope.deadline = guard.last_byte + limits.read
-
-
-def _repeated() -> ExchangeError:
-    return ExchangeError("RequestRepeated", proof=Proof.UNKNOWN, timed_out=False)
 
 
 async def _read(response: Any, longest: float) -> WireResponse:

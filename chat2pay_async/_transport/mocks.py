@@ -8,10 +8,10 @@ so does one above it.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
-import aiohttp
 import httpcore
 import httpx
 
@@ -40,10 +40,12 @@ def patched_places() -> tuple[object, ...]:
     """Look at what stands in the places that mocks patch; every exchange does, so it is quick."""
     # Not by `getattr`, which makes a new object of what wrapt has wrapped; `get`, since a class may
     # be a mock itself.
-    session, client, transport = aiohttp.ClientSession, httpx.AsyncClient, httpx.AsyncHTTPTransport
+    # Somebody who mocks aiohttp may have sent through it before; here it need not be installed.
+    session: Any = getattr(sys.modules.get("aiohttp"), "ClientSession", None)
+    client, transport = httpx.AsyncClient, httpx.AsyncHTTPTransport
     return (
         session,
-        session.__dict__.get("_request"),
+        getattr(session, "__dict__", {}).get("_request"),
         client,
         client.__dict__.get("send"),
         client.__dict__.get("_transport_for_url"),
@@ -67,7 +69,7 @@ def refuse_mocks(places: tuple[object, ...]) -> None:
         for library in filter(None, map(_mock_library_of, _layers(patched))):
             raise ConfigurationError(
                 f"{name} is patched by {library}, and would not see what "
-                'transport="aiohttp" sends, which works below it: leave the transport out where '
+                'transport="fast" sends, which works below it: leave the transport out where '
                 "requests are mocked"
             )
 

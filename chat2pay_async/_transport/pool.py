@@ -1,8 +1,9 @@
-"""Our own connections under `httpx.AsyncClient`: handed out in constant time, and never lost.
+"""The pool of connections to one origin: handed out in constant time, and never lost.
 
-httpcore makes, encrypts, writes and parses each connection (`httpcore.AsyncHTTPConnection`). The
-pool decides who gets which, in place of httpcore's own, which loses connections when tasks are
-cancelled, walks all that wait at every step, and leaves sockets open whose handshake was cancelled.
+On asyncio and uvloop they are our own (`http1`). Through a proxy, with HTTP/2, on trio, and where a
+mock has patched httpcore, they are httpcore's (`httpcore`). httpcore's own pool is not used: it
+loses connections when tasks are cancelled, walks all that wait at every step, and leaves sockets
+open whose handshake was cancelled.
 
 - httpx's own transport stands in front of the pool: it turns httpcore's exceptions into httpx's,
   and is what tools patch (`httpx.AsyncHTTPTransport.handle_async_request`).
@@ -11,31 +12,49 @@ cancelled, walks all that wait at every step, and leaves sockets open whose hand
   response was read; otherwise its socket is closed, also in a task that has been cancelled.
 - An exception before the first byte of the request was written is a `ConnectError`, a
   `ConnectTimeout` or a `ProxyError`, whatever it was before. `extensions["first_byte"]` of a
-  request is called right before that byte; `extensions["not_sent"]` says, after an exception or a
-  cancellation, whether it certainly never left.
+  request is the guard that is called right before that byte; `extensions["not_sent"]` says, after
+  an exception or a cancellation, whether it certainly never left, and `extensions["last_byte"]`
+  when the last of it did.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib.util
+import math
 import ssl
 from collections import deque
-from collections.abc import AsyncIterable
-from typing import Final, Self, cast
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import Final, Self, TypeAlias, cast
 
 import httpcore
 import httpx
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._tracebacks import hiding_frames
-from chat2pay_async._transport.asyncio_network import network_for
-from chat2pay_async._transport.base import LAST_WORDS, SendGuard
-from chat2pay_async._transport.connection import Connection, extensions_of
+from chat2pay_async._transport import http1
+from chat2pay_async._transport.base import (
+    LAST_WORDS,
+    ExchangeError,
+    Lease,
+    Limits,
+    Outgoing,
+    SendGuard,
+    repeated,
+)
+from chat2pay_async._transport.http1 import Http1Connection
+from chat2pay_async._transport.httpcore import HttpcoreConnection, extensions_of, is_mocked
 from chat2pay_async._transport.proxy import proxy_for
-from chat2pay_async.errors import ConfigurationError
+from chat2pay_async._transport.response_reader import Received
+from chat2pay_async.errors import ConfigurationError, Proof
 
-__all__ = ["KEEPALIVE_EXPIRY", "PooledTransport"]
+__all__ = ["KEEPALIVE_EXPIRY", "Pool", "PooledTransport"]
+
+Connection: TypeAlias = Http1Connection | HttpcoreConnection
+Connect: TypeAlias = Callable[[str, int, ssl.SSLContext | None, float], Awaitable[Http1Connection]]
+
+_FRAMING: Final = (b"content-length", b"transfer-encoding")
 
 KEEPALIVE_EXPIRY: Final = 4.0
 """Seconds after which an idle connection is not used again.
@@ -60,7 +79,6 @@ class PooledTransport(httpx.AsyncHTTPTransport):
         ssl_context: ssl.SSLContext | None = None,
         proxy: str | httpx.URL | httpx.Proxy | None = None,
         trust_env: bool = True,
-        network_backend: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         """Make a transport; nothing is connected yet.
 
@@ -72,15 +90,10 @@ class PooledTransport(httpx.AsyncHTTPTransport):
             proxy: What all requests go through.
             trust_env: Whether the environment names proxies (unless `proxy` does) and
                 certificates.
-            network_backend: What makes the connections.
 
         Raises:
             ConfigurationError: A setting can't be used.
         """
-        if http2 and importlib.util.find_spec("h2") is None:
-            raise ConfigurationError(
-                'HTTP/2 needs one more package: pip install "chat2pay-async[http2]"'
-            )
         pool = Pool(
             httpx.URL(base_url),
             keepalive_expiry=keepalive_expiry,
@@ -88,11 +101,10 @@ class PooledTransport(httpx.AsyncHTTPTransport):
             ssl_context=ssl_context,
             proxy=proxy_for(base_url, proxy, trust_env=trust_env),
             trust_env=trust_env,
-            network=network_backend,
         )
         # Not through httpx's own `__init__`: it makes a pool of httpcore's, and reads all the
         # certificate authorities, which takes 20 ms. It uses nothing else of it than this.
-        self._pool = cast("httpcore.AsyncConnectionPool", pool)
+        self._pool = cast("httpcore.AsyncConnectionPool", _Face(pool))
 
     # httpx's own would enter and leave a pool of httpcore's.
     async def __aenter__(self) -> Self:
@@ -103,75 +115,133 @@ class PooledTransport(httpx.AsyncHTTPTransport):
 
 
 class Pool:
-    """The connections to one origin: what httpx's transport sends requests to."""
+    """The connections to one origin, handed out in constant time and never lost."""
 
     def __init__(  # noqa: PLR0913 - what a transport is asked for, each a keyword
         self,
         origin: httpx.URL,
         *,
-        keepalive_expiry: float,
-        http2: bool,
-        ssl_context: ssl.SSLContext | None,
-        proxy: httpcore.Proxy | None,
-        trust_env: bool,
-        network: httpcore.AsyncNetworkBackend | None,
+        keepalive_expiry: float = KEEPALIVE_EXPIRY,
+        http2: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
+        proxy: httpcore.Proxy | None = None,
+        trust_env: bool = True,
     ) -> None:
+        """Make a pool; nothing is connected yet.
+
+        Args:
+            origin: Where all requests go.
+            keepalive_expiry: Seconds after which an idle connection is not used again.
+            http2: Whether HTTP/2 is offered to the server.
+            ssl_context: For TLS. Default: one as httpx makes it, made when it is first needed.
+            proxy: What all requests go through.
+            trust_env: Whether the environment names certificates.
+
+        Raises:
+            ConfigurationError: HTTP/2 needs a package that is not there.
+        """
+        if http2 and importlib.util.find_spec("h2") is None:
+            raise ConfigurationError(
+                'HTTP/2 needs one more package: pip install "chat2pay-async[http2]"'
+            )
         self._origin = httpcore.URL(
             scheme=origin.raw_scheme, host=origin.raw_host, port=origin.port, target=b"/"
         ).origin
+        self._host = origin.raw_host.decode("ascii")  # asyncio has older rules for other letters
+        self._port = origin.port or (443 if origin.scheme == "https" else 80)
         self._expiry = keepalive_expiry
         self._http2 = http2
         self._ssl_context = ssl_context
         self._proxy = proxy
         self._trust_env = trust_env
-        self._network = network
+        self._network = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
+        """What makes the connections of httpcore."""
+        self._connect: Connect = http1.connect
+        """Makes our own."""
+        self._by_httpcore = http2 or proxy is not None
+        """Where our own connections don't work."""
         self._open: set[Connection] = set()
         self._idle: deque[Connection] = deque()
         """The one that was used last stands last."""
         self._closed = False
 
-    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
-        """Send a request and read the whole response."""
-        extensions = extensions_of(request)
-        extensions["not_sent"] = True
-        if request.url.origin != self._origin:
-            raise httpcore.UnsupportedProtocol("this transport's requests all go to its base URL")
-        # A body in pieces is read first, and httpx's own is a generator: see `Once`.
-        pieces = cast("AsyncIterable[bytes]", request.stream)
-        request.stream = Once(b"".join([piece async for piece in pieces]))
-        guard = extensions.get("first_byte")
-        lease, is_held = (
-            (guard.lease, guard.is_held) if isinstance(guard, SendGuard) else (None, False)
-        )
-        connection = None if lease is None else lease.take()
-        connection = connection or (self._idle.pop() if self._idle else self._connect())
+    def leads_to(self, url: httpcore.URL) -> bool:
+        """Tell whether a URL is of this pool's origin."""
+        return url.origin == self._origin
+
+    async def exchange(self, request: Outgoing, limits: Limits, guard: SendGuard) -> Received:
+        """Send a request and read the whole response.
+
+        Raises:
+            httpcore.ConnectError: It certainly was not sent, as with the next two.
+            httpcore.ConnectTimeout: There was no connection in time.
+            httpcore.ProxyError: The proxy refused.
+            ExchangeError: The guard kept it back, or the response is too long.
+        """
+        guard.may_have_been_sent = guard.was_written
+        lease = guard.lease
+        connection = await self._ready(limits, None if lease is None else lease.take())
         try:
-            if connection.opened and (
-                self._has_expired(connection) or await connection.is_over() or self._closed
-            ):
-                await self._close(connection, in_good_order=True)
-                connection = self._connect()
-            extensions["not_sent"] = False
-            with hiding_frames():  # here: tracers on httpx show what it raises before we see it
-                response = await connection.exchange(request)
+            received = await connection.exchange(request, limits, guard)
+        except ExchangeError as error:
+            if error.proof is Proof.NOT_SENT and connection.is_reusable and not self._closed:
+                self._keep(connection, lease)  # it was not used
+            else:
+                await self._close(connection)
+            raise
         except BaseException:
             await self._close(connection)
             raise
         # A copy of "there is no such order" does no harm as the response to the POST that follows
         # its look-up, which is looked up whatever refuses it. A copy of a 429 would be believed.
-        says_absent = is_held and response.status == _NOT_FOUND
-        is_last = response.status in LAST_WORDS and not says_absent
+        says_absent = guard.is_held and received.status == _NOT_FOUND
+        is_last = received.is_last or (received.status in LAST_WORDS and not says_absent)
         if self._closed or is_last or not connection.is_reusable:
             await self._close(connection)
-        elif lease is not None and is_held:
-            connection.idle_since = clock.now()
-            lease.hold(connection, functools.partial(self._close, connection))
         else:
-            connection.idle_since = clock.now()
-            self._idle.append(connection)
+            self._keep(connection, lease if guard.is_held else None)
         while self._idle and self._has_expired(self._idle[0]):
             await self._close(self._idle.popleft(), in_good_order=True)
-        return response
+        return received
+
+    def _keep(self, connection: Connection, lease: Lease | None) -> None:
+        """Keep a connection: for whoever comes next, or for the next request with a lease."""
+        connection.idle_since = clock.now()
+        if lease is None:
+            self._idle.append(connection)
+        else:
+            lease.hold(connection, functools.partial(self._close, connection))
+
+    async def _ready(self, limits: Limits, held: Connection | None) -> Connection:
+        """Take the connection that is held, or the one that was used last; or make one."""
+        connection = held or (self._idle.pop() if self._idle else None)
+        if connection is not None:
+            try:
+                is_over = self._has_expired(connection) or await connection.is_over()
+            except BaseException:
+                await self._close(connection)
+                raise
+            if not is_over and not self._closed:
+                return connection
+            await self._close(connection, in_good_order=True)
+        self._check_open()
+        if (
+            self._by_httpcore
+            or not isinstance(clock.current_loop(), asyncio.AbstractEventLoop)
+            or is_mocked()
+        ):
+            made: Connection = self._connection_of_httpcore()
+        else:
+            made = await self._connect(self._host, self._port, self._context(), limits.connect)
+        if self._closed:
+            await made.close()
+        self._check_open()
+        self._open.add(made)
+        return made
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise httpcore.ConnectError("the transport is closed")
 
     async def aclose(self) -> None:
         """Close every connection, those in use included."""
@@ -188,23 +258,24 @@ class Pool:
         self._open.discard(connection)
         await connection.close(in_good_order=in_good_order)
 
-    def _connect(self) -> Connection:
-        if self._closed:
-            raise httpcore.ConnectError("the transport is closed")
-        # Known only now: a transport may be made outside a running loop.
-        self._network = self._network or network_for(clock.current_loop())
-        context = None
-        if self._origin.scheme == b"https":
-            # Reading all the authorities takes 20 ms, so it is done once, and only where needed.
-            self._ssl_context = context = self._ssl_context or self._new_context()
+    def _connection_of_httpcore(self) -> HttpcoreConnection:
         if self._proxy and self._proxy.url.scheme == b"https" and not self._proxy.ssl_context:
             # Not the other one: httpcore sets each connection's protocols on the context itself.
             self._proxy.ssl_context = self._new_context()
-        connection = Connection(
-            self._network, self._origin, ssl_context=context, proxy=self._proxy, http2=self._http2
+        return HttpcoreConnection(
+            self._network,
+            self._origin,
+            ssl_context=self._context(),
+            proxy=self._proxy,
+            http2=self._http2,
         )
-        self._open.add(connection)
-        return connection
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self._origin.scheme != b"https":
+            return None
+        # Reading all the authorities takes 20 ms, so it is done once, and only where needed.
+        self._ssl_context = self._ssl_context or self._new_context()
+        return self._ssl_context
 
     def _new_context(self) -> ssl.SSLContext:
         try:
@@ -215,17 +286,52 @@ class Pool:
             ) from error
 
 
-class Once:
-    """A body. An object: trio complains of a generator that is collected before its end."""
+class _Face:
+    """A pool as httpx's transport sees one."""
 
-    def __init__(self, piece: bytes) -> None:
-        self._piece: bytes | None = piece
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
 
-    def __aiter__(self) -> Once:
-        return self
+    async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
+        """Send a request and read the whole response."""
+        extensions = extensions_of(request)
+        extensions["not_sent"] = True
+        if not self.pool.leads_to(request.url):
+            raise httpcore.UnsupportedProtocol("this transport's requests all go to its base URL")
+        pieces = cast("AsyncIterable[bytes]", request.stream)
+        body = b"".join([piece async for piece in pieces])
+        fields = _framed(request.headers, len(body))
+        outgoing = Outgoing(request.method, request.url.target, fields, body)
+        seconds = extensions.get("timeout", {})
+        limits = Limits(*[_limit(seconds.get(name)) for name in ("connect", "read", "write")])
+        guard = extensions.get("first_byte") or SendGuard()
+        try:
+            if guard.was_written and request.method != b"GET":
+                raise repeated()
+            with hiding_frames():  # here: tracers on httpx show what it raises before we see it
+                received = await self.pool.exchange(outgoing, limits, guard)
+        finally:
+            extensions["not_sent"] = not guard.may_have_been_sent
+            extensions["last_byte"] = guard.last_byte
+        return httpcore.Response(
+            received.status,
+            headers=received.fields,
+            content=received.body,
+            extensions={"http_version": received.http_version},
+        )
 
-    async def __anext__(self) -> bytes:
-        if self._piece is None:
-            raise StopAsyncIteration
-        piece, self._piece = self._piece, None
-        return piece
+    async def aclose(self) -> None:
+        """Close the pool."""
+        await self.pool.aclose()
+
+
+def _framed(fields: Iterable[tuple[bytes, bytes]], size: int) -> tuple[tuple[bytes, bytes], ...]:
+    """Say how long a request's body is: it goes out as a whole, even where it came in pieces."""
+    rest = [field for field in fields if field[0].lower() not in _FRAMING]
+    if size or len(rest) < len(list(fields)):
+        rest.append((b"Content-Length", b"%d" % size))
+    return tuple(rest)
+
+
+def _limit(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds

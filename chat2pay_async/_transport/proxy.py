@@ -119,6 +119,8 @@ def _proxy(value: str | httpx.URL | httpx.Proxy) -> httpcore.Proxy:
             "a proxy's URL must look like http://host:port (or https, socks5, socks5h); it is the "
             "argument `proxy`, or one of HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
         ) from error
+    if not all(text.isprintable() for field in proxy.headers.multi_items() for text in field):
+        raise ConfigurationError("a header for the proxy has characters that it can't carry")
     url = proxy.url
     if url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise ConfigurationError('a SOCKS proxy needs one more package: pip install "httpx[socks]"')

@@ -296,7 +296,7 @@ async def end(chaos: Chaos, report: Report) -> None:
     report.without_length = sandbox.ledger.answered(status=411)
     report.requests = chaos.access.requests
     report.connections = chaos.access.connections
-    report.by_aiohttp = chaos.access.by_aiohttp
+    report.by_fast = chaos.access.by_fast
     sandbox.set_faults(None)
     sandbox.apply_late()
     await anyio.sleep(chaos.plan.longest + 5 * SETTLE)

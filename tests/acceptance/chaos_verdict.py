@@ -194,7 +194,7 @@ class Report:
     faults: Counter[str] = attrs.field(factory=Counter)
     requests: int = 0
     connections: int = 0
-    by_aiohttp: int = 0
+    by_fast: int = 0
     """See `Access`."""
     seconds: float = 0.0
     steps: int = 0
@@ -230,7 +230,7 @@ class Report:
             f"{self.connections} connections for {self.cuts} cuts": self.engine != ENGINES[0]
             and self.connections < self.cuts,
             f"{self.without_length} requests without a length": self.without_length > 0,
-            "aiohttp took no part": (self.engine == "aiohttp") != (self.by_aiohttp > 0),
+            "the fast transport took no part": (self.engine == "fast") != (self.by_fast > 0),
         }
         return [what for what, true in found.items() if true]
 

@@ -23,11 +23,12 @@ import trio.testing
 from virtual_time import VirtualLoop
 
 from chat2pay_async._send import limited_transport
+from chat2pay_async._transport.fast import FastTransport
 from chat2pay_async.sandbox import Sandbox
 from chat2pay_async.sandbox._server import server as _server
 
 CONCURRENCY = 400
-ENGINES = ("httpx", "aiohttp", "default")
+ENGINES = ("httpx", "fast", "default")
 KEEP_ALIVE = 5
 STEPS, STEP = 0.01, 86_400
 """How often a client's clock is set to another time when it is asked, and by how many seconds."""
@@ -99,8 +100,8 @@ class Access:
     requests: int = 0
     connections: int = 0
     """Accepted; none where there are no sockets."""
-    by_aiohttp: int = 0
-    """How often aiohttp asked for the time, as it does for every connection that it keeps."""
+    by_fast: int = 0
+    """How many exchanges the fast transport carried out."""
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         """The sandbox's application, and a counter in front of it."""
@@ -112,7 +113,7 @@ class Access:
         """What a client needs as its `transport`."""
         if self.engine == "httpx":
             return PatientTransport(self.app)
-        return "aiohttp" if self.engine == "aiohttp" else None
+        return "fast" if self.engine == "fast" else None
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
@@ -123,14 +124,18 @@ class Access:
             async with self._served():
                 yield
         else:
-            # By which it tells how long a connection has been idle.
-            with mock.patch("aiohttp.connector.monotonic", self._time_for_aiohttp):
+            with mock.patch.object(FastTransport, "exchange", self._counting()):
                 async with self._served():
                     yield
 
-    def _time_for_aiohttp(self) -> float:
-        self.by_aiohttp += 1
-        return anyio.current_time()
+    def _counting(self) -> Callable[..., Awaitable[Any]]:
+        exchange = FastTransport.exchange
+
+        async def counted(*arguments: Any) -> Any:
+            self.by_fast += 1
+            return await exchange(*arguments)
+
+        return counted
 
     @asynccontextmanager
     async def _served(self) -> AsyncIterator[None]:

@@ -103,7 +103,7 @@ async def send(url: str, transport: str, journal: str, *, at_once: bool) -> None
     client = AsyncChat2Pay(
         "key",
         base_url=url,
-        transport="aiohttp" if transport == "aiohttp" else None,
+        transport="fast" if transport == "fast" else None,
         timeout=Timeout(connect=1, read=1, write=1, total=None),
         retry=RetryPolicy(settle=PARTITION),
     )

@@ -38,7 +38,7 @@ from chat2pay_async.sandbox import (
 )
 
 LOOPS = ["asyncio", "trio"]
-WAYS = [*(("httpx", loop) for loop in LOOPS), ("aiohttp", "asyncio"), ("default", "asyncio")]
+WAYS = [*(("httpx", loop) for loop in LOOPS), ("fast", "asyncio"), ("default", "asyncio")]
 """In process, and over sockets."""
 
 
@@ -163,7 +163,7 @@ def chaos_client(sandbox: Sandbox) -> AsyncChat2Pay:
     )
 
 
-async def break_connections(transport: Literal["aiohttp"] | None) -> None:
+async def break_connections(transport: Literal["fast"] | None) -> None:
     kinds: tuple[FaultKind, ...] = (
         "reset_after",
         "reset_before",
@@ -210,9 +210,8 @@ async def break_connections(transport: Literal["aiohttp"] | None) -> None:
 
 
 @pytest.mark.anyio
-async def test_real_connections_that_break_lose_nothing_and_repeat_nothing() -> None:
-    await break_connections(None)
-
-
-def test_connections_of_aiohttp_that_break_lose_nothing_and_repeat_nothing() -> None:
-    anyio.run(break_connections, "aiohttp")
+@pytest.mark.parametrize("transport", [None, "fast"])
+async def test_real_connections_that_break_lose_nothing_and_repeat_nothing(
+    transport: Literal["fast"] | None,
+) -> None:
+    await break_connections(transport)

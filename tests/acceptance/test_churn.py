@@ -23,7 +23,6 @@ from churn import (
 )
 
 from chat2pay_async._eventloop import current_loop
-from chat2pay_async._transport.asyncio_network import network_for
 from chat2pay_async._transport.pool import PooledTransport
 
 SECONDS = 1.5
@@ -39,7 +38,7 @@ def test_cancelled_calls_lose_no_connection(way: str, loop: str, scale: int, see
 
 async def lose_none(way: str, scale: int, seed: int) -> None:
     """Churn, then make calls over what is left of the pool."""
-    spy, certificates = Spy(network_for(current_loop())), Certificates.issue()
+    certificates = Certificates.issue()
     server = slow_server(random.Random(seed), LONGEST_ANSWER)  # noqa: S311 - a load
     async with served(way, certificates, server) as (url, proxy):
         pool = PooledTransport(
@@ -47,8 +46,8 @@ async def lose_none(way: str, scale: int, seed: int) -> None:
             ssl_context=certificates.client,
             proxy=proxy,
             trust_env=False,
-            network_backend=spy,
         )
+        spy = Spy(pool)
         transport = Slotted(pool, CONNECTIONS)
         async with httpx.AsyncClient(transport=transport, timeout=10.0) as client:
             with anyio.fail_after(HANG * scale):

@@ -31,7 +31,7 @@ def started(transport: str, *how: str) -> subprocess.Popen[str]:
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own words
 
 
-@pytest.mark.parametrize("transport", ["asyncio", "uvloop", "trio", "aiohttp"])
+@pytest.mark.parametrize("transport", ["asyncio", "uvloop", "trio", "fast"])
 def test_a_post_that_was_given_up_in_a_partition_is_sent_again_and_arrives_once(
     transport: str,
 ) -> None:

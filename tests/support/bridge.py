@@ -1,8 +1,8 @@
-"""The aiohttp transport, over connections in memory to what a test gives as its transport.
+"""The fast transport, over connections in memory to what a test gives as its transport.
 
-aiohttp writes a request's bytes and reads an answer's; what stands at the other end is asked once
-the request has been read. Both ends are called directly, so that no time passes in between, and
-`wait_all_tasks_blocked` sees all there is to see.
+A connection of our own writes a request's bytes and reads a response's; what stands at the other
+end is asked once the request has been read. Both ends are called directly, so that no time passes
+in between, and `wait_all_tasks_blocked` sees all there is to see.
 """
 
 from __future__ import annotations
@@ -10,20 +10,27 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urlsplit
 
-import aiohttp
 import attrs
-import httpx
+import httpcore
 from scripted import ScriptedTransport
 
 from chat2pay_async._config import HeaderFields, Timeout
-from chat2pay_async._transport.aiohttp import AiohttpTransport
-from chat2pay_async._transport.base import ExchangeError, SendGuard, Transport, WireResponse
+from chat2pay_async._transport.base import (
+    ExchangeError,
+    Limits,
+    SendGuard,
+    Transport,
+    WireResponse,
+)
+from chat2pay_async._transport.fast import FastTransport
+from chat2pay_async._transport.http1 import Http1Connection
 from chat2pay_async.errors import Proof, SentRequest
 
 __all__ = ["BridgedTransport"]
@@ -32,13 +39,24 @@ __all__ = ["BridgedTransport"]
 FRAMING = {"connection", "content-encoding", "content-length", "transfer-encoding"}
 
 
+@attrs.define
+class FarGuard(SendGuard):
+    """A guard for the far end, which may take longer than the connection to send a request."""
+
+    guard: SendGuard = attrs.field(factory=SendGuard)
+
+    def __call__(self) -> None:
+        """Ask the guard itself."""
+        self.guard()
+
+
 @attrs.define(eq=False)
 class Exchange:
     """One exchange, as both ends of a connection have to know it."""
 
     request: SentRequest
     limits: Timeout
-    guard: SendGuard
+    guard: FarGuard
     ended: BaseException | None = None
     """What the far end raised that no socket can carry."""
 
@@ -46,12 +64,16 @@ class Exchange:
 _exchange: ContextVar[Exchange] = ContextVar("exchange")
 
 
-class BridgedTransport(AiohttpTransport):
+class BridgedTransport(FastTransport):
     """The transport under test, to a far end of the test's own."""
 
     def __init__(self, far: Transport, base_url: str) -> None:
         super().__init__(base_url, proxy=None)
         self._far = far
+        self._prefix = urlsplit(base_url).path.rstrip("/")
+        self._pool._connect = self._connected
+        pool: Any = self._pool
+        pool._ready, self._take = self._ready, pool._ready
 
     async def exchange(
         self,
@@ -61,7 +83,8 @@ class BridgedTransport(AiohttpTransport):
         guard: SendGuard,
     ) -> WireResponse:
         """Exchange, and let out what the far end raised past the connection."""
-        exchange = Exchange(request, limits, guard)
+        far_guard = FarGuard(guard=guard)
+        exchange = Exchange(request, limits, far_guard)
         _exchange.set(exchange)
         try:
             return await super().exchange(request, headers, limits, guard)
@@ -69,10 +92,25 @@ class BridgedTransport(AiohttpTransport):
             if exchange.ended is not None:
                 raise exchange.ended from exchange.ended.__cause__
             raise
+        finally:
+            guard.last_byte = far_guard.last_byte or guard.last_byte
 
-    def _open(self) -> Any:
-        self._connector = Connector(self._far, urlsplit(self._base_url).path.rstrip("/"))
-        return super()._open()
+    async def _ready(self, limits: Limits) -> Any:
+        """Take a connection, unless the far end is about to refuse."""
+        exchange = _exchange.get()
+        if refuses(self._far, exchange.request):
+            with as_refusal(exchange.guard.guard):
+                await self._far.exchange(exchange.request, {}, exchange.limits, exchange.guard)
+        taken: Any = await self._take(limits)
+        taken._transport.exchange = exchange
+        return taken
+
+    async def _connected(
+        self, _host: str, _port: int, _tls: ssl.SSLContext | None, _limit: float
+    ) -> Http1Connection:
+        connection = Http1Connection(asyncio.get_running_loop(), _QUIET)
+        connection.connection_made(Pipe(connection, self._far, self._prefix))
+        return connection
 
     async def aclose(self) -> None:
         """Close both ends."""
@@ -81,34 +119,8 @@ class BridgedTransport(AiohttpTransport):
 
     def abandon(self) -> None:
         """Let go of what a test left open, whose event loop is gone."""
-        if self._route is not None:
-            self._route.session.detach()
-            self._connector._conns.clear()
-
-
-class Connector(aiohttp.BaseConnector):
-    """Connects to the far end, unless that is about to refuse."""
-
-    def __init__(self, far: Transport, prefix: str) -> None:
-        super().__init__(limit=0)
-        self._far = far
-        self._prefix = prefix
-
-    async def connect(self, req: Any, *rest: Any) -> Any:
-        """Connect, or use a connection that was kept."""
-        exchange = _exchange.get()
-        if refuses(self._far, exchange.request):
-            with as_refusal(req):
-                await self._far.exchange(exchange.request, {}, exchange.limits, exchange.guard)
-        taken = await super().connect(req, *rest)
-        assert isinstance(taken.transport, Pipe)
-        taken.transport.exchange = exchange
-        return taken
-
-    async def _create_connection(self, *_rest: Any) -> Any:
-        handler = self._factory()
-        handler.connection_made(Pipe(handler, self._far, self._prefix))
-        return handler
+        self._pool._idle.clear()
+        self._pool._open.clear()
 
 
 def refuses(far: Transport, request: SentRequest) -> bool:
@@ -121,45 +133,40 @@ def refuses(far: Transport, request: SentRequest) -> bool:
 
 
 @contextmanager
-def as_refusal(req: Any) -> Iterator[None]:
-    """Turn what a transport raised into what aiohttp raises while it connects."""
+def as_refusal(guard: SendGuard) -> Iterator[None]:
+    """Turn what a transport raised into what is raised while a connection is made."""
     try:
         yield
     except ExchangeError as error:
+        guard.may_have_been_sent = False
         if error.timed_out:
-            raise aiohttp.ConnectionTimeoutError("nobody answers") from error
-        refused = ConnectionRefusedError(errno.ECONNREFUSED, "refused")
-        raise aiohttp.ClientConnectorError(req.connection_key, refused) from error
+            raise httpcore.ConnectTimeout("nobody answers") from error
+        raise httpcore.ConnectError("refused") from error
 
 
-# Nothing ever comes out of it: the transport looks there for what a kept connection has to say.
+# Nothing ever comes out of it: a connection looks there for what a server says unasked.
 _QUIET, _OTHER_END = socket.socketpair()
 
 
 class Pipe(asyncio.Transport):
-    """A connection: the end that aiohttp writes to, and the far end, which answers."""
+    """A connection: the end that is written to, and the far end, which answers."""
 
-    def __init__(self, handler: Any, far: Transport, prefix: str) -> None:
-        super().__init__({"socket": _QUIET})
+    def __init__(self, connection: Http1Connection, far: Transport, prefix: str) -> None:
+        super().__init__()
         self.exchange: Exchange | None = None
-        self._handler = handler
+        self._connection = connection
         self._far = far
         self._prefix = prefix
-        self._seen = b""
         self._closing = False
         self._answering: asyncio.Task[None] | None = None
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        """Take what aiohttp sends; a whole request is answered."""
-        self._seen += bytes(data)
-        head, found, body = self._seen.partition(b"\r\n\r\n")
-        if not found:
-            return
+        """Take a request, which comes as a whole, and have it answered."""
+        head, found, body = bytes(data).partition(b"\r\n\r\n")
         line, *fields = head.decode("latin-1").split("\r\n")
-        headers = httpx.Headers([field_of(field) for field in fields])
-        if len(body) < int(headers.get("content-length", "0")):
-            return
-        self._seen = b""
+        headers = dict(field_of(field) for field in fields)
+        assert found
+        assert len(body) == int(headers.pop("Content-Length", "0"))
         method, target, _version = line.split(" ")
         request = SentRequest(method, target.removeprefix(self._prefix), body or None)
         self._answering = asyncio.get_running_loop().create_task(self._answer(request, headers))
@@ -181,40 +188,33 @@ class Pipe(asyncio.Transport):
             self._break(silent=False)
         else:
             if not self._closing:
-                self._handler.data_received(written(answer))
+                self._connection.data_received(written(answer))
 
     def _break(self, *, silent: bool) -> None:
-        """Be reset; or say nothing, for as long as aiohttp waits, but without waiting."""
+        """Be reset; or say nothing, for as long as the connection waits, but without waiting."""
         if self._closing:
             return
         if silent:
-            self._handler._on_read_timeout()
+            self._connection._fail(httpcore.ReadTimeout)
         else:
             self._closing = True
-            self._handler.connection_lost(ConnectionResetError(errno.ECONNRESET, "reset"))
+            self._connection.connection_lost(ConnectionResetError(errno.ECONNRESET, "reset"))
 
-    def close(self) -> None:
+    def abort(self) -> None:
         """Hang up; whoever is answering stops."""
         if self._closing:
             return
         self._closing = True
         if self._answering is not None:
             self._answering.cancel()
-        asyncio.get_running_loop().call_soon(self._handler.connection_lost, None)
-
-    def abort(self) -> None:
-        """Hang up."""
-        self.close()
+        asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
 
     def is_closing(self) -> bool:
         """Whether it is over."""
         return self._closing
 
-    def pause_reading(self) -> None:
-        """Go on: the answer has come as a whole."""
-
-    def resume_reading(self) -> None:
-        """Go on."""
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Go on: nothing is ever held back."""
 
 
 def field_of(line: str) -> tuple[str, str]:

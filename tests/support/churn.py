@@ -12,7 +12,9 @@ import random
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, cast
+from unittest import mock
 
 import anyio
 import anyio.abc
@@ -20,7 +22,12 @@ import attrs
 import httpcore
 import httpx
 import trustme
+from aiohappyeyeballs import start_connection
 from anyio.streams.tls import TLSListener
+
+from chat2pay_async._transport import http1
+from chat2pay_async._transport.http1 import Http1Connection
+from chat2pay_async._transport.pool import PooledTransport, _Face
 
 TASKS = 20
 CONNECTIONS = 10
@@ -128,14 +135,29 @@ async def tunnel(stream: anyio.abc.ByteStream) -> None:
 # Counting sockets ---------------------------------------------------------------------------------
 
 
-class Spy(httpcore.AsyncNetworkBackend):
-    """A network, httpcore's own unless another is given, that counts the sockets that are open."""
+_spy: ContextVar[Spy] = ContextVar("spy")
 
-    def __init__(self, network: httpcore.AsyncNetworkBackend | None = None) -> None:
+
+async def _counted(*arguments: Any, **named: Any) -> Any:
+    connected = await start_connection(*arguments, **named)
+    if (spy := _spy.get(None)) is not None:
+        spy.count(connected)
+    return connected
+
+
+mock.patch.object(http1, "start_connection", _counted).start()
+
+
+class Spy(httpcore.AsyncNetworkBackend):
+    """Makes a pool's connections, our own and httpcore's, and counts the sockets that are open."""
+
+    def __init__(self, transport: PooledTransport) -> None:
         """Begin with none."""
         self.most_open = 0
         self.connected = 0
-        self._network: Any = network or httpcore.AnyIOBackend()
+        self.pool = cast("_Face", transport._pool).pool
+        self.pool._network, self._network = self, self.pool._network
+        self.pool._connect, self._connect = self._connect_own, self.pool._connect
         self._sockets: list[Any] = []
 
     @property
@@ -156,10 +178,22 @@ class Spy(httpcore.AsyncNetworkBackend):
         stream: httpcore.AsyncNetworkStream = await self._network.connect_tcp(
             host, port, timeout, local_address, socket_options
         )
-        self._sockets.append(stream.get_extra_info("socket"))
+        self.count(stream.get_extra_info("socket"))
+        return stream
+
+    async def _connect_own(self, *arguments: Any) -> Http1Connection:
+        """Connect, and have the socket remembered before anything else is done with it."""
+        token = _spy.set(self)
+        try:
+            return await self._connect(*arguments)
+        finally:
+            _spy.reset(token)
+
+    def count(self, connected: Any) -> None:
+        """Remember a socket."""
+        self._sockets.append(connected)
         self.connected += 1
         self.most_open = max(self.most_open, self.open)
-        return stream
 
 
 # Churn --------------------------------------------------------------------------------------------

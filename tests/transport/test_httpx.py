@@ -7,7 +7,6 @@ from typing import Any, cast
 import anyio
 import anyio.abc
 import attrs
-import httpcore
 import httpx
 import httpx2
 import pytest
@@ -708,49 +707,15 @@ async def test_a_connection_that_is_refused_after_the_request_left_takes_nothing
     assert guard.may_have_been_sent
 
 
-class SecondConnection(httpcore.AsyncNetworkBackend):
-    """A network where only the first connection is made."""
-
-    def __init__(self, *, refuses: bool) -> None:
-        self._refuses = refuses
-        self._made = 0
-        self.waits = anyio.Event()
-
-    async def connect_tcp(self, *args: Any, **settings: Any) -> httpcore.AsyncNetworkStream:
-        self._made += 1
-        if self._made == 1:
-            return await httpcore.AnyIOBackend().connect_tcp(*args, **settings)
-        if self._refuses:
-            raise httpcore.ConnectError("refused")
-        self.waits.set()
-        await anyio.sleep_forever()
-        raise AssertionError
-
-
-def client_over(network: SecondConnection, url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(
-        transport=PooledTransport(url, network_backend=network, trust_env=False), auth=Answering()
-    )
-
-
-async def test_over_our_connections_a_refused_one_takes_nothing_back_either() -> None:
-    service = Service([LAST_CHALLENGE])
+async def test_over_our_connections_no_request_is_written_twice_in_one_exchange() -> None:
+    service, guard = Service([LAST_CHALLENGE]), SendGuard()
     async with listening(service.serve) as url:
-        error = await failing(client_over(SecondConnection(refuses=True), url), url)
-    assert (error.proof, error.reason, len(service.requests)) == (Proof.UNKNOWN, "ConnectError", 1)
-
-
-async def test_a_request_that_left_once_is_not_unsent_while_it_is_being_connected_again() -> None:
-    network, guard = SecondConnection(refuses=False), SendGuard()
-    async with (
-        listening(Service([LAST_CHALLENGE]).serve) as url,
-        client_over(network, url) as client,
-        anyio.create_task_group() as tasks,
-    ):
-        transport = transport_over(client, base_url=url)
-        tasks.start_soon(transport.exchange, POST, {}, PATIENT, guard)
-        await network.waits.wait()
-        tasks.cancel_scope.cancel()
+        client = httpx.AsyncClient(
+            transport=PooledTransport(url, trust_env=False), auth=Answering()
+        )
+        error = await failing(client, url, guard)
+    assert (error.proof, error.reason) == (Proof.UNKNOWN, "RequestRepeated")
+    assert len(service.requests) == 1
     assert guard.may_have_been_sent
 
 

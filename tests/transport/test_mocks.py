@@ -1,4 +1,4 @@
-"""The aiohttp transport refuses where a mock would not see it, and works on beside tracing."""
+"""The fast transport refuses where a mock would not see it, and works on beside tracing."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ async def answer(stream: anyio.abc.SocketStream) -> None:
 
 async def exchange() -> int:
     async with listening(answer) as url:
-        transport = transport_for(url, transport="aiohttp")
+        transport = transport_for(url, transport="fast")
         try:
             return (await transport.exchange(GET, {}, PATIENT, SendGuard())).status_code
         finally:
@@ -163,7 +163,7 @@ def test_an_exchange_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
     cassette = tmp_path / "none.yaml"
 
     async def refused() -> None:
-        transport = transport_for(nobody_listening(), transport="aiohttp")
+        transport = transport_for(nobody_listening(), transport="fast")
         with pytest.raises(ConfigurationError, match=r"patched by vcr\."):
             await transport.exchange(GET, {}, PATIENT, SendGuard())
         await transport.aclose()
@@ -182,7 +182,7 @@ def test_an_exchange_works_on_beside_tracing(wrap: Callable[[Any], Any]) -> None
 def test_a_mock_that_comes_after_the_client_is_noticed() -> None:
     async def twice() -> None:
         async with listening(answer) as url:
-            transport = transport_for(url, transport="aiohttp")
+            transport = transport_for(url, transport="fast")
             assert (await transport.exchange(GET, {}, PATIENT, SendGuard())).status_code == 200
             with mock.patch(SEND), pytest.raises(ConfigurationError, match="unittest"):
                 await transport.exchange(GET, {}, PATIENT, SendGuard())

@@ -17,7 +17,7 @@ from chat2pay_async import (
 )
 from chat2pay_async.sandbox import InjectedFault, Sandbox, serve_sandbox
 
-TRANSPORTS: list[Any] = [None, "aiohttp"]
+TRANSPORTS: list[Any] = [None, "fast"]
 COPY = InjectedFault("repeated", seconds=(0.02, 0.02))
 
 

@@ -1,7 +1,7 @@
-"""`--transport=aiohttp`: every client that a test makes exchanges over the aiohttp transport.
+"""`--transport=fast`: every client that a test makes exchanges over the fast transport.
 
 A transport, or a transport that plays the service, then stands behind a connection in memory; what
-would connect to a server connects to it by aiohttp.
+would connect to a server connects to it by the fast transport itself.
 """
 
 from __future__ import annotations
@@ -14,26 +14,34 @@ import pytest
 from bridge import BridgedTransport
 
 from chat2pay_async._send.limited_transport import LimitedTransport
-from chat2pay_async._transport.aiohttp import AiohttpTransport
 from chat2pay_async._transport.base import Transport
+from chat2pay_async._transport.fast import FastTransport
 from chat2pay_async._transport.httpx import HttpxTransport
 from chat2pay_async._transport.pool import PooledTransport
 
-__all__ = ["OverAiohttp"]
+__all__ = ["OverFast"]
 
-TRIO = "aiohttp has no trio"
+TRIO = "connections in memory are of asyncio"
 OTHER = "is about the other transports"
+CHOOSES = "chooses its transports itself, a user's http_client among them"
 SLOW = "takes long, and chooses its transport itself"
 THEIRS = "a user's http_client is httpx's to exchange over"
-RESPX = "respx answers in httpx's and httpcore's place, not in aiohttp's"
+RESPX = "respx answers in httpx's and httpcore's place, not below them"
 CONNECTING = "plays a transport that is still connecting"
+KEPT_BACK = "counts what a transport kept back; here nothing comes so far"
+OUTLASTS = "plays a transport that outlasts its time to read"
+CLOSES = "counts suspensions; in the last one a connection is closed, whatever is cancelled"
 SKIPPED = {
     "acceptance": SLOW,
+    (
+        "test_cancellation.py::"
+        "test_a_call_cancelled_at_any_suspension_was_not_sent_or_is_kept_until_it_is_settled"
+    ): CLOSES,
     "test_client.py::test_a_client_or_transport_of_httpx2_will_do": THEIRS,
     "test_client.py::test_a_users_client_is_used_and_left_open": THEIRS,
     "test_client.py::test_nothing_that_a_run_prints_shows_a_secret": RESPX,
     "test_client.py::test_the_environments_key_and_base_url_are_used": RESPX,
-    "test_connection.py": OTHER,
+    "test_httpcore.py": OTHER,
     "test_ecosystem.py": OTHER,
     "test_httpx.py": OTHER,
     "test_limited_transport.py::test_a_request_goes_out_as_it_is_with_the_keys_headers": (
@@ -41,6 +49,13 @@ SKIPPED = {
     ),
     "test_pool.py": OTHER,
     "test_proxy.py": OTHER,
+    "test_secrets.py": CHOOSES,
+    (
+        "test_reconciliation.py::"
+        "test_a_post_that_outlasts_its_read_timeout_has_a_window_from_its_end"
+    ): OUTLASTS,
+    "test_sender.py::test_a_deadline_that_passes_before_the_first_byte_sends_nothing": CONNECTING,
+    "test_sender.py::test_a_deadline_that_passes_where_nothing_awaits_sends_nothing": KEPT_BACK,
     (
         "test_sender.py::test_a_transport_error_names_its_cause_and_shows_none_of_its_words"
     ): "expects the name of httpx's exception",
@@ -52,10 +67,10 @@ SKIPPED = {
 
 
 LEAST = 600
-"""How many tests go over aiohttp when all are run."""
+"""How many tests go over the fast transport when all are run."""
 
 
-class OverAiohttp:
+class OverFast:
     """The plugin that the option registers."""
 
     def __init__(self) -> None:
@@ -66,23 +81,23 @@ class OverAiohttp:
         self._whole = True
         self._patch = pytest.MonkeyPatch()
         self._patch.setattr(LimitedTransport, "__init__", self._leading(LimitedTransport.__init__))
-        self._patch.setattr(AiohttpTransport, "exchange", self._counting(AiohttpTransport.exchange))
+        self._patch.setattr(FastTransport, "exchange", self._counting(FastTransport.exchange))
 
     def _leading(self, make: Callable[..., None]) -> Callable[..., None]:
         def made(line: LimitedTransport, transport: Transport, *rest: Any) -> None:
-            make(line, self._over_aiohttp(transport), *rest)
+            make(line, self._over_fast(transport), *rest)
 
         return made
 
-    def _over_aiohttp(self, transport: Transport) -> Transport:
-        if isinstance(transport, AiohttpTransport):
+    def _over_fast(self, transport: Transport) -> Transport:
+        if isinstance(transport, FastTransport):
             return transport
         base_url = "http://far.test"
         if isinstance(transport, HttpxTransport):
             assert transport._owned, "a test of a user's http_client belongs in SKIPPED"
             base_url = transport._base_url
             if isinstance(transport._client._transport, PooledTransport):
-                return AiohttpTransport(base_url)
+                return FastTransport(base_url)
         self._bridges.append(BridgedTransport(transport, base_url))
         return self._bridges[-1]
 
@@ -118,15 +133,15 @@ class OverAiohttp:
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         """Take over what a worker of pytest-xdist has counted."""
-        exchanges, stale = node.workeroutput["over_aiohttp"]
+        exchanges, stale = node.workeroutput["over_fast"]
         self._exchanges.update(exchanges)
         self._stale &= set(stale)
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Fail where too few went over aiohttp, or a name above is out of date."""
+        """Fail where too few went over the fast transport, or a name above is out of date."""
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
-            output["over_aiohttp"] = (dict(self._exchanges), sorted(self._stale))
+            output["over_fast"] = (dict(self._exchanges), sorted(self._stale))
             return
         options = session.config.option
         testpaths = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS
@@ -144,7 +159,7 @@ class OverAiohttp:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Report how much it was."""
         tests, exchanges, fault = len(self._exchanges), self._exchanges.total(), self._fault()
-        counted = f"{tests} tests made {exchanges} exchanges over aiohttp"
+        counted = f"{tests} tests made {exchanges} exchanges over the fast transport"
         terminalreporter.write_line(counted + fault, red=bool(fault))
 
     def pytest_unconfigure(self) -> None:
@@ -155,7 +170,8 @@ class OverAiohttp:
 def is_on_trio(item: pytest.Item) -> bool:
     """Tell a test that runs on trio."""
     call = getattr(item, "callspec", None)
-    return call is not None and str(call.params.get("anyio_backend")).startswith("trio")
+    names = ("anyio_backend", "loop")
+    return call is not None and any(str(call.params.get(name)).startswith("trio") for name in names)
 
 
 def names_of(item: pytest.Item) -> set[str]:

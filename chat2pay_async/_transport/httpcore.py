@@ -10,30 +10,48 @@ import contextlib
 import math
 import socket
 import ssl
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Iterable, MutableMapping
 from typing import Any, Final
 
 import anyio
 import httpcore
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async._transport.base import RESET_ON_CLOSE, reset_on_close
-from chat2pay_async._transport.decoding import LONGEST_RESPONSE
+from chat2pay_async._transport.base import (
+    RESET_ON_CLOSE,
+    Limits,
+    Outgoing,
+    SendGuard,
+    reset_on_close,
+)
+from chat2pay_async._transport.decoding import LONGEST_FRAMING, LONGEST_RESPONSE
+from chat2pay_async._transport.response_reader import Received, refuse_contradictions
 
-__all__ = ["CLOSE_LIMIT", "SHOWS_ALL", "Connection", "extensions_of"]
+__all__ = ["CLOSE_LIMIT", "HttpcoreConnection", "extensions_of", "is_mocked"]
 
 CLOSE_LIMIT: Final = 1.0
 """Seconds that closing may take. A socket is closed at once; this is for what it can't foresee."""
 
-LONGEST_HEAD: Final = 1024 * 1024
-"""Bytes of a response beside its body: heads, and how a body is framed."""
-
+_USUAL_PORTS: Final = {b"http": 80, b"https": 443}
 _FIRST_PRINTABLE: Final = 0x21
-SHOWS_ALL: Final = "is_readable_shows_all"
-"""Asks a stream whether `is_readable` tells of what a layer of TLS has taken in, too."""
 
 
-class Connection(httpcore.AsyncNetworkBackend):
+def is_mocked() -> bool:
+    """Find out whether something is to see what httpcore sends; most mocks patch it there."""
+    return _sending() != _UNPATCHED
+
+
+def _sending() -> tuple[object, ...]:
+    return (
+        httpcore.AsyncHTTPConnection.handle_async_request,
+        httpcore.AsyncConnectionPool.handle_async_request,
+    )
+
+
+_UNPATCHED: Final = _sending()
+
+
+class HttpcoreConnection(httpcore.AsyncNetworkBackend):
     """A connection of httpcore's, and the network that it works on: one socket, opened once.
 
     Attributes:
@@ -70,12 +88,13 @@ class Connection(httpcore.AsyncNetworkBackend):
         self._layer = (origin.scheme == b"https") + (through == b"https")
         # A SOCKS handshake comes first, perhaps on the request's own layer.
         self._socks = through.startswith(b"socks")
-        self._first_byte: Callable[[], object] | None = None
+        self._origin = origin
+        self._guard: SendGuard | None = None
         self._connected_by: float | None = None
         """When the first request must have left; what comes before it is all connecting."""
         self._received = 0
         """Bytes of the present response."""
-        self._read_limit: float | None = None
+        self._read_limit = math.inf
         self._read_by = math.inf
         """When the present response must be complete."""
         self._last_byte: float | None = None
@@ -99,41 +118,62 @@ class Connection(httpcore.AsyncNetworkBackend):
                 network_backend=self,
             )
 
-    async def exchange(self, request: httpcore.Request) -> httpcore.Response:
+    async def exchange(self, request: Outgoing, limits: Limits, guard: SendGuard) -> Received:
         """Send a request and read the whole response.
 
         Raises:
             httpcore.ConnectError: It certainly was not sent, as with the next two.
             httpcore.ConnectTimeout: There was no connection in time.
             httpcore.ProxyError: The proxy refused.
+            ExchangeError: The guard kept it back.
         """
-        extensions = extensions_of(request)
+        if clock.now() > guard.latest:
+            guard()  # before httpcore begins with it, and so a kept connection stays as it is
         self.written = False
         self._received, self._read_by, self._last_byte = 0, math.inf, None
-        self._first_byte = extensions.get("first_byte")
-        self._read_limit = extensions.get("timeout", {}).get("read")
+        self._guard = guard
+        self._read_limit = limits.read
         try:
-            response = await self._http.handle_async_request(request)
+            response = await self._http.handle_async_request(self._built(request, limits))
+            if self.opened:
+                refuse_contradictions(list(response.headers))
             body = await response.aread()
             await response.aclose()
         except BaseException as error:
-            # A connection that was never opened belongs to a mock, which may raise whatever it is
-            # told to.
-            extensions["not_sent"] = not_sent = self.opened and not self.written
-            extensions["last_byte"] = self._last_byte
-            if not_sent and isinstance(error, Exception):
+            # A mock opens no connection, and may raise whatever it is told to.
+            not_sent = not self.written and (self.opened or not is_mocked())
+            guard.may_have_been_sent = not (not_sent or guard.was_too_late)
+            if not_sent and isinstance(error, Exception) and not guard.was_too_late:
                 raise _before_the_first_byte(error) from error
             if isinstance(error, httpcore.ConnectionNotAvailable):
                 # An HTTP/2 server that shuts down says that it will not look at this request. Its
                 # word is not taken for it: something in between may have said so.
                 raise httpcore.RemoteProtocolError(str(error)) from error
             raise
-        extensions["last_byte"] = self._last_byte
-        return httpcore.Response(
-            response.status,
-            headers=response.headers,
-            content=body,
-            extensions=extensions_of(response),
+        finally:
+            guard.last_byte = self._last_byte
+        guard.may_have_been_sent = True
+        version = extensions_of(response).get("http_version", b"HTTP/1.1")
+        return Received(response.status, list(response.headers), body, False, version)  # noqa: FBT003 - not its last
+
+    def _built(self, request: Outgoing, limits: Limits) -> httpcore.Request:
+        scheme, port = self._origin.scheme, self._origin.port
+        return httpcore.Request(
+            request.method,
+            httpcore.URL(
+                scheme=scheme,
+                host=self._origin.host,
+                port=None if _USUAL_PORTS.get(scheme) == port else port,  # a proxy is told it
+                target=request.target,
+            ),
+            headers=list(request.fields),
+            content=_Body(request.body),
+            extensions={
+                "timeout": {
+                    name: None if seconds == math.inf else seconds
+                    for name, seconds in limits._asdict().items()
+                }
+            },
         )
 
     @property
@@ -154,8 +194,8 @@ class Connection(httpcore.AsyncNetworkBackend):
 
         anyio's layer of TLS keeps what it has already taken in to itself, so it is read from.
         """
-        if self.is_stale or self._top is None or self._top.get_extra_info(SHOWS_ALL):
-            return self.is_stale
+        if not self.opened or self.is_stale or self._top is None:
+            return self.opened and self.is_stale
         try:
             await self._top.read(1, 0)
         except httpcore.ReadTimeout:
@@ -212,23 +252,21 @@ class Connection(httpcore.AsyncNetworkBackend):
             return  # SOCKS messages begin with a version number, requests with a method's letter
         self.written = True
         self._connected_by = None
-        if self._first_byte is not None:
-            self._first_byte()
+        if self._guard is not None:
+            self._guard()
 
     def note_written(self) -> None:
         """Note that the present request, or a part of it, was written: its response has so long."""
         if self.written and not self._received:
             self._last_byte = clock.now()
-            self._read_by = (
-                math.inf if self._read_limit is None else (self._last_byte + self._read_limit)
-            )
+            self._read_by = self._last_byte + self._read_limit
 
     def note_received(self, layer: int, size: int) -> None:
         """Note that so many bytes of the response came in."""
         if not self.written or layer != self._layer:
             return
         self._received += size
-        if self._received > LONGEST_RESPONSE + LONGEST_HEAD:
+        if self._received > LONGEST_RESPONSE + LONGEST_FRAMING:
             raise httpcore.RemoteProtocolError("the response is too long")
 
     def put_on_top(self, layer: httpcore.AsyncNetworkStream) -> None:
@@ -252,7 +290,7 @@ class _Stream(httpcore.AsyncNetworkStream):
     """The socket itself, or a layer of TLS upon it, as httpcore reads from it and writes to it."""
 
     def __init__(
-        self, connection: Connection, stream: httpcore.AsyncNetworkStream, layer: int
+        self, connection: HttpcoreConnection, stream: httpcore.AsyncNetworkStream, layer: int
     ) -> None:
         self._connection = connection
         self._stream = stream
@@ -295,6 +333,23 @@ class _Stream(httpcore.AsyncNetworkStream):
         return self._stream.get_extra_info(info)
 
 
+class _Body:
+    """A request's body, without a generator: trio complains of those that were not ended."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+        self._given = False
+
+    def __aiter__(self) -> _Body:
+        return _Body(self._body)
+
+    async def __anext__(self) -> bytes:
+        if self._given:
+            raise StopAsyncIteration
+        self._given = True
+        return self._body
+
+
 def extensions_of(message: Any) -> MutableMapping[str, Any]:
     """Return a request's or a response's extensions, which httpcore leaves without a type."""
     extensions: MutableMapping[str, Any] = message.extensions
@@ -305,13 +360,13 @@ def _before_the_first_byte(error: Exception) -> Exception:
     """Say of an exception of any kind that nothing was sent."""
     if isinstance(error, httpcore.ProxyError):
         return httpcore.ProxyError(str(error))
-    if isinstance(error, httpcore.TimeoutException):
+    if isinstance(error, TimeoutError | httpcore.TimeoutException):
         return httpcore.ConnectTimeout(str(error))
     return httpcore.ConnectError(str(error))
 
 
 def _is_ready(connection: httpcore.AsyncConnectionInterface) -> bool:
-    """Find out whether it waits for a request, and took in no more than its last response."""
+    """Find out whether it waits for a request, and took in its last response and nothing else."""
     if not (connection.is_idle() and connection.is_available()):
         return False
     # What came in beside the response would be taken for the next one. What a parser holds is
@@ -321,4 +376,4 @@ def _is_ready(connection: httpcore.AsyncConnectionInterface) -> bool:
     while (deeper := getattr(inner, "_connection", None)) is not None:
         inner = deeper
     parser = getattr(inner, "_h11_state", None)
-    return parser is None or parser.trailing_data[0] == b""
+    return parser is None or parser.trailing_data == (b"", False)

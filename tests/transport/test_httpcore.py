@@ -11,8 +11,15 @@ import anyio.lowlevel
 import httpcore
 import pytest
 
-from chat2pay_async._transport.base import RESET_ON_CLOSE
-from chat2pay_async._transport.connection import SHOWS_ALL, Connection
+from chat2pay_async._transport import httpcore as under_test
+from chat2pay_async._transport.base import (
+    RESET_ON_CLOSE,
+    ExchangeError,
+    Limits,
+    Outgoing,
+    SendGuard,
+)
+from chat2pay_async._transport.httpcore import HttpcoreConnection
 
 pytestmark = pytest.mark.anyio
 
@@ -81,16 +88,28 @@ class Network(httpcore.AsyncNetworkBackend):
 PROXY = {"http": None, "https": None, "https by https": "https", "http by socks5": "socks5"}
 
 
-def connection_over(network: Network, way: str = "http") -> Connection:
+def connection_over(network: Network, way: str = "http") -> HttpcoreConnection:
     scheme, through = way.partition(" ")[0].encode(), PROXY[way]
     proxy = httpcore.Proxy(f"{through}://proxy.test:1") if through else None
-    return Connection(network, httpcore.Origin(scheme, b"host", 1), ssl_context=TLS, proxy=proxy)
+    origin = httpcore.Origin(scheme, b"host", 1)
+    return HttpcoreConnection(network, origin, ssl_context=TLS, proxy=proxy)
 
 
-def noting(connection: Connection) -> list[str]:
+class Noting(SendGuard):
+    """A guard that notes when it lets a request leave."""
+
+    def __init__(self, log: list[Any]) -> None:
+        super().__init__()
+        self._log = log
+
+    def __call__(self) -> None:
+        self._log.append("first byte")
+
+
+def noting(connection: HttpcoreConnection) -> list[str]:
     """What is noted of the first byte."""
     noted: list[str] = []
-    connection._first_byte = lambda: noted.append("first byte")
+    connection._guard = Noting(noted)
     return noted
 
 
@@ -116,14 +135,14 @@ async def test_everything_is_passed_on() -> None:
 async def test_the_first_byte_is_noted_right_before_it_is_written_once_for_each_request() -> None:
     network = Network()
     connection = connection_over(network)
-    connection._first_byte = lambda: network.stream.log.append("first byte")
+    connection._guard = Noting(network.stream.log)
     outer = await connection.connect_tcp("host", 1)
     network.stream.log.clear()
     written = []
     for data in (b"", b"a", b"b"):
         await outer.write(data)
         written.append(connection.written)
-    connection.written, connection._first_byte = False, None
+    connection.written, connection._guard = False, None
     written.append(connection.written)
     await outer.write(b"c")
     written.append(connection.written)
@@ -187,7 +206,7 @@ async def test_all_that_comes_before_the_request_shares_the_time_to_connect() ->
 
 
 class Withholding(Stream):
-    """A layer of TLS that does not show what it has taken in."""
+    """A layer of TLS that has taken something in already."""
 
     def __init__(self, held: bytes | Exception) -> None:
         super().__init__()
@@ -198,9 +217,6 @@ class Withholding(Stream):
         if isinstance(self._held, Exception):
             raise self._held
         return self._held
-
-    def get_extra_info(self, info: str) -> Any:
-        return None if info == SHOWS_ALL else super().get_extra_info(info)
 
 
 @pytest.mark.parametrize(
@@ -220,12 +236,11 @@ async def test_what_a_layer_of_tls_does_not_show_is_read_for(
     assert ("read", 1, 0) in stream.log
 
 
-async def test_a_layer_of_tls_that_shows_all_is_not_read_for() -> None:
+async def test_what_its_socket_shows_is_not_read_for() -> None:
     network = Network()
     connection = connection_over(network)
-    assert await connection.is_over() is True
+    assert await connection.is_over() is False, "it was never opened"
     await (await connection.connect_tcp("host", 1)).start_tls(TLS)
-    assert await connection.is_over() is False
     network.stream.readable = True
     assert await connection.is_over() is True
     assert ("read", 1, 0) not in network.stream.log
@@ -325,13 +340,18 @@ kinds = pytest.mark.parametrize("kind", EXCEPTIONS, ids=lambda kind: kind.__name
 class Failing:
     """A connection of httpcore's that fails."""
 
-    def __init__(self, error: BaseException, connection: Connection, *, written: bool) -> None:
+    def __init__(
+        self, error: BaseException, connection: HttpcoreConnection, *, written: bool
+    ) -> None:
         self._error, self._connection, self._written = error, connection, written
 
     async def handle_async_request(self, _request: httpcore.Request) -> httpcore.Response:
         self._connection.written = self._written
         await anyio.lowlevel.checkpoint()
         raise self._error
+
+
+REQUEST = Outgoing(b"POST", b"/", ((b"Host", b"host"), (b"Content-Length", b"2")), b"{}")
 
 
 async def raised(
@@ -342,12 +362,18 @@ async def raised(
     connection.opened = opened
     failing: Any = Failing(error, connection, written=written)
     connection._http = failing
-    request = httpcore.Request("POST", "http://host:1/")
+    guard = SendGuard()
     with pytest.raises(BaseException) as caught:  # noqa: PT011 - it is what is asked for
-        await connection.exchange(request)
+        await connection.exchange(REQUEST, Limits(), guard)
     assert caught.value is error or caught.value.__cause__ is error
     assert str(caught.value) == str(error)
-    return caught.value, request.extensions["not_sent"]
+    return caught.value, not guard.may_have_been_sent
+
+
+@pytest.fixture
+def mocked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Something that has patched httpcore."""
+    monkeypatch.setattr(under_test, "is_mocked", lambda: True)
 
 
 def test_httpcore_has_as_many_exceptions_as_are_known() -> None:
@@ -374,6 +400,7 @@ async def test_before_the_first_byte_an_exception_says_that_nothing_was_sent(kin
     assert not_sent
 
 
+@pytest.mark.usefixtures("mocked")
 async def test_an_exception_from_elsewhere_stays_itself_unless_nothing_was_sent() -> None:
     why = ValueError("why")
     assert await raised(why) == (why, False)
@@ -390,6 +417,66 @@ async def test_a_cancellation_stays_what_it_is_and_says_whether_anything_was_sen
     assert await raised(stopped, written=False) == (stopped, True)
 
 
+@pytest.mark.usefixtures("mocked")
 async def test_what_a_mock_raises_stays_what_it_is() -> None:
     error, not_sent = await raised(httpcore.ReadTimeout("why"), opened=False, written=False)
     assert (type(error), not_sent) == (httpcore.ReadTimeout, False)
+
+
+async def test_what_ends_before_it_is_connected_was_not_sent() -> None:
+    error, not_sent = await raised(TimeoutError("why"), opened=False, written=False)
+    assert (type(error), not_sent) == (httpcore.ConnectTimeout, True)
+
+
+class Answering(Stream):
+    """A server that answers as it is told."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__()
+        self._answer = answer
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        await super().read(max_bytes, timeout)
+        return self._answer
+
+    def get_extra_info(self, info: str) -> Any:
+        return self.readable if info == "is_readable" else None
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+TWO_FRAMINGS = (
+    b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+)
+
+
+async def test_a_request_that_would_leave_too_late_is_kept_back_before_anything_is_done() -> None:
+    connection = connection_over(Network(Answering(OK)))
+    await connection.exchange(REQUEST, Limits(), SendGuard())
+    late = SendGuard(latest=anyio.current_time() - 1)
+    with pytest.raises(ExchangeError):
+        await connection.exchange(REQUEST, Limits(), late)
+    assert (late.was_too_late, late.may_have_been_sent) == (True, False)
+    assert connection.is_reusable
+
+
+async def test_a_request_that_is_too_late_only_now_was_not_sent() -> None:
+    class Slow(Noting):
+        def __call__(self) -> None:
+            self.latest = -1.0
+            SendGuard.__call__(self)
+
+    late = Slow([])
+    connection = connection_over(Network(Answering(OK)))
+    with pytest.raises(ExchangeError):
+        await connection.exchange(REQUEST, Limits(), late)
+    assert (late.was_too_late, late.may_have_been_sent) == (True, False)
+    assert not connection.is_reusable
+
+
+async def test_a_response_that_says_in_two_ways_how_long_it_is_is_refused() -> None:
+    connection = connection_over(Network(Answering(TWO_FRAMINGS)))
+    guard = SendGuard()
+    with pytest.raises(httpcore.RemoteProtocolError, match="has a length, and"):
+        await connection.exchange(REQUEST, Limits(), guard)
+    assert guard.may_have_been_sent
+    await connection.close()

@@ -1,0 +1,90 @@
+"""The fast transport: exchanges over our own connections, without an httpx object on the way."""
+
+from __future__ import annotations
+
+import httpcore
+import httpx
+
+from chat2pay_async._config import HeaderFields, Headers, Timeout
+from chat2pay_async._transport.base import (
+    ExchangeError,
+    Limits,
+    Outgoing,
+    SendGuard,
+    WireResponse,
+)
+from chat2pay_async._transport.decoding import decoded
+from chat2pay_async._transport.mocks import patched_places, refuse_mocks
+from chat2pay_async._transport.pool import Pool
+from chat2pay_async._transport.proxy import proxy_for
+from chat2pay_async.errors import Proof, SentRequest
+
+__all__ = ["FastTransport"]
+
+
+class FastTransport:
+    """Exchanges over a pool of our own."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        proxy: str | httpx.URL | httpx.Proxy | None = None,
+        http2: bool = False,
+    ) -> None:
+        """Make a transport; nothing is connected yet.
+
+        Args:
+            base_url: Where all requests go.
+            proxy: What all of them go through. Default: what the environment names.
+            http2: Whether HTTP/2 is offered to the server.
+
+        Raises:
+            ConfigurationError: A setting can't be used.
+        """
+        url = httpx.URL(base_url)
+        self._pool = Pool(url, proxy=proxy_for(base_url, proxy), http2=http2)
+        self._front = url.raw_path.rstrip(b"/")
+        self._common = ((b"Host", url.netloc), (b"Accept-Encoding", b"identity"))
+        self._harmless: tuple[object, ...] = ()
+        """What stood last in the places that mocks patch."""
+
+    async def exchange(
+        self, request: SentRequest, headers: HeaderFields, limits: Timeout, guard: SendGuard
+    ) -> WireResponse:
+        """Send a request once and read its response; redirects are not followed."""
+        if (places := patched_places()) != self._harmless:
+            refuse_mocks(places)
+            self._harmless = places
+        body = request.body or b""
+        fields = self._common + Headers.of(headers).raw
+        if body or request.method != "GET":
+            fields = (*fields, (b"Content-Length", b"%d" % len(body)))
+        target = self._front + request.target.encode("ascii")
+        outgoing = Outgoing(request.method.encode("ascii"), target, fields, body)
+        within = Limits(limits.connect, limits.read, limits.write)
+        try:
+            received = await self._pool.exchange(outgoing, within, guard)
+        except ExchangeError:  # it is too late to send it, or too much to read
+            raise
+        except Exception as error:
+            raise classify(error, sent=guard.may_have_been_sent) from error
+        fields_ = {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in received.fields
+        }
+        decoded_body = decoded(fields_.get("content-encoding", ""), received.body)
+        return WireResponse(received.status, fields_, decoded_body)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._pool.aclose()
+
+
+def classify(error: Exception, *, sent: bool) -> ExchangeError:
+    """Say what an exception out of the pool proves: nothing, once the request may have left."""
+    return ExchangeError(
+        type(error).__name__,
+        proof=Proof.UNKNOWN if sent else Proof.NOT_SENT,
+        timed_out=isinstance(error, TimeoutError | httpcore.TimeoutException),
+    )

@@ -1,0 +1,172 @@
+"""Bytes of a connection to the one response that they hold. No I/O, no clock.
+
+A response that came whole and plain, as nearly all do, is read at a glance. Whatever is odd goes to
+h11, which reads the connections of httpcore too: there are no two opinions of the same bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+import h11
+import httpcore
+
+from chat2pay_async._transport.decoding import LONGEST_FRAMING, LONGEST_RESPONSE, unreadable
+
+__all__ = ["Received", "ResponseReader", "refuse_contradictions"]
+
+_PLAIN: Final = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [ -~]*)?\r\n"
+    rb"((?:[A-Za-z0-9-]+: [!-~](?:[ -~]*[!-~])?\r\n)+)\r\n"
+)
+"""A head without anything odd: no folded lines, no bare line feeds, no empty values."""
+_FRAMING: Final = re.compile(
+    rb"^(?:content-length: ([0-9]{1,8})"
+    rb"|(?:transfer-encoding|content-length|connection|upgrade): .*)\r$",
+    re.IGNORECASE | re.MULTILINE,
+)
+"""What says how a body is framed, and whether the connection goes on after it."""
+_BODILESS: Final = (204, 304)
+_BODILESS_METHODS: Final = (b"HEAD", b"CONNECT")
+
+
+class Received(NamedTuple):
+    """A response that came as a whole."""
+
+    status: int
+    fields: list[tuple[bytes, bytes]]
+    """Names and values, as they came."""
+    body: bytes
+    """Not decoded."""
+    is_last: bool
+    """True where nothing else may be asked on its connection."""
+    http_version: bytes = b"HTTP/1.1"
+
+
+def refuse_contradictions(fields: list[tuple[bytes, bytes]]) -> None:
+    """Refuse a response that says twice, in two ways, how long its body is.
+
+    What stands in between may have gone by the other one, and taken the rest for another response.
+
+    Raises:
+        httpcore.RemoteProtocolError: It does.
+    """
+    names = {name.lower() for name, _ in fields}
+    if b"content-length" in names and b"transfer-encoding" in names:
+        raise httpcore.RemoteProtocolError("the response has a length, and a transfer encoding")
+
+
+class ResponseReader:
+    """Reads the response to one request."""
+
+    def __init__(self, method: bytes) -> None:
+        self._method = method
+        self._plain: Received | None = None
+        """A plain response, as much as came of it."""
+        self._missing = 0
+        self._pieces: list[bytes] = []
+        self._parser: h11.Connection | None = None
+        self._status = 0
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._fed = 0
+        self._size = 0
+
+    def feed(self, data: bytes) -> Received | None:
+        """Take what came in; an empty piece is the end.
+
+        Returns:
+            The response, once it is complete.
+
+        Raises:
+            httpcore.RemoteProtocolError: It is no response of HTTP/1.1.
+            ExchangeError: It is too long.
+        """
+        if self._parser is not None:
+            return self._feed_parser(data)
+        if self._plain is None:
+            begun = self._begun(data)
+            if begun is None:
+                self._parser = _parser_for(self._method)
+                return self._feed_parser(data)
+            data = data[begun:]
+        elif not data:
+            raise httpcore.RemoteProtocolError("the connection ended before the response did")
+        self._pieces.append(data)
+        self._missing -= len(data)
+        if self._missing > 0:
+            return None
+        assert self._plain is not None  # noqa: S101 - it has begun
+        body = data if len(self._pieces) == 1 else b"".join(self._pieces)
+        if self._missing:  # nobody asked for what follows it
+            return self._plain._replace(body=body[: self._missing], is_last=True)
+        return self._plain._replace(body=body)
+
+    def _begun(self, data: bytes) -> int | None:
+        """Read the head of a plain response: its length, or None for whatever is odd."""
+        plain = _PLAIN.match(data)
+        if plain is None or plain.end() > LONGEST_FRAMING:
+            return None
+        framing = _FRAMING.findall(data, 0, plain.end())
+        status = int(plain[1])
+        is_bodiless = status in _BODILESS or self._method in _BODILESS_METHODS
+        if is_bodiless or len(framing) != 1 or not framing[0]:
+            return None
+        lines = [line.partition(b": ") for line in plain[2].split(b"\r\n")]
+        fields = [(name, value) for name, colon, value in lines if colon]
+        self._missing = int(framing[0])
+        if self._missing > LONGEST_RESPONSE:
+            raise unreadable("ResponseTooLong")
+        self._plain = Received(status, fields, b"", is_last=False)
+        return plain.end()
+
+    def _feed_parser(self, data: bytes) -> Received | None:
+        parser = self._parser
+        assert parser is not None  # noqa: S101 - the response is odd
+        self._fed += len(data)
+        try:
+            parser.receive_data(data)
+            while (event := parser.next_event()) is not h11.NEED_DATA:
+                if isinstance(event, h11.Response):
+                    self._status = event.status_code
+                    self._fields = list(event.headers.raw_items())
+                    self._check_length(dict(event.headers))
+                elif isinstance(event, h11.Data):
+                    self._pieces.append(bytes(event.data))
+                    self._size += len(event.data)
+                    if self._size > LONGEST_RESPONSE:
+                        raise unreadable("ResponseTooLong")
+                elif isinstance(event, h11.EndOfMessage):
+                    return self._ended(parser)
+                elif not isinstance(event, h11.InformationalResponse):
+                    raise httpcore.RemoteProtocolError("the server speaks something else now")
+        except h11.RemoteProtocolError as error:
+            raise httpcore.RemoteProtocolError(str(error)) from None
+        self._check_framing(self._fed)
+        return None
+
+    def _check_length(self, fields: dict[bytes, bytes]) -> None:
+        refuse_contradictions(self._fields)
+        if self._status in _BODILESS or self._method in _BODILESS_METHODS:
+            return
+        if int(fields.get(b"content-length", b"0")) > LONGEST_RESPONSE:
+            raise unreadable("ResponseTooLong")
+
+    def _check_framing(self, taken: int) -> None:
+        # Not by what comes at once: a response is the same in whatever pieces it comes.
+        if taken - self._size > LONGEST_FRAMING:
+            raise unreadable("ResponseTooLong")
+
+    def _ended(self, parser: h11.Connection) -> Received:
+        surplus, _ = parser.trailing_data
+        self._check_framing(self._fed - len(surplus))
+        is_last = parser.their_state is not h11.DONE or parser.trailing_data != (b"", False)
+        return Received(self._status, self._fields, b"".join(self._pieces), is_last)
+
+
+def _parser_for(method: bytes) -> h11.Connection:
+    """Make a parser of h11's that waits for the response to a request."""
+    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=LONGEST_FRAMING)
+    parser.send(h11.Request(method=method, target=b"/", headers=[(b"Host", b"host")]))
+    parser.send(h11.EndOfMessage())
+    return parser
