@@ -102,8 +102,10 @@ class Http1Connection(asyncio.Protocol):
 
         Raises:
             httpcore.ConnectError: It was not written: the connection has ended, or it can't be.
-            httpcore.ReadError, httpcore.RemoteProtocolError: It may have arrived, as with
-            httpcore.ReadTimeout, httpcore.WriteTimeout: these.
+            httpcore.NetworkError: It may have arrived, as with the next two.
+            httpcore.ProtocolError: What came is no response of HTTP/1.1.
+            httpcore.TimeoutException: It was not taken, or not answered, in time.
+            ExchangeError: The guard kept it back, or the response is too long.
         """
         if self._is_over or self._transport.is_closing():
             raise httpcore.ConnectError("the connection was closed")
