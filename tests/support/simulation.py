@@ -429,8 +429,10 @@ class World:
             return not (accepted and self.keeps_assumption) and self._is_declined(job)
         if job.kind in {"create", "receipt"}:
             name = "payment_link_ref" if job.kind == "create" else "receipt_link_ref"
-            # The rules say that links of one order can't be told apart without a stamp.
-            alike = [one for one in self._links_of(job) if not self._shows_stamp(one)]
+            # The rules say that links of one order can't be told apart without a stamp, and that a
+            # reference belongs to an order: a copy may tell two calls for one order the same link.
+            links = self._links_of(job)
+            alike = [one for one in links if job.is_contested or not self._shows_stamp(one)]
             like = accepted + (alike if job.kind == "create" else [])
             return any(getattr(result, name) == one.reference for one in like)
         wanted = getattr(job.request, "amount", None) or TOTAL
