@@ -231,15 +231,12 @@ class HttpxTransport:
     def _may_have_left(self, built: Any, guard: SendGuard) -> bool:
         """Tell whether a request may have been written before an exception that denies it.
 
-        A transport of which nothing is known may have sent it and then something else, which
-        failed. Only what is known, or told that it was connecting, is believed.
+        A transport that says that it could not connect is believed, unless it was seen to write; or
+        somebody watches httpcore in our place, and nothing is seen.
         """
-        if guard.was_written:
-            return True
-        if not guard.may_have_been_sent:
-            return False
-        is_watched = self._bounds_itself or isinstance(built.extensions.get("trace"), _Watch)
-        return not (is_watched and self._is_over({self._library.MockTransport, *self._telling}))
+        if guard.was_written or not guard.may_have_been_sent:
+            return guard.was_written
+        return not (self._bounds_itself or isinstance(built.extensions.get("trace"), _Watch))
 
     def _tells_all(self) -> bool:
         """Tell whether all that a client can send of a request is told: it has not left until then.
