@@ -99,9 +99,9 @@ class AsyncChat2Pay:
                 (401) by sending it again, or a transport that retries, ends the attempt as unknown
                 ("RequestRepeated"), which is looked up. A flow that keeps what it learnt, as
                 `httpx.DigestAuth`, may learn it from a read first. A transport that is not built on
-                httpcore, or that hides its `trace`, does not tell what it did: a connection that it
-                could not make is unknown, too, and a copy of a refusal, or of a 429, that something
-                on the way sends on it is believed, as it is where a hook reads bodies. Over httpx's
+                httpcore does not tell what it did: it must raise no `ConnectError` once it has sent
+                anything, and a copy of a refusal, or of a 429, that something on the way sends on
+                it is believed, as it is where a hook reads bodies. Over httpx's
                 own connections, a POST that was given up may still be delivered when a broken
                 network heals, up to two minutes later; its pool is slow with many requests at a
                 time, and can lose a connection for good. For hooks, auth or headers alone,
