@@ -225,29 +225,6 @@ def test_no_report_of_an_event_loop_in_debug_mode_shows_a_secret(
     assert (found_in(reported), leaked) == ([], [[], []])
 
 
-@pytest.mark.anyio
-@pytest.mark.one_loop
-async def test_no_warning_of_a_client_that_was_not_closed_shows_a_secret(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def serve(stream: anyio.abc.SocketStream) -> None:
-        async with stream:
-            await stream.receive()
-            await stream.send(RESPONSES["a created link"])
-            await anyio.sleep_forever()
-
-    tracemalloc.start()
-    with warnings.catch_warnings(record=True) as warned:
-        warnings.simplefilter("always")
-        async with listening(serve) as url:
-            await client_of(url, transport="fast").create_payment_link(ORDER)
-            gc.collect()
-    tracemalloc.stop()
-    shown = caplog.text + "".join(f"{one} {one.source!r}" for one in warned)
-    assert "Unclosed" in shown
-    assert found_in(shown) == []
-
-
 # Values -------------------------------------------------------------------------------------------
 
 
