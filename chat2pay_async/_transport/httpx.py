@@ -241,19 +241,14 @@ class HttpxTransport:
     def _tells_all(self) -> bool:
         """Tell whether all that a client can send of a request is told: it has not left until then.
 
-        Its auth, or a hook, may send it in ways of its own.
+        Its auth, a hook, or a subclass, may send it in ways of its own.
         """
         client = self._client
         is_plain = client.auth is None and not any(client.event_hooks.values())
-        return is_plain and self._is_over(self._telling)
-
-    def _is_over(self, kinds: set[type]) -> bool:
-        """Tell whether a client sends over such transports alone; a subclass may do anything."""
-        client = self._client
-        if not self._owned and type(client) is not self._library.AsyncClient:
+        if not is_plain or not (self._owned or type(client) is self._library.AsyncClient):
             return False
         carriers = (client._transport, *client._mounts.values())  # noqa: SLF001 - not public
-        return {type(one) for one in carriers if one is not None} <= kinds
+        return {type(one) for one in carriers if one is not None} <= self._telling
 
     def _own_request(
         self, request: SentRequest, headers: HeaderFields, extensions: dict[str, Any]

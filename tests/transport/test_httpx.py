@@ -856,6 +856,10 @@ async def ignoring(_request: object) -> None:
     """A hook of the user's."""
 
 
+class Subclass(httpx.AsyncClient):
+    """May do anything."""
+
+
 @pytest.mark.parametrize(
     ("settings", "may_have_been_sent"),
     [
@@ -864,8 +868,9 @@ async def ignoring(_request: object) -> None:
         ({"mounts": {"https://a.test": Silent()}}, True),
         ({"event_hooks": {"request": [ignoring]}}, True),
         ({"auth": Answering()}, True),
+        ({"kind": Subclass}, True),
     ],
-    ids=["plain", "no mount", "mount", "hook", "auth"],
+    ids=["plain", "no mount", "mount", "hook", "auth", "subclass"],
 )
 async def test_a_request_that_waits_for_a_connection_of_a_users_pool_was_not_sent(
     settings: dict[str, Any],
@@ -873,10 +878,11 @@ async def test_a_request_that_waits_for_a_connection_of_a_users_pool_was_not_sen
 ) -> None:
     """Where nothing but the pool can have sent it."""
     guard = SendGuard()
-    only_one = httpx.Limits(max_connections=1)
+    only_one, given = httpx.Limits(max_connections=1), dict(settings)
+    kind = given.pop("kind", httpx.AsyncClient)
     async with (
         listening(silent) as url,
-        httpx.AsyncClient(limits=only_one, trust_env=False, **settings) as client,
+        kind(limits=only_one, trust_env=False, **given) as client,
         anyio.create_task_group() as tasks,
     ):
         tasks.start_soon(client.get, url)
