@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import anyio
+from payload import of_a_new_link
 from rich.console import Console
 from rich.table import Table
 
@@ -168,7 +169,7 @@ class Server(asyncio.Protocol):
         held = self._held + data
         while (end := self._end(held)) is not None:
             held = held[end:]
-            self._transport.write(ANSWER)
+            self._transport.write(of_a_new_link(ANSWER))
         self._held = held
 
     @staticmethod

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import anyio
 import attrs
+from payload import of_a_new_link
 from rich.console import Console
 from rich.table import Table
 
@@ -41,7 +42,7 @@ _UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 class CannedTransport:
-    """Answers everything at once, with the same link."""
+    """Answers everything at once."""
 
     async def exchange(
         self,
@@ -53,7 +54,7 @@ class CannedTransport:
         """Answer."""
         del request, headers, limits
         guard.may_have_been_sent = True
-        return CREATED
+        return WireResponse(201, CREATED.headers, of_a_new_link(CREATED.body))
 
     async def aclose(self) -> None:
         """There is nothing to close."""

@@ -36,9 +36,16 @@ ANSWER = (
     b'"paymentLinkTTL":5,"paymentPageTTL":15,"totalAmount":199.90}'
 )
 
-numbers = itertools.count(1)
+REFERENCE = b"0b6f1c9e-5a52-4a8e-8d39-6f3b6f0d7c11"
+
+numbers, links = itertools.count(1), itertools.count(1)
 encode = msgspec.json.Encoder(decimal_format="number").encode
 decode = functools.partial(json.loads, parse_float=Decimal)
+
+
+def of_a_new_link(answer: bytes) -> bytes:
+    """An answer with a reference of its own: one that came before would be a copy."""
+    return answer.replace(REFERENCE, b"%08x" % next(links) + REFERENCE[8:])
 
 
 class BadAnswerError(Exception):

@@ -19,7 +19,7 @@ import time
 from typing import Any
 
 import attrs
-from payload import ANSWER
+from payload import ANSWER, of_a_new_link
 
 # Loaded by name, so that types can be checked without them.
 httptools: Any = importlib.import_module("httptools")
@@ -86,11 +86,11 @@ class Http1(asyncio.Protocol):
         if SERVICE.delay:
             asyncio.get_running_loop().call_later(SERVICE.delay, self._answer_late)
         else:
-            self._answers.append(CREATED)
+            self._answers.append(of_a_new_link(CREATED))
 
     def _answer_late(self) -> None:
         if not self._transport.is_closing():
-            self._transport.write(CREATED)
+            self._transport.write(of_a_new_link(CREATED))
 
 
 # HTTP/2: frames are told apart, and nothing in them is looked at ----------------------------------
@@ -167,7 +167,8 @@ class Http2(asyncio.Protocol):
             return b""
         SERVICE.posts += 1
         head = frame(HEADERS, END_HEADERS, stream, FIELDS)
-        return head + frame(DATA, END_STREAM, stream, ANSWER) + self._enlarged(payload)
+        body = of_a_new_link(ANSWER)
+        return head + frame(DATA, END_STREAM, stream, body) + self._enlarged(payload)
 
     def _enlarged(self, payload: bytes) -> bytes:
         """The connection's window, kept large."""

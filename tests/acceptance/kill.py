@@ -52,6 +52,8 @@ KEY: Final = "kill-key"
 CONCURRENCY: Final = 50
 SETTLE: Final = 2.5
 """Above what `LATE` and `LAG` come to, with a good deal for a busy machine."""
+GIVE_UP_AFTER: Final = 5.0
+"""Seconds of a service that can't be reached."""
 READ_TIMEOUT: Final = 1.0
 LATE: Final = (0.1, 0.5)
 LAG: Final = (0.1, 0.5)
@@ -243,7 +245,11 @@ def requests(job: Job) -> Iterator[PaymentLinkRequest]:
 
 def run_of(job: Job, client: AsyncChat2Pay) -> bulk.Run[Any, Any]:
     """The run that a job is about."""
-    options: bulk.RunOptions = {"journal": job.journal, "concurrency": job.concurrency}
+    options: bulk.RunOptions = {
+        "journal": job.journal,
+        "concurrency": job.concurrency,
+        "give_up_after": GIVE_UP_AFTER,
+    }
     if job.operation == "create_payment_link":
         return bulk.create_payment_links(client, requests(job), **options)
     return bulk.capture_payments(client, map(bulk.Capture, job.refs), **options)
@@ -579,16 +585,16 @@ def removed(orders: int, seed: int, _kills: int, folder: Path) -> Report:
 
 
 def down(orders: int, seed: int, _kills: int, folder: Path) -> Report:
-    """A service that can't be reached for a whole run: nothing is final, and the next does it."""
+    """A service that can't be reached: the run gives up, nothing is final, the next does it."""
     report = Report("service down", orders)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     job = Job("create_payment_link", url, str(folder / "down.db"), orders)
     reported = report.run(job)
-    report.check(
-        reported.states == {"failed": orders} and not reported.code, f"down: {reported.states}"
-    )
+    is_said = reported.code == 1 and "give_up_after=5" in reported.errors
+    report.check(is_said, f"down: exit {reported.code}, {reported.errors}")
+    report.check(reported.states == {"failed": CONCURRENCY}, f"down: {reported.states}")
     report.count_pending(job)
     with served(seed=seed, port=port) as service:
         reported = report.run(job)
