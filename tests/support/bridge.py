@@ -95,13 +95,13 @@ class BridgedTransport(FastTransport):
         finally:
             guard.last_byte = far_guard.last_byte or guard.last_byte
 
-    async def _ready(self, limits: Limits) -> Any:
+    async def _ready(self, limits: Limits, held: Any) -> Any:
         """Take a connection, unless the far end is about to refuse."""
         exchange = _exchange.get()
         if refuses(self._far, exchange.request):
             with as_refusal(exchange.guard.guard):
                 await self._far.exchange(exchange.request, {}, exchange.limits, exchange.guard)
-        taken: Any = await self._take(limits)
+        taken: Any = await self._take(limits, held)
         taken._transport.exchange = exchange
         return taken
 
