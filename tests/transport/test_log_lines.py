@@ -22,6 +22,8 @@ from chat2pay_async._transport.log_lines import contained_log_lines
 
 pytestmark = pytest.mark.anyio
 
+HTTPX, HTTPCORE = httpx.__name__, httpx.__name__.replace("httpx", "httpcore")
+"""The names of the loggers, in httpx2's place too."""
 BODY = b'{"paymentLink": "https://pay.test/1"}'
 
 
@@ -88,9 +90,9 @@ async def test_a_filter_that_raises_takes_no_response_away(kind: str, raising: R
             with contained_log_lines():  # its closing is the user's, and logs, too
                 await settings["http_client"].aclose()
     assert (response.status_code, response.body) == (201, BODY)
-    loggers = {"httpx2", "httpcore2"} if kind == "httpx2" else {"httpx", "httpcore"}
+    loggers = {"httpx2", "httpcore2"} if kind == "httpx2" else {HTTPX, HTTPCORE}
     if kind in {"default", "http_client_for"} and sniffio.current_async_library() == "asyncio":
-        loggers -= {"httpcore"}  # our own connections log nothing
+        loggers -= {HTTPCORE}  # our own connections log nothing
     assert raising.names == loggers
 
 
@@ -100,13 +102,13 @@ async def test_a_filter_that_raises_hides_no_failure(raising: Raising) -> None:
         await transport.exchange(POST, {}, PATIENT, SendGuard())
     await transport.aclose()
     assert (caught.value.proof, caught.value.reason) == (Proof.NOT_SENT, "ConnectError")
-    assert "httpx" not in raising.names
+    assert HTTPX not in raising.names
 
 
 async def test_a_log_line_that_failed_is_reported_where_that_can_be_done(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    raises, logger = Raising(), logging.getLogger("httpx")
+    raises, logger = Raising(), logging.getLogger(HTTPX)
     logger.addFilter(raises)
     try:
         async with listening(answering) as url:
@@ -117,7 +119,7 @@ async def test_a_log_line_that_failed_is_reported_where_that_can_be_done(
     finally:
         logger.removeFilter(raises)
     (record,) = [each for each in caplog.records if each.name.startswith("chat2pay_async")]
-    assert record.getMessage() == "a log line of httpx failed"
+    assert record.getMessage() == f"a log line of {HTTPX} failed"
     assert record.exc_info is not None
     assert "no tenant in this record" in str(record.exc_info[1])
 
@@ -125,13 +127,13 @@ async def test_a_log_line_that_failed_is_reported_where_that_can_be_done(
 async def test_log_lines_are_written_once(caplog: pytest.LogCaptureFixture) -> None:
     async with listening(answering) as url:
         transport = transport_for(url)
-        filters = list(logging.getLogger("httpx").filters)
+        filters = list(logging.getLogger(HTTPX).filters)
         await transport_for(url).aclose()
-        assert logging.getLogger("httpx").filters == filters
-        with caplog.at_level(logging.INFO, "httpx"):
+        assert logging.getLogger(HTTPX).filters == filters
+        with caplog.at_level(logging.INFO, HTTPX):
             await transport.exchange(POST, {}, PATIENT, SendGuard())
         await transport.aclose()
-    (record,) = [each for each in caplog.records if each.name == "httpx"]
+    (record,) = [each for each in caplog.records if each.name == HTTPX]
     assert record.getMessage().startswith("HTTP Request: POST http://127.0.0.1:")
 
 
