@@ -24,6 +24,7 @@ unhurried = settings(
 encode = msgspec.json.Encoder(decimal_format="number").encode
 texts = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=30)
 given_texts = texts.filter(str.strip)  # in a table, blank is not given
+names = texts.map(str.strip).filter(bool)  # of orders and links
 cents = st.decimals("0.01", "999999999.99", places=2)
 data = st.recursive(
     st.none()
@@ -55,7 +56,7 @@ requests = st.builds(
     PaymentLinkRequest,
     channel=st.sampled_from(Channel),
     to=st.from_regex(r"[0-9]{7,15}", fullmatch=True),
-    order_number=given_texts | st.from_regex(r"0[0-9]{4}", fullmatch=True),
+    order_number=names | st.from_regex(r"0[0-9]{4}", fullmatch=True),
     currency=st.just("ZAR"),
     total_amount=cents,
     timestamp=moments,
