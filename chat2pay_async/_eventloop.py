@@ -42,7 +42,7 @@ async def checkpoint() -> None:
 
 
 class DeadlinePassed(Exception):  # noqa: N818 - it is no fault, and the send path's own alone
-    """What was awaited did not end in time, and was cancelled."""
+    """The time is over: what was awaited did not end in it, and was cancelled."""
 
 
 async def within(seconds: float, awaitable: Awaitable[T]) -> T:

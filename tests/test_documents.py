@@ -44,6 +44,19 @@ def dead_files(text: str, beside: Path) -> list[str]:
     return [name for name in [*quoted, *linked] if not is_there(name, beside)]
 
 
+QUESTION = re.compile(r"(What|Whether|How|Who|Whose|Where|When|Which|Why)\b")
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_docstring_begins_with_a_verb_or_a_noun(source: Path) -> None:
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    nodes = [
+        node for node in ast.walk(ast.parse(source.read_text("utf-8"))) if isinstance(node, kinds)
+    ]
+    texts = filter(None, map(ast.get_docstring, nodes))
+    assert [text for text in texts if QUESTION.match(text)] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_a_document_names_what_is_there(document: Path) -> None:
     text = document.read_text("utf-8")

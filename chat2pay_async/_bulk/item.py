@@ -59,7 +59,7 @@ class Item(Generic[Q, R]):
 
 
 class _Prior(NamedTuple):
-    """What an earlier run sent of an item."""
+    """The earlier run's part of an item."""
 
     pending: Pending
     is_unresolved: bool

@@ -132,7 +132,7 @@ class Call(Generic[Q, R]):
 
     @property
     def deadline(self) -> float:
-        """When it has to end."""
+        """The time by which it has to end."""
         total = self.options.timeout.total
         return math.inf if total is None else self.started + total
 

@@ -131,7 +131,7 @@ LookUps: TypeAlias = Generator[float, Seen, Finding]
 
 @attrs.define
 class Sightings:
-    """How often in a row look-ups of one call showed what may be its effect, at the most.
+    """The look-ups of one call that showed what may be its effect, counted in a row.
 
     After it, *absent* is a contradiction: a replica may lag, or the look-up before was misled. Seen
     once or twice, it takes two absences in a row to outweigh it; seen more often, nothing does.
@@ -229,7 +229,7 @@ def look_for(window_ends: float, settle: float, now: float) -> LookUps:
 
 @attrs.define
 class _Known:
-    """What this process knows of a call that may have been applied."""
+    """The knowledge that this process has of a call that may have been applied."""
 
     window_ends: float
     sent_at: float | None = None

@@ -91,7 +91,7 @@ class ExchangeError(Exception):
 
     @property
     def words(self) -> str:
-        """Why a connection failed, in the system's own words: they name no key and no person."""
+        """The reason of a failed connection, in the system's words, which name no person."""
         words, error = "", self.__cause__
         while error is not None:  # the innermost error says it best
             if isinstance(error, ssl.SSLError):

@@ -7,7 +7,7 @@ open whose handshake was cancelled.
 
 - httpx's own transport stands in front of the pool: it turns httpcore's exceptions into httpx's,
   and is what tools patch (`httpx.AsyncHTTPTransport.handle_async_request`).
-- All requests go to one origin. Nothing here bounds their number: `_send.limits.Gate` does.
+- All requests go to one origin. Nothing here bounds their number: `_send.limits.Slots` does.
 - A connection serves one request at a time, HTTP/2 included. It is used again only if the whole
   response was read; otherwise its socket is closed, also in a task that has been cancelled.
 - An exception before the first byte of the request was written is a `ConnectError`, a
