@@ -24,9 +24,7 @@ Each error says which operation failed (`operation`) and what every attempt at i
 (`attempts`), survives pickling, and shows no key, phone number or card number.
 
 A money-moving call that raises another `Chat2PayError` than `OutcomeUnknownError` moved nothing (a
-`ReceiptNotSentError` has its receipt). A call that is cancelled from outside raises no error of
-this tree: where it may have been applied, `client.unsettled` has it. So this keeps "failed" and
-"unknown" apart:
+`ReceiptNotSentError` has its receipt). So this keeps "failed" and "unknown" apart:
 
     try:
         link = await client.create_payment_link(request)
