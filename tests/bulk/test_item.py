@@ -1,4 +1,4 @@
-"""Items, to their outcomes: over a scripted engine, a real journal, and virtual time."""
+"""Items, to their outcomes: over a scripted transport, a real journal, and virtual time."""
 
 from __future__ import annotations
 
