@@ -14,7 +14,7 @@ import anyio
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._transport.base import TOO_LATE
-from chat2pay_async.errors import Chat2PayError, Proof, RunStoppedError
+from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError, Proof, RunStoppedError
 
 __all__ = ["Outage", "Report", "was_not_sent"]
 
@@ -25,6 +25,8 @@ is over."""
 
 def was_not_sent(error: Chat2PayError) -> bool:
     """Tell whether a call failed because nothing reached the service, or anybody in between."""
+    if isinstance(error, OutcomeUnknownError):  # an earlier attempt may have
+        return False
     last = error.attempts[-1] if error.attempts else None
     if last is None or last.error == TOO_LATE:  # its look-up was answered
         return False

@@ -124,6 +124,8 @@ class _Look(NamedTuple):
     evidence: Evidence
     response: WireResponse | None
     answered: float
+    form: str
+    """The answer's form, in words."""
 
 
 LookUps: TypeAlias = Generator[float, Seen, Finding]
@@ -138,11 +140,14 @@ class Sightings:
     """
 
     longest: int = 0
+    has_any: bool = False
+    """True where one of the latest series showed what may be its effect, or is."""
     _run: int = 0
     _absences: int = 0
 
     def add(self, shows: Shows, *, waited: bool) -> Shows:
         """Note what a look-up showed; return what it counts as."""
+        self.has_any = self.has_any or shows in {Shows.OURS, Shows.OTHER, Shows.DECLINED}
         if shows in {Shows.OTHER, Shows.DECLINED}:
             self._run, self._absences = self._run + 1, 0
             self.longest = max(self.longest, self._run)
@@ -296,6 +301,7 @@ class Reconciler:
         retry = call.options.retry
         pending = call.pending(self._base_url, self._key_fingerprint)
         known = self._memory.of(pending)
+        known.seen.has_any = False
         look_ups = look_up(
             call.window_ends,
             retry.settle,
@@ -303,14 +309,19 @@ class Reconciler:
             is_foreign=call.is_foreign,
             seen=known.seen,
         )
-        finding = await self._drive(
-            look_ups,
-            pending,
-            call.sent_at,
-            call.options,
-            call.call_id,
-            lease=lease,
-        )
+        try:
+            finding = await self._drive(
+                look_ups,
+                pending,
+                call.sent_at,
+                call.options,
+                call.call_id,
+                lease=lease,
+            )
+        except BaseException:
+            if known.seen.has_any:  # it contradicts the *absent* of the look-ups before
+                call.conclude(may_have_been_applied=True)
+            raise
         finding = _believed(finding, resend_when_absent=retry.resend_when_absent)
         call.conclude(may_have_been_applied=finding.verdict is not Verdict.ABSENT)
         return finding
@@ -421,10 +432,11 @@ class Reconciler:
                 ago = None if sent_at is None else started - sent_at
                 since = Since(pending.first_attempt.started_at, ago, pending.service_time)
                 found = await self._look(pending, since, options, call_id, lease)
-            try:
-                at = look_ups.send(Seen(started, found.evidence))
-            except StopIteration as end:
-                finding: Finding = end.value
+            at, finding = _next(look_ups, Seen(started, found.evidence))
+            # Not before it is noted: a hook may end the program, or the task.
+            shows = found.evidence.shows.value
+            self._hooks.emit(LookedUp(call_id, pending.operation, shows, found.form))
+            if finding is not None:
                 return finding._replace(response=found.response, answered=found.answered)
 
     async def _look(
@@ -458,8 +470,15 @@ class Reconciler:
                 owner = owner_of(pending.operation, pending.identity, pending.request)
                 self.known.add(reference_in(pending.operation, evidence.result), owner)
             form = form_of(response)
-        self._hooks.emit(LookedUp(call_id, pending.operation, evidence.shows.value, form))
-        return _Look(evidence, response, answered)
+        return _Look(evidence, response, answered, form)
+
+
+def _next(look_ups: LookUps, seen: Seen) -> tuple[float, Finding | None]:
+    """Return when to look next, or what look-ups came to."""
+    try:
+        return look_ups.send(seen), None
+    except StopIteration as end:
+        return math.inf, end.value
 
 
 def foreign_text(base_url: str, status_code: int, headers: Mapping[str, str]) -> str:

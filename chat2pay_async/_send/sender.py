@@ -208,7 +208,7 @@ class Sender:
             self._transport.note(response)
             outcome = self._judge(call, response)
         except ExchangeError as failure:
-            if guard.was_too_late and not is_last:
+            if guard.was_too_late and failure.proof is _NOT_SENT and not is_last:
                 return None
             outcome = failed_outcome(call.operation, failure, self._host)
         except Chat2PayError:  # the client was closed meanwhile: nothing was sent

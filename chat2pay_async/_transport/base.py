@@ -159,6 +159,18 @@ class SendGuard:
     """Holds the connection that the request is to leave by, where one is held."""
     is_held: bool = False
     """True where its connection is held for the next request with this lease."""
+    has_other_ways: bool = False
+    """True where a user's transport may send it another way once this one failed, and not tell."""
+    _has_failed: bool = False
+
+    def begin(self) -> None:
+        """Note that one way to send it has not written a byte so far."""
+        self.may_have_been_sent = self.was_written or (self._has_failed and self.has_other_ways)
+
+    def fail(self) -> None:
+        """Note that one way to send it failed; another may be tried."""
+        self._has_failed = True
+        self.may_have_been_sent = self.may_have_been_sent or self.has_other_ways
 
     def __call__(self) -> None:
         """Let it leave; once it has left, there is nothing more to decide.
@@ -169,7 +181,9 @@ class SendGuard:
         if self.was_written:
             return
         if clock.now() > self.latest:
-            self.was_too_late, self.may_have_been_sent = True, False
+            self.was_too_late = True
+            self.begin()
+            self.fail()
             raise ExchangeError(TOO_LATE, proof=Proof.NOT_SENT, timed_out=False)
         self.was_written = self.may_have_been_sent = True
 

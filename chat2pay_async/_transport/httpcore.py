@@ -142,7 +142,9 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         except BaseException as error:
             # A mock opens no connection, and may raise whatever it is told to.
             not_sent = not self.written and (self.opened or not is_mocked())
-            guard.may_have_been_sent = not (not_sent or guard.was_too_late)
+            guard.may_have_been_sent = True
+            if not_sent or guard.was_too_late:
+                guard.begin()
             if not_sent and isinstance(error, Exception) and not guard.was_too_late:
                 raise _before_the_first_byte(error) from error
             if isinstance(error, httpcore.ConnectionNotAvailable):

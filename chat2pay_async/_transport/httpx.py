@@ -189,10 +189,6 @@ class HttpxTransport:
         except Exception as error:
             may_have_left = self._may_have_left(built, guard)
             raise classify(error, built, may_have_left=may_have_left) from error
-        except BaseException:
-            if built.extensions.get("not_sent"):
-                guard.may_have_been_sent = guard.was_written
-            raise
         finally:
             guard.last_byte = built.extensions.get("last_byte") or guard.last_byte
         return response
@@ -215,7 +211,7 @@ class HttpxTransport:
             if self._owned and not tells_all:
                 scope.deadline = clock.now() + limits.connect + limits.write + limits.read
             built.extensions["trace"] = watch = _Watch(built.method, limits, guard, scope)
-            guard.may_have_been_sent = not tells_all
+            guard.may_have_been_sent = guard.has_other_ways = not tells_all
             try:
                 response = await self._client.send(built, follow_redirects=False, stream=True)
             except Exception as error:
@@ -308,10 +304,14 @@ class _Watch:
 
     async def __call__(self, name: str, info: dict[str, Any]) -> None:
         guard, limits = self._guard, self._limits
-        if getattr(info.get("request"), "method", b"") == b"CONNECT":
+        if isinstance(info.get("exception"), Exception):
+            guard.fail()
+        elif not self._written and name.endswith("receive_response_headers.complete"):
+            guard.fail()  # a proxy's response to CONNECT, which may refuse; nothing tells
+        elif getattr(info.get("request"), "method", b"") == b"CONNECT":
             return  # it is still only being connected
-        if ".connect_" in name:
-            guard.may_have_been_sent = guard.was_written
+        elif ".connect_" in name:
+            guard.begin()
         elif name.endswith("send_request_headers.started"):
             if self._written and self._method != "GET":
                 self.was_repeated = True

@@ -12,9 +12,9 @@ open whose handshake was cancelled.
   response was read; otherwise its socket is closed, also in a task that has been cancelled.
 - An exception before the first byte of the request was written is a `ConnectError`, a
   `ConnectTimeout` or a `ProxyError`, whatever it was before. `extensions["first_byte"]` of a
-  request is the guard that is called right before that byte; `extensions["not_sent"]` says, after
-  an exception or a cancellation, whether it certainly never left, and `extensions["last_byte"]`
-  when the last of it did.
+  request is the guard that is called right before that byte, and says after an exception or a
+  cancellation whether it certainly never left; `extensions["last_byte"]` is when the last of it
+  did.
 """
 
 from __future__ import annotations
@@ -178,9 +178,15 @@ class Pool:
             httpcore.ProxyError: The proxy refused.
             ExchangeError: The guard kept it back, or the response is too long.
         """
-        guard.may_have_been_sent = guard.was_written
+        guard.begin()
         lease = guard.lease
-        connection = await self._ready(limits, None if lease is None else lease.take())
+        held = None if lease is None else lease.take()
+        if held is not None and guard.is_held:
+            # It is held for a POST. The next look-up would take a copy of the last one's 404 for
+            # an answer of its own.
+            await self._close(held, in_good_order=True)
+            held = None
+        connection = await self._ready(limits, held)
         try:
             received = await connection.exchange(request, limits, guard)
         except ExchangeError as error:
@@ -221,7 +227,8 @@ class Pool:
             except BaseException:
                 await self._close(connection)
                 raise
-            if not is_over and not self._closed:
+            is_seen_by_mocks = isinstance(connection, HttpcoreConnection) or not is_mocked()
+            if not is_over and is_seen_by_mocks and not self._closed:
                 return connection
             await self._close(connection, in_good_order=True)
         self._check_open()
@@ -248,8 +255,14 @@ class Pool:
         self._closed = True
         idle = set(self._idle)
         self._idle.clear()
+        stopped: BaseException | None = None
         for connection in tuple(self._open):
-            await self._close(connection, in_good_order=connection in idle)
+            try:
+                await self._close(connection, in_good_order=connection in idle)
+            except BaseException as error:  # noqa: BLE001 - raised when all the others are closed
+                stopped = stopped or error
+        if stopped is not None:
+            raise stopped
 
     def _has_expired(self, connection: Connection) -> bool:
         return clock.now() - connection.idle_since >= self._expiry
@@ -295,7 +308,6 @@ class _Face:
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """Send a request and read the whole response."""
         extensions = extensions_of(request)
-        extensions["not_sent"] = True
         if not self.pool.leads_to(request.url):
             raise httpcore.UnsupportedProtocol("this transport's requests all go to its base URL")
         pieces = cast("AsyncIterable[bytes]", request.stream)
@@ -305,13 +317,15 @@ class _Face:
         seconds = extensions.get("timeout", {})
         limits = Limits(*[_limit(seconds.get(name)) for name in ("connect", "read", "write")])
         guard = extensions.get("first_byte") or SendGuard()
+        if guard.was_written and request.method != b"GET":
+            raise repeated()
         try:
-            if guard.was_written and request.method != b"GET":
-                raise repeated()
             with hiding_frames():  # here: tracers on httpx show what it raises before we see it
                 received = await self.pool.exchange(outgoing, limits, guard)
+        except Exception:
+            guard.fail()
+            raise
         finally:
-            extensions["not_sent"] = not guard.may_have_been_sent
             extensions["last_byte"] = guard.last_byte
         return httpcore.Response(
             received.status,

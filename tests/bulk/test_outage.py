@@ -32,6 +32,7 @@ from chat2pay_async import (
     BadRequestError,
     ConnectionFailedError,
     OutcomeUnknownError,
+    Proof,
     RunStoppedError,
     events,
 )
@@ -239,6 +240,19 @@ async def test_a_lost_item_is_looked_up_again_before_it_is_sent_after_an_outage(
     last = made.engine.times[-1]
     assert any(0 <= last - looked <= 1 for looked in made.engine.looked)
     assert len({sent.body for sent in made.engine.sent}) == 1
+
+
+async def test_an_outcome_that_can_not_be_told_is_no_outage() -> None:
+    """Though the last of its attempts was certainly not sent."""
+    absent = [answer(404, NOWHERE % b"A-1")] * 21
+    made = bench(lost(), not_sent(), CREATED, look_ups=[*absent, answer(500)])
+    with shop(made, give_up_after=600.0) as one:
+        outcome = await one.finish()
+    assert outcome.state is State.UNKNOWN
+    assert isinstance(outcome.error, OutcomeUnknownError)
+    assert outcome.error.attempts[-1].proof is Proof.NOT_SENT
+    assert not made.heard_of(events.Unreachable)
+    assert len(made.heard_of(events.OutcomeUnknown)) == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import pickle
@@ -782,6 +783,47 @@ async def test_anothers_transaction_in_the_fresh_look_up_keeps_the_post_from_bei
     with pytest.raises(OutcomeUnknownError):
         await create(made)
     assert len(made.engine.sent) == 1
+
+
+@pytest.mark.parametrize("shows", ["other", "ours", "declined"])
+async def test_a_deadline_after_the_fresh_look_up_saw_an_effect_tells_that_it_is_unknown(
+    shows: str,
+) -> None:
+    """The *absent* of the look-ups before it is no proof any more."""
+    absent = authorized() if shows == "declined" else NOWHERE
+    made = bench(lost(), look_ups=[absent] * len(LOOKS))
+    stopped = KeyboardInterrupt()
+
+    def stop(event: Any) -> None:
+        if isinstance(event, events.LookedUp) and "explicitly" not in event.shows:
+            raise stopped
+
+    if shows == "other":
+        another = shown(additionalData='{"sdkRequestId": "another"}')
+        made.engine.look_ups += [another, forever]
+    elif shows == "ours":
+        made.engine.look_ups.append(later(made))
+    else:
+        made.engine.look_ups += [captured(decision="REJECT"), forever]
+    if shows != "other":
+        made.sender.hooks = events.Hooks([made.heard.append, stop])
+        made.sender._reconciler._hooks = made.sender.hooks
+    call = capture if shows == "declined" else create
+    with anyio.move_on_after(WINDOW + 20), contextlib.suppress(KeyboardInterrupt):
+        await call(made)
+    assert len(made.engine.sent) == 1
+    assert len(made.engine.looked) > len(LOOKS), "the fresh look-up was made"
+    (told,) = made.heard_of(events.OutcomeUnknown)
+    assert made.sender.unsettled == (told.pending,)
+
+
+async def test_a_deadline_before_the_fresh_look_up_is_answered_leaves_it_absent() -> None:
+    made = bench(lost(), look_ups=[*[NOWHERE] * len(LOOKS), forever])
+    with anyio.move_on_after(WINDOW + 20) as scope:
+        await create(made)
+    assert scope.cancelled_caught
+    assert len(made.engine.looked) > len(LOOKS)
+    assert made.sender.unsettled == ()
 
 
 class BrokenError(Exception):

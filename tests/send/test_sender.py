@@ -895,6 +895,26 @@ async def test_a_verdict_is_as_old_as_its_answer_not_as_its_question() -> None:
     assert made.engine.times[-1] - made.engine.looked[-1] == pytest.approx(20.9)
 
 
+async def test_what_was_too_late_and_may_have_gone_another_way_is_an_attempt_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A transport of the user's may do so, where one of its ways is too late."""
+    made = bench(lost(), CREATED, look_ups=[ABSENT])
+    exchange, other_way = made.engine.exchange, list[float]()
+
+    async def over_two(request: Any, headers: Any, limits: Any, guard: Any, **kind: Any) -> Any:
+        if request.method == "POST" and made.engine.sent and not other_way:
+            guard.was_too_late = True
+            other_way.append(anyio.current_time())
+            raise lost()
+        return await exchange(request, headers, limits, guard, **kind)
+
+    monkeypatch.setattr(type(made.engine), "exchange", staticmethod(over_two))
+    raw = await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert [one.proof for one in raw.attempts] == [Proof.UNKNOWN, Proof.UNKNOWN, Proof.APPLIED]
+    assert made.engine.times[-1] - other_way[0] >= WINDOW, "it has a window of its own"
+
+
 async def test_an_attempt_whose_verdicts_are_all_too_old_was_not_sent() -> None:
     late = [Connecting(1.1, CREATED)] * TRIES
     made = bench(lost(), *late, look_ups=[ABSENT])

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
@@ -619,7 +621,7 @@ class Audited(httpx.AsyncBaseTransport):
     """Reports each response to an audit service, which cannot be reached."""
 
     def __init__(self) -> None:
-        self.inner = httpx.AsyncHTTPTransport(trust_env=False)
+        self.inner: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(trust_env=False)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await self.inner.handle_async_request(request)
@@ -741,6 +743,129 @@ async def test_a_refused_connection_is_believed_unless_the_transport_hides_what_
     """One that hides it may have sent the request, and then something else."""
     error = await failing(httpx.AsyncClient(transport=kind()), nobody_listening())
     assert (error.proof, error.reason) == (proof, "ConnectError")
+
+
+class Failover(Telling):
+    """Sends what could not be sent another way, which tells nothing, and then waits."""
+
+    def __init__(self, first: httpx.AsyncBaseTransport, *, tries_again: bool = False) -> None:
+        self.first = first
+        self.waits = anyio.Event()
+        self._tries_again = tries_again
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self.first.handle_async_request(request)
+        except Exception:  # noqa: BLE001 - whatever it is: such a transport asks no more
+            self.waits.set()
+            if self._tries_again:
+                return await self.first.handle_async_request(request)
+            await anyio.sleep_forever()
+            raise AssertionError from None
+
+    async def aclose(self) -> None:
+        await self.first.aclose()
+
+
+async def proxy_that_refuses(stream: anyio.abc.SocketStream) -> None:
+    async with stream:
+        await stream.receive()
+        await stream.send(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n")
+
+
+def over_httpcore(_url: str, _proxy: str) -> httpx.AsyncBaseTransport:
+    return httpx.AsyncHTTPTransport(trust_env=False)
+
+
+def over_a_proxy(_url: str, proxy: str) -> httpx.AsyncBaseTransport:
+    return httpx.AsyncHTTPTransport(trust_env=False, proxy=proxy)
+
+
+def over_our_connections(url: str, _proxy: str) -> httpx.AsyncBaseTransport:
+    return PooledTransport(url, trust_env=False)
+
+
+@pytest.mark.parametrize(
+    ("first", "scheme", "late"),
+    [
+        (over_httpcore, "http", False),
+        (over_httpcore, "https", False),
+        (over_a_proxy, "https", False),
+        (over_our_connections, "http", False),
+        (over_our_connections, "http", True),
+        (over_httpcore, "http", True),
+    ],
+    ids=["refused", "refused for tls", "proxy", "pool", "pool, late", "late"],
+)
+async def test_a_request_that_may_go_another_way_may_have_been_sent_when_one_failed(
+    first: Callable[[str, str], httpx.AsyncBaseTransport],
+    scheme: str,
+    late: bool,  # noqa: FBT001 - pytest names it
+) -> None:
+    guard = SendGuard()
+    async with listening(proxy_that_refuses) as proxy, listening(silent) as url:
+        target = (url if late else nobody_listening()).replace("http", scheme)
+        transport = Failover(first(target, proxy))
+        async with (
+            httpx.AsyncClient(transport=transport) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            over = transport_over(client, base_url=target)
+            if late:  # by the time at which the first way would write it
+                guard = Late()
+            tasks.start_soon(over.exchange, POST, {}, PATIENT, guard)
+            await transport.waits.wait()
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+    assert guard.was_too_late is late
+    assert not guard.was_written
+    assert guard.may_have_been_sent
+
+
+class Late(SendGuard):
+    """A guard that finds it too late only when it is asked right before the first byte."""
+
+    def __call__(self) -> None:
+        self.latest = -math.inf
+        super().__call__()
+
+
+async def test_another_connection_after_one_that_failed_takes_nothing_back() -> None:
+    guard = SendGuard()
+    connections = itertools.count()
+
+    async def refuse_once(stream: anyio.abc.SocketStream) -> None:
+        await (silent if next(connections) else proxy_that_refuses)(stream)
+
+    async with listening(refuse_once) as proxy:
+        transport = Failover(over_a_proxy("", proxy), tries_again=True)
+        async with (
+            httpx.AsyncClient(transport=transport) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            over = transport_over(client, base_url="https://a.test")
+            tasks.start_soon(over.exchange, POST, {}, PATIENT, guard)
+            await transport.waits.wait()
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+    assert next(connections) == 2, "it was connecting again"
+    assert guard.may_have_been_sent, "something else may have sent it in between"
+
+
+async def test_a_request_that_is_cancelled_while_a_wrapped_transport_connects_never_left() -> None:
+    guard = SendGuard()
+    async with listening(silent) as proxy:
+        transport = Telling()
+        transport.inner = over_a_proxy("", proxy)
+        async with (
+            httpx.AsyncClient(transport=transport) as client,
+            anyio.create_task_group() as tasks,
+        ):
+            over = transport_over(client, base_url="https://a.test")
+            tasks.start_soon(over.exchange, POST, {}, PATIENT, guard)
+            await anyio.wait_all_tasks_blocked()
+            tasks.cancel_scope.cancel()
+    assert not guard.may_have_been_sent
 
 
 async def test_a_hook_that_watches_httpcore_in_our_place_leaves_the_outcome_unknown() -> None:

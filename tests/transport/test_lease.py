@@ -93,6 +93,17 @@ async def test_a_connection_that_was_held_for_nothing_is_closed(kind: str) -> No
 
 
 @kinds
+async def test_the_next_look_up_has_a_connection_of_its_own(kind: str) -> None:
+    """It would take a late copy of the last one's answer for its own."""
+    server = Server()
+    async with connected(kind, server) as transport, Lease() as lease:
+        await look_up(transport, lease)
+        await look_up(transport, lease)
+        await transport.exchange(POST, {}, PATIENT, SendGuard(lease=lease))
+    assert server.seen == [(b"GET", 1), (b"GET", 2), (b"POST", 2)]
+
+
+@kinds
 async def test_a_connection_that_was_throttled_is_held_for_nobody(kind: str) -> None:
     server = Server(absent=THROTTLED)
     async with connected(kind, server) as transport, Lease() as lease:

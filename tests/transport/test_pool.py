@@ -359,6 +359,29 @@ async def test_closing_closes_everything_and_may_be_repeated(way: str) -> None:
         gate.open.set()
 
 
+async def test_closing_that_is_cancelled_closes_everything_all_the_same(
+    anyio_backend_name: str,
+) -> None:
+    if anyio_backend_name == "trio":
+        pytest.skip("trio has no such way to cancel")
+    gate = Gatekeeper()
+    gate.open.set()
+    async with bench("plain", gate.serve) as made:
+        gate.open = anyio.Event()
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(made.call)
+            await gate.has_seen(3)
+            gate.open.set()
+        assert made.spy.open == 3
+        closing = asyncio.create_task(made.transport.aclose())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        assert made.spy.open == 0
+
+
 async def test_a_client_that_is_left_closes_the_connections() -> None:
     async with bench() as made:
         async with httpx.AsyncClient(transport=made.transport) as client:
@@ -860,6 +883,16 @@ async def test_what_respx_answers_never_becomes_an_idle_connection(proxy: str | 
         assert route.calls[0].request.content == b'{"a":1}'
         assert made.spy.connected == 0
         assert not pool_of(made)._open
+
+
+async def test_a_mock_sees_what_is_sent_after_a_connection_was_made() -> None:
+    async with bench() as made:
+        await made.call()
+        assert pool_of(made)._idle
+        with respx.mock:
+            route = respx.post(made.url).respond(201, json={"mocked": True})
+            assert (await made.call()).json() == {"mocked": True}
+        assert (route.call_count, made.spy.connected) == (1, 1)
 
 
 async def test_what_respx_raises_stays_what_it_is() -> None:
