@@ -75,6 +75,7 @@ def by_sentry(error: BaseException) -> str:
             events.append(envelope.serialize().decode(errors="replace"))
 
     with sentry_sdk.isolation_scope() as scope:
+        scope.clear_breadcrumbs()  # of what was logged before
         client = sentry_sdk.Client(
             dsn="http://key@sentry.test/1",
             transport=Transport,

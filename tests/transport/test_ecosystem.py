@@ -179,7 +179,8 @@ def transactions(monkeypatch: pytest.MonkeyPatch) -> Any:
             HttpxIntegration.setup_once()
         yield found
         sentry_sdk.get_client().close()
-        sentry_sdk.init()
+        # An `init()` without arguments would patch logging, loguru and more, for good.
+        sentry_sdk.get_global_scope().set_client(None)
 
 
 async def test_sentry_sees_each_attempt_and_is_sent_on(transactions: list[Any]) -> None:
