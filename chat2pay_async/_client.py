@@ -44,7 +44,8 @@ class AsyncChat2Pay:
 
     It may be made outside a running event loop, and works on the first one that it is used on.
     Any number of calls may be in progress at a time; `max_connections` of them are on the wire,
-    the others wait for a connection, first come first served.
+    a tenth of which (at least one of two or more) is kept for look-ups; the others wait for a
+    connection, first come first served.
 
     Every method may raise, beside what it names itself:
 
@@ -89,7 +90,7 @@ class AsyncChat2Pay:
                 your own.
             max_connections: The most requests that may be on the wire at a time.
             transport: `"fast"` sends over the same connections without an httpx object on the way,
-                in about half the CPU time; or an httpx transport to send over (a mock,
+                in half to two thirds of the CPU time; or an httpx transport to send over (a mock,
                 `httpx.ASGITransport`, …), which is closed with this client. The fast transport
                 works below what tools patch: where a mock has patched httpx, it refuses to send.
             http_client: Your own `httpx.AsyncClient` (or `httpx2.AsyncClient`): its proxies, TLS

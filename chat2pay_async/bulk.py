@@ -71,7 +71,9 @@ may still arrive), and sent again only if they are explicitly absent then. Finis
 - A journal is an SQLite file, with a second one beside it (`-wal`) while it is in use: keep them
   together. It must be on a local disk, and it holds personal data.
 - Two journals do not know each other. If you have lost a journal, `check_existing=True` looks each
-  order up before it is sent for the first time, at the price of one more request for each.
+  order up before it is sent for the first time, at the price of one more request for each. What the
+  lost run sent last may still be on its way, so the first orders wait for `Timeout.read` and
+  `RetryPolicy.settle`.
 
 Without a journal, a run can't be resumed. All else holds.
 

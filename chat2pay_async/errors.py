@@ -96,7 +96,7 @@ class Attempt:
     """One try at a call."""
 
     started_at: datetime
-    """Time of departure by this machine's clock, in UTC."""
+    """Time at which it began, by this machine's clock, in UTC."""
     elapsed: float
     """Duration in seconds."""
     proof: Proof

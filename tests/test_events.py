@@ -13,8 +13,8 @@ import anyio
 import anyio.lowlevel
 import attrs
 import pytest
-import trio
 from scripted import CREATED, LINK, Act, ScriptedTransport, answer, forever, lost, options
+from virtual_time import jump
 
 from chat2pay_async import events
 from chat2pay_async._api.operations import CREATE_PAYMENT_LINK
@@ -373,7 +373,9 @@ def at(kind: type[Event], act: Callable[[], object]) -> events.Hook:
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("error", MISTAKES, ids=lambda error: type(error).__name__)
-async def test_a_hook_that_fails_takes_no_result_and_no_doubt_away(error: BaseException) -> None:
+async def test_a_hook_that_fails_takes_no_result_and_no_pending_call_away(
+    error: BaseException,
+) -> None:
     made = sender_of(raising(error), script=(CREATED,))
     assert (await made.send(CREATE_PAYMENT_LINK, LINK, options())).parsed.payment_link_ref
     unsure = sender_of(raising(error), script=LOST)
@@ -384,7 +386,7 @@ async def test_a_hook_that_fails_takes_no_result_and_no_doubt_away(error: BaseEx
 @pytest.mark.anyio
 @pytest.mark.virtual_time
 @pytest.mark.parametrize("fail", FAILING_LOGGERS)
-async def test_a_logger_that_fails_takes_no_result_and_no_doubt_away(
+async def test_a_logger_that_fails_takes_no_result_and_no_pending_call_away(
     fail: Callable[[pytest.MonkeyPatch], None],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -499,16 +501,6 @@ async def test_the_journal_is_told_before_any_hook() -> None:
         "OutcomeUnknown",
         "CallFinished",
     ]
-
-
-def jump(seconds: float) -> None:
-    """Let time pass at once, as in a function that blocks."""
-    try:
-        loop: Any = asyncio.get_running_loop()
-        loop._jumping.now += seconds
-    except RuntimeError:
-        clock: Any = trio.lowlevel.current_clock()
-        clock.jump(seconds)
 
 
 @pytest.mark.anyio

@@ -574,18 +574,17 @@ VALUES: st.SearchStrategy[Any] = (
 
 
 @given(
-    row=st.sampled_from([row for row in TABLE if row.operation.method != "GET"]),
+    row=st.sampled_from([row for row in TABLE if row.operation.method == "POST"]),
     other=st.sampled_from(["ref-2", "A-1002", "REF-1", "a-1001", 7]),
     more=st.dictionaries(st.sampled_from(sorted(TRANSACTION)), VALUES),
 )
 def test_no_response_that_names_another_link_or_order_is_a_proof(
     row: Row, other: Any, more: dict[str, Any]
 ) -> None:
-    named = {CREATE_PAYMENT_LINK: "orderNumber", UPDATE_INTEGRATION: ""}
-    name = named.get(row.operation, "paymentLinkRef")
+    name = "orderNumber" if row.operation is CREATE_PAYMENT_LINK else "paymentLinkRef"
     body = TYPICAL[row.operation] | more | {name: other}
     result = structure(row.operation.result, body)
-    assert name == "" or not row.operation.is_proven_by(row.request, result, body)
+    assert not row.operation.is_proven_by(row.request, result, body)
 
 
 # The minted id ------------------------------------------------------------------------------------

@@ -682,8 +682,8 @@ async def test_a_resumed_run_does_the_rest_once_wherever_the_process_died(
     left, before = await killed(world, path, source, at, after=after, concurrency=4)
     on_disk = rows_of(left)
     assert set(before.posts) <= {row.body for row in on_disk.values()}
-    in_doubt = {key for key, row in on_disk.items() if row.state == "sent"}
-    assert 1 <= len(in_doubt) <= 4
+    unknown = {key for key, row in on_disk.items() if row.state == "sent"}
+    assert 1 <= len(unknown) <= 4
     wire = Wire(world.sandbox)
     async with world.client(wire) as client:
         outcomes = await read(
@@ -697,7 +697,7 @@ async def test_a_resumed_run_does_the_rest_once_wherever_the_process_died(
     # What is sent again is what the journal has, and what was final does not go.
     bodies = {row.body for row in on_disk.values()}
     again = [body for body in wire.posts if body in bodies]
-    assert set(again) <= {on_disk[key].body for key in in_doubt}
+    assert set(again) <= {on_disk[key].body for key in unknown}
     assert len(set(wire.posts)) == len(wire.posts)
     assert {row.state for row in rows_of(left).values()} == {"applied"}
 
@@ -707,14 +707,14 @@ async def test_unresolved_items_are_looked_up_before_anything_is_sent(
 ) -> None:
     source = requests_for(8)
     left, _ = await killed(world, path, source, 3, after=False, concurrency=3)
-    in_doubt = {key for key, row in rows_of(left).items() if row.state == "sent"}
-    assert in_doubt
+    unknown = {key for key, row in rows_of(left).items() if row.state == "sent"}
+    assert unknown
     wire = Wire(world.sandbox)
     async with world.client(wire) as client:
         await read(bulk.create_payment_links(client, source, journal=left, concurrency=8))
     first_post = [method for method, _, _ in wire.passed].index("POST")
     looked_up = {target.rpartition("=")[2] for _, target, _ in wire.passed[:first_post]}
-    assert looked_up == in_doubt
+    assert looked_up == unknown
     assert world.created == each_once(8)
 
 

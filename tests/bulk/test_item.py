@@ -1006,7 +1006,7 @@ async def test_a_recovered_link_is_applied_without_its_url_and_nothing_else_is_s
 # Failed items that may have been applied for a while ----------------------------------------------
 
 
-async def failed_after_doubt(path: Path) -> Bench:
+async def failed_after_unknown(path: Path) -> Bench:
     """Make a journal with an item that was lost, found absent, and not sent again."""
     made = bench(lost(), *[not_sent()] * 3, look_ups=[NOWHERE])
     with shop(made, path) as one:
@@ -1015,7 +1015,7 @@ async def failed_after_doubt(path: Path) -> Bench:
 
 
 async def test_a_lost_and_absent_item_is_looked_up_again_by_the_next_run(path: Path) -> None:
-    before = await failed_after_doubt(path)
+    before = await failed_after_unknown(path)
     again = bench(look_ups=[shown(before)])
     with shop(again, path) as one:
         outcome = await one.finish()
@@ -1024,7 +1024,7 @@ async def test_a_lost_and_absent_item_is_looked_up_again_by_the_next_run(path: P
 
 
 async def test_an_item_that_is_still_absent_is_sent_again_to_the_byte(path: Path) -> None:
-    before = await failed_after_doubt(path)
+    before = await failed_after_unknown(path)
     again = bench(CREATED, look_ups=[NOWHERE])
     with shop(again, path) as one:
         assert (await one.finish()).state is State.APPLIED
@@ -1033,7 +1033,7 @@ async def test_an_item_that_is_still_absent_is_sent_again_to_the_byte(path: Path
 
 
 async def test_an_item_that_was_lost_once_may_not_change(path: Path) -> None:
-    await failed_after_doubt(path)
+    await failed_after_unknown(path)
     again = bench(look_ups=[NOWHERE])
     with shop(again, path) as one:
         outcome = await one.finish(attrs.evolve(LINK, total_amount="1.00"))
@@ -1059,7 +1059,7 @@ async def test_a_clock_that_was_set_back_makes_a_row_forget_no_attempt(
     path: Path, step: float
 ) -> None:
     # The intent's time was read, then the clock was set, then the attempt's was read.
-    await failed_after_doubt(path)
+    await failed_after_unknown(path)
     with editing(path) as db:
         db.execute("UPDATE item SET first_at = first_at + ?, last_at = last_at + ?", (step, step))
     again = bench(CREATED, look_ups=[NOWHERE])

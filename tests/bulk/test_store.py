@@ -227,12 +227,12 @@ async def test_a_store_without_a_journal_has_no_rows() -> None:
 async def test_register_returns_the_row_of_the_journal(journal: Journal) -> None:
     earlier(journal, final="applied", open="sent")
     async with opened(journal) as store:
-        final, doubt = await store.register("final"), await store.register("open")
+        final, unknown = await store.register("final"), await store.register("open")
         assert (final.repeated, final.resumed) == (False, False)
         assert final.row is not None
         assert (final.row.state, final.row.body) == ("applied", SENT.body)
-        assert doubt.row is not None
-        assert doubt.row.state == "sent"
+        assert unknown.row is not None
+        assert unknown.row.state == "sent"
         assert (await store.register("new")).row is None
 
 

@@ -160,10 +160,17 @@ async def test_look_ups_pass_the_rate_before_calls() -> None:
 
 async def test_a_429_pauses_calls_and_look_ups() -> None:
     limited = limited_by(Recorder())
-    began = anyio.current_time()
     limited.throttled(30.0, 0.1)
     assert await order_of_passing(limited) == ["look-up", "first", "second"]
-    assert anyio.current_time() - began >= 30.0
+
+
+@pytest.mark.parametrize("priority", [True, False])
+async def test_a_429_pauses_as_long_as_it_says(*, priority: bool) -> None:
+    limited = limited_by(Recorder())
+    began = anyio.current_time()
+    limited.throttled(30.0, 0.1)
+    await limited.wait_for_rate(priority=priority)
+    assert anyio.current_time() - began == pytest.approx(30.0)
 
 
 @pytest.mark.parametrize("asked", [None, 0.0, 120.0])

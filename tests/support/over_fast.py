@@ -101,8 +101,8 @@ class OverFast:
         self._patch.setattr(FastTransport, "exchange", self._counting(FastTransport.exchange))
 
     def _leading(self, make: Callable[..., None]) -> Callable[..., None]:
-        def made(line: LimitedTransport, transport: Transport, *rest: Any) -> None:
-            make(line, self._over_fast(transport), *rest)
+        def made(limited: LimitedTransport, transport: Transport, *rest: Any) -> None:
+            make(limited, self._over_fast(transport), *rest)
 
         return made
 

@@ -96,5 +96,7 @@ def test_a_copy_is_no_response_to_the_next_update(first: Any, transport: Any) ->
                 each.application_id: each for each in (await client.get_configuration()).integrators
             }
             assert status[another.application_id].status == "DEACTIVATED"
+            fired = [kind for _operation, kind in sandbox.ledger.faults]
+            assert fired == [COPY, "error_500_before"]
 
     anyio.run(update_after)
