@@ -828,7 +828,7 @@ def test_a_malformed_header_asks_for_nothing(text: str) -> None:
         (504, b"", False),
     ],
 )
-def test_who_may_be_the_service_answers_with_an_object_and_refuses_in_its_form(
+def test_a_response_that_may_be_the_services_is_an_object_or_a_refusal_in_its_form(
     status: int, body: bytes, *, expected: bool
 ) -> None:
     assert may_be_the_services(WireResponse(status, {}, body)) is expected

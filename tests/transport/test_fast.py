@@ -1046,7 +1046,7 @@ async def test_what_is_under_way_when_it_is_closed_is_unknown_and_what_comes_lat
 
 
 @on_loops
-async def test_who_waits_for_the_rest_of_an_answer_when_it_is_closed_hears_of_it() -> None:
+async def test_a_wait_for_the_rest_of_a_response_ends_when_the_client_is_closed() -> None:
     begun = anyio.Event()
 
     async def half(stream: anyio.abc.SocketStream) -> None:

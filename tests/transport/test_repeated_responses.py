@@ -97,6 +97,6 @@ def test_a_copy_is_no_response_to_the_next_update(first: Any, transport: Any) ->
             }
             assert status[another.application_id].status == "DEACTIVATED"
             fired = [kind for _operation, kind in sandbox.ledger.faults]
-            assert fired == [COPY, "error_500_before"]
+            assert fired == ["repeated", "error_500_before"]
 
     anyio.run(update_after)
