@@ -1,10 +1,9 @@
 """The sandbox: the service, the customers and the gateway, behind one lock."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from threading import Lock
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from chat2pay_async.sandbox._errors import extra_required
@@ -16,24 +15,22 @@ from chat2pay_async.sandbox._service import serialization, transitions
 from chat2pay_async.sandbox._service.ledger import Ledger
 from chat2pay_async.sandbox._service.records import Cue, Decision, Transaction
 from chat2pay_async.sandbox._service.serialization import Body, Currency
-from chat2pay_async.sandbox._service.service import ApiRequest, Service, Settings
+from chat2pay_async.sandbox._service.service import ApiRequest, Service
 from chat2pay_async.sandbox._service.transitions import Change
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-_CURRENCIES: Final = MappingProxyType(
-    {
-        "ZAR": ("South African Rand", "R"),
-        "USD": ("US Dollar", "$"),
-        "EUR": ("Euro", "€"),
-        "GBP": ("Pound Sterling", "£"),
-        "KES": ("Kenyan Shilling", "KSh"),
-        "NGN": ("Nigerian Naira", "₦"),
-        "JPY": ("Japanese Yen", "¥"),
-        "KWD": ("Kuwaiti Dinar", "KD"),
-    }
-)
+_CURRENCIES: Final[Mapping[str, tuple[str, str]]] = {
+    "ZAR": ("South African Rand", "R"),
+    "USD": ("US Dollar", "$"),
+    "EUR": ("Euro", "€"),
+    "GBP": ("Pound Sterling", "£"),
+    "KES": ("Kenyan Shilling", "KSh"),
+    "NGN": ("Nigerian Naira", "₦"),
+    "JPY": ("Japanese Yen", "¥"),
+    "KWD": ("Kuwaiti Dinar", "KD"),
+}
 
 
 class Sandbox:
@@ -70,19 +67,18 @@ class Sandbox:
         self._clock = clock
         self._not_before = datetime.min.replace(tzinfo=UTC)
         self._lock = Lock()
-        settings = Settings(
+        self._service = Service(
             api_key=api_key,
             link_ttl=link_ttl,
             page_ttl=page_ttl,
-            currencies=MappingProxyType(
-                {
-                    iso: Currency(number, iso, *_CURRENCIES.get(iso, (iso, iso)))
-                    for number, iso in enumerate(currencies, start=1)
-                }
-            ),
+            currencies={
+                iso: Currency(number, iso, *_CURRENCIES.get(iso, (iso, iso)))
+                for number, iso in enumerate(currencies, start=1)
+            },
             link_url=lambda ref: f"{self.url}/pay/{ref}",
+            updated=clock(),
+            seed=seed,
         )
-        self._service = Service(settings, clock(), seed)
         self._injector = FaultInjector(self._service, seed)
         self.set_faults(faults)
 
@@ -92,7 +88,7 @@ class Sandbox:
     @property
     def api_key(self) -> str:
         """The key that opens it."""
-        return self._service.settings.api_key
+        return self._service.api_key
 
     @cached_property
     def app(self) -> "ASGIApp":
@@ -205,7 +201,7 @@ class Sandbox:
         This method and those below raise `SandboxError` if the action cannot happen, and its
         subclass `UnknownReferenceError` if there is no such link.
         """
-        page_ttl = self._service.settings.page_ttl
+        page_ttl = self._service.page_ttl
         self._play(ref, lambda link, now: transitions.click(link, now, page_ttl))
 
     def pay(self, ref: str) -> None:
@@ -243,7 +239,7 @@ class Sandbox:
             self._service.undeliverable.add(order_number_or_to)
 
     def _pay(self, ref: str, decision: Decision) -> None:
-        page_ttl = self._service.settings.page_ttl
+        page_ttl = self._service.page_ttl
         number = self._service.gateway_number
         self._play(ref, lambda link, now: transitions.pay(link, decision, now, page_ttl, number()))
 

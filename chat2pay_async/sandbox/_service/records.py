@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum, auto
+from typing import Final
 
 
 class Channel(Enum):
@@ -82,6 +83,9 @@ class Stage(Enum):
     CAPTURED = auto()
     CAPTURE_VOIDED = auto()
     REVERSED = auto()
+
+
+PAID: Final = (Stage.SOLD, Stage.AUTHORIZED, Stage.CAPTURED, Stage.CAPTURE_VOIDED)
 
 
 class Cue(Enum):

@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
 from typing import Final
 
 from chat2pay_async.sandbox._service.ledger import Ledger
 from chat2pay_async.sandbox._service.records import (
+    PAID,
     Decision,
     GatewayEntry,
     LinkStatus,
@@ -23,26 +23,21 @@ Body = Mapping[str, object]
 _ENVIRONMENT: Final = "sandbox"
 _MINUTE: Final = timedelta(minutes=1)
 
-_PAYMENT_STATUSES: Final[Mapping[Stage, PaymentStatus]] = MappingProxyType(
-    {
-        Stage.OPEN: PaymentStatus.PENDING,
-        Stage.CLICKED: PaymentStatus.PENDING,
-        Stage.CANCELLED: PaymentStatus.PENDING,
-        Stage.EXPIRED: PaymentStatus.PENDING,
-        Stage.IN_REVIEW: PaymentStatus.REVIEW,
-        Stage.DECLINED: PaymentStatus.FAILED,
-        Stage.SOLD: PaymentStatus.SUCCESS,
-        Stage.AUTHORIZED: PaymentStatus.SUCCESS,
-        Stage.CAPTURED: PaymentStatus.SUCCESS,
-        Stage.CAPTURE_VOIDED: PaymentStatus.SUCCESS,
-        Stage.REVERSED: PaymentStatus.REVERSED,
-    }
-)
-_ERROR_DECISIONS: Final = MappingProxyType(
-    {Decision.DECLINE: "PROCESSOR_DECLINED", Decision.REVIEW: "DECISION_PROFILE_REVIEW"}
-)
+_PAYMENT_STATUSES: Final[Mapping[Stage, PaymentStatus]] = {
+    **dict.fromkeys(
+        (Stage.OPEN, Stage.CLICKED, Stage.CANCELLED, Stage.EXPIRED), PaymentStatus.PENDING
+    ),
+    Stage.IN_REVIEW: PaymentStatus.REVIEW,
+    Stage.DECLINED: PaymentStatus.FAILED,
+    **dict.fromkeys(PAID, PaymentStatus.SUCCESS),
+    Stage.REVERSED: PaymentStatus.REVERSED,
+}
+_ERROR_DECISIONS: Final[Mapping[Decision, str]] = {
+    Decision.DECLINE: "PROCESSOR_DECLINED",
+    Decision.REVIEW: "DECISION_PROFILE_REVIEW",
+}
 _FAILED_SENDS: Final = (LinkStatus.PAYMENT_LINK_SENT_FAILED, LinkStatus.RECEIPT_LINK_SENT_FAILED)
-_NOT_SENT: Final = MappingProxyType({"code": 106, "description": "Invalid destination address"})
+_NOT_SENT: Final[Body] = {"code": 106, "description": "Invalid destination address"}
 
 
 @dataclass(frozen=True, slots=True)

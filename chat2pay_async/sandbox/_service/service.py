@@ -6,10 +6,9 @@
 import hmac
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import count
-from types import MappingProxyType
 from typing import Final
 from uuid import UUID
 
@@ -27,9 +26,10 @@ _INTEGRATORS: Final = (
 )
 
 
-_STEPS: Final = MappingProxyType(
-    {"capture_payment": TransactionType.CAPTURE, "reverse_payment": TransactionType.VOID}
-)
+STEPS: Final[Mapping[str, TransactionType]] = {
+    "capture_payment": TransactionType.CAPTURE,
+    "reverse_payment": TransactionType.VOID,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,32 +61,29 @@ class ApiResponse:
     body: Body
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Settings of an account."""
+@dataclass(eq=False, repr=False)
+class Service:
+    """An account with its transactions. It does not lock: its owner does.
+
+    Attributes:
+        updated: The time at which its integrations last changed.
+        lag: Gives for each change the time during which status look-ups do not show it.
+    """
 
     api_key: str
     link_ttl: timedelta
     page_ttl: timedelta
     currencies: Mapping[str, Currency]
     link_url: Callable[[str], str]
+    updated: datetime
+    seed: InitVar[int | None]
+    lag: Callable[[], timedelta] = timedelta
 
-
-class Service:
-    """An account with its transactions. It does not lock: its owner does.
-
-    Attributes:
-        lag: Gives for each change the time during which status look-ups do not show it.
-    """
-
-    def __init__(self, settings: Settings, started: datetime, seed: int | None) -> None:
-        self.settings = settings
+    def __post_init__(self, seed: int | None) -> None:
         self.store = TransactionStore()
         self.log = Log()
         self.undeliverable: set[str] = set()
-        self.lag: Callable[[], timedelta] = timedelta
         self._integrators = {each.application_id: each for each in _INTEGRATORS}
-        self._updated = started
         self._random = random.Random(seed)  # noqa: S311 - references that a seed can repeat
         self._gateway_numbers = count(7_196_000_000_000_000_000_001)
 
@@ -100,19 +97,12 @@ class Service:
             return OPERATIONS[request.operation](self, request, now)
         except UnknownReferenceError as error:
             return ApiResponse(404, serialization.not_found(request.path, str(error)))
-        except validation.InvalidRequestError as error:
-            return ApiResponse(400, serialization.bad_request(error.errors))
         except SandboxError as error:
-            return ApiResponse(400, serialization.bad_request([str(error)]))
+            return ApiResponse(400, serialization.bad_request(error.args))
 
     def knows(self, key: str) -> bool:
         """Return True for the account's API key."""
-        return hmac.compare_digest(key.encode(), self.settings.api_key.encode())
-
-    @property
-    def integrators(self) -> tuple[Integrator, ...]:
-        """The account's integrations as they are."""
-        return tuple(self._integrators.values())
+        return hmac.compare_digest(key.encode(), self.api_key.encode())
 
     def link(self, ref: str, now: datetime) -> Transaction:
         """Return a transaction as it stands at a time."""
@@ -135,23 +125,20 @@ class Service:
         Raises:
             UnknownReferenceError: There is no such link.
         """
-        kind = _STEPS[request.operation]
+        kind = STEPS[request.operation]
         link, number = self.link(request.ref, now), self.gateway_number()
         self.apply(transitions.decline_for_another(link, kind, now, number), now)
 
     def create_payment_link(self, request: ApiRequest, now: datetime) -> ApiResponse:
         """Make a payment link, and send it."""
-        settings = self.settings
-        order = validation.read_order(request.body, settings.currencies)
+        order = validation.read_order(request.body, self.currencies)
         delivered = self.undeliverable.isdisjoint((order.order_number, order.to))
         opened = transitions.open_link(
-            order, self._new_ref(), now, settings.link_ttl, delivered=delivered
+            order, self._new_ref(), now, self.link_ttl, delivered=delivered
         )
         link = self.apply(opened, now)
-        url = settings.link_url(link.ref)
-        return ApiResponse(
-            201, serialization.created(link, url, settings.link_ttl, settings.page_ttl)
-        )
+        url = self.link_url(link.ref)
+        return ApiResponse(201, serialization.created(link, url, self.link_ttl, self.page_ttl))
 
     def cancel_payment_link(self, request: ApiRequest, now: datetime) -> ApiResponse:
         """Cancel a link that nobody has opened."""
@@ -196,12 +183,8 @@ class Service:
 
     def get_configuration(self, _request: ApiRequest, _now: datetime) -> ApiResponse:
         """Return the account's settings."""
-        settings = self.settings
         body = serialization.configuration(
-            self._updated,
-            settings.api_key,
-            self.integrators,
-            settings.currencies.values(),
+            self.updated, self.api_key, self._integrators.values(), self.currencies.values()
         )
         return ApiResponse(200, body)
 
@@ -217,7 +200,7 @@ class Service:
             del self._integrators[integrator.application_id]
         else:
             self._integrators[integrator.application_id] = replace(integrator, status=status)
-        self._updated = now
+        self.updated = now
         self.log.append(Effect("integration_updated", None, None, None, None, now))
         return ApiResponse(200, {"updateTime": serialization.moment(now)})
 
@@ -225,17 +208,13 @@ class Service:
         return str(UUID(int=self._random.getrandbits(128), version=4))
 
 
-OPERATIONS: Final[Mapping[str, Callable[[Service, ApiRequest, datetime], ApiResponse]]] = (
-    MappingProxyType(
-        {
-            "create_payment_link": Service.create_payment_link,
-            "cancel_payment_link": Service.cancel_payment_link,
-            "capture_payment": Service.capture_payment,
-            "reverse_payment": Service.reverse_payment,
-            "create_receipt": Service.create_receipt,
-            "get_transaction": Service.get_transaction,
-            "get_configuration": Service.get_configuration,
-            "update_integration": Service.update_integration,
-        }
-    )
-)
+OPERATIONS: Final[Mapping[str, Callable[[Service, ApiRequest, datetime], ApiResponse]]] = {
+    "create_payment_link": Service.create_payment_link,
+    "cancel_payment_link": Service.cancel_payment_link,
+    "capture_payment": Service.capture_payment,
+    "reverse_payment": Service.reverse_payment,
+    "create_receipt": Service.create_receipt,
+    "get_transaction": Service.get_transaction,
+    "get_configuration": Service.get_configuration,
+    "update_integration": Service.update_integration,
+}

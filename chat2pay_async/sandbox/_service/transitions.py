@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Final
 
 from chat2pay_async.sandbox._errors import SandboxError
 from chat2pay_async.sandbox._service.ledger import Effect, EffectKind
 from chat2pay_async.sandbox._service.records import (
+    PAID,
     Channel,
     Cue,
     Decision,
@@ -27,12 +27,11 @@ from chat2pay_async.sandbox._service.records import (
 
 _Refusals = Mapping[Stage, str]
 
-_LINK_IS_GONE: Final = {
+_LINK_IS_GONE: Final[_Refusals] = {
     Stage.CANCELLED: "Payment link is already cancelled",
     Stage.EXPIRED: "Payment link has expired",
 }
-_PAID: Final = (Stage.SOLD, Stage.AUTHORIZED, Stage.CAPTURED, Stage.CAPTURE_VOIDED)
-_NOT_PAID: Final = {
+_NOT_PAID: Final[_Refusals] = {
     **_LINK_IS_GONE,
     **dict.fromkeys((Stage.OPEN, Stage.CLICKED), "Payment has not been made"),
     Stage.IN_REVIEW: "Payment is in review",
@@ -40,48 +39,34 @@ _NOT_PAID: Final = {
     Stage.REVERSED: "Payment is already reversed",
 }
 
-_NO_CLICK: Final[_Refusals] = MappingProxyType(
-    {
-        **_LINK_IS_GONE,
-        **dict.fromkeys(
-            (*_PAID, Stage.IN_REVIEW, Stage.DECLINED, Stage.REVERSED),
-            "Payment link is already used",
-        ),
-    }
-)
-_NO_PAYMENT: Final[_Refusals] = MappingProxyType(
-    {
-        **_LINK_IS_GONE,
-        **dict.fromkeys(_PAID, "Payment is already made"),
-        Stage.DECLINED: "Payment is already declined",
-        Stage.REVERSED: "Payment is already reversed",
-    }
-)
-_NO_EXPIRY: Final[_Refusals] = MappingProxyType(
-    {stage: text for stage, text in _NO_CLICK.items() if stage is not Stage.EXPIRED}
-    | {Stage.EXPIRED: "Payment link is already expired"}
-)
-_NO_CANCELLATION: Final[_Refusals] = MappingProxyType(
-    {
-        **_NO_CLICK,
-        Stage.CLICKED: "Payment link is already clicked and cannot be cancelled",
-    }
-)
-_NO_CAPTURE: Final[_Refusals] = MappingProxyType(
-    {
-        **_NOT_PAID,
-        Stage.SOLD: "Only an authorization can be captured, this is a sale",
-        # The contract allows one successful capture per authorization, even if it was voided.
-        Stage.CAPTURED: "Payment is already captured",
-        Stage.CAPTURE_VOIDED: "Payment is already captured, and the capture was voided",
-    }
-)
-_NO_REVERSE: Final[_Refusals] = MappingProxyType(
-    {
-        **_NOT_PAID,
-        Stage.SOLD: "Payment is already settled and cannot be reversed",
-    }
-)
+_NO_CLICK: Final[_Refusals] = {
+    **_LINK_IS_GONE,
+    **dict.fromkeys(
+        (*PAID, Stage.IN_REVIEW, Stage.DECLINED, Stage.REVERSED), "Payment link is already used"
+    ),
+}
+_NO_PAYMENT: Final[_Refusals] = {
+    **_LINK_IS_GONE,
+    **dict.fromkeys(PAID, "Payment is already made"),
+    Stage.DECLINED: "Payment is already declined",
+    Stage.REVERSED: "Payment is already reversed",
+}
+_NO_EXPIRY: Final[_Refusals] = {**_NO_CLICK, Stage.EXPIRED: "Payment link is already expired"}
+_NO_CANCELLATION: Final[_Refusals] = {
+    **_NO_CLICK,
+    Stage.CLICKED: "Payment link is already clicked and cannot be cancelled",
+}
+_NO_CAPTURE: Final[_Refusals] = {
+    **_NOT_PAID,
+    Stage.SOLD: "Only an authorization can be captured, this is a sale",
+    # The contract allows one successful capture per authorization, even if it was voided.
+    Stage.CAPTURED: "Payment is already captured",
+    Stage.CAPTURE_VOIDED: "Payment is already captured, and the capture was voided",
+}
+_NO_REVERSE: Final[_Refusals] = {
+    **_NOT_PAID,
+    Stage.SOLD: "Payment is already settled and cannot be reversed",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +89,9 @@ def open_link(order: Order, ref: str, at: datetime, ttl: timedelta, *, delivered
     created = _effect(link, "link_created", at, order.total)
     if order.channel is Channel.NONE:
         return Change(link, (created,))
-    if delivered:
-        sent = _step(link, LinkStatus.PAYMENT_LINK_SENT, at)
-        return Change(sent, (created, _effect(link, "message_sent", at)))
-    failed = _step(link, LinkStatus.PAYMENT_LINK_SENT_FAILED, at)
-    return Change(failed, (created, _effect(link, "message_failed", at)))
+    status = LinkStatus.PAYMENT_LINK_SENT if delivered else LinkStatus.PAYMENT_LINK_SENT_FAILED
+    sent = _effect(link, "message_sent" if delivered else "message_failed", at)
+    return Change(_step(link, status, at), (created, sent))
 
 
 def aged(link: Transaction, now: datetime) -> Transaction:

@@ -7,18 +7,17 @@ from decimal import Context, Decimal
 from types import MappingProxyType
 from typing import Final, TypeVar, cast
 
+from chat2pay_async.sandbox._errors import SandboxError
 from chat2pay_async.sandbox._service import json
 from chat2pay_async.sandbox._service.records import Channel, Order, TransactionType
 
 _T = TypeVar("_T")
 
 _CHANNELS: Final = MappingProxyType({channel.name.lower(): channel for channel in Channel})
-_TYPES: Final = MappingProxyType(
-    {
-        "authorization": TransactionType.AUTHORIZATION,
-        "sale": TransactionType.SALE,
-    }
-)
+_TYPES: Final[Mapping[str, TransactionType]] = {
+    "authorization": TransactionType.AUTHORIZATION,
+    "sale": TransactionType.SALE,
+}
 _INTEGRATION_STATUSES: Final = ("ACTIVATED", "DEACTIVATED", "DELETED")
 
 _CURRENCY: Final = re.compile(r"[A-Za-z]{3}")
@@ -32,16 +31,8 @@ _MOST_DIGITS: Final = 40
 _EXACT: Final = Context(prec=2 * _MOST_DIGITS)
 
 
-class InvalidRequestError(Exception):
-    """A request breaks rules of the contract.
-
-    Attributes:
-        errors: A message for each broken rule.
-    """
-
-    def __init__(self, *errors: str) -> None:
-        super().__init__(*errors)
-        self.errors = errors
+class InvalidRequestError(SandboxError):
+    """A request breaks rules of the contract; its arguments are a message for each."""
 
 
 def read_order(body: bytes, currencies: Collection[str]) -> Order:
@@ -50,7 +41,7 @@ def read_order(body: bytes, currencies: Collection[str]) -> Order:
     Raises:
         InvalidRequestError: It breaks rules.
     """
-    fields = _Fields(_object(body))
+    fields = _fields(body)
     currency = fields.text("currency", required=True, pattern=_CURRENCY).upper()
     if currency.isalpha() and currency not in currencies:
         fields.refuse(f"currency {currency} is not supported")
@@ -87,7 +78,7 @@ def read_receipt(body: bytes) -> str:
     Raises:
         InvalidRequestError: It breaks rules.
     """
-    fields = _Fields(_object(body))
+    fields = _fields(body)
     ref = fields.text("paymentLinkRef", required=True)
     fields.text("receiptLink", required=True)
     fields.timestamp("timestamp")
@@ -101,7 +92,7 @@ def read_integration(body: bytes) -> tuple[str, str]:
     Raises:
         InvalidRequestError: It breaks rules.
     """
-    fields = _Fields(_object(body))
+    fields = _fields(body)
     application_uuid = fields.text("applicationUuid", required=True)
     status = fields.text("status", required=True)
     if status and status not in _INTEGRATION_STATUSES:
@@ -122,14 +113,14 @@ def read_amount(text: str) -> Decimal:
     return amount
 
 
-def _object(body: bytes) -> Mapping[str, object]:
+def _fields(body: bytes) -> "_Fields":
     try:
         value = json.loads(body)
     except ValueError:
         raise InvalidRequestError("The request body is not readable JSON") from None
     if not isinstance(value, dict):
         raise InvalidRequestError("The request body must be a JSON object")
-    return cast("Mapping[str, object]", value)
+    return _Fields(cast("Mapping[str, object]", value))
 
 
 def _read_line_item(fields: "_Fields") -> Mapping[str, object]:
@@ -182,12 +173,10 @@ class _Fields:
         longest: int | None = None,
         pattern: re.Pattern[str] | None = None,
     ) -> str:
-        value = self._value(name, required=required)
+        value = self._typed(name, str, "a string", required=required)
         if value is None:
             return ""
-        if not isinstance(value, str):
-            self.refuse(f"{name} must be a string")
-        elif required and not value.strip():
+        if required and not value.strip():
             self.refuse(f"{name} must not be blank")
         elif longest is not None and len(value) > longest:
             self.refuse(f"{name} must have at most {longest} characters")
@@ -209,19 +198,14 @@ class _Fields:
         return number
 
     def whole(self, name: str) -> int | None:
-        value = self._value(name)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            self.refuse(f"{name} must be a whole number of at least 1")
-            return None
+        expected = "a whole number of at least 1"
+        value = self._typed(name, int, expected)
+        if value is not None and value < 1:
+            self.refuse(f"{name} must be {expected}")
         return value
 
     def flag(self, name: str) -> bool:
-        value = self._value(name)
-        if value is not None and not isinstance(value, bool):
-            self.refuse(f"{name} must be true or false")
-        return value is True
+        return self._typed(name, bool, "true or false") is True
 
     def choice(self, name: str, choices: Mapping[str, _T], default: _T | None = None) -> _T:
         value = self._value(name, required=default is None)
@@ -245,29 +229,20 @@ class _Fields:
             self.refuse(f"{name} must be a date and time with an offset (RFC 3339)")
 
     def json_object(self, name: str) -> str | None:
-        value = self._value(name)
+        value = self._typed(name, dict, "a JSON object")
         if value is None:
             return None
-        if not isinstance(value, dict):
-            self.refuse(f"{name} must be a JSON object")
-            return None
         try:
-            return json.dumps(cast("object", value))
+            return json.dumps(value)
         except ValueError as error:
             self.refuse(f"{name} is {error}")
             return None
 
     def items(self, name: str, read: Callable[["_Fields"], _T]) -> tuple[_T, ...] | None:
-        value = self._value(name)
+        value = self._typed(name, list, "a list")
         if value is None:
             return None
-        if not isinstance(value, list):
-            self.refuse(f"{name} must be a list")
-            return None
-        return tuple(
-            self._item(f"{name}[{index}]", item, read)
-            for index, item in enumerate(cast("list[object]", value))
-        )
+        return tuple(self._item(f"{name}[{index}]", item, read) for index, item in enumerate(value))
 
     def _item(self, where: str, value: object, read: Callable[["_Fields"], _T]) -> _T:
         if isinstance(value, dict):
@@ -277,6 +252,16 @@ class _Fields:
             return item
         self.refuse(f"{where} must be an object")
         return read(_Fields({}))
+
+    def _typed(
+        self, name: str, kind: type[_T], expected: str, *, required: bool = False
+    ) -> _T | None:
+        value = self._value(name, required=required)
+        # A bool is an int to Python, but no number in JSON.
+        if value is None or type(value) is kind:
+            return value
+        self.refuse(f"{name} must be {expected}")
+        return None
 
     def _value(self, name: str, *, required: bool = False) -> object:
         value = self._values.get(name)
