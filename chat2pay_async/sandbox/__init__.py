@@ -76,11 +76,11 @@ from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
 from chat2pay_async.sandbox._faults.plan import (
     FAULT_KINDS,
     POSTS,
+    PRESETS,
     FaultKind,
     FaultPlan,
     InjectedFault,
 )
-from chat2pay_async.sandbox._faults.presets import PRESETS
 from chat2pay_async.sandbox._sandbox import Sandbox
 from chat2pay_async.sandbox._serve import serve_sandbox
 from chat2pay_async.sandbox._service.ledger import EFFECT_KINDS, Effect, EffectKind, Ledger

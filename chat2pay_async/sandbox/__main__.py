@@ -30,13 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, help="makes references and faults repeatable")
     options = parser.parse_args(argv)
     try:
-        return run(
-            options.host,
-            options.port,
-            options.api_key,
-            faults=options.faults,
-            seed=options.seed,
-        )
+        return run(**vars(options))
     except (SandboxError, OSError) as error:
         parser.error(str(error))
 

@@ -1,6 +1,6 @@
 """Responses about something else than what was asked for."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -13,20 +13,17 @@ from chat2pay_async.sandbox._service.records import (
     LinkStatus,
     Order,
     PaymentStatus,
+    StatusEntry,
     Transaction,
     TransactionType,
 )
 from chat2pay_async.sandbox._service.serialization import Body
-from chat2pay_async.sandbox._service.service import ApiRequest
+from chat2pay_async.sandbox._service.service import STEPS, ApiRequest
 
 _TTL: Final = timedelta(minutes=5)
 _CENTS: Final = 100_000
 ANOTHER_ORDER: Final = "somebody-elses"
 _WRONG_AMOUNT: Final = Decimal("999.00")
-_OPPOSITES: Final[Mapping[str, TransactionType]] = {
-    "capture_payment": TransactionType.VOID,
-    "reverse_payment": TransactionType.CAPTURE,
-}
 
 
 def foreign_link(order_number: str, now: datetime, form: str) -> Transaction:
@@ -52,13 +49,8 @@ def foreign_link(order_number: str, now: datetime, form: str) -> Transaction:
 
 def wrong_step(request: ApiRequest, now: datetime, form: str) -> Body:
     """Return another step's success to a capture or reverse: the opposite one's, or a sale's."""
-    kind = TransactionType.SALE if form == "sale" else _OPPOSITES[request.operation]
-    return _gateway_result(request, now, kind)
-
-
-def wrong_amount(request: ApiRequest, now: datetime) -> Body:
-    """Return a capture of an amount that nobody asked for."""
-    return _gateway_result(request, now, TransactionType.CAPTURE)
+    opposite = next(kind for name, kind in STEPS.items() if name != request.operation)
+    return wrong_amount(request, now, TransactionType.SALE if form == "sale" else opposite)
 
 
 def wrong_cancellation(request: ApiRequest, now: datetime, form: str) -> Body:
@@ -66,15 +58,14 @@ def wrong_cancellation(request: ApiRequest, now: datetime, form: str) -> Body:
     is_other = form == "link"
     ref = str(uuid5(NAMESPACE_URL, request.ref)) if is_other else request.ref
     status = LinkStatus.PAYMENT_LINK_CANCELLED if is_other else LinkStatus.PAYMENT_LINK_SENT
-    return {
-        "paymentLinkRef": ref,
-        "transactionStatus": status.name.replace("_", " ").title(),
-        "transactionStatusId": str(status.value),
-        "timestamp": serialization.moment(now),
-    }
+    link = foreign_link(ANOTHER_ORDER, now, "bare")
+    return serialization.cancelled(replace(link, ref=ref, steps=(StatusEntry(status, now),)))
 
 
-def _gateway_result(request: ApiRequest, now: datetime, kind: TransactionType) -> Body:
+def wrong_amount(
+    request: ApiRequest, now: datetime, kind: TransactionType = TransactionType.CAPTURE
+) -> Body:
+    """Return a step's success with an amount that nobody asked for."""
     return {
         "transactionType": serialization.leaked(kind),
         "totalAmount": _WRONG_AMOUNT,

@@ -13,7 +13,6 @@ from urllib.parse import urlencode
 
 from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
 from chat2pay_async.sandbox._faults.foreign import foreign_link
-from chat2pay_async.sandbox._faults.intermediaries import page
 from chat2pay_async.sandbox._faults.lottery import Drawn, Lottery, decide
 from chat2pay_async.sandbox._faults.plan import (
     CUSTOMER,
@@ -26,9 +25,9 @@ from chat2pay_async.sandbox._faults.plan import (
 from chat2pay_async.sandbox._faults.replies import (
     Delivery,
     Reply,
-    Scene,
     http_date,
     json_reply,
+    page,
     spoil,
     unknown,
 )
@@ -124,16 +123,16 @@ class FaultInjector:
     def exchange(self, request: ApiRequest, now: datetime) -> Delivery:
         """Answer a request, with its fault if it has one."""
         log, at = self._service.log, now + self.offset
-        if self._lacks_length(request):
+        is_read = request.operation in {_LOOK_UP, "get_configuration"}
+        if self._switches.length_required and not is_read and not request.has_length:
             log.requests[request.operation, _LENGTH_REQUIRED] += 1
             return Delivery(page(_LENGTH_REQUIRED), at)
         drawn = self._next(request, now)
         reply = self._enact(drawn, request, now)
-        if drawn is None:
-            delivery = Delivery(reply, at)
-        else:
+        delivery = Delivery(reply, at)
+        if drawn is not None:
             log.faults[request.operation, drawn.kind] += 1
-            delivery = spoil(drawn, Scene(request, at, reply))
+            delivery = spoil(drawn, request, at, reply)
         self._cache(request, delivery, at)
         if delivery.reply is not None:
             log.requests[request.operation, delivery.reply.status] += 1
@@ -172,10 +171,6 @@ class FaultInjector:
             case _:
                 return True
 
-    def _lacks_length(self, request: ApiRequest) -> bool:
-        is_read = request.operation in {_LOOK_UP, "get_configuration"}
-        return self._switches.length_required and not is_read and not request.has_length
-
     def _cache(self, request: ApiRequest, delivery: Delivery, at: datetime) -> None:
         """Keep what the service itself said to a look-up, as a cache on the way would."""
         reply = delivery.reply
@@ -204,14 +199,13 @@ class FaultInjector:
                 due = now + timedelta(seconds=drawn.seconds)
                 heappush(self._late, (due, next(self._numbers), request))
             return None
-        if request.operation != _LOOK_UP:
-            return json_reply(response)
-        if response.status == _NOT_FOUND:
-            return unknown(self._switches.unknown_order, response, request.path)
-        if self._switches.echo_additional_data:
-            return json_reply(response)
-        body = {name: value for name, value in response.body.items() if name != "additionalData"}
-        return json_reply(replace(response, body=body))
+        body = response.body
+        if request.operation == _LOOK_UP:
+            if response.status == _NOT_FOUND:
+                return unknown(self._switches.unknown_order, response, request.path)
+            if not self._switches.echo_additional_data:
+                body = {name: value for name, value in body.items() if name != "additionalData"}
+        return json_reply(response.status, body)
 
     def _lag(self) -> timedelta:
         # The service asks at each change, whoever makes it.

@@ -1,6 +1,6 @@
 """Fault plans: which faults, how often and where; plain frozen values."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from enum import Enum, auto
 from types import MappingProxyType
@@ -142,56 +142,52 @@ def _pair(
     }
 
 
-TRAITS: Final[Mapping[FaultKind, Trait]] = MappingProxyType(
-    {
-        **_pair("drop_before", "drop_after"),
-        **_pair("reset_before", "reset_after"),
-        **_pair("silence_before", "silence_after"),
-        **_pair("half_closed_before", "half_closed_after"),
-        **_pair("processing_before", "processing_after"),
-        "answer_late": Trait(When.AT_ONCE, seconds=(0.5, 3.0)),
-        "apply_late": Trait(
-            When.LATER, forms=("reset", "drop", "502", "504", "silence"), seconds=(0.5, 3.0)
-        ),
-        "throttle": Trait(When.NEVER, forms=_THROTTLES),
-        "storm": Trait(When.NEVER, forms=_THROTTLES, seconds=(1.0, 5.0)),
-        **_pair("error_500_before", "error_500_after", 500, _ERRORS),
-        **_pair("error_502_before", "error_502_after", 502, _ERRORS),
-        **_pair("error_503_before", "error_503_after", 503, _ERRORS),
-        **_pair("hollow_200_before", "hollow_200_after", 200, _HOLLOWS),
-        **_pair("hollow_201_before", "hollow_201_after", 201, _HOLLOWS),
-        **_pair("redirect_302_before", "redirect_302_after", 302),
-        **_pair("redirect_307_before", "redirect_307_after", 307),
-        "truncated": Trait(When.AT_ONCE),
-        "html": Trait(When.AT_ONCE),
-        "garbage": Trait(When.AT_ONCE),
-        "drip": Trait(When.AT_ONCE, seconds=(0.5, 3.0)),
-        "endless_drip": Trait(When.AT_ONCE),
-        "gzip_bomb": Trait(When.AT_ONCE),
-        "repeated": Trait(When.AT_ONCE, seconds=(0.001, 0.02)),
-        "unasked": Trait(When.AT_ONCE, forms=("408", "200", "noise"), seconds=(0.001, 0.02)),
-        "not_found": Trait(When.NEVER, forms=("html", "spring", "json")),
-        "denied": Trait(When.NEVER, forms=("401", "403")),
-        **_pair("intermediary_before", "intermediary_after", forms=_INTERMEDIARIES),
-        **_pair("misdirected_before", "misdirected_after", 200, ("transaction", "error")),
-        **_pair("wrong_type_before", "wrong_type_after", 200, ("opposite", "sale"), _GATEWAY),
-        **_pair("wrong_amount_before", "wrong_amount_after", 200, operations=(_CAPTURE,)),
-        **_pair("wrong_link_before", "wrong_link_after", 200, ("link", "status"), (_CANCEL,)),
-        "refused_link": Trait(When.AT_ONCE, 400, operations=(_CREATE,)),
-        "foreign_decline": Trait(
-            When.LATER, forms=("drop", "silence"), seconds=(0.5, 3.0), operations=_GATEWAY
-        ),
-        "foreign": Trait(When.NEVER, forms=("stamped", "bare"), operations=(_LOOK_UP,)),
-        "no_payments": Trait(
-            When.AT_ONCE, forms=("list", "null", "missing"), operations=(_LOOK_UP,)
-        ),
-        "cached": Trait(When.NEVER, operations=(_LOOK_UP,)),
-        "wrong_date": Trait(
-            When.AT_ONCE, forms=("missing", "ahead", "behind", "garbage"), seconds=(60.0, 3600.0)
-        ),
-        "lag": Trait(When.AT_ONCE, seconds=(0.5, 3.0), operations=(*POSTS, CUSTOMER)),
-    }
-)
+TRAITS: Final[Mapping[FaultKind, Trait]] = {
+    **_pair("drop_before", "drop_after"),
+    **_pair("reset_before", "reset_after"),
+    **_pair("silence_before", "silence_after"),
+    **_pair("half_closed_before", "half_closed_after"),
+    **_pair("processing_before", "processing_after"),
+    "answer_late": Trait(When.AT_ONCE, seconds=(0.5, 3.0)),
+    "apply_late": Trait(
+        When.LATER, forms=("reset", "drop", "502", "504", "silence"), seconds=(0.5, 3.0)
+    ),
+    "throttle": Trait(When.NEVER, forms=_THROTTLES),
+    "storm": Trait(When.NEVER, forms=_THROTTLES, seconds=(1.0, 5.0)),
+    **_pair("error_500_before", "error_500_after", 500, _ERRORS),
+    **_pair("error_502_before", "error_502_after", 502, _ERRORS),
+    **_pair("error_503_before", "error_503_after", 503, _ERRORS),
+    **_pair("hollow_200_before", "hollow_200_after", 200, _HOLLOWS),
+    **_pair("hollow_201_before", "hollow_201_after", 201, _HOLLOWS),
+    **_pair("redirect_302_before", "redirect_302_after", 302),
+    **_pair("redirect_307_before", "redirect_307_after", 307),
+    "truncated": Trait(When.AT_ONCE),
+    "html": Trait(When.AT_ONCE),
+    "garbage": Trait(When.AT_ONCE),
+    "drip": Trait(When.AT_ONCE, seconds=(0.5, 3.0)),
+    "endless_drip": Trait(When.AT_ONCE),
+    "gzip_bomb": Trait(When.AT_ONCE),
+    "repeated": Trait(When.AT_ONCE, seconds=(0.001, 0.02)),
+    "unasked": Trait(When.AT_ONCE, forms=("408", "200", "noise"), seconds=(0.001, 0.02)),
+    "not_found": Trait(When.NEVER, 404, ("html", "spring", "json")),
+    "denied": Trait(When.NEVER, forms=("401", "403")),
+    **_pair("intermediary_before", "intermediary_after", forms=_INTERMEDIARIES),
+    **_pair("misdirected_before", "misdirected_after", 200, ("transaction", "error")),
+    **_pair("wrong_type_before", "wrong_type_after", 200, ("opposite", "sale"), _GATEWAY),
+    **_pair("wrong_amount_before", "wrong_amount_after", 200, operations=(_CAPTURE,)),
+    **_pair("wrong_link_before", "wrong_link_after", 200, ("link", "status"), (_CANCEL,)),
+    "refused_link": Trait(When.AT_ONCE, 400, operations=(_CREATE,)),
+    "foreign_decline": Trait(
+        When.LATER, forms=("drop", "silence"), seconds=(0.5, 3.0), operations=_GATEWAY
+    ),
+    "foreign": Trait(When.NEVER, forms=("stamped", "bare"), operations=(_LOOK_UP,)),
+    "no_payments": Trait(When.AT_ONCE, forms=("list", "null", "missing"), operations=(_LOOK_UP,)),
+    "cached": Trait(When.NEVER, operations=(_LOOK_UP,)),
+    "wrong_date": Trait(
+        When.AT_ONCE, forms=("missing", "ahead", "behind", "garbage"), seconds=(60.0, 3600.0)
+    ),
+    "lag": Trait(When.AT_ONCE, seconds=(0.5, 3.0), operations=(*POSTS, CUSTOMER)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,3 +345,39 @@ def _check_one_of(what: str, name: str, names: Iterable[str]) -> None:
         raise SandboxError(
             f"{name!r} is not a valid {what}; there are {', '.join(names) or 'none'}"
         )
+
+
+# Plans with a name --------------------------------------------------------------------------------
+
+# The others get no equal share: one storm is many faults, and one lag is a fault of a change.
+_ALL_EVENLY: Final[tuple[FaultKind, ...]] = tuple(
+    kind for kind in FAULT_KINDS if kind not in {"foreign", "lag", "storm"}
+)
+
+
+def _evenly(rate: float, *kinds: FaultKind) -> Iterator[InjectedFault]:
+    return (InjectedFault(kind, rate / len(kinds)) for kind in kinds)
+
+
+def _everything(rate: float) -> tuple[InjectedFault, ...]:
+    return (
+        *_evenly(rate, *_ALL_EVENLY),
+        InjectedFault("storm", rate / 100),
+        InjectedFault("foreign", rate / 100),
+        InjectedFault("lag", rate),
+    )
+
+
+PRESETS: Final[Mapping[str, FaultPlan]] = MappingProxyType(
+    {
+        "mild": FaultPlan(_everything(0.03)),
+        "harsh": FaultPlan(_everything(0.3)),
+        "lossy": FaultPlan(
+            tuple(_evenly(0.2, "drop_before", "drop_after", "reset_before", "reset_after"))
+        ),
+    }
+)
+"""A few faults of every kind, many of every kind, and many connections that break off.
+
+In none of them it takes more than 6 seconds until a request is applied and shown.
+"""

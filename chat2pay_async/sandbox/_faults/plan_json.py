@@ -10,8 +10,7 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn
 
 from chat2pay_async.sandbox._errors import SandboxError
-from chat2pay_async.sandbox._faults.plan import FaultKind, FaultPlan, InjectedFault
-from chat2pay_async.sandbox._faults.presets import PRESETS
+from chat2pay_async.sandbox._faults.plan import PRESETS, FaultKind, FaultPlan, InjectedFault
 from chat2pay_async.sandbox._service import json
 from chat2pay_async.sandbox._service.serialization import Body
 

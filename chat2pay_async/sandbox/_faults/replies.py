@@ -1,35 +1,45 @@
 """The replies that the client gets to see: bytes, and the fate of the connection."""
 
+import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from types import MappingProxyType
+from functools import cache
+from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from chat2pay_async.sandbox._faults import foreign
-from chat2pay_async.sandbox._faults.intermediaries import (
-    Reply,
-    error,
-    foreign_404,
-    gzip_bomb,
-    page,
-    refusal,
-)
 from chat2pay_async.sandbox._faults.lottery import Drawn
 from chat2pay_async.sandbox._faults.plan import TRAITS, UnknownOrder
 from chat2pay_async.sandbox._service import json as _json
 from chat2pay_async.sandbox._service import serialization
 from chat2pay_async.sandbox._service.service import ApiRequest, ApiResponse
 
-__all__ = ["MOVED", "Delivery", "Reply", "Scene", "http_date", "json_reply", "spoil", "unknown"]
-
 # Longer than any client waits, and yet an end.
 _SILENCE: Final = 300.0
 MOVED: Final = "/moved"
-_HOLLOW: Final = MappingProxyType({"object": b"{}", "null": b"null", "empty": b""})
+_HOLLOW: Final[Mapping[str, bytes]] = {"object": b"{}", "null": b"null", "empty": b""}
+# 444 and 499 are nginx's, 460 is that of AWS's load balancer.
+_PHRASES: Final = {int(one): one.phrase for one in HTTPStatus} | {
+    444: "No Response",
+    460: "Client Closed Connection",
+    499: "Client Closed Request",
+}
+_MIB: Final = 1024 * 1024
+_BOMB: Final = 64
 
 End = Literal["whole", "drop", "reset", "half"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response in bytes."""
+
+    status: int
+    content: bytes
+    media_type: str = "application/json"
+    headers: "Mapping[str, str]" = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +71,9 @@ class Delivery:
     after: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Scene:
-    """The circumstances of a fault.
-
-    Attributes:
-        request: The request.
-        now: The service's time.
-        true: The service's own reply, if the fault lets the request reach it.
-    """
-
-    request: ApiRequest
-    now: datetime
-    true: Reply | None
-
-
-def json_reply(response: ApiResponse) -> Reply:
+def json_reply(status: int, body: serialization.Body) -> Reply:
     """Write a response as it should be."""
-    return Reply(response.status, _json.dumps(response.body).encode(errors="replace"))
+    return Reply(status, _json.dumps(body).encode(errors="replace"))
 
 
 def http_date(at: datetime) -> str:
@@ -86,8 +81,15 @@ def http_date(at: datetime) -> str:
     return format_datetime(at.astimezone(UTC), usegmt=True)
 
 
-def spoil(drawn: Drawn, scene: Scene) -> Delivery:
-    """Return the delivery that a fault makes of a reply."""
+def spoil(drawn: Drawn, request: ApiRequest, now: datetime, true: Reply | None) -> Delivery:
+    """Return the delivery that a fault makes of a reply.
+
+    Args:
+        drawn: The fault.
+        request: The request.
+        now: The service's time.
+        true: The service's own reply, if the fault lets the request reach it.
+    """
     match drawn.kind.partition("_")[0], drawn.form:
         case ("drop", _) | ("apply" | "foreign", "drop"):
             return Delivery(None, end="drop")
@@ -99,11 +101,10 @@ def spoil(drawn: Drawn, scene: Scene) -> Delivery:
             is_processing = drawn.kind.startswith("processing")
             return Delivery(None, delay=_SILENCE, is_processing=is_processing, end="drop")
         case _:
-            return _delivery(drawn, scene)
+            return _delivery(drawn, _spoilt_reply(drawn, request, now, true), now)
 
 
-def _delivery(drawn: Drawn, scene: Scene) -> Delivery:
-    reply, now = _spoilt_reply(drawn, scene), scene.now
+def _delivery(drawn: Drawn, reply: Reply | None, now: datetime) -> Delivery:
     wrong = timedelta(seconds=drawn.seconds)
     dates = {"ahead": now + wrong, "behind": now - wrong}
     changes: Mapping[str, Callable[[], Mapping[str, Any]]] = {
@@ -129,17 +130,19 @@ def unknown(form: UnknownOrder, response: ApiResponse, path: str) -> Reply:
             return Reply(200, _HOLLOW["null"])
         case "bad_request":
             body = {"message": "Request failed", "errors": response.body["errors"]}
-            return json_reply(ApiResponse(400, body))
+            return json_reply(400, body)
         case "foreign_404":
             return foreign_404(path)
         case "html":
             return page(404)
         case _:
-            return json_reply(response)
+            return json_reply(response.status, response.body)
 
 
-def _spoilt_reply(drawn: Drawn, scene: Scene) -> Reply | None:  # noqa: C901, PLR0911, PLR0912 - a case for each kind
-    status, now, path = TRAITS[drawn.kind].status, scene.now, scene.request.path
+def _spoilt_reply(  # noqa: C901, PLR0911 - a case for each kind
+    drawn: Drawn, request: ApiRequest, now: datetime, true: Reply | None
+) -> Reply | None:
+    status, path = TRAITS[drawn.kind].status, request.path
     match drawn.kind.partition("_")[0], drawn.form:
         case (("throttle" | "storm"), form):
             later = now + timedelta(seconds=drawn.retry_after)
@@ -149,31 +152,28 @@ def _spoilt_reply(drawn: Drawn, scene: Scene) -> Reply | None:  # noqa: C901, PL
         case "error", form:
             reply = error(status, now, path) if form.startswith("json") else page(status)
             patient = form.endswith("retry_after")
-            return replace(
-                reply, headers={"retry-after": str(drawn.retry_after)} if patient else {}
-            )
+            headers = {"retry-after": str(drawn.retry_after)} if patient else {}
+            return replace(reply, headers=headers)
         case "redirect", _:
             return replace(page(status), headers={"location": f"{MOVED}{path}"})
-        case "hollow", form if form != "html":
-            return Reply(status, _HOLLOW[form])
-        case "hollow", _:
+        case "hollow" | "not", "html":
             return page(status)
+        case "hollow", form:
+            return Reply(status, _HOLLOW[form])
         case ("apply", code):
             return page(int(code))
         case "denied", code:
             return error(int(code), now, path)
-        case "not", "html":
-            return page(404)
         case "not", "spring":
-            return error(404, now, path)
+            return error(status, now, path)
         case "not", _:
             return foreign_404(path)
         case "intermediary", form:
             return refusal(form, now, path)
         case (("misdirected" | "wrong"), _) if status:
-            return json_reply(ApiResponse(status, _wrong_body(drawn, scene)))
+            return json_reply(status, _wrong_body(drawn, request, now))
         case _:
-            return None if scene.true is None else _altered(drawn, scene.true)
+            return None if true is None else _altered(drawn, true)
 
 
 def _altered(drawn: Drawn, true: Reply) -> Reply:  # noqa: PLR0911 - a case for each kind
@@ -205,8 +205,7 @@ def _without_payments(content: bytes, form: str) -> bytes:
     return _json.dumps(fields).encode(errors="replace")
 
 
-def _wrong_body(drawn: Drawn, scene: Scene) -> Mapping[str, object]:
-    request, now = scene.request, scene.now
+def _wrong_body(drawn: Drawn, request: ApiRequest, now: datetime) -> Mapping[str, object]:
     match drawn.kind.rpartition("_")[0], drawn.form:
         case "wrong_type", form:
             return foreign.wrong_step(request, now, form)
@@ -229,3 +228,45 @@ def _unasked(drawn: Drawn) -> Reply | bytes:
             return Reply(200, _HOLLOW["object"])
         case _:
             return drawn.noise
+
+
+# Whoever stands between: proxies, firewalls, balancers --------------------------------------------
+
+
+def page(status: int) -> Reply:
+    """Return a page in HTML."""
+    title = f"{status} {_PHRASES[status]}"
+    text = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
+    return Reply(status, text.encode(), "text/html")
+
+
+def error(status: int, now: datetime, path: str) -> Reply:
+    """Return an error in the form of Spring, which is the service's too."""
+    return json_reply(status, serialization.http_error(now, status, _PHRASES[status], path))
+
+
+def foreign_404(path: str) -> Reply:
+    """Return a 404 that does not name what was looked for."""
+    return json_reply(404, serialization.not_found(path, "The requested resource is not there"))
+
+
+def refusal(form: str, now: datetime, path: str) -> Reply:
+    """Return a 4xx in a form such as `499_page`."""
+    code, _, look = form.partition("_")
+    status = int(code)
+    match look:
+        case "page":
+            return page(status)
+        case "json":
+            return error(status, now, path)
+        case "message":
+            return json_reply(status, {"message": _PHRASES[status]})
+        case _:
+            return Reply(status, b"", "text/plain")
+
+
+@cache
+def gzip_bomb() -> bytes:
+    """Return 64 MiB of spaces in 64 KiB of gzip."""
+    gzip = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    return b"".join([*(gzip.compress(b" " * _MIB) for _ in range(_BOMB)), gzip.flush()])

@@ -22,7 +22,7 @@ from chat2pay_async.sandbox._server import asgi
 from chat2pay_async.sandbox._service import serialization
 from chat2pay_async.sandbox._service.ledger import Ledger
 from chat2pay_async.sandbox._service.serialization import Body
-from chat2pay_async.sandbox._service.service import ApiRequest, ApiResponse
+from chat2pay_async.sandbox._service.service import ApiRequest
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -146,10 +146,6 @@ def _ledger(sandbox: _Sandbox, request: Request, _body: bytes) -> Body:
     return serialization.ledger_summary(sandbox.ledger, effects=effects)
 
 
-def _links(sandbox: _Sandbox, _request: Request, _body: bytes) -> Body:
-    return {"links": sandbox.links()}
-
-
 def _faults(sandbox: _Sandbox, request: Request, body: bytes) -> Body:
     if request.method != "GET":
         sandbox.set_faults(read_plan(body) if request.method == "PUT" else None)
@@ -161,18 +157,14 @@ def _next_faults(sandbox: _Sandbox, _request: Request, body: bytes) -> Body:
     return {"message": "Done"}
 
 
-def _apply_late(sandbox: _Sandbox, _request: Request, _body: bytes) -> Body:
-    return {"applied": sandbox.apply_late()}
-
-
-_CONTROLS: Final = (
+_CONTROLS: Final[tuple[tuple[str, str, _Control], ...]] = (
     ("GET", "ledger", _ledger),
-    ("GET", "links", _links),
+    ("GET", "links", lambda sandbox, _request, _body: {"links": sandbox.links()}),
     ("GET", "faults", _faults),
     ("PUT", "faults", _faults),
     ("DELETE", "faults", _faults),
     ("POST", "faults/next", _next_faults),
-    ("POST", "apply-late", _apply_late),
+    ("POST", "apply-late", lambda sandbox, _request, _body: {"applied": sandbox.apply_late()}),
 )
 
 
@@ -186,5 +178,5 @@ def _http_error(sandbox: _Sandbox, request: Request, error: Exception) -> Respon
 def _reply(
     sandbox: _Sandbox, status: int, body: Body, headers: Mapping[str, str] | None = None
 ) -> Response:
-    reply = replace(json_reply(ApiResponse(status, body)), headers=headers or {})
+    reply = replace(json_reply(status, body), headers=headers or {})
     return asgi.DeliveredResponse(Delivery(reply, sandbox.now()))
