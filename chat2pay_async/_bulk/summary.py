@@ -128,15 +128,6 @@ class Totals:
     amounts: dict[str, Decimal] = attrs.field(factory=dict[str, Decimal])
     """By currency; links only."""
 
-    def add(self, outcome: Outcome[Any, Any]) -> None:
-        """Count one more."""
-        self.items += 1
-        self.recovered += outcome.recovered
-        self.not_delivered += outcome.delivered is False
-        self.without_url += outcome.without_url
-        self.declined += outcome.declined
-        add_amount(self.amounts, outcome.request)
-
 
 class Tally:
     """Counts outcomes as they come.
@@ -150,7 +141,13 @@ class Tally:
 
     def add(self, outcome: Outcome[Any, Any]) -> None:
         """Count one more."""
-        self.totals[outcome.state].add(outcome)
+        totals = self.totals[outcome.state]
+        totals.items += 1
+        totals.recovered += outcome.recovered
+        totals.not_delivered += outcome.delivered is False
+        totals.without_url += outcome.without_url
+        totals.declined += outcome.declined
+        add_amount(totals.amounts, outcome.request)
 
     def summary(self, elapsed: float) -> Summary:
         """Sum them up."""

@@ -14,7 +14,8 @@ from chat2pay_async._bulk.run import Run
 from chat2pay_async._cli.options import JobOptions
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy, Timeout
-from chat2pay_async._files.rows import CAPTURES, LINKS, RECEIPTS, REFERENCES, Kind
+from chat2pay_async._files.columns import Kind
+from chat2pay_async._files.rows import CAPTURES, LINKS, RECEIPTS, REFERENCES
 from chat2pay_async._send.limits import RateLimit
 from chat2pay_async.errors import ConfigurationError
 

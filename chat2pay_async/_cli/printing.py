@@ -173,12 +173,7 @@ class Printer:
             ("to send", forecast.to_send, _money(forecast.amounts), ""),
             ("to look up", forecast.to_look_up, "", "outcome unknown after an earlier run"),
             ("finished", forecast.final, "", "by an earlier run"),
-            (
-                "rejected",
-                forecast.refused,
-                "",
-                "key occurs twice, or row changed",
-            ),
+            ("rejected", forecast.refused, "", "key occurs twice, or row changed"),
             (
                 *("repeated recipients", forecast.same_recipient, ""),
                 f"get more than one link: {keys}{more}",

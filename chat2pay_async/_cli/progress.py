@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import attrs
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
@@ -18,7 +19,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Te
 from rich.table import Column
 from rich.text import Text
 
-from chat2pay_async.errors import Proof
+from chat2pay_async.errors import Attempt, Proof
 from chat2pay_async.events import (
     AttemptFinished,
     CallFinished,
@@ -81,34 +82,26 @@ class _Numbers(ProgressColumn):
         return Text(" ").join(Text(text, style) for text, style in parts if text)
 
 
+@attrs.define(eq=False, repr=False, slots=False)
 class Display:
     """The progress of a run: pass it as a hook, and enter it around the run."""
 
-    def __init__(
-        self,
-        title: str,
-        total: int | None,
-        console: Console | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Prepare to show a run.
+    _title: str
+    """What the run does."""
+    _total: int | None
+    """How many items there are; None where that is not known."""
+    _console: Console = attrs.field(factory=lambda: Console(stderr=True))
+    """Draws. Default: standard error."""
+    _clock: Callable[[], float] = time.monotonic
+    """Returns the time in seconds."""
 
-        Args:
-            title: What the run does.
-            total: How many items there are; None where that is not known.
-            console: Draws. Default: standard error.
-            clock: Returns the time in seconds.
-        """
-        self._console = console or Console(stderr=True)
-        self._title = title
-        self._total = total
-        self._clock = clock
+    def __attrs_post_init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._done = 0
         self._paused_until = 0.0
         self._next_try: float | None = None
         """When a run that has no connection tries again; None while it has one."""
-        self._started = self._printed = clock()
+        self._started = self._printed = self._clock()
         self._calls: set[str] = set()
         self._looked_up: set[str] = set()
         """Of these: whose response was lost."""
@@ -118,9 +111,9 @@ class Display:
             TextColumn("[bold]{task.description}"),
             BarColumn(),
             _Numbers(self._time_left),
-            get_time=clock,
+            get_time=self._clock,
         )
-        self._task = self._bar.add_task(title, total=total)
+        self._task = self._bar.add_task(self._title, total=self._total)
         self._live = Live(console=self._console, get_renderable=self._draw)
 
     def __enter__(self) -> Self:
@@ -154,10 +147,7 @@ class Display:
                 self._calls.discard(event.call_id)
                 self._looked_up.discard(event.call_id)
                 return
-            case LookedUp():
-                self._looked_up.add(event.call_id)
-                return
-            case AttemptFinished() if event.attempt.proof is Proof.UNKNOWN:
+            case LookedUp() | AttemptFinished(attempt=Attempt(proof=Proof.UNKNOWN)):
                 self._looked_up.add(event.call_id)
                 return
             case _:

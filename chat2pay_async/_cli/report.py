@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -25,16 +24,8 @@ __all__ = ["COLUMNS", "Line", "Report"]
 
 COLUMNS: Final = (
     *("key", "state", "payment_link_ref", "payment_link", "status", "amount", "currency"),
-    *(
-        "recovered",
-        "delivered",
-        "without_url",
-        "declined",
-        "posts",
-        "first_sent",
-        "last_sent",
-        "error",
-    ),
+    *("recovered", "delivered", "without_url", "declined"),
+    *("posts", "first_sent", "last_sent", "error"),
 )
 """The columns of a report as CSV."""
 
@@ -72,16 +63,11 @@ def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
+@attrs.frozen
 class Report:
-    """A journal that is open to be read: a context manager."""
+    """A journal that is open to be read: a context manager. It is made from the journal's path."""
 
-    def __init__(self, path: Path) -> None:
-        """Name the journal.
-
-        Args:
-            path: Its place.
-        """
-        self._journal = Journal(path)
+    _journal: Journal = attrs.field(converter=Journal)
 
     def __enter__(self) -> Self:
         """Open it.
@@ -130,5 +116,5 @@ class Report:
         tally = Tally()
         for line in self.lines():
             tally.add(line.outcome)
-        skipped = State.SKIPPED  # by a run; a journal has no such item
-        return {state: one for state, one in tally.totals.items() if state is not skipped}
+        del tally.totals[State.SKIPPED]  # by a run; a journal has no such item
+        return tally.totals

@@ -7,9 +7,10 @@ import signal
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar
 
 import anyio
+import attrs
 
 from chat2pay_async import bulk
 from chat2pay_async._api.models import PaymentLinkRequest
@@ -27,36 +28,26 @@ from chat2pay_async.errors import Chat2PayError
 __all__ = ["RunController"]
 
 
+@attrs.define(eq=False, repr=False, slots=False)
 class RunController:
     """A run from its start to its end: progress, Ctrl-C, what is printed, and the exit code."""
 
-    SHOWN: Final = 20
+    SHOWN: ClassVar = 20
     """The number of problems that are shown one by one."""
+    _job: Job
+    """What is done with the items."""
+    _journal: Journal
+    """Where that is written down."""
+    _options: JobOptions
+    """How it is done."""
+    _total: int | None = attrs.field(default=None, kw_only=True, alias="total")
+    """How many items there are. Default: not known."""
+    _done: ExitCode = attrs.field(default=ExitCode.DONE, kw_only=True, alias="done")
+    """The exit code where all goes well."""
 
-    def __init__(
-        self,
-        job: Job,
-        journal: Journal,
-        options: JobOptions,
-        *,
-        total: int | None = None,
-        done: ExitCode = ExitCode.DONE,
-    ) -> None:
-        """Prepare a run.
-
-        Args:
-            job: What is done with the items.
-            journal: Where that is written down.
-            options: How it is done.
-            total: How many items there are. Default: not known.
-            done: The exit code where all goes well.
-        """
-        self._job = job
-        self._journal = journal
-        self._options = options
-        self._done = done
-        self._display = Display(job.title, total)
-        self._printer = Printer(as_json=options.json)
+    def __attrs_post_init__(self) -> None:
+        self._display = Display(self._job.title, self._total)
+        self._printer = Printer(as_json=self._options.json)
         self._interrupts = 0
         self._stops = False
         self._failure: Chat2PayError | OSError | None = None

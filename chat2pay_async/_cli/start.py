@@ -32,7 +32,6 @@ def start_job(job: Job, path: Path, options: FileOptions) -> int:
         Chat2PayError: The job can't be started.
     """
     settle = DEFAULT_SETTLE if options.settle is None else options.settle
-    options = replace(options, settle=settle)
     file = CampaignFile(path, job.kind, options.ignore, options.skip_bad_rows)
     values = (
         *(file.ignore, file.skip_bad_rows),

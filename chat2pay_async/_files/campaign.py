@@ -12,7 +12,8 @@ from typing import ClassVar, Generic, TypeVar
 
 import attrs
 
-from chat2pay_async._files.rows import Kind, RowFault, read_rows
+from chat2pay_async._files.columns import Kind
+from chat2pay_async._files.rows import RowFault, read_rows
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["CampaignFile", "Check", "journal_for"]
@@ -52,10 +53,8 @@ class CampaignFile(Generic[Q]):
         good = bad = 0
         faults: list[RowFault] = []
         for row in read_rows(self.path, self.kind, self.ignore):
-            if row.request is not None:
-                good += 1
-                continue
-            bad += 1
+            good += row.request is not None
+            bad += row.request is None
             faults += row.faults[: self.SHOWN - len(faults)]
         return Check(good, bad, tuple(faults))
 

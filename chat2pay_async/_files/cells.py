@@ -19,7 +19,6 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from types import MappingProxyType
 from typing import Any, TypeAlias, get_args, get_type_hints
 
 import attrs
@@ -56,13 +55,11 @@ def shown(name: str) -> str:
 def converters(model: type[Any]) -> Mapping[str, Convert]:
     """Return a converter for each field of a request, by the field's type."""
     hints = get_type_hints(model)
-    return MappingProxyType(
-        {
-            field.name: _CONVERTERS.get(_essence(hints[field.name]), lambda value: value)
-            for field in attrs.fields(model)
-            if field.name != "extra"
-        }
-    )
+    return {
+        field.name: _CONVERTERS.get(_essence(hints[field.name]), lambda value: value)
+        for field in attrs.fields(model)
+        if field.name != "extra"
+    }
 
 
 def _essence(hint: Any) -> Any:
@@ -189,14 +186,12 @@ def _named(value: Any) -> str:
             return "a date or a time"
 
 
-_CONVERTERS: Mapping[Any, Convert] = MappingProxyType(
-    {
-        str: _text,
-        Channel: _text,
-        TransactionType: _text,
-        Decimal: _amount,
-        bool: _flag,
-        int: _whole,
-        datetime: _moment,
-    }
-)
+_CONVERTERS: Mapping[Any, Convert] = {
+    str: _text,
+    Channel: _text,
+    TransactionType: _text,
+    Decimal: _amount,
+    bool: _flag,
+    int: _whole,
+    datetime: _moment,
+}

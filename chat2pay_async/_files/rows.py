@@ -42,29 +42,12 @@ from chat2pay_async._api.requests import (
     TransactionQuery,
 )
 from chat2pay_async._files.cells import CellError, shown
-from chat2pay_async._files.columns import (
-    ITEM,
-    ITEMS,
-    Kind,
-    Layout,
-    Problems,
-    layout,
-)
+from chat2pay_async._files.columns import ITEM, ITEMS, Kind, Layout, Problems, layout
 from chat2pay_async._files.readers import Line, open_sheet
 from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async.errors import RequestValidationError
 
-__all__ = [
-    "CAPTURES",
-    "LINKS",
-    "QUERIES",
-    "RECEIPTS",
-    "REFERENCES",
-    "Kind",
-    "Row",
-    "RowFault",
-    "read_rows",
-]
+__all__ = ["CAPTURES", "LINKS", "QUERIES", "RECEIPTS", "REFERENCES", "Row", "RowFault", "read_rows"]
 
 Q = TypeVar("Q")
 

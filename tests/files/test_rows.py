@@ -25,13 +25,13 @@ from chat2pay_async._api.requests import (
     ReceiptRequest,
     TransactionQuery,
 )
+from chat2pay_async._files.columns import Kind
 from chat2pay_async._files.rows import (
     CAPTURES,
     LINKS,
     QUERIES,
     RECEIPTS,
     REFERENCES,
-    Kind,
     Row,
     RowFault,
     read_rows,
