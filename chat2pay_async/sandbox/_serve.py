@@ -5,7 +5,6 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from ipaddress import ip_address
 from threading import Event
-from types import FrameType
 from typing import Final
 
 import anyio
@@ -116,11 +115,10 @@ def _address(host: str, port: int) -> tuple[str, int]:
 @contextmanager
 def _stop_signals() -> Generator[Event]:
     stopped = Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopped.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda _number, _frame: stopped.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield stopped
     finally:

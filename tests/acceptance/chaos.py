@@ -214,7 +214,7 @@ class Chaos:
         if name == "get_transaction":
             order = service.store.get(key).order.order_number
             return bool((result.payment_link_ref, result.order_number) == (key, order))
-        known = {one.application_id: one.status for one in service.integrators}
+        known = {one.application_id: one.status for one in service.integrators.values()}
         if name == "get_configuration":
             return {one.application_id for one in result.integrators} == known.keys()
         if name == UPDATE:
@@ -262,7 +262,7 @@ class Chaos:
         self.random.shuffle(jobs)
         service = self.sandbox._service
         async with anyio.create_task_group() as tasks:
-            every = service.integrators
+            every = tuple(service.integrators.values())
             for first, one in enumerate(every):
                 number = len(range(first, operations, len(every)))
                 tasks.start_soon(self.updates, client, one.application_id, number)

@@ -401,16 +401,16 @@ def test_a_lag_ends_in_time_whatever_becomes_of_the_services_clock(world: World)
     assert world.look_up(orderNumber="A-1")[0] == 200
 
 
-def test_lagging_index_forgets_changes_that_are_shown(world: World) -> None:
+def test_the_store_forgets_how_to_hide_changes_that_are_shown(world: World) -> None:
     world.sandbox.faults = FaultPlan((lag(5),))
     for number in range(10):
         world.create(f"A-{number}")
-    index = world.sandbox._service.store._index
-    assert len(index._hidden) == len(index._due) == 10
+    store = world.sandbox._service.store
+    assert len(store._hidden) == len(store._due) == 10
     world.wait(5)
     world.look_up(orderNumber="A-1")
-    assert not index._hidden
-    assert not index._due
+    assert not store._hidden
+    assert not store._due
 
 
 def test_unknown_receipt_and_order_are_not_found(world: World) -> None:

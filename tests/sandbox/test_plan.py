@@ -61,9 +61,9 @@ def run(sandbox: Sandbox, requests: int = 200) -> dict[tuple[str, str], int]:
 
 def test_lottery_draws_each_fault_at_its_rate() -> None:
     shares: dict[FaultKind, float] = {"drop_after": 0.1, "throttle": 0.05, "garbage": 0.3}
-    lottery = Lottery(InjectedFault(kind, rate) for kind, rate in shares.items())
-    random = Random(7)  # noqa: S311 - a seed's
-    drawn = [lottery.draw(random, "capture_payment") for _ in range(20_000)]
+    faults = [InjectedFault(kind, rate) for kind, rate in shares.items()]
+    lottery = Lottery(faults, Random(7))  # noqa: S311 - a seed's
+    drawn = [lottery.draw("capture_payment") for _ in range(20_000)]
     counts = Counter(each and each.kind for each in drawn)
     for kind, rate in shares.items():
         assert counts[kind] / len(drawn) == pytest.approx(rate, abs=0.01)
@@ -84,11 +84,9 @@ def test_a_sandbox_counts_what_it_draws() -> None:
 
 
 def test_a_fault_happens_only_where_it_should() -> None:
-    lottery = Lottery(
-        [InjectedFault("drop_after", operations=("capture_payment",)), InjectedFault("foreign")]
-    )
-    random = Random(7)  # noqa: S311 - a seed's
-    found = {operation: lottery.draw(random, operation) for operation in OPERATIONS}
+    faults = InjectedFault("drop_after", operations=("capture_payment",)), InjectedFault("foreign")
+    lottery = Lottery(faults, Random(7))  # noqa: S311 - a seed's
+    found = {operation: lottery.draw(operation) for operation in OPERATIONS}
     assert {operation: each.kind for operation, each in found.items() if each} == {
         "capture_payment": "drop_after",
         "get_transaction": "foreign",
@@ -103,12 +101,11 @@ def test_rates_of_0_and_1_are_never_and_always(rate: float, happens: bool) -> No
         def random(self) -> float:
             return next(self.numbers, 0.5)
 
-    lottery = Lottery([InjectedFault("drop_after", rate)])
-    extremes = Extremes()
+    lottery = Lottery([InjectedFault("drop_after", rate)], Extremes())
     Extremes.numbers = iter([0.0])
-    assert (lottery.draw(extremes, "capture_payment") is not None) == happens
+    assert (lottery.draw("capture_payment") is not None) == happens
     Extremes.numbers = iter([1 - 2**-53])
-    assert (lottery.draw(extremes, "capture_payment") is not None) == happens
+    assert (lottery.draw("capture_payment") is not None) == happens
 
 
 @pytest.mark.parametrize("kind", FAULT_KINDS)

@@ -1,6 +1,6 @@
 """The fault injector: it draws the fault of a request, and applies the request or not."""
 
-from collections import OrderedDict, defaultdict, deque
+from collections import OrderedDict
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 
 from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
 from chat2pay_async.sandbox._faults.foreign import foreign_link
-from chat2pay_async.sandbox._faults.lottery import Drawn, Lottery, decide
+from chat2pay_async.sandbox._faults.lottery import Drawn, Lottery
 from chat2pay_async.sandbox._faults.plan import (
     CUSTOMER,
     TRAITS,
@@ -89,14 +89,12 @@ class FaultInjector:
         if seed is None:
             seed = SystemRandom().getrandbits(64)
         # Two generators, so that an action of a customer does not alter the faults of requests.
-        self._random = Random(f"requests {seed}")  # noqa: S311 - faults that a seed can repeat
-        self._lag_random = Random(f"lags {seed}")  # noqa: S311 - the same
+        requests = Random(f"requests {seed}")  # noqa: S311 - faults that a seed can repeat
+        lags = Random(f"lags {seed}")  # noqa: S311 - the same
         faults = self._switches.faults
-        self._lottery = Lottery(fault for fault in faults if fault.kind != "lag")
-        self._lags = Lottery(fault for fault in faults if fault.kind == "lag")
+        self._lottery = Lottery((fault for fault in faults if fault.kind != "lag"), requests)
+        self._lags = Lottery((fault for fault in faults if fault.kind == "lag"), lags)
         self._storm: _Storm | None = None
-        self._script: defaultdict[str, deque[InjectedFault | None]] = defaultdict(deque)
-        self._lag_script: defaultdict[str, deque[InjectedFault]] = defaultdict(deque)
         self._service.store.offset = timedelta(seconds=self._switches.clock_offset)
 
     def script(self, operation: str, faults: Script) -> None:
@@ -107,10 +105,9 @@ class FaultInjector:
         for fault in every:
             if fault is not None and operation not in fault.where:
                 raise SandboxError(f"{fault.kind} does not happen to {operation}")
-        lags = (fault for fault in every if fault is not None and fault.kind == "lag")
-        self._lag_script[operation].extend(lags)
-        others = (fault for fault in every if fault is None or fault.kind != "lag")
-        self._script[operation].extend(others)
+        for fault in every:
+            is_lag = fault is not None and fault.kind == "lag"
+            (self._lags if is_lag else self._lottery).scripts[operation].append(fault)
 
     def catch_up(self, now: datetime) -> int:
         """Apply the late requests due until now, each at its own time; return their number."""
@@ -133,8 +130,8 @@ class FaultInjector:
         if drawn is not None:
             log.faults[request.operation, drawn.kind] += 1
             delivery = spoil(drawn, request, at, reply)
-        self._cache(request, delivery, at)
         if delivery.reply is not None:
+            self._cache(request, delivery.reply, at)
             log.requests[request.operation, delivery.reply.status] += 1
         return replace(delivery, at=None) if self._switches.no_date_header else delivery
 
@@ -146,14 +143,11 @@ class FaultInjector:
             self._actor = CUSTOMER
 
     def _next(self, request: ApiRequest, now: datetime) -> Drawn | None:
-        if script := self._script.get(request.operation):
-            fault = script.popleft()
-            drawn = None if fault is None else decide(fault, self._random)
-        elif self._storm and self._storm.hits(request.operation, now):
+        is_scripted = bool(self._lottery.scripts.get(request.operation))
+        if self._storm and not is_scripted and self._storm.hits(request.operation, now):
             self._storm.left -= 1
             return self._storm.drawn
-        else:
-            drawn = self._lottery.draw(self._random, request.operation)
+        drawn = self._lottery.draw(request.operation)
         if drawn is None or not self._can_happen(drawn, request):
             return None
         if drawn.kind == "storm":
@@ -171,12 +165,11 @@ class FaultInjector:
             case _:
                 return True
 
-    def _cache(self, request: ApiRequest, delivery: Delivery, at: datetime) -> None:
+    def _cache(self, request: ApiRequest, reply: Reply, at: datetime) -> None:
         """Keep what the service itself said to a look-up, as a cache on the way would."""
-        reply = delivery.reply
-        if request.operation == _LOOK_UP and reply is not None and "age" not in reply.headers:
+        if request.operation == _LOOK_UP and "age" not in reply.headers:
             self._cached[_place(request)] = reply, at
-            while len(self._cached) > _CACHED:
+            if len(self._cached) > _CACHED:
                 self._cached.popitem(last=False)
 
     def _enact(self, drawn: Drawn | None, request: ApiRequest, now: datetime) -> Reply | None:
@@ -209,10 +202,7 @@ class FaultInjector:
 
     def _lag(self) -> timedelta:
         # The service asks at each change, whoever makes it.
-        if script := self._lag_script.get(self._actor):
-            drawn: Drawn | None = decide(script.popleft(), self._lag_random)
-        else:
-            drawn = self._lags.draw(self._lag_random, self._actor)
+        drawn = self._lags.draw(self._actor)
         if drawn is None:
             return timedelta()
         self._service.log.faults[self._actor, drawn.kind] += 1

@@ -1,6 +1,7 @@
 """The draw of a request's fault, by a plan and a random generator."""
 
 from bisect import bisect_right
+from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
@@ -26,22 +27,31 @@ class Drawn:
 
 
 class Lottery:
-    """The faults of a plan, ready to be drawn from for each operation."""
+    """The faults of a plan, ready to be drawn from for each operation.
 
-    def __init__(self, faults: Iterable[InjectedFault]) -> None:
+    Attributes:
+        scripts: The next faults of an operation, where they are not to be drawn.
+    """
+
+    def __init__(self, faults: Iterable[InjectedFault], random: Random) -> None:
+        self.scripts: defaultdict[str, deque[InjectedFault | None]] = defaultdict(deque)
+        self._random = random
         every = tuple(faults)
         self._tables: Mapping[str, tuple[list[float], list[InjectedFault]]] = {
             operation: _table(fault for fault in every if operation in fault.where)
             for operation in (*OPERATIONS, CUSTOMER)
         }
 
-    def draw(self, random: Random, operation: str) -> Drawn | None:
+    def draw(self, operation: str) -> Drawn | None:
         """Draw the fault of one request of an operation; mostly none."""
+        if script := self.scripts.get(operation):
+            fault = script.popleft()
+            return None if fault is None else decide(fault, self._random)
         bounds, faults = self._tables[operation]
         if not bounds:
             return None
-        index = bisect_right(bounds, random.random())
-        return decide(faults[index], random) if index < len(faults) else None
+        index = bisect_right(bounds, self._random.random())
+        return decide(faults[index], self._random) if index < len(faults) else None
 
 
 def decide(fault: InjectedFault, random: Random) -> Drawn:

@@ -120,8 +120,6 @@ class Trait:
 _THROTTLES: Final = ("seconds", "date", "bare")
 _ERRORS: Final = ("json", "html", "json_retry_after", "html_retry_after")
 _HOLLOWS: Final = ("object", "null", "empty", "html")
-
-
 _INTERMEDIARIES: Final = (
     *("400_page", "401_page", "403_page", "404_page", "408_page", "413_page", "421_page"),
     *("409_json", "423_json", "424_json", "444_empty", "460_empty", "499_page"),
@@ -271,11 +269,10 @@ after that | `drop` `silence` |
 
     def __post_init__(self) -> None:
         _check_one_of("kind of fault", self.kind, FAULT_KINDS)
-        trait = TRAITS[self.kind]
         for operation in self.operations:
-            _check_one_of(f"operation of {self.kind}", operation, trait.operations)
+            _check_one_of(f"operation of {self.kind}", operation, self.trait.operations)
         if self.form is not None:
-            _check_one_of(f"form of {self.kind}", self.form, trait.forms)
+            _check_one_of(f"form of {self.kind}", self.form, self.trait.forms)
         if not 0 <= self.rate <= 1:
             raise SandboxError(f"rate must be from 0 to 1, not {self.rate}")
         for name, span in (

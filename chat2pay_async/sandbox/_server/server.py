@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Callable
 from threading import Thread
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from chat2pay_async.sandbox._errors import extra_required
 
@@ -67,7 +67,7 @@ def make_server(app: "ASGIApp", keep_alive: int) -> "Server":
         from chat2pay_async.sandbox._server.uvicorn_protocol import make_protocol  # noqa: PLC0415 - the same
     config = uvicorn.Config(
         app,
-        http=make_protocol,
+        http=cast("type[asyncio.Protocol]", make_protocol),  # uvicorn only calls it
         log_config=None,
         log_level="warning",
         access_log=False,

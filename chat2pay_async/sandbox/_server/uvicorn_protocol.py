@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 
-def _made(**options: Any) -> "asyncio.Protocol":
+def make_protocol(**options: Any) -> "asyncio.Protocol":
+    """Make the protocol of one connection, as uvicorn calls for it."""
     # The better of uvicorn's two protocols is found at run time: it cannot be a base class here.
     protocol = cast("Any", AutoHTTPProtocol)(**options)
     app: ASGIApp = protocol.app
@@ -26,7 +27,3 @@ def _made(**options: Any) -> "asyncio.Protocol":
 
     protocol.app = connected
     return cast("asyncio.Protocol", protocol)
-
-
-# uvicorn only calls it.
-make_protocol = cast("type[asyncio.Protocol]", _made)

@@ -60,20 +60,15 @@ class Log:
 
     def __init__(self) -> None:
         self.effects: list[Effect] = []
-        self.kinds: defaultdict[EffectKind, list[int]] = defaultdict(list)
-        self.orders: defaultdict[str, list[int]] = defaultdict(list)
-        self.links: defaultdict[str, list[int]] = defaultdict(list)
+        self.positions: defaultdict[tuple[str, str | None], list[int]] = defaultdict(list)
         self.requests: Counter[tuple[str, int]] = Counter()
         self.faults: Counter[tuple[str, str]] = Counter()
 
     def append(self, effect: Effect) -> None:
         """Add an effect."""
         position = len(self.effects)
-        self.kinds[effect.kind].append(position)
-        if effect.order_number is not None:
-            self.orders[effect.order_number].append(position)
-        if effect.payment_link_ref is not None:
-            self.links[effect.payment_link_ref].append(position)
+        for name in ("kind", "order_number", "payment_link_ref"):
+            self.positions[name, getattr(effect, name)].append(position)
         # Last: a reader in another thread never finds a position without its effect.
         self.effects.append(effect)
 
@@ -136,11 +131,11 @@ class Ledger:
         """Return how many effects of a kind there are, of one order or link if one is named."""
         _check(kind)
         if payment_link_ref is not None:
-            positions = self._log.links.get(payment_link_ref, [])
+            positions = self._log.positions.get(("payment_link_ref", payment_link_ref), [])
         elif order_number is not None:
-            positions = self._log.orders.get(order_number, [])
+            positions = self._log.positions.get(("order_number", order_number), [])
         else:
-            return bisect_left(self._log.kinds.get(kind, []), self._length)
+            return bisect_left(self._log.positions.get(("kind", kind), []), self._length)
         here = positions[: bisect_left(positions, self._length)]
         return sum(
             effect.kind == kind and order_number in {None, effect.order_number}
@@ -158,8 +153,7 @@ class Ledger:
         They are order numbers for `link_created`, `message_sent` and `message_failed`, and payment
         link references otherwise.
         """
-        _check(kind)
-        positions = self._log.kinds.get(kind, [])[: self.count(kind)]
+        positions = self._log.positions.get(("kind", kind), [])[: self.count(kind)]
         effects = map(self._log.effects.__getitem__, positions)
         by_order = kind in _COUNTED_BY_ORDER
         keys = Counter(e.order_number if by_order else e.payment_link_ref for e in effects)

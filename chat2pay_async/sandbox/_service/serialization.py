@@ -83,19 +83,18 @@ def http_error(at: datetime, status: int, error: str, path: str) -> Body:
 def created(link: Transaction, url: str, link_ttl: timedelta, page_ttl: timedelta) -> Body:
     """Return the body of the response to a create request."""
     last = link.steps[-1]
-    body: dict[str, object] = {
-        "paymentLinkRef": link.ref,
-        "transactionStatus": last.status.name,
-        "transactionStatusId": last.status.value,
-        "timestamp": moment(last.at),
-        "paymentLinkTTL": link_ttl // _MINUTE,
-        "paymentPageTTL": page_ttl // _MINUTE,
-    }
-    if link.order.return_payment_link:
-        body["paymentLink"] = url
-    if last.status in _FAILED_SENDS:
-        body["error"] = _NOT_SENT
-    return body
+    return _without_none(
+        {
+            "paymentLinkRef": link.ref,
+            "transactionStatus": last.status.name,
+            "transactionStatusId": last.status.value,
+            "timestamp": moment(last.at),
+            "paymentLinkTTL": link_ttl // _MINUTE,
+            "paymentPageTTL": page_ttl // _MINUTE,
+            "paymentLink": url if link.order.return_payment_link else None,
+            "error": _NOT_SENT if last.status in _FAILED_SENDS else None,
+        }
+    )
 
 
 def cancelled(link: Transaction) -> Body:
@@ -196,10 +195,7 @@ def configuration(
         ],
         "apiKey": api_key,
         "supportedCurrencies": [
-            {
-                **asdict(currency),
-                "isDefault": index == 0,
-            }
+            {**asdict(currency), "isDefault": index == 0}
             for index, currency in enumerate(currencies)
         ],
         "environment": _ENVIRONMENT,

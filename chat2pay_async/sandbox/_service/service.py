@@ -24,8 +24,6 @@ _INTEGRATORS: Final = (
     Integrator("7b7f5c1e-52a4-4a53-9d3a-0d6a6f0c1a02", "Sandbox Orders", "OMS"),
     Integrator("7b7f5c1e-52a4-4a53-9d3a-0d6a6f0c1a03", "Sandbox Chat Desk", "CLICKATELL_PRODUCT"),
 )
-
-
 STEPS: Final[Mapping[str, TransactionType]] = {
     "capture_payment": TransactionType.CAPTURE,
     "reverse_payment": TransactionType.VOID,
@@ -67,6 +65,7 @@ class Service:
 
     Attributes:
         updated: The time at which its integrations last changed.
+        integrators: Its integrations by their application id.
         lag: Gives for each change the time during which status look-ups do not show it.
     """
 
@@ -83,7 +82,7 @@ class Service:
         self.store = TransactionStore()
         self.log = Log()
         self.undeliverable: set[str] = set()
-        self._integrators = {each.application_id: each for each in _INTEGRATORS}
+        self.integrators = {each.application_id: each for each in _INTEGRATORS}
         self._random = random.Random(seed)  # noqa: S311 - references that a seed can repeat
         self._gateway_numbers = count(7_196_000_000_000_000_000_001)
 
@@ -179,27 +178,27 @@ class Service:
     def status(self, link: Transaction) -> ApiResponse:
         """Return the response to a status look-up."""
         application_id = link.order.application_id or _INTEGRATORS[0].application_id
-        return ApiResponse(200, serialization.status(link, self._integrators.get(application_id)))
+        return ApiResponse(200, serialization.status(link, self.integrators.get(application_id)))
 
     def get_configuration(self, _request: ApiRequest, _now: datetime) -> ApiResponse:
         """Return the account's settings."""
         body = serialization.configuration(
-            self.updated, self.api_key, self._integrators.values(), self.currencies.values()
+            self.updated, self.api_key, self.integrators.values(), self.currencies.values()
         )
         return ApiResponse(200, body)
 
     def update_integration(self, request: ApiRequest, now: datetime) -> ApiResponse:
         """Switch an integration on or off, or remove it."""
         application_uuid, status = validation.read_integration(request.body)
-        integrator = self._integrators.get(application_uuid)
+        integrator = self.integrators.get(application_uuid)
         if integrator is None:
             raise UnknownReferenceError(
                 f"There is no such integration with application uuid {application_uuid}"
             )
         if status == "DELETED":
-            del self._integrators[integrator.application_id]
+            del self.integrators[integrator.application_id]
         else:
-            self._integrators[integrator.application_id] = replace(integrator, status=status)
+            self.integrators[integrator.application_id] = replace(integrator, status=status)
         self.updated = now
         self.log.append(Effect("integration_updated", None, None, None, None, now))
         return ApiResponse(200, {"updateTime": serialization.moment(now)})

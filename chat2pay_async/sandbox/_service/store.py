@@ -1,11 +1,23 @@
-"""The store of all transactions, and the three ways to find one."""
+"""The store of all transactions, and look-ups in it, which may lag behind."""
 
+from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
+from itertools import count
 
 from chat2pay_async.sandbox._errors import UnknownReferenceError
-from chat2pay_async.sandbox._service.lagging_index import LaggingIndex
 from chat2pay_async.sandbox._service.records import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class _Hidden:
+    """A change that is not shown yet, and the record shown for it: None for a new transaction."""
+
+    number: int
+    before: Transaction | None
+    at: datetime
 
 
 class TransactionStore:
@@ -17,7 +29,9 @@ class TransactionStore:
 
     def __init__(self) -> None:
         self.offset = timedelta()
-        self._index = LaggingIndex()
+        self._hidden: defaultdict[str, list[_Hidden]] = defaultdict(list)
+        self._due: list[tuple[datetime, int, str]] = []
+        self._numbers = count()
         self._earlier: dict[str, str] = {}
         self._links: dict[str, Transaction] = {}
         self._by_order: dict[str, str] = {}
@@ -27,15 +41,22 @@ class TransactionStore:
         return iter(self._links.values())
 
     def put(self, link: Transaction, at: datetime, lag: timedelta) -> None:
-        """Keep a transaction, new or changed; look-ups find it after the lag."""
+        """Keep a transaction, new or changed; look-ups find it after the lag.
+
+        A change that they show shows all those before it too.
+        """
         before = self._links.get(link.ref)
         if before is None:
             order_number = link.order.order_number
             if earlier := self._by_order.get(order_number):
                 self._earlier[link.ref] = earlier
             self._by_order[order_number] = link.ref
-        now = at - self.offset
-        self._index.hide(link.ref, before, at, from_=now, until=now + lag)
+        if lag:
+            number = next(self._numbers)
+            self._hidden[link.ref].append(_Hidden(number, before, at))
+            heappush(self._due, (at - self.offset + lag, number, link.ref))
+        else:
+            self._hidden.pop(link.ref, None)
         self._links[link.ref] = link
         if link.receipts:
             self._by_receipt[link.receipts[-1]] = link.ref
@@ -73,13 +94,10 @@ class TransactionStore:
         Raises:
             UnknownReferenceError: There is none, or none that they show.
         """
-        if ref:
-            found = self._shown(ref, at)
-        elif receipt_ref:
-            found = self._shown(self._by_receipt.get(receipt_ref, ""), at)
+        if ref or receipt_ref:
+            link, as_of = self._shown(ref or self._by_receipt.get(receipt_ref or "", ""), at)
         else:
-            found = self._latest_shown(order_number or "", at)
-        link, as_of = found
+            link, as_of = self._latest_shown(order_number or "", at)
         if link is None and ref:
             raise _unknown("transaction reference", ref)
         if receipt_ref and (link is None or receipt_ref not in link.receipts):
@@ -89,8 +107,14 @@ class TransactionStore:
         return link, as_of
 
     def _shown(self, ref: str, at: datetime) -> tuple[Transaction | None, datetime]:
-        link = self._links.get(ref)
-        return (None, at) if link is None else self._index.shown(link, at, at - self.offset)
+        while self._due and self._due[0][0] <= at - self.offset:
+            _, number, due = heappop(self._due)
+            still = [each for each in self._hidden.pop(due, ()) if each.number > number]
+            if still:
+                self._hidden[due] = still
+        if hidden := self._hidden.get(ref):
+            return hidden[0].before, hidden[0].at
+        return self._links.get(ref), at
 
     def _latest_shown(self, order_number: str, at: datetime) -> tuple[Transaction | None, datetime]:
         ref = self._by_order.get(order_number, "")

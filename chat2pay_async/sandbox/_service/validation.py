@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from decimal import Context, Decimal
-from types import MappingProxyType
 from typing import Final, TypeVar, cast
 
 from chat2pay_async.sandbox._errors import SandboxError
@@ -13,7 +12,7 @@ from chat2pay_async.sandbox._service.records import Channel, Order, TransactionT
 
 _T = TypeVar("_T")
 
-_CHANNELS: Final = MappingProxyType({channel.name.lower(): channel for channel in Channel})
+_CHANNELS: Final[Mapping[str, Channel]] = {each.name.lower(): each for each in Channel}
 _TYPES: Final[Mapping[str, TransactionType]] = {
     "authorization": TransactionType.AUTHORIZATION,
     "sale": TransactionType.SALE,
@@ -132,7 +131,7 @@ def _read_line_item(fields: "_Fields") -> Mapping[str, object]:
         "unitPrice": fields.amount("unitPrice", required=True),
         "taxAmount": fields.amount("taxAmount"),
     }
-    return MappingProxyType({name: value for name, value in item.items() if value is not None})
+    return {name: value for name, value in item.items() if value is not None}
 
 
 def _number(value: object) -> Decimal | None:
