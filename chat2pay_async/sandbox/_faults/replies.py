@@ -39,7 +39,7 @@ class Reply:
     status: int
     content: bytes
     media_type: str = "application/json"
-    headers: "Mapping[str, str]" = field(default_factory=dict[str, str])
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)
