@@ -27,6 +27,7 @@ from typing import Any, Protocol, cast
 
 import attrs
 
+from chat2pay_async._values import Value
 from chat2pay_async.errors import Attempt, ConfigurationError, Pending, Proof
 
 __all__ = [
@@ -48,8 +49,8 @@ __all__ = [
 _logger = logging.getLogger("chat2pay_async.calls")
 
 
-@attrs.frozen
-class Event:
+@attrs.frozen(eq=False, repr=False)
+class Event(Value):
     """Something that happened within one call."""
 
     call_id: str
@@ -58,12 +59,12 @@ class Event:
     """The method that was called, such as `capture_payment`."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class CallStarted(Event):
     """A call was made; it may have to wait for a connection."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class AttemptFinished(Event):
     """One attempt came to its end, whatever it was."""
 
@@ -72,7 +73,7 @@ class AttemptFinished(Event):
     attempt: Attempt
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class RetryScheduled(Event):
     """The call is retried after a delay."""
 
@@ -84,7 +85,7 @@ class RetryScheduled(Event):
     """The proof of the failed attempt."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Paused(Event):
     """The service wants fewer requests (429): all of this client's calls wait."""
 
@@ -92,7 +93,7 @@ class Paused(Event):
     """Length of the pause, from now."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class Unreachable(Event):
     """A run (`chat2pay_async.bulk`) waits, since nothing can be sent; or it goes on."""
 
@@ -104,7 +105,7 @@ class Unreachable(Event):
     """The latest of these calls' errors."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class LookedUp(Event):
     """A call whose outcome is unknown was looked up through the status endpoint."""
 
@@ -114,14 +115,14 @@ class LookedUp(Event):
     """The response's form without its values, such as `404 {errors: [str], message: str}`."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class OutcomeUnknown(Event):
     """A call ends (or was cancelled) while it may have been applied."""
 
     pending: Pending
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class CallFinished(Event):
     """A call came to its end."""
 
@@ -134,7 +135,7 @@ class CallFinished(Event):
     """True if the result was read back, after a response was lost."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class ItemFinished(Event):
     """An item of a run (`chat2pay_async.bulk`) came to its end; `call_id` is the run's."""
 

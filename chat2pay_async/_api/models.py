@@ -25,6 +25,7 @@ from chat2pay_async._api.requests import (
     masked,
     redacted,
 )
+from chat2pay_async._values import Value
 
 __all__ = [
     "Cancellation",
@@ -59,8 +60,8 @@ Identifier: TypeAlias = int | str
 _GIVEN: Any = None
 
 
-@attrs.frozen(kw_only=True)
-class ThirdPartyError:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ThirdPartyError(Value):
     """An error from a system behind the service."""
 
     code: int | None = None
@@ -80,8 +81,8 @@ _DELIVERED = frozenset(
 )
 
 
-@attrs.frozen(kw_only=True)
-class PaymentLink:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class PaymentLink(Value):
     """A payment link that exists (contract: PayByLinkTransactionLogResponse)."""
 
     payment_link_ref: str = _GIVEN
@@ -113,8 +114,8 @@ class PaymentLink:
         return True if self.transaction_status in _DELIVERED else None
 
 
-@attrs.frozen(kw_only=True)
-class Cancellation:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Cancellation(Value):
     """A link that can no longer be paid (contract: PaymentCancellationResponse)."""
 
     payment_link_ref: str = _GIVEN
@@ -128,8 +129,8 @@ class Cancellation:
     extra: dict[str, Any] = extra_fields()
 
 
-@attrs.frozen(kw_only=True)
-class GatewayAnswer:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class GatewayAnswer(Value):
     """A card gateway's decision, in `GatewayResult` and `PaymentStatusEntry`: ask `succeeded`."""
 
     transaction_type: TransactionType | str | None = None
@@ -189,7 +190,7 @@ def _gateway_verdict(decision: str | None, error: str | None, code: int | None) 
 _UNDONE = frozenset({PaymentStatus.REVERSED, PaymentStatus.VOIDED})
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class GatewayResult(GatewayAnswer):
     """A gateway's decision on a capture or a reversal: not yet a success, ask `succeeded`.
 
@@ -217,15 +218,15 @@ class GatewayResult(GatewayAnswer):
         return _gateway_verdict(*words, code)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PaymentStatusEntry(GatewayAnswer):
     """One step in a payment's history (contract: PaymentStatusLogResponse)."""
 
     extra: dict[str, Any] = extra_fields()
 
 
-@attrs.frozen(kw_only=True)
-class Receipt:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Receipt(Value):
     """A receipt that exists (contract: PaymentReceiptResponse)."""
 
     receipt_link_ref: str | None = None
@@ -239,8 +240,8 @@ class Receipt:
     extra: dict[str, Any] = extra_fields()
 
 
-@attrs.frozen(kw_only=True)
-class TransactionStatusEntry:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class TransactionStatusEntry(Value):
     """One step in a link's history (contract: TransactionStatusEntryResponse)."""
 
     transaction_status_id: Identifier | None = None
@@ -252,8 +253,8 @@ class TransactionStatusEntry:
     extra: dict[str, Any] = extra_fields()
 
 
-@attrs.frozen(kw_only=True)
-class Integrator:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Integrator(Value):
     """A program that is connected to the account.
 
     Contract: IntegratorStatusResponse in a configuration; IntegratorResponse, which has neither
@@ -267,8 +268,8 @@ class Integrator:
     extra: dict[str, Any] = extra_fields()
 
 
-@attrs.frozen(kw_only=True)
-class Transaction:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Transaction(Value):
     """The full record of a link (contract: TransactionStatusEndpointResponse).
 
     The payment page's URL is never part of it.
@@ -321,8 +322,8 @@ def link_ended(transaction: Transaction) -> bool:
     return not _LINK_ENDED.isdisjoint(name for name in names if name is not None)
 
 
-@attrs.frozen(kw_only=True)
-class Currency:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Currency(Value):
     """A currency that the account can charge (contract: CurrencyResponse)."""
 
     id: int | None = None
@@ -333,8 +334,8 @@ class Currency:
     extra: dict[str, Any] = extra_fields()
 
 
-@attrs.frozen(kw_only=True)
-class Configuration:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Configuration(Value):
     """The settings of the account (contract: DetailedWidgetConfigResponse)."""
 
     update_time: datetime | None = None
@@ -347,8 +348,8 @@ class Configuration:
     extra: dict[str, Any] = extra_fields()
 
 
-@attrs.frozen(kw_only=True)
-class IntegrationUpdate:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class IntegrationUpdate(Value):
     """The confirmation that an integration's status was set (contract: EntityUpdatedResponse)."""
 
     update_time: datetime | None = None

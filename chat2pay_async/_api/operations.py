@@ -19,6 +19,7 @@ import attrs
 from chat2pay_async._api import codec, models, requests
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.validation import exact_sum
+from chat2pay_async._values import Value
 from chat2pay_async.errors import Fault, RequestValidationError, SentRequest
 
 __all__ = [
@@ -56,8 +57,8 @@ class Safety(enum.Enum):
 _SAFETY = {"GET": Safety.READ, "PUT": Safety.REPEATABLE, "POST": Safety.ONCE}
 
 
-@attrs.frozen
-class Operation(Generic[Q, R]):
+@attrs.frozen(eq=False, repr=False)
+class Operation(Value, Generic[Q, R]):
     """One row of the table."""
 
     name: str

@@ -42,6 +42,7 @@ from chat2pay_async._api.validation import (
     text_problem,
 )
 from chat2pay_async._tracebacks import hiding_fields
+from chat2pay_async._values import Value
 from chat2pay_async.errors import Fault, RequestValidationError
 
 __all__ = [
@@ -111,8 +112,8 @@ def _items(value: Iterable[LineItem]) -> Any:
     return tuple(given) if isinstance(given, Iterable) and not isinstance(given, str) else given
 
 
-@attrs.frozen(kw_only=True)
-class LineItem:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class LineItem(Value):
     """One line of an order; its limits are checked with the request that it is part of."""
 
     name: str | None
@@ -169,8 +170,8 @@ _SOUND_LINK = (None,) * len(_LINK_FIELDS)
 
 
 @hiding_fields
-@attrs.frozen(kw_only=True)
-class PaymentLinkRequest:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class PaymentLinkRequest(Value):
     """A payment link to be made, and sent over `channel` (contract: PayByLinkRequest).
 
     The order number is the identity of the link: reuse one, and less can be known after a lost
@@ -266,8 +267,8 @@ class PaymentLinkRequest:
 
 
 @hiding_fields
-@attrs.frozen(kw_only=True)
-class LinkReference:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class LinkReference(Value):
     """The link to cancel, or the payment to reverse."""
 
     payment_link_ref: str
@@ -277,8 +278,8 @@ class LinkReference:
         refuse(name, {"payment_link_ref": reference_problem(self.payment_link_ref)})
 
 
-@attrs.frozen
-class Capture:
+@attrs.frozen(eq=False, repr=False)
+class Capture(Value):
     """The authorization to capture, and how much of it. Default: all."""
 
     payment_link_ref: str
@@ -293,8 +294,8 @@ class Capture:
 
 
 @hiding_fields
-@attrs.frozen(kw_only=True)
-class ReceiptRequest:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ReceiptRequest(Value):
     """The receipt to send (contract: PaymentReceiptRequest)."""
 
     payment_link_ref: str
@@ -311,8 +312,8 @@ class ReceiptRequest:
 
 
 @hiding_fields
-@attrs.frozen(kw_only=True)
-class TransactionQuery:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class TransactionQuery(Value):
     """The identities to look a transaction up by: at least one."""
 
     order_number: str | None = None
@@ -326,13 +327,13 @@ class TransactionQuery:
         refuse("TransactionQuery", problems if given else {"order_number": problem})
 
 
-@attrs.frozen(kw_only=True)
-class ConfigurationQuery:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ConfigurationQuery(Value):
     """An empty request: the key says which account's configuration."""
 
 
-@attrs.frozen(kw_only=True)
-class IntegrationRequest:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class IntegrationRequest(Value):
     """A new status for an integration (contract: IntegrationStatusRequest)."""
 
     application_uuid: str

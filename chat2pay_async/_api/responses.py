@@ -19,6 +19,7 @@ from chat2pay_async._api.operations import CREATE_RECEIPT, Operation, Safety
 from chat2pay_async._api.redaction import redact
 from chat2pay_async._config import ApiKey
 from chat2pay_async._transport.base import ExchangeError, WireResponse
+from chat2pay_async._values import Value
 from chat2pay_async.errors import ApiError, Attempt, Chat2PayError, Proof
 
 __all__ = [
@@ -43,8 +44,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-@attrs.frozen
-class RawResponse(Generic[T]):
+@attrs.frozen(eq=False, repr=False)
+class RawResponse(Value, Generic[T]):
     """A result of `client.with_raw_response`, with all of its HTTP exchange.
 
     The body may hold personal data and the payment page's URL, so `repr` leaves it out.
