@@ -52,6 +52,7 @@ class UnreadableError(ValueError):
     """A value is in an unknown form for a field of its kind."""
 
 
+@cache
 def wire_name(attribute: str) -> str:
     """Return the name on the wire of an attribute."""
     if attribute in _ODD_NAMES:

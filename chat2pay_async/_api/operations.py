@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, Generic, TypeVar
@@ -74,10 +75,11 @@ class Operation(Value, Generic[Q, R]):
     """The request's attributes that travel in the query."""
     proof_fields: tuple[str, ...] = ()
     """The fields on the wire that only a request that was applied has."""
+    safety: Safety = attrs.field(init=False)
+    """Follows from the method: the API has no idempotency keys."""
 
-    @property
-    def safety(self) -> Safety:
-        """Follows from the method: the API has no idempotency keys."""
+    @safety.default
+    def _safety_of_method(self) -> Safety:
         return _SAFETY[self.method]
 
     @property
@@ -97,8 +99,11 @@ class Operation(Value, Generic[Q, R]):
 
     def identity(self, request: Q) -> str:
         """Return the number or reference by which a person would look the request up."""
-        names = ("order_number", "payment_link_ref", "receipt_link_ref", "application_uuid")
-        return next((found for name in names if (found := getattr(request, name, None))), "")
+        for name in _IDENTITIES:
+            found: str | None = getattr(request, name, None)
+            if found:
+                return found
+        return ""
 
     def of(self, **fields: Any) -> Q:
         """Build its request from the arguments of a method.
@@ -124,12 +129,17 @@ class Operation(Value, Generic[Q, R]):
             )
 
 
+_IDENTITIES: Final = ("order_number", "payment_link_ref", "receipt_link_ref", "application_uuid")
+_NAMING: Final = re.compile(r"[^\W_0]")
+"""A letter, or a digit that is not 0."""
+
+
 def is_reference(value: object) -> bool:
     """Tell whether a value can name one thing: blanks, dashes and zeros stand for no reference."""
-    return value is not None and any(one.isalnum() and one != "0" for one in str(value))
+    return value is not None and _NAMING.search(str(value)) is not None
 
 
-_HISTORIES: Final = ("transactionStatuses", "paymentStatuses")
+_NAMES: Final = tuple((name, codec.wire_name(name)) for name in ("order_number", "payment_link_ref"))
 
 
 def _is_anothers(operation: Operation[Any, Any], request: object, data: Mapping[str, Any]) -> bool:
@@ -138,11 +148,12 @@ def _is_anothers(operation: Operation[Any, Any], request: object, data: Mapping[
     It names another link or order, or it is another endpoint's: only a transaction has histories,
     and only it has no status of its own.
     """
-    for name in ("order_number", "payment_link_ref"):
-        wanted, got = getattr(request, name, None), data.get(codec.wire_name(name))
+    for attribute, name in _NAMES:
+        wanted, got = getattr(request, attribute, None), data.get(name)
         if wanted and got and str(got) != wanted:
             return True
-    is_transaction = any(data.get(name) is not None for name in _HISTORIES)
+    histories = data.get("transactionStatuses"), data.get("paymentStatuses")
+    is_transaction = histories != (None, None)
     has_status = data.get("transactionStatus") is not None
     if operation.safety is Safety.ONCE:
         return is_transaction and not has_status

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
@@ -163,7 +164,8 @@ def is_cached(headers: Mapping[str, str]) -> bool:
 
     Each proxy on the way may add one: `0, 0`.
     """
-    return any(age.strip().strip("0") for age in headers.get("age", "").split(","))
+    ages = headers.get("age")
+    return ages is not None and any(age.strip().strip("0") for age in ages.split(","))
 
 
 def may_be_the_services(response: WireResponse) -> bool:
@@ -185,6 +187,7 @@ def date_of(headers: Mapping[str, str]) -> datetime | None:
     return None if moment is None or moment.year == MAXYEAR else moment
 
 
+@lru_cache(maxsize=16)  # a date stays the same for a second, and hundreds of responses have it
 def _read_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
