@@ -168,6 +168,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def cost(session: nox.Session) -> None:
+    """Instructions that a call, a row and the import take, against a budget (needs valgrind)."""
+    session.install(".")
+    session.run("python", "benchmarks/cost.py", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Render the docstrings, guides included, into docs-html/."""
     session.install("-e", ".[all]", *_group("docs"))

@@ -139,7 +139,9 @@ def is_reference(value: object) -> bool:
     return value is not None and _NAMING.search(str(value)) is not None
 
 
-_NAMES: Final = tuple((name, codec.wire_name(name)) for name in ("order_number", "payment_link_ref"))
+_NAMES: Final = tuple(
+    (name, codec.wire_name(name)) for name in ("order_number", "payment_link_ref")
+)
 
 
 def _is_anothers(operation: Operation[Any, Any], request: object, data: Mapping[str, Any]) -> bool:
