@@ -140,7 +140,7 @@ class Pending:
     """The first that may have been applied."""
     last_attempt: Attempt
     service_time: datetime | None = None
-    """When the first attempt began, on the service's clock; None where that was not known."""
+    """The beginning of the first attempt, on the service's clock; None where that was not known."""
     settle: float = 10.0
     """The call's `RetryPolicy.settle`, in seconds."""
     read_timeout: float = 30.0

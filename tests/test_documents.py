@@ -6,6 +6,7 @@ import ast
 import re
 import tokenize
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,18 @@ def docstrings(source: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(source.read_text("utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and "\n" in node.value:
             yield node.value
+
+
+def openings(text: str) -> Iterator[str]:
+    """Yield the docstrings of a module's text, those of its attributes included."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, documented):
+            yield ast.get_docstring(node) or ""
+        body = getattr(node, "body", None)
+        for assigned, after in pairwise(body if isinstance(body, list) else []):
+            if isinstance(assigned, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr):
+                yield str(getattr(after.value, "value", ""))
 
 
 def names_of(source: Path) -> set[str]:
@@ -49,12 +62,13 @@ QUESTION = re.compile(r"(What|Whether|How|Who|Whose|Where|When|Which|Why)\b")
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_a_docstring_begins_with_a_verb_or_a_noun(source: Path) -> None:
-    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    nodes = [
-        node for node in ast.walk(ast.parse(source.read_text("utf-8"))) if isinstance(node, kinds)
-    ]
-    texts = filter(None, map(ast.get_docstring, nodes))
+    texts = openings(source.read_text("utf-8"))
     assert [text for text in texts if QUESTION.match(text)] == []
+
+
+def test_the_docstrings_of_attributes_are_found() -> None:
+    text = '"""A."""\nx = 1\n"""B."""\nclass Y:\n    z: int\n    """C."""\n    w = 2\n    f()\n'
+    assert list(filter(None, openings(text))) == ["A.", "B.", "C."]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

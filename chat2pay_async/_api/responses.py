@@ -104,7 +104,7 @@ RECEIPT_NOT_SENT: Final = "the receipt was created, but its message was not sent
 _SERVER_ERRORS = range(500, 600)
 _SUCCESS = range(200, 300)
 REFUSALS: Final = frozenset({401, 403, 404})
-"""What a block page or a wrong base URL answers."""
+"""The statuses of a block page, or of a wrong base URL."""
 _CLIENT_ERRORS = range(400, 500)
 _TOO_EARLY, _TOO_MANY = 425, 429
 _BETWEEN: Final = frozenset({408, 409, 423, 424, 444, 460, 499})

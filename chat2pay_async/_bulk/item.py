@@ -55,7 +55,7 @@ class Item(Generic[Q, R]):
     outcome: Outcome[Q, R] | None = None
     """Set as soon as it is known; it may still have to be written."""
     unsent_since: float | None = None
-    """When its first call began that could not be sent; None after one that could."""
+    """The beginning of its first call that could not be sent; None after one that could."""
 
 
 class _Prior(NamedTuple):

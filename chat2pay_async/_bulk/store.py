@@ -236,7 +236,7 @@ class ItemLog(CallLog):
         self.pending: Pending | None = None
         """Set where the call ends unresolved."""
         self.sent_before: Pending | None = None
-        """What left so far, for a call that sends the same again."""
+        """The request that left so far, for a call that sends the same again."""
         self.failed = 0
         """The number of attempts that the service, or what is between, did not carry out."""
 

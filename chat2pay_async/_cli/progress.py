@@ -100,7 +100,7 @@ class Display:
         self._done = 0
         self._paused_until = 0.0
         self._next_try: float | None = None
-        """When a run that has no connection tries again; None while it has one."""
+        """The time at which a run without a connection tries again; None while it has one."""
         self._started = self._printed = self._clock()
         self._calls: set[str] = set()
         self._looked_up: set[str] = set()

@@ -28,10 +28,10 @@ class Row:
     body: bytes | None = attrs.field(repr=False)
     request_id: str | None
     first_at: float
-    """When this very request left for the first time, in seconds since 1970."""
+    """The time at which this very request first left, in seconds since 1970."""
     last_at: float
     service_at: float | None
-    """When it left for the first time, on the service's clock, as far as that was known."""
+    """The same on the service's clock; None where that was not known."""
     settle: float
     """The process's `RetryPolicy.settle`; the next two likewise."""
     read_timeout: float

@@ -112,9 +112,9 @@ class Call(Generic[Q, R]):
     was_unknown: bool = False
     """True once the outcome of any attempt was: from then on each POST follows a look-up."""
     window_ends: float = -math.inf
-    """When a look-up that shows no effect begins to count."""
+    """The time from which a look-up that shows no effect counts."""
     sent_at: float | None = None
-    """When the first attempt whose outcome is unknown began; None: in another process, or never."""
+    """The beginning of the first attempt of unknown outcome; None: in another process, or never."""
     service_time: datetime | None = None
     """The same on the service's clock, as far as it was known then."""
     is_foreign: bool = False

@@ -37,14 +37,14 @@ class Pace:
     DOUBLING: Final = 0.5
     """Seconds."""
     STEP: Final = 1.1
-    """How many times the rate of one request the next one's may be, while the rate doubles: slow
+    """The most by which the rate grows from one request to the next, while it doubles: slow
     responses, or too few requests, would come too late to show that it is too fast."""
     SEARCH_FROM: Final = 1.0
     """The lowest rate at which it begins to double."""
     BUSY: Final = 0.25
     """Of the rate: where less than this was accepted, the client sent less than it might have."""
     FEWEST: Final = 10
-    """How many of the requests that were accepted are looked at, even if that was long ago."""
+    """The number of accepted requests that are looked at, even if that was long ago."""
 
     def __init__(self, ceiling: float = math.inf) -> None:
         self._ceiling = ceiling

@@ -68,10 +68,10 @@ Q = TypeVar("Q")
 FRESH: Final = 1.0
 """Seconds that an *absent* may be old when a POST follows it."""
 STRETCH: Final = 3
-"""How many times `settle` the window stretches at most, until a look-up counts."""
+"""The most that the window stretches until a look-up counts, in times of `settle`."""
 SIGHTINGS: Final = 3
-"""How often in a row something that may be another's is seen before that settles it: a look-up can
-be misled."""
+"""The number of look-ups in a row that have to see what may be another's before that settles it: a
+look-up can be misled."""
 FIRST_GAP: Final = 0.25
 LONGEST_GAP: Final = 2.5
 
@@ -95,7 +95,7 @@ class Resolution:
 
     verdict: Verdict
     result: Any = None
-    """What the call would have returned, where it was applied."""
+    """The result that the call would have returned, where it was applied."""
 
 
 # When to look, and when it is enough -------------------------------------------------------------
@@ -115,7 +115,7 @@ class Finding(NamedTuple):
     evidence: Evidence
     response: WireResponse | None = None
     answered: float = -math.inf
-    """When the look-up that it rests on was answered."""
+    """The time of the response to the look-up that it rests on."""
 
 
 class _Look(NamedTuple):

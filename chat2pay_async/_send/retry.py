@@ -21,7 +21,7 @@ LONGEST_THROTTLE: Final = 300.0
 THROTTLE_STEP: Final = 0.1
 """Seconds: after its n-th throttle a call waits for n of these, or longer."""
 _RETRIED: Final = frozenset({Proof.NOT_SENT, Proof.THROTTLED, Proof.UNKNOWN})
-"""What is retried: a POST of unknown outcome only after look-ups said *absent*."""
+"""The proofs after which a call is retried: a POST only after look-ups said *absent*."""
 
 
 def back_off(policy: RetryPolicy, failures: int) -> float:

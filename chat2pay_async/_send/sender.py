@@ -65,7 +65,7 @@ _APPLIED, _NOT_SENT = Proof.APPLIED, Proof.NOT_SENT
 _THROTTLED, _UNKNOWN = Proof.THROTTLED, Proof.UNKNOWN
 _ONCE = Safety.ONCE
 TRIES: Final = 5
-"""How often one attempt tries to send before what allows it is too old."""
+"""The most times that one attempt tries to send before what allows it is too old."""
 
 
 class Sender:

@@ -145,7 +145,7 @@ class SendGuard:
     """
 
     latest: float = math.inf
-    """When its first byte has to be written, on the event loop's clock."""
+    """The time by which its first byte has to be written, on the event loop's clock."""
     may_have_been_sent: bool = True
     """False only where it is certain that no byte was written."""
     was_written: bool = False
@@ -154,7 +154,7 @@ class SendGuard:
     was_too_late: bool = False
     """True where it kept the request back."""
     last_byte: float | None = None
-    """When the last of its bytes was written; None where that is not known."""
+    """The time at which its last byte was written; None where that is not known."""
     lease: Lease | None = None
     """Holds the connection that the request is to leave by, where one is held."""
     is_held: bool = False

@@ -47,7 +47,7 @@ class FastTransport:
         self._front = url.raw_path.rstrip(b"/")
         self._common = ((b"Host", url.netloc), (b"Accept-Encoding", b"identity"))
         self._harmless: tuple[object, ...] = ()
-        """What stood last in the places that mocks patch."""
+        """The functions that stood last in the places that mocks patch."""
 
     async def exchange(
         self, request: SentRequest, headers: HeaderFields, limits: Timeout, guard: SendGuard

@@ -82,7 +82,7 @@ class Http1Connection(asyncio.Protocol):
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connected: socket.socket) -> None:
         self.idle_since = 0.0
-        """When its last request ended, on the event loop's clock."""
+        """The end of its last request, on the event loop's clock."""
         self._loop = loop
         self._socket = connected
         """uvloop's stand-in for it takes no options."""

@@ -91,14 +91,14 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         self._origin = origin
         self._guard: SendGuard | None = None
         self._connected_by: float | None = None
-        """When the first request must have left; what comes before it is all connecting."""
+        """The time by which the first request must have left; all before it is connecting."""
         self._received = 0
         """Bytes of the present response."""
         self._read_limit = math.inf
         self._read_by = math.inf
-        """When the present response must be complete."""
+        """The time by which the present response must be complete."""
         self._last_byte: float | None = None
-        """When the last of the present request's bytes was written."""
+        """The time at which the last byte of the present request was written."""
         self._socket: httpcore.AsyncNetworkStream | None = None
         self._top: httpcore.AsyncNetworkStream | None = None
         """The topmost layer of TLS, if there is one."""

@@ -155,11 +155,11 @@ class Pool:
         self._proxy = proxy
         self._trust_env = trust_env
         self._network = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
-        """What makes the connections of httpcore."""
+        """The backend that makes httpcore's connections."""
         self._connect: Connect = http1.connect
         """Makes our own."""
         self._by_httpcore = http2 or proxy is not None
-        """Where our own connections don't work."""
+        """True where our own connections don't work."""
         self._open: set[Connection] = set()
         self._idle: deque[Connection] = deque()
         """The one that was used last stands last."""

@@ -26,7 +26,7 @@ _FRAMING: Final = re.compile(
     rb"|(?:transfer-encoding|content-length|connection|upgrade): .*)\r$",
     re.IGNORECASE | re.MULTILINE,
 )
-"""What says how a body is framed, and whether the connection goes on after it."""
+"""The headers that say how a body is framed, and whether the connection goes on after it."""
 _BODILESS: Final = (204, 304)
 _BODILESS_METHODS: Final = (b"HEAD", b"CONNECT")
 
