@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import anyio.lowlevel
 import pytest
 import simulation
-from simulation import LOOPS, run
+from simulated_service import Network
+from simulation import FATES, LOOPS, run
 
 SEEDS, SEEDS_OF_BROKEN = range(75), range(25)
 
@@ -31,6 +33,14 @@ def test_a_seed_replays_exactly(loop: str) -> None:
     first, again, other = (run(seed, loop) for seed in (7, 7, 8))
     assert first == again
     assert first.trace != other.trace
+
+
+def test_a_fate_that_never_comes_true_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Network, "_fate", lambda *_, **_rest: "well")
+    monkeypatch.setattr(Network, "_connect", lambda *_: anyio.lowlevel.checkpoint())
+    found = simulation.failures(range(20), "asyncio")
+    by_others = {"cancelled", "killed", "declined"}
+    assert {f"{fate}: 0 times" for fate in FATES.keys() - by_others} <= set(found)
 
 
 def test_calls_come_to_every_end() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections import Counter
 from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
@@ -275,6 +276,8 @@ class Network:
     keeps_assumption: bool = True
     idle: list[Connection] = attrs.field(factory=list[Connection])
     trace: list[str] = attrs.field(factory=list[str])
+    fates: Counter[str] = attrs.field(factory=Counter[str])
+    """How often each fate came true: one that is drawn may be cut short, or find no connection."""
 
     async def exchange(
         self, request: SentRequest, headers: object, limits: Timeout, guard: SendGuard
@@ -291,7 +294,8 @@ class Network:
         written = self.rng.choice([0.0, 0.0, 0.3])
         await anyio.sleep(written)  # who is cut off here has sent a part, which is never applied
         guard.last_byte = anyio.current_time()
-        fate = self._fate(request)
+        is_fresh = connection is not None and guard.last_byte - connection.at <= COPY
+        fate = self._fate(request, is_fresh=is_fresh)
         self.trace.append(f"{guard.last_byte:.6f} {request.method} {request.target} {fate}")
         if request.method == "POST":
             self._note(sender.get(), fate)
@@ -313,12 +317,15 @@ class Network:
     async def _connect(self, limits: Timeout) -> None:
         if self.rng.random() < 0.3 * self.faults:
             await anyio.sleep(self.rng.choice([0.0, limits.connect]))
+            self.fates["not connected"] += 1
             raise ExchangeError("ConnectError", proof=Proof.NOT_SENT, timed_out=False)
         await anyio.sleep(self.rng.choice([0.0, 0.01, 0.5, 3.0]))
 
-    def _fate(self, request: SentRequest) -> str:
+    def _fate(self, request: SentRequest, *, is_fresh: bool) -> str:
         if self.rng.random() >= self.faults:
             return "well"
+        if is_fresh and self.rng.random() < 0.5:
+            return "copy"  # few connections are: what is rare would hardly be tried
         fates = ["lost", "reset", "no answer", "foreign", "broken", "throttled", "copy", "empty"]
         if request.method == "GET":
             return self.rng.choice([*fates, "cached", "slow", "misrouted"])
@@ -332,24 +339,27 @@ class Network:
         match fate:
             case "throttled" | "early" | "refused":  # whoever says so has not applied it
                 await anyio.sleep(0.05)
+                self.fates[fate] += 1
                 status = {"throttled": 429, "early": 425, "refused": 401}[fate]
                 return self.service.response(status, {"errors": ["not now"]})
             case "lost":
                 await anyio.sleep(limits.read)
+                self.fates[fate] += 1
                 raise ExchangeError("ReadTimeout", proof=Proof.UNKNOWN, timed_out=True)
         if request.method == "GET":
             await anyio.sleep(self.rng.uniform(0, 0.2))
             response = self.service.get(request, 60.0 if fate == "cached" else 0.0)
         else:
-            response = await self._apply(request, fate)
+            response = await self._apply(request, limits, fate)
         if fate == "slow":
             await anyio.sleep(self.rng.uniform(0, 0.9 * limits.read))
         if fate in {"well", "cached", "slow"}:
             await anyio.sleep(self.rng.uniform(0, 0.2))
+            self.fates[fate] += 1
             return response
         return await self._spoil(limits, fate, connection, began)
 
-    async def _apply(self, request: SentRequest, fate: str) -> WireResponse:
+    async def _apply(self, request: SentRequest, limits: Timeout, fate: str) -> WireResponse:
         """Let the service apply a POST now, or at any time until the assumption's last."""
         who, now = sender.get(), anyio.current_time()
         latest = now + who.window * (1 if self.keeps_assumption else 4)
@@ -363,8 +373,9 @@ class Network:
         else:
             delay = min(soon, latest - anyio.current_time())
             shown = max(shown, anyio.current_time() + delay) if fate != "well" else 0.0
-        arrived = _Arrival()
         times = 1 if self.keeps_assumption or self.rng.random() < 0.7 else 2
+        kinds = {"late": delay > limits.read, "too late": delay > who.window}
+        arrived = _Arrival([kind for kind, is_so in kinds.items() if is_so])
         for _ in range(times):
             self.group.start_soon(self._arrive, request, who.job, delay, shown, arrived)
         if fate == "well":
@@ -377,6 +388,8 @@ class Network:
         self, request: SentRequest, job: int, delay: float, shown: float, arrived: _Arrival
     ) -> None:
         await anyio.sleep(delay)
+        again = ["twice"] if arrived.event.is_set() else []
+        self.fates.update([*arrived.kinds, *again])
         arrived.response = self.service.post(request, job, max(shown, anyio.current_time()))
         arrived.event.set()
 
@@ -387,10 +400,13 @@ class Network:
         rest = limits.read - (anyio.current_time() - began)
         if fate in {"late", "no answer"} and self.rng.random() < 0.5:
             await anyio.sleep(rest)
+            self.fates["no answer"] += 1
             raise ExchangeError("ReadTimeout", proof=Proof.UNKNOWN, timed_out=True)
         if fate == "copy" and connection is not None and began - connection.at <= COPY:
+            self.fates[fate] += 1
             return connection.last
         await anyio.sleep(self.rng.choice([0.0, self.rng.uniform(0, rest)]))
+        self.fates[fate if fate in {"foreign", "misrouted", "broken", "empty"} else "reset"] += 1
         match fate:
             case "foreign":
                 form = self.rng.choice([b"<html>", b"", b'{"message": "no"}'])
@@ -407,5 +423,7 @@ class Network:
 
 @attrs.define
 class _Arrival:
+    kinds: list[str]
+    """How late it is: after its caller gave it up, or after what is assumed."""
     response: WireResponse | None = None
     event: anyio.Event = attrs.field(factory=anyio.Event)

@@ -60,6 +60,15 @@ OPERATIONS: Final[dict[str, Any]] = {
     "receipt": operations.CREATE_RECEIPT,
 }
 DECIDED: Final = {"capture", "reverse"}
+FATES: Final = {
+    "not connected": 2.0, "reset": 1.8, "cancelled": 1.8, "declined": 0.9, "foreign": 0.65,
+    "throttled": 0.65, "empty": 0.55, "broken": 0.55, "lost": 0.5, "cached": 0.4,
+    "no answer": 0.38, "misrouted": 0.38, "slow": 0.37, "killed": 0.32, "late": 0.3,
+    "copy": 0.22, "refused": 0.17, "early": 0.16,
+}  # fmt: skip
+"""How often each fate comes true in a world: about two thirds of what was counted in 200 worlds."""
+BEYOND: Final = {"twice": 1.6, "too late": 0.9}
+"""The same of what breaks the assumption."""
 machine: ContextVar[Clock] = ContextVar("machine")
 
 
@@ -186,6 +195,7 @@ class Process:
 
     async def _die(self, scope: anyio.CancelScope) -> None:
         await anyio.sleep(self.killed_at)
+        self.network.fates["killed"] += 1
         self.is_dead = True  # what its tasks still write while they are dropped is not written
         scope.cancel()
 
@@ -232,6 +242,7 @@ class Process:
         self.world.note(job)
         if not scope.cancelled_caught:
             return
+        self.network.fates["cancelled"] += 1
         if job.has_journal:
             job.told = "unknown" if job.pending else "failed"
         else:
@@ -490,6 +501,8 @@ class Report:
     broken: list[str]
     trace: list[str]
     ends: Counter[str]
+    fates: Counter[str]
+    """How often each thing that goes wrong came true; see `Network`."""
 
 
 LOOPS: Final = ("asyncio", "trio")
@@ -511,14 +524,31 @@ def run(seed: int, loop: str, *, keeps_assumption: bool = True) -> Report:
     ):
         anyio.run(world.live, backend=loop, backend_options=options)
     ends = Counter(f"{job.kind} {job.told}" for job in world.jobs)
-    return Report(world.broken, world.trace, ends)
+    fates = sum((process.network.fates for process in world.processes), Counter[str]())
+    fates["declined"] = sum(not one.accepted for one in world.service.effects)
+    return Report(world.broken, world.trace, ends, fates)
+
+
+def too_rare(fates: Counter[str], worlds: int, *, keeps_assumption: bool) -> list[str]:
+    """Name the fates that came true too rarely for so many worlds to mean much."""
+    expected = {one: rate * worlds for one, rate in (FATES | BEYOND).items()}
+    least = {one: max(1.0, count - 3 * math.sqrt(count)) for one, count in expected.items()}
+    if keeps_assumption:
+        least |= dict.fromkeys(BEYOND, 0.0)
+        assert not fates.keys() & BEYOND.keys(), "the world broke the assumption"
+    return [f"{one}: {fates[one]} times" for one, count in least.items() if fates[one] < count]
 
 
 def failures(seeds: range, loop: str, *, keeps_assumption: bool = True) -> list[str]:
-    """Run the worlds of some seeds; say of each that broke a promise how to see it again."""
+    """Run the worlds of some seeds; say of each that broke a promise how to see it again.
+
+    What went wrong too rarely to be tried is a failure as well.
+    """
     found: list[str] = []
+    fates = Counter[str]()
     for seed in seeds:
         report = run(seed, loop, keeps_assumption=keeps_assumption)
+        fates += report.fates
         again = f"simulation.run({seed}, {loop!r}, keeps_assumption={keeps_assumption})"
         found += [f"{again}: {promise}" for promise in report.broken]
-    return found
+    return found + too_rare(fates, len(seeds), keeps_assumption=keeps_assumption)
