@@ -55,11 +55,15 @@ SKIPPED = {
     ): OUTLASTS,
     (
         "test_references.py::test_a_reference_that_one_client_received_is_no_other_clients_over_"
-        "the_same_connections"
+        "the_same_connections[http_client]"
     ): THEIRS,
     "test_secrets.py": CHOOSES,
     "test_secrets_of_diagnostics.py": CHOOSES,
-    "test_simulation.py": CONNECTING,
+    "test_simulation.py::test_every_call_ends_and_is_applied_once_at_most": CONNECTING,
+    (
+        "test_simulation.py::"
+        "test_where_requests_arrive_later_or_twice_nothing_is_reported_that_is_not_there"
+    ): CONNECTING,
     (
         "test_reconciliation.py::"
         "test_a_post_that_outlasts_its_read_timeout_has_a_window_from_its_end"
@@ -80,11 +84,14 @@ SKIPPED = {
         "test_sender.py::test_cancelling_a_post_that_was_certainly_not_sent_leaves_nothing_unresolved"
     ): CONNECTING,
 }
-"""Why what is not run is not: a folder's name, a file's, or a test's with its file's."""
+"""Why what is not run is not: a folder's name, a file's, or a test's with its file's.
+
+A test's may have one of its parameters in brackets.
+"""
 
 
-LEAST = 600
-"""How many tests go over the fast transport when all are run."""
+LEAST = 970
+"""How many tests go over the fast transport when all are run: a few less than were counted."""
 
 
 class OverFast:
@@ -194,4 +201,7 @@ def is_on_trio(item: pytest.Item) -> bool:
 def names_of(item: pytest.Item) -> set[str]:
     """The names by which `SKIPPED` may know a test."""
     file, name = item.path.name, getattr(item, "originalname", item.name)
-    return {item.path.parent.name, file, f"{file}::{name}"}
+    call = getattr(item, "callspec", None)
+    values = [] if call is None else call.params.values()
+    cases = {f"{file}::{name}[{value}]" for value in values if isinstance(value, str)}
+    return {item.path.parent.name, file, f"{file}::{name}", *cases}
