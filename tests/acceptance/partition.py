@@ -1,6 +1,6 @@
 """A partition of the network in the middle of a POST, in a namespace of its own.
 
-    unshare -rn python partition.py TRANSPORT [kill]
+    unshare -rn --fork --pid --kill-child python partition.py TRANSPORT [kill]
 
 A connection is kept; the network drops all that goes to the service; a POST is written to that
 connection, and is given up when its time to read is over, or its process is killed (`kill`) and
@@ -31,6 +31,8 @@ from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, RetryPolicy, Timeo
 HEALED_FOR = 8.0
 """Seconds that the kernel has to deliver what it kept: it tries after 3.0 s, 6.2 s and so on."""
 PARTITION = 3.0
+PATIENCE = 30.0
+"""Seconds until the partition must have swallowed the request, on a busy machine."""
 
 
 class Service:
@@ -81,10 +83,12 @@ def _received(taken: socket.socket) -> bytes:
 
 
 def run(*words: str) -> None:
+    """Run a program, which has to succeed."""
     subprocess.run(words, check=True)  # noqa: S603 - nothing of it comes from outside
 
 
 def set_up() -> None:
+    """Bring up the namespace's loopback, and a chain for the rules."""
     run("ip", "link", "set", "lo", "up")
     run("nft", "add table inet p")
     run("nft", "add chain inet p i { type filter hook input priority 0; }")
@@ -97,13 +101,14 @@ def split(port: int) -> None:
 
 
 def dropped() -> int:
-    """How many requests, or parts of one, the partition has swallowed."""
+    """Return the number of requests, or parts of one, that the partition has swallowed."""
     words = ("nft", "list", "chain", "inet", "p", "i")
     shown = subprocess.run(words, capture_output=True, text=True, check=True)  # noqa: S603 - the same
     return sum(map(int, re.findall(r"packets (\d+)", shown.stdout)))
 
 
 def heal() -> None:
+    """Let everything through again."""
     run("nft", "flush chain inet p i")
 
 
@@ -130,6 +135,7 @@ async def send(url: str, transport: str, journal: str, *, at_once: bool) -> None
 
 
 def started(url: str, transport: str, journal: str, *how: str) -> subprocess.Popen[str]:
+    """Start a process that sends the order."""
     words = [sys.executable, __file__, "send", url, transport, journal, *how]
     return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - the same
 
@@ -149,7 +155,9 @@ def play(transport: str, *, kill: bool) -> str:
         sender.stdin.write("\n")
         sender.stdin.flush()
         # Kernels send again on clocks of their own: what waits for them has to wait for real.
+        end = time.monotonic() + PATIENCE
         while not dropped():
+            assert time.monotonic() < end, "the partition swallowed no request"
             time.sleep(0.01)
         if kill:
             os.kill(sender.pid, signal.SIGKILL)
@@ -164,6 +172,7 @@ def play(transport: str, *, kill: bool) -> str:
 
 
 def main() -> None:
+    """Play it, or send the order for who plays it."""
     if sys.argv[1] == "send":
         transport = sys.argv[3]
         backend = "trio" if transport == "trio" else "asyncio"
