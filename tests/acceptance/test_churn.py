@@ -47,18 +47,18 @@ async def lose_none(way: str, scale: int, seed: int) -> None:
             proxy=proxy,
             trust_env=False,
         )
-        spy = Spy(pool)
         transport = Slotted(pool, CONNECTIONS)
-        async with httpx.AsyncClient(transport=transport, timeout=10.0) as client:
-            with anyio.fail_after(HANG * scale):
-                counts = await churn(
-                    client,
-                    url,
-                    seconds=SECONDS * scale,
-                    patience=PATIENCE[way],
-                    seed=seed,
-                )
-            good = await succeed(client, url, CALLS_AFTERWARDS)
+        with Spy(pool) as spy:
+            async with httpx.AsyncClient(transport=transport, timeout=10.0) as client:
+                with anyio.fail_after(HANG * scale):
+                    counts = await churn(
+                        client,
+                        url,
+                        seconds=SECONDS * scale,
+                        patience=PATIENCE[way],
+                        seed=seed,
+                    )
+                good = await succeed(client, url, CALLS_AFTERWARDS)
         left = spy.open
     print(way, current_loop(), counts, spy.connected)
     assert min(counts["answered"], counts["cancelled"]) >= LEAST * SECONDS * scale

@@ -12,8 +12,7 @@ import random
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any, Self, cast
 from unittest import mock
 
 import anyio
@@ -26,7 +25,6 @@ from aiohappyeyeballs import start_connection
 from anyio.streams.tls import TLSListener
 
 from chat2pay_async._transport import http1
-from chat2pay_async._transport.http1 import Http1Connection
 from chat2pay_async._transport.pool import PooledTransport, _Face
 
 TASKS = 20
@@ -135,30 +133,30 @@ async def tunnel(stream: anyio.abc.ByteStream) -> None:
 # Counting sockets ---------------------------------------------------------------------------------
 
 
-_spy: ContextVar[Spy] = ContextVar("spy")
-
-
-async def _counted(*arguments: Any, **named: Any) -> Any:
-    connected = await start_connection(*arguments, **named)
-    if (spy := _spy.get(None)) is not None:
-        spy.count(connected)
-    return connected
-
-
-mock.patch.object(http1, "start_connection", _counted).start()
-
-
 class Spy(httpcore.AsyncNetworkBackend):
-    """Makes a pool's connections, our own and httpcore's, and counts the sockets that are open."""
+    """Counts the sockets that are open of a pool: our own connections' and httpcore's.
+
+    A context manager: sockets are counted, and the network is another one, within its block alone.
+    """
 
     def __init__(self, transport: PooledTransport) -> None:
         """Begin with none."""
         self.most_open = 0
         self.connected = 0
         self.pool = cast("_Face", transport._pool).pool
-        self.pool._network, self._network = self, self.pool._network
-        self.pool._connect, self._connect = self._connect_own, self.pool._connect
+        self._network = self.pool._network
         self._sockets: list[Any] = []
+        self._patches = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Stand in for both ways to connect."""
+        self._patches.enter_context(mock.patch.object(http1, "start_connection", self._connected))
+        self._patches.enter_context(mock.patch.object(self.pool, "_network", self))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave everything as it was."""
+        self._patches.close()
 
     @property
     def open(self) -> int:
@@ -181,13 +179,10 @@ class Spy(httpcore.AsyncNetworkBackend):
         self.count(stream.get_extra_info("socket"))
         return stream
 
-    async def _connect_own(self, *arguments: Any) -> Http1Connection:
-        """Connect, and have the socket remembered before anything else is done with it."""
-        token = _spy.set(self)
-        try:
-            return await self._connect(*arguments)
-        finally:
-            _spy.reset(token)
+    async def _connected(self, *arguments: Any, **named: Any) -> Any:
+        connected = await start_connection(*arguments, **named)
+        self.count(connected)
+        return connected
 
     def count(self, connected: Any) -> None:
         """Remember a socket."""

@@ -86,10 +86,10 @@ async def bench_at(
 ) -> AsyncIterator[Bench]:
     settings: dict[str, Any] = {"ssl_context": CERTIFICATES.client, "trust_env": False}
     transport = PooledTransport(url, **(settings | arguments))
-    spy = churn.Spy(transport)
     in_front = churn.Slotted(transport, slots)
-    async with httpx.AsyncClient(transport=in_front, timeout=timeout) as client:
-        yield Bench(client, transport, spy, url)
+    with churn.Spy(transport) as spy:
+        async with httpx.AsyncClient(transport=in_front, timeout=timeout) as client:
+            yield Bench(client, transport, spy, url)
     assert spy.open == 0
 
 
@@ -107,8 +107,9 @@ def pool_of(made: Bench) -> Pool:
 
 async def until(so: Callable[[], bool]) -> None:
     """What the other side of a socket does, no event tells of."""
-    while not so():  # noqa: ASYNC110
-        await anyio.sleep(0.001)
+    with anyio.fail_after(HANG):
+        while not so():  # noqa: ASYNC110
+            await anyio.sleep(0.001)
 
 
 class Noting(SendGuard):
