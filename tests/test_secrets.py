@@ -225,8 +225,12 @@ async def test_no_tool_shows_a_secret_of_a_request_that_can_not_be_written(
     assert "WriteTimeout" in str(error.__cause__)
 
 
-@pytest.mark.parametrize("call", [create, create_large])
-@pytest.mark.parametrize("kind", TRANSPORTS)
+# While httpx and httpcore read, none of their frames shows a byte of what they wrote.
+CANCELLED = [(kind, create_large) for kind in TRANSPORTS]
+CANCELLED += [(kind, create) for kind in TRANSPORTS[:2]]
+
+
+@pytest.mark.parametrize(("kind", "call"), CANCELLED)
 async def test_no_tool_shows_a_secret_of_a_cancelled_call(kind: str, call: Call) -> None:
     patient = Timeout(connect=60.0, read=60.0, write=60.0)
     seen: list[BaseException] = []
@@ -283,6 +287,13 @@ async def test_no_tool_shows_a_refused_receipt_link() -> None:
     assert leaks(error) == []
 
 
+# Where the table is gone, an empty journal's first read fails, whose frames hold no secrets yet.
+REFUSED = (
+    "CREATE TRIGGER refuse BEFORE INSERT ON item "
+    "BEGIN SELECT RAISE(ABORT, 'intents are refused'); END"
+)
+
+
 @pytest.mark.one_loop
 async def test_no_tool_shows_a_secret_of_a_journal_that_can_not_be_written(tmp_path: Path) -> None:
     path = tmp_path / "run.journal"
@@ -291,12 +302,13 @@ async def test_no_tool_shows_a_secret_of_a_journal_that_can_not_be_written(tmp_p
         run = bulk.create_payment_links(client, [order()], journal=path)
         async with run:
             journal: Any = run._store._journal
-            journal._db.execute("DROP TABLE item")
+            journal._db.execute(REFUSED)
             return await anext(run)
 
     async with client_of("default", nobody_listening()) as client:
         error = await error_of(call, client)
     assert isinstance(error, JournalError)
+    assert "intents are refused" in str(error)
     assert leaks(error) == []
 
 
