@@ -60,8 +60,14 @@ def everything(longest: float, seed: int, **switches: Any) -> FaultPlan:
         # After the window a decline counts, whoever asked for what was declined.
         "foreign_decline": (0.1, 0.45 * SETTLE),
     }
-    shares = {"storm": SHARE / 3, "foreign": 10 * SHARE, "lag": 12 * SHARE}
-    shares |= {"cached": 2 * SHARE, "no_payments": 2 * SHARE}
+    shares = {"storm": SHARE / 2, "foreign": 10 * SHARE, "lag": 12 * SHARE, "denied": 1.5 * SHARE}
+    shares |= {"cached": 3 * SHARE, "no_payments": 2 * SHARE}
+    # Of one operation's POSTs, and often there is nothing to be wrong.
+    seldom = [
+        *("refused_link", "wrong_amount_before", "wrong_amount_after"),
+        *("wrong_link_before", "wrong_link_after"),
+    ]
+    shares |= dict.fromkeys(seldom, 2 * RARE)
     # An update that arrives once more after a later one is beyond what is assumed.
     only = {"lag": POSTS, "apply_late": tuple(one for one in OPERATIONS if one != UPDATE)}
     faults = tuple(

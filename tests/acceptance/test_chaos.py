@@ -76,8 +76,8 @@ def test_nothing_is_twice_lost_or_wrong_within_the_assumption(
     report = judge.report("A", engine, loop, 150)
     assert report.total("recovered") >= 75 * judge.scale
     assert report.total("undetermined") <= 0.005 * report.total("calls")
-    for kind in FAULT_KINDS:
-        assert report.faults[kind] >= judge.scale, kind
+    # The rarest kind has 10 on average, and fewer than 3 once in 360 runs.
+    assert [kind for kind in FAULT_KINDS if report.faults[kind] < 3 * judge.scale] == []
 
 
 @pytest.mark.parametrize("loop", LOOPS)
