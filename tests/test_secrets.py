@@ -101,12 +101,16 @@ def saying(response: bytes) -> Serve:
 async def speaking(stream: anyio.abc.SocketStream) -> None:
     """Speak first, and no TLS."""
     async with stream:
-        await stream.send(PAGE.encode())
+        with contextlib.suppress(anyio.BrokenResourceError):
+            await stream.send(PAGE.encode())
 
 
 async def resetting(stream: anyio.abc.SocketStream) -> None:
-    await stream.receive()
-    await reset(stream)
+    async with stream:
+        # On a busy machine the client may have given up by then.
+        with contextlib.suppress(anyio.BrokenResourceError, anyio.EndOfStream):
+            await stream.receive()
+        await reset(stream)
 
 
 def response(status: str, body: str, *, length: int | None = None) -> bytes:

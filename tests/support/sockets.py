@@ -53,7 +53,9 @@ async def silent(stream: anyio.abc.SocketStream) -> None:
 
 
 async def reset(stream: anyio.abc.SocketStream) -> None:
-    """Close with a reset, not in good order."""
+    """Close with a reset, not in good order; the other end may have done so before."""
     raw: socket.socket = stream.extra(anyio.abc.SocketAttribute.raw_socket)
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+    if raw.fileno() != -1:
+        linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     await stream.aclose()
