@@ -57,7 +57,7 @@ def served(monkeypatch: pytest.MonkeyPatch, where: Path) -> Iterator[Sandbox]:
     monkeypatch.chdir(where)
     monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
     # What was lost is looked up until it would have timed out by itself.
-    monkeypatch.setattr(job, "TIMEOUT", Timeout(read=2.0))
+    monkeypatch.setattr(job, "TIMEOUT", Timeout(read=1.0))
     sandbox.url, stop = server.start_server(sandbox.app, ("127.0.0.1", 0))
     monkeypatch.setenv("CHAT2PAY_BASE_URL", sandbox.url)
     try:
@@ -125,7 +125,7 @@ import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from chat2pay_async import Timeout
 from chat2pay_async._cli import job
-job.TIMEOUT = Timeout(read=2.0)
+job.TIMEOUT = Timeout(read=1.0)
 from chat2pay_async.cli import main
 sys.exit(main())
 """

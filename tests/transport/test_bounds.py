@@ -152,7 +152,7 @@ async def test_a_response_that_trickles_is_complete_in_the_time_to_read_or_unkno
     what: str, kind: str
 ) -> None:
     # Where nothing tells when the last byte left, the time to write counts as well.
-    limits = attrs.evolve(QUICK, connect=0.5, write=0.5 if kind == "wrapped" else 60.0)
+    limits = attrs.evolve(QUICK, connect=0.5, write=0.1 if kind == "wrapped" else 60.0)
     async with (
         listening(Server(trickling(*ENDLESS[what])).serve) as url,
         transport_of(kind, url) as transport,
