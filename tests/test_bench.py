@@ -21,11 +21,9 @@ def rooms() -> Iterator[dict[str, Any]]:
     """The modules of the benchmarks, which are no package."""
     names = ("results", "report")
     before = set(sys.modules)
-    sys.path.append(BENCHMARKS)
     try:
         yield {name: importlib.import_module(name) for name in names}
     finally:
-        sys.path.remove(BENCHMARKS)
         # Their names are anybody's.
         for name in set(sys.modules) - before:
             if str(getattr(sys.modules[name], "__file__", "")).startswith(BENCHMARKS):

@@ -74,8 +74,10 @@ def found_in(text: str) -> list[str]:
 def no_logging() -> Iterator[None]:
     """The server's own h2 logs what it decodes: that is not the client's."""
     logging.disable()
-    yield
-    logging.disable(logging.NOTSET)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 class Http2Server:

@@ -515,6 +515,7 @@ def run(seed: int, loop: str, *, keeps_assumption: bool = True) -> Report:
     if loop == "trio":
         options = {"clock": trio.testing.MockClock(autojump_threshold=0)}
     world = World(rng, keeps_assumption)
+    state = random.getstate()
     random.seed(seed)  # tenacity's
     with (
         mock.patch("trio._core._run._ALLOW_DETERMINISTIC_SCHEDULING", new=True),
@@ -523,6 +524,7 @@ def run(seed: int, loop: str, *, keeps_assumption: bool = True) -> Report:
         mock.patch.object(logging.getLogger("chat2pay_async.calls"), "disabled", new=True),
     ):
         anyio.run(world.live, backend=loop, backend_options=options)
+    random.setstate(state)
     ends = Counter(f"{job.kind} {job.told}" for job in world.jobs)
     fates = sum((process.network.fates for process in world.processes), Counter[str]())
     fates["declined"] = sum(not one.accepted for one in world.service.effects)
