@@ -440,7 +440,7 @@ async def test_a_reset_after_the_request_leaves_the_outcome_unknown() -> None:
 
 async def test_silence_after_the_request_is_a_timeout_with_unknown_outcome() -> None:
     async with listening(silent) as url:
-        error = await exchange_with(url, QUICK)
+        error = await exchange_with(url, attrs.evolve(PATIENT, read=QUICK.read))
     assert (error.proof, error.timed_out) == (Proof.UNKNOWN, True)
 
 
