@@ -87,9 +87,9 @@ class Display:
     """The progress of a run: pass it as a hook, and enter it around the run."""
 
     _title: str
-    """What the run does."""
+    """A title, such as the name of a command."""
     _total: int | None
-    """How many items there are; None where that is not known."""
+    """The number of items; None where that is not known."""
     _console: Console = attrs.field(factory=lambda: Console(stderr=True))
     """Draws. Default: standard error."""
     _clock: Callable[[], float] = time.monotonic

@@ -35,13 +35,13 @@ class RunController:
     SHOWN: ClassVar = 20
     """The number of problems that are shown one by one."""
     _job: Job
-    """What is done with the items."""
+    """The work that is done with the items."""
     _journal: Journal
-    """Where that is written down."""
+    """The place where that is written down."""
     _options: JobOptions
-    """How it is done."""
+    """The way in which it is done."""
     _total: int | None = attrs.field(default=None, kw_only=True, alias="total")
-    """How many items there are. Default: not known."""
+    """The number of items. Default: not known."""
     _done: ExitCode = attrs.field(default=ExitCode.DONE, kw_only=True, alias="done")
     """The exit code where all goes well."""
 
