@@ -21,7 +21,9 @@
     └── OutcomeUnknownError           it may have been applied: `client.resolve` it, don't repeat it
 
 Each error says which operation failed (`operation`) and what every attempt at it proved
-(`attempts`), survives pickling, and shows no key, phone number or card number.
+(`attempts`), survives pickling, and shows no key, phone number or card number. One that is rebuilt
+from its class and its text alone, as Celery does it where results are JSON, keeps both; what else
+it had is lost.
 
 A money-moving call that raises another `Chat2PayError` than `OutcomeUnknownError` moved nothing (a
 `ReceiptNotSentError` has its receipt). So this keeps "failed" and "unknown" apart:
@@ -233,8 +235,9 @@ class RequestValidationError(Chat2PayError, ValueError):
         faults: Everything that is wrong with it, all at once.
     """
 
-    def __init__(self, subject: str, faults: tuple[Fault, ...]) -> None:
-        super().__init__(f"{subject}: " + "; ".join(str(fault) for fault in faults))
+    def __init__(self, subject: str = "", faults: tuple[Fault, ...] = ()) -> None:
+        problems = "; ".join(map(str, faults))
+        super().__init__(f"{subject}: {problems}" if faults else subject)
         self.faults = faults
 
 
@@ -254,7 +257,8 @@ class ApiError(Chat2PayError):
     """The service responded with a refusal.
 
     Attributes:
-        status_code: The HTTP status.
+        status_code: The HTTP status; 0 where only the error's text is left, and its class does not
+            tell.
         message: The service's own words (long digit runs such as phone numbers are masked).
         errors: Its list of reasons, masked likewise.
         reason_code: Its reason code, where it gave one.
@@ -262,11 +266,13 @@ class ApiError(Chat2PayError):
         body: The response's bytes as received, personal data included.
     """
 
+    _usual_status = 0
+
     def __init__(  # noqa: PLR0913 - a response has this many parts, and each is a plain value
         self,
-        text: str,
+        text: str = "",
         *,
-        status_code: int,
+        status_code: int | None = None,
         message: str | None = None,
         errors: tuple[str, ...] = (),
         reason_code: str | int | None = None,
@@ -274,7 +280,7 @@ class ApiError(Chat2PayError):
         body: bytes = b"",
     ) -> None:
         super().__init__(text)
-        self.status_code = status_code
+        self.status_code = self._usual_status if status_code is None else status_code
         self.message = message
         self.errors = errors
         self.reason_code = reason_code
@@ -284,6 +290,8 @@ class ApiError(Chat2PayError):
 
 class BadRequestError(ApiError):
     """400: the request, or the state of what it is about, does not allow it."""
+
+    _usual_status = 400
 
 
 class ReceiptNotSentError(BadRequestError):
@@ -299,17 +307,25 @@ class ReceiptNotSentError(BadRequestError):
 class AuthenticationError(ApiError):
     """401: the API key is missing, wrong or no longer valid."""
 
+    _usual_status = 401
+
 
 class PermissionDeniedError(ApiError):
     """403: the API key may not do this."""
+
+    _usual_status = 403
 
 
 class NotFoundError(ApiError):
     """404: nothing there under this reference."""
 
+    _usual_status = 404
+
 
 class ConflictError(ApiError):
     """409: the state of what the request is about does not allow it."""
+
+    _usual_status = 409
 
 
 class RateLimitedError(ApiError):
@@ -319,6 +335,7 @@ class RateLimitedError(ApiError):
         retry_after: How long it asks to wait, in seconds; None if it did not say.
     """
 
+    _usual_status = 429
     retry_after: float | None = None
 
 
@@ -332,11 +349,11 @@ class ResponseDecodeError(Chat2PayError):
     Only operations that are harmless to repeat raise it.
 
     Attributes:
-        status_code: The HTTP status.
+        status_code: The HTTP status; 0 where only the error's text is left.
         body: The response's bytes as received.
     """
 
-    def __init__(self, text: str, *, status_code: int, body: bytes) -> None:
+    def __init__(self, text: str = "", *, status_code: int = 0, body: bytes = b"") -> None:
         super().__init__(text)
         self.status_code = status_code
         self.body = body
@@ -361,13 +378,27 @@ class OutcomeUnknownError(Chat2PayError):
     """The request may have been applied: do not send it again, resolve it.
 
     Attributes:
-        pending: What is needed to settle it later.
         is_foreign: True where the call, and its look-up, were refused by somebody who is not the
             service: a block page, or a wrong base URL.
     """
 
     is_foreign: bool = False
 
-    def __init__(self, text: str, *, pending: Pending) -> None:
+    def __init__(self, text: str = "", *, pending: Pending | None = None) -> None:
         super().__init__(text)
-        self.pending = pending
+        self._pending = pending
+
+    @property
+    def pending(self) -> Pending:
+        """What is needed to settle it later.
+
+        Raises:
+            AttributeError: The error was rebuilt from its text alone, as Celery does it where
+                results are JSON. Store `pending.to_json()` where the call is made.
+        """
+        if self._pending is None:
+            raise AttributeError(
+                "only the text of this error is left: it went through JSON. Store "
+                "`error.pending.to_json()` where the call is made"
+            )
+        return self._pending

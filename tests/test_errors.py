@@ -7,9 +7,12 @@ import inspect
 import json
 import pickle
 import re
+import sys
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from multiprocessing import get_context
 from typing import Any
 
 import attrs
@@ -85,8 +88,9 @@ def attributes_of(kind: type[Chat2PayError]) -> set[str]:
 
 
 def make(kind: type[Chat2PayError]) -> Chat2PayError:
-    error = kind(**{name: SAMPLES[name] for name in inspect.signature(kind).parameters})
-    for name in attributes_of(kind):
+    parameters = inspect.signature(kind).parameters
+    error = kind(**{name: SAMPLES[name] for name in parameters})
+    for name in attributes_of(kind) - set(parameters):
         setattr(error, name, SAMPLES[name])
     return error
 
@@ -103,6 +107,13 @@ COPIES: dict[str, Callable[[Chat2PayError], Any]] = {
     "copy.copy": copy.copy,
     "copy.deepcopy": copy.deepcopy,
 }
+
+
+def rebuilt(error: Chat2PayError) -> Any:
+    """An error after JSON, as Celery's `exception_to_python` rebuilds it."""
+    written = {"module": type(error).__module__, "name": type(error).__name__, "args": error.args}
+    read = json.loads(json.dumps(written))
+    return getattr(sys.modules[read["module"]], read["name"])(*read["args"])
 
 
 def tree_in_the_docstring() -> dict[str, str | None]:
@@ -188,6 +199,56 @@ def test_every_error_has_an_operation_and_attempts_from_the_start(
     )
     assert (fresh.operation, fresh.attempts) == (None, ())
     assert {"operation", "attempts"} <= attributes_of(kind)
+
+
+@pytest.mark.parametrize("kind", list(every_error()), ids=lambda kind: kind.__name__)
+def test_every_error_is_rebuilt_from_its_class_and_its_text(kind: type[Chat2PayError]) -> None:
+    error = make(kind)
+    twin = rebuilt(error)
+    assert type(twin) is kind
+    assert (str(twin), twin.args) == (str(error), error.args)
+    assert (twin.operation, twin.attempts) == (None, ())
+    assert str(rebuilt(twin)) == str(error)
+    assert pickled(twin).args == error.args
+
+
+@pytest.mark.parametrize("kind", list(every_error()), ids=lambda kind: kind.__name__)
+def test_every_error_needs_no_argument(kind: type[Chat2PayError]) -> None:
+    assert str(kind()) == ""
+
+
+def test_a_rebuilt_api_error_has_the_status_of_its_class() -> None:
+    statuses = {kind: rebuilt(make(kind)).status_code for kind in every_error(errors.ApiError)}
+    assert statuses == {
+        errors.ApiError: 0,
+        errors.BadRequestError: 400,
+        errors.ReceiptNotSentError: 400,
+        errors.AuthenticationError: 401,
+        errors.PermissionDeniedError: 403,
+        errors.NotFoundError: 404,
+        errors.ConflictError: 409,
+        errors.RateLimitedError: 429,
+        errors.ServerError: 0,
+    }
+
+
+def test_a_rebuilt_error_of_unknown_outcome_says_where_to_take_the_pending_call_from() -> None:
+    twin = rebuilt(errors.OutcomeUnknownError("it may have been applied", pending=PENDING))
+    with pytest.raises(AttributeError, match=r"went through JSON.*pending\.to_json\(\)"):
+        _ = twin.pending
+    assert not hasattr(twin, "pending")
+
+
+def test_an_error_comes_out_of_another_process_whole() -> None:
+    error = errors.OutcomeUnknownError("it may have been applied", pending=PENDING)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        raised = pool.submit(_raise, error).exception(timeout=60)
+    assert isinstance(raised, errors.OutcomeUnknownError)
+    assert (raised.pending, raised.args) == (PENDING, error.args)
+
+
+def _raise(error: Chat2PayError) -> None:
+    raise error
 
 
 def test_a_bare_subclass_of_a_user_survives_too() -> None:
