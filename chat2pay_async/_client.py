@@ -81,7 +81,7 @@ class AsyncChat2Pay:
         Args:
             api_key: The API key. Default: CHAT2PAY_API_KEY.
             base_url: The API's base URL; https, unless the host is this machine. Default:
-                CHAT2PAY_BASE_URL, else production.
+                CHAT2PAY_BASE_URL, else production. It ends before the API's own `/api/v2`.
             timeout: A `Timeout`, or seconds for each of connect, read and write.
             retry: The policy by which calls are retried, and unknown outcomes looked up.
             rate_limit: A `RateLimit`, or a `Limiter` of your own; None sends as fast as the
@@ -108,6 +108,8 @@ class AsyncChat2Pay:
                 time, and can lose a connection for good. For hooks, auth or headers alone,
                 `http_client_for` makes a client without these faults. Default: such a client.
             proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …).
+                Plain http, to a server on this machine, never goes through one of the
+                environment's.
             http2: Offer HTTP/2; it needs the extra `http2`. A connection still serves one request
                 at a time. Where a server shuts an HTTP/2 connection down in good order, the
                 outcome of the POST in progress on it is unknown, and is looked up.
@@ -288,7 +290,7 @@ class AsyncChat2Pay:
 
         Args:
             payment_link_ref: The link's reference.
-            timeout: The most seconds to wait; None waits for as long as it takes.
+            timeout: The most seconds to wait, more than 0; None waits for as long as it takes.
             initial: Seconds until the second look-up; the pause grows by half with each.
             maximum: The most seconds between two look-ups.
 

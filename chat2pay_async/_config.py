@@ -12,8 +12,12 @@ import hashlib
 import ipaddress
 import math
 import os
+import re
+import string
+import sys
 from collections.abc import Mapping
-from typing import Any, Generic, TypeAlias, TypeGuard, TypeVar
+from datetime import timedelta
+from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
@@ -31,6 +35,9 @@ __all__ = [
     "as_retry",
     "as_timeout",
     "base_url_of",
+    "cleaned",
+    "is_loopback",
+    "is_number",
     "key_of",
 ]
 
@@ -39,20 +46,34 @@ T = TypeVar("T")
 DEFAULT_BASE_URL = "https://chat2pay-service.clickatell.com/"
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a number that can be reckoned with: no bool, nan or infinity."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return -sys.float_info.max <= value <= sys.float_info.max  # an int may be larger than any float
 
 
 def _limit(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     """Demand seconds in which something can happen; None for no deadline (attrs validator)."""
     if value is None and attribute.name == "total":
         return
-    if not _is_number(value) or value <= 0:
-        raise ConfigurationError(f"Timeout({attribute.name}=…) must be seconds, more than 0")
+    if not is_number(value) or value <= 0:
+        raise ConfigurationError(
+            f"Timeout({attribute.name}=…) must be seconds, more than 0{_instead_of(value)}"
+        )
+
+
+def _instead_of(value: object) -> str:
+    """Say what to pass instead of a value that elsewhere means *no limit*, or a duration."""
+    if isinstance(value, timedelta):
+        return "; pass its .total_seconds()"
+    if value is None or (isinstance(value, (int, float)) and value in {0, math.inf}):
+        return "; Timeout(total=None) has no deadline, and its other limits are always set"
+    return ""
 
 
 def _delay(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if not _is_number(value) or value < 0:
+    if not is_number(value) or value < 0:
         raise ConfigurationError(f"RetryPolicy({attribute.name}=…) must be seconds, 0 or more")
 
 
@@ -83,7 +104,8 @@ def as_timeout(value: object) -> Timeout:
     if isinstance(value, Timeout):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return Timeout(connect=float(value), read=float(value), write=float(value))
+        limit = float(value) if is_number(value) else math.inf
+        return Timeout(connect=limit, read=limit, write=limit)
     what = type(value).__name__
     if what == "Timeout":  # httpx's, or httpx2's
         given = ", ".join(
@@ -95,7 +117,9 @@ def as_timeout(value: object) -> Timeout:
             f"timeout must be a Timeout of chat2pay_async's, not one of "
             f"{type(value).__module__.partition('.')[0]}'s: pass chat2pay_async.Timeout({given})"
         )
-    raise ConfigurationError(f"timeout must be a Timeout or seconds, not {what}")
+    raise ConfigurationError(
+        f"timeout must be a Timeout or seconds, not {what}{_instead_of(value)}"
+    )
 
 
 def _attempts(_instance: Any, _attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -225,6 +249,15 @@ HeaderFields: TypeAlias = Headers | Mapping[str, str]
 """Headers, or a mapping that has no secret."""
 
 
+def cleaned(text: str) -> str:
+    """Drop what files and shells put around a setting: blanks, newlines, a byte order mark."""
+    return text.strip(f"\ufeff{string.whitespace}").strip()
+
+
+def _is_quoted(text: str) -> bool:
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`"
+
+
 def key_of(value: str | None) -> ApiKey:
     """Return the given key. Default: the one in CHAT2PAY_API_KEY.
 
@@ -232,14 +265,22 @@ def key_of(value: str | None) -> ApiKey:
         ConfigurationError: There is none, or it can't stand in a header.
     """
     given: object = os.environ.get("CHAT2PAY_API_KEY", "") if value is None else value
-    key = given.strip() if isinstance(given, str) else ""
+    key = cleaned(given) if isinstance(given, str) else ""
     if not key:
         raise ConfigurationError(
             'no API key: pass AsyncChat2Pay("…") or set the environment variable CHAT2PAY_API_KEY'
         )
     if not (key.isascii() and key.isprintable()):
         raise ConfigurationError("the API key has characters that a header can't carry")
+    if _is_quoted(key):  # of a file for `docker run --env-file`, where quotes belong to the value
+        raise ConfigurationError("the API key has quotes around it: write it without them")
     return ApiKey(key)
+
+
+_NAME: Final = re.compile(r"(?=.{1,253}\.?$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
+_USUAL_PORTS: Final = {"http": 80, "https": 443}
+_API: Final = "/api/v2"
+"""All paths of the API begin with it."""
 
 
 def base_url_of(value: object) -> str:
@@ -248,29 +289,52 @@ def base_url_of(value: object) -> str:
     Raises:
         ConfigurationError: It is not a URL that a key may be sent to.
     """
-    default = os.environ.get("CHAT2PAY_BASE_URL") or DEFAULT_BASE_URL
-    given = default if value is None else str(value)
+    default = cleaned(os.environ.get("CHAT2PAY_BASE_URL", "")) or DEFAULT_BASE_URL
+    given = default if value is None else cleaned(str(value))
     try:
         parts = urlsplit(given)
-        host, _port = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError:
-        parts, host = urlsplit(""), None
-    if not host or parts.scheme not in {"http", "https"} or not given.isascii():
+        parts, host, port = urlsplit(""), None, None
+    if not host or parts.scheme not in _USUAL_PORTS or port == 0 or not given.isascii():
         raise ConfigurationError(
             "the base URL must look like https://host/ (an international name in its xn-- form)"
+            + (", without quotes" if _is_quoted(given) else "")
         )
     # The text itself is looked at: an empty query (`https://host/?`) would swallow the path.
     if "@" in parts.netloc or not given.isprintable() or any(mark in given for mark in "?# "):
         raise ConfigurationError("the base URL must have no user, query, fragment or blanks")
-    if parts.scheme == "http" and not _is_loopback(host):
+    if not _is_host(host) or ("[" in parts.netloc) != (":" in host):
+        raise ConfigurationError(f"the base URL has no valid host: {host!r}")
+    if parts.scheme == "http" and not is_loopback(host):
         raise ConfigurationError(
             "plain http would show the API key and the payments to the network: use https "
             "(http is for servers on this machine)"
         )
-    return given.rstrip("/")
+    front, version, _ = f"{parts.path}/".partition(f"{_API}/")
+    netloc = parts.netloc.lower().removesuffix(f":{_USUAL_PORTS[parts.scheme]}").removesuffix(":")
+    url = f"{parts.scheme}://{netloc}{front.rstrip('/')}"
+    if version:
+        raise ConfigurationError(
+            f"the base URL ends before {_API}, which every request adds by itself: write {url}"
+        )
+    return url
 
 
-def _is_loopback(host: str) -> bool:
+def _is_host(host: str) -> bool:
+    """Tell whether a host is a name or an address; addresses with a zone are not taken."""
+    numbers = host.rstrip(".").rpartition(".")[2]
+    if ":" not in host and not numbers.isdigit():
+        return _NAME.fullmatch(host) is not None
+    try:
+        return "%" not in str(ipaddress.ip_address(host))
+    except ValueError:
+        return False
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine."""
+    host = host.lower()
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:

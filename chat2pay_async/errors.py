@@ -390,7 +390,7 @@ class OutcomeUnknownError(Chat2PayError):
 
     @property
     def pending(self) -> Pending:
-        """What is needed to settle it later.
+        """The call, with all that is needed to settle it later.
 
         Raises:
             AttributeError: The error was rebuilt from its text alone, as Celery does it where

@@ -13,7 +13,8 @@ called. What a logger's filters and handlers raise goes no further either.
 
 Pass it as `AsyncChat2Pay(hooks=[print_retries])`. The same events go to the logger
 `chat2pay_async.calls`: everything at DEBUG, retries at INFO, unknown outcomes at WARNING. No event
-shows a key, a phone number or card data.
+shows a key, a phone number or card data. The logger `chat2pay_async.settings` warns of what a
+client does not understand in the environment, and does not need.
 """
 
 from __future__ import annotations

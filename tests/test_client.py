@@ -302,12 +302,17 @@ async def test_waiting_backs_off_and_gives_up_in_time(
 
 @pytest.mark.parametrize(
     "settings",
-    [{"timeout": -1}, {"timeout": float("nan")}, {"initial": 0}, {"initial": -1}, {"maximum": 0}],
+    [
+        *({"timeout": 0}, {"timeout": -1}, {"timeout": float("nan")}, {"timeout": float("inf")}),
+        *({"timeout": True}, {"timeout": "5"}, {"initial": 0}, {"initial": -1}, {"initial": "5"}),
+        *({"maximum": 0}, {"maximum": float("nan")}, {"maximum": 10**400}),
+    ],
+    ids=lambda settings: f"{settings}"[:24],
 )
 async def test_a_time_to_wait_out_of_range_is_refused(
-    client: AsyncChat2Pay, sandbox: Sandbox, settings: dict[str, float]
+    client: AsyncChat2Pay, sandbox: Sandbox, settings: dict[str, Any]
 ) -> None:
-    with pytest.raises(ConfigurationError, match="wait_for_payment: initial and maximum must be"):
+    with pytest.raises(ConfigurationError, match="wait_for_payment: initial, maximum and timeout"):
         await client.wait_for_payment("ref-1", **settings)
     assert sandbox.ledger.answered("get_transaction", 404) == 0
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import attrs
@@ -47,7 +50,7 @@ def test_the_environments_key_is_used_where_none_is_given(monkeypatch: pytest.Mo
     assert key_of(None).reveal() == SECRET
 
 
-@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "\n{}", "  {}\t"])
+@pytest.mark.parametrize("around", ["{}\n", "{}\r\n", "\n{}", "  {}\t", "\ufeff{}", "\ufeff {}\n"])
 def test_blanks_and_newlines_around_a_key_are_dropped(
     around: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +87,17 @@ def test_a_key_that_no_header_can_carry_is_refused_without_showing_it(key: str) 
     with pytest.raises(ConfigurationError, match="header") as refused:
         key_of(key)
     assert "Zx9" not in str(refused.value)
+
+
+@pytest.mark.parametrize("quote", list("\"'`"))
+def test_a_key_in_quotes_is_refused_without_showing_it(
+    quote: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, f"{quote}{SECRET}{quote}\n")
+    with pytest.raises(ConfigurationError, match="quotes") as refused:
+        key_of(None)
+    assert SECRET not in str(refused.value)
+    assert key_of(f"{quote}{SECRET}").reveal() == f"{quote}{SECRET}"
 
 
 @pytest.mark.parametrize("shown", ["{}", "{!s}", "{!r}", "{!a}", "{:>30}"])
@@ -147,8 +161,11 @@ def test_the_environments_base_url_is_used_where_none_is_given(
     assert base_url_of("https://chat2pay.example") == "https://chat2pay.example"
 
 
-def test_an_empty_base_url_in_the_environment_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(URL_VARIABLE, "")
+@pytest.mark.parametrize("value", ["", " ", "\r\n", "\ufeff"])
+def test_a_blank_base_url_in_the_environment_is_none(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL_VARIABLE, value)
     assert base_url_of(None) == "https://chat2pay-service.clickatell.com"
 
 
@@ -164,9 +181,15 @@ def test_an_empty_base_url_in_the_environment_is_none(monkeypatch: pytest.Monkey
         ("https://xn--bcher-kva.example", "https://xn--bcher-kva.example"),
         ("https://10.0.0.1", "https://10.0.0.1"),
         ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
-        ("HTTPS://Chat2Pay.example", "HTTPS://Chat2Pay.example"),
+        ("HTTPS://Chat2Pay.example", "https://chat2pay.example"),
+        ("https://chat2pay.example:443", "https://chat2pay.example"),
+        ("https://chat2pay.example:", "https://chat2pay.example"),
+        ("https://[2001:DB8::443]:443/Gateway", "https://[2001:db8::443]/Gateway"),
+        ("https://chat2pay.example.", "https://chat2pay.example."),
+        ("https://gateway.example/api", "https://gateway.example/api"),
+        ("https://gateway.example/api/v20", "https://gateway.example/api/v20"),
         ("http://localhost", "http://localhost"),
-        ("http://LOCALHOST:8000/", "http://LOCALHOST:8000"),
+        ("http://LOCALHOST:8000/", "http://localhost:8000"),
         ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
         ("http://127.9.9.9", "http://127.9.9.9"),
         ("http://[::1]:8000", "http://[::1]:8000"),
@@ -175,6 +198,68 @@ def test_an_empty_base_url_in_the_environment_is_none(monkeypatch: pytest.Monkey
 )
 def test_a_base_url_is_used_without_its_final_slash(given: str, used: str) -> None:
     assert base_url_of(given) == used
+
+
+AROUND = ["{}\n", "{}\r\n", "\n{}", "  {}\t", "\ufeff{}", "\ufeff {}\r\n", "\xa0{}"]
+"""What files and shells put around a setting."""
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_blanks_and_newlines_around_a_base_url_are_dropped(
+    around: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = around.format("https://gateway.example/")
+    assert base_url_of(given) == "https://gateway.example"
+    monkeypatch.setenv(URL_VARIABLE, given)
+    assert base_url_of(None) == "https://gateway.example"
+
+
+@pytest.mark.parametrize("quoted", ['"https://chat2pay.example"', "'https://chat2pay.example'"])
+def test_a_base_url_in_quotes_is_refused_with_what_is_wrong(quoted: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"must look like .*, without quotes$"):
+        base_url_of(quoted)
+
+
+@pytest.mark.parametrize(
+    ("given", "to_write"),
+    [
+        ("https://chat2pay.example/api/v2", "https://chat2pay.example"),
+        ("https://chat2pay.example/api/v2/", "https://chat2pay.example"),
+        ("https://chat2pay.example:8443/api/v2/chat-2-pay", "https://chat2pay.example:8443"),
+        ("https://gateway.example/c2p//api/v2", "https://gateway.example/c2p"),
+    ],
+)
+def test_a_base_url_with_the_apis_own_path_is_refused_with_the_one_to_write(
+    given: str, to_write: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"adds by itself: write {re.escape(to_write)}$"):
+        base_url_of(given)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "chat2pay..example",
+        ".example",
+        "*",
+        "a<b>",
+        "a\\b",
+        "chat2pay.example;x",
+        "chat2pay.example,b",
+        "%63hat2pay.example",
+        "a" * 64 + ".example",
+        ".".join(["a" * 60] * 5),
+        "999.1.1.1",
+        "1.2.3",
+        "127.1",
+        "[fe80::1%eth0]",
+        "[fe80::1%25eth0]",
+        "[v1.x]",
+    ],
+)
+def test_a_base_url_whose_host_is_no_host_is_refused(host: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"no valid host|must look like https://host/"):
+        base_url_of(f"https://{host}/")
 
 
 @pytest.mark.parametrize(
@@ -208,9 +293,6 @@ def test_plain_http_to_another_machine_is_refused(url: str) -> None:
         "https://chat2pay.example#top",
         "https://chat2pay.example/#",
         "https://chat2pay.example/a b",
-        "https://chat2pay.example ",
-        " https://chat2pay.example",
-        "https://chat2pay.example\n",
         "https://chat2\tpay.example",
         "https://chat2pay.example/\x00",
         "https://chat2pay.example/\x7f",
@@ -236,6 +318,9 @@ def test_a_base_url_with_more_than_host_and_path_is_refused(url: str) -> None:
         "https://:443",
         "https://chat2pay.example:port",
         "https://chat2pay.example:99999",
+        "https://chat2pay.example:0",
+        "chat2pay.example:8080",
+        "localhost:8000",
         "https://[::1",
         "https://bücher.example",
         "https://chat2pay.example/ü",
@@ -248,14 +333,22 @@ def test_a_malformed_base_url_is_refused(url: str) -> None:
 
 # Seconds and attempts -----------------------------------------------------------------------------
 
-NO_SECONDS = [-1, -0.001, float("nan"), float("inf"), float("-inf"), True, "5", b"5", [5]]
+
+def _brief(value: object) -> str:
+    return repr(value)[:20]
+
+
+NO_SECONDS = [
+    *(-1, -0.001, float("nan"), float("inf"), float("-inf"), 10**400, -(10**400)),
+    *(True, "5", b"5", [5], timedelta(seconds=5), Decimal(5)),
+]
 
 
 def test_the_default_timeout_has_a_deadline_of_90_seconds() -> None:
     assert Timeout() == Timeout(connect=5.0, read=30.0, write=10.0, total=90.0)
 
 
-@pytest.mark.parametrize("value", [*NO_SECONDS, 0, 0.0, -0.0], ids=repr)
+@pytest.mark.parametrize("value", [*NO_SECONDS, 0, 0.0, -0.0], ids=_brief)
 @pytest.mark.parametrize("name", ["connect", "read", "write", "total"])
 def test_a_timeout_in_which_nothing_can_happen_is_refused(name: str, value: Any) -> None:
     with pytest.raises(
@@ -288,7 +381,7 @@ def test_a_timeout_stays_itself() -> None:
     assert as_timeout(timeout) is timeout
 
 
-@pytest.mark.parametrize("value", [True, "10", None, (1, 2)], ids=repr)
+@pytest.mark.parametrize("value", [True, "10", (1, 2), Decimal(5)], ids=repr)
 def test_a_timeout_that_is_no_number_is_refused(value: Any) -> None:
     with pytest.raises(ConfigurationError, match=r"a Timeout or seconds, not \w+$"):
         as_timeout(value)
@@ -310,7 +403,27 @@ def test_a_timeout_of_httpx_is_refused_with_the_one_to_pass(given: Any, to_pass:
     assert str(refused.value).endswith(f"pass chat2pay_async.{to_pass}")
 
 
-@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0, 0.0, None, float("inf"), 10**400], ids=_brief)
+def test_a_timeout_that_means_for_ever_elsewhere_is_refused_with_what_to_pass(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"; Timeout\(total=None\) has no deadline"):
+        as_timeout(value)
+
+
+def test_a_limit_that_means_for_ever_elsewhere_is_refused_with_what_to_pass() -> None:
+    for value in (0, float("inf")):
+        with pytest.raises(ConfigurationError, match=r"; Timeout\(total=None\) has no deadline"):
+            Timeout(read=value)
+
+
+def test_a_timedelta_is_refused_with_what_to_pass() -> None:
+    seconds: Any = timedelta(seconds=5)
+    with pytest.raises(ConfigurationError, match=r"not timedelta; pass its \.total_seconds\(\)$"):
+        as_timeout(seconds)
+    with pytest.raises(ConfigurationError, match=r"; pass its \.total_seconds\(\)$"):
+        Timeout(total=seconds)
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), 10**400], ids=_brief)
 def test_a_number_that_is_no_number_of_seconds_is_refused(value: float) -> None:
     with pytest.raises(ConfigurationError, match="must be seconds, more than 0"):
         as_timeout(value)
@@ -327,7 +440,7 @@ def test_the_default_policy_makes_four_attempts() -> None:
     )
 
 
-@pytest.mark.parametrize("value", [*NO_SECONDS, None], ids=repr)
+@pytest.mark.parametrize("value", [*NO_SECONDS, None], ids=_brief)
 @pytest.mark.parametrize("name", ["initial", "maximum", "settle"])
 def test_a_delay_that_is_no_number_of_seconds_is_refused(name: str, value: Any) -> None:
     given: dict[str, Any] = {name: value}

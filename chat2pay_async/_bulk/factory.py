@@ -17,6 +17,7 @@ from chat2pay_async._bulk.item import GIVE_UP_AFTER, Items
 from chat2pay_async._bulk.run import Run, Setup
 from chat2pay_async._bulk.store import RunStore
 from chat2pay_async._client import AsyncChat2Pay, inner
+from chat2pay_async._config import is_number
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._tracebacks import hiding_arguments
@@ -229,7 +230,7 @@ def _run(  # noqa: PLR0913 - an operation, its items, and the options
 
 
 def _checked(name: str, value: object, most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+    if not (is_number(value) or value == math.inf) or not 0 <= value <= most:
         limit = "0 or more" if math.isinf(most) else f"from 0 to {most:g}"
         raise ConfigurationError(f"{name} must be a number, {limit}")
     return float(value)

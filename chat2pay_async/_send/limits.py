@@ -16,6 +16,7 @@ import anyio
 import attrs
 
 from chat2pay_async import _eventloop as clock
+from chat2pay_async._config import is_number
 from chat2pay_async._send.pace import Pace
 from chat2pay_async.errors import ConfigurationError
 
@@ -43,8 +44,7 @@ def pause_after(retry_after: float | None) -> float:
 
 def _positive(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     whole = attribute.name == "burst"
-    kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
+    if not is_number(value) or value <= 0 or (whole and not isinstance(value, int)):
         raise ConfigurationError(
             f"{type(instance).__name__}({attribute.name}=…) must be "
             + ("an int, 1 or more" if whole else "a number greater than 0")

@@ -10,6 +10,7 @@ import anyio
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
 from chat2pay_async._api import models
+from chat2pay_async._config import is_number
 from chat2pay_async.errors import Chat2PayError
 
 __all__ = ["payment_has_ended", "wait_for_payment"]
@@ -51,10 +52,11 @@ async def wait_for_payment(
 
     A new link may not be shown for `settle` seconds, so that a 404 says nothing until then.
     """
-    if not (initial > 0 and maximum > 0 and (timeout is None or timeout >= 0)):
+    seconds = (initial, maximum, *(() if timeout is None else (timeout,)))
+    if not all(is_number(one) and one > 0 for one in seconds):
         raise errors.ConfigurationError(
-            "wait_for_payment: initial and maximum must be greater than 0 seconds, and timeout "
-            "None or not below 0"
+            "wait_for_payment: initial, maximum and timeout must be seconds, more than 0 (timeout: "
+            "or None, which waits for as long as it takes)"
         )
     until_shown = clock.now() + settle
     failures = 0

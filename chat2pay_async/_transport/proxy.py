@@ -1,22 +1,37 @@
 """The proxy that requests go through: the given one, or what the environment says.
 
-httpx reads the environment only for transports of its own. This follows the same rules, which
-are those of its documentation and of https://curl.se/libcurl/c/CURLOPT_NOPROXY.html.
+httpx reads the environment only for transports of its own, and refuses to work where anything in it
+is odd. Here only the rule counts that is about the base URL; the log warns of the rest. NO_PROXY is
+read as curl reads it (https://curl.se/libcurl/c/CURLOPT_NOPROXY.html), and may name a scheme or a
+port besides, as for httpx.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import logging
+import re
 import urllib.request
+from typing import Final
 
-import attrs
 import httpcore
 import httpx
 
+from chat2pay_async._config import cleaned, is_loopback
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["proxy_for"]
+
+_logger = logging.getLogger("chat2pay_async.settings")
+
+_LARGEST_PORT: Final = 65535
+_ENTRY: Final = re.compile(
+    r"(?:\[(?P<inner>[^\]]*)\]|(?P<host>[^:@\[\]]*)|(?P<bare>[0-9a-f:.]+(?:/[0-9]+)?))"
+    r"(?::(?P<port>[0-9]+|\*))?"
+)
+"""A host, or a network, and a port; an IPv6 one in brackets where a port follows."""
+_NAME: Final = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 
 
 def proxy_for(
@@ -33,97 +48,121 @@ def proxy_for(
         The proxy; None: straight there.
 
     Raises:
-        ConfigurationError: A proxy's URL can't be used.
+        ConfigurationError: The proxy's URL can't be used.
     """
+    target = httpx.URL(url)
+    is_in_clear = target.scheme == "http" and is_loopback(target.host)
     if proxy is not None:
-        return _proxy(proxy)
-    given = _environment() if trust_env else {}
-    rules = sorted(
-        (
-            (_pattern(text), None if value is None else _proxy(value))
-            for text, value in given.items()
-        ),
-        key=lambda rule: rule[0].rank,
-    )
-    return next((found for pattern, found in rules if pattern.matches(httpx.URL(url))), None)
+        chosen = _proxy(proxy, "the argument `proxy`")
+        if is_in_clear and not is_loopback(chosen.url.host.decode("ascii")):
+            raise ConfigurationError(
+                "plain http is for servers on this machine: a proxy elsewhere would be shown the "
+                "API key; leave `proxy` out, or use https"
+            )
+        return chosen
+    # It would be shown the API key, and could not reach a server on this machine.
+    return None if is_in_clear or not trust_env else _proxy_of_environment(target)
 
 
-@attrs.frozen
-class _Pattern:
-    """The URLs that a rule is about; what is empty or None stands for anything."""
-
-    scheme: str
-    host: str
-    port: int | None
-
-    @property
-    def rank(self) -> tuple[bool, int, int]:
-        """The most particular comes first."""
-        return self.port is None, -len(self.host), -len(self.scheme)
-
-    def matches(self, url: httpx.URL) -> bool:
-        return (
-            self.scheme in {"", url.scheme}
-            and self.port in {None, url.port}
-            and self._matches_host(url.host)
-        )
-
-    def _matches_host(self, host: str) -> bool:
-        if not self.host.startswith("*"):
-            return self.host in {"", host}
-        domain = self.host[1:].removeprefix(".")
-        is_below = host.endswith(f".{domain}") and len(host) > len(domain) + 1
-        return is_below or (host == domain and not self.host.startswith("*."))
-
-
-def _pattern(text: str) -> _Pattern:
-    try:
-        url = httpx.URL(text)
-    except httpx.InvalidURL as error:
-        raise ConfigurationError(f"NO_PROXY has an entry that is no host: {text!r}") from error
-    scheme = "" if url.scheme == "all" else url.scheme
-    return _Pattern(scheme, "" if url.host == "*" else url.host, url.port)
-
-
-def _environment() -> dict[str, str | None]:
-    """Read patterns of URLs and their proxies; None: none."""
+def _proxy_of_environment(url: httpx.URL) -> httpcore.Proxy | None:
     # On macOS and Windows it looks into the system's settings too.
-    found = urllib.request.getproxies()
-    exempt = [name.strip() for name in found.get("no", "").split(",")]
-    if "*" in exempt:
-        return {}
-    rules: dict[str, str | None] = {}
-    for scheme in ("http", "https", "all"):
-        if url := found.get(scheme):
-            rules[f"{scheme}://"] = url if "://" in url else f"http://{url}"
-    return rules | {_exemption(name): None for name in exempt if name}
+    found = {name: cleaned(value) for name, value in urllib.request.getproxies().items()}
+    is_exempt = _is_exempt(url, found.get("no", ""))
+    applies = "" if is_exempt else url.scheme if found.get(url.scheme) else "all"
+    chosen = None
+    for name in filter(found.get, ("http", "https", "all")):
+        value, source = found[name], f"{name.upper()}_PROXY"
+        value = value if "://" in value else f"http://{value}"
+        if name == applies:
+            chosen = _proxy(value, source)
+            continue
+        try:
+            _read(value, source)
+        except ConfigurationError as error:
+            _logger.warning("%s, and is not used", error)
+    return chosen
 
 
-def _exemption(name: str) -> str:
-    if "://" in name:
-        return name
+def _is_exempt(url: httpx.URL, exemptions: str) -> bool:
+    is_exempt = False
+    for entry in exemptions.replace(",", " ").split():
+        try:
+            is_exempt = _matches(entry.lower(), url) or is_exempt
+        except (ValueError, httpx.InvalidURL):
+            shown = entry.rpartition("@")[2]
+            _logger.warning("NO_PROXY has an entry that is no host, and is not used: %r", shown)
+    return is_exempt
+
+
+def _matches(entry: str, url: httpx.URL) -> bool:
+    """Tell whether an entry of NO_PROXY is about a URL.
+
+    Raises:
+        ValueError: It can't be about any.
+    """
+    scheme, is_given, rest = entry.rpartition("://")
+    found = _ENTRY.fullmatch(rest.rstrip("/"))
+    if found is None:
+        raise ValueError(entry)
+    pattern = found["inner"] or found["host"] or found["bare"] or "*"
+    is_of_host = _is_within(url.raw_host.decode("ascii").rstrip("."), pattern)
+    port = url.port or (443 if url.scheme == "https" else 80)
+    is_of_port = found["port"] in {None, "*", str(port)}
+    return is_of_host and is_of_port and (not is_given or scheme in {"all", url.scheme})
+
+
+def _is_within(host: str, pattern: str) -> bool:
+    """Tell whether a host is, or is below, what a pattern names; an address is in a network."""
+    if pattern == "*":
+        return True
+    address, network = _network(host), _network(pattern)
+    if network is not None:
+        # Of two versions, one is never within the other.
+        return address is not None and address.network_address in network
+    name = pattern.removeprefix("*").strip(".")
+    name = name if name.isascii() else httpx.URL(f"https://{name}").raw_host.decode("ascii")
+    if _NAME.fullmatch(name) is None:
+        raise ValueError(pattern)
+    return address is None and f".{host}".endswith(f".{name}")
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
     try:
-        address = ipaddress.ip_address(name.partition("/")[0])
+        return ipaddress.ip_network(text, strict=False)
     except ValueError:
-        # A name stands for all below it too; `.name` only for those below it.
-        return f"all://{name}" if name.lower() == "localhost" else f"all://*{name}"
-    return f"all://{name}" if address.version == 4 else f"all://[{name}]"  # noqa: PLR2004
+        return None
 
 
-def _proxy(value: str | httpx.URL | httpx.Proxy) -> httpcore.Proxy:
+def _read(value: str | httpx.URL | httpx.Proxy, source: str) -> httpx.Proxy:
+    """Read a proxy's URL.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if isinstance(value, str):  # GNOME writes the first, and means the second
+        value = re.sub("^socks://", "socks5://", cleaned(value), flags=re.IGNORECASE)
     try:
         proxy = value if isinstance(value, httpx.Proxy) else httpx.Proxy(value)
-    except (TypeError, ValueError, httpx.InvalidURL) as error:
-        # Its text may hold a password.
-        raise ConfigurationError(
-            "a proxy's URL must look like http://host:port (or https, socks5, socks5h); it is the "
-            "argument `proxy`, or one of HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
-        ) from error
+        port = 1 if proxy.url.port is None else proxy.url.port
+        if proxy.url.host and 0 < port <= _LARGEST_PORT:
+            return proxy
+    except (TypeError, ValueError, httpx.InvalidURL):
+        pass  # its text may hold a password
+    raise ConfigurationError(
+        "a proxy's URL must look like http://host:port (or https, socks5, socks5h), without "
+        f"quotes; {source} does not"
+    )
+
+
+def _proxy(value: str | httpx.URL | httpx.Proxy, source: str) -> httpcore.Proxy:
+    proxy = _read(value, source)
     if not all(text.isprintable() for field in proxy.headers.multi_items() for text in field):
         raise ConfigurationError("a header for the proxy has characters that it can't carry")
     url = proxy.url
     if url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
-        raise ConfigurationError('a SOCKS proxy needs one more package: pip install "httpx[socks]"')
+        raise ConfigurationError(
+            f'a SOCKS proxy needs one more package: pip install "httpx[socks]"; {source} names one'
+        )
     return httpcore.Proxy(
         httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
         auth=proxy.raw_auth,

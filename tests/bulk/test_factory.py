@@ -513,6 +513,7 @@ async def test_items_of_another_type_stop_a_run_unsent(world: World) -> None:
         ({"stop_at_failure_rate": True}, "stop_at_failure_rate must be a number, from 0 to 1"),
         ({"stop_at_failure_rate": "20%"}, "stop_at_failure_rate must be a number, from 0 to 1"),
         ({"give_up_after": -1}, "give_up_after must be a number, 0 or more"),
+        ({"give_up_after": 10**400}, "give_up_after must be a number, 0 or more"),
         ({"journal": 7}, "journal must be a path or a bulk.Journal"),
         (
             {"jornal": "spring.db"},

@@ -896,8 +896,11 @@ def test_a_limit_is_per_second_and_without_a_burst_by_default() -> None:
     assert RateLimit(5) == RateLimit(requests=5, per=1.0, burst=1)
 
 
-@pytest.mark.parametrize("value", [0, -1, math.inf, math.nan, True, "5", None], ids=repr)
 @pytest.mark.parametrize("name", ["requests", "per"])
+@pytest.mark.parametrize(
+    "value",
+    [0, -1, math.inf, math.nan, True, "5", None, pytest.param(10**400, id="larger than a float")],
+)
 def test_a_rate_that_is_no_positive_number_is_refused(name: str, value: Any) -> None:
     given_: dict[str, Any] = {"requests": 5, name: value}
     with pytest.raises(ConfigurationError, match=rf"RateLimit\({name}=…\) must be a number great"):

@@ -10,7 +10,6 @@ KNOW_HTTPX = ("httpx", "httpcore", "respx", "pytest_httpx")
 """What pytest's plugins have imported by then; tests import it anew."""
 
 SKIPPED = {
-    "test_an_exemption_that_is_no_host_is_refused": "asks httpx, where httpx2 refuses less",
     "test_pytest_httpx_answers_the_default_client": "its fixture came with httpx",
     "test_pytest_httpx_is_refused": "its fixture came with httpx",
     "test_the_environment_is_read_as_httpx_reads_it": "httpx2 knows networks in NO_PROXY",

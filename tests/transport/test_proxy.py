@@ -54,21 +54,15 @@ EXEMPTIONS = [
     " , ",
     "example.com, *",
     "example.com",
-    ".example.com",
     "EXAMPLE.com",
     "www.example.com , other.test",
     "example.com:8443",
     "localhost",
     "LOCALHOST",
     "127.0.0.1",
-    "192.168.0.0/16",
     "::1",
     "::1,127.0.0.1,localhost",
-    "https://example.com",
     "http://",
-    "all://",
-    "all://*",
-    "https://*.example.com:8443",
     "https://www.example.com:8443,example.com",
     "com",
     ".",
@@ -82,14 +76,12 @@ URLS = [
     "https://WWW.example.com/",
     "https://a.b.example.com/",
     "https://wwwexample.com/",
-    "https://.example.com/",
     "https://other.test/",
-    "http://localhost:8080/",
-    "https://sub.localhost/",
-    "http://127.0.0.1:5000/",
-    "http://192.168.0.0/",
-    "http://192.168.1.1/",
-    "http://[::1]:8080/",
+    "https://localhost:8080/",
+    "https://127.0.0.1:5000/",
+    "http://192.168.0.1/",
+    "https://192.168.1.1/",
+    "https://[::1]:8080/",
 ]
 
 
@@ -126,7 +118,7 @@ def test_a_given_proxy_is_for_everything_and_the_environment_is_not_asked(
     monkeypatch.setenv("NO_PROXY", "*")
     for proxy in ("http://p.test:9", httpx.URL("http://p.test:9"), httpx.Proxy("http://p.test:9")):
         assert ours("https://example.com/", proxy=proxy) == "http://p.test:9"
-        assert ours("http://localhost/", proxy=proxy) == "http://p.test:9"
+        assert ours("https://localhost/", proxy=proxy) == "http://p.test:9"
 
 
 def test_the_environment_may_be_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,12 +151,196 @@ def test_a_proxy_that_cant_be_used_is_refused_without_showing_its_password(url: 
     assert "secret" not in str(caught.value)
 
 
-def test_an_exemption_that_is_no_host_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "::1/64")
-    with pytest.raises(httpx.InvalidURL):
-        httpx.AsyncClient()
-    with pytest.raises(ConfigurationError, match="NO_PROXY"):
-        proxy_for("https://example.com", None)
+# The rule that applies, and the rest --------------------------------------------------------------
+
+NAME, FOUR, SIX = "https://pay.example.com", "https://10.1.2.3", "https://[2001:db8::5]:8443"
+
+
+@pytest.mark.parametrize(
+    ("url", "exempt"),
+    [
+        *(
+            (NAME, name)
+            for name in ("pay.example.com", ".example.com", "example.com", "COM.", ".com.")
+        ),
+        *(
+            (NAME, name)
+            for name in ("*.example.com", "*example.com", "a b pay.example.com c", "a *")
+        ),
+        *(
+            (NAME, name)
+            for name in ("pay.example.com:443", "pay.example.com:*", ":443", "other,com")
+        ),
+        *(
+            (NAME, name)
+            for name in ("https://example.com", "https://", "all://*", "pay.example.com/")
+        ),
+        *((NAME, name) for name in ("\ufeffexample.com", "a\nexample.com\n", "::1/128,[::1],com")),
+        ("https://pay.example.com.", "example.com"),
+        ("https://sub.localhost", "localhost"),
+        ("https://xn--bcher-kva.example", "bücher.example"),
+        ("https://xn--bcher-kva.example", "BÜCHER.example:*"),
+        *((FOUR, net) for net in ("10.1.2.3", "10.0.0.0/8", "10.1.2.99/24", "10.1.2.3/32")),
+        *(
+            (FOUR, net)
+            for net in ("0.0.0.0/0", "10.0.0.0/255.0.0.0", "10.0.0.0/8:443", "10.1.2.3:*")
+        ),
+        *((SIX, net) for net in ("2001:db8::5", "2001:DB8:0::5", "[2001:db8::5]", "2001:db8::/32")),
+        *(
+            (SIX, net)
+            for net in ("[2001:db8::5]:8443", "[2001:db8::]:*,::/0", "[2001:db8::/32]:8443")
+        ),
+        ("https://[fe80::5]", "fe80::/10"),
+        ("https://[::1]", "::1/128"),
+    ],
+)
+def test_an_exemption_is_read_as_curl_reads_it(
+    url: str, exempt: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://p.test:9")
+    assert ours(url) == "http://p.test:9"
+    monkeypatch.setenv("NO_PROXY", exempt)
+    assert ours(url) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "exempt"),
+    [
+        *(
+            (NAME, name)
+            for name in ("xample.com", "ay.example.com", "pay.example", "example.com:80")
+        ),
+        *((NAME, name) for name in ("http://example.com", "127.0.0.1", "10.0.0.0/8", "::/0", "")),
+        *(
+            (FOUR, net)
+            for net in ("10.1.2.4", "10.2.0.0/16", "3", "2.3", "10.1", "10.1.2.3:80", "::/0")
+        ),
+        *(
+            (SIX, net)
+            for net in ("2001:db8::/128", "2001:db9::/32", "[2001:db8::5]:443", "0.0.0.0/0")
+        ),
+    ],
+)
+def test_an_exemption_of_something_else_changes_nothing(
+    url: str, exempt: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://p.test:9")
+    monkeypatch.setenv("NO_PROXY", exempt)
+    assert ours(url) == "http://p.test:9"
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *("[", "[::1", "::1/129", "host:port", "<local>", '"pay.example.com"', "a;b", "foo/bar"),
+        *(".", "10.0.0.0/33", "fe80::1%eth0", "me:s3cret@pay.example.com", "http://["),
+        "\u2488.example",
+    ],
+)
+@pytest.mark.parametrize("before", ["example.com,", ""], ids=["after an exemption", "alone"])
+def test_an_exemption_that_is_no_host_is_left_out_with_a_warning(
+    odd: str, before: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://p.test:9")
+    monkeypatch.setenv("NO_PROXY", before + odd)
+    assert ours(NAME) == (None if before else "http://p.test:9")
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("chat2pay_async.settings", "WARNING")
+    assert record.getMessage().startswith(
+        "NO_PROXY has an entry that is no host, and is not used: "
+    )
+    assert "s3cret" not in record.getMessage()
+
+
+BROKEN = ["ftp://me:s3cret@p.test", "http://", "//p.test:8080", "http://me:s3cret@p.test:99999"]
+BROKEN += ["http://p.test:0", '"http://me:s3cret@p.test"', "socks4://p.test:1080"]
+
+
+@pytest.mark.parametrize("proxy", BROKEN)
+def test_only_the_proxy_that_applies_is_judged(
+    proxy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    with pytest.raises(ConfigurationError, match=r"ALL_PROXY does not$") as refused:
+        ours(NAME)
+    monkeypatch.setenv("HTTPS_PROXY", "http://p.test:9")
+    caplog.clear()
+    assert ours(NAME) == "http://p.test:9"
+    assert [record.getMessage() for record in caplog.records] == [
+        "a proxy's URL must look like http://host:port (or https, socks5, socks5h), "
+        f"without quotes; {name} does not, and is not used"
+        for name in ("HTTP_PROXY", "ALL_PROXY")
+    ]
+    monkeypatch.setenv("NO_PROXY", "com")
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    assert ours(NAME) is None
+    assert "s3cret" not in f"{refused.value}{caplog.text}"
+
+
+def test_a_proxy_without_its_package_does_not_matter_to_an_exempt_host(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", {"socksio": None}.__getitem__)
+    monkeypatch.setenv("ALL_PROXY", "socks5://p.test:1080")
+    with pytest.raises(ConfigurationError, match=r"httpx\[socks\].*ALL_PROXY names one"):
+        ours(NAME)
+    monkeypatch.setenv("NO_PROXY", "example.com")
+    assert ours(NAME) is None
+
+
+@pytest.mark.parametrize("proxy", ["socks://127.0.0.1:1080/", "SOCKS://127.0.0.1:1080"])
+def test_gnomes_socks_proxy_is_read_as_socks5(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    assert ours(NAME) == "socks5://127.0.0.1:1080"
+    monkeypatch.setenv("HTTPS_PROXY", "http://p.test:9")
+    assert ours(NAME) == "http://p.test:9"
+
+
+@pytest.mark.parametrize("around", [" {}\n", "\r\n{}", "\ufeff{}"])
+def test_what_stands_around_a_proxys_url_is_dropped(
+    around: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", around.format("http://p.test:9"))
+    assert ours(NAME) == "http://p.test:9"
+    assert ours(NAME, proxy=around.format("http://q.test:9")) == "http://q.test:9"
+    monkeypatch.setenv("HTTPS_PROXY", around.format(""))
+    assert ours(NAME) is None
+
+
+# Plain http, on this machine ----------------------------------------------------------------------
+
+LOOPBACK = [
+    "http://127.0.0.1:8000",
+    "http://localhost",
+    "http://[::1]:8000",
+    "http://a.localhost:80",
+]
+
+
+@pytest.mark.parametrize("url", LOOPBACK)
+@pytest.mark.parametrize(
+    "proxy", ["http://p.test:9", "http://127.0.0.1:9", "x://", "socks://p.test"]
+)
+def test_plain_http_to_this_machine_goes_through_no_proxy_of_the_environment(
+    url: str, proxy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", "[")
+    assert ours(url) is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("url", LOOPBACK)
+def test_a_given_proxy_for_plain_http_must_be_on_this_machine_itself(url: str) -> None:
+    for elsewhere in ("http://p.test:9", "https://p.test", "socks5://192.0.2.1:1080"):
+        with pytest.raises(ConfigurationError, match="would be shown the API key"):
+            ours(url, proxy=elsewhere)
+    assert ours(url, proxy="http://127.0.0.1:9") == "http://127.0.0.1:9"
+    assert ours(url, proxy="http://[::1]:9") == "http://::1:9"
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
