@@ -104,14 +104,14 @@ def as_timeout(value: object) -> Timeout:
     if isinstance(value, Timeout):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        limit = float(value) if is_number(value) else math.inf
+        limit = math.inf if abs(value) > sys.float_info.max else float(value)
         return Timeout(connect=limit, read=limit, write=limit)
     what = type(value).__name__
     if what == "Timeout":  # httpx's, or httpx2's
         given = ", ".join(
             f"{name}={seconds}"
             for name in ("connect", "read", "write")
-            if (seconds := getattr(value, name, None)) is not None
+            if (seconds := getattr(value, name, None))  # 0 is no limit in some places
         )
         raise ConfigurationError(
             f"timeout must be a Timeout of chat2pay_async's, not one of "

@@ -394,6 +394,7 @@ def test_a_timeout_that_is_no_number_is_refused(value: Any) -> None:
         (httpx.Timeout(5.0, read=60), "Timeout(connect=5.0, read=60, write=5.0)"),
         (httpx.Timeout(None, read=1.5), "Timeout(read=1.5)"),
         (httpx.Timeout(None), "Timeout()"),
+        (httpx.Timeout(0, read=3), "Timeout(read=3)"),
     ],
     ids=repr,
 )

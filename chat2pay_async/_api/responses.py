@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -30,6 +32,7 @@ __all__ = [
     "RawResponse",
     "date_of",
     "failed_outcome",
+    "foreign_text",
     "form_of",
     "is_cached",
     "is_own_refusal",
@@ -82,8 +85,9 @@ class Outcome(NamedTuple, Generic[R]):
     recovered: bool = False
     """True where it was read back by a look-up."""
     is_final: bool = False
-    """True for a POST's refusal in a form that is not the service's own: it may have been applied.
-    If it was not, it is refused, and not retried."""
+    """True where the same again would end alike: nobody could be reached, for a reason that stays;
+    or, of a POST, for a refusal in a form that is not the service's own. It may have been applied.
+    If it was not, it is not retried."""
 
     @property
     def is_foreign(self) -> bool:
@@ -103,6 +107,10 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 RECEIPT_NOT_SENT: Final = "the receipt was created, but its message was not sent"
 _SERVER_ERRORS = range(500, 600)
 _SUCCESS = range(200, 300)
+_UNAUTHORIZED, _PROXY_WANTS_USER = 401, 407
+_REDIRECTS = range(300, 400)
+_ELSEWHERE: Final = frozenset({_PROXY_WANTS_USER, *_REDIRECTS})
+"""Statuses that the service has no use for."""
 REFUSALS: Final = frozenset({401, 403, 404})
 """The statuses of a block page, or of a wrong base URL."""
 _CLIENT_ERRORS = range(400, 500)
@@ -223,7 +231,11 @@ def _number(text: str) -> float | None:
 
 
 def read_response(
-    operation: Operation[Any, R], request: Any, response: WireResponse, key: ApiKey | None = None
+    operation: Operation[Any, R],
+    request: Any,
+    response: WireResponse,
+    key: ApiKey | None = None,
+    host: str = "the base URL",
 ) -> Outcome[R]:
     """Judge the response to a request.
 
@@ -232,12 +244,14 @@ def read_response(
         request: The request.
         response: The response.
         key: Shown in no error, even if the service repeats it.
+        host: Who should have sent it.
     """
     status = response.status_code
     data = decode_response(response.body)
     if status in _SUCCESS:
         if data is None:
-            return unproven_outcome(operation, response, "no JSON object")
+            kind = _media_type(response.headers)
+            return unproven_outcome(operation, response, f"no JSON object ({kind}, from {host})")
         if operation.safety is not Safety.READ and is_cached(response.headers):
             return unproven_outcome(operation, response, "the response to an earlier request")
         result = structure(operation.result, data)
@@ -245,7 +259,7 @@ def read_response(
             return Outcome(_APPLIED, result, response=response)
         return unproven_outcome(operation, response, "no proof that it was applied")
     receipt = _unsent_receipt(operation, request, status, data or {})
-    error = _api_error(operation, request, response, data or {}, key, receipt)
+    error = _api_error(operation, request, response, data, key, receipt, host)
     if receipt is not None:
         return Outcome(_APPLIED, cast("R", receipt), error, response)
     is_own = is_own_refusal(status, data, operation.proof_fields)
@@ -267,18 +281,53 @@ def unproven_outcome(
     return Outcome(_UNKNOWN, error=error, response=response)
 
 
+_MEDIA_TYPE: Final = re.compile(r"\s*([A-Za-z0-9.+-]{1,60}/[A-Za-z0-9.+-]{1,60})")
+
+
+def _media_type(headers: Mapping[str, str]) -> str:
+    found = _MEDIA_TYPE.match(headers.get("content-type", ""))
+    return found[1] if found else "no content type"
+
+
+def foreign_text(host: str, status_code: int, headers: Mapping[str, str]) -> str:
+    """Describe a response of somebody who is not the service; of a redirect, the host alone."""
+    why = ""
+    if status_code in _REDIRECTS:
+        why = f"it redirects to {_target_of(headers)}; "
+    elif status_code == _PROXY_WANTS_USER:
+        why = "it is a proxy that wants a user name and a password, or others; "
+    return (
+        f"what answers at {host} does not look like Chat 2 Pay "
+        f"({status_code}, {_media_type(headers)}): {why}check the base URL, and what stands in "
+        "between"
+    )
+
+
+def _target_of(headers: Mapping[str, str]) -> str:
+    try:
+        host = urlsplit(headers.get("location", "")).hostname or ""
+    except ValueError:
+        host = ""
+    is_shown = host.isascii() and host.replace(".", "").replace("-", "").isalnum()
+    return redact(host) if is_shown else "another path"
+
+
 def failed_outcome(
     operation: Operation[Any, Any], failure: ExchangeError, host: str
 ) -> Outcome[Any]:
     """Return the outcome of an exchange that brought no response from a host."""
     kind = errors.RequestTimeoutError if failure.timed_out else errors.ConnectionFailedError
+    what = "no response from"
     if failure.proof is Proof.NOT_SENT and failure.words:
-        text = f"could not connect to {host}: {failure.words}"
-    else:
-        text = f"no response from {host} ({failure.reason})"
-    error = kind(f"{operation.name}: {text}")
-    error.__cause__ = failure.__cause__
-    return Outcome(failure.proof, error=error, reason=failure.reason)
+        what = "could not connect to"
+    through = f" through the proxy {failure.proxy}" if failure.proxy else ""
+    words = f": {failure.words}" if failure.words else ""
+    error: Chat2PayError | None = failure.setting
+    if error is None:
+        error = kind(f"{operation.name}: {what} {host}{through}{words or f' ({failure.reason})'}")
+        error.__cause__ = failure.__cause__
+    is_final = failure.is_permanent
+    return Outcome(failure.proof, error=error, reason=failure.reason, is_final=is_final)
 
 
 _RECEIPT_FAILED: Final = frozenset(
@@ -309,11 +358,12 @@ def _api_error(  # noqa: PLR0913, PLR0917 - what an error is made of
     operation: Operation[Any, Any],
     request: Any,
     response: WireResponse,
-    data: dict[str, Any],
+    found: dict[str, Any] | None,
     key: ApiKey | None,
     receipt: models.Receipt | None,
+    host: str,
 ) -> ApiError:
-    status = response.status_code
+    status, data = response.status_code, found or {}
     identity = operation.identity(request)
 
     def shown(text: str) -> str:
@@ -328,6 +378,11 @@ def _api_error(  # noqa: PLR0913, PLR0917 - what an error is made of
     if receipt:
         why = receipt.error and receipt.error.description
         given = RECEIPT_NOT_SENT + (f" ({shown(why)})" if why else "")
+    elif found is None or status in _ELSEWHERE:
+        foreign = foreign_text(host, status, response.headers)
+        given = f"{given}; {foreign}" if given else foreign
+    if status == _UNAUTHORIZED:
+        given = f"{given or 'no reason given'}; check the API key (CHAT2PAY_API_KEY)"
     code = data.get("reasonCode")
     error = (errors.ReceiptNotSentError if receipt else kind)(
         f"{operation.name}: {status}: {given or 'no reason given'}",

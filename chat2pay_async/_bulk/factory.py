@@ -230,7 +230,9 @@ def _run(  # noqa: PLR0913 - an operation, its items, and the options
 
 
 def _checked(name: str, value: object, most: float) -> float:
-    if not (is_number(value) or value == math.inf) or not 0 <= value <= most:
+    if value == math.inf == most:
+        return most
+    if not is_number(value) or not 0 <= value <= most:
         limit = "0 or more" if math.isinf(most) else f"from 0 to {most:g}"
         raise ConfigurationError(f"{name} must be a number, {limit}")
     return float(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import attrs
@@ -12,7 +13,7 @@ import attrs
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
 from chat2pay_async._api.operations import Operation, Safety, check_unchanged, request_of
-from chat2pay_async._api.responses import is_refusal
+from chat2pay_async._api.responses import foreign_text, is_refusal
 from chat2pay_async._bulk.outage import Outage, was_not_sent
 from chat2pay_async._bulk.outcomes import Outcome, State, state_after, state_of
 from chat2pay_async._bulk.serialization import outcome_of, read_detail
@@ -22,7 +23,7 @@ from chat2pay_async._journal.base import UNRESOLVED, Row
 from chat2pay_async._send.call import Options
 from chat2pay_async._send.evidence import Shows
 from chat2pay_async._send.limits import LONGEST_PAUSE
-from chat2pay_async._send.reconciliation import Finding, Verdict, foreign_text
+from chat2pay_async._send.reconciliation import Finding, Verdict
 from chat2pay_async._send.retry import back_off
 from chat2pay_async._send.sender import Sender
 from chat2pay_async.errors import (
@@ -321,10 +322,11 @@ class Items(Generic[Q, R]):
             now = Attempt(datetime.now(UTC), 0.0, Proof.NOT_SENT)
             return errors.ConnectionFailedError(text, operation=name, attempts=(now,))
         if finding.evidence.shows is Shows.FOREIGN:
-            text = foreign_text(self._sender.base_url, response.status_code, response.headers)
+            host = urlsplit(self._sender.base_url).netloc
+            text = foreign_text(host, response.status_code, response.headers)
             self._foreign = errors.RunStoppedError(f"{name}: {text}")
         elif response.status_code == _UNAUTHORIZED:
-            text = f"{name}: the look-up was refused: the API key is wrong, or no longer valid"
+            text = f"{name}: the look-up was refused: check the API key (CHAT2PAY_API_KEY)"
             return errors.AuthenticationError(text, status_code=_UNAUTHORIZED)
         return Chat2PayError(text, operation=name)
 

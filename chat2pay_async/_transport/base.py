@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import re
 import socket
 import ssl
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, NamedTuple, Protocol, Self
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, Protocol, Self, cast
 
 import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import HeaderFields, Timeout
-from chat2pay_async.errors import Proof, SentRequest
+from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = [
     "LAST_WORDS",
@@ -83,6 +84,11 @@ class Outgoing(NamedTuple):
 class ExchangeError(Exception):
     """An exchange that brought no answer; its cause is the library's own exception, if any."""
 
+    proxy: str = ""
+    """Host and port of the proxy that the request was to go through, where there is one."""
+    outer: BaseException | None = None
+    """What was being handled when the exchange began: it is none of its causes."""
+
     def __init__(self, reason: str, *, proof: Proof, timed_out: bool) -> None:
         super().__init__(reason)
         self.reason = reason
@@ -91,20 +97,99 @@ class ExchangeError(Exception):
 
     @property
     def words(self) -> str:
-        """The reason of a failed connection, in the system's words, which name no person."""
-        words, error = "", self.__cause__
-        while error is not None:  # the innermost error says it best
-            if isinstance(error, ssl.SSLError):
-                reason: str | None = getattr(error, "reason", None)
-                words = getattr(error, "verify_message", None) or (reason or words).replace(
-                    "_", " "
-                )
-            elif isinstance(error, socket.gaierror):
-                words = error.strerror or words
-            elif isinstance(error, OSError) and error.errno is not None and error.errno > 0:
-                words = os.strerror(error.errno)
-            error = error.__cause__ or error.__context__
-        return words.lower()
+        """The reason in words, which name no person: the innermost error says it best."""
+        said = [words for error in self._causes() if (words := _words_of(error))]
+        own = _OF_ITS_REASON.get(self.reason)
+        return said[-1] if said else f"{own} ({self.reason})" if own else ""
+
+    @property
+    def is_permanent(self) -> bool:
+        """True where the same again ends alike: somebody has to change something first."""
+        return any(map(_is_permanent, self._causes()))
+
+    @property
+    def setting(self) -> ConfigurationError | None:
+        """The error of a setting that can't be used, where that is the reason."""
+        found = (error for error in self._causes() if isinstance(error, ConfigurationError))
+        return next(found, None) if self.proof is Proof.NOT_SENT else None
+
+    def _causes(self) -> Iterator[BaseException]:
+        error = self.__cause__
+        while error is not None and error is not self.outer:
+            yield error
+            if isinstance(error, BaseExceptionGroup):  # of trio: one for each address
+                error = cast("BaseExceptionGroup[BaseException]", error).exceptions[0]
+            else:  # httpcore's pool raises `from None`
+                error = error.__cause__ or error.__context__
+
+
+_OF_ITS_REASON: Final = {
+    "ConnectTimeout": "no connection in time",
+    "PoolTimeout": "the http_client had no connection free in time",
+    "ReadError": "the connection broke",
+    "ReadTimeout": "no complete response in time",
+    "RemoteProtocolError": "the connection was closed, or what came is no HTTP",
+    "RequestRepeated": "something on the way sent it twice",
+    "ResponseTooLong": "the response is too long",
+    "WriteError": "the connection broke",
+    "WriteTimeout": "the request was not taken in time",
+}
+_HINTS: Final = {
+    "WRONG_VERSION_NUMBER": " (is it plain http there?)",
+    "RECORD_LAYER_FAILURE": " (is it plain http there?)",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": " (does it demand a client certificate?)",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": ": it demands a client certificate; load one into the "
+    "context of httpx.AsyncClient(verify=…), and pass that as `http_client`",
+}
+_UNKNOWN_AUTHORITY: Final = frozenset({18, 19, 20, 21})
+"""OpenSSL's X509_V_ERR_… codes for it."""
+_REFUSALS_OF_TLS: Final = re.compile(
+    r"ALERT_(ACCESS_DENIED|HANDSHAKE_FAILURE|INSUFFICIENT_SECURITY|PROTOCOL_VERSION|UNKNOWN_CA"
+    r"|\w*CERTIFICATE\w*)$|RECORD_LAYER_FAILURE|UNSUPPORTED_PROTOCOL|WRONG_VERSION_NUMBER"
+)
+_NO_SUCH_NAME: Final = frozenset({socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None)})
+"""Unlike EAI_AGAIN: the name server could not be asked."""
+_REFUSALS: Final = range(400, 500)
+_PASSING_REFUSALS: Final = frozenset({408, 429})
+_WANTS_USER: Final = 407
+
+
+def _words_of(error: BaseException) -> str:
+    """Put one exception in words; empty where it has none that are the system's."""
+    if isinstance(error, ssl.SSLError):
+        reason: str = getattr(error, "reason", None) or ""
+        words: str = getattr(error, "verify_message", None) or reason.replace("_", " ")
+        is_unknown = getattr(error, "verify_code", 0) in _UNKNOWN_AUTHORITY
+        hint = " (SSL_CERT_FILE or SSL_CERT_DIR names the authorities to trust)"
+        return words.lower() + (hint if is_unknown else _HINTS.get(reason, ""))
+    if isinstance(error, socket.gaierror):
+        return (error.strerror or "").lower()
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    if type(error).__name__ == "ProxyError":
+        status = _status_of(error)
+        wants = ": it wants a user name and a password, or others" if status == _WANTS_USER else ""
+        return f"the proxy answered {status}{wants}" if status else "the proxy refused"
+    return ""
+
+
+def _is_permanent(error: BaseException) -> bool:
+    if isinstance(error, ssl.SSLError):
+        reason: str = getattr(error, "reason", None) or ""
+        return isinstance(error, ssl.SSLCertVerificationError) or bool(
+            _REFUSALS_OF_TLS.search(reason)
+        )
+    if isinstance(error, socket.gaierror):
+        return error.errno in _NO_SUCH_NAME
+    if type(error).__name__ == "ProxyError":
+        return _status_of(error) in _REFUSALS and _status_of(error) not in _PASSING_REFUSALS
+    return isinstance(error, ConfigurationError) or type(error).__name__ == "UnsupportedProtocol"
+
+
+def _status_of(error: BaseException) -> int:
+    """Return the status with which a proxy refused; 0 where it did not speak HTTP."""
+    found = re.match(r"[1-9]\d\d\b", str(error))  # httpcore puts it nowhere else
+    return int(found[0]) if found else 0
 
 
 @attrs.define
@@ -201,7 +286,7 @@ def repeated() -> ExchangeError:
     return ExchangeError("RequestRepeated", proof=Proof.UNKNOWN, timed_out=False)
 
 
-LAST_WORDS: Final = range(400, 500)
+LAST_WORDS: Final = _REFUSALS
 """Statuses after which a connection is not used again.
 
 A proxy may repeat a response. A copy of a success has no proof about the next request; a copy of a

@@ -12,6 +12,7 @@ from chat2pay_async._transport.base import Transport
 from chat2pay_async._transport.fast import FastTransport
 from chat2pay_async._transport.httpx import HttpxTransport, library_of, own_client
 from chat2pay_async._transport.pool import PooledTransport
+from chat2pay_async._transport.proxy import proxy_of, shown
 from chat2pay_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
         library = library_of(http_client)
         if not isinstance(http_client, library.AsyncClient):
             raise ConfigurationError("http_client must be an httpx.AsyncClient")
+        _check_proxy(http_client, library.URL(base_url))
         return HttpxTransport(http_client, library, base_url, owned=False, reserved=reserved)
     carries: Any = transport
     if carries is None:
@@ -67,12 +69,30 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
             'transport must be "fast" or an httpx.AsyncBaseTransport, such as '
             f"httpx.AsyncHTTPTransport, not {type(transport).__name__}"
         )
+    client = own_client(library, carries)
+    _check_proxy(client, library.URL(base_url))
     return HttpxTransport(
-        own_client(library, carries),
+        client,
         library,
         base_url,
         owned=True,
         bounds_itself=isinstance(carries, PooledTransport),
+    )
+
+
+def _check_proxy(client: Any, url: Any) -> None:
+    """Refuse a client of the user's that shows the key to a proxy.
+
+    Raises:
+        ConfigurationError: It would send plain http to another machine.
+    """
+    proxy = proxy_of(client, url)
+    if proxy is None or url.scheme != "http" or _config.is_loopback(proxy.host.decode("ascii")):
+        return
+    raise ConfigurationError(
+        "plain http is for servers on this machine, but what you pass would send it, and the API "
+        f"key with it, to the proxy {shown(proxy)}: make it with trust_env=False, or without that "
+        "proxy"
     )
 
 

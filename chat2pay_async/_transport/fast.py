@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import httpcore
 import httpx
 
@@ -53,6 +55,7 @@ class FastTransport:
         self, request: SentRequest, headers: HeaderFields, limits: Timeout, guard: SendGuard
     ) -> WireResponse:
         """Send a request once and read its response; redirects are not followed."""
+        outer = sys.exception()
         if (places := patched_places()) != self._harmless:
             refuse_mocks(places)
             self._harmless = places
@@ -68,7 +71,9 @@ class FastTransport:
         except ExchangeError:  # it is too late to send it, or too much to read
             raise
         except Exception as error:
-            raise classify(error, sent=guard.may_have_been_sent) from error
+            failure = classify(error, sent=guard.may_have_been_sent)
+            failure.proxy, failure.outer = self._pool.proxy, outer
+            raise failure from error
         fields_ = {
             name.decode("latin-1").lower(): value.decode("latin-1")
             for name, value in received.fields

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import math
 import socket
+import sys
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -26,7 +27,8 @@ from chat2pay_async._transport.base import (
 )
 from chat2pay_async._transport.decoding import LONGEST_RESPONSE, decoded, unreadable
 from chat2pay_async._transport.log_lines import contain_log_lines, contained_log_lines
-from chat2pay_async._transport.pool import PooledTransport
+from chat2pay_async._transport.pool import Pool, PooledTransport
+from chat2pay_async._transport.proxy import proxy_of, shown
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = ["HttpxTransport", "library_of", "own_client"]
@@ -167,6 +169,7 @@ class HttpxTransport:
         guard: SendGuard,
     ) -> WireResponse:
         """Send a request once and read its response; redirects are not followed."""
+        outer = sys.exception()
         if self._client.is_closed:
             raise ConfigurationError("the http_client of this client is closed")
         extensions = {"timeout": _timeouts(limits), "first_byte": guard}
@@ -187,11 +190,19 @@ class HttpxTransport:
         except ExchangeError:  # it is too late to send it, or too much to read
             raise
         except Exception as error:
-            may_have_left = self._may_have_left(built, guard)
-            raise classify(error, built, may_have_left=may_have_left) from error
+            failure = classify(error, built, may_have_left=self._may_have_left(built, guard))
+            failure.proxy, failure.outer = self._proxy(built.url), outer
+            raise failure from error
         finally:
             guard.last_byte = built.extensions.get("last_byte") or guard.last_byte
         return response
+
+    def _proxy(self, url: Any) -> str:
+        pool = getattr(self._client._transport, "pool", None)  # noqa: SLF001 - not public
+        if isinstance(pool, Pool):
+            return pool.proxy
+        proxy = proxy_of(self._client, url)
+        return "" if proxy is None else shown(proxy)
 
     async def _exchange(self, built: Any, _limits: Timeout, _guard: SendGuard) -> WireResponse:
         """Send a request over our own connections, which see to its bounds."""

@@ -23,6 +23,7 @@ import asyncio
 import functools
 import importlib.util
 import math
+import os
 import ssl
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
@@ -45,7 +46,7 @@ from chat2pay_async._transport.base import (
 )
 from chat2pay_async._transport.http1 import Http1Connection
 from chat2pay_async._transport.httpcore import HttpcoreConnection, extensions_of, is_mocked
-from chat2pay_async._transport.proxy import proxy_for
+from chat2pay_async._transport.proxy import proxy_for, shown
 from chat2pay_async._transport.response_reader import Received
 from chat2pay_async.errors import ConfigurationError, Proof
 
@@ -105,6 +106,7 @@ class PooledTransport(httpx.AsyncHTTPTransport):
         # Not through httpx's own `__init__`: it makes a pool of httpcore's, and reads all the
         # certificate authorities, which takes 20 ms. It uses nothing else of it than this.
         self._pool = cast("httpcore.AsyncConnectionPool", _Face(pool))
+        self.pool = pool
 
     # httpx's own would enter and leave a pool of httpcore's.
     async def __aenter__(self) -> Self:
@@ -164,6 +166,11 @@ class Pool:
         self._idle: deque[Connection] = deque()
         """The one that was used last stands last."""
         self._closed = False
+
+    @property
+    def proxy(self) -> str:
+        """Host and port of the proxy that all requests go through; empty where there is none."""
+        return "" if self._proxy is None else shown(self._proxy.url)
 
     def leads_to(self, url: httpcore.URL) -> bool:
         """Tell whether a URL is of this pool's origin."""
@@ -294,9 +301,10 @@ class Pool:
         try:
             return httpx.create_ssl_context(trust_env=self._trust_env)
         except OSError as error:
-            raise httpcore.ConnectError(
-                f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR name can't be read: {error}"
-            ) from error
+            name = "SSL_CERT_FILE" if error.filename is None else "SSLKEYLOGFILE"
+            why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+            refused = ConfigurationError(f"{name}={os.environ.get(name)!r} can't be used: {why}")
+            raise httpcore.ConnectError(str(refused)) from refused
 
 
 class _Face:

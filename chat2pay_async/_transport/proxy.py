@@ -13,7 +13,7 @@ import ipaddress
 import logging
 import re
 import urllib.request
-from typing import Final
+from typing import Any, Final
 
 import httpcore
 import httpx
@@ -21,11 +21,12 @@ import httpx
 from chat2pay_async._config import cleaned, is_loopback
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["proxy_for"]
+__all__ = ["proxy_for", "proxy_of", "shown"]
 
 _logger = logging.getLogger("chat2pay_async.settings")
 
 _LARGEST_PORT: Final = 65535
+_USUAL_PORTS: Final = {b"http": 80, b"https": 443}
 _ENTRY: Final = re.compile(
     r"(?:\[(?P<inner>[^\]]*)\]|(?P<host>[^:@\[\]]*)|(?P<bare>[0-9a-f:.]+(?:/[0-9]+)?))"
     r"(?::(?P<port>[0-9]+|\*))?"
@@ -62,6 +63,24 @@ def proxy_for(
         return chosen
     # It would be shown the API key, and could not reach a server on this machine.
     return None if is_in_clear or not trust_env else _proxy_of_environment(target)
+
+
+def proxy_of(client: Any, url: Any) -> httpcore.URL | None:
+    """Return the URL of the proxy that a user's client sends to a URL through.
+
+    None where there is none, or where it can't be seen: it is not public.
+    """
+    choose = getattr(client, "_transport_for_url", None)
+    carries = None if choose is None else choose(url)
+    found: httpcore.URL | None = getattr(getattr(carries, "_pool", None), "_proxy_url", None)
+    return found
+
+
+def shown(url: httpcore.URL) -> str:
+    """Show host and port of a proxy, and no password."""
+    host = url.host.decode("ascii")
+    port = url.port or _USUAL_PORTS.get(url.scheme, 1080)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _proxy_of_environment(url: httpx.URL) -> httpcore.Proxy | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -121,7 +122,7 @@ def test_every_other_status_is_an_error_of_its_class(operation: AnyOperation) ->
     }
 
 
-@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 408, 409, 422, 425, 429, 500, 503])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 422, 425, 429, 500, 503])
 def test_an_error_has_every_part_of_the_response(status: int) -> None:
     body = json.dumps(
         {
@@ -141,7 +142,8 @@ def test_an_error_has_every_part_of_the_response(status: int) -> None:
     assert error.reason_code == "R-7"
     assert error.headers == {"date": "now", "x-request-id": "1"}
     assert error.body == body
-    assert str(error) == f"capture_payment: {status}: Request failed; first; second"
+    hint = "; check the API key (CHAT2PAY_API_KEY)" if status == 401 else ""
+    assert str(error) == f"capture_payment: {status}: Request failed; first; second{hint}"
 
 
 POSTS = [operation for operation in OPERATIONS if operation.safety is Safety.ONCE]
@@ -322,7 +324,9 @@ def test_a_401_without_message_says_unauthorized() -> None:
     )
     assert type(error) is errors.AuthenticationError
     assert (error.message, error.errors) == ("Unauthorized", ())
-    assert str(error) == "get_configuration: 401: Unauthorized"
+    assert str(error) == (
+        "get_configuration: 401: Unauthorized; check the API key (CHAT2PAY_API_KEY)"
+    )
 
 
 @pytest.mark.parametrize("status", ["NOT_FOUND", "404 NOT_FOUND"])
@@ -350,7 +354,8 @@ def test_an_integration_that_is_refused_in_the_form_of_a_success_is_still_refuse
 ) -> None:
     error = refusal(UPDATE_INTEGRATION, status, {"updateTime": "2026-05-04T03:02:01Z"})
     assert type(error) is kind
-    assert str(error) == f"update_integration: {status}: no reason given"
+    hint = "; check the API key (CHAT2PAY_API_KEY)" if status == 401 else ""
+    assert str(error) == f"update_integration: {status}: no reason given{hint}"
 
 
 UNSENT = {
@@ -436,16 +441,79 @@ def test_only_a_receipt_is_an_unsent_receipt(operation: AnyOperation) -> None:
         b"\x00\x01\x02",
         b"[" * 100_000,
         b'{"a":' * 100_000,
-        b'{"amount": 1e999999999999999999999}',
     ],
     ids=lambda body: repr(body[:24]),
 )
 def test_an_error_needs_no_readable_body(body: bytes) -> None:
     for status in (400, 429, 502):
         error = refusal(CAPTURE_PAYMENT, status, body)
-        assert str(error) == f"capture_payment: {status}: no reason given"
+        assert str(error) == (
+            f"capture_payment: {status}: what answers at the base URL does not look like Chat 2 "
+            f"Pay ({status}, no content type): check the base URL, and what stands in between"
+        )
         assert (error.message, error.errors, error.reason_code) == (None, (), None)
         assert error.body == body
+
+
+def test_an_error_without_a_reason_says_so() -> None:
+    error = refusal(CAPTURE_PAYMENT, 400, b'{"amount": 1e999999999999999999999}')
+    assert str(error) == "capture_payment: 400: no reason given"
+
+
+@pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("https://login.example/sso?token=s3cret", "login.example"),
+        ("https://me:s3cret@Login.example:8443/#s3cret", "login.example"),
+        ("//login.example/s3cret", "login.example"),
+        ("https://27831234567.example/", "***.example"),
+        ("/sign-in?next=s3cret", "another path"),
+        ("https://[s3cret", "another path"),
+        ("https://s3cret!/", "another path"),
+        ("", "another path"),
+    ],
+)
+def test_a_redirect_names_the_host_that_it_leads_to_and_nothing_else(
+    location: str, target: str
+) -> None:
+    headers = {"location": location, "content-type": "text/html; charset=utf-8"}
+    for status, body in ((302, HTML), (307, b""), (308, {"message": "moved"})):
+        error = refusal(CAPTURE_PAYMENT, status, body, headers)
+        said = "moved; " if isinstance(body, dict) else ""
+        assert str(error) == (
+            f"capture_payment: {status}: {said}what answers at the base URL does not look like "
+            f"Chat 2 Pay ({status}, text/html): it redirects to {target}; check the base URL, and "
+            "what stands in between"
+        )
+
+
+def test_a_proxys_407_says_what_it_wants() -> None:
+    error = refusal(CAPTURE_PAYMENT, 407, HTML, {"content-type": "text/html"})
+    assert "(407, text/html): it is a proxy that wants a user name and a password" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("text/html; charset=utf-8", "text/html"),
+        (" application/problem+json", "application/problem+json"),
+        ("", "no content type"),
+        ("s3cret", "no content type"),
+    ],
+)
+def test_a_foreign_response_is_described_by_its_media_type(given: str, shown: str) -> None:
+    for status in (200, 403):
+        error = respond(CAPTURE_PAYMENT, status, HTML, {"content-type": given}).error
+        assert shown in str(error)
+        assert "s3cret" not in str(error)
+
+
+def test_a_foreign_response_names_the_host_that_sent_it() -> None:
+    request = REQUESTS[CAPTURE_PAYMENT.name]
+    for status in (200, 302, 403, 502):
+        response = WireResponse(status, {}, HTML)
+        error = read_response(CAPTURE_PAYMENT, request, response, host="pay.example:443").error
+        assert "pay.example:443" in str(error)
 
 
 def test_a_byte_order_mark_is_skipped() -> None:
@@ -577,7 +645,10 @@ def test_a_2xx_that_is_no_json_object_proves_nothing(operation: AnyOperation, bo
     assert judged.response == wire(200, body)
     assert isinstance(judged.error, errors.ResponseDecodeError)
     assert (judged.error.status_code, judged.error.body) == (200, body)
-    assert str(judged.error) == f"{operation.name}: the response 200 carries no JSON object"
+    assert str(judged.error) == (
+        f"{operation.name}: the response 200 carries no JSON object "
+        "(no content type, from the base URL)"
+    )
 
 
 @EACH_OPERATION
@@ -666,7 +737,7 @@ def test_an_exchange_that_failed_proves_what_its_transport_says(
     assert str(outcome.error) == (
         "capture_payment: could not connect to shop.example:443: connection reset by peer"
         if proof is Proof.NOT_SENT
-        else "capture_payment: no response from shop.example:443 (ReadError)"
+        else "capture_payment: no response from shop.example:443: connection reset by peer"
     )
 
 
@@ -674,6 +745,37 @@ def test_a_failure_without_words_is_named() -> None:
     failure = ExchangeError("TooLate", proof=Proof.NOT_SENT, timed_out=False)
     outcome = failed_outcome(CAPTURE_PAYMENT, failure, "shop.example:443")
     assert str(outcome.error) == "capture_payment: no response from shop.example:443 (TooLate)"
+
+
+PERMANENT = ssl.SSLCertVerificationError(1, "expired")
+
+
+@pytest.mark.parametrize("proof", [Proof.NOT_SENT, Proof.UNKNOWN])
+def test_only_a_failure_that_stays_is_final(proof: Proof) -> None:
+    for cause in (PERMANENT, OSError(111, "refused"), None):
+        failure = ExchangeError("ConnectError", proof=proof, timed_out=False)
+        failure.__cause__ = cause
+        outcome = failed_outcome(CAPTURE_PAYMENT, failure, "shop.example:443")
+        assert (outcome.proof, outcome.is_final) == (proof, cause is PERMANENT)
+
+
+def test_a_failure_names_the_proxy_on_the_way() -> None:
+    failure = ExchangeError("ConnectError", proof=Proof.NOT_SENT, timed_out=False)
+    failure.__cause__, failure.proxy = OSError(111, "refused"), "p.test:3128"
+    assert str(failed_outcome(CAPTURE_PAYMENT, failure, "shop.example:443").error) == (
+        "capture_payment: could not connect to shop.example:443 through the proxy p.test:3128: "
+        "connection refused"
+    )
+
+
+def test_a_setting_that_can_not_be_used_is_the_error_itself_while_nothing_was_sent() -> None:
+    setting = errors.ConfigurationError("SSL_CERT_FILE='/nowhere' can't be used")
+    for proof in (Proof.NOT_SENT, Proof.UNKNOWN):
+        failure = ExchangeError("ConnectError", proof=proof, timed_out=False)
+        failure.__cause__ = setting
+        outcome = failed_outcome(CAPTURE_PAYMENT, failure, "shop.example:443")
+        assert (outcome.proof, outcome.is_final) == (proof, True)
+        assert (outcome.error is setting) is (proof is Proof.NOT_SENT)
 
 
 # What look-ups showed -----------------------------------------------------------------------------
@@ -898,7 +1000,7 @@ def test_a_key_that_the_service_repeats_is_shown_in_no_error() -> None:
     response = WireResponse(401, {}, body)
     request = REQUESTS[CAPTURE_PAYMENT.name]
     error = read_response(CAPTURE_PAYMENT, request, response, ApiKey("sk-1234")).error
-    assert str(error) == "capture_payment: 401: no such key: ***; *** is blocked"
+    assert str(error).startswith("capture_payment: 401: no such key: ***; *** is blocked; check ")
     assert "sk-1234" not in repr(error)
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import socket
+import ssl
+
 import anyio
+import httpcore
+import httpx
 import pytest
 
-from chat2pay_async import Proof
+from chat2pay_async import ConfigurationError, Proof
 from chat2pay_async._transport.base import ExchangeError, SendGuard
 
 pytestmark = pytest.mark.anyio
@@ -46,3 +52,132 @@ def test_an_exchange_without_an_answer_says_why_and_what_that_proves() -> None:
     error = ExchangeError("ReadTimeout", proof=Proof.UNKNOWN, timed_out=True)
     assert (str(error), error.reason) == ("ReadTimeout", "ReadTimeout")
     assert (error.proof, error.timed_out) == (Proof.UNKNOWN, True)
+
+
+# What it says of its causes ----------------------------------------------------------------------
+
+
+def failed(*chain: BaseException, reason: str = "ConnectError") -> ExchangeError:
+    """A failure with its causes, the outermost first."""
+    failure: BaseException = ExchangeError(reason, proof=Proof.NOT_SENT, timed_out=False)
+    outermost = failure
+    for link in chain:
+        failure.__cause__ = failure = link
+    assert isinstance(outermost, ExchangeError)
+    return outermost
+
+
+def tls(kind: type[ssl.SSLError] = ssl.SSLError, **fields: object) -> ssl.SSLError:
+    """An error of TLS, with the fields that OpenSSL sets."""
+    error = kind(1, "[SSL] (_ssl.c:1)")
+    for name, value in fields.items():
+        setattr(error, name, value)
+    return error
+
+
+REFUSED = OSError(errno.ECONNREFUSED, "to ('10.0.0.1', 443)")
+UNVERIFIED = ssl.SSLCertVerificationError
+AUTHORITIES = " (SSL_CERT_FILE or SSL_CERT_DIR names the authorities to trust)"
+
+SAID = {
+    "connection refused": [httpcore.ConnectError("x"), REFUSED],
+    "name or service not known": [socket.gaierror(socket.EAI_NONAME, "Name or service not known")],
+    "try again": [socket.gaierror(socket.EAI_AGAIN, "Try again")],
+    "certificate has expired": [
+        tls(UNVERIFIED, verify_code=10, verify_message="certificate has expired")
+    ],
+    f"self-signed certificate{AUTHORITIES}": [
+        tls(UNVERIFIED, verify_code=18, verify_message="self-signed certificate")
+    ],
+    "wrong version number (is it plain http there?)": [tls(reason="WRONG_VERSION_NUMBER")],
+    "sslv3 alert handshake failure (does it demand a client certificate?)": [
+        tls(reason="SSLV3_ALERT_HANDSHAKE_FAILURE")
+    ],
+    "internal error": [tls(reason="INTERNAL_ERROR")],
+    "the proxy answered 407: it wants a user name and a password, or others": [
+        httpx.ProxyError("407 s3cret")
+    ],
+    "the proxy answered 403": [httpx.ProxyError("403"), httpcore.ProxyError("403 s3cret")],
+    "the proxy answered 502": [httpcore.ProxyError("502 Bad Gateway")],
+    "the proxy refused": [httpcore.ProxyError("s3cret: Connection refused.")],
+    "": [httpcore.ConnectError("s3cret"), OSError("s3cret")],
+}
+PERMANENT = [
+    "name or service",
+    "certificate has",
+    "self-signed",
+    "wrong version",
+    "sslv3",
+    *("the proxy answered 407", "the proxy answered 403"),
+]
+
+
+@pytest.mark.parametrize(("words", "chain"), SAID.items(), ids=lambda value: str(value)[:24])
+def test_a_failure_is_put_in_the_words_of_its_innermost_cause(
+    words: str, chain: list[BaseException]
+) -> None:
+    assert failed(*chain).words == words
+    assert failed(*chain).is_permanent is words.startswith(tuple(PERMANENT))
+
+
+def test_a_failure_without_words_is_put_in_those_of_its_reason() -> None:
+    assert failed(reason="ReadTimeout").words == "no complete response in time (ReadTimeout)"
+    assert failed(reason="TooLate").words == ""
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        *("UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "TLSV1_ALERT_UNKNOWN_CA"),
+        *("SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_CERTIFICATE_EXPIRED"),
+        *("TLSV13_ALERT_CERTIFICATE_REQUIRED", "RECORD_LAYER_FAILURE", "TLSV1_ALERT_ACCESS_DENIED"),
+    ],
+)
+def test_a_refusal_of_tls_stays(reason: str) -> None:
+    assert failed(tls(reason=reason)).is_permanent
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        *(tls(reason="TLSV1_ALERT_INTERNAL_ERROR"), tls(), ssl.SSLEOFError(8, "EOF")),
+        *(httpcore.ProxyError("408"), httpcore.ProxyError("429"), httpcore.ProxyError("4070")),
+        *(TimeoutError(), ConnectionResetError(errno.ECONNRESET, "x"), RuntimeError("407")),
+    ],
+    ids=repr,
+)
+def test_a_failure_that_may_pass_is_not_permanent(cause: Exception) -> None:
+    assert not failed(cause).is_permanent
+
+
+def test_a_request_that_a_client_can_not_send_stays_so() -> None:
+    assert failed(httpx.UnsupportedProtocol("x")).is_permanent
+
+
+def test_of_several_addresses_the_first_ones_failure_is_told() -> None:
+    group = ExceptionGroup("x", [REFUSED, OSError(errno.EHOSTUNREACH, "x")])
+    assert failed(OSError("all attempts failed"), group).words == "connection refused"
+
+
+def test_a_cause_that_a_library_hides_is_found() -> None:
+    hidden = httpcore.ConnectError("x")
+    hidden.__context__, hidden.__suppress_context__ = REFUSED, True
+    assert failed(hidden).words == "connection refused"
+
+
+def test_what_the_caller_was_handling_is_no_cause() -> None:
+    failure = failed(httpcore.ConnectError("x"), REFUSED)
+    REFUSED.__context__ = failure.outer = tls(UNVERIFIED, verify_message="certificate has expired")
+    try:
+        assert (failure.words, failure.is_permanent) == ("connection refused", False)
+    finally:
+        REFUSED.__context__ = None
+
+
+def test_a_setting_is_to_blame_only_where_nothing_was_sent() -> None:
+    setting = ConfigurationError("SSL_CERT_FILE='/nowhere' can't be used")
+    failure = failed(httpcore.ConnectError("x"), setting)
+    assert (failure.setting, failure.is_permanent) == (setting, True)
+    failure.proof = Proof.UNKNOWN
+    assert failure.setting is None
+    assert failed(REFUSED).setting is None

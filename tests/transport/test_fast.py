@@ -959,15 +959,16 @@ async def test_a_proxy_is_asked_for_a_tunnel_and_the_rest_is_for_the_service(
 async def test_the_environments_proxy_is_used_but_for_what_is_exempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    proxy, server = Server(), Server()
-    async with listening(proxy.serve) as through, listening(server.serve) as url:
-        monkeypatch.setenv("HTTP_PROXY", through)
-        async with engine_on(url) as transport:
-            await transport.exchange(GET, {}, PATIENT, SendGuard())
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        async with engine_on(url) as transport:
-            await transport.exchange(GET, {}, PATIENT, SendGuard())
-    assert (len(proxy.requests), len(server.requests)) == (1, 1)
+    proxy = Server(answer=b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+    url = f"https{nobody_listening()[4:]}"
+    async with listening(proxy.serve) as through:
+        monkeypatch.setenv("HTTPS_PROXY", through)
+        for exempt, reason in (("192.0.2.0/24", "ProxyError"), ("127.0.0.0/8", "ConnectError")):
+            monkeypatch.setenv("NO_PROXY", exempt)
+            async with engine_on(url) as transport:
+                with pytest.raises(ExchangeError, match=reason):
+                    await transport.exchange(GET, {}, PATIENT, SendGuard())
+    assert len(proxy.requests) == 1
 
 
 def test_a_header_for_the_proxy_that_it_cant_carry_is_refused_without_showing_it() -> None:

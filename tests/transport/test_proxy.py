@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from chat2pay_async import ConfigurationError
-from chat2pay_async._transport.proxy import proxy_for
+from chat2pay_async._transport.proxy import proxy_for, proxy_of
+from chat2pay_async._transport.proxy import shown as shown_proxy
 
 NAMES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
@@ -125,6 +126,26 @@ def test_the_environment_may_be_left_alone(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("ALL_PROXY", "http://a.test:3")
     assert ours("https://example.com/") == "http://a.test:3"
     assert ours("https://example.com/", trust_env=False) is None
+
+
+def test_the_proxy_of_a_client_that_shows_none_is_not_known() -> None:
+    url = httpx.URL("http://127.0.0.1")
+    assert proxy_of(object(), url) is None
+    assert proxy_of(httpx.AsyncClient(trust_env=False), url) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("http://me:s3cret@p.test:3128", "p.test:3128"),
+        ("http://p.test", "p.test:80"),
+        ("https://p.test", "p.test:443"),
+        ("socks5h://p.test", "p.test:1080"),
+        ("http://[2001:db8::1]:3128", "[2001:db8::1]:3128"),
+    ],
+)
+def test_a_proxy_is_shown_as_host_and_port(url: str, text: str) -> None:
+    assert shown_proxy(httpcore.URL(url)) == text
 
 
 def test_a_proxys_user_headers_and_certificates_are_kept() -> None:
