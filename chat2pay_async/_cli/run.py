@@ -23,6 +23,7 @@ from chat2pay_async._cli.printing import Printer, print_error
 from chat2pay_async._cli.progress import Display
 from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async._journal.sqlite import Journal
+from chat2pay_async._send.call import RESOLVED
 from chat2pay_async.errors import Chat2PayError
 
 __all__ = ["RunController"]
@@ -196,6 +197,7 @@ def _problem_of(outcome: Outcome[Any, Any]) -> str | None:
     before = outcome.state is State.SKIPPED
     earlier = " by an earlier run" if before else ""
     why = "" if outcome.error is None else f": {' '.join(str(outcome.error).split())}"
+    why = why.replace(RESOLVED, "the next run has looked it up")
     if outcome.delivered is False:
         return f"applied{earlier}, but the message to the customer was not sent{why}"
     if outcome.without_url:

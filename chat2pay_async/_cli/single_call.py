@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
@@ -10,11 +11,13 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from chat2pay_async._cli.job import client_of
+from chat2pay_async._cli.job import ExitCode, client_of
 from chat2pay_async._cli.options import JobOptions, ServiceOptions
 from chat2pay_async._cli.printing import Printer, print_error
 from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async._client import AsyncChat2Pay
+from chat2pay_async._send.call import RESOLVED
+from chat2pay_async.errors import OutcomeUnknownError
 from chat2pay_async.events import Event, OutcomeUnknown
 
 __all__ = ["Work", "make_call"]
@@ -43,9 +46,15 @@ def make_call(service: ServiceOptions, work: Work, check: str | None = None) -> 
         async with client_of(JobOptions(base_url=service.base_url), [hook]) as client:
             return await work(client, Printer(as_json=service.json))
 
+    if check is not None and service.base_url is not None:
+        check += f" --base-url {shlex.quote(service.base_url)}"
     with _sigterm_as_ctrl_c():
         try:
             return anyio.run(main)
+        except OutcomeUnknownError as error:
+            text = str(error).replace(RESOLVED, f"you have seen what was applied: chat2pay {check}")
+            print_error(f"chat2pay: {text}")
+            return ExitCode.UNKNOWN
         except OutputError as error:
             if check is None:
                 raise

@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Awaitable
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 import attrs
 
@@ -25,7 +25,20 @@ from chat2pay_async.errors import (
     SentRequest,
 )
 
-__all__ = ["Call", "CallLog", "Options", "about", "next_id"]
+__all__ = [
+    "MAY_BE_APPLIED",
+    "RESOLVED",
+    "Call",
+    "CallLog",
+    "Options",
+    "about",
+    "next_id",
+    "reason_in",
+]
+
+MAY_BE_APPLIED: Final = ", and it may have been applied"
+RESOLVED: Final = "`client.resolve(error.pending)` has settled it"
+"""What a program is told to wait for; the command line says it in its own way."""
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -270,3 +283,10 @@ def about(error: E, call: Call[Any, Any]) -> E:
     error.operation = call.operation.name
     error.attempts = tuple(call.attempts)
     return error
+
+
+def reason_in(error: Exception | None, operation: str) -> str:
+    """Put into words why an outcome is unknown; what is not ours is only named."""
+    if not isinstance(error, Chat2PayError):
+        return "no usable response" if error is None else type(error).__name__
+    return str(error).removeprefix(f"{operation}: ").removesuffix(MAY_BE_APPLIED)

@@ -28,7 +28,7 @@ from __future__ import annotations
 import enum
 import math
 from collections import OrderedDict
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -40,9 +40,9 @@ import attrs
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
 from chat2pay_async._api.operations import GET_TRANSACTION, Operation, Safety, prepare
-from chat2pay_async._api.responses import form_of, retry_after
+from chat2pay_async._api.responses import foreign_text, form_of, retry_after
 from chat2pay_async._config import ApiKey
-from chat2pay_async._send.call import Call, Options, about
+from chat2pay_async._send.call import RESOLVED, Call, Options, about, reason_in
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.references import References, owner_of, reference_in
@@ -58,7 +58,6 @@ __all__ = [
     "Seen",
     "Sightings",
     "Verdict",
-    "foreign_text",
     "look_for",
     "look_up",
 ]
@@ -389,21 +388,29 @@ class Reconciler:
             )
 
     def outcome_unknown(
-        self, call: Call[Any, Any], *, is_foreign: bool = False
+        self,
+        call: Call[Any, Any],
+        *,
+        is_foreign: bool = False,
+        ended_by: Exception | None = None,
     ) -> errors.OutcomeUnknownError:
         """Return the error of a call that may have been applied.
 
         Args:
             call: The call.
             is_foreign: Its look-up was refused by somebody who is not the service.
+            ended_by: What ended it, where its attempts do not tell.
         """
-        why, cause = "", call.last_error
+        cause = call.last_error
         is_foreign = is_foreign and call.is_foreign
         if is_foreign and isinstance(cause, errors.ApiError):
-            why = f"{foreign_text(self._base_url, cause.status_code, cause.headers)}; "
+            host = urlsplit(self._base_url).netloc
+            why = foreign_text(host, cause.status_code, cause.headers)
+        else:
+            why = reason_in(cause or ended_by, call.operation.name)
         error = errors.OutcomeUnknownError(
-            f"{call.operation.name}: {why}it may have been applied; do not send it again before "
-            "`client.resolve(error.pending)` has settled it",
+            f"{call.operation.name}: {why}; it may have been applied; do not send it again before "
+            f"{RESOLVED}",
             pending=self.pending(call),
         )
         error.is_foreign = is_foreign
@@ -479,15 +486,6 @@ def _next(look_ups: LookUps, seen: Seen) -> tuple[float, Finding | None]:
         return look_ups.send(seen), None
     except StopIteration as end:
         return math.inf, end.value
-
-
-def foreign_text(base_url: str, status_code: int, headers: Mapping[str, str]) -> str:
-    """Describe a refusal by somebody who is not the service."""
-    kind = headers.get("content-type", "no content type")
-    return (
-        f"what answers at {urlsplit(base_url).netloc} does not look like Chat 2 Pay "
-        f"({status_code}, {kind}): check the base URL, and what stands in between"
-    )
 
 
 def _believed(finding: Finding, *, resend_when_absent: bool) -> Finding:

@@ -12,6 +12,8 @@
 - A POST is retried if it was certainly not applied. If its outcome is unknown, it is looked up
   (`_send/reconciliation.py`). After *absent* it may be retried, directly preceded by another
   look-up that says so.
+- A failure that stays until somebody changes something (a certificate or a name that is not
+  accepted, a proxy that wants a password) is not retried.
 - `timeout.total` ends the call wherever it is. Where a POST that may have been applied is
   cancelled, the event `OutcomeUnknown` says so, and `client.unsettled` keeps it.
 
@@ -45,11 +47,17 @@ from chat2pay_async._api.responses import (
     unproven_outcome,
 )
 from chat2pay_async._config import ApiKey
-from chat2pay_async._send.call import Call, CallLog, Options, about
+from chat2pay_async._send.call import MAY_BE_APPLIED, Call, CallLog, Options, about
 from chat2pay_async._send.evidence import Shows
 from chat2pay_async._send.follow_up import read_back
 from chat2pay_async._send.limited_transport import LimitedTransport
-from chat2pay_async._send.reconciliation import FRESH, Finding, Reconciler, Resolution, Verdict
+from chat2pay_async._send.reconciliation import (
+    FRESH,
+    Finding,
+    Reconciler,
+    Resolution,
+    Verdict,
+)
 from chat2pay_async._send.references import References
 from chat2pay_async._send.retry import Quota, delay_before_next
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
@@ -144,8 +152,7 @@ class Sender:
         except clock.DeadlinePassed:
             certainty = ""
             if call.operation.safety is _ONCE:
-                certainty = ", and it may have been" if call.is_unresolved else ", and nothing was"
-                certainty += " applied"
+                certainty = MAY_BE_APPLIED if call.is_unresolved else ", and nothing was applied"
             text = f"{call.operation.name}: no result within {total} s{certainty}"
             raise errors.RequestTimeoutError(text) from call.last_error
 
@@ -222,7 +229,7 @@ class Sender:
 
     def _judge(self, call: Call[Q, R], response: WireResponse) -> Outcome[R]:
         """Read a response; a copy of the one that another call received proves nothing."""
-        outcome = read_response(call.operation, call.request, response, self._key)
+        outcome = read_response(call.operation, call.request, response, self._key, self._host)
         is_applied = outcome.proof is _APPLIED
         if is_applied and not self._reconciler.claim(call, outcome.result):
             return unproven_outcome(call.operation, response, "the reference of another call")
@@ -348,7 +355,7 @@ class Sender:
             else:
                 self._keep_unsettled(pending)
             if isinstance(error, Exception) and not isinstance(error, errors.OutcomeUnknownError):
-                reported = self._reconciler.outcome_unknown(call)
+                reported = self._reconciler.outcome_unknown(call, ended_by=error)
             self.hooks.emit(events.OutcomeUnknown(call.call_id, call.operation.name, pending))
         if self.hooks:
             self._emit_finished(call, type(reported).__name__, recovered=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -41,11 +42,16 @@ def test_link_with_unknown_outcome_has_its_own_exit_code(
 ) -> None:
     options = partial(JobOptions, settle=0.1, never_resend=True)
     monkeypatch.setattr(single_call, "JobOptions", options)
-    sandbox.next_faults("create_payment_link", ["drop_before"])
-    ran = run(*LINK, "--total-amount", "1.50")
-    assert ran.code == 4
-    assert ran.err.startswith("chat2pay: create_payment_link: ")
-    assert not ran.out
+    sandbox.next_faults("create_payment_link", ["drop_before"] * 2)
+    url = os.environ["CHAT2PAY_BASE_URL"]
+    for option, also in (((), ""), (("--base-url", url), f" --base-url {url}")):
+        ran = run(*LINK, "--total-amount", "1.50", *option)
+        assert (ran.code, ran.out) == (4, "")
+        assert ran.err == (
+            f"chat2pay: create_payment_link: no response from {url[7:]}: the connection was "
+            "closed, or what came is no HTTP (RemoteProtocolError); it may have been applied; do "
+            f"not send it again before you have seen what was applied: {CHECK}{also}\n"
+        )
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])

@@ -36,7 +36,7 @@ from chat2pay_async._api.operations import (
     prepare,
 )
 from chat2pay_async._api.responses import Outcome
-from chat2pay_async._send.call import Call, Options, about
+from chat2pay_async._send.call import Call, Options, about, reason_in
 
 NOON = datetime(2021, 4, 27, 12, tzinfo=UTC)
 SENT = SentRequest("POST", "/api/v2/chat-2-pay", b'{"orderNumber":"A-1"}')
@@ -359,3 +359,15 @@ def test_a_resumed_call_is_resent_only_if_both_processes_allow_it(
     this = call(resend_when_absent=own)
     this.resume(prior(resend_when_absent=others), unresolved=True)
     assert this.options.retry.resend_when_absent is (own and others)
+
+
+def test_the_reason_of_an_unknown_outcome_is_told_in_our_own_words_alone() -> None:
+    ours = ConnectionFailedError("capture_payment: no response from s.test:443")
+    cut = RequestTimeoutError("capture_payment: no result within 7 s, and it may have been applied")
+    told = {
+        "no response from s.test:443": ours,
+        "no result within 7 s": cut,
+        "ValueError": ValueError("27831234567"),
+        "no usable response": None,
+    }
+    assert {reason_in(error, "capture_payment"): error for error in told.values()} == told

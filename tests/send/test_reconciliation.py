@@ -1065,7 +1065,6 @@ async def test_a_foreign_refusal_of_the_call_alone_does_not_end_look_ups(look_up
         await create(made)
     assert anyio.current_time() - started == pytest.approx(WINDOW + 30)
     assert not caught.value.is_foreign
-    assert "does not look like" not in str(caught.value)
 
 
 async def test_a_foreign_refusal_of_look_ups_alone_does_not_end_them() -> None:

@@ -326,6 +326,37 @@ async def test_a_failed_connection_is_explained_in_the_systems_words(
 # When it goes again ------------------------------------------------------------------------------
 
 
+NO_SUCH_NAME = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+NO_ANSWER_YET = socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+
+@pytest.mark.parametrize(
+    ("cause", "attempts"), [(NO_SUCH_NAME, 1), (NO_ANSWER_YET, 4)], ids=["unknown", "temporary"]
+)
+async def test_what_stays_is_not_repeated(cause: OSError, attempts: int) -> None:
+    calls: list[tuple[operations.Operation[Any, Any], Any]] = [
+        (operations.CREATE_PAYMENT_LINK, LINK),
+        (operations.GET_TRANSACTION, BY_ORDER),
+        (operations.UPDATE_INTEGRATION, INTEGRATION),
+    ]
+    for operation, request in calls:
+        made = bench(*[chained(cause)] * 4)
+        with pytest.raises(ConnectionFailedError) as caught:
+            await made.sender.send(operation, request, options())
+        assert len(caught.value.attempts) == len(made.engine.sent) == attempts
+        assert str(cause.strerror).lower() in str(caught.value)
+
+
+async def test_what_stays_is_looked_up_where_it_may_have_been_applied() -> None:
+    failure = lost(timed_out=False)
+    failure.__cause__ = tls_error(reason="TLSV13_ALERT_CERTIFICATE_REQUIRED")
+    made = bench(failure, look_ups=[ABSENT])
+    with pytest.raises(ConnectionFailedError, match="demands a client certificate") as caught:
+        await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
+    assert [attempt.proof for attempt in caught.value.attempts] == [Proof.UNKNOWN]
+    assert len(made.heard_of(events.LookedUp)) > 0
+
+
 async def test_the_back_off_doubles_up_to_its_maximum() -> None:
     made = bench(*[not_sent()] * 7, CREATED)
     await made.sender.send(
@@ -406,6 +437,9 @@ async def test_a_deadline_that_cuts_a_post_in_flight_leaves_it_unresolved() -> N
     cause = caught.value.__cause__
     assert isinstance(cause, RequestTimeoutError)
     assert "within 7 s, and it may have been applied" in str(cause)
+    assert str(caught.value).startswith(
+        "create_payment_link: no result within 7 s; it may have been applied; do not send it again"
+    )
     assert made.sender.unsettled == (), "its error tells its caller"
 
 
@@ -457,7 +491,10 @@ async def test_a_deadline_over_look_ups_has_the_lost_attempts_own_error_as_its_c
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options(total=7))
     deadline = caught.value.__cause__
     assert isinstance(deadline, RequestTimeoutError)
-    assert str(deadline.__cause__).startswith("create_payment_link: no response from s.test:443 (")
+    assert str(caught.value).startswith(f"{deadline.__cause__}; it may have been applied; do not ")
+    assert str(deadline.__cause__).endswith(
+        "no response from s.test:443: no complete response in time (ReadTimeout)"
+    )
 
 
 @pytest.mark.parametrize(
