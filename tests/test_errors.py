@@ -10,9 +10,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
-from multiprocessing import get_context
 from typing import Any
 
 import attrs
@@ -237,18 +235,6 @@ def test_a_rebuilt_error_of_unknown_outcome_says_where_to_take_the_pending_call_
     with pytest.raises(AttributeError, match=r"went through JSON.*pending\.to_json\(\)"):
         _ = twin.pending
     assert not hasattr(twin, "pending")
-
-
-def test_an_error_comes_out_of_another_process_whole() -> None:
-    error = errors.OutcomeUnknownError("it may have been applied", pending=PENDING)
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        raised = pool.submit(_raise, error).exception(timeout=60)
-    assert isinstance(raised, errors.OutcomeUnknownError)
-    assert (raised.pending, raised.args) == (PENDING, error.args)
-
-
-def _raise(error: Chat2PayError) -> None:
-    raise error
 
 
 def test_a_bare_subclass_of_a_user_survives_too() -> None:

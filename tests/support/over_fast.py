@@ -42,6 +42,7 @@ SKIPPED = {
     "test_client.py::test_a_users_client_is_used_and_left_open": THEIRS,
     "test_client.py::test_nothing_that_a_run_prints_shows_a_secret": RESPX,
     "test_client.py::test_the_environments_key_and_base_url_are_used": RESPX,
+    "test_failures.py": CHOOSES,
     "test_httpcore.py": OTHER,
     "test_ecosystem.py": OTHER,
     "test_httpx.py": OTHER,
@@ -75,6 +76,9 @@ SKIPPED = {
     (
         "test_sender.py::test_a_verdict_that_is_a_second_old_at_the_first_byte_is_made_again"
     ): CONNECTING,
+    (
+        "test_sender.py::test_what_stays_is_looked_up_where_it_may_have_been_applied"
+    ): "a connection in memory has no TLS",
     "test_sender.py::test_an_attempt_whose_verdicts_are_all_too_old_was_not_sent": CONNECTING,
     "test_sender.py::test_a_deadline_that_passes_where_nothing_awaits_sends_nothing": KEPT_BACK,
     (
