@@ -38,7 +38,7 @@ __all__ = [
 
 MAY_BE_APPLIED: Final = ", and it may have been applied"
 RESOLVED: Final = "`client.resolve(error.pending)` has settled it"
-"""What a program is told to wait for; the command line says it in its own way."""
+"""The end that a program is told to wait for; the command line says it in its own way."""
 
 Q = TypeVar("Q")
 R = TypeVar("R")

@@ -87,7 +87,7 @@ class ExchangeError(Exception):
     proxy: str = ""
     """Host and port of the proxy that the request was to go through, where there is one."""
     outer: BaseException | None = None
-    """What was being handled when the exchange began: it is none of its causes."""
+    """The exception that was being handled when the exchange began: it is none of its causes."""
 
     def __init__(self, reason: str, *, proof: Proof, timed_out: bool) -> None:
         super().__init__(reason)
