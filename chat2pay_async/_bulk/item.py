@@ -211,7 +211,8 @@ class Items(Generic[Q, R]):
         """Send an item, and wait where that is no use now: for a throttle, or for an outage."""
         failure: Chat2PayError | None = None
         while True:
-            await anyio.sleep(max(0.0, self._paused_until - clock.now()))
+            if self._paused_until > clock.now():
+                await anyio.sleep(self._paused_until - clock.now())
             async with self._outage.waited_out() as is_try:
                 if self._outage.has_given_up:
                     return self.stopped(item) if failure is None else self._failed(item, failure)

@@ -51,6 +51,23 @@ class Setup(Generic[Q]):
     stop_at_failure_rate: float | None = None
 
 
+class _Worker(Generic[Q, R]):
+    """Task of a run that finishes items, and the item that it has."""
+
+    def __init__(self, item: Item[Q, R]) -> None:
+        self.item = item
+
+    def rest(self) -> None:
+        self._given = clock.Event()
+
+    def take(self, item: Item[Q, R]) -> None:
+        self.item = item
+        self._given.set()
+
+    def wait(self) -> Awaitable[None]:
+        return self._given.wait()
+
+
 class Run(Generic[Q, R]):
     """A run: an async context manager, and inside it an iterator over the outcomes.
 
@@ -65,9 +82,6 @@ class Run(Generic[Q, R]):
 
     _group: TaskGroup
     _reading: anyio.CancelScope
-    _slots: anyio.Semaphore
-    _changed: anyio.Event
-    """Set when an outcome is ready, or a task has ended."""
 
     def __init__(self, setup: Setup[Q], store: RunStore, items: Items[Q, R], hooks: Hooks) -> None:
         """Make a run; programs use the functions of `chat2pay_async.bulk`."""
@@ -81,8 +95,15 @@ class Run(Generic[Q, R]):
         self._ready: deque[Outcome[Q, R]] = deque()
         self._failure: Exception | None = None
         self._in_progress = 0
-        """The number of tasks: one for each item, and one for the source while it is read."""
+        """The number of items in progress, and one for the source while it is read."""
         self._items_begun: set[Item[Q, R]] = set()
+        self._idle: list[_Worker[Q, R]] = []
+        self._held = 0
+        """The number of items that were taken from the source, and not from the run."""
+        self._slot_freed: clock.Event | None = None
+        """Set where the source waits for a slot."""
+        self._watchers: list[clock.Event] = []
+        """Of those that wait until an outcome is ready, or something in progress has ended."""
         self._started: float | None = None
         self._ended: float | None = None
         self._is_open = self._is_reading = False
@@ -122,19 +143,24 @@ class Run(Generic[Q, R]):
             raise ConfigurationError("a run is read inside its `async with` block")
         if not self._is_reading:
             self._is_reading = True
-            self._begin(self._read)
+            self._in_progress += 1
+            self._group.start_soon(self._watch, self._read)
         while not self._ready:
             if not self._in_progress:
                 self._raise_failure()
                 raise StopAsyncIteration
             await self._change()
-        self._slots.release()
+        self._release()
         return self._ready.popleft()
 
     async def _change(self) -> None:
-        if self._changed.is_set():
-            self._changed = anyio.Event()
-        await self._changed.wait()
+        changed = clock.Event()
+        self._watchers.append(changed)
+        await changed.wait()
+
+    def _note_change(self) -> None:
+        while self._watchers:
+            self._watchers.pop().set()
 
     def _raise_failure(self) -> None:
         failure, self._failure = self._failure, None
@@ -149,8 +175,6 @@ class Run(Generic[Q, R]):
         self._started = clock.now()
         self._group = anyio.create_task_group()
         self._reading = anyio.CancelScope()
-        self._slots = anyio.Semaphore(self._setup.concurrency, fast_acquire=True)
-        self._changed = anyio.Event()
         try:
             await self._store.open(self._setup.binding)
         except BaseException as error:
@@ -206,10 +230,6 @@ class Run(Generic[Q, R]):
 
     # The tasks ------------------------------------------------------------------------------------
 
-    def _begin(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
-        self._in_progress += 1
-        self._group.start_soon(self._watch, work, *args)
-
     async def _watch(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
         try:
             await work(*args)
@@ -217,7 +237,7 @@ class Run(Generic[Q, R]):
             self._fail(error)
         finally:
             self._in_progress -= 1
-            self._changed.set()
+            self._note_change()
 
     def _fail(self, error: Exception) -> None:
         if self._failure is None:
@@ -248,13 +268,37 @@ class Run(Generic[Q, R]):
                     await self._slot()
 
     async def _slot(self) -> None:
-        await self._slots.acquire()
-        # A cancelled task gets a free slot, too, but it must begin nothing more.
-        await anyio.lowlevel.checkpoint_if_cancelled()
+        """Wait for a slot, and hold it."""
+        if self._held >= self._setup.concurrency:
+            self._slot_freed = clock.Event()
+            await self._slot_freed.wait()
+            # A cancelled task gets a free slot, too, but it must begin nothing more.
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        elif self._reading.cancel_called:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        self._held += 1
+
+    def _release(self) -> None:
+        self._held -= 1
+        if self._slot_freed is not None:
+            self._slot_freed.set()
+            self._slot_freed = None
 
     def _begin_item(self, item: Item[Q, R]) -> None:
+        self._in_progress += 1
         self._items_begun.add(item)
-        self._begin(self._finish, item)
+        if self._idle:
+            self._idle.pop().take(item)
+        else:  # there are never more workers than slots
+            self._group.start_soon(self._work, _Worker(item))
+
+    async def _work(self, worker: _Worker[Q, R]) -> None:
+        """Finish items, one after the other, until cancelled: a task for each costs too much."""
+        while True:
+            await self._watch(self._finish, worker.item)
+            worker.rest()
+            self._idle.append(worker)
+            await worker.wait()
 
     async def _finish(self, item: Item[Q, R]) -> None:
         try:
@@ -264,7 +308,7 @@ class Run(Generic[Q, R]):
             raise
         self._items_begun.discard(item)
         if item.outcome is None:
-            self._slots.release()
+            self._release()
         else:
             self._deliver(item.outcome)
 
@@ -290,5 +334,5 @@ class Run(Generic[Q, R]):
         reason = self._items.reason_to_stop(outcome) or too_many
         if reason is not None:
             self._fail(reason)
-        self._changed.set()
+        self._note_change()
         self._emit(outcome)
