@@ -7,7 +7,7 @@ its first refused connection, a network that is away for seconds would fail a wh
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final
 
 import anyio
@@ -33,6 +33,9 @@ def was_not_sent(error: Chat2PayError) -> bool:
     return last.proof is Proof.NOT_SENT and last.status_code is None
 
 
+_NO_OUTAGE: Final = nullcontext(enter_result=False)
+
+
 class Outage:
     """The outages of one run.
 
@@ -56,19 +59,22 @@ class Outage:
         self.has_given_up = False
         self.reason: RunStoppedError | None = None
 
-    @asynccontextmanager
-    async def waited_out(self) -> AsyncGenerator[bool]:
+    def waited_out(self) -> AbstractAsyncContextManager[bool]:
         """Wait while there is an outage, or for one's turn to try whether it is over.
 
-        Yields:
-            True for a try: what is sent in this block is the only thing that the run sends.
+        Returns:
+            A context manager. It gives True for a try: what is sent in its block is the only thing
+            that the run sends.
         """
-        if self._lasts:
-            async with self._turn:
-                await self._wait()
-                if self._lasts:
-                    yield True
-                    return
+        return self._turns() if self._lasts else _NO_OUTAGE
+
+    @asynccontextmanager
+    async def _turns(self) -> AsyncGenerator[bool]:
+        async with self._turn:
+            await self._wait()
+            if self._lasts:
+                yield True
+                return
         yield False
 
     @property

@@ -6,7 +6,8 @@ done in one thread, in batches; see `_journal/group_commit.py`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Final
 
 import anyio
@@ -30,15 +31,6 @@ __all__ = ["ItemLog", "Registered", "RunStore"]
 class _Registration:
     key: str
     recipient: str | None = attrs.field(default=None, repr=False)
-    is_new: bool = False
-    """True if both are certainly new; then no task waits for the answer."""
-
-    @property
-    def texts(self) -> Iterator[str]:
-        """Its texts in the key index."""
-        yield _KEY + self.key
-        if self.recipient:
-            yield _RECIPIENT + self.recipient
 
 
 @attrs.frozen
@@ -58,8 +50,8 @@ class Registered:
 _KEY, _RESUMED, _RECIPIENT = "key:", "resumed:", "recipient:"
 """Prefixes that keep three sets apart in one index."""
 _NEW: Final = Registered(repeated=False)
-_UNWRITTEN: Final = 500
-"""New keys that may wait in memory until they are indexed."""
+_UNINDEXED: Final = 500
+"""New texts that may wait in memory until they are indexed."""
 
 _Task = _Registration | Entry
 
@@ -71,6 +63,8 @@ class RunStore:
         self._journal = journal
         self._filter = BloomFilter()
         self._index: KeyIndex | None = None
+        self._unindexed: deque[str] = deque()
+        """Texts that are certainly new: no task waits for an answer about them."""
         self._index_error: Exception | None = None
         """Set once keys are missing in the index."""
         self._has_opened = False
@@ -120,11 +114,14 @@ class RunStore:
         Raises:
             JournalError: The key can't be indexed, so its item could be sent twice.
         """
-        is_new = self._filter.add(_KEY + key)
+        text = _KEY + key
+        is_new = self._filter.add(text)
         if recipient:
             is_new = self._filter.add(_RECIPIENT + recipient) and is_new
-        if is_new and self._commits.waiting < _UNWRITTEN:
-            self._commits.add(_Registration(key, recipient, is_new=True))
+        if is_new and len(self._unindexed) < _UNINDEXED:
+            self._unindexed.append(text)
+            if recipient:
+                self._unindexed.append(_RECIPIENT + recipient)
             return _NEW
         registered = await self._commits.submit(_Registration(key, recipient))
         assert isinstance(registered, Registered)  # noqa: S101 - the result of a registration
@@ -190,16 +187,17 @@ class RunStore:
             if entries and self._journal is not None:
                 self._journal.write(entries)
         finally:  # a key that is not indexed could be sent twice
-            answers = self._register(registrations) if registrations else {}
+            answers = self._register(registrations)
         return [answers.get(task) if isinstance(task, _Registration) else None for task in tasks]
 
-    def _register(self, tasks: Sequence[_Registration]) -> dict[_Registration, Registered]:
+    def _register(self, asking: Sequence[_Registration]) -> dict[_Registration, Registered]:
+        if not (asking or self._unindexed):
+            return {}
         if self._index_error is not None:
             raise self._index_error.with_traceback(None)
-        asking = [task for task in tasks if not task.is_new]
         try:
-            # Certainly new keys are like none before them, so they may go first.
-            self._keys.put([text for task in tasks if task.is_new for text in task.texts])
+            # Certainly new texts are like none before them, so they may go first.
+            self._keys.put([self._unindexed.popleft() for _ in range(len(self._unindexed))])
             return dict(zip(asking, self._look_up(asking), strict=True)) if asking else {}
         except Exception as error:
             self._index_error = error

@@ -14,6 +14,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from chat2pay_async import _eventloop as clock
 from chat2pay_async._tracebacks import hiding_frames
 
 __all__ = ["GroupCommit"]
@@ -27,14 +28,16 @@ Ts = TypeVarTuple("Ts")
 @attrs.define(eq=False)
 class _Entry(Generic[In, Out]):
     item: In
+    done: clock.Event | None = None
+    """Set when its batch is done; None where nobody waits."""
     result: Out | None = None
 
 
 @attrs.define(eq=False)
 class _Batch(Generic[In, Out]):
     entries: list[_Entry[In, Out]] = attrs.field(factory=list[_Entry[In, Out]])
-    done: anyio.Event = attrs.field(factory=anyio.Event)
-    """One for all waiters: an event for each would cost as much as writing a row."""
+    is_awaited: bool = False
+    """True once a task waits for it: then it begins as soon as the thread is free."""
     error: Exception | None = attrs.field(factory=lambda: RuntimeError("it was interrupted"))
 
 
@@ -50,7 +53,8 @@ class GroupCommit(Generic[In, Out]):
         """
         self._work = work
         self._next: _Batch[In, Out] = _Batch()
-        self._submitted = anyio.Event()
+        self._called: clock.Event | None = None
+        """Set to begin a batch, where `serve` waits for one."""
         self._limiter = anyio.CapacityLimiter(1)
         # asyncio's own cancellation does not wait for a thread, shield or not.
         self._lock = threading.Lock()
@@ -63,20 +67,25 @@ class GroupCommit(Generic[In, Out]):
     async def serve(self) -> None:
         """Work off batches until cancelled; a batch that has begun is completed."""
         while True:
-            await self._submitted.wait()
-            self._submitted = anyio.Event()
+            if self._next.is_awaited:
+                await clock.checkpoint()
+            else:
+                self._called = clock.Event()
+                await self._called.wait()
             await self.flush()
 
     async def flush(self) -> None:
         """Work off all items so far, also in a task that has been cancelled."""
-        if not self.waiting:
-            return
         batch, self._next = self._next, _Batch()
+        if not batch.entries:
+            return
         try:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(self._work_off, batch, limiter=self._limiter)
         finally:
-            batch.done.set()
+            for entry in batch.entries:
+                if entry.done is not None:
+                    entry.done.set()
 
     async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Call a function in the thread, between two batches."""
@@ -101,11 +110,15 @@ class GroupCommit(Generic[In, Out]):
         Raises:
             Exception: The exception that the work raised for the batch.
         """
-        batch, entry = self._next, _Entry[In, Out](item)
+        batch, done = self._next, clock.Event()
+        entry: _Entry[In, Out] = _Entry(item, done)  # `_Entry[In, Out](…)` takes thrice as long
         batch.entries.append(entry)
-        self._submitted.set()
+        batch.is_awaited = True
+        if self._called is not None:
+            self._called.set()
+            self._called = None
         try:
-            await batch.done.wait()
+            await done.wait()
         except BaseException:
             if batch is self._next and not keep:
                 batch.entries.remove(entry)

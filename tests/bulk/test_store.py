@@ -174,17 +174,13 @@ async def test_registering_a_new_key_waits_for_nothing(journal: Journal) -> None
 
 
 async def test_the_new_keys_that_wait_in_memory_are_bounded() -> None:
-    batches: list[int] = []
-
-    def noted(tasks: Sequence[Any]) -> list[Registered | None]:
-        batches.append(len(tasks))
-        return work(tasks)
-
+    waiting: list[int] = []
     async with opened(None) as store:
-        work, store._commits._work = store._work, noted
         for number in range(1200):
             assert not (await store.register(f"A-{number}")).repeated
-        assert batches == [module._UNWRITTEN + 1] * 2
+            waiting.append(len(store._unindexed))
+        assert max(waiting) == module._UNINDEXED
+        assert waiting.count(0) == 2
         assert (await store.register("A-1199")).repeated
 
 
