@@ -144,7 +144,7 @@ class Run(Generic[Q, R]):
         if not self._is_reading:
             self._is_reading = True
             self._in_progress += 1
-            self._group.start_soon(self._watch, self._read)
+            self._group.start_soon(self._read)
         while not self._ready:
             if not self._in_progress:
                 self._raise_failure()
@@ -230,23 +230,26 @@ class Run(Generic[Q, R]):
 
     # The tasks ------------------------------------------------------------------------------------
 
-    async def _watch(self, work: Callable[..., Awaitable[None]], *args: Any) -> None:
-        try:
-            await work(*args)
-        except Exception as error:  # noqa: BLE001 - raised where the outcomes are read
-            self._fail(error)
-        finally:
-            self._in_progress -= 1
-            self._note_change()
-
     def _fail(self, error: Exception) -> None:
         if self._failure is None:
             self._failure = error
         self._reading.cancel()
         self._items.stop()
 
-    @hiding_arguments
     async def _read(self) -> None:
+        try:
+            await self._begin_items()
+        except Exception as error:  # noqa: BLE001 - raised where the outcomes are read
+            self._fail(error)
+        finally:
+            self._end_one()
+
+    def _end_one(self) -> None:
+        self._in_progress -= 1
+        self._note_change()
+
+    @hiding_arguments
+    async def _begin_items(self) -> None:
         """Begin items as slots become free: first those to resume, then those of the source."""
         with self._reading:
             await self._slot()
@@ -295,7 +298,12 @@ class Run(Generic[Q, R]):
     async def _work(self, worker: _Worker[Q, R]) -> None:
         """Finish items, one after the other, until cancelled: a task for each costs too much."""
         while True:
-            await self._watch(self._finish, worker.item)
+            try:
+                await self._finish(worker.item)
+            except Exception as error:  # noqa: BLE001 - raised where the outcomes are read
+                self._fail(error)
+            finally:
+                self._end_one()
             worker.rest()
             self._idle.append(worker)
             await worker.wait()
@@ -323,6 +331,8 @@ class Run(Generic[Q, R]):
             self._emit(outcome)
 
     def _emit(self, outcome: Outcome[Q, R]) -> None:
+        if not self._hooks:
+            return
         operation, state = self._setup.binding.operation, outcome.state.value
         finished = ItemFinished(self._id, operation, outcome.key, state, outcome.recovered)
         self._hooks.emit(finished)

@@ -78,7 +78,7 @@ def write_detail(outcome: Outcome[Any, Any]) -> bytes:
     """Write the attempts and the error of an outcome."""
     detail: dict[str, Any] = {
         "attempts": [
-            [one.started_at.isoformat(), one.elapsed, one.proof.value, one.status_code, one.error]
+            [one.started_at.isoformat(), one.elapsed, one.proof, one.status_code, one.error]
             for one in outcome.attempts
         ]
     }

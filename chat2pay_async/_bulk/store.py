@@ -166,11 +166,9 @@ class RunStore:
         """
         if self._journal is None:
             return
-        result = None
-        if outcome.recovered and outcome.result is not None:
-            result = write_result(outcome.result)
+        result = write_result(outcome.result) if outcome.recovered else None
         body = None if response is None else response.body
-        state, detail = outcome.state.value, write_detail(outcome)
+        state, detail = str(outcome.state), write_detail(outcome)
         await self._commits.submit(Result(outcome.key, state, body, result, detail), keep=True)
 
     @property
@@ -181,16 +179,21 @@ class RunStore:
     # In the thread --------------------------------------------------------------------------------
 
     def _work(self, tasks: Sequence[_Task]) -> list[Registered | None]:
-        registrations = [task for task in tasks if isinstance(task, _Registration)]
-        entries = [task for task in tasks if not isinstance(task, _Registration)]
+        registrations: list[_Registration] = []
+        entries: list[Entry] = []
+        for task in tasks:
+            if isinstance(task, _Registration):
+                registrations.append(task)
+            else:
+                entries.append(task)
         try:
             if entries and self._journal is not None:
                 self._journal.write(entries)
         finally:  # a key that is not indexed could be sent twice
             answers = self._register(registrations)
-        return [answers.get(task) if isinstance(task, _Registration) else None for task in tasks]
+        return [answers.get(task) for task in tasks] if answers else [None] * len(tasks)
 
-    def _register(self, asking: Sequence[_Registration]) -> dict[_Registration, Registered]:
+    def _register(self, asking: Sequence[_Registration]) -> dict[_Task, Registered]:
         if not (asking or self._unindexed):
             return {}
         if self._index_error is not None:
@@ -228,7 +231,7 @@ class ItemLog(CallLog):
         self._store = store
         self._key = key
         self._again = again
-        self._unwritten: Response | None = None
+        self._unwritten: tuple[Attempt, WireResponse] | None = None
         self.response: WireResponse | None = None
         """The last response to a POST."""
         self.pending: Pending | None = None
@@ -248,11 +251,9 @@ class ItemLog(CallLog):
     def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None:
         """Keep the response to a POST: it is written with the outcome, or before the next POST."""
         self.response = response
+        self._unwritten = None if response is None else (attempt, response)
         was_early = attempt.proof is Proof.NOT_SENT and response is not None
         self.failed += was_early or attempt.proof is Proof.UNKNOWN
-        if response is not None:
-            at, status, body = attempt.started_at, response.status_code, response.body
-            self._unwritten = Response(self._key, at, status, body)
 
     def record_pending(self, pending: Pending) -> None:
         """Keep what is needed to look the call up: it ends while it may have been applied."""
@@ -261,5 +262,7 @@ class ItemLog(CallLog):
     def flush(self) -> None:
         """Write the latest response, since no outcome will hold it."""
         if self._unwritten is not None:
-            self._store.record_response(self._unwritten)
+            attempt, response = self._unwritten
+            at, status, body = attempt.started_at, response.status_code, response.body
+            self._store.record_response(Response(self._key, at, status, body))
             self._unwritten = None

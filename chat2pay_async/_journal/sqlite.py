@@ -155,9 +155,13 @@ UPDATE item SET state = ended.state, response = coalesce(ended.response, item.re
 
 
 def _write(db: sqlite3.Connection, entries: Sequence[Entry]) -> None:
-    intents = [one for one in entries if isinstance(one, Intent)]
-    responses = [one for one in entries if isinstance(one, Response)]
-    results = [one for one in entries if isinstance(one, Result)]
+    intents: list[Intent] = []
+    responses: list[Response] = []
+    results: list[Result] = []
+    lists: dict[type[Entry], list[Any]]
+    lists = {Intent: intents, Response: responses, Result: results}
+    for entry in entries:
+        lists[type(entry)].append(entry)
     # A row holds the latest POST of its item; the one that it replaces moves to the history.
     _execute(db, _ARCHIVE, [(one.key,) for one in intents if one.again])
     _execute(db, _INTENT, [_values(one.key, one.pending) for one in intents])
