@@ -358,13 +358,24 @@ def check_unchanged(
     Raises:
         RequestValidationError: It does not; the faults name what differs, without its values.
     """
-    now, then = _fields_of(prepare(operation, request), None), _fields_of(sent, request_id)
+    again = prepare(operation, request, request_id)
+    if again.target == sent.target and _untimed(again.body) == _untimed(sent.body):
+        return  # to the byte, as nearly all are: nothing has to be read
+    now, then = _fields_of(again, request_id), _fields_of(sent, request_id)
     names = {codec.wire_name(field.name): field.name for field in attrs.fields(operation.request)}
     changed = [name for name in names if now.get(name) != then.get(name) and name != "timestamp"]
     if changed:
         problem = "is not what an earlier run sent; undo the change, or make it another order"
         faults = tuple(Fault(names[name], problem) for name in changed)
         raise RequestValidationError(operation.name, faults)
+
+
+def _untimed(body: bytes | None) -> bytes | None:
+    """Leave the request's own timestamp out: only texts and amounts are written before it."""
+    if body is None:
+        return None
+    before, _, after = body.partition(b'"timestamp":')
+    return before + after.partition(b",")[2]
 
 
 def _fields_of(sent: SentRequest, request_id: str | None) -> dict[str, Any]:

@@ -191,7 +191,10 @@ class Items(Generic[Q, R]):
             return self._rejected(item, change)
         if registered.resumed or row.state not in {State.APPLIED, State.REJECTED}:
             return None
-        return attrs.evolve(outcome_of(self._operation, item.request, row), state=State.SKIPPED)
+        was = outcome_of(self._operation, item.request, row)
+        return Outcome(
+            item.key, item.request, State.SKIPPED, was.result, was.error, was.attempts
+        )
 
     def _change(self, item: Item[Q, R], row: Row) -> RequestValidationError | None:
         """Compare an item with what was sent for it; None if they are equal."""
