@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
-import attrs
+from typing import Any, TypeVar
 
 from chat2pay_async._bulk.item import Item, Items
 from chat2pay_async._bulk.outcomes import State
-from chat2pay_async._bulk.summary import Forecast, add_amount
+from chat2pay_async._bulk.summary import Forecast, Totals
 
 __all__ = ["DryRun"]
 
@@ -19,36 +17,57 @@ R = TypeVar("R")
 class DryRun(Items[Q, R]):
     """Brings items to the point where they would be sent, and counts them."""
 
-    _forecast: Forecast = Forecast()
+    _resumed: int = 0
+    _refused: int = 0
+    _final: int = 0
+
+    def __init__(self, *parts: Any, **options: Any) -> None:
+        super().__init__(*parts, **options)
+        self._to_send = Totals()
+        self._same_recipient = 0
+        self._same_recipient_keys: list[str] = []
 
     @property
     def forecast(self) -> Forecast:
         """The forecast from the items so far."""
-        found = self._forecast
         each = max(self._sender.interval, Forecast.CALL_SECONDS / self._concurrency)
-        return attrs.evolve(found, seconds=(found.to_send + found.to_look_up) * each)
+        return Forecast(
+            to_send=self._to_send.items,
+            to_look_up=self._resumed,
+            final=self._final,
+            refused=self._refused,
+            same_recipient=self._same_recipient,
+            same_recipient_keys=tuple(self._same_recipient_keys),
+            amounts=dict(self._to_send.amounts),
+            seconds=(self._to_send.items + self._resumed) * each,
+        )
+
+    async def finish_at_once(self, item: Item[Q, R]) -> bool:
+        """Count an item that is certainly new; nearly all are, and none of these has an outcome."""
+        is_new = await self._store.register_new(item.key, _recipient_of(item))
+        if is_new:
+            self._to_send.add_request(item.request)
+        return is_new
 
     async def finish(self, item: Item[Q, R]) -> None:
         """Count an item, and set its outcome if it would not be sent."""
         if item.row is not None:
-            self._count("to_look_up")
+            self._resumed += 1
             return
-        registered = await self._store.register(item.key, getattr(item.request, "to", None))
+        registered = await self._store.look_up(item.key, _recipient_of(item))
         item.outcome = self.known(item, registered)
-        if item.outcome is not None:
-            self._count("refused" if item.outcome.state is State.REJECTED else "final")
+        if item.outcome is not None and item.outcome.state is State.REJECTED:
+            self._refused += 1
+        elif item.outcome is not None:
+            self._final += 1
         elif not registered.resumed:
-            self._count("to_send")
-            now, repeated = self._forecast, registered.recipient_repeated
-            keys, amounts = now.same_recipient_keys, dict(now.amounts)
-            add_amount(amounts, item.request)
-            self._forecast = attrs.evolve(
-                now,
-                same_recipient=now.same_recipient + repeated,
-                same_recipient_keys=(*keys, *[item.key] * repeated)[: Forecast.SHOWN],
-                amounts=amounts,
-            )
+            self._to_send.add_request(item.request)
+            if registered.recipient_repeated:
+                self._same_recipient += 1
+                if self._same_recipient <= Forecast.SHOWN:
+                    self._same_recipient_keys.append(item.key)
 
-    def _count(self, name: str) -> None:
-        now = self._forecast
-        self._forecast = attrs.evolve(now, **{name: getattr(now, name) + 1})
+
+def _recipient_of(item: Item[Any, Any]) -> str | None:
+    recipient: str | None = getattr(item.request, "to", None)
+    return recipient

@@ -108,6 +108,10 @@ class Items(Generic[Q, R]):
         """Make an item of a row that an earlier run left unresolved."""
         return Item(row.key, request_of(self._operation, row.sent, row.request_id), row)
 
+    async def finish_at_once(self, _item: Item[Q, R]) -> bool:
+        """Finish an item for which nothing has to be awaited, if it is one; it has no outcome."""
+        return False
+
     async def finish(self, item: Item[Q, R]) -> None:
         """Bring an item to its outcome; none if this run has resumed its key already.
 

@@ -267,7 +267,10 @@ class Run(Generic[Q, R]):
                         rejected: Any = Outcome(key, thing, State.REJECTED, error=error)
                         self._deliver(rejected)
                     else:
-                        self._begin_item(item)
+                        if await self._items.finish_at_once(item):
+                            self._release()
+                        else:
+                            self._begin_item(item)
                     await self._slot()
 
     async def _slot(self) -> None:

@@ -53,7 +53,10 @@ _NEW: Final = Registered(repeated=False)
 _UNINDEXED: Final = 500
 """New texts that may wait in memory until they are indexed."""
 
-_Task = _Registration | Entry
+_INDEX: Final = None
+"""Does nothing but what each batch does: it has new texts indexed."""
+
+_Task = _Registration | Entry | None
 
 
 class RunStore:
@@ -114,15 +117,29 @@ class RunStore:
         Raises:
             JournalError: The key can't be indexed, so its item could be sent twice.
         """
+        if await self.register_new(key, recipient):
+            return _NEW
+        return await self.look_up(key, recipient)
+
+    async def register_new(self, key: str, recipient: str | None = None) -> bool:
+        """Register a key, and its recipient, if both are certainly new; return whether they are.
+
+        The others have to be looked up.
+        """
         text = _KEY + key
         is_new = self._filter.add(text)
         if recipient:
             is_new = self._filter.add(_RECIPIENT + recipient) and is_new
-        if is_new and len(self._unindexed) < _UNINDEXED:
+        if is_new:
             self._unindexed.append(text)
             if recipient:
                 self._unindexed.append(_RECIPIENT + recipient)
-            return _NEW
+            if len(self._unindexed) >= _UNINDEXED:
+                await self._commits.submit(_INDEX)
+        return is_new
+
+    async def look_up(self, key: str, recipient: str | None = None) -> Registered:
+        """Register a key that may not be new; see `register`."""
         registered = await self._commits.submit(_Registration(key, recipient))
         assert isinstance(registered, Registered)  # noqa: S101 - the result of a registration
         return registered
@@ -184,7 +201,7 @@ class RunStore:
         for task in tasks:
             if isinstance(task, _Registration):
                 registrations.append(task)
-            else:
+            elif task is not _INDEX:
                 entries.append(task)
         try:
             if entries and self._journal is not None:

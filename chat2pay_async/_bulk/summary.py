@@ -14,7 +14,7 @@ from chat2pay_async._api.models import PaymentLinkRequest
 from chat2pay_async._api.validation import exact_sum
 from chat2pay_async._bulk.outcomes import Outcome, State
 
-__all__ = ["Forecast", "Guard", "Summary", "Tally", "Totals", "add_amount"]
+__all__ = ["Forecast", "Guard", "Summary", "Tally", "Totals"]
 
 
 @attrs.frozen
@@ -109,11 +109,7 @@ class Forecast:
         return _as_line(shown, self.amounts, f"about {self.seconds:.1f} s")
 
 
-def add_amount(amounts: dict[str, Decimal], request: object) -> None:
-    """Add the amount of a request to the sum of its currency; only links name a currency."""
-    if isinstance(request, PaymentLinkRequest):
-        so_far = amounts.get(request.currency, Decimal(0))
-        amounts[request.currency] = exact_sum(so_far, request.total_amount)
+_ZERO: Final = Decimal(0)
 
 
 @attrs.define
@@ -127,6 +123,13 @@ class Totals:
     declined: int = 0
     amounts: dict[str, Decimal] = attrs.field(factory=dict[str, Decimal])
     """By currency; links only."""
+
+    def add_request(self, request: object) -> None:
+        """Count one more, and its amount; only links name a currency."""
+        self.items += 1
+        if isinstance(request, PaymentLinkRequest):
+            so_far = self.amounts.get(request.currency, _ZERO)
+            self.amounts[request.currency] = exact_sum(so_far, request.total_amount)
 
 
 class Tally:
@@ -142,12 +145,12 @@ class Tally:
     def add(self, outcome: Outcome[Any, Any]) -> None:
         """Count one more."""
         totals = self.totals[outcome.state]
-        totals.items += 1
-        totals.recovered += outcome.recovered
+        totals.add_request(outcome.request)
         totals.not_delivered += outcome.delivered is False
-        totals.without_url += outcome.without_url
         totals.declined += outcome.declined
-        add_amount(totals.amounts, outcome.request)
+        if outcome.recovered:
+            totals.recovered += 1
+            totals.without_url += outcome.without_url
 
     def summary(self, elapsed: float) -> Summary:
         """Sum them up."""

@@ -105,6 +105,9 @@ class Items:
     def resume(self, row: str) -> Item[Any, Any]:
         return Item(row, row)
 
+    async def finish_at_once(self, _item: Item[Any, Any]) -> bool:
+        return False
+
     async def finish(self, item: Item[Any, Any]) -> None:
         self.begun.append(item.key)
         await self.act(item)
