@@ -43,7 +43,7 @@ class RunController:
     """The way in which it is done."""
     _total: int | None = attrs.field(default=None, kw_only=True, alias="total")
     """The number of items. Default: not known."""
-    _done: ExitCode = attrs.field(default=ExitCode.DONE, kw_only=True, alias="done")
+    done: ExitCode = attrs.field(default=ExitCode.DONE, kw_only=True)
     """The exit code where all goes well."""
 
     def __attrs_post_init__(self) -> None:
@@ -189,7 +189,7 @@ class RunController:
         refused = 0 if self._forecast is None else self._forecast.refused
         problems = found.rejected + found.failed + found.not_delivered + found.without_url
         problems += self._earlier_problems
-        return ExitCode.PROBLEMS if problems + refused else self._done
+        return ExitCode.PROBLEMS if problems + refused else self.done
 
 
 def _problem_of(outcome: Outcome[Any, Any]) -> str | None:

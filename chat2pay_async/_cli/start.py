@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,8 +13,9 @@ from chat2pay_async._cli.options import FileOptions, JobOptions
 from chat2pay_async._cli.printing import faults_of, print_error
 from chat2pay_async._cli.report import Report
 from chat2pay_async._cli.run import RunController
-from chat2pay_async._files.campaign import CampaignFile, journal_for
+from chat2pay_async._files.campaign import CampaignFile, Check, journal_for
 from chat2pay_async._journal.sqlite import Journal
+from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["resume_job", "start_job"]
 
@@ -86,14 +87,40 @@ def resume_job(path: Path, options: JobOptions) -> int:
 def _check_and_send(
     job: Job, file: CampaignFile[Any], journal: Callable[[], Journal], options: JobOptions
 ) -> int:
+    if options.dry_run:
+        return _forecast(job, file, journal(), options)
     check = file.check()
+    if not _is_sendable(file, check):
+        return ExitCode.FAILED
+    done = _end_of(check)
+    controller = RunController(job, journal(), options, total=check.good, done=done)
+    return controller.run(file.requests())
+
+
+def _forecast(job: Job, file: CampaignFile[Any], journal: Journal, options: JobOptions) -> int:
+    """Check a file and forecast its run, in one reading: a million rows take a while."""
+    check, controller = Check(), RunController(job, journal, options)
+
+    def requests() -> Iterator[Any]:
+        yield from file.checked(check)
+        if not _is_sendable(file, check):
+            raise ConfigurationError("")  # all is said
+        controller.done = _end_of(check)
+
+    return controller.run(requests())
+
+
+def _is_sendable(file: CampaignFile[Any], check: Check) -> bool:
+    """Print the faults of a file; return False if it can't be sent for them."""
     for line in faults_of(file.path, check):
         print_error(line)
     if check.bad and not file.skip_bad_rows:
         print_error(
             "Nothing was sent. Fix these rows, or pass --skip-bad-rows to send the valid ones."
         )
-        return ExitCode.FAILED
-    done = ExitCode.PROBLEMS if check.bad else ExitCode.DONE
-    controller = RunController(job, journal(), options, total=check.good, done=done)
-    return controller.run(file.requests())
+        return False
+    return True
+
+
+def _end_of(check: Check) -> ExitCode:
+    return ExitCode.PROBLEMS if check.bad else ExitCode.DONE

@@ -5,6 +5,7 @@ It also knows which journal belongs to a file, so that the same command continue
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,15 +22,15 @@ __all__ = ["CampaignFile", "Check", "journal_for"]
 Q = TypeVar("Q")
 
 
-@attrs.frozen
+@attrs.define
 class Check:
-    """The result of the first reading of a file."""
+    """The result of a reading of a file, so far."""
 
-    good: int
+    good: int = 0
     """Number of rows that are requests."""
-    bad: int
+    bad: int = 0
     """Number of rows with a fault."""
-    faults: tuple[RowFault, ...]
+    faults: tuple[RowFault, ...] = ()
     """The first faults."""
 
 
@@ -50,13 +51,23 @@ class CampaignFile(Generic[Q]):
         Raises:
             ConfigurationError: The file as a whole can't be used.
         """
-        good = bad = 0
-        faults: list[RowFault] = []
+        check = Check()
+        deque(self.checked(check), maxlen=0)
+        return check
+
+    def checked(self, check: Check) -> Iterator[Q]:
+        """Read its requests to the end, and note what is found: faults end no reading.
+
+        Raises:
+            ConfigurationError: The file as a whole can't be used.
+        """
         for row in read_rows(self.path, self.kind, self.ignore):
-            good += row.request is not None
-            bad += row.request is None
-            faults += row.faults[: self.SHOWN - len(faults)]
-        return Check(good, bad, tuple(faults))
+            if row.request is not None:
+                check.good += 1
+                yield row.request
+            else:
+                check.bad += 1
+                check.faults += row.faults[: self.SHOWN - len(check.faults)]
 
     def requests(self) -> Iterator[Q]:
         """Read its requests, as a run takes them.
