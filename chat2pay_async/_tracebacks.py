@@ -76,8 +76,12 @@ def hiding_arguments(function: F) -> F:
             return await function(*arguments, **named)
 
     def calling(*arguments: Any, **named: Any) -> Any:
-        with hiding_frames():
+        outer = sys.exc_info()[1]
+        try:  # as `hiding_frames` does, in a fifth of the time: every request is made in it
             return function(*arguments, **named)
+        except BaseException as error:
+            hide_frames(error, outer)
+            raise
 
     outer = waiting if inspect.iscoroutinefunction(function) else calling
     return cast("F", functools.wraps(function)(outer))

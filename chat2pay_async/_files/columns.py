@@ -152,8 +152,19 @@ class Header:
 
     places: Mapping[str, Place]
 
+    @cached_property
+    def _names(self) -> Mapping[str, str]:
+        """The field of each column; empty where a column holds JSON, or a part of a field."""
+        places = self.places.values()
+        if any(place.path or place.field in (DATA, ITEMS) for place in places):
+            return {}
+        return {column: place.field for column, place in self.places.items()}
+
     def fields(self, cells: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
         """Collect the fields of a line, not yet converted; line items by their index."""
+        names = self._names
+        if names:
+            return {names[column]: cell for column, cell in cells.items() if column in names}
         plain: dict[str, Any] = {}
         nested: dict[str, dict[Any, Any]] = {}
         for column, cell in cells.items():

@@ -124,7 +124,9 @@ def read_rows(
 def _row(kind: Kind[Q], found: Layout, never_blank: Collection[str], line: Line) -> Row[Q]:
     if line.problem:
         return Row(line.number, None, (RowFault(line.number, "", line.problem),))
-    problems = {name: _MAY_HIDE_AN_ERROR for name in never_blank if name not in line.cells}
+    problems: Problems = {}
+    if never_blank:
+        problems |= {name: _MAY_HIDE_AN_ERROR for name in never_blank if name not in line.cells}
     request = _request(kind, found.fields(line.cells, problems), problems)
     if not problems:
         return Row(line.number, request)
@@ -142,7 +144,7 @@ def _row(kind: Kind[Q], found: Layout, never_blank: Collection[str], line: Line)
 def _request(kind: Kind[Q], fields: dict[str, Any], problems: Problems) -> Q | None:
     """Build a request, and collect its problems: the first one of each field."""
     arguments = _arguments(kind, fields, "", problems)
-    items = sorted(arguments.get(ITEMS, {}).items())
+    items = sorted(arguments[ITEMS].items()) if ITEMS in arguments else ()
     if items:
         arguments[ITEMS] = [_item(f"{ITEMS}.{index}", item, problems) for index, item in items]
     try:
@@ -170,14 +172,15 @@ def _item(path: str, item: Any, problems: Problems) -> Any:
 def _arguments(
     kind: Kind[Any], given: Mapping[str, Any], prefix: str, problems: Problems
 ) -> dict[str, Any]:
-    arguments: dict[str, Any] = dict.fromkeys(kind.required, _UNREADABLE)
+    convert, arguments = kind.fields, dict[str, Any]()
     for name, value in given.items():
         try:
-            arguments[name] = kind.fields[name](value)
+            arguments[name] = convert[name](value)
         except CellError as error:
             problems[prefix + name] = str(error)
             arguments[name] = _UNREADABLE
     for name in kind.required:
         if name not in given:
             problems[prefix + name] = "is required"
+            arguments[name] = _UNREADABLE
     return arguments
