@@ -196,9 +196,7 @@ class Items(Generic[Q, R]):
         if registered.resumed or row.state not in {State.APPLIED, State.REJECTED}:
             return None
         was = outcome_of(self._operation, item.request, row)
-        return Outcome(
-            item.key, item.request, State.SKIPPED, was.result, was.error, was.attempts
-        )
+        return Outcome(item.key, item.request, State.SKIPPED, was.result, was.error, was.attempts)
 
     def _change(self, item: Item[Q, R], row: Row) -> RequestValidationError | None:
         """Compare an item with what was sent for it; None if they are equal."""

@@ -59,11 +59,6 @@ class GroupCommit(Generic[In, Out]):
         # asyncio's own cancellation does not wait for a thread, shield or not.
         self._lock = threading.Lock()
 
-    @property
-    def waiting(self) -> int:
-        """The number of items whose batch has not begun."""
-        return len(self._next.entries)
-
     async def serve(self) -> None:
         """Work off batches until cancelled; a batch that has begun is completed."""
         while True:

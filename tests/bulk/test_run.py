@@ -230,6 +230,49 @@ async def test_nothing_is_taken_before_the_first_outcome_is_asked_for() -> None:
         assert source.count == 0
 
 
+async def test_a_run_has_at_most_a_task_for_each_slot() -> None:
+    tasks = set[int]()
+
+    async def act(item: Item[Any, Any]) -> None:
+        tasks.add(anyio.get_current_task().id)
+        await at_once(item)
+
+    async with bench(Pulled(50), act, concurrency=3).run as run:
+        assert len([outcome async for outcome in run]) == 50
+    assert len(tasks) == 3
+
+
+async def test_an_item_whose_idle_worker_is_cancelled_is_undelivered() -> None:
+    scope = anyio.CancelScope()
+
+    def source() -> Iterator[str]:
+        yield "1"
+        scope.cancel()
+        yield "2"
+
+    made = bench(source(), concurrency=1)
+    with scope:
+        async with made.run as run:
+            assert keys([outcome async for outcome in run]) == ["1"]
+    assert keys(run.undelivered) == ["2"]
+
+
+async def test_a_source_that_stops_its_run_is_asked_for_nothing_more() -> None:
+    pulled: list[str] = []
+
+    def source() -> Iterator[str]:
+        for key in ("1", "2", "3"):
+            pulled.append(key)
+            if key == "2":
+                made.run.stop()
+            yield key
+
+    made = bench(source(), concurrency=8)
+    async with made.run as run:
+        assert keys([outcome async for outcome in run]) == ["1", "2"]
+    assert pulled == ["1", "2"]
+
+
 @pytest.mark.parametrize("concurrency", [1, 3, 64])
 async def test_a_slow_reader_stops_the_source(concurrency: int) -> None:
     source = Pulled()

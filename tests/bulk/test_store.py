@@ -454,7 +454,7 @@ async def test_a_store_without_a_journal_writes_nothing() -> None:
         log.record_attempt(ANSWERED, answer())
         await leave(log)
         await store.record_outcome(outcome(), log.response)
-        assert store._commits.waiting == 0
+        assert len(store._commits._next.entries) == 0
 
 
 # Failures -----------------------------------------------------------------------------------------

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -158,6 +161,35 @@ def test_dry_run_shows_what_would_be_sent_and_writes_no_file(
     assert not ran.err
     assert not sandbox.ledger.requests
     assert [path.name for path in tmp_path.iterdir()] == ["spring.csv"]
+
+
+def test_dry_run_reads_the_file_once(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    pipe = tmp_path / "spring.jsonl"
+    os.mkfifo(pipe)
+    row = {"order_number": "A-1", "channel": "sms", "to": f"{PHONE}1", "currency": "ZAR"}
+    text = json.dumps(row | {"total_amount": "199.90"})
+    writer = threading.Thread(target=pipe.write_text, args=(text,))
+    writer.start()  # a second reading would wait for another
+    ran = run("links", "send", pipe, "--dry-run")
+    writer.join()
+    assert (ran.code, ran.err) == (0, "")
+    assert "ZAR 199.90" in ran.out
+    assert not sandbox.ledger.requests
+
+
+@pytest.mark.parametrize("skipped", [True, False])
+def test_dry_run_reports_bad_rows(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, *, skipped: bool
+) -> None:
+    rows = (f"A-1,sms,{PHONE}1,ZAR,1.00", f"A-2,sms,{PHONE}1,ZAR,", f"A-3,sms,{PHONE}3,ZAR,1.00")
+    path = lines_to(tmp_path / "spring.csv", HEADER, *rows)
+    ran = run("links", "send", path, "--dry-run", *["--skip-bad-rows"] * skipped)
+    assert ran.code == (3 if skipped else 1)
+    assert "line 3, total_amount: is required" in ran.err
+    assert "1 bad and 2 valid rows" in ran.err
+    assert ("Nothing was sent. Fix these rows" in ran.err) is not skipped
+    assert ("ZAR 2.00" in ran.out) is skipped
+    assert not sandbox.ledger.requests
 
 
 def test_dry_run_prints_json(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:

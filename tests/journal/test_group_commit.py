@@ -167,16 +167,16 @@ async def test_added_items_are_done_with_the_next_submitted_one() -> None:
 
 async def test_waiting_items_are_counted_until_their_batch_begins() -> None:
     async with bench() as made:
-        assert made.commits.waiting == 0
+        assert len(made.commits._next.entries) == 0
         await made.submit(1)
         await made.worker.begun()
-        assert made.commits.waiting == 0
+        assert len(made.commits._next.entries) == 0
         made.commits.add(2)
         (submitter,) = await made.submit(3)
-        assert made.commits.waiting == 2
+        assert len(made.commits._next.entries) == 2
         submitter.scope.cancel()
         await submitter.done.wait()
-        assert made.commits.waiting == 1
+        assert len(made.commits._next.entries) == 1
 
 
 async def test_an_error_fails_only_its_own_batch() -> None:
