@@ -201,7 +201,7 @@ class RunStore:
         for task in tasks:
             if isinstance(task, _Registration):
                 registrations.append(task)
-            elif task is not _INDEX:
+            elif task is not None:  # `_INDEX`
                 entries.append(task)
         try:
             if entries and self._journal is not None:
