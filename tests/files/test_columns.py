@@ -94,6 +94,14 @@ def test_all_problems_of_a_header_are_reported_at_once() -> None:
     )
 
 
+@pytest.mark.parametrize("nested", [(), ("additional_data.a",)])
+def test_cells_of_an_ignored_column_are_left_out(nested: tuple[str, ...]) -> None:
+    columns = (*REQUIRED, "colour", *nested)
+    found = layout(PATH, LINKS, columns, ("colour",))
+    fields = found.fields(dict.fromkeys(columns, "x"), {})
+    assert fields.keys() == {*REQUIRED, *(["additional_data"] if nested else [])}
+
+
 def test_required_column_can_not_be_ignored() -> None:
     assert "required columns are missing: to (" in refusal(*REQUIRED, ignore=("to",))
 
