@@ -255,6 +255,13 @@ def test_a_field_that_was_taken_out_or_added_is_named(field: str) -> None:
     assert changed_fields(operations.CREATE_PAYMENT_LINK, LINK, without, "id-1") == [field]
 
 
+@pytest.mark.parametrize("data", [["a"], "a", 1, {"sdkRequestId": "the shop's own"}])
+def test_data_that_was_changed_to_what_takes_no_id_is_named(data: Any) -> None:
+    now = attrs.evolve(LINK, additional_data=data)
+    create = operations.CREATE_PAYMENT_LINK
+    assert changed_fields(create, now, LINK, "id-1") == ["additional_data"]
+
+
 def test_all_changed_fields_are_named_at_once() -> None:
     now = attrs.evolve(LINK, total_amount="200", sub_total_amount="180.10", to="27830000000")
     changed = changed_fields(operations.CREATE_PAYMENT_LINK, now, LINK)
