@@ -14,6 +14,7 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any, Final
 
 import anyio
+import anyio.lowlevel
 import httpcore
 
 from chat2pay_async import _eventloop as clock
@@ -31,6 +32,13 @@ __all__ = ["CLOSE_LIMIT", "HttpcoreConnection", "extensions_of", "is_mocked"]
 
 CLOSE_LIMIT: Final = 1.0
 """Seconds that closing may take. A socket is closed at once; this is for what it can't foresee."""
+
+STEPS_OF_A_READ: Final = 6
+"""Passes of the event loop in which a read returns what was taken in before.
+
+One begins it; each piece that anyio keeps, 64 KiB or the end of what came, takes one more, and a
+record of TLS is in two pieces at most. A timeout of 0 would end it before the first one.
+"""
 
 _USUAL_PORTS: Final = {b"http": 80, b"https": 443}
 _FIRST_PRINTABLE: Final = 0x21
@@ -194,17 +202,25 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
     async def is_over(self) -> bool:
         """Find out whether the other side has closed it, or said what nobody asked for.
 
-        anyio's layer of TLS keeps what it has already taken in to itself, so it is read from.
+        A layer of TLS, and anyio on asyncio, may have taken in more than was read from them.
         """
-        if not self.opened or self.is_stale or self._top is None:
-            return self.opened and self.is_stale
-        try:
-            await self._top.read(1, 0)
-        except httpcore.ReadTimeout:
-            return False
-        except httpcore.NetworkError:
-            return True
-        return True
+        stream = self._top or self._socket
+        if not self.opened or stream is None or self.is_stale:
+            return self.opened
+        said: list[bytes] = []
+
+        async def listen() -> None:
+            try:
+                said.append(await stream.read(1))
+            except Exception:  # noqa: BLE001 - whatever is wrong with it, it is of no more use
+                said.append(b"")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(listen)
+            for _ in range(STEPS_OF_A_READ):
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        return bool(said)
 
     async def close(self, *, in_good_order: bool = False) -> None:
         """Close the socket, also in a task that has been cancelled.
