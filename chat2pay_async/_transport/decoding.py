@@ -12,8 +12,11 @@ __all__ = ["LONGEST_FRAMING", "LONGEST_RESPONSE", "decoded", "unreadable"]
 
 LONGEST_RESPONSE: Final = 10 * 1024 * 1024
 """Bytes of a response's body, after decoding; no response of the service comes near."""
-LONGEST_FRAMING: Final = 256 * 1024
-"""Bytes of a response beside its body: heads, and what says how its body is framed."""
+LONGEST_FRAMING: Final = 100 * 1024
+"""Bytes of a response beside its body: heads, and what says how its body is framed.
+
+As much as httpcore takes of a head, so that a response is read the same by every transport.
+"""
 _ANY_HEADER, _NO_HEADER = 47, -15  # zlib's `wbits`
 _GZIP: Final = b"\x1f\x8b"
 

@@ -19,6 +19,7 @@ from chat2pay_async._transport.decoding import decoded
 from chat2pay_async._transport.mocks import patched_places, refuse_mocks
 from chat2pay_async._transport.pool import Pool
 from chat2pay_async._transport.proxy import proxy_for
+from chat2pay_async._transport.response_reader import named
 from chat2pay_async.errors import Proof, SentRequest
 
 __all__ = ["FastTransport"]
@@ -74,12 +75,9 @@ class FastTransport:
             failure = classify(error, sent=guard.may_have_been_sent)
             failure.proxy, failure.outer = self._pool.proxy, outer
             raise failure from error
-        fields_ = {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in received.fields
-        }
-        decoded_body = decoded(fields_.get("content-encoding", ""), received.body)
-        return WireResponse(received.status, fields_, decoded_body)
+        headers_ = named(received.fields)
+        body = decoded(headers_.get("content-encoding", ""), received.body)
+        return WireResponse(received.status, headers_, body)
 
     async def aclose(self) -> None:
         """Close the connections."""

@@ -26,7 +26,7 @@ from chat2pay_async._transport.base import (
     reset_on_close,
 )
 from chat2pay_async._transport.decoding import LONGEST_FRAMING, LONGEST_RESPONSE
-from chat2pay_async._transport.response_reader import Received, refuse_contradictions
+from chat2pay_async._transport.response_reader import Received, refuse_by_head, refuse_framing
 
 __all__ = ["CLOSE_LIMIT", "HttpcoreConnection", "extensions_of", "is_mocked"]
 
@@ -111,6 +111,8 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         self._top: httpcore.AsyncNetworkStream | None = None
         """The topmost layer of TLS, if there is one."""
         self._closed = False
+        self._has_spoken = False
+        """True once something came that nobody had asked for; it was read, and is gone."""
         self._http: httpcore.AsyncHTTPConnection | httpcore.AsyncConnectionPool
         if proxy is None:
             self._http = httpcore.AsyncHTTPConnection(
@@ -133,7 +135,7 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
             httpcore.ConnectError: It certainly was not sent, as with the next two.
             httpcore.ConnectTimeout: There was no connection in time.
             httpcore.ProxyError: The proxy refused.
-            ExchangeError: The guard kept it back.
+            ExchangeError: The guard kept it back, or the response is too long.
         """
         if clock.now() > guard.latest:
             guard()  # before httpcore begins with it, and so a kept connection stays as it is
@@ -144,9 +146,10 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         try:
             response = await self._http.handle_async_request(self._built(request, limits))
             if self.opened:
-                refuse_contradictions(list(response.headers))
+                refuse_by_head(request.method, response.status, response.headers)
             body = await response.aread()
             await response.aclose()
+            refuse_framing(self._received - len(body))
         except BaseException as error:
             # A mock opens no connection, and may raise whatever it is told to.
             not_sent = not self.written and (self.opened or not is_mocked())
@@ -205,22 +208,20 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         A layer of TLS, and anyio on asyncio, may have taken in more than was read from them.
         """
         stream = self._top or self._socket
-        if not self.opened or stream is None or self.is_stale:
+        if not self.opened or stream is None or self.is_stale or self._has_spoken:
             return self.opened
-        said: list[bytes] = []
 
         async def listen() -> None:
-            try:
-                said.append(await stream.read(1))
-            except Exception:  # noqa: BLE001 - whatever is wrong with it, it is of no more use
-                said.append(b"")
+            with contextlib.suppress(Exception):  # whatever is wrong with it, it is of no more use
+                await stream.read(1)
+            self._has_spoken = True
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listen)
             for _ in range(STEPS_OF_A_READ):
                 await anyio.lowlevel.checkpoint()
             tasks.cancel_scope.cancel()
-        return bool(said)
+        return self._has_spoken
 
     async def close(self, *, in_good_order: bool = False) -> None:
         """Close the socket, also in a task that has been cancelled.

@@ -29,6 +29,7 @@ from chat2pay_async._transport.decoding import LONGEST_RESPONSE, decoded, unread
 from chat2pay_async._transport.log_lines import contain_log_lines, contained_log_lines
 from chat2pay_async._transport.pool import Pool, PooledTransport
 from chat2pay_async._transport.proxy import proxy_of, shown
+from chat2pay_async._transport.response_reader import refuse_by_head
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = ["HttpxTransport", "library_of", "own_client"]
@@ -338,6 +339,9 @@ class _Watch:
 async def _read(response: Any, longest: float) -> WireResponse:
     """Read a response, within bounds."""
     try:
+        if longest < math.inf and "network_stream" in response.extensions:  # it is no mock's
+            method = response.request.method.encode("ascii")
+            refuse_by_head(method, response.status_code, response.headers.raw)
         body = await _body_of(response, longest)
         if response.status_code in LAST_WORDS and not response.is_closed:
             _end_connection(response)
@@ -391,6 +395,9 @@ def own_client(library: Any, transport: Any) -> Any:
 
     class Client(library.AsyncClient):  # type: ignore[misc] # of either library
         cookies = property(lambda _client: none, lambda _client, _cookies: None)
+
+        def _build_redirect_request(self, _request: Any, _response: Any) -> None:
+            """Build none: it is not followed, and a `Location` that is no URL would be an error."""
 
     none = Cookies()
     return Client(transport=transport, trust_env=False)

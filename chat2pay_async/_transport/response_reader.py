@@ -7,6 +7,7 @@ h11, which reads the connections of httpcore too: there are no two opinions of t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import h11
@@ -14,7 +15,7 @@ import httpcore
 
 from chat2pay_async._transport.decoding import LONGEST_FRAMING, LONGEST_RESPONSE, unreadable
 
-__all__ = ["Received", "ResponseReader", "refuse_contradictions"]
+__all__ = ["Received", "ResponseReader", "named", "refuse_by_head", "refuse_framing"]
 
 _PLAIN: Final = re.compile(
     rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [ -~]*)?\r\n"
@@ -27,6 +28,8 @@ _FRAMING: Final = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 """The headers that say how a body is framed, and whether the connection goes on after it."""
+_DIGITS: Final = 20
+"""More than any length has; int() refuses thousands."""
 _BODILESS: Final = (204, 304)
 _BODILESS_METHODS: Final = (b"HEAD", b"CONNECT")
 
@@ -44,17 +47,46 @@ class Received(NamedTuple):
     http_version: bytes = b"HTTP/1.1"
 
 
-def refuse_contradictions(fields: list[tuple[bytes, bytes]]) -> None:
-    """Refuse a response that says twice, in two ways, how long its body is.
+def named(fields: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Name a response's fields in lower case, and join those of one name, as httpx does."""
+    found = list(fields)
+    try:
+        texts = [(name.decode(), value.decode()) for name, value in found]
+    except UnicodeDecodeError:
+        texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in found]
+    joined: dict[str, str] = {}
+    for name, value in texts:
+        key = name.lower()
+        joined[key] = f"{joined[key]}, {value}" if key in joined else value
+    return joined
+
+
+def refuse_by_head(method: bytes, status: int, fields: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse a response whose head says that its body is too long, or in two ways how long it is.
 
     What stands in between may have gone by the other one, and taken the rest for another response.
 
     Raises:
-        httpcore.RemoteProtocolError: It does.
+        httpcore.RemoteProtocolError: It says it in two ways.
+        ExchangeError: It is too long.
     """
-    names = {name.lower() for name, _ in fields}
-    if b"content-length" in names and b"transfer-encoding" in names:
+    held = {name.lower(): value for name, value in fields}
+    length = held.get(b"content-length", b"0")
+    if b"content-length" in held and b"transfer-encoding" in held:
         raise httpcore.RemoteProtocolError("the response has a length, and a transfer encoding")
+    is_bodiless = status in _BODILESS or method in _BODILESS_METHODS
+    if not is_bodiless and length.isdigit() and int(length[:_DIGITS]) > LONGEST_RESPONSE:
+        raise unreadable("ResponseTooLong")
+
+
+def refuse_framing(size: int) -> None:
+    """Refuse a response of which so many bytes, beside its body, are too many.
+
+    Raises:
+        ExchangeError: They are.
+    """
+    if size > LONGEST_FRAMING:
+        raise unreadable("ResponseTooLong")
 
 
 class ResponseReader:
@@ -130,7 +162,7 @@ class ResponseReader:
                 if isinstance(event, h11.Response):
                     self._status = event.status_code
                     self._fields = list(event.headers.raw_items())
-                    self._check_length(dict(event.headers))
+                    refuse_by_head(self._method, self._status, self._fields)
                 elif isinstance(event, h11.Data):
                     self._pieces.append(bytes(event.data))
                     self._size += len(event.data)
@@ -142,24 +174,13 @@ class ResponseReader:
                     raise httpcore.RemoteProtocolError("the server speaks something else now")
         except h11.RemoteProtocolError as error:
             raise httpcore.RemoteProtocolError(str(error)) from None
-        self._check_framing(self._fed)
-        return None
-
-    def _check_length(self, fields: dict[bytes, bytes]) -> None:
-        refuse_contradictions(self._fields)
-        if self._status in _BODILESS or self._method in _BODILESS_METHODS:
-            return
-        if int(fields.get(b"content-length", b"0")) > LONGEST_RESPONSE:
-            raise unreadable("ResponseTooLong")
-
-    def _check_framing(self, taken: int) -> None:
         # Not by what comes at once: a response is the same in whatever pieces it comes.
-        if taken - self._size > LONGEST_FRAMING:
-            raise unreadable("ResponseTooLong")
+        refuse_framing(self._fed - self._size)
+        return None
 
     def _ended(self, parser: h11.Connection) -> Received:
         surplus, _ = parser.trailing_data
-        self._check_framing(self._fed - len(surplus))
+        refuse_framing(self._fed - len(surplus) - self._size)
         is_last = parser.their_state is not h11.DONE or parser.trailing_data != (b"", False)
         return Received(self._status, self._fields, b"".join(self._pieces), is_last)
 

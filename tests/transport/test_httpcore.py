@@ -206,9 +206,9 @@ async def test_all_that_comes_before_the_request_shares_the_time_to_connect() ->
 
 
 class Withholding(Stream):
-    """A layer of TLS that has taken something in already."""
+    """A layer that has taken something in already; None: nothing, and it waits."""
 
-    def __init__(self, held: bytes | Exception) -> None:
+    def __init__(self, held: bytes | Exception | None) -> None:
         super().__init__()
         self._held = held
 
@@ -216,24 +216,45 @@ class Withholding(Stream):
         await super().read(max_bytes, timeout)
         if isinstance(self._held, Exception):
             raise self._held
-        return self._held
+        held, self._held = self._held, None
+        if held is None:
+            await anyio.sleep_forever()
+        return held or b""
 
 
 @pytest.mark.parametrize(
     ("held", "is_over"),
-    [(httpcore.ReadTimeout(), False), (httpcore.ReadError(), True), (b"H", True), (b"", True)],
+    [
+        (None, False),
+        (httpcore.ReadError(), True),
+        (ssl.SSLError("no record"), True),
+        (b"H", True),
+        (b"", True),
+    ],
 )
-async def test_what_a_layer_of_tls_does_not_show_is_read_for(
-    held: bytes | Exception, *, is_over: bool
+@pytest.mark.parametrize("way", ["http", "https"])
+async def test_what_its_layers_hold_is_read_for(
+    way: str, held: bytes | Exception | None, *, is_over: bool
 ) -> None:
     stream = Withholding(held)
-    connection = connection_over(Network(stream))
+    connection = connection_over(Network(stream), way)
     outer = await connection.connect_tcp("host", 1)
-    assert await connection.is_over() is False, "without TLS the socket shows all there is"
-    await outer.start_tls(TLS)
-    assert ("read", 1, 0) not in stream.log
-    assert await connection.is_over() is is_over
-    assert ("read", 1, 0) in stream.log
+    if way == "https":
+        await outer.start_tls(TLS)
+    assert ("read", 1, None) not in stream.log
+    with anyio.fail_after(30):
+        assert await connection.is_over() is is_over
+        assert await connection.is_over() is is_over, "what was read is not forgotten"
+    assert ("read", 1, None) in stream.log
+
+
+async def test_who_is_cancelled_while_it_is_read_for_is_cancelled() -> None:
+    connection = connection_over(Network(Withholding(None)))
+    await connection.connect_tcp("host", 1)
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await connection.is_over()
+    assert scope.cancelled_caught
 
 
 async def test_what_its_socket_shows_is_not_read_for() -> None:
@@ -243,7 +264,7 @@ async def test_what_its_socket_shows_is_not_read_for() -> None:
     await (await connection.connect_tcp("host", 1)).start_tls(TLS)
     network.stream.readable = True
     assert await connection.is_over() is True
-    assert ("read", 1, 0) not in network.stream.log
+    assert ("read", 1, None) not in network.stream.log
 
 
 async def test_a_connection_opens_one_socket_only() -> None:
