@@ -125,6 +125,14 @@ def acceptance(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Fuzz the reading of responses: `nox -s fuzz -- -runs=1000000` takes an hour, or longer."""
+    session.install(".[all]", *_group("tests"), "atheris>=3")
+    env = {"PYTHONPATH": "tests/support"}
+    session.run("python", "tests/fuzz/responses.py", *(session.posargs or ["-runs=20000"]), env=env)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Ruff, with every rule on; and whether uv.lock is what pyproject.toml asks for."""
     session.install(*_group("lint"))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from chat2pay_async._transport.decoding import LONGEST_FRAMING
 
-__all__ = ["CHUNKED", "CREATED", "ENCODED", "OK", "PLAIN", "RESPONSES", "TWO", "Odd"]
+__all__ = ["CHUNKED", "CREATED", "ENCODED", "OK", "PLAIN", "RESPONSES", "TOKENS", "TWO", "Odd"]
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CREATED = b"HTTP/1.1 201 Created\r\n"
@@ -171,6 +171,26 @@ RESPONSES = {
     "a status below all": Odd(b"HTTP/1.1 099 OK\r\n" + TWO + b"\r\n{}", None),
     "HTTP/0.9": Odd(b"{}", None, ended=True),
 }
+TOKENS = [
+    *(
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b" ",
+        b"\t",
+        b":",
+        b",",
+        b";x=y",
+        b"0",
+        b"2",
+        b"\x00",
+        b"\x7f",
+        b"\xff",
+    ),
+    *(TWO, CHUNKED, b"Connection: close\r\n", b"HTTP/1.0", b"HTTP/1.1 200 OK\r\n", b"0\r\n\r\n"),
+    *(b"HTTP/1.1 100 Continue\r\n\r\n", b"Content-Length", b"Transfer-Encoding", b"chunked", PLAIN),
+]
+"""What responses are made of, and broken by."""
 
 
 def encoded(names: bytes, body: bytes, read: bytes | None = b"{}") -> Odd:
