@@ -28,8 +28,8 @@ UNBOUNDED = {
     name for name, odd in RESPONSES.items() if odd.body is None and len(odd.data) > LONGEST_FRAMING
 }
 """What nobody bounds beside a body where the connections are not our own; its time is bounded."""
-UNREADABLE = {"a location that is no URL"}
-"""Refused by httpx itself, which makes a request of it even where it is not to be followed."""
+UNREADABLE = set() if httpx is httpx2 else {"a location that is no URL"}
+"""Refused by httpx, but not httpx2: it makes a request of it, be it followed or not."""
 EXCEPT = {"http_client_for": UNREADABLE, "http_client": UNBOUNDED | UNREADABLE} | dict.fromkeys(
     ("httpx2", "transport"), UNBOUNDED
 )
