@@ -136,6 +136,19 @@ async def flooding(stream: anyio.abc.ByteStream) -> None:
         await stream.send(bytes(1_000_000))
 
 
+async def flooding_in_chunks(stream: anyio.abc.ByteStream) -> None:
+    """The same, of a length that nobody has said."""
+    await stream.send(CREATED + b"Transfer-Encoding: chunked\r\n\r\n")
+    while True:
+        await stream.send(b"f4240\r\n" + bytes(1_000_000) + b"\r\n")
+
+
+async def chunked(stream: anyio.abc.ByteStream) -> None:
+    """Send one byte too many."""
+    head = CREATED + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % (LONGEST_RESPONSE + 1)
+    await stream.send(head + bytes(LONGEST_RESPONSE + 1) + b"\r\n0\r\n\r\n")
+
+
 CREATED = b"HTTP/1.1 201 Created\r\n"
 BOMB = gzip.compress(gzip.compress(bytes(500_000_000)))
 ENDLESS = {
@@ -174,8 +187,10 @@ async def test_a_response_that_trickles_is_complete_in_the_time_to_read_or_unkno
         sending(CREATED + b"Content-Encoding: gzip, gzip\r\n", BOMB),
         sending(CREATED, bytes(LONGEST_RESPONSE + 1)),
         flooding,
+        chunked,
+        flooding_in_chunks,
     ],
-    ids=["inflated", "plain", "endless"],
+    ids=["inflated", "plain", "endless", "chunked", "endless chunks"],
 )
 async def test_a_response_that_is_too_long_is_unknown(reply: Reply, kind: str) -> None:
     async with listening(Server(reply).serve) as url, transport_of(kind, url) as transport:
