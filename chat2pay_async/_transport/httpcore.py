@@ -43,6 +43,15 @@ record of TLS is in two pieces at most. A timeout of 0 would end it before the f
 _USUAL_PORTS: Final = {b"http": 80, b"https": 443}
 _FIRST_PRINTABLE: Final = 0x21
 
+_FRAME_HEAD: Final = 9
+"""Bytes of an HTTP/2 frame's head: its length in three, its kind, its flags, its stream in four."""
+_GOAWAY: Final = 7
+_LONGEST_GOAWAY: Final = 16_384
+"""Bytes; nobody was allowed more in a frame."""
+_LAST_STREAM, _ERROR_CODE = slice(9, 13), slice(13, 17)
+_STREAM_ID: Final = 0x7FFF_FFFF
+_NO_ERROR: Final = bytes(4)
+
 
 def is_mocked() -> bool:
     """Find out whether something is to see what httpcore sends; most mocks patch it there."""
@@ -109,6 +118,8 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         self._socket: httpcore.AsyncNetworkStream | None = None
         self._top: httpcore.AsyncNetworkStream | None = None
         """The topmost layer of TLS, if there is one."""
+        self._frames = _Frames() if http2 else None
+        """Watches what comes in; None where that is not HTTP/2."""
         self._closed = False
         self._has_spoken = False
         """True once something came that nobody had asked for; it was read, and is gone."""
@@ -142,6 +153,8 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         self._received, self._read_by, self._last_byte = 0, math.inf, None
         self._guard = guard
         self._read_limit = limits.read
+        if self._frames is not None:
+            self._frames.requests += 1
         try:
             response = await self._http.handle_async_request(self._built(request, limits))
             if self.opened:
@@ -192,6 +205,8 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
     def is_reusable(self) -> bool:
         """True where it is ready for another request; one that a mock answered never is."""
         held = self._http
+        if self._frames is not None and self._frames.are_ending:
+            return False
         if isinstance(held, httpcore.AsyncConnectionPool):
             return any(_is_ready(one) for one in held.connections)
         return _is_ready(held)
@@ -279,17 +294,21 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
             self._last_byte = clock.now()
             self._read_by = self._last_byte + self._read_limit
 
-    def note_received(self, layer: int, size: int) -> None:
-        """Note that so many bytes of the response came in."""
+    def take_in(self, layer: int, data: bytes) -> bytes:
+        """Note what came in of the response, and return what httpcore is to see of it."""
         if not self.written or layer != self._layer:
-            return
-        self._received += size
+            return data
+        self._received += len(data)
         if self._received > LONGEST_RESPONSE + LONGEST_FRAMING:
             raise httpcore.RemoteProtocolError("the response is too long")
+        return data if self._frames is None else self._frames.pass_on(data)
 
-    def put_on_top(self, layer: httpcore.AsyncNetworkStream) -> None:
-        """Note that a layer of TLS was put upon it."""
+    def put_on_top(self, layer: httpcore.AsyncNetworkStream, number: int) -> None:
+        """Note that a layer of TLS was put upon it, with so many of them below and with it."""
         self._top = layer
+        if self._frames is not None and number == self._layer:
+            chosen = layer.get_extra_info("ssl_object").selected_alpn_protocol()
+            self._frames = self._frames if chosen == "h2" else None
 
     def limit(self, timeout: float | None) -> float | None:
         """Limit how long a read, a write or a handshake may take.
@@ -315,12 +334,14 @@ class _Stream(httpcore.AsyncNetworkStream):
         self._layer = layer
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
-        limit = self._connection.limit(timeout)
-        if limit == 0.0:  # a peer that never stops would be read from without end
-            raise httpcore.ReadTimeout
-        data = await self._stream.read(max_bytes, limit)
-        self._connection.note_received(self._layer, len(data))
-        return data
+        while True:
+            limit = self._connection.limit(timeout)
+            if limit == 0.0:  # a peer that never stops would be read from without end
+                raise httpcore.ReadTimeout
+            data = await self._stream.read(max_bytes, limit)
+            seen = self._connection.take_in(self._layer, data)
+            if seen or not data:  # nothing at all would be the end
+                return seen
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
         if buffer:
@@ -344,11 +365,54 @@ class _Stream(httpcore.AsyncNetworkStream):
             # httpcore does this for exceptions, but not for a cancellation.
             await self._connection.close()
             raise
-        self._connection.put_on_top(inner)
+        self._connection.put_on_top(inner, self._layer + 1)
         return _Stream(self._connection, inner, self._layer + 1)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+class _Frames:
+    """The frames of HTTP/2 that come in, without the GOAWAY of a server that ends in good order.
+
+    With it a server names the last stream that it works on (RFC 9113, 6.8), perhaps before it has
+    responded there. h2 takes nothing in that follows, and httpcore gives the request up. So where
+    that stream is ours, they are not shown it: the response is still to come.
+
+    Attributes:
+        requests: How many were made; each has a stream: 1, 3, 5, ….
+        are_ending: True once a GOAWAY came.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.are_ending = False
+        self._held = b""
+        """The beginning of a frame."""
+        self._missing = 0
+        """Bytes of a frame that were not seen yet, and are passed on."""
+
+    def pass_on(self, data: bytes) -> bytes:
+        """Take what came in, and return what may be shown of it."""
+        shown = [data[: self._missing]]
+        data = self._held + data[self._missing :]
+        self._missing -= len(shown[0])
+        while len(data) >= _FRAME_HEAD:
+            size = _FRAME_HEAD + int.from_bytes(data[:3], "big")
+            is_goaway = data[3] == _GOAWAY and size <= _LONGEST_GOAWAY
+            if is_goaway and len(data) < size:
+                break
+            if not (is_goaway and self._is_orderly(data[:size])):
+                shown.append(data[:size])
+            self._missing = max(0, size - len(data))
+            data = data[size:]
+        self._held = data
+        return b"".join(shown)
+
+    def _is_orderly(self, goaway: bytes) -> bool:
+        self.are_ending = True
+        last = int.from_bytes(goaway[_LAST_STREAM], "big") & _STREAM_ID
+        return goaway[_ERROR_CODE] == _NO_ERROR and last >= 2 * self.requests - 1
 
 
 class _Body:

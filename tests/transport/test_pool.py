@@ -665,6 +665,97 @@ async def test_the_fast_transport_speaks_http2_too() -> None:
         await transport.aclose()
 
 
+NO_ERROR, ENHANCE_YOUR_CALM = 0, 11
+EVERY_STREAM = 2**31 - 1
+
+
+def goaway(last_stream: int, code: int = NO_ERROR, words: bytes = b"") -> bytes:
+    """A GOAWAY frame, as bytes: h2 could not go on after one of its own."""
+    head = (8 + len(words)).to_bytes(3, "big") + b"\x07\x00\x00\x00\x00\x00"
+    return head + last_stream.to_bytes(4, "big") + code.to_bytes(4, "big") + words
+
+
+@attrs.define
+class EndingServer:
+    """An HTTP/2 server that says after some responses that it ends."""
+
+    goes_away: Callable[[int], list[bytes]]
+    """What it says, for a request's stream, before its response; in pieces."""
+    responds: bool = True
+    requests: int = 0
+
+    async def serve(self, stream: anyio.abc.ByteStream) -> None:
+        config = pytest.importorskip("h2.config").H2Configuration(client_side=False)
+        connection = pytest.importorskip("h2.connection").H2Connection(config)
+        connection.initiate_connection()
+        while True:
+            for event in connection.receive_data(await stream.receive()):
+                if type(event).__name__ == "StreamEnded":
+                    self.requests += 1
+                    for piece in self.goes_away(event.stream_id):
+                        await stream.send(connection.data_to_send() + piece)
+                        await anyio.sleep(0.005)  # it is to come in pieces
+                    if not self.responds:
+                        return
+                    connection.send_headers(event.stream_id, [(":status", "200")])
+                    connection.send_data(event.stream_id, BODY, end_stream=True)
+            await stream.send(connection.data_to_send())
+
+
+@contextlib.asynccontextmanager
+async def bench_of(server: EndingServer) -> AsyncIterator[Bench]:
+    certificates = churn.Certificates.issue()
+    certificates.server.set_alpn_protocols(["h2"])
+    async with (
+        churn.served("TLS", certificates, server.serve) as (url, _),
+        bench_at(url, http2=True, ssl_context=certificates.client) as made,
+    ):
+        yield made
+
+
+@pytest.mark.parametrize("stream", [None, EVERY_STREAM], ids=["ours", "every"])
+async def test_a_server_that_ends_in_good_order_costs_no_request(stream: int | None) -> None:
+    server = EndingServer(lambda ours: [goaway(stream or ours, words=b"bye")] if ours == 3 else [])
+    async with bench_of(server) as made:
+        for _ in range(6):
+            assert (await made.call()).content == BODY
+        assert (server.requests, made.spy.connected, made.spy.open) == (6, 3, 0)
+
+
+@pytest.mark.parametrize("cut", [1, 8, 9, 12, 16, 19])
+async def test_a_goaway_may_come_in_pieces(cut: int) -> None:
+    whole = goaway(1, words=b"bye")
+    server = EndingServer(lambda _: [whole[:cut], whole[cut:]])
+    async with bench_of(server) as made:
+        for _ in range(2):
+            assert (await made.call()).content == BODY
+        assert made.spy.connected == 2
+
+
+@pytest.mark.parametrize(
+    ("says", "responds"),
+    [
+        pytest.param(goaway(1), False, id="and closes without a response"),
+        pytest.param(goaway(0), True, id="before this request"),
+        pytest.param(goaway(1, ENHANCE_YOUR_CALM), True, id="for an error"),
+        pytest.param(goaway(1)[:2] + b"\x04" + goaway(1)[3:13], True, id="in too short a frame"),
+    ],
+)
+async def test_any_other_goaway_leaves_the_outcome_unknown(says: bytes, responds: bool) -> None:  # noqa: FBT001
+    server = EndingServer(lambda _: [says], responds=responds)
+    async with bench_of(server) as made:
+        error = await made.failure()
+        assert proof_of(error) is Proof.UNKNOWN
+        assert (server.requests, made.spy.connected, made.spy.open) == (1, 1, 0)
+
+
+async def test_where_http2_is_offered_and_not_taken_its_frames_are_not_looked_for() -> None:
+    async with bench("TLS", http2=True) as made:
+        for _ in range(2):
+            assert (await made.call()).http_version == "HTTP/1.1"
+        assert made.spy.connected == 1
+
+
 # Proxies ------------------------------------------------------------------------------------------
 
 
