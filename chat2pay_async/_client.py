@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import anyio
 import attrs
@@ -23,13 +24,13 @@ from chat2pay_async._send.reconciliation import Resolution
 from chat2pay_async._send.references import references_over
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._tracebacks import hiding_arguments
-from chat2pay_async._transport.factory import transport_for
+from chat2pay_async._transport.factory import library_of_types, transport_for
 
 if TYPE_CHECKING:
-    from typing import Self
-
     import httpx
     import httpx2
+else:  # what evaluates annotations (`typing.get_type_hints`) finds them, installed or not
+    httpx, httpx2 = library_of_types("httpx"), library_of_types("httpx2")
 
 __all__ = ["AsyncChat2Pay", "inner"]
 
@@ -394,8 +395,8 @@ class AsyncChat2Pay:
             options = attrs.evolve(options, timeout=_config.as_timeout(timeout))
         if retry is not None:
             options = attrs.evolve(options, retry=_config.as_retry(retry))
-        view = object.__new__(type(self))
-        view._own(self._sender, options, is_view=True)
+        view = copy.copy(self)  # with what a subclass keeps
+        view._own(self._sender, options, is_view=True)  # noqa: SLF001 - this very class's
         return view
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""The event loop's clock, the loop itself, deadlines and events, at next to no cost.
+"""The event loop's clock, the loop itself, deadlines, timers and events, at next to no cost.
 
 anyio finds out anew each time which library runs, which takes 4 µs. asyncio knows its own loop in
 0.05 µs, and where it knows of none, the loop is trio's. An event of anyio's takes 1 KB on asyncio,
@@ -11,13 +11,13 @@ import asyncio
 
 # Documented, in spite of its name: it is what `asyncio.get_running_loop` asks, without the raise.
 from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
 
-__all__ = ["DeadlinePassed", "Event", "checkpoint", "current_loop", "now", "within"]
+__all__ = ["DeadlinePassed", "Event", "checkpoint", "current_loop", "later", "now", "within"]
 
 T = TypeVar("T")
 
@@ -39,6 +39,22 @@ async def checkpoint() -> None:
         await anyio.lowlevel.checkpoint()
     else:
         await asyncio.sleep(0)
+
+
+def later(seconds: float, work: Callable[[], object]) -> None:
+    """Call a function after so many seconds, unless the loop has ended by then."""
+    loop = _get_running_loop()
+    if loop is not None:
+        loop.call_later(seconds, work)
+        return
+    # anyio has only tasks that somebody waits for.
+    import trio  # noqa: PLC0415 - it need not be installed
+
+    async def wait() -> None:
+        await trio.sleep(seconds)
+        work()
+
+    trio.lowlevel.spawn_system_task(wait)
 
 
 class DeadlinePassed(Exception):  # noqa: N818 - it is no fault, and the send path's own alone
@@ -77,13 +93,15 @@ class Event:
             anyio.Event() if loop is None else loop.create_future()
         )
 
+    # Not by `asyncio.Future`: nest_asyncio puts another class there.
+
     def set(self) -> None:
         """Wake the task that waits; where none does any more, do nothing."""
-        if not isinstance(self._state, asyncio.Future):
+        if isinstance(self._state, anyio.Event):
             self._state.set()
         elif not self._state.done():
             self._state.set_result(None)
 
     def wait(self) -> Awaitable[None]:
         """Wait until it is set; once only, even if the wait is cancelled."""
-        return self._state if isinstance(self._state, asyncio.Future) else self._state.wait()
+        return self._state.wait() if isinstance(self._state, anyio.Event) else self._state

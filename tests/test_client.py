@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import logging
 import traceback
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from chat2pay_async import (
     BadRequestError,
     Chat2PayError,
     ConfigurationError,
+    ConnectionFailedError,
     Event,
     IntegrationStatus,
     IntegratorType,
@@ -458,6 +460,69 @@ async def test_a_view_shares_the_connections_and_keeps_its_own_settings(
     assert "max_attempts=1" in repr(quick.with_options(timeout=5))
     assert "total=3" in repr(quick.with_options(retry=RetryPolicy(max_attempts=9)))
     assert (await quick.get_configuration()) == (await client.get_configuration())
+
+
+class OfTenant(AsyncChat2Pay):
+    """A user's subclass, with attributes in both places."""
+
+    __slots__ = ("trail",)
+
+    def __init__(self, tenant: str, **settings: Any) -> None:
+        super().__init__(KEY, base_url="http://localhost", **settings)
+        self.tenant = tenant
+        self.trail = list[str]()
+
+    async def get_transaction(self, **fields: Any) -> Any:
+        self.trail.append(self.tenant)
+        return await super().get_transaction(**fields)
+
+
+async def test_a_view_of_a_subclass_has_its_attributes(sandbox: Sandbox) -> None:
+    transport = httpx.ASGITransport(app=sandbox.app)
+    async with OfTenant("north", transport=transport) as client:
+        link = await client.create_payment_link(request_for())
+        sandbox.pay(link.payment_link_ref or "")
+        view = client.with_options(timeout=5).with_options(retry=RetryPolicy(max_attempts=1))
+        assert (view.tenant, view.trail) == ("north", [])
+        await client.wait_for_payment(link.payment_link_ref or "")
+        assert client.trail == ["north"]
+
+
+@pytest.mark.parametrize("transport", [None, "fast"])
+def test_a_client_is_closed_on_the_loop_that_it_works_on(transport: Any) -> None:
+    client = AsyncChat2Pay(KEY, base_url="http://127.0.0.1:9", transport=transport)
+    once = client.with_options(retry=RetryPolicy(max_attempts=1))
+    with pytest.raises(ConnectionFailedError):
+        anyio.run(once.get_configuration)
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        anyio.run(client.aclose)
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        anyio.run(client.__aexit__)
+
+
+def test_a_client_that_was_not_used_is_closed_on_any_loop_and_one_that_is_closed_again() -> None:
+    client = AsyncChat2Pay(KEY)
+    anyio.run(client.aclose)
+    anyio.run(client.aclose)
+    with pytest.raises(ConfigurationError, match="this client is closed"):
+        anyio.run(client.get_configuration)
+
+
+async def test_a_client_that_is_dropped_warns_though_not_while_a_view_is_in_use() -> None:
+    async with serve_sandbox(Sandbox(KEY)) as sandbox:
+        client = AsyncChat2Pay(KEY, base_url=sandbox.url)
+        held = [client.with_options(timeout=5)]
+        await client.get_configuration()
+        del client
+        gc.collect()
+        await held[0].get_configuration()
+
+        def drop() -> None:
+            held.clear()
+            gc.collect()
+
+        with pytest.warns(ResourceWarning, match="unclosed connections to 127"):
+            drop()
 
 
 async def test_a_view_is_not_closed(client: AsyncChat2Pay) -> None:

@@ -37,6 +37,28 @@ def test_two_loops_are_not_the_same() -> None:
     assert all(one != other for one in loops for other in loops if one is not other)
 
 
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_function_is_called_later_and_nobody_waits_for_it() -> None:
+    called_at, began = list[float](), clock.now()
+    clock.later(4.0, lambda: called_at.append(clock.now() - began))
+    await anyio.sleep(3.9)
+    assert called_at == []
+    await anyio.sleep(0.2)
+    assert called_at == [pytest.approx(4.0)]
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_what_is_to_be_called_later_keeps_no_loop_from_ending(backend: str) -> None:
+    called = list[None]()
+
+    async def end() -> None:
+        clock.later(3600, lambda: called.append(None))
+
+    anyio.run(end, backend=backend)
+    assert called == []
+
+
 # The bell ----------------------------------------------------------------------------------------
 
 
@@ -136,3 +158,15 @@ async def test_a_checkpoint_delivers_asyncios_own_timeout_of_no_time() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
             await clock.checkpoint()
+
+
+@pytest.mark.anyio
+async def test_an_event_works_whatever_class_somebody_puts_in_the_place_of_futures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = clock.Event()
+    monkeypatch.setattr(asyncio, "Future", asyncio.futures._PyFuture)  # type: ignore[attr-defined]  # as nest_asyncio does
+    for event in (before, clock.Event()):
+        event.set()
+        with anyio.fail_after(5):
+            await event.wait()

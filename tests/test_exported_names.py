@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import importlib
 import inspect
 import pkgutil
+import sys
+import typing
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
+import httpx
 import pytest
 
 import chat2pay_async
-from chat2pay_async import AsyncChat2Pay, errors, models
+from chat2pay_async import AsyncChat2Pay, errors, http_client_for, models
 
 MENU = (
     "ApiError",
@@ -217,3 +222,40 @@ def test_every_public_class_and_function_is_explained_in_its_own_words(
 ) -> None:
     # Looked up in the object itself: a class must not borrow the docstring of its base.
     assert inspect.getattr_static(getattr(importlib.import_module(module), name), "__doc__")
+
+
+def public_callables() -> Iterator[tuple[str, str]]:
+    """Functions, classes, and what the classes can do."""
+    for module, name in classes_and_functions():
+        yield module, name
+        value = getattr(importlib.import_module(module), name)
+        for inner, member in inspect.getmembers(value) if inspect.isclass(value) else ():
+            is_public = not inner.startswith("_") or inner in {"__init__", "__call__", "__aenter__"}
+            if is_public and (inspect.isfunction(member) or isinstance(member, property)):
+                yield module, f"{name}.{inner}"
+
+
+@pytest.mark.parametrize(("module", "name"), list(public_callables()))
+def test_the_types_of_everything_that_can_be_called_can_be_asked_for(
+    module: str, name: str
+) -> None:
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    found = found.fget if isinstance(found, property) else found
+    assert typing.get_type_hints(found) is not None
+    with contextlib.suppress(ValueError):  # some builtins have no signature
+        assert inspect.signature(found, eval_str=True) is not None
+
+
+def test_the_clients_types_are_the_libraries_own_and_httpx2_need_not_be_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as without:
+        without.setitem(sys.modules, "httpx2", None)
+        hints = typing.get_type_hints(AsyncChat2Pay.__init__)
+        assert typing.get_args(hints["http_client"])[0] is httpx.AsyncClient
+        missing = typing.get_args(hints["http_client"])[1]
+        assert (missing.__module__, missing.__name__) == ("httpx2", "AsyncClient")
+    hints = typing.get_type_hints(http_client_for)
+    assert hints["return"] is httpx.AsyncClient

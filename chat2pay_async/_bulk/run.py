@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -28,9 +28,6 @@ from chat2pay_async._send.call import next_id
 from chat2pay_async._tracebacks import hide_frames, hiding_arguments
 from chat2pay_async.errors import ConfigurationError, JournalError, RequestValidationError
 from chat2pay_async.events import Hooks, ItemFinished
-
-if TYPE_CHECKING:
-    from typing import Self
 
 __all__ = ["Run", "Setup"]
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-import os
 import secrets
 from collections.abc import Awaitable
 from datetime import datetime
@@ -48,24 +46,13 @@ _APPLIED, _REJECTED, _UNKNOWN = Proof.APPLIED, Proof.REJECTED, Proof.UNKNOWN
 _READ, _ONCE = Safety.READ, Safety.ONCE
 
 
-class _Ids:
-    """The ids of calls: no other call has the same one, in a forked process either."""
+def next_id() -> str:
+    """Return an id that no other call has.
 
-    def __init__(self) -> None:
-        self.renew()
-
-    def renew(self) -> None:
-        self._process, self._numbers = secrets.token_hex(4), itertools.count(1)
-
-    def next(self) -> str:
-        return f"{self._process}-{next(self._numbers)}"
-
-
-_ids = _Ids()
-next_id = _ids.next
-"""Returns an id that no other call has."""
-if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has none
-    os.register_at_fork(after_in_child=_ids.renew)
+    No state is kept for it: a fork would share it, and so would two copies of a process that was
+    stored after its imports (AWS SnapStart, checkpoints of containers).
+    """
+    return secrets.token_hex(8)
 
 
 @attrs.frozen

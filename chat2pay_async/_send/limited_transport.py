@@ -140,6 +140,12 @@ class LimitedTransport:
         return pause_after(retry_after)
 
     async def aclose(self) -> None:
-        """Close the connections; later calls are refused."""
+        """Close the connections; later calls are refused.
+
+        Raises:
+            ConfigurationError: They belong to another event loop.
+        """
+        if not self._closed:
+            self._slots.check_loop()
         self._closed = True
         await self._transport.aclose()

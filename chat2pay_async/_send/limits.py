@@ -216,7 +216,10 @@ class Slots(AbstractAsyncContextManager[None]):
 
     async def acquire(self, *, priority: bool = False) -> None:
         """Wait for a slot, with `priority` over all that have none."""
-        self._check_loop()
+        loop = clock.current_loop()
+        if self._loop != loop:
+            self.check_loop()
+            self._loop = loop
         reserved = 0 if priority else self._reserved
         if self._free > reserved and not self._first and (priority or not self._others):
             self._free -= 1
@@ -240,11 +243,13 @@ class Slots(AbstractAsyncContextManager[None]):
                 self._free -= 1
                 queue.popitem(last=False)[0].set()
 
-    def _check_loop(self) -> None:
-        loop = clock.current_loop()
-        if self._loop is None:
-            self._loop = loop
-        elif self._loop != loop:
+    def check_loop(self) -> None:
+        """Refuse any event loop but the one that slots were used on.
+
+        Raises:
+            ConfigurationError: It is another one.
+        """
+        if self._loop not in {None, clock.current_loop()}:
             raise ConfigurationError(
                 "this client already works on another event loop, and its connections belong to "
                 "that one: make one client for each loop (each asyncio.run, each thread)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import os
@@ -11,8 +12,10 @@ import ssl
 import struct
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple, Protocol, Self, cast
+from itertools import zip_longest
+from typing import Any, Final, NamedTuple, Protocol, Self, TypeAlias, cast
 
+import anyio
 import attrs
 
 from chat2pay_async import _eventloop as clock
@@ -20,16 +23,20 @@ from chat2pay_async._config import HeaderFields, Timeout
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = [
+    "HAPPY_EYEBALLS_DELAY",
     "LAST_WORDS",
     "RESET_ON_CLOSE",
     "TOO_LATE",
+    "AddressInfo",
     "ExchangeError",
     "Lease",
     "Limits",
+    "Names",
     "Outgoing",
     "SendGuard",
     "Transport",
     "WireResponse",
+    "in_turns",
     "repeated",
     "reset_on_close",
 ]
@@ -49,6 +56,88 @@ def reset_on_close(connected: Any, *, reset: bool) -> None:
     linger = RESET_ON_CLOSE if reset else _IN_GOOD_ORDER
     with contextlib.suppress(OSError):  # it is closed already
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
+
+HAPPY_EYEBALLS_DELAY: Final = 0.25
+"""Seconds until a host's next address is tried beside the ones before (RFC 8305)."""
+
+AddressInfo: TypeAlias = tuple[Any, Any, int, str, tuple[Any, ...]]
+"""Family, kind, protocol, name and address of a socket."""
+
+
+@attrs.define
+class _LookUp:
+    """A look-up in progress."""
+
+    ended: anyio.Event = attrs.field(factory=anyio.Event)
+    error: Exception | None = None
+
+
+class Names:
+    """The addresses of one host, looked up once for all the connections that need them.
+
+    A look-up takes one of the few threads that a loop has for it. A hundred connections that are
+    made at a time would wait for each other's until they are out of time.
+    """
+
+    KEPT: Final = 10.0
+    """Seconds for which addresses are used again."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+        self._found: list[AddressInfo] = []
+        self._good_until = -math.inf
+        self._look_up: _LookUp | None = None
+
+    async def addresses(self) -> list[AddressInfo]:
+        """Return the addresses of the host.
+
+        Raises:
+            OSError: There are none.
+            UnicodeError: It can't be a name.
+        """
+        while clock.now() >= self._good_until:
+            look_up = self._look_up
+            if look_up is None:
+                await self._lead()
+                continue
+            await look_up.ended.wait()
+            if look_up.error is not None:
+                raise type(look_up.error)(*look_up.error.args)
+        return self._found
+
+    async def _lead(self) -> None:
+        """Look them up; whoever waits does it instead where this is cancelled."""
+        self._look_up = look_up = _LookUp()
+        try:
+            self._found = await _found(self._host, self._port)
+            self._good_until = clock.now() + self.KEPT
+        except Exception as error:
+            look_up.error = error
+            raise
+        finally:
+            self._look_up = None
+            look_up.ended.set()
+
+    def forget(self) -> None:
+        """Look them up anew for the next connection, since none of them answers."""
+        self._good_until = -math.inf
+
+
+async def _found(host: str, port: int) -> list[AddressInfo]:
+    loop: Any = clock.current_loop()
+    with contextlib.suppress(OSError):  # it is a name
+        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    look_up = loop.getaddrinfo if isinstance(loop, asyncio.AbstractEventLoop) else anyio.getaddrinfo
+    found: list[AddressInfo] = await look_up(host, port, type=socket.SOCK_STREAM)
+    return found
+
+
+def in_turns(found: list[AddressInfo]) -> list[AddressInfo]:
+    """Order addresses so that IPv4 and IPv6 take turns."""
+    first = [one for one in found if one[0] == found[0][0]]
+    others = [one for one in found if one[0] != found[0][0]]
+    return [one for turn in zip_longest(first, others) for one in turn if one is not None]
 
 
 @attrs.frozen

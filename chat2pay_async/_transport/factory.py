@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
@@ -15,10 +16,31 @@ from chat2pay_async._transport.pool import PooledTransport
 from chat2pay_async._transport.proxy import proxy_of, shown
 from chat2pay_async.errors import ConfigurationError
 
+__all__ = ["http_client_for", "library_of_types", "transport_for"]
+
+
+class _Types:
+    """A library's types; a class without values for each, where it is not installed."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return getattr(importlib.import_module(self._name), name)
+        except ImportError:
+            return type(name, (), {"__module__": self._name})
+
+
+def library_of_types(name: str) -> Any:
+    """Return what stands for a library in annotations, and imports it when they are evaluated."""
+    return _Types(name)
+
+
 if TYPE_CHECKING:
     import httpx2
-
-__all__ = ["http_client_for", "transport_for"]
+else:
+    httpx2 = library_of_types("httpx2")
 
 
 def transport_for(  # noqa: PLR0913 - what a client's settings say about its connections

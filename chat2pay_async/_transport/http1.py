@@ -23,8 +23,10 @@ import httpcore
 from aiohappyeyeballs import start_connection
 
 from chat2pay_async._transport.base import (
+    HAPPY_EYEBALLS_DELAY,
     RESET_ON_CLOSE,
     Limits,
+    Names,
     Outgoing,
     SendGuard,
     reset_on_close,
@@ -32,10 +34,6 @@ from chat2pay_async._transport.base import (
 from chat2pay_async._transport.response_reader import Received, ResponseReader
 
 __all__ = ["Http1Connection", "connect", "is_readable"]
-
-HAPPY_EYEBALLS_DELAY: Final = 0.25
-"""Seconds until a host's next address is tried beside the ones before (RFC 8305)."""
-
 
 _WRITABLE: Final = re.compile(
     rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [!-~]+ HTTP/1\.1\r\n"
@@ -45,19 +43,34 @@ _WRITABLE: Final = re.compile(
 
 
 async def connect(
-    host: str, port: int, ssl_context: ssl.SSLContext | None, limit: float
+    host: str,
+    port: int,
+    ssl_context: ssl.SSLContext | None,
+    limit: float,
+    names: Names | None = None,
 ) -> Http1Connection:
     """Connect to the first of a host's addresses that answers, TLS included.
+
+    Args:
+        host: The host.
+        port: Its port.
+        ssl_context: For TLS; None: none.
+        limit: The most seconds that it may take.
+        names: The host's addresses, where they are shared.
 
     Raises:
         httpcore.ConnectError: There is no connection.
         httpcore.ConnectTimeout: There is none in time.
     """
-    loop = asyncio.get_running_loop()
+    loop, names = asyncio.get_running_loop(), names or Names(host, port)
     try:
         async with asyncio.timeout(None if limit == math.inf else limit):
-            found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            connected = await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY)
+            found = await names.addresses()
+            try:
+                connected = await start_connection(found, happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY)
+            except BaseException:
+                names.forget()
+                raise
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             connection = Http1Connection(loop, connected)
             name = None if ssl_context is None else host
@@ -192,6 +205,14 @@ class Http1Connection(asyncio.Protocol):
             self._note_written()
 
     # Its end --------------------------------------------------------------------------------------
+
+    def abandon(self) -> None:
+        """Close the idle socket, from any thread, also where its loop is closed."""
+        reset_on_close(self._socket, reset=False)
+        try:
+            self._loop.call_soon_threadsafe(self._transport.abort)
+        except RuntimeError:  # the loop is closed
+            self._socket.close()
 
     @property
     def is_reusable(self) -> bool:

@@ -6,6 +6,7 @@ before the first byte of a request was written has not been sent.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import socket
@@ -19,14 +20,23 @@ import httpcore
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._transport.base import (
+    HAPPY_EYEBALLS_DELAY,
     RESET_ON_CLOSE,
+    AddressInfo,
     Limits,
+    Names,
     Outgoing,
     SendGuard,
+    in_turns,
     reset_on_close,
 )
 from chat2pay_async._transport.decoding import LONGEST_FRAMING, LONGEST_RESPONSE
-from chat2pay_async._transport.response_reader import Received, refuse_by_head, refuse_framing
+from chat2pay_async._transport.response_reader import (
+    Frames,
+    Received,
+    refuse_by_head,
+    refuse_framing,
+)
 
 __all__ = ["CLOSE_LIMIT", "HttpcoreConnection", "extensions_of", "is_mocked"]
 
@@ -42,15 +52,6 @@ record of TLS is in two pieces at most. A timeout of 0 would end it before the f
 
 _USUAL_PORTS: Final = {b"http": 80, b"https": 443}
 _FIRST_PRINTABLE: Final = 0x21
-
-_FRAME_HEAD: Final = 9
-"""Bytes of an HTTP/2 frame's head: its length in three, its kind, its flags, its stream in four."""
-_GOAWAY: Final = 7
-_LONGEST_GOAWAY: Final = 16_384
-"""Bytes; nobody was allowed more in a frame."""
-_LAST_STREAM, _ERROR_CODE = slice(9, 13), slice(13, 17)
-_STREAM_ID: Final = 0x7FFF_FFFF
-_NO_ERROR: Final = bytes(4)
 
 
 def is_mocked() -> bool:
@@ -77,7 +78,16 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         idle_since: When its last request ended, on the event loop's clock.
     """
 
-    def __init__(
+    _loop: asyncio.AbstractEventLoop | None = None
+    """asyncio's, where it was connected on it."""
+    _raw: Any = None
+    """The socket itself."""
+    _closing: asyncio.Task[None] | None = None
+    _guard: SendGuard | None = None
+    _connected_by: float | None = None
+    """When the first request must have left; what comes before it is all connecting."""
+
+    def __init__(  # noqa: PLR0913 - what a connection is made of, most of it by name
         self,
         network: httpcore.AsyncNetworkBackend,
         origin: httpcore.Origin,
@@ -85,6 +95,7 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         ssl_context: ssl.SSLContext | None = None,
         proxy: httpcore.Proxy | None = None,
         http2: bool = False,
+        names: Names | None = None,
     ) -> None:
         """Make a connection; nothing is connected yet.
 
@@ -94,10 +105,12 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
             ssl_context: For TLS with the origin.
             proxy: What it goes through.
             http2: Whether HTTP/2 is offered.
+            names: The addresses of the host that it connects to. Default: the network finds them.
         """
         self.opened = self.written = False
         self.idle_since = 0.0
         self._network = network
+        self._names = names
         through = b"" if proxy is None else proxy.url.scheme
         # A request is wrapped in so many layers of TLS. What is written with fewer is handshakes
         # of TLS, and a proxy's CONNECT.
@@ -105,9 +118,6 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         # A SOCKS handshake comes first, perhaps on the request's own layer.
         self._socks = through.startswith(b"socks")
         self._origin = origin
-        self._guard: SendGuard | None = None
-        self._connected_by: float | None = None
-        """The time by which the first request must have left; all before it is connecting."""
         self._received = 0
         """Bytes of the present response."""
         self._read_limit = math.inf
@@ -118,7 +128,7 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         self._socket: httpcore.AsyncNetworkStream | None = None
         self._top: httpcore.AsyncNetworkStream | None = None
         """The topmost layer of TLS, if there is one."""
-        self._frames = _Frames() if http2 else None
+        self._frames = Frames() if http2 else None
         """Watches what comes in; None where that is not HTTP/2."""
         self._closed = False
         self._has_spoken = False
@@ -237,6 +247,23 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
             tasks.cancel_scope.cancel()
         return self._has_spoken
 
+    def abandon(self) -> None:
+        """Close the idle socket, from any thread; a closed loop of asyncio's does so by itself."""
+        held, loop = self._socket, self._loop
+        if held is None:
+            return
+        if loop is None:
+            self._closed, self._socket = True, None
+            reset_on_close(self._raw, reset=False)
+            self._raw.close()
+            return
+
+        def close() -> None:
+            self._closing = loop.create_task(self.close(in_good_order=True))
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(close)
+
     async def close(self, *, in_good_order: bool = False) -> None:
         """Close the socket, also in a task that has been cancelled.
 
@@ -270,12 +297,53 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
             raise httpcore.RemoteProtocolError("the connection has ended")
         self.opened = True
         self._connected_by = None if timeout is None else clock.now() + timeout
+        loop = clock.current_loop()
+        self._loop = loop if isinstance(loop, asyncio.AbstractEventLoop) else None
         options = [*(socket_options or ()), (socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)]
-        self._socket = await self._network.connect_tcp(host, port, timeout, local_address, options)
+        if self._names is None:
+            self._socket = await self._network.connect_tcp(
+                host, port, timeout, local_address, options
+            )
+        else:
+            self._socket = await self._connect_by_name(self._names, options)
+        self._raw = self._socket.get_extra_info("socket")
         if self._closed:
             await self.close()
             raise httpcore.ConnectError("closed while it was being connected")
         return _Stream(self, self._socket, 0)
+
+    async def _connect_by_name(
+        self, names: Names, options: list[httpcore.SOCKET_OPTION]
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to the first of a host's addresses that answers (RFC 8305)."""
+        failures: list[Exception] = []
+
+        async def connect(address: AddressInfo, ended: anyio.Event) -> None:
+            host, port = address[4][:2]
+            try:
+                made = await self._network.connect_tcp(host, port, self.limit(None), None, options)
+            except Exception as error:  # noqa: BLE001 - one of them is raised if none connects
+                failures.append(error)
+                ended.set()
+                return
+            if self._socket is None:
+                self._socket = made
+                tasks.cancel_scope.cancel()
+            else:  # another one did at the same moment
+                with anyio.move_on_after(CLOSE_LIMIT, shield=True):
+                    await made.aclose()
+
+        with anyio.fail_after(self.limit(None)):
+            found = await names.addresses()
+        async with anyio.create_task_group() as tasks:
+            for address in in_turns(found):
+                tasks.start_soon(connect, address, ended := anyio.Event())
+                with anyio.move_on_after(HAPPY_EYEBALLS_DELAY):
+                    await ended.wait()
+        if self._socket is None:
+            names.forget()
+            raise failures[0]
+        return self._socket
 
     def note(self, layer: int, data: bytes) -> None:
         """Note that `data` is about to be written in so many layers of TLS."""
@@ -370,49 +438,6 @@ class _Stream(httpcore.AsyncNetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
-
-
-class _Frames:
-    """The frames of HTTP/2 that come in, without the GOAWAY of a server that ends in good order.
-
-    With it a server names the last stream that it works on (RFC 9113, 6.8), perhaps before it has
-    responded there. h2 takes nothing in that follows, and httpcore gives the request up. So where
-    that stream is ours, they are not shown it: the response is still to come.
-
-    Attributes:
-        requests: How many were made; each has a stream: 1, 3, 5, ….
-        are_ending: True once a GOAWAY came.
-    """
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.are_ending = False
-        self._held = b""
-        """The beginning of a frame."""
-        self._missing = 0
-        """Bytes of a frame that were not seen yet, and are passed on."""
-
-    def pass_on(self, data: bytes) -> bytes:
-        """Take what came in, and return what may be shown of it."""
-        shown = [data[: self._missing]]
-        data = self._held + data[self._missing :]
-        self._missing -= len(shown[0])
-        while len(data) >= _FRAME_HEAD:
-            size = _FRAME_HEAD + int.from_bytes(data[:3], "big")
-            is_goaway = data[3] == _GOAWAY and size <= _LONGEST_GOAWAY
-            if is_goaway and len(data) < size:
-                break
-            if not (is_goaway and self._is_orderly(data[:size])):
-                shown.append(data[:size])
-            self._missing = max(0, size - len(data))
-            data = data[size:]
-        self._held = data
-        return b"".join(shown)
-
-    def _is_orderly(self, goaway: bytes) -> bool:
-        self.are_ending = True
-        last = int.from_bytes(goaway[_LAST_STREAM], "big") & _STREAM_ID
-        return goaway[_ERROR_CODE] == _NO_ERROR and last >= 2 * self.requests - 1
 
 
 class _Body:

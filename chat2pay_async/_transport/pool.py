@@ -25,6 +25,8 @@ import importlib.util
 import math
 import os
 import ssl
+import warnings
+import weakref
 from collections import deque
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from typing import Final, Self, TypeAlias, cast
@@ -40,6 +42,7 @@ from chat2pay_async._transport.base import (
     ExchangeError,
     Lease,
     Limits,
+    Names,
     Outgoing,
     SendGuard,
     repeated,
@@ -156,21 +159,56 @@ class Pool:
         self._ssl_context = ssl_context
         self._proxy = proxy
         self._trust_env = trust_env
+        through = None if proxy is None else proxy.url
+        self._names = Names(*(self._host, self._port) if through is None else _end_of(through))
+        """The addresses of what connections are made to."""
         self._network = cast("httpcore.AsyncNetworkBackend", httpcore.AnyIOBackend())
         """The backend that makes httpcore's connections."""
-        self._connect: Connect = http1.connect
+        self._connect: Connect = functools.partial(http1.connect, names=self._names)
         """Makes our own."""
         self._by_httpcore = http2 or proxy is not None
         """True where our own connections don't work."""
         self._open: set[Connection] = set()
         self._idle: deque[Connection] = deque()
         """The one that was used last stands last."""
+        self._is_watched = False
+        """True while a timer is set for those that expire."""
+        self._loop: object = None
+        """What `bind` found last."""
         self._closed = False
 
     @property
     def proxy(self) -> str:
         """Host and port of the proxy that all requests go through; empty where there is none."""
         return "" if self._proxy is None else shown(self._proxy.url)
+
+    def __del__(self) -> None:
+        if getattr(self, "_open", None):
+            text = f"unclosed connections to {self._host}: use `async with`, or await `aclose()`"
+            warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
+            self._abandon_all()
+
+    def _abandon_all(self) -> None:
+        for connection in self._open:
+            connection.abandon()
+        self._open.clear()
+        self._idle.clear()
+
+    def bind(self) -> None:
+        """Leave what was connected on another event loop, which has ended, to itself.
+
+        Raises:
+            httpcore.ConnectError: It is in use there.
+        """
+        loop = clock.current_loop()
+        if self._loop == loop:
+            return
+        if len(self._open) > len(self._idle):
+            raise httpcore.ConnectError(
+                "these connections are in use on another event loop: make one http_client for each"
+            )
+        self._abandon_all()
+        self._loop, self._is_watched = loop, False
 
     def leads_to(self, url: httpcore.URL) -> bool:
         """Tell whether a URL is of this pool's origin."""
@@ -220,10 +258,28 @@ class Pool:
     def _keep(self, connection: Connection, lease: Lease | None) -> None:
         """Keep a connection: for whoever comes next, or for the next request with a lease."""
         connection.idle_since = clock.now()
-        if lease is None:
-            self._idle.append(connection)
-        else:
+        if lease is not None:
             lease.hold(connection, functools.partial(self._close, connection))
+            return
+        self._idle.append(connection)
+        if not self._is_watched:
+            self._watch()
+
+    def _watch(self) -> None:
+        """Set a timer for the first that expires: nobody may use the pool for hours."""
+        self._is_watched = True
+        drop = weakref.WeakMethod(self._drop_expired)  # so that the timer does not keep the pool
+        seconds = max(0.0, self._idle[0].idle_since + self._expiry - clock.now())
+        clock.later(seconds, lambda: (method := drop()) and method())
+
+    def _drop_expired(self) -> None:
+        self._is_watched = False
+        while self._idle and self._has_expired(self._idle[0]):
+            connection = self._idle.popleft()
+            self._open.discard(connection)
+            connection.abandon()
+        if self._idle:
+            self._watch()
 
     async def _ready(self, limits: Limits, held: Connection | None) -> Connection:
         """Take the connection that is held, or the one that was used last; or make one."""
@@ -260,6 +316,8 @@ class Pool:
     async def aclose(self) -> None:
         """Close every connection, those in use included."""
         self._closed = True
+        if self._loop not in {None, clock.current_loop()}:
+            self._abandon_all()
         idle = set(self._idle)
         self._idle.clear()
         stopped: BaseException | None = None
@@ -288,6 +346,7 @@ class Pool:
             ssl_context=self._context(),
             proxy=self._proxy,
             http2=self._http2,
+            names=self._names,
         )
 
     def _context(self) -> ssl.SSLContext | None:
@@ -307,6 +366,15 @@ class Pool:
             raise httpcore.ConnectError(str(refused)) from refused
 
 
+_PORTS: Final = {b"http": 80, b"https": 443}
+_SOCKS_PORT: Final = 1080
+
+
+def _end_of(proxy: httpcore.URL) -> tuple[str, int]:
+    """Return the host and the port of a proxy."""
+    return proxy.host.decode("ascii"), proxy.port or _PORTS.get(proxy.scheme, _SOCKS_PORT)
+
+
 class _Face:
     """A pool as httpx's transport sees one."""
 
@@ -315,6 +383,7 @@ class _Face:
 
     async def handle_async_request(self, request: httpcore.Request) -> httpcore.Response:
         """Send a request and read the whole response."""
+        self.pool.bind()
         extensions = extensions_of(request)
         if not self.pool.leads_to(request.url):
             raise httpcore.UnsupportedProtocol("this transport's requests all go to its base URL")

@@ -15,7 +15,7 @@ import httpcore
 
 from chat2pay_async._transport.decoding import LONGEST_FRAMING, LONGEST_RESPONSE, unreadable
 
-__all__ = ["Received", "ResponseReader", "named", "refuse_by_head", "refuse_framing"]
+__all__ = ["Frames", "Received", "ResponseReader", "named", "refuse_by_head", "refuse_framing"]
 
 _PLAIN: Final = re.compile(
     rb"HTTP/1\.1 ([2-5][0-9][0-9])(?: [ -~]*)?\r\n"
@@ -30,6 +30,14 @@ _FRAMING: Final = re.compile(
 """The headers that say how a body is framed, and whether the connection goes on after it."""
 _DIGITS: Final = 20
 """More than any length has; int() refuses thousands."""
+_FRAME_HEAD: Final = 9
+"""Bytes of an HTTP/2 frame's head: its length in three, its kind, its flags, its stream in four."""
+_GOAWAY: Final = 7
+_LONGEST_GOAWAY: Final = 16_384
+"""Bytes; nobody was allowed more in a frame."""
+_LAST_STREAM, _ERROR_CODE = slice(9, 13), slice(13, 17)
+_STREAM_ID: Final = 0x7FFF_FFFF
+_NO_ERROR: Final = bytes(4)
 _BODILESS: Final = (204, 304)
 _BODILESS_METHODS: Final = (b"HEAD", b"CONNECT")
 
@@ -191,3 +199,46 @@ def _parser_for(method: bytes) -> h11.Connection:
     parser.send(h11.Request(method=method, target=b"/", headers=[(b"Host", b"host")]))
     parser.send(h11.EndOfMessage())
     return parser
+
+
+class Frames:
+    """The frames of HTTP/2 that come in, without the GOAWAY of a server that ends in good order.
+
+    With it a server names the last stream that it works on (RFC 9113, 6.8), perhaps before it has
+    responded there. h2 takes nothing in that follows, and httpcore gives the request up. So where
+    that stream is ours, they are not shown it: the response is still to come.
+
+    Attributes:
+        requests: How many were made; each has a stream: 1, 3, 5, ….
+        are_ending: True once a GOAWAY came.
+    """
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.are_ending = False
+        self._held = b""
+        """The beginning of a frame."""
+        self._missing = 0
+        """Bytes of a frame that were not seen yet, and are passed on."""
+
+    def pass_on(self, data: bytes) -> bytes:
+        """Take what came in, and return what may be shown of it."""
+        shown = [data[: self._missing]]
+        data = self._held + data[self._missing :]
+        self._missing -= len(shown[0])
+        while len(data) >= _FRAME_HEAD:
+            size = _FRAME_HEAD + int.from_bytes(data[:3], "big")
+            is_goaway = data[3] == _GOAWAY and size <= _LONGEST_GOAWAY
+            if is_goaway and len(data) < size:
+                break
+            if not (is_goaway and self._is_orderly(data[:size])):
+                shown.append(data[:size])
+            self._missing = max(0, size - len(data))
+            data = data[size:]
+        self._held = data
+        return b"".join(shown)
+
+    def _is_orderly(self, goaway: bytes) -> bool:
+        self.are_ending = True
+        last = int.from_bytes(goaway[_LAST_STREAM], "big") & _STREAM_ID
+        return goaway[_ERROR_CODE] == _NO_ERROR and last >= 2 * self.requests - 1

@@ -272,13 +272,14 @@ def test_every_call_has_an_id_of_its_own_and_keeps_it() -> None:
 
 
 FORK = """
+import ctypes
 import os
 from chat2pay_async._send.call import next_id
 from chat2pay_async._config import RetryPolicy
 from chat2pay_async._send.retry import back_off
 
 next_id(), back_off(RetryPolicy(), 9)
-if os.fork():
+if {fork}:
     os.wait()
 print(next_id(), back_off(RetryPolicy(), 9), flush=True)
 """
@@ -287,11 +288,26 @@ print(next_id(), back_off(RetryPolicy(), 9), flush=True)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
 def test_a_forked_process_has_ids_and_jitter_of_its_own() -> None:
     done = subprocess.run(  # noqa: S603 - a program of this test's own
-        [sys.executable, "-c", FORK], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", FORK.format(fork="os.fork()")],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     child, parent = (line.split() for line in done.stdout.splitlines())
-    assert parent[0].partition("-")[0] != child[0].partition("-")[0]
+    assert parent[0] != child[0]
     assert parent[1] != child[1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system does not fork")
+def test_a_copy_of_a_process_that_python_knows_nothing_of_has_ids_of_its_own() -> None:
+    # As one that was stored after its imports, and is started several times.
+    program = FORK.format(fork="ctypes.PyDLL(None).fork()")
+    done = subprocess.run(  # noqa: S603 - a program of this test's own
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60
+    )
+    child, parent = (line.split() for line in done.stdout.splitlines())
+    assert parent[0] != child[0]
 
 
 # What an earlier process left --------------------------------------------------------------------

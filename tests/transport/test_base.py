@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import ssl
+from typing import Any
 
 import anyio
 import httpcore
 import httpx
 import pytest
+from names import Resolver, at, patient
 
 from chat2pay_async import ConfigurationError, Proof
-from chat2pay_async._transport.base import ExchangeError, SendGuard
+from chat2pay_async import _eventloop as clock
+from chat2pay_async._transport.base import ExchangeError, Names, SendGuard, in_turns
 
 pytestmark = pytest.mark.anyio
 
@@ -181,3 +185,95 @@ def test_a_setting_is_to_blame_only_where_nothing_was_sent() -> None:
     failure.proof = Proof.UNKNOWN
     assert failure.setting is None
     assert failed(REFUSED).setting is None
+
+
+# Names --------------------------------------------------------------------------------------------
+
+
+async def look_up_at_once(names: Names, count: int) -> list[Any]:
+    """What so many tasks find, or fail with."""
+    outcomes = list[Any]()
+
+    async def one() -> None:
+        try:
+            outcomes.append(await names.addresses())
+        except OSError as error:
+            outcomes.append(error)
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(count):
+            tasks.start_soon(one)
+    return outcomes
+
+
+@pytest.mark.virtual_time
+async def test_a_host_is_looked_up_once_for_all_that_need_it_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolver = Resolver([at(1), at(2)], patient(1.0))
+    resolver.put_in_place(monkeypatch)
+    assert await look_up_at_once(Names("host.test", 1), 100) == [[at(1), at(2)]] * 100
+    assert resolver.look_ups == 1
+
+
+@pytest.mark.virtual_time
+async def test_what_was_found_is_used_again_for_some_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolver = Resolver([at(1)])
+    resolver.put_in_place(monkeypatch)
+    names, counts = Names("host.test", 1), list[int]()
+    for pause in (0.0, Names.KEPT - 0.1, 0.2):
+        await anyio.sleep(pause)
+        await names.addresses()
+        counts.append(resolver.look_ups)
+    names.forget()
+    await names.addresses()
+    assert [*counts, resolver.look_ups] == [1, 1, 2, 3]
+
+
+@pytest.mark.virtual_time
+async def test_all_that_wait_for_a_look_up_are_told_its_error_and_the_next_begins_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = socket.gaierror(socket.EAI_AGAIN, "try again")
+    resolver = Resolver([error], patient(1.0))
+    resolver.put_in_place(monkeypatch)
+    names = Names("host.test", 1)
+    told = await look_up_at_once(names, 3)
+    assert [(type(one), one.args) for one in told] == [(socket.gaierror, error.args)] * 3
+    assert len(set(map(id, told))) == 3, "tracebacks are not to mix"
+    resolver.found = [at(1)]
+    assert (await names.addresses(), resolver.look_ups) == ([at(1)], 2)
+
+
+@pytest.mark.virtual_time
+async def test_a_look_up_that_is_cancelled_is_made_by_one_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    resolver = Resolver([at(1)], patient(1.0))
+    resolver.put_in_place(monkeypatch)
+    names = Names("host.test", 1)
+    async with anyio.create_task_group() as tasks:
+        with anyio.move_on_after(0.5):
+            async with anyio.create_task_group() as first:
+                first.start_soon(names.addresses)
+                await anyio.sleep(0.1)
+                tasks.start_soon(look_up_at_once, names, 2)
+    assert resolver.look_ups == 2
+    assert (await names.addresses(), resolver.look_ups) == ([at(1)], 2)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_an_address_takes_no_look_up(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place: Any = clock.current_loop()
+    place = place if isinstance(place, asyncio.AbstractEventLoop) else anyio
+    monkeypatch.setattr(place, "getaddrinfo", None)
+    (found,) = await Names(host, 80).addresses()
+    assert found[4][:2] == (host, 80)
+
+
+def test_addresses_of_both_kinds_take_turns() -> None:
+    a, b, c, d = at(1, "::1"), at(2, "::1"), at(3, "::1"), at(4)
+    assert in_turns([a, b, c, d]) == [a, d, b, c]
+    assert in_turns([]) == []

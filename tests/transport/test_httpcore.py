@@ -10,12 +10,14 @@ import anyio
 import anyio.lowlevel
 import httpcore
 import pytest
+from names import Resolver, at
 
 from chat2pay_async._transport import httpcore as under_test
 from chat2pay_async._transport.base import (
     RESET_ON_CLOSE,
     ExchangeError,
     Limits,
+    Names,
     Outgoing,
     SendGuard,
 )
@@ -346,6 +348,104 @@ async def test_a_connection_that_is_closed_while_it_connects_does_not_stay_open(
         with pytest.raises(httpcore.ConnectError):
             await connection.connect_tcp("host", 1)
     assert network.stream.closed == 1
+
+
+# Names --------------------------------------------------------------------------------------------
+
+
+class Ports(httpcore.AsyncNetworkBackend):
+    """A network where each address does as its port says."""
+
+    def __init__(self) -> None:
+        self.tried: list[tuple[str, int]] = []
+        self.made: list[Stream] = []
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002
+        local_address: str | None = None,  # noqa: ARG002
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        self.tried.append((host, port))
+        assert (socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE) in (socket_options or ())
+        if port == REFUSES:
+            raise httpcore.ConnectError(host)
+        if port == SILENT:
+            await anyio.sleep_forever()
+        if port == DEAF:  # to a cancellation
+            with anyio.CancelScope(shield=True):
+                await anyio.sleep(1.0)
+        self.made.append(Stream())
+        return self.made[-1]
+
+
+REFUSES, SILENT, DEAF, ANSWERS = 1, 2, 3, 4
+
+
+async def connected_by_name(
+    found: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> tuple[HttpcoreConnection, Ports, Resolver]:
+    resolver, network = Resolver(found), Ports()
+    resolver.put_in_place(monkeypatch)
+    names = Names("host.test", 1)
+    origin = httpcore.Origin(b"http", b"host.test", 1)
+    connection = HttpcoreConnection(network, origin, names=names)
+    try:
+        await connection.connect_tcp("host.test", 1)
+    except httpcore.ConnectError:
+        assert names._good_until < 0, "what does not answer is looked up anew"
+    return connection, network, resolver
+
+
+@pytest.mark.virtual_time
+@pytest.mark.parametrize(
+    ("first", "waits"), [(REFUSES, 0.0), (SILENT, 0.25), (ANSWERS, 0.0)], ids=str
+)
+async def test_a_hosts_next_address_is_tried_where_one_refuses_or_says_nothing(
+    first: int, waits: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = anyio.current_time()
+    found = [at(first, "::1"), at(REFUSES, "::2"), at(ANSWERS)]
+    _, network, resolver = await connected_by_name(found, monkeypatch)
+    tried = [("::1", first), ("127.0.0.1", ANSWERS)]
+    assert network.tried == tried[: 1 + (first != ANSWERS)]
+    assert (len(network.made), resolver.look_ups) == (1, 1)
+    assert anyio.current_time() - began == pytest.approx(waits, abs=0.01)
+
+
+@pytest.mark.virtual_time
+async def test_of_two_addresses_that_answer_at_a_time_one_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [at(DEAF), at(DEAF)]
+    connection, network, _ = await connected_by_name(found, monkeypatch)
+    assert sorted(one.closed for one in network.made) == [0, 1]
+    await connection.close()
+    assert [one.closed for one in network.made] == [1, 1]
+
+
+async def test_where_no_address_answers_the_first_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = [at(REFUSES, "::1"), at(REFUSES)]
+    connection, network, _ = await connected_by_name(found, monkeypatch)
+    assert (len(network.tried), network.made, connection.is_stale) == (2, [], True)
+
+
+@pytest.mark.virtual_time
+async def test_a_look_up_that_takes_too_long_is_a_timeout_and_nothing_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Resolver([], anyio.sleep_forever).put_in_place(monkeypatch)
+    origin = httpcore.Origin(b"http", b"host.test", 1)
+    connection = HttpcoreConnection(Ports(), origin, names=Names("host.test", 1))
+    guard, began = SendGuard(), anyio.current_time()
+    with pytest.raises(httpcore.ConnectTimeout):
+        await connection.exchange(Outgoing(b"GET", b"/", (), b""), Limits(connect=5.0), guard)
+    assert anyio.current_time() - began == pytest.approx(5.0)
+    assert not guard.may_have_been_sent
 
 
 # Exchanges ----------------------------------------------------------------------------------------

@@ -15,18 +15,22 @@ from typing import Any
 import anyio
 import anyio.abc
 import anyio.lowlevel
+import anyio.to_thread
 import attrs
 import churn
+import httpcore
 import httpx
 import pytest
 import respx
+from anyio.from_thread import start_blocking_portal
+from names import Resolver, at, patient
 from sockets import GET, PATIENT
 
 from chat2pay_async import ConfigurationError, Proof
 from chat2pay_async._transport.base import SendGuard
 from chat2pay_async._transport.fast import FastTransport
 from chat2pay_async._transport.httpx import classify
-from chat2pay_async._transport.pool import KEEPALIVE_EXPIRY, Pool, PooledTransport
+from chat2pay_async._transport.pool import KEEPALIVE_EXPIRY, Pool, PooledTransport, _end_of
 
 pytestmark = pytest.mark.anyio
 
@@ -263,6 +267,52 @@ async def test_one_that_expires_while_nothing_happens_is_not_used() -> None:
         await anyio.sleep(0.03)
         await made.call()
         assert (made.spy.connected, made.spy.most_open) == (2, 1)
+
+
+async def test_connections_that_are_made_at_a_time_share_a_look_up(
+    monkeypatch: pytest.MonkeyPatch, anyio_backend_name: str
+) -> None:
+    async with bench() as made:
+        port = httpx.URL(made.url).port or 0
+        resolver = Resolver([at(port)], patient(0.05))
+        resolver.put_in_place(monkeypatch)
+        for http2 in (False, True):  # that is: by httpcore
+            async with bench_at(f"http://host.test:{port}/", http2=http2) as named:
+                await named.calls(20)
+                assert named.spy.connected == 20, anyio_backend_name
+    assert resolver.look_ups == 2
+
+
+async def test_a_name_that_led_nowhere_is_looked_up_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bench() as made:
+        port = httpx.URL(made.url).port or 0
+        resolver = Resolver([at(int(closed_port().rpartition(":")[2]))])
+        resolver.put_in_place(monkeypatch)
+        async with bench_at(f"http://host.test:{port}/") as named:
+            assert type(await named.failure()) is httpx.ConnectError
+            resolver.found = [at(port)]
+            await named.call()
+    assert resolver.look_ups == 2
+
+
+async def test_a_proxys_name_is_what_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with churn.listening(Forwarder().serve) as port:
+        resolver = Resolver([at(port)])
+        resolver.put_in_place(monkeypatch)
+        proxy = f"http://proxy.test:{port}"
+        async with bench_at("http://service.test/", proxy=proxy) as made:
+            assert (await made.client.get(made.url)).content == BODY
+    assert resolver.look_ups == 1
+
+
+@pytest.mark.parametrize(
+    ("proxy", "port"),
+    [("http://p", 80), ("https://p", 443), ("socks5://p", 1080), ("http://p:3", 3)],
+)
+def test_a_proxy_has_the_port_of_its_kind_unless_its_url_names_one(proxy: str, port: int) -> None:
+    url = httpx.URL(proxy)
+    as_httpcore = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=b"/")
+    assert _end_of(as_httpcore) == ("p", port)
 
 
 def test_a_connection_is_given_up_before_the_usual_servers_close_it() -> None:
@@ -756,6 +806,156 @@ async def test_where_http2_is_offered_and_not_taken_its_frames_are_not_looked_fo
         assert made.spy.connected == 1
 
 
+# What nobody closes -------------------------------------------------------------------------------
+
+
+def sockets_of(transport: PooledTransport) -> list[Any]:
+    """The sockets of a transport; a spy's look at them would keep it."""
+    pool: Pool = transport._pool.pool  # type: ignore[attr-defined]
+    return [getattr(one, "_raw", None) or one._socket for one in pool._open]
+
+
+@ways
+async def test_a_connection_that_expires_is_closed_though_nobody_calls_any_more(way: str) -> None:
+    async with bench(way, keepalive_expiry=0.05) as made:
+        await made.calls(3)
+        await anyio.sleep(0.03)
+        await made.call()  # the timer is set anew for the one that is younger
+        assert made.spy.open == 3
+        with anyio.fail_after(HANG):
+            await until(lambda: made.spy.open == 1)
+            await until(lambda: made.spy.open == 0)
+        assert pool_of(made)._open == set()
+
+
+async def test_a_connection_that_the_server_closed_does_not_stay_half_closed() -> None:
+    async with bench(serve=OneAnswer().serve, keepalive_expiry=0.05) as made:
+        await made.call()
+        with anyio.fail_after(HANG):
+            await until(lambda: made.spy.open == 0)
+
+
+@ways
+async def test_a_transport_that_is_dropped_warns_and_leaves_no_socket(way: str) -> None:
+    async with churn.served(way, CERTIFICATES, SERVER) as (url, proxy):
+        transport = PooledTransport(url, ssl_context=CERTIFICATES.client, proxy=proxy)
+        client = httpx.AsyncClient(transport=transport)
+        await churn.succeed(client, url, 3)
+        sockets = sockets_of(transport)
+        assert [one.fileno() > 0 for one in sockets] == [True] * 3
+        held = [client]
+        del transport, client
+
+        def drop() -> None:
+            held.clear()
+            gc.collect()
+
+        with pytest.warns(ResourceWarning, match=r"unclosed connections to 127\.0\.0\.1: use `asy"):
+            drop()
+        with anyio.fail_after(HANG):
+            await until(lambda: [one.fileno() for one in sockets] == [-1] * 3)
+
+
+@pytest.mark.parametrize("how", ["closed", "never used"])
+async def test_a_transport_that_has_no_connections_is_dropped_in_silence(
+    how: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    async with churn.listening(SERVER) as port:
+        url = f"http://127.0.0.1:{port}/"
+        client = httpx.AsyncClient(transport=PooledTransport(url, trust_env=False))
+        if how == "closed":
+            await churn.succeed(client, url, 1)
+            await client.aclose()
+        del client
+        gc.collect()
+    assert [one for one in recwarn if one.category is ResourceWarning] == []
+
+
+def test_a_transport_that_could_not_be_made_is_dropped_in_silence(
+    recwarn: pytest.WarningsRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(ConfigurationError):
+        PooledTransport("https://a.test", http2=True)
+    gc.collect()
+    assert list(recwarn) == []
+
+
+# Another event loop -------------------------------------------------------------------------------
+
+BACKENDS: dict[str, Any] = {
+    "asyncio": {"backend": "asyncio"},
+    "uvloop": {"backend": "asyncio", "backend_options": {"use_uvloop": True}},
+    "trio": {"backend": "trio"},
+}
+
+
+@contextlib.contextmanager
+def served_by_a_thread() -> Iterator[str]:
+    """A server that outlives the loops of a test."""
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(churn.listening(SERVER)) as port,
+    ):
+        yield f"http://127.0.0.1:{port}/"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # asyncio's and uvloop's own
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_was_connected_on_a_loop_that_ended_is_not_used_on_the_next(backend: str) -> None:
+    with served_by_a_thread() as url:
+        transport = PooledTransport(url, trust_env=False)
+        spy = churn.Spy(transport)
+
+        async def call() -> None:
+            client = httpx.AsyncClient(transport=transport)
+            assert await churn.succeed(client, url, 2) == 2
+
+        for loops in (1, 2):
+            anyio.run(call, **BACKENDS[backend])
+            assert (spy.connected, len(spy.pool._open)) == (2 * loops, 2)
+        anyio.run(transport.aclose, **BACKENDS[backend])
+        gc.collect()
+        assert spy.open == 0
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # asyncio's own
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_transport_whose_loop_ended_is_dropped_without_its_sockets(backend: str) -> None:
+    async def use(url: str) -> list[Any]:
+        transport = PooledTransport(url, trust_env=False)
+        assert await churn.succeed(httpx.AsyncClient(transport=transport), url, 2) == 2
+        kept.append(transport)
+        return sockets_of(transport)
+
+    kept = list[PooledTransport]()
+    with served_by_a_thread() as url:
+        sockets = anyio.run(use, url, **BACKENDS[backend])
+        kept.clear()
+        gc.collect()
+        assert [one.fileno() for one in sockets] == [-1, -1]
+
+
+async def test_a_transport_that_is_in_use_on_another_loop_refuses_and_nothing_was_sent() -> None:
+    keeper = Gatekeeper()
+
+    async def call_elsewhere(made: Bench) -> Exception:
+        client = httpx.AsyncClient(transport=made.transport)
+        with pytest.raises(httpx.RequestError) as caught:
+            await client.post(made.url)
+        return caught.value
+
+    async with bench(serve=keeper.serve) as made:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(made.call)
+            await keeper.has_seen(1)
+            error = await anyio.to_thread.run_sync(anyio.run, call_elsewhere, made)
+            keeper.open.set()
+        assert proof_of(error) is Proof.NOT_SENT
+        assert "another event loop" in str(error)
+        assert (len(keeper.seen), made.spy.open) == (1, 1)
+
+
 # Proxies ------------------------------------------------------------------------------------------
 
 
@@ -1088,7 +1288,7 @@ async def test_a_call_cancelled_at_any_of_its_awaits_leaves_nothing_behind(
             if not acted:
                 break
     if way != "proxy" and anyio_backend_name == "asyncio":
-        fewest = (5, 2)  # a connection of our own
+        fewest = (4, 2)  # a connection of our own, to an address that is not looked up
     else:  # httpcore2 takes its locks without a turn of the loop
         fewest = (6, 3) if httpx.__name__ == "httpx2" else (8, 5)
     assert step > fewest[used_before]
