@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+import ssl
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 import attrs
 
 from chat2pay_async import _config, errors, events
 from chat2pay_async._api import models
+from chat2pay_async._api.headers import AskForKey, KeySource, added_headers, key_or_source
 from chat2pay_async._api.operations import PARAMETERS
+from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._raw_client import RawChat2Pay
 from chat2pay_async._send.call import Options
@@ -43,7 +46,8 @@ class AsyncChat2Pay:
                 channel=Channel.SMS, to="27831234567", order_number="A-1001",
                 currency="ZAR", total_amount="199.90"))
 
-    It may be made outside a running event loop, and works on the first one that it is used on.
+    It may be made outside a running event loop, and works on the first one that it is used on,
+    where it is closed, too. One that is dropped unclosed warns (`ResourceWarning`).
     Any number of calls may be in progress at a time; `max_connections` of them are on the wire,
     a tenth of which (at least one of two or more) is kept for look-ups; the others wait for a
     connection, first come first served.
@@ -62,7 +66,7 @@ class AsyncChat2Pay:
     @hiding_arguments
     def __init__(  # noqa: PLR0913 - each is a setting of its own, and has a default
         self,
-        api_key: str | None = None,
+        api_key: str | AskForKey | None = None,
         *,
         base_url: str | httpx.URL | None = None,
         timeout: Timeout | float = Timeout(),
@@ -74,13 +78,26 @@ class AsyncChat2Pay:
         ) = None,
         http_client: httpx.AsyncClient | httpx2.AsyncClient | None = None,
         proxy: str | httpx.URL | httpx.Proxy | None = None,
+        ssl_context: ssl.SSLContext | None = None,
         http2: bool = False,
+        default_headers: Mapping[str, str] | None = None,
+        app_info: Mapping[str, str] | None = None,
         hooks: Iterable[events.Hook] = (),
     ) -> None:
         """Set up a client; nothing is connected yet.
 
         Args:
-            api_key: The API key. Default: CHAT2PAY_API_KEY.
+            api_key: The API key; or a callable that returns it, or something to await for it, and
+                is asked before each attempt and look-up, for keys that are rotated. Let it return
+                at once while its key is good: it is called often, and several times at a time.
+                Where it raises, or takes longer than `Timeout.read`, nothing is sent, and the
+                attempt is retried as one that found no connection. All its keys must be of one
+                account: what is unresolved is looked up with the latest key, and another account's
+                answer would be that nothing was applied. A `Pending`, and a run's journal, know the
+                key of their attempt by a fingerprint. `resolve` takes a `Pending` of any key that
+                this client was given; after a restart, one of an older key needs
+                `another_key=True`, and a journal is resumed with the key that it was begun with.
+                Default: CHAT2PAY_API_KEY.
             base_url: The API's base URL; https, unless the host is this machine. Default:
                 CHAT2PAY_BASE_URL, else production. It ends before the API's own `/api/v2`.
             timeout: A `Timeout`, or seconds for each of connect, read and write.
@@ -111,15 +128,25 @@ class AsyncChat2Pay:
             proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …).
                 Plain http, to a server on this machine, never goes through one of the
                 environment's.
+            ssl_context: What TLS is done with, for a private authority
+                (`ssl.create_default_context(cafile=…)`) or a client certificate
+                (`.load_cert_chain(…)`). Its ALPN protocols are set by this client. Default: the
+                authorities of certifi, or of SSL_CERT_FILE and SSL_CERT_DIR.
             http2: Offer HTTP/2; it needs the extra `http2`. A connection still serves one request
-                at a time. Where a server shuts an HTTP/2 connection down in good order, the
-                outcome of the POST in progress on it is unknown, and is looked up.
+                at a time. A server that shuts an HTTP/2 connection down in good order still
+                responds to the request that it has; one that it refuses so has an unknown
+                outcome, and is looked up.
+            default_headers: Headers of every request, such as a gateway's. Those that carry the
+                key, or say how to read a request, are this client's own.
+            app_info: The program that uses this client, for the User-Agent: its `name`, and perhaps
+                `version` and `url`.
             hooks: Callables that are given every event (`chat2pay_async.events`).
 
         Raises:
             ConfigurationError: A setting that can't work; the message says what to change.
         """
-        key, url = _config.key_of(api_key), _config.base_url_of(base_url)
+        key, url = key_or_source(api_key), _config.base_url_of(base_url)
+        added = added_headers(default_headers, app_info)
         options = Options(_config.as_timeout(timeout), _config.as_retry(retry))
         all_hooks, limiter = events.Hooks(hooks), limiter_of(rate_limit)
         slots = Slots(max_connections)
@@ -128,10 +155,12 @@ class AsyncChat2Pay:
             transport=transport,
             http_client=http_client,
             proxy=proxy,
+            ssl_context=ssl_context,
             http2=http2,
             reserved=PARAMETERS,
         )
-        limited = LimitedTransport(exchanges, slots, limiter, key.reveal())
+        given = key if isinstance(key, KeySource) else key.reveal()
+        limited = LimitedTransport(exchanges, slots, limiter, given, added)
         known = references_over(transport if http_client is None else http_client)
         self._own(Sender(limited, all_hooks, key, url, known), options, is_view=False)
 
@@ -275,6 +304,40 @@ class AsyncChat2Pay:
             ResponseDecodeError: The response is no JSON object.
         """
         return (await self._raw.update_integration(application_uuid, status)).parsed
+
+    @hiding_arguments
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+    ) -> RawResponse[Any]:
+        """Call an endpoint that this version does not know, as carefully as the others.
+
+            found = await client.request("GET", "/api/v2/some-report", params={"page": 2})
+            print(found.parsed)
+
+        GET and HEAD are retried. A POST, PUT, PATCH or DELETE is retried only where it certainly
+        was not sent, or was throttled. Any 2xx is believed. There is no look-up for it: an unknown
+        outcome stays unknown, `resolve` says UNDETERMINED, and it is never sent again.
+
+        Args:
+            method: GET, HEAD, POST, PUT, PATCH or DELETE.
+            path: The path below the base URL, percent-encoded.
+            params: The query: texts, ints and Decimals; None is left out.
+            json: The body.
+
+        Returns:
+            The response, with its body's JSON as `parsed` (decimals as `Decimal`), None where there
+            is none.
+
+        Raises:
+            ApiError: The service refuses the request; nothing was applied.
+            OutcomeUnknownError: It may have been applied; it was no GET or HEAD.
+        """
+        return await self._raw.request(method, path, params=params, json=json)
 
     async def wait_for_payment(
         self,

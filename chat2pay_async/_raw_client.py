@@ -6,12 +6,13 @@ operation does.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar
 
 from chat2pay_async._api import models, operations
+from chat2pay_async._api.endpoint import endpoint_for
 from chat2pay_async._api.operations import Operation
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._send.call import Options
@@ -97,3 +98,16 @@ class RawChat2Pay:
         return await self._send(
             operations.UPDATE_INTEGRATION, application_uuid=application_uuid, status=status
         )
+
+    @hiding_arguments
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        json: Any = None,
+    ) -> RawResponse[Any]:
+        """See `AsyncChat2Pay.request`."""
+        endpoint, sent = endpoint_for(method, path, params, json)
+        return await self._sender.send(endpoint, sent, self._options)

@@ -64,7 +64,9 @@ first, for `Timeout.read` and `RetryPolicy.settle` seconds from now on (what the
 may still arrive), and sent again only if they are explicitly absent then. Finished items are
 `SKIPPED`, with their results. The other items are sent. Nothing is sent twice, and nothing is lost.
 
-- A journal belongs to one operation, one base URL and one API key, and to one run at a time.
+- A journal belongs to one operation, one base URL and one API key, and to one run at a time. Where
+  the client asks for its key (`api_key` is a callable), that is the key when the run began; later
+  ones may be others within a run, and not for the run that resumes it.
 - An item that differs from what was sent is rejected, and its error names the fields. Undo the
   change, or give the new version its own order number. An item that `FAILED` may be changed.
 - Unresolved items are looked up even if the source has them no more.

@@ -135,7 +135,7 @@ class Pending:
     request: SentRequest
     base_url: str
     key_fingerprint: str
-    """A fingerprint of the API key, which does not show it."""
+    """A fingerprint of the API key of the latest attempt, which does not show it."""
     request_id: str | None
     """The minted id that the request carries, where it carries one."""
     first_attempt: Attempt

@@ -752,3 +752,34 @@ async def test_nothing_that_a_run_prints_shows_a_secret(
     assert len(heard) >= 15
     found = [(secret, text) for text in everything for secret in SECRETS if secret in text]
     assert found == []
+
+
+# What this version does not know ------------------------------------------------------------------
+
+
+async def test_an_endpoint_that_is_not_known_is_called_by_its_path(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    link = await client.create_payment_link(request_for())
+    path = "/api/v2/chat-2-pay/transaction-status"
+    found = await client.request("get", path, params={"orderNumber": "A-1"})
+    assert found.parsed["paymentLinkRef"] == link.payment_link_ref
+    assert found.parsed["totalAmount"] == Decimal("199.90")
+    made = await client.request(
+        "POST",
+        "/api/v2/chat-2-pay",
+        json={
+            "channel": "sms",
+            "to": PHONE,
+            "orderNumber": "A-2",
+            "currency": "ZAR",
+            "totalAmount": Decimal("10.00"),
+            "timestamp": "2026-04-27T17:35:58.000Z",
+        },
+    )
+    assert (made.status_code, len(made.attempts)) == (201, 1)
+    with pytest.raises(BadRequestError):
+        await client.request("POST", "/api/v2/chat-2-pay", json={})
+    with pytest.raises(RequestValidationError, match="path"):
+        await client.request("GET", "api/v2/config")
+    assert sandbox.ledger.count("link_created") == 2

@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 import chat2pay_async
-from chat2pay_async import AsyncChat2Pay, errors, http_client_for, models
+from chat2pay_async import AsyncChat2Pay, _client, errors, http_client_for, models
 
 MENU = (
     "ApiError",
@@ -257,5 +257,6 @@ def test_the_clients_types_are_the_libraries_own_and_httpx2_need_not_be_installe
         assert typing.get_args(hints["http_client"])[0] is httpx.AsyncClient
         missing = typing.get_args(hints["http_client"])[1]
         assert (missing.__module__, missing.__name__) == ("httpx2", "AsyncClient")
+    assert not hasattr(vars(_client)["httpx2"], "__wrapped__")
     hints = typing.get_type_hints(http_client_for)
     assert hints["return"] is httpx.AsyncClient

@@ -61,6 +61,13 @@ async def test_each_operation_has_a_raw_response_with_its_whole_exchange(
     assert (await raw.cancel_payment_link(other)).parsed.payment_link_ref == other
 
 
+@pytest.mark.anyio
+async def test_an_endpoint_that_is_not_known_has_one_too(client: AsyncChat2Pay) -> None:
+    raw = client.with_raw_response
+    assert (await raw.request("GET", "/api/v2/config")).parsed["environment"]
+    assert inspect.signature(raw.request) == inspect.signature(client.request)
+
+
 @pytest.mark.parametrize("name", [operation.name for operation in OPERATIONS])
 def test_a_raw_operation_takes_what_the_clients_own_takes(name: str) -> None:
     raw, own = (inspect.signature(getattr(of, name)) for of in (RawChat2Pay, AsyncChat2Pay))
@@ -70,4 +77,4 @@ def test_a_raw_operation_takes_what_the_clients_own_takes(name: str) -> None:
 
 def test_it_has_the_operations_and_nothing_else() -> None:
     names = {name for name in vars(RawChat2Pay) if not name.startswith("_")}
-    assert names == {operation.name for operation in OPERATIONS}
+    assert names == {operation.name for operation in OPERATIONS} | {"request"}

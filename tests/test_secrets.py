@@ -20,6 +20,7 @@ from sockets import Serve, listening, nobody_listening, reset, silent
 
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, RetryPolicy, Timeout, bulk
 from chat2pay_async.errors import (
+    ConfigurationError,
     JournalError,
     OutcomeUnknownError,
     RequestValidationError,
@@ -64,9 +65,13 @@ async def look(client: AsyncChat2Pay) -> object:
 
 
 CALLS = {"create": create, "receipt": receipt, "look": look}
-TRANSPORTS = ("default", "fast", "http_client", "transport")
+TRANSPORTS = ("default", "fast", "http_client", "transport", "asked for its key")
 TIGHT = Timeout(connect=2.0, read=0.05, write=0.05, total=2.0)
 ONCE = RetryPolicy(max_attempts=1, settle=0.01)
+
+
+async def asked() -> str:
+    return KEY
 
 
 @contextlib.asynccontextmanager
@@ -80,7 +85,10 @@ async def client_of(kind: str, url: str, limits: Timeout = TIGHT) -> AsyncIterat
             settings = {"http_client": await stack.enter_async_context(own)}
         elif kind == "transport":
             settings = {"transport": httpx.AsyncHTTPTransport()}
-        client = AsyncChat2Pay(KEY, base_url=url, timeout=limits, retry=ONCE, **settings)
+        elif kind == "asked for its key":
+            settings = {"default_headers": {"X-Gateway": CARD}}
+        key: Any = asked if "default_headers" in settings else KEY
+        client = AsyncChat2Pay(key, base_url=url, timeout=limits, retry=ONCE, **settings)
         yield await stack.enter_async_context(client)
 
 
@@ -197,6 +205,22 @@ async def test_no_tool_shows_a_secret_of_a_failed_call(
             group.start_soon(fail, name)
     logged = as_logged(caplog)
     assert {name: leaks(errors[name], logged) for name in CALLS} == {name: [] for name in CALLS}
+
+
+@pytest.mark.parametrize("given", [f"{KEY}\r\n{KEY}", f"é{KEY}", [KEY], KEY.encode()])
+async def test_no_tool_shows_what_a_callable_returned_that_is_no_key(
+    given: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with AsyncChat2Pay(lambda: given, base_url=nobody_listening()) as client:
+        assert leaks(await error_of(create, client), as_logged(caplog)) == []
+
+
+async def test_no_tool_shows_a_secret_of_headers_that_are_refused() -> None:
+    for headers in ({"X-Gateway": f"{CARD}\n"}, {"Authorization": CARD}, {f"{CARD} x": CARD}):
+        with pytest.raises(ConfigurationError) as caught:
+            AsyncChat2Pay(KEY, default_headers=headers)
+        assert leaks(caught.value) == []
 
 
 @pytest.mark.parametrize("kind", TRANSPORTS)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import ssl
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import assert_type
+from typing import Any, assert_type
 
 import httpx
 
@@ -22,6 +23,10 @@ def hook(event: c2p.Event) -> None:
         assert_type(event.attempt, c2p.Attempt)
 
 
+async def rotated_key() -> str:
+    return "key"
+
+
 async def clients() -> None:
     async with c2p.AsyncChat2Pay() as client:
         assert_type(client, c2p.AsyncChat2Pay)
@@ -34,6 +39,16 @@ async def clients() -> None:
     )
     c2p.AsyncChat2Pay("key", http_client=httpx.AsyncClient())
     c2p.AsyncChat2Pay("key", transport=httpx.ASGITransport(app=Sandbox().app))
+    c2p.AsyncChat2Pay(
+        rotated_key,
+        ssl_context=ssl.create_default_context(),
+        default_headers={"X-Gateway": "g"},
+        app_info={"name": "shop", "version": "1"},
+    )
+    c2p.AsyncChat2Pay(lambda: "key", transport="fast")
+    raw = await client.request("POST", "/api/v2/new", params={"a": 1}, json={"b": [1]})
+    assert_type(raw, c2p.RawResponse[Any])
+    c2p.AsyncChat2Pay(lambda: 1)  # type: ignore[arg-type, return-value] # pyright: ignore[reportArgumentType]
     c2p.AsyncChat2Pay("key", timeout="10")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 

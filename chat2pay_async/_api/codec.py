@@ -29,6 +29,7 @@ __all__ = [
     "STAMP",
     "UnreadableError",
     "encode",
+    "encode_json",
     "structure",
     "takes_stamp",
     "wire_name",
@@ -302,6 +303,11 @@ def encode(request: Any, request_id: str | None = None) -> bytes:
     if request_id is not None:
         data["additionalData"] = {**data.get("additionalData", {}), STAMP: request_id}
     return _encoder.encode(data)
+
+
+def encode_json(value: Any) -> bytes:
+    """Write a checked value as JSON, exact to the digit."""
+    return _encoder.encode(value)
 
 
 def takes_stamp(request: Any) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["decode_object", "decode_response"]
+__all__ = ["decode_any", "decode_object", "decode_response"]
 
 _BOM = b"\xef\xbb\xbf"
 _DAMAGED = "\ufffd"
@@ -35,15 +35,20 @@ _decode_any_number = msgspec.json.Decoder(float_hook=_read_number).decode
 
 def decode_object(body: bytes) -> dict[str, Any] | None:
     """Read the JSON object in a body; None if there is anything else."""
+    value = decode_any(body)
+    return value if isinstance(value, dict) else None
+
+
+def decode_any(body: bytes) -> Any:
+    """Read the JSON in a body; None if there is none."""
     body = body.removeprefix(_BOM)
     try:
         try:
-            value = _decode(body)
+            return _decode(body)
         except ArithmeticError:
-            value = _decode_any_number(body)
+            return _decode_any_number(body)
     except _NO_JSON:
         return None
-    return value if isinstance(value, dict) else None
 
 
 # Odd values --------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import attrs
@@ -32,6 +32,7 @@ __all__ = [
     "GET_TRANSACTION",
     "OPERATIONS",
     "PARAMETERS",
+    "RESOLVED",
     "REVERSE_PAYMENT",
     "UPDATE_INTEGRATION",
     "Operation",
@@ -54,6 +55,9 @@ class Safety(enum.Enum):
     REPEATABLE = "leaves the same state behind"
     ONCE = "may move money, or send a message, a second time"
 
+
+RESOLVED: Final = "`client.resolve(error.pending)` has settled it"
+"""The end that a program is told to wait for; the command line says it in its own way."""
 
 _SAFETY = {"GET": Safety.READ, "PUT": Safety.REPEATABLE, "POST": Safety.ONCE}
 
@@ -78,6 +82,11 @@ class Operation(Value, Generic[Q, R]):
     safety: Safety = attrs.field(init=False)
     """Follows from the method: the API has no idempotency keys."""
 
+    has_look_up: ClassVar[bool] = True
+    """True where it can be found out whether a request was applied."""
+    advice: ClassVar[str] = f"do not send it again before {RESOLVED}"
+    """The next step where that is unknown."""
+
     @safety.default
     def _safety_of_method(self) -> Safety:
         return _SAFETY[self.method]
@@ -86,6 +95,10 @@ class Operation(Value, Generic[Q, R]):
     def has_body(self) -> bool:
         """True where the request itself is the body, rather than path and query."""
         return self.method != "GET" and "{" not in self.path
+
+    def read(self, body: bytes, data: dict[str, Any]) -> R:  # noqa: ARG002 - for others
+        """Read a 2xx: its body, and the object in it."""
+        return codec.structure(self.result, data)
 
     def is_proven_by(self, request: Q, result: R, data: Mapping[str, Any]) -> bool:
         """Tell whether a 2xx's object proves that this very request was applied.
@@ -321,6 +334,8 @@ def mint(operation: Operation[Any, Any], request: Any) -> str | None:
 
 def prepare(operation: Operation[Q, Any], request: Q, request_id: str | None = None) -> SentRequest:
     """Write a request out, once: every attempt of a call sends these bytes."""
+    if isinstance(request, SentRequest):  # to an endpoint that this version does not know
+        return request
     target = operation.path
     if "{" in target:
         # Everything is quoted, so that no reference can reach another endpoint.

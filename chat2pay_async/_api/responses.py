@@ -249,13 +249,13 @@ def read_response(
     status = response.status_code
     data = decode_response(response.body)
     if status in _SUCCESS:
-        if data is None:
+        if data is None and operation.has_look_up:
             kind = _media_type(response.headers)
             return unproven_outcome(operation, response, f"no JSON object ({kind}, from {host})")
         if operation.safety is not Safety.READ and is_cached(response.headers):
             return unproven_outcome(operation, response, "the response to an earlier request")
-        result = structure(operation.result, data)
-        if operation.is_proven_by(request, result, data):
+        result = operation.read(response.body, data or {})
+        if operation.is_proven_by(request, result, data or {}):
             return Outcome(_APPLIED, result, response=response)
         return unproven_outcome(operation, response, "no proof that it was applied")
     receipt = _unsent_receipt(operation, request, status, data or {})

@@ -210,6 +210,7 @@ def _run(  # noqa: PLR0913 - an operation, its items, and the options
         source=source,
         read=read,
         binding=Binding(operation.name, sender.base_url, sender.key_fingerprint),
+        ask_fingerprint=None if journal is None else sender.asking(call_options),
         concurrency=concurrency,
         drain=_checked("drain", options.get("drain", 30.0), math.inf),
         stop_at_failure_rate=None if rate is None else _checked("stop_at_failure_rate", rate, 1.0),

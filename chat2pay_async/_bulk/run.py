@@ -46,6 +46,8 @@ class Setup(Generic[Q]):
     concurrency: int = 64
     drain: float = 30.0
     stop_at_failure_rate: float | None = None
+    ask_fingerprint: Callable[[], Awaitable[str]] | None = None
+    """Where the key is asked for: returns the fingerprint that belongs in the binding."""
 
 
 class _Worker(Generic[Q, R]):
@@ -173,7 +175,10 @@ class Run(Generic[Q, R]):
         self._group = anyio.create_task_group()
         self._reading = anyio.CancelScope()
         try:
-            await self._store.open(self._setup.binding)
+            binding, ask = self._setup.binding, self._setup.ask_fingerprint
+            if ask is not None:
+                binding = attrs.evolve(binding, key_fingerprint=await ask())
+            await self._store.open(binding)
         except BaseException as error:
             await self._close(error)
             raise

@@ -14,6 +14,7 @@ import attrs
 
 from chat2pay_async import bulk
 from chat2pay_async._api.models import PaymentLinkRequest
+from chat2pay_async._api.operations import RESOLVED
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run
 from chat2pay_async._bulk.summary import Summary
@@ -23,7 +24,6 @@ from chat2pay_async._cli.printing import Printer, print_error
 from chat2pay_async._cli.progress import Display
 from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async._journal.sqlite import Journal
-from chat2pay_async._send.call import RESOLVED
 from chat2pay_async.errors import Chat2PayError
 
 __all__ = ["RunController"]

@@ -11,12 +11,12 @@ from typing import Any, TypeAlias
 
 import anyio
 
+from chat2pay_async._api.operations import RESOLVED
 from chat2pay_async._cli.job import ExitCode, client_of
 from chat2pay_async._cli.options import JobOptions, ServiceOptions
 from chat2pay_async._cli.printing import Printer, print_error
 from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async._client import AsyncChat2Pay
-from chat2pay_async._send.call import RESOLVED
 from chat2pay_async.errors import OutcomeUnknownError
 from chat2pay_async.events import Event, OutcomeUnknown
 

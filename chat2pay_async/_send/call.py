@@ -12,7 +12,7 @@ import attrs
 
 from chat2pay_async._api.operations import Operation, Safety, mint, prepare
 from chat2pay_async._api.responses import Outcome
-from chat2pay_async._config import RetryPolicy, Timeout
+from chat2pay_async._config import ApiKey, RetryPolicy, Timeout
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
     Attempt,
@@ -25,7 +25,6 @@ from chat2pay_async.errors import (
 
 __all__ = [
     "MAY_BE_APPLIED",
-    "RESOLVED",
     "Call",
     "CallLog",
     "Options",
@@ -35,8 +34,6 @@ __all__ = [
 ]
 
 MAY_BE_APPLIED: Final = ", and it may have been applied"
-RESOLVED: Final = "`client.resolve(error.pending)` has settled it"
-"""The end that a program is told to wait for; the command line says it in its own way."""
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -101,6 +98,8 @@ class Call(Generic[Q, R]):
     """Its `call_id`, once that was asked for."""
     is_look_up: bool = False
     """True for a nested call that reads an effect back: no cache may answer it."""
+    key: ApiKey | None = None
+    """The latest attempt's, where it is asked for; None: the client's."""
     sent: SentRequest | None = None
     request_id: str | None = None
     attempts: list[Attempt] = attrs.field(factory=list[Attempt])
@@ -239,7 +238,7 @@ class Call(Generic[Q, R]):
 
         Args:
             base_url: The client's.
-            key_fingerprint: Likewise.
+            key_fingerprint: Likewise, where each attempt has the same key.
             intent: The attempt that is about to be made, if there is one.
         """
         made = self.attempts if intent is None else [*self.attempts, intent]
@@ -251,7 +250,7 @@ class Call(Generic[Q, R]):
             identity=self.operation.identity(self.request),
             request=self.write_out(),
             base_url=base_url,
-            key_fingerprint=key_fingerprint,
+            key_fingerprint=key_fingerprint if self.key is None else self.key.fingerprint,
             request_id=self.request_id,
             first_attempt=sent[0],
             last_attempt=sent[-1],

@@ -5,20 +5,22 @@ All of a client's tasks share its slots (as many as connections), its rate and i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+import contextlib
+from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 
 from chat2pay_async import _eventloop as clock
+from chat2pay_async._api.headers import KeySource, RequestHeaders, added_headers
 from chat2pay_async._api.responses import date_of, may_be_the_services
-from chat2pay_async._config import Headers, Timeout, __version__
+from chat2pay_async._config import ApiKey, Timeout
 from chat2pay_async._send.limits import Limiter, RateLimiter, Slots, pause_after
 from chat2pay_async._tracebacks import hiding_frames
-from chat2pay_async._transport.base import SendGuard, Transport, WireResponse
-from chat2pay_async.errors import ConfigurationError, SentRequest
+from chat2pay_async._transport.base import ExchangeError, SendGuard, Transport, WireResponse
+from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 from chat2pay_async.events import log_failure
 
-__all__ = ["LimitedTransport"]
+__all__ = ["KeyUnavailableError", "LimitedTransport"]
 
 _THROTTLED = 429
 
@@ -28,24 +30,35 @@ def wall_clock() -> datetime:
     return datetime.now(UTC)
 
 
+class KeyUnavailableError(ExchangeError):
+    """A request that was not sent, since the user's callable returned no key in time."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("ApiKeyUnavailable", proof=Proof.NOT_SENT, timed_out=False)
+        self.why = why
+
+
 class LimitedTransport:
     """A client's transport, with what must be waited for before it may be used."""
 
     def __init__(
-        self, transport: Transport, slots: Slots, limiter: RateLimiter | Limiter, key: str
+        self,
+        transport: Transport,
+        slots: Slots,
+        limiter: RateLimiter | Limiter,
+        key: str | KeySource,
+        added: Mapping[str, str] | None = None,
     ) -> None:
+        self.key_source = key if isinstance(key, KeySource) else None
+        """What is asked for the key before each attempt; None: it is always the same."""
+        self._key = ApiKey("" if isinstance(key, KeySource) else key)
+        self._added = added_headers(None, None) if added is None else added
+        self._headers = RequestHeaders.of(self._key, self._added)
+        """Those of the latest key."""
         self._transport = transport
         self._slots = slots
         self._limiter = limiter
         self._closed = False
-        common = {
-            "Authorization": key,
-            "Accept": "application/json",
-            "User-Agent": f"chat2pay-async/{__version__}",
-        }
-        self._headers = Headers(common)
-        self._body_headers = Headers(common | {"Content-Type": "application/json"})
-        self._look_up_headers = Headers(common | {"Cache-Control": "no-cache"})
         self._dated: tuple[WireResponse, float] | None = None
         """The latest response of the service's that had a `Date`, and when it came."""
 
@@ -75,6 +88,41 @@ class LimitedTransport:
             return self._limiter.acquire(priority=True)
         return self._limiter.acquire()
 
+    async def ask_key(self, seconds: float) -> ApiKey | None:
+        """Ask for the key of an attempt; None: it is always the same.
+
+        Args:
+            seconds: The most that it may take.
+
+        Raises:
+            KeyUnavailableError: The user's callable failed.
+            ConfigurationError: It returned no key.
+        """
+        if self.key_source is None:
+            return None
+        try:
+            with hiding_frames():
+                return await clock.within(seconds, self.key_source.ask())
+        except ConfigurationError:
+            raise
+        except clock.DeadlinePassed as error:
+            raise KeyUnavailableError(f"took longer than {seconds:g} s") from error
+        except Exception as error:
+            raise KeyUnavailableError(f"raised {type(error).__name__}") from error
+
+    async def has_had_key(self, fingerprint: str, seconds: float) -> bool:
+        """Tell whether a key with this fingerprint is the client's, or was one that it asked for.
+
+        Args:
+            fingerprint: The key's.
+            seconds: The most that asking for the present key may take.
+        """
+        if self.key_source is None:
+            return fingerprint == self._key.fingerprint
+        with contextlib.suppress(KeyUnavailableError):  # a new process has none before it asks
+            await self.ask_key(seconds)
+        return self.key_source.has_returned(fingerprint)
+
     async def exchange(
         self,
         request: SentRequest,
@@ -82,6 +130,7 @@ class LimitedTransport:
         guard: SendGuard | None = None,
         *,
         is_look_up: bool = False,
+        key: ApiKey | None = None,
     ) -> WireResponse:
         """Send a request once; see `Transport.exchange`.
 
@@ -90,11 +139,14 @@ class LimitedTransport:
             limits: Its timeouts.
             guard: What lets it leave, or not.
             is_look_up: No cache on the way may answer it.
+            key: What was asked for the attempt.
         """
         self.check_open()  # again: the wait for the rate may have been long
-        headers = self._headers if request.body is None else self._body_headers
+        if key is not None and key.reveal() != self._key.reveal():
+            self._key, self._headers = key, RequestHeaders.of(key, self._added)
+        headers = self._headers.plain if request.body is None else self._headers.with_body
         if is_look_up:
-            headers = self._look_up_headers
+            headers = self._headers.look_up
         with hiding_frames():
             return await self._transport.exchange(request, headers, limits, guard or SendGuard())
 

@@ -39,10 +39,11 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
+from chat2pay_async._api.headers import KeySource
 from chat2pay_async._api.operations import GET_TRANSACTION, Operation, Safety, prepare
 from chat2pay_async._api.responses import foreign_text, form_of, retry_after
 from chat2pay_async._config import ApiKey
-from chat2pay_async._send.call import RESOLVED, Call, Options, about, reason_in
+from chat2pay_async._send.call import Call, Options, about, reason_in
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.references import References, owner_of, reference_in
@@ -267,7 +268,7 @@ class Reconciler:
         self,
         transport: LimitedTransport,
         hooks: Hooks,
-        key: ApiKey,
+        key: ApiKey | KeySource,
         base_url: str,
         known: References | None = None,
     ) -> None:
@@ -352,7 +353,7 @@ class Reconciler:
             ConfigurationError: It was made with another base URL, or another key.
             TypeError: It is no `Pending`.
         """
-        self._check(pending, another_key=another_key)
+        await self._check(pending, options, another_key=another_key)
         settle = max(pending.settle, options.retry.settle)
         read = max(pending.read_timeout, options.timeout.read)
         known = self._memory.of(pending)
@@ -375,15 +376,16 @@ class Reconciler:
             identity = call.call_id
         return self.known.claim(owner_of(name, identity, call.write_out()), call.request, result)
 
-    def _check(self, pending: Pending, *, another_key: bool) -> None:
+    async def _check(self, pending: Pending, options: Options, *, another_key: bool) -> None:
         if pending.base_url != self._base_url:
             raise errors.ConfigurationError(
                 f"this call was made at {pending.base_url}: use a client with that base URL"
             )
-        if pending.key_fingerprint != self._key_fingerprint and not another_key:
+        found, seconds = pending.key_fingerprint, options.timeout.read
+        if not (another_key or await self._transport.has_had_key(found, seconds)):
             raise errors.ConfigurationError(
                 "this call was made with another API key (fingerprint "
-                f"{pending.key_fingerprint}): use a client with that key, or pass another_key=True "
+                f"{found}): use a client with that key, or pass another_key=True "
                 "if the account is the same and its key was changed"
             )
 
@@ -409,8 +411,7 @@ class Reconciler:
         else:
             why = reason_in(cause or ended_by, call.operation.name)
         error = errors.OutcomeUnknownError(
-            f"{call.operation.name}: {why}; it may have been applied; do not send it again before "
-            f"{RESOLVED}",
+            f"{call.operation.name}: {why}; it may have been applied; {call.operation.advice}",
             pending=self.pending(call),
         )
         error.is_foreign = is_foreign
@@ -459,8 +460,9 @@ class Reconciler:
         evidence, form = Evidence(Shows.NOTHING), ""
         began, guard = clock.now(), SendGuard(lease=lease, is_held=lease is not None)
         try:
+            key = await self._transport.ask_key(options.timeout.read)
             response = await self._transport.exchange(
-                request, options.timeout, guard, is_look_up=True
+                request, options.timeout, guard, is_look_up=True, key=key
             )
         except ExchangeError as failure:
             form = f"no response ({failure.reason})"

@@ -27,15 +27,17 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 import anyio
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
+from chat2pay_async._api.endpoint import ENDPOINT
+from chat2pay_async._api.headers import KeySource
 from chat2pay_async._api.operations import GET_CONFIGURATION, Operation, Safety
 from chat2pay_async._api.requests import ConfigurationQuery
 from chat2pay_async._api.responses import (
@@ -48,16 +50,10 @@ from chat2pay_async._api.responses import (
 )
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import MAY_BE_APPLIED, Call, CallLog, Options, about
-from chat2pay_async._send.evidence import Shows
+from chat2pay_async._send.evidence import Evidence, Shows
 from chat2pay_async._send.follow_up import read_back
-from chat2pay_async._send.limited_transport import LimitedTransport
-from chat2pay_async._send.reconciliation import (
-    FRESH,
-    Finding,
-    Reconciler,
-    Resolution,
-    Verdict,
-)
+from chat2pay_async._send.limited_transport import KeyUnavailableError, LimitedTransport
+from chat2pay_async._send.reconciliation import FRESH, Finding, Reconciler, Resolution, Verdict
 from chat2pay_async._send.references import References
 from chat2pay_async._send.retry import Quota, delay_before_next
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
@@ -85,17 +81,19 @@ class Sender:
         self,
         transport: LimitedTransport,
         hooks: events.Hooks,
-        key: ApiKey,
+        key: ApiKey | KeySource,
         base_url: str,
         known: References | None = None,
     ) -> None:
         self._transport = transport
-        self._key = key
+        self._key = key if isinstance(key, ApiKey) else None
         self._reconciler = Reconciler(transport, hooks, key, base_url, known)
         self._quota = Quota()
         self._unsettled: OrderedDict[Pending, None] = OrderedDict()
         self.hooks = hooks
-        self.base_url, self.key_fingerprint = base_url, key.fingerprint
+        self.base_url = base_url
+        self._key_fingerprint = key.fingerprint
+        self.asks_for_keys = isinstance(key, KeySource)
         url = urlsplit(base_url)
         self._host = f"{url.hostname}:{url.port or (443 if url.scheme == 'https' else 80)}"
         self.interval = transport.interval
@@ -185,6 +183,8 @@ class Sender:
         is_post = call.operation.safety is _ONCE
         async with self._transport.slot(), Lease() as lease:
             await self._transport.wait_for_rate()
+            if self.asks_for_keys and (no_key := await self._ask_key(call)):
+                return no_key
             if is_post:
                 # A transport may write before it awaits: then a cancellation would come too late.
                 await clock.checkpoint()
@@ -203,6 +203,20 @@ class Sender:
                 if outcome is not None:
                     return outcome
 
+    async def _ask_key(self, call: Call[Any, R]) -> Outcome[R] | None:
+        """Ask for an attempt's key; return what the attempt came to where there is none."""
+        began, at = clock.now(), self._transport.now()
+        try:
+            call.key = await self._transport.ask_key(call.options.timeout.read)
+        except KeyUnavailableError as failure:
+            text = f"{call.operation.name}: nothing was sent: the api_key callable {failure.why}"
+            error = errors.TransportError(text)
+            error.__cause__ = failure.__cause__
+            outcome: Outcome[R] = Outcome(_NOT_SENT, error=error, reason=failure.reason)
+            self._record(call, outcome, SendGuard(), began, at)
+            return outcome
+        return None
+
     async def _exchange(
         self, call: Call[Q, R], guard: SendGuard, *, is_last: bool
     ) -> Outcome[R] | None:
@@ -210,7 +224,11 @@ class Sender:
         began, at = clock.now(), self._transport.now()
         try:
             response = await self._transport.exchange(
-                call.write_out(), call.options.timeout, guard, is_look_up=call.is_look_up
+                call.write_out(),
+                call.options.timeout,
+                guard,
+                is_look_up=call.is_look_up,
+                key=call.key,
             )
             self._transport.note(response)
             outcome = self._judge(call, response)
@@ -229,7 +247,8 @@ class Sender:
 
     def _judge(self, call: Call[Q, R], response: WireResponse) -> Outcome[R]:
         """Read a response; a copy of the one that another call received proves nothing."""
-        outcome = read_response(call.operation, call.request, response, self._key, self._host)
+        key = call.key or self._key
+        outcome = read_response(call.operation, call.request, response, key, self._host)
         is_applied = outcome.proof is _APPLIED
         if is_applied and not self._reconciler.claim(call, outcome.result):
             return unproven_outcome(call.operation, response, "the reference of another call")
@@ -237,6 +256,8 @@ class Sender:
 
     async def _look_up(self, call: Call[Any, Any]) -> Finding:
         """Find out whether a call was applied."""
+        if not call.operation.has_look_up:
+            return Finding(Verdict.UNDETERMINED, Evidence(Shows.NOTHING))
         if call.operation.safety is _ONCE:
             return await self._reconciler.look_up(call)
         query = Call(GET_CONFIGURATION, ConfigurationQuery(), call.options, clock.now())
@@ -271,9 +292,8 @@ class Sender:
             call.conclude(may_have_been_applied=False)  # the error has the result
             raise about(outcome.error, call)
         assert outcome.response is not None  # noqa: S101 - a result was read from a response
-        assert outcome.result is not None  # noqa: S101 - it is a result, or an error
         return RawResponse(
-            parsed=outcome.result,
+            parsed=cast("R", outcome.result),
             status_code=outcome.response.status_code,
             headers=outcome.response.headers,
             body=outcome.response.body,
@@ -337,6 +357,28 @@ class Sender:
             number, name = len(call.attempts), call.operation.name
             self.hooks.emit(events.AttemptFinished(call.call_id, name, number, attempt))
 
+    @property
+    def key_fingerprint(self) -> str:
+        """The fingerprint of the key: of the latest, where it is asked for."""
+        source = self._transport.key_source
+        return self._key_fingerprint if source is None else source.fingerprint
+
+    def asking(self, options: Options) -> Callable[[], Awaitable[str]] | None:
+        """Return what finds the fingerprint of the key that an attempt would have now.
+
+        It raises a `TransportError` where the user's callable fails. None: it is always the same.
+        """
+
+        async def ask() -> str:
+            try:
+                await self._transport.ask_key(options.timeout.read)
+            except KeyUnavailableError as failure:
+                text = f"nothing was sent: the api_key callable {failure.why}"
+                raise errors.TransportError(text) from failure.__cause__
+            return self.key_fingerprint
+
+        return ask if self.asks_for_keys else None
+
     def emit_paused(self, operation: str, seconds: float) -> None:
         """Emit that a run waits for so many seconds, longer than a call does."""
         self.hooks.emit(events.Paused("", operation, seconds))
@@ -377,6 +419,8 @@ class Sender:
     ) -> Resolution:
         """Look up what became of a pending call; see `Reconciler.resolve`."""
         self._transport.check_open()
+        if getattr(pending, "operation", "") == ENDPOINT:
+            return Resolution(Verdict.UNDETERMINED)
         return await self._reconciler.resolve(pending, options, another_key=another_key)
 
     async def look_for(

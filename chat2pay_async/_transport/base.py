@@ -23,6 +23,7 @@ from chat2pay_async._config import HeaderFields, Timeout
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 
 __all__ = [
+    "BODILESS",
     "HAPPY_EYEBALLS_DELAY",
     "LAST_WORDS",
     "RESET_ON_CLOSE",
@@ -361,6 +362,9 @@ class SendGuard:
             raise ExchangeError(TOO_LATE, proof=Proof.NOT_SENT, timed_out=False)
         self.was_written = self.may_have_been_sent = True
 
+
+BODILESS: Final = frozenset({"GET", "HEAD"})
+"""Methods whose requests say nothing of a body; with the others an empty one has its length."""
 
 TOO_LATE: Final = "TooLate"
 """The reason of a request that its guard kept back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import ssl
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
@@ -26,6 +27,8 @@ class _Types:
         self._name = name
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # somebody looks at all that a module has
+            raise AttributeError(name)
         try:
             return getattr(importlib.import_module(self._name), name)
         except ImportError:
@@ -51,6 +54,7 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
     ) = None,
     http_client: httpx.AsyncClient | httpx2.AsyncClient | None = None,
     proxy: str | httpx.URL | httpx.Proxy | None = None,
+    ssl_context: ssl.SSLContext | None = None,
     http2: bool = False,
     reserved: frozenset[str] = frozenset(),
 ) -> Transport:
@@ -61,6 +65,7 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
         transport: A transport of the user's, or the fast one.
         http_client: A client of the user's.
         proxy: What our own connections go through.
+        ssl_context: What our own connections do TLS with.
         http2: Whether our own connections offer HTTP/2.
         reserved: The query parameters that the API has a meaning for: never the http_client's own.
 
@@ -70,12 +75,15 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
     if transport is not None and http_client is not None:
         raise ConfigurationError("pass http_client or transport, not both")
     if transport == "fast":
-        return FastTransport(base_url, proxy=proxy, http2=http2)
-    if (transport is not None or http_client is not None) and (proxy is not None or http2):
+        _check_tls(ssl_context)
+        return FastTransport(base_url, proxy=proxy, http2=http2, ssl_context=ssl_context)
+    has_settings = proxy is not None or http2 or ssl_context is not None
+    if (transport is not None or http_client is not None) and has_settings:
         raise ConfigurationError(
-            "proxy and http2 are about this client's own connections: set them on the "
+            "proxy, ssl_context and http2 are about this client's own connections: set them on the "
             "http_client or transport that you pass"
         )
+    _check_tls(ssl_context)
     if http_client is not None:
         library = library_of(http_client)
         if not isinstance(http_client, library.AsyncClient):
@@ -84,7 +92,7 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
         return HttpxTransport(http_client, library, base_url, owned=False, reserved=reserved)
     carries: Any = transport
     if carries is None:
-        carries = PooledTransport(base_url, proxy=proxy, http2=http2)
+        carries = PooledTransport(base_url, proxy=proxy, http2=http2, ssl_context=ssl_context)
     library = library_of(carries)
     if not isinstance(carries, library.AsyncBaseTransport):
         raise ConfigurationError(
@@ -118,11 +126,32 @@ def _check_proxy(client: Any, url: Any) -> None:
     )
 
 
+def _check_tls(given: object) -> None:
+    """Refuse what TLS with a server can't be done with.
+
+    Raises:
+        ConfigurationError: It is that.
+    """
+    if given is None:
+        return
+    if not isinstance(given, ssl.SSLContext):
+        raise ConfigurationError(
+            f"ssl_context must be an ssl.SSLContext, not {type(given).__name__}: "
+            "ssl.create_default_context(cafile=…), and .load_cert_chain(…) for a certificate of "
+            "your own"
+        )
+    if given.protocol is ssl.PROTOCOL_TLS_SERVER:
+        raise ConfigurationError(
+            "this ssl_context is a server's: make a client's, ssl.create_default_context()"
+        )
+
+
 @hiding_arguments
 def http_client_for(
     base_url: str | None = None,
     *,
     proxy: str | httpx.URL | httpx.Proxy | None = None,
+    ssl_context: ssl.SSLContext | None = None,
     http2: bool = False,
     **settings: Any,
 ) -> httpx.AsyncClient:
@@ -140,11 +169,19 @@ def http_client_for(
     Args:
         base_url: Where all requests go. Default: CHAT2PAY_BASE_URL, else production.
         proxy: What all requests go through. Default: what the environment names.
+        ssl_context: What TLS is done with; see `AsyncChat2Pay`.
         http2: Offer HTTP/2 to the server.
         **settings: What else `httpx.AsyncClient` takes: `event_hooks`, `auth`, `headers`, ….
 
     Raises:
         ConfigurationError: A setting can't be used.
     """
-    carries = PooledTransport(_config.base_url_of(base_url), proxy=proxy, http2=http2)
+    _check_tls(ssl_context)
+    if ignored := sorted({"verify", "cert", "http1", "limits"} & settings.keys()):
+        raise ConfigurationError(
+            f"{ignored[0]} is of httpx's own connections, which this client does not use: pass "
+            "ssl_context for authorities and client certificates"
+        )
+    url = _config.base_url_of(base_url)
+    carries = PooledTransport(url, proxy=proxy, http2=http2, ssl_context=ssl_context)
     return httpx.AsyncClient(transport=carries, trust_env=False, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 
 import httpcore
@@ -9,6 +10,7 @@ import httpx
 
 from chat2pay_async._config import HeaderFields, Headers, Timeout
 from chat2pay_async._transport.base import (
+    BODILESS,
     ExchangeError,
     Limits,
     Outgoing,
@@ -34,6 +36,7 @@ class FastTransport:
         *,
         proxy: str | httpx.URL | httpx.Proxy | None = None,
         http2: bool = False,
+        ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         """Make a transport; nothing is connected yet.
 
@@ -41,12 +44,15 @@ class FastTransport:
             base_url: Where all requests go.
             proxy: What all of them go through. Default: what the environment names.
             http2: Whether HTTP/2 is offered to the server.
+            ssl_context: For TLS. Default: one as httpx makes it, made when it is first needed.
 
         Raises:
             ConfigurationError: A setting can't be used.
         """
         url = httpx.URL(base_url)
-        self._pool = Pool(url, proxy=proxy_for(base_url, proxy), http2=http2)
+        self._pool = Pool(
+            url, proxy=proxy_for(base_url, proxy), http2=http2, ssl_context=ssl_context
+        )
         self._front = url.raw_path.rstrip(b"/")
         self._common = ((b"Host", url.netloc), (b"Accept-Encoding", b"identity"))
         self._harmless: tuple[object, ...] = ()
@@ -62,7 +68,7 @@ class FastTransport:
             self._harmless = places
         body = request.body or b""
         fields = self._common + Headers.of(headers).raw
-        if body or request.method != "GET":
+        if body or request.method not in BODILESS:
             fields = (*fields, (b"Content-Length", b"%d" % len(body)))
         target = self._front + request.target.encode("ascii")
         outgoing = Outgoing(request.method.encode("ascii"), target, fields, body)

@@ -74,10 +74,13 @@ async def connect(
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             connection = Http1Connection(loop, connected)
             name = None if ssl_context is None else host
+            if ssl_context is not None:  # it may be used for HTTP/2, too
+                ssl_context.set_alpn_protocols(["http/1.1"])
             try:
                 await loop.create_connection(
                     lambda: connection, sock=connected, ssl=ssl_context, server_hostname=name
                 )
+                connection.check_protocol()
             except BaseException:
                 await connection.close()
                 raise
@@ -109,6 +112,17 @@ class Http1Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._last_byte: float | None = None
         self._read_limit = math.inf
+
+    def check_protocol(self) -> None:
+        """Refuse a connection for HTTP/2.
+
+        Raises:
+            OSError: Its TLS agreed on it: another client offered it with the same context, in the
+                moment before the handshake.
+        """
+        tls = self._transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() == "h2":
+            raise OSError("the server speaks HTTP/2, which was not asked for")
 
     async def exchange(self, request: Outgoing, limits: Limits, guard: SendGuard) -> Received:
         """Write a request, and read its response.

@@ -374,9 +374,11 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
     def put_on_top(self, layer: httpcore.AsyncNetworkStream, number: int) -> None:
         """Note that a layer of TLS was put upon it, with so many of them below and with it."""
         self._top = layer
-        if self._frames is not None and number == self._layer:
-            chosen = layer.get_extra_info("ssl_object").selected_alpn_protocol()
-            self._frames = self._frames if chosen == "h2" else None
+        if number == self._layer:
+            is_http2 = layer.get_extra_info("ssl_object").selected_alpn_protocol() == "h2"
+            if is_http2 and self._frames is None:  # another client set the context's protocols
+                raise httpcore.ConnectError("the server speaks HTTP/2, which was not asked for")
+            self._frames = self._frames if is_http2 else None
 
     def limit(self, timeout: float | None) -> float | None:
         """Limit how long a read, a write or a handshake may take.
@@ -429,11 +431,11 @@ class _Stream(httpcore.AsyncNetworkStream):
         try:
             timeout = self._connection.limit(timeout)
             inner = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+            self._connection.put_on_top(inner, self._layer + 1)
         except BaseException:
             # httpcore does this for exceptions, but not for a cancellation.
             await self._connection.close()
             raise
-        self._connection.put_on_top(inner, self._layer + 1)
         return _Stream(self._connection, inner, self._layer + 1)
 
     def get_extra_info(self, info: str) -> Any:

@@ -19,6 +19,7 @@ import anyio
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import HeaderFields, Headers, Timeout
 from chat2pay_async._transport.base import (
+    BODILESS,
     LAST_WORDS,
     ExchangeError,
     SendGuard,
@@ -268,7 +269,7 @@ class HttpxTransport:
             (b"Accept-Encoding", b"identity"),
             *Headers.of(headers).raw,
         ]
-        if body or request.method != "GET":
+        if body or request.method not in BODILESS:
             fields.append((b"Content-Length", b"%d" % len(body)))
         built = self._library.Request(
             request.method,
@@ -325,7 +326,7 @@ class _Watch:
         elif ".connect_" in name:
             guard.begin()
         elif name.endswith("send_request_headers.started"):
-            if self._written and self._method != "GET":
+            if self._written and self._method not in BODILESS:
                 self.was_repeated = True
                 raise repeated()
             guard()

@@ -38,6 +38,7 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async._transport import http1
 from chat2pay_async._transport.base import (
+    BODILESS,
     LAST_WORDS,
     ExchangeError,
     Lease,
@@ -184,9 +185,9 @@ class Pool:
 
     def __del__(self) -> None:
         if getattr(self, "_open", None):
+            self._abandon_all()  # first: a filter may make an exception of the warning
             text = f"unclosed connections to {self._host}: use `async with`, or await `aclose()`"
             warnings.warn(text, ResourceWarning, stacklevel=2, source=self)
-            self._abandon_all()
 
     def _abandon_all(self) -> None:
         for connection in self._open:
@@ -394,7 +395,7 @@ class _Face:
         seconds = extensions.get("timeout", {})
         limits = Limits(*[_limit(seconds.get(name)) for name in ("connect", "read", "write")])
         guard = extensions.get("first_byte") or SendGuard()
-        if guard.was_written and request.method != b"GET":
+        if guard.was_written and request.method.decode("ascii") not in BODILESS:
             raise repeated()
         try:
             with hiding_frames():  # here: tracers on httpx show what it raises before we see it

@@ -216,7 +216,7 @@ class Frames:
     def __init__(self) -> None:
         self.requests = 0
         self.are_ending = False
-        self._held = b""
+        self._held: bytes = b""
         """The beginning of a frame."""
         self._missing = 0
         """Bytes of a frame that were not seen yet, and are passed on."""

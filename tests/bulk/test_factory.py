@@ -32,6 +32,7 @@ from chat2pay_async import (
     RetryPolicy,
     RunStoppedError,
     Timeout,
+    TransportError,
     Verdict,
     bulk,
 )
@@ -864,3 +865,47 @@ async def test_a_callers_own_generator_is_left_open(world: World) -> None:
             await anext(run)
         rest = [request.order_number async for request in source]
     assert 18 <= len(rest) <= 19
+
+
+async def test_a_run_asks_for_the_key_of_its_journal_and_of_each_attempt(path: Path) -> None:
+    sandbox, keys = Sandbox(), iter(["key-of-another-time", *["sandbox-key"] * 20])
+    asked = list[str]()
+
+    async def ask() -> str:
+        asked.append(next(keys))
+        return asked[-1]
+
+    def client() -> AsyncChat2Pay:
+        transport = httpx.ASGITransport(app=sandbox.app)
+        return AsyncChat2Pay(ask, base_url="http://localhost", transport=transport)
+
+    async with client() as first:
+        await read(bulk.create_payment_links(first, [], journal=path))
+    async with client() as second:
+        with pytest.raises(JournalError, match="key fingerprint"):
+            await read(bulk.create_payment_links(second, requests_for(1), journal=path))
+        new = path.with_name("new.db")
+        found = [
+            states(await read(bulk.create_payment_links(second, requests_for(3), journal=new)))
+            for _ in range(2)
+        ]
+    assert found == [{"APPLIED": 3}, {"SKIPPED": 3}]
+    assert len(asked) == 1 + 1 + (1 + 3) + 1
+
+
+async def test_a_run_without_a_journal_asks_for_no_key_before_it_sends() -> None:
+    async def ask() -> str:
+        raise AssertionError
+
+    async with AsyncChat2Pay(ask, base_url="http://127.0.0.1:9") as client:
+        assert await read(bulk.create_payment_links(client, [])) == {}
+
+
+async def test_a_run_whose_key_cant_be_had_says_so_before_it_takes_anything(path: Path) -> None:
+    async def ask() -> str:
+        raise LookupError
+
+    async with AsyncChat2Pay(ask, base_url="http://127.0.0.1:9") as client:
+        with pytest.raises(TransportError, match=r"nothing was sent.*raised LookupError"):
+            await read(bulk.create_payment_links(client, requests_for(1), journal=path))
+    assert not await anyio.Path(path).exists()

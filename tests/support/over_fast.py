@@ -30,6 +30,7 @@ RESPX = "respx answers in httpx's and httpcore's place, not below them"
 CONNECTING = "plays a transport that is still connecting"
 KEPT_BACK = "counts what a transport kept back; here nothing comes so far"
 GUARDS = "looks at the guards that a transport is given"
+HEADERS = "looks at the headers that a transport is given"
 OUTLASTS = "plays a transport that outlasts its time to read"
 CLOSES = "counts suspensions; in the last one a connection is closed, whatever is cancelled"
 SKIPPED = {
@@ -42,10 +43,24 @@ SKIPPED = {
     "test_client.py::test_a_users_client_is_used_and_left_open": THEIRS,
     "test_client.py::test_nothing_that_a_run_prints_shows_a_secret": RESPX,
     "test_client.py::test_the_environments_key_and_base_url_are_used": RESPX,
+    "test_factory.py::test_a_client_certificate_is_shown": CHOOSES,
+    (
+        "test_factory.py::"
+        "test_a_connection_that_turned_out_to_be_for_http2_is_refused_and_nothing_sent"
+    ): CHOOSES,
+    (
+        "test_factory.py::test_a_context_that_was_used_for_http2_is_not_taken_for_an_offer_of_it"
+    ): CHOOSES,
+    ("test_factory.py::test_a_private_authority_is_trusted_where_its_context_is_given"): CHOOSES,
+    "test_factory.py::test_a_request_without_a_body_says_so_unless_it_is_a_read": CHOOSES,
+    "test_factory.py::test_a_users_headers_and_program_go_out_with_every_request": CHOOSES,
     "test_failures.py": CHOOSES,
     "test_httpcore.py": OTHER,
     "test_ecosystem.py": OTHER,
     "test_httpx.py": OTHER,
+    "test_keys.py::test_a_plain_function_may_be_asked_and_its_key_stays": HEADERS,
+    "test_keys.py::test_calls_at_a_time_have_each_their_own_key": HEADERS,
+    "test_keys.py::test_each_attempt_asks_for_its_key": HEADERS,
     "test_limited_transport.py::test_a_request_goes_out_as_it_is_with_the_keys_headers": (
         "compares the very objects that a transport is given and returns"
     ),

@@ -10,6 +10,7 @@ import attrs
 
 from chat2pay_async import Event, Proof, RateLimit, RetryPolicy, SentRequest, Timeout, events
 from chat2pay_async._api import requests
+from chat2pay_async._api.headers import AskForKey, KeySource
 from chat2pay_async._config import ApiKey, HeaderFields, Headers
 from chat2pay_async._send.call import Options
 from chat2pay_async._send.limited_transport import LimitedTransport
@@ -142,12 +143,14 @@ def bench(  # noqa: PLR0913 - whatever can be different
     has_hooks: bool = True,
     slots: Slots | None = None,
     limiter: Limiter | None = None,
+    ask: AskForKey | None = None,
 ) -> Bench:
     engine, heard = ScriptedTransport(list(script), list(look_ups)), list[Event]()
     hooks = events.Hooks([heard.append] if has_hooks else [])
-    key = ApiKey("secret-key")
+    key = ApiKey("secret-key") if ask is None else KeySource(ask)
     slots, limiter = slots or Slots(size), limiter or RateLimiter(limit)
-    limited = LimitedTransport(engine, slots, limiter, key.reveal())
+    given = key if isinstance(key, KeySource) else key.reveal()
+    limited = LimitedTransport(engine, slots, limiter, given)
     return Bench(engine, Sender(limited, hooks, key, "https://s.test"), heard)
 
 

@@ -63,6 +63,9 @@ class Stream(httpcore.AsyncNetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
+        if info == "ssl_object":
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            return TLS.wrap_bio(incoming, outgoing, server_hostname="host")
         return self.readable if info == "is_readable" else info
 
 
@@ -298,6 +301,16 @@ async def test_it_is_closed_once_by_whichever_layer_says_so() -> None:
     await inner.aclose()
     await outer.aclose()
     await connection.close()
+    assert network.stream.closed == 1
+
+
+async def test_one_that_was_never_connected_or_is_closed_has_nothing_to_abandon() -> None:
+    network = Network()
+    connection = connection_over(network)
+    connection.abandon()
+    await connection.connect_tcp("host", 1)
+    await connection.close()
+    connection.abandon()
     assert network.stream.closed == 1
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
@@ -547,7 +548,15 @@ async def test_our_own_connections_go_through_the_proxy_that_is_given() -> None:
     assert seen[0].startswith(b"GET http://service.invalid/api/v2/config HTTP/1.1\r\n")
 
 
-@pytest.mark.parametrize("setting", [{"proxy": "http://proxy.test"}, {"http2": True}], ids=str)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"proxy": "http://proxy.test"},
+        {"http2": True},
+        {"ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)
 @pytest.mark.parametrize("given", ["transport", "http_client"])
 def test_a_proxy_and_http2_belong_to_our_own_connections(
     setting: dict[str, Any], given: str
