@@ -209,6 +209,7 @@ class Pool:
                 "these connections are in use on another event loop: make one http_client for each"
             )
         self._abandon_all()
+        self._names.forget()  # each loop has a clock of its own
         self._loop, self._is_watched = loop, False
 
     def leads_to(self, url: httpcore.URL) -> bool:

@@ -935,6 +935,27 @@ def test_what_was_connected_on_a_loop_that_ended_is_not_used_on_the_next(backend
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # asyncio's own
+def test_what_was_looked_up_by_another_loops_clock_is_looked_up_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with served_by_a_thread() as url:
+        port = httpx.URL(url).port or 0
+        named, resolver = f"http://host.test:{port}/", Resolver([at(port)])
+        transport = PooledTransport(named, trust_env=False)
+
+        async def call() -> None:
+            resolver.put_in_place(monkeypatch)
+            client = httpx.AsyncClient(transport=transport)
+            assert await churn.succeed(client, named, 1) == 1
+
+        for looked_up, backend in enumerate(("trio", "asyncio", "trio"), 1):
+            anyio.run(call, **BACKENDS[backend])
+            assert resolver.look_ups == looked_up
+        anyio.run(transport.aclose, **BACKENDS["asyncio"])
+        gc.collect()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # asyncio's own
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_transport_whose_loop_ended_is_dropped_without_its_sockets(backend: str) -> None:
     async def use(url: str) -> list[Any]:
