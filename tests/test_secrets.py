@@ -157,13 +157,22 @@ SERVERS: dict[str, Serve] = {
 
 
 @contextlib.contextmanager
-def never_reading() -> Iterator[str]:
+def never_reading() -> Iterator[tuple[str, socket.socket]]:
     """A server whose system takes connections, and as many bytes as fit into its buffers."""
     with socket.socket() as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()
-        yield f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        yield f"http://127.0.0.1:{deaf.getsockname()[1]}", deaf
+
+
+async def written_to(deaf: socket.socket) -> socket.socket:
+    """Wait for the first bytes on the first connection, and return it."""
+    with anyio.fail_after(60):
+        await anyio.wait_readable(deaf)
+        connected, _ = deaf.accept()
+        await anyio.wait_readable(connected)
+    return connected
 
 
 def as_logged(caplog: pytest.LogCaptureFixture) -> str:
@@ -245,7 +254,7 @@ async def test_no_tool_shows_a_secret_of_a_request_that_can_not_be_written(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     patient = attrs.evolve(TIGHT, read=0.15)  # the time to write ends first
-    with never_reading() as url:
+    with never_reading() as (url, _):
         async with client_of(kind, url, patient) as client:
             error = await error_of(create_large, client)
             assert leaks(error, as_logged(caplog)) == []
@@ -262,14 +271,20 @@ CANCELLED += [(kind, create) for kind in TRANSPORTS[:2]]
 async def test_no_tool_shows_a_secret_of_a_cancelled_call(kind: str, call: Call) -> None:
     patient = Timeout(connect=60.0, read=60.0, write=60.0)
     seen: list[BaseException] = []
-    with never_reading() as url:
+
+    async def be_cancelled() -> None:
+        try:
+            await call(client)
+        except BaseException as error:
+            seen.append(error)
+            raise
+
+    with never_reading() as (url, deaf):
         async with client_of(kind, url, patient) as client:
-            with anyio.move_on_after(0.3):
-                try:
-                    await call(client)
-                except BaseException as error:
-                    seen.append(error)
-                    raise
+            async with anyio.create_task_group() as group:
+                group.start_soon(be_cancelled)
+                with await written_to(deaf):
+                    group.cancel_scope.cancel()
             (pending,) = client.unsettled
     assert leaks(seen[0]) == []
     assert not any(secret in repr(pending) for secret in SECRETS.values())

@@ -22,7 +22,7 @@ AskForKey: TypeAlias = Callable[[], str | Awaitable[str]]
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 _COMMENT: Final = re.compile(r"[!-'*-\[\]-~]+")
-"""What may stand in a comment of a header: no blanks, parentheses or backslashes."""
+"""The characters of a comment in a header: no blanks, parentheses or backslashes."""
 
 _OWN: Final = {
     "authorization": "pass api_key",

@@ -47,7 +47,7 @@ class Setup(Generic[Q]):
     drain: float = 30.0
     stop_at_failure_rate: float | None = None
     ask_fingerprint: Callable[[], Awaitable[str]] | None = None
-    """Where the key is asked for: returns the fingerprint that belongs in the binding."""
+    """The function that asks for the key, and returns the fingerprint for the binding."""
 
 
 class _Worker(Generic[Q, R]):

@@ -85,7 +85,7 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
     _closing: asyncio.Task[None] | None = None
     _guard: SendGuard | None = None
     _connected_by: float | None = None
-    """When the first request must have left; what comes before it is all connecting."""
+    """The time by which the first request must have left; what comes before it is connecting."""
 
     def __init__(  # noqa: PLR0913 - what a connection is made of, most of it by name
         self,

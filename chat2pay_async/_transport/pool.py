@@ -175,7 +175,7 @@ class Pool:
         self._is_watched = False
         """True while a timer is set for those that expire."""
         self._loop: object = None
-        """What `bind` found last."""
+        """The loop that `bind` found last."""
         self._closed = False
 
     @property
