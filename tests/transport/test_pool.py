@@ -920,18 +920,18 @@ def served_by_a_thread() -> Iterator[str]:
 def test_what_was_connected_on_a_loop_that_ended_is_not_used_on_the_next(backend: str) -> None:
     with served_by_a_thread() as url:
         transport = PooledTransport(url, trust_env=False)
-        spy = churn.Spy(transport)
 
         async def call() -> None:
             client = httpx.AsyncClient(transport=transport)
             assert await churn.succeed(client, url, 2) == 2
 
-        for loops in (1, 2):
-            anyio.run(call, **BACKENDS[backend])
-            assert (spy.connected, len(spy.pool._open)) == (2 * loops, 2)
-        anyio.run(transport.aclose, **BACKENDS[backend])
-        gc.collect()
-        assert spy.open == 0
+        with churn.Spy(transport) as spy:
+            for loops in (1, 2):
+                anyio.run(call, **BACKENDS[backend])
+                assert (spy.connected, len(spy.pool._open)) == (2 * loops, 2)
+            anyio.run(transport.aclose, **BACKENDS[backend])
+            gc.collect()
+            assert spy.open == 0
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # asyncio's own
