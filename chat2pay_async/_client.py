@@ -55,12 +55,15 @@ class AsyncChat2Pay:
     Every method may raise, beside what it names itself:
 
     - `RequestValidationError`: the request breaks the contract; nothing was sent.
-    - `AuthenticationError`: the key is wrong.
+    - `AuthenticationError`, `PermissionDeniedError`: the key is wrong, or may not do this.
     - `RateLimitedError`: the service asks to wait for more than a minute, or throttles for longer
       than a call waits.
-    - `TransportError`: no usable response, and nothing was applied.
-    - `OutcomeUnknownError` (create, cancel, capture, reverse, receipt): no usable response, and it
-      may have been applied.
+    - `TransportError`, `ServerError`, `ResponseDecodeError`: no usable response. Nothing was
+      applied (or, of a read and of `update_integration`, it is harmless to repeat).
+    - `OutcomeUnknownError` (create, cancel, capture, reverse, receipt, and `request` except GET and
+      HEAD): no usable response, and it may have been applied.
+    - `ConfigurationError`: the client is closed or works on another event loop, or the `api_key`
+      callable returns no key.
     """
 
     @hiding_arguments
@@ -128,16 +131,18 @@ class AsyncChat2Pay:
             proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …).
                 Plain http, to a server on this machine, never goes through one of the
                 environment's.
-            ssl_context: What TLS is done with, for a private authority
+            ssl_context: The TLS settings for connections to the service, for a private authority
                 (`ssl.create_default_context(cafile=…)`) or a client certificate
-                (`.load_cert_chain(…)`). Its ALPN protocols are set by this client. Default: the
-                authorities of certifi, or of SSL_CERT_FILE and SSL_CERT_DIR.
+                (`.load_cert_chain(…)`). Its ALPN protocols are set by this client. For an https
+                proxy, pass `httpx.Proxy(url, ssl_context=…)`. Default: the authorities of
+                SSL_CERT_FILE, else of SSL_CERT_DIR, else of certifi.
             http2: Offer HTTP/2; it needs the extra `http2`. A connection still serves one request
                 at a time. A server that shuts an HTTP/2 connection down in good order still
-                responds to the request that it has; one that it refuses so has an unknown
-                outcome, and is looked up.
+                responds to the request that it has. A POST that it refuses in this way has an
+                unknown outcome, and is looked up.
             default_headers: Headers of every request, such as a gateway's. Those that carry the
-                key, or say how to read a request, are this client's own.
+                key, name the program or the host, or say how to read a request, are refused: use
+                `api_key`, `app_info` and `base_url`.
             app_info: The program that uses this client, for the User-Agent: its `name`, and perhaps
                 `version` and `url`.
             hooks: Callables that are given every event (`chat2pay_async.events`).
@@ -185,9 +190,9 @@ class AsyncChat2Pay:
         two links share one, the look-up may find the other, and more outcomes stay unknown.
 
         A link that was read back by a look-up has `recovered=True`. Look-ups never carry a link's
-        URL, so its `payment_link` is None even where the request asked for it. Who needs the URL
-        makes another link: cancel this one, see in `get_transaction` that it is cancelled, then
-        create it under a new order number.
+        URL, so its `payment_link` is None even where the request asked for it. If you
+        need the URL, cancel this link, see in `get_transaction` that it is cancelled, and create
+        another under a new order number.
 
         Raises:
             BadRequestError: The service refuses the request; no link was made.
@@ -210,7 +215,7 @@ class AsyncChat2Pay:
     async def capture_payment(
         self, payment_link_ref: str, amount: Decimal | int | str | None = None
     ) -> models.GatewayResult:
-        """Capture an authorized payment: all of it, or once a smaller amount.
+        """Capture an authorized payment, in full or in part. Only one capture is possible.
 
         Contract: capturePayment. A gateway's refusal is returned, not raised: ask `succeeded`.
 
@@ -393,7 +398,8 @@ class AsyncChat2Pay:
 
         Returns:
             The verdict. APPLIED comes with the result that the call would have had, ABSENT means
-            that it can be made again, UNDETERMINED that its outcome is still unknown.
+            that it can be made again, UNDETERMINED that its outcome is still unknown (as an absence
+            is with `resend_when_absent=False`, this client's or the call's).
 
         Raises:
             ConfigurationError: The call was made with another base URL or API key.

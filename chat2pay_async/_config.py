@@ -271,7 +271,10 @@ def key_of(value: str | None) -> ApiKey:
             'no API key: pass AsyncChat2Pay("…") or set the environment variable CHAT2PAY_API_KEY'
         )
     if not (key.isascii() and key.isprintable()):
-        raise ConfigurationError("the API key has characters that a header can't carry")
+        raise ConfigurationError(
+            "the API key has characters that a header can't carry: copy it again, printable ASCII "
+            "only"
+        )
     if _is_quoted(key):  # of a file for `docker run --env-file`, where quotes belong to the value
         raise ConfigurationError("the API key has quotes around it: write it without them")
     return ApiKey(key)
@@ -303,7 +306,9 @@ def base_url_of(value: object) -> str:
         )
     # The text itself is looked at: an empty query (`https://host/?`) would swallow the path.
     if "@" in parts.netloc or not given.isprintable() or any(mark in given for mark in "?# "):
-        raise ConfigurationError("the base URL must have no user, query, fragment or blanks")
+        raise ConfigurationError(
+            "the base URL must have no user, query, fragment or blanks: write https://host/"
+        )
     if not _is_host(host) or ("[" in parts.netloc) != (":" in host):
         raise ConfigurationError(f"the base URL has no valid host: {host!r}")
     if parts.scheme == "http" and not is_loopback(host):

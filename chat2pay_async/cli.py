@@ -6,10 +6,11 @@
     chat2pay resume spring.csv.links.journal     # continue what was interrupted
     chat2pay report spring.csv.links.journal     # show the results
 
-A file is checked as a whole before anything is sent: every bad row is reported with its line and
-column (`--skip-bad-rows` sends the others). `--dry-run` stops there, and shows what would be sent,
-who would get more than one link, and how long it would take. The columns of a file are the fields
-of its requests (see `chat2pay_async.models`): CSV, JSON lines, or Excel (extra `excel`).
+A file is checked as a whole before anything is sent: the first 20 problems are reported with line
+and column, and all bad rows are counted (`--skip-bad-rows` sends the others). `--dry-run` stops
+there, and shows what would be sent, who would get more than one link, and how long it would take.
+The columns of a file are the fields of its requests (see `chat2pay_async.models`): CSV, JSON lines,
+or Excel (extra `excel`).
 
 # Journals
 

@@ -15,7 +15,7 @@
     │   ├── ConflictError             409
     │   ├── RateLimitedError          429
     │   └── ServerError               5xx
-    ├── ResponseDecodeError           a 2xx about something else (reads and integration updates)
+    ├── ResponseDecodeError           a 2xx about something else
     ├── JournalError                  a run's journal can't be used, or can't be written any more
     ├── RunStoppedError               a run stopped itself: too much of it failed, or no connection
     └── OutcomeUnknownError           it may have been applied: `client.resolve` it, don't repeat it
@@ -131,7 +131,9 @@ class Pending:
     operation: str
     """The method that was called, such as `create_payment_link`."""
     identity: str
-    """The order number (of a link) or the payment link reference (of everything else)."""
+    """The order number (of a link) or the payment link reference (of everything else).
+
+    Empty for `client.request`."""
     request: SentRequest
     base_url: str
     key_fingerprint: str
@@ -250,7 +252,10 @@ class ConnectionFailedError(TransportError):
 
 
 class RequestTimeoutError(TransportError):
-    """A phase of the exchange, or the total deadline, ran out, and nothing was applied."""
+    """A phase of the exchange, or the total deadline, ran out.
+
+    Nothing was applied, or it is harmless to repeat.
+    """
 
 
 class ApiError(Chat2PayError):
@@ -340,13 +345,13 @@ class RateLimitedError(ApiError):
 
 
 class ServerError(ApiError):
-    """5xx on an operation that is harmless to repeat, after the last repetition."""
+    """5xx in the last attempt. Nothing was applied, or it is harmless to repeat."""
 
 
 class ResponseDecodeError(Chat2PayError):
     """A 2xx that is not about what was asked, or no JSON object.
 
-    Only operations that are harmless to repeat raise it.
+    A POST raises it only after a look-up showed that nothing was applied.
 
     Attributes:
         status_code: The HTTP status; 0 where only the error's text is left.

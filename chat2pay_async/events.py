@@ -12,9 +12,10 @@ called. What a logger's filters and handlers raise goes no further either.
     get_transaction is retried in 0.5 s (not sent)
 
 Pass it as `AsyncChat2Pay(hooks=[print_retries])`. The same events go to the logger
-`chat2pay_async.calls`: everything at DEBUG, retries at INFO, unknown outcomes at WARNING. No event
-shows a key, a phone number or card data. The logger `chat2pay_async.settings` warns of what a
-client does not understand in the environment, and does not need.
+`chat2pay_async.calls`: retries and pauses at INFO, unknown outcomes and outages at WARNING,
+everything else at DEBUG. No event's `repr` shows a key, a phone number or card data; the request of
+a `Pending` holds what was sent. The logger `chat2pay_async.settings` warns of what a client does
+not understand in the environment, and does not need.
 """
 
 from __future__ import annotations
@@ -52,10 +53,14 @@ _logger = logging.getLogger("chat2pay_async.calls")
 
 @attrs.frozen(eq=False, repr=False)
 class Event(Value):
-    """Something that happened within one call."""
+    """Something that happened in a call, or in a run."""
 
     call_id: str
-    """One id for every event of a call, and for no other call's."""
+    """The same in every event of one call, and in no other's.
+
+    An `ItemFinished` has the id of its run. It is empty in events of `resolve`, of a run's look for
+    an order that exists, and of a run that waits.
+    """
     operation: str
     """The method that was called, such as `capture_payment`."""
 
@@ -88,7 +93,10 @@ class RetryScheduled(Event):
 
 @attrs.frozen(eq=False, repr=False)
 class Paused(Event):
-    """The service wants fewer requests (429): all of this client's calls wait."""
+    """The service wants fewer requests (429): all of this client's calls wait.
+
+    With a `Limiter` of your own it is this call alone.
+    """
 
     seconds: float
     """Length of the pause, from now."""

@@ -82,7 +82,7 @@ def added_headers(default_headers: object, app_info: object) -> dict[str, str]:
     for name, value in given.items():
         _check_header(name, value)
         if name.lower() in seen:
-            raise ConfigurationError(f"default_headers has {name} twice")
+            raise ConfigurationError(f"default_headers has {name} twice: case does not matter")
         seen.add(name.lower())
     return headers | dict(given)
 

@@ -213,7 +213,7 @@ def identity_problem(value: Any, longest: int = sys.maxsize) -> str | None:
 def reference_problem(value: Any) -> str | None:
     """Demand a reference that can stand as one segment in a path."""
     if value in (".", ".."):  # not a set: another value may be unhashable
-        return "is not a reference"
+        return "is not a reference: pass a link's payment_link_ref"
     return identity_problem(value)
 
 

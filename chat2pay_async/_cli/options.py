@@ -42,7 +42,7 @@ class JobOptions(ServiceOptions):
     concurrency: Annotated[int, Parameter(validator=Number(gte=1))] = 64
     """Number of items that may be in progress at a time. Default: 64."""
     rate_limit: Annotated[float | None, Parameter(validator=(finite, Number(gt=0)))] = None
-    """Maximum number of requests per second. Default: no limit."""
+    """Maximum number of requests per second. Default: none until a 429 teaches one."""
     stop_at_failure_rate: Annotated[
         float | None, Parameter(validator=(finite, Number(gte=0, lte=1)))
     ] = None

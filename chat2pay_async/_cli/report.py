@@ -99,7 +99,7 @@ class Report:
                 return operation
         raise JournalError(
             f"the journal {self._journal.path} is of the operation {name}, "
-            "which this version does not know"
+            "which this version does not know: use the version that made it"
         )
 
     def lines(self) -> Iterator[Line]:

@@ -81,7 +81,8 @@ class CampaignFile(Generic[Q]):
                 yield row.request
             elif not self.skip_bad_rows:
                 raise ConfigurationError(
-                    f"{self.path} was changed while it was being sent: {row.faults[0]}"
+                    f"{self.path} was changed while it was being sent: {row.faults[0]}. Fix this "
+                    "row, then run the same command again"
                 )
 
 

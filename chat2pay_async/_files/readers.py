@@ -201,6 +201,8 @@ def _excel(path: Path) -> Sheet:
         ):
             rows = workbook.get_sheet_by_index(0).iter_rows()
     except CalamineError as error:
-        raise ConfigurationError(f"{path}: can't be read as an Excel file: {error}") from None
+        raise ConfigurationError(
+            f"{path}: can't be read as an Excel file ({error}): save it again as .xlsx, or as CSV"
+        ) from None
     typed = ([exact(cell) if isinstance(cell, float) else cell for cell in row] for row in rows)
     return _table(path, enumerate(typed, 1), hides_errors=True)

@@ -63,7 +63,10 @@ class Journal:
             JournalError: The journal can't be used, or not for this run.
         """
         if self._db is not None:
-            raise JournalError(f"the journal {self.path} is in use by another run of this program")
+            raise JournalError(
+                f"the journal {self.path} is in use by another run of this program: wait for its "
+                "end"
+            )
         self._db, self.notes = open_file(self.path, binding, self._new_notes)
 
     def open_to_read(self) -> None:

@@ -102,7 +102,8 @@ _EXPLANATIONS: Final = {
         "start again without it: requests that were sent already would be sent again"
     ),
     sqlite3.SQLITE_IOERR_LOCK: "can't be locked. Make it writable, and keep it on a local disk",
-    sqlite3.SQLITE_IOERR: "can't be written: the disk, or a limit on file sizes, refused",
+    sqlite3.SQLITE_IOERR: "can't be written: the disk, or a limit on file sizes, refused. "
+    "Check both, then run the same again",
 }
 
 
@@ -178,7 +179,10 @@ def open_to_read(path: Path) -> tuple[sqlite3.Connection, dict[str, str]]:
     """
     with guarded(path):
         if not path.exists():
-            raise JournalError(f"there is no journal {path}")
+            raise JournalError(
+                f"there is no journal {path}: check the path (usually FILE.links.journal, beside "
+                "the source)"
+            )
         db = _connect(path)
         return db, _notes_of(db)
 

@@ -61,7 +61,7 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
     """Make the transport that a client's settings ask for.
 
     Args:
-        base_url: Where all requests go.
+        base_url: The base URL of all requests.
         transport: A transport of the user's, or the fast one.
         http_client: A client of the user's.
         proxy: What our own connections go through.
@@ -167,9 +167,9 @@ def http_client_for(
     keeps what it learnt, as `httpx.DigestAuth`, may learn it from a read (`get_configuration`).
 
     Args:
-        base_url: Where all requests go. Default: CHAT2PAY_BASE_URL, else production.
-        proxy: What all requests go through. Default: what the environment names.
-        ssl_context: What TLS is done with; see `AsyncChat2Pay`.
+        base_url: The base URL of all requests. Default: CHAT2PAY_BASE_URL, else production.
+        proxy: The proxy of all requests. Default: the environment's.
+        ssl_context: The TLS settings; see `AsyncChat2Pay`.
         http2: Offer HTTP/2 to the server.
         **settings: What else `httpx.AsyncClient` takes: `event_hooks`, `auth`, `headers`, ….
 

@@ -41,7 +41,7 @@ class FastTransport:
         """Make a transport; nothing is connected yet.
 
         Args:
-            base_url: Where all requests go.
+            base_url: The base URL of all requests.
             proxy: What all of them go through. Default: what the environment names.
             http2: Whether HTTP/2 is offered to the server.
             ssl_context: For TLS. Default: one as httpx makes it, made when it is first needed.

@@ -124,7 +124,8 @@ def library_of(thing: object) -> Any:
         if root in {"httpx", "httpx2"}:
             return importlib.import_module(root)
     raise ConfigurationError(
-        f"{type(thing).__name__} is no client and no transport of httpx (or httpx2)"
+        f"{type(thing).__name__} is no client and no transport of httpx (or httpx2): pass "
+        "an httpx.AsyncClient as http_client, or an httpx.AsyncBaseTransport as transport"
     )
 
 
@@ -146,7 +147,7 @@ class HttpxTransport:
         Args:
             client: The client.
             library: The library that it comes from.
-            base_url: Where all requests go.
+            base_url: The base URL of all requests.
             owned: It is our own, and is closed with this transport.
             bounds_itself: Its transport calls the guard, and bounds its responses.
             reserved: The query parameters that the API has a meaning for.
@@ -173,7 +174,9 @@ class HttpxTransport:
         """Send a request once and read its response; redirects are not followed."""
         outer = sys.exception()
         if self._client.is_closed:
-            raise ConfigurationError("the http_client of this client is closed")
+            raise ConfigurationError(
+                "the http_client of this client is closed: keep it open until this client is closed"
+            )
         extensions = {"timeout": _timeouts(limits), "first_byte": guard}
         build = self._own_request if self._owned else self._their_request
         built = build(request, headers, extensions)

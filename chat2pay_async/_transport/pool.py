@@ -92,7 +92,7 @@ class PooledTransport(httpx.AsyncHTTPTransport):
             keepalive_expiry: Seconds after which an idle connection is not used again.
             http2: Whether HTTP/2 is offered to the server.
             ssl_context: For TLS. Default: one as httpx makes it, made when it is first needed.
-            proxy: What all requests go through.
+            proxy: The proxy of all requests.
             trust_env: Whether the environment names proxies (unless `proxy` does) and
                 certificates.
 
@@ -136,11 +136,11 @@ class Pool:
         """Make a pool; nothing is connected yet.
 
         Args:
-            origin: Where all requests go.
+            origin: The origin of all requests.
             keepalive_expiry: Seconds after which an idle connection is not used again.
             http2: Whether HTTP/2 is offered to the server.
             ssl_context: For TLS. Default: one as httpx makes it, made when it is first needed.
-            proxy: What all requests go through.
+            proxy: The proxy of all requests.
             trust_env: Whether the environment names certificates.
 
         Raises:
@@ -364,7 +364,9 @@ class Pool:
         except OSError as error:
             name = "SSL_CERT_FILE" if error.filename is None else "SSLKEYLOGFILE"
             why = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
-            refused = ConfigurationError(f"{name}={os.environ.get(name)!r} can't be used: {why}")
+            refused = ConfigurationError(
+                f"{name}={os.environ.get(name)!r} can't be used: {why}; correct or unset it"
+            )
             raise httpcore.ConnectError(str(refused)) from refused
 
 

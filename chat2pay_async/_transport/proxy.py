@@ -176,7 +176,9 @@ def _read(value: str | httpx.URL | httpx.Proxy, source: str) -> httpx.Proxy:
 def _proxy(value: str | httpx.URL | httpx.Proxy, source: str) -> httpcore.Proxy:
     proxy = _read(value, source)
     if not all(text.isprintable() for field in proxy.headers.multi_items() for text in field):
-        raise ConfigurationError("a header for the proxy has characters that it can't carry")
+        raise ConfigurationError(
+            "a header for the proxy has characters that it can't carry: use printable ones only"
+        )
     url = proxy.url
     if url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
         raise ConfigurationError(

@@ -146,7 +146,7 @@ def test_excel_header_may_have_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending", [".xlsx", ".xls", ".xlsb", ".ods"])
 def test_broken_excel_file_is_an_error(tmp_path: Path, ending: str) -> None:
     message = refusal(written(tmp_path, "a,b\n1,2\n", ending))
-    assert message.startswith(": can't be read as an Excel file: ")
+    assert message.startswith(": can't be read as an Excel file (")
 
 
 def test_missing_extra_is_an_error_that_says_what_to_install(
