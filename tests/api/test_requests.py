@@ -520,7 +520,9 @@ def test_a_text_is_as_long_as_the_contract_allows(
 @pytest.mark.parametrize("kind", [LinkReference, Capture])
 @pytest.mark.parametrize("reference", [".", ".."])
 def test_a_reference_can_not_step_out_of_its_path(kind: type[Any], reference: str) -> None:
-    assert problems(kind, payment_link_ref=reference) == {"payment_link_ref": "is not a reference: pass a link's payment_link_ref"}
+    assert problems(kind, payment_link_ref=reference) == {
+        "payment_link_ref": "is not a reference: pass a link's payment_link_ref"
+    }
 
 
 @pytest.mark.parametrize("reference", ["...", "8a1f", "a/b", "a%2Fb", "é", "?", "#"])
