@@ -1,4 +1,4 @@
-"""What a call costs: this SDK, HTTP clients and other SDKs, making the same exchange on loopback.
+"""Cost of a call: this SDK, HTTP clients and other SDKs, making the same exchange on loopback.
 
     python benchmarks/bench.py [--quick] [--peers NAME …] [--concurrency N …] [--output FILE]
         [--steady --own --slow --tls --http2 --uvloop --pending --imports --construction]
@@ -133,7 +133,7 @@ def everything(plan: Plan, sections: Sequence[str]) -> Iterator[Figures]:
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """What the command line asks for."""
+    """Read what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     for section in SECTIONS:
         parser.add_argument(f"--{section}", action="store_true", help="only this, and others named")

@@ -1,4 +1,4 @@
-"""What the SDK itself costs, in instructions: the same on a noisy machine as on a quiet one.
+"""Cost of the SDK itself, in instructions: the same on a noisy machine as on a quiet one.
 
     python benchmarks/cost.py            # counts, and compares with cost.json
     python benchmarks/cost.py --update   # counts, and writes cost.json
@@ -34,7 +34,7 @@ INTERPRETER: Final = (
 )
 """Each has a budget of its own: another build takes other instructions."""
 ALLOWED: Final = 1.03
-"""How many times its budget something may cost."""
+"""The multiple of its budget that something may cost."""
 FEW, MANY = 100, 600
 SCENARIOS: Final = ("call", "bulk row", "resumed row", "csv row")
 IMPORT: Final = "import"

@@ -320,7 +320,7 @@ DEEDS = {
     "expire": "let it expire",
     "click": "only looked at it",
 }
-"""What customers did, in words."""
+"""Deeds of customers, in words."""
 
 
 def in_words(sums: Sums, ledger: Mapping[str, Any]) -> Iterator[str]:

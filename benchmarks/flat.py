@@ -1,4 +1,4 @@
-"""Whether a campaign is as fast, and as small, at its end as at its beginning.
+"""Speed and size of a campaign: the same at its end as at its beginning, or not.
 
     python benchmarks/flat.py [--rows 1000000] [--slices 50] [--keys random] [--output FOLDER]
 
@@ -39,15 +39,15 @@ KEYS: dict[str, Callable[[int], str]] = {
     "sequential": lambda row: f"SPRING-{row:08}",
     "random": lambda row: uuid.uuid5(uuid.NAMESPACE_OID, str(row)).hex,
 }
-"""How order numbers are made: where they come in no order, the journal's index has it harder."""
+"""Ways to make order numbers: where they come in no order, the journal's index has it harder."""
 MIB = 2**20
 _UNIT = 1 if sys.platform == "darwin" else 1024
-"""What `ru_maxrss` counts in."""
+"""The unit that `ru_maxrss` counts in."""
 
 
 @attrs.frozen
 class Plan:
-    """What to run."""
+    """The plan of what to run."""
 
     rows: int
     slices: int
@@ -165,7 +165,7 @@ async def campaign(plan: Plan, url: str) -> list[Slice]:
 
 
 def counted(path: Path) -> dict[str, int]:
-    """What a journal holds: rows, those that are applied, and POSTs that left."""
+    """Count what a journal holds: rows, those that are applied, and POSTs that left."""
     query = "SELECT count(*), sum(state = 'applied'), sum(posts) FROM item"
     with closing(sqlite3.connect(path)) as db:
         rows, applied, posts = db.execute(query).fetchone()

@@ -1,4 +1,4 @@
-"""What a journal costs: orders written down a second, and a campaign with one and without.
+"""Cost of a journal: orders written down a second, and a campaign with one and without.
 
     python benchmarks/journal.py [--folder .] [--orders 20000] [--links 4000] [--rounds 5]
 
@@ -174,7 +174,7 @@ class Server(asyncio.Protocol):
 
     @staticmethod
     def _end(held: bytes) -> int | None:
-        """Where a request ends; None while it does not."""
+        """Find where a request ends; None while it does not."""
         head = held.find(b"\r\n\r\n")
         if head < 0:
             return None

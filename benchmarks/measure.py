@@ -1,4 +1,4 @@
-"""What is measured, section by section, with a process for each peer and one for the server."""
+"""Measurements, section by section, with a process for each peer and one for the server."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PENDING_PEERS = (
 )
 
 NEEDED = "import anyio, attrs, cattrs, httpcore, httpx, msgspec, tenacity"
-"""What the package depends on, whichever extras are installed."""
+"""Imports that the package depends on, whichever extras are installed."""
 IMPORTS = {
     OURS: "import chat2pay_async",
     IMPORTED[OURS]: NEEDED,
@@ -62,13 +62,13 @@ STARTED = time.monotonic()
 
 @attrs.frozen
 class Plan:
-    """What is measured, and how thoroughly."""
+    """The plan of what is measured, and how thoroughly."""
 
     peers: tuple[str, ...]
     concurrencies: tuple[int, ...]
     rounds: int
     fixed: bool
-    """Whether so many rounds are asked for, or every section has its own number."""
+    """True if so many rounds are asked for; else every section has its own number."""
     calls: int
     seconds: float
     options: Options
@@ -175,7 +175,7 @@ def pending(plan: Plan, server: Server) -> Pending:
 
 
 def alone(task: str, plan: Plan, size: int, bare: int) -> dict[str, Any]:
-    """What tasks cost without any calls.
+    """Measure what tasks cost without any calls.
 
     Raises:
         RuntimeError: It could not be measured; then the memory of calls can't be either.
@@ -189,7 +189,7 @@ def alone(task: str, plan: Plan, size: int, bare: int) -> dict[str, Any]:
 def await_at_once(
     plan: Plan, server: Server, name: str, size: int, bare: int
 ) -> dict[str, Any] | None:
-    """What one peer makes of it; None if it took too long, or broke."""
+    """Measure what one peer makes of it; None if it took too long, or broke."""
     patience = PENDING_PATIENCE.get(name, OTHERS_PATIENCE)
     told = once(["pending", name, server.url, f"--size={size}"], plan.options, patience)
     print(f"  {size} calls: {name}: {told or 'too long'}", flush=True)

@@ -1,4 +1,4 @@
-"""How much memory a run needs: as much for a million items as for ten thousand, or not.
+"""Memory that a run needs: as much for a million items as for ten thousand, or not.
 
     python benchmarks/memory.py [--items 10000 1000000] [--kinds plain journal dry] [--folder .]
 
@@ -38,7 +38,7 @@ CREATED = WireResponse(
     b'"paymentLink":"https://pay.example/0b6f1c9e"}',
 )
 _UNIT = 1 if sys.platform == "darwin" else 1024
-"""What `ru_maxrss` counts in."""
+"""The unit that `ru_maxrss` counts in."""
 
 
 class CannedTransport:

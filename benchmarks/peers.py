@@ -1,4 +1,4 @@
-"""Who is measured, first part: HTTP clients, each with the JSON of `payload.py`.
+"""Measured peers, first part: HTTP clients, each with the JSON of `payload.py`.
 
 A peer is a context manager that makes a client and yields a coroutine function: one call of it is
 one exchange, encoded from Python values and parsed, with exact decimals both ways.
@@ -33,7 +33,7 @@ class Target:
 
     @property
     def endpoint(self) -> str:
-        """Where links are made."""
+        """The URL at which links are made."""
         return self.url + PATH
 
 

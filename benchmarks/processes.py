@@ -24,7 +24,7 @@ STATS_LIMIT = 10.0
 
 @attrs.frozen
 class Options:
-    """How a peer's process is started."""
+    """Options with which a peer's process is started."""
 
     uvloop: bool = False
     http2: bool = False
@@ -75,7 +75,7 @@ class Server:
         return attrs.evolve(options, environment=dict.fromkeys(names, str(self._trusted)))
 
     def stats(self) -> dict[str, float]:
-        """What it has served so far."""
+        """Ask what it has served so far."""
         if self._trusted is None:
             line = http.client.HTTPConnection("127.0.0.1", self._port, timeout=STATS_LIMIT)
         else:
@@ -114,7 +114,7 @@ class Steady:
         self.skipped: str | None = told.get("skipped")
 
     def run(self, patience: float, **command: Any) -> dict[str, Any] | None:
-        """What it measured; None if that took longer than `patience`, or it broke.
+        """Return what it measured; None if that took longer than `patience`, or it broke.
 
         Its next answer would then be this one's: it has to be killed.
         """
@@ -151,7 +151,7 @@ class Steady:
 
 
 def once(command: list[str], options: Options, patience: float) -> dict[str, Any] | None:
-    """What a process measures that does nothing else; None if it took too long."""
+    """Return what a process measures that does nothing else; None if it took too long."""
     whole = [sys.executable, str(HERE / "worker.py"), *command, *options.flags]
     try:
         done = subprocess.run(  # noqa: S603 - this folder's
@@ -169,7 +169,7 @@ EXTRAS = (
     *("aiohttp", "click", "cyclopts", "h2", "python_calamine", "rich", "socksio"),
     *("starlette", "trio", "uvicorn"),
 )
-"""What httpx, httpcore and our extras may use, and nobody's dependencies bring."""
+"""Modules that httpx, httpcore and our extras may use, and nobody's dependencies bring."""
 IMPORT_CODE = """
 import asyncio, sys, time
 sys.modules.update(dict.fromkeys(sys.argv[1:]))
@@ -180,7 +180,7 @@ print(time.perf_counter() - start)
 
 
 def seconds_of_import(code: str, cache: str, *, bare: bool) -> float | None:
-    """How long imports take a fresh interpreter; None if it can't.
+    """Measure how long imports take a fresh interpreter; None if it can't.
 
     Args:
         code: The imports.

@@ -41,7 +41,7 @@ PACKAGES = (
     *("pyreqwest", "stripe", "tenacity", "uvloop"),
 )
 BASES = ("httpx", "aiohttp")
-"""What the others are compared with."""
+"""Peers that the others are compared with."""
 MILLION = 1e6
 
 
@@ -70,7 +70,7 @@ def steady_section(figures: Figures) -> Iterator[str]:
 
 
 def own_section(found: Steadies) -> Iterator[str]:
-    """What the SDK itself costs."""
+    """Tell what the SDK itself costs."""
     yield "## The SDK's own cost\n"
     yield (
         "CPU µs a call. A transport alone carries the same prepared bytes again and again, and only"
@@ -155,7 +155,7 @@ def construction_section(found: Construction) -> Iterator[str]:
 
 
 def machine() -> Iterator[str]:
-    """Where and with what."""
+    """Tell where it was measured, and with what."""
     cpu, memory = platform.processor(), ""
     if (known := Path("/proc/cpuinfo")).exists():
         models = (line for line in known.read_text().splitlines() if "model name" in line)
@@ -179,7 +179,7 @@ def _versions() -> Iterator[str]:
 
 
 def parts(figures: Figures, rounds: int, calls: int) -> Iterator[str]:
-    """What the page says."""
+    """Yield what the page says."""
     yield "# Results\n"
     yield (
         "Written by `nox -s bench` (`benchmarks/bench.py`): the same exchange for everyone on"

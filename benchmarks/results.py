@@ -1,4 +1,4 @@
-"""What was measured, and the tables it is told in."""
+"""Measurements, and the tables that they are told in."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def median(rounds: Sequence[Round], value: Callable[[Round], float]) -> float:
 def compared(
     found: Steadies, mine: str, other: str, level: int, compare: Callable[[Round, Round], float]
 ) -> float | None:
-    """How two peers compare, side by side within each round; None if one was not measured."""
+    """Compare two peers, side by side within each round; None if one was not measured."""
     ours, theirs = (found.get(name, {}).get(level, ()) for name in (mine, other))
     each = [compare(one, two) for one, two in zip(ours, theirs, strict=False)]
     return statistics.median(each) if each else None
@@ -146,7 +146,7 @@ def rate_table(found: Steadies) -> str:
 def ratio_table(
     found: Steadies, base: str, compare: Callable[[Round, Round], float] = as_costly
 ) -> str:
-    """How everybody compares with one peer."""
+    """Compare everybody with one peer."""
 
     def tell(name: str, level: int, _rounds: list[Round]) -> str:
         ratio = compared(found, name, base, level, compare)

@@ -1,4 +1,4 @@
-"""Who is measured, second part: SDKs, which write and read JSON in their own way, and ours."""
+"""Measured peers, second part: SDKs, which write and read JSON in their own way, and ours."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Item:
 
 @attrs.define
 class Order:
-    """What is sent, named as on the wire, as one does in an afternoon."""
+    """The order that is sent, named as on the wire, as one does in an afternoon."""
 
     channel: str
     to: str
@@ -136,7 +136,7 @@ class Order:
 
 @attrs.define
 class Link:
-    """What comes back."""
+    """The link that comes back."""
 
     paymentLinkRef: str  # noqa: N815
     transactionStatus: str  # noqa: N815
@@ -286,7 +286,7 @@ async def _transport_alone(target: Target, **settings: Any) -> AsyncIterator[Cal
     http2=True,
 )
 async def transport_alone(target: Target) -> AsyncIterator[Call]:
-    """What the SDK itself comes on top of."""
+    """Yield what the SDK itself comes on top of."""
     async for call in _transport_alone(target, http2=target.http2):
         yield call
 

@@ -39,7 +39,7 @@ CREATED = plain(ANSWER, b"201 Created")
 
 @attrs.define
 class Service:
-    """What was served, and how long that takes."""
+    """Counts of what was served, and how long that takes."""
 
     connections: int = 0
     posts: int = 0

@@ -49,7 +49,7 @@ class Clock:
 
 @attrs.define
 class Tally:
-    """How calls ended."""
+    """Counts of how calls ended."""
 
     done: int = 0
     failed: int = 0
@@ -112,7 +112,7 @@ async def pending(name: str, target: Target, size: int) -> None:
 
 
 async def waiting(size: int, make: Callable[[], object] | None) -> None:
-    """What tasks cost that only wait: the caller's own share of `pending`."""
+    """Measure what tasks cost that only wait: the caller's own share of `pending`."""
     event, tally = asyncio.Event(), Tally()
 
     async def call() -> None:
@@ -141,7 +141,7 @@ def peak() -> int:
 
 
 def new_peak() -> int:
-    """What it holds now, from which `peak` begins anew."""
+    """Return what it holds now, from which `peak` begins anew."""
     if PROCESS.exists():
         (PROCESS / "clear_refs").write_text("5")
     return peak()

@@ -72,7 +72,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def scale(pytestconfig: pytest.Config) -> int:
-    """How many times as many calls as usual an acceptance test makes."""
+    """Return how many times as many calls as usual an acceptance test makes."""
     return int(pytestconfig.getoption("--scale"))
 
 

@@ -674,7 +674,7 @@ PACKAGE = str(Path(chat2pay_async.__file__).parent)
 
 
 def shown_by(error: BaseException) -> str:
-    """What a traceback with local variables shows of our own frames."""
+    """Return what a traceback with local variables shows of our own frames."""
     lines = [repr(error), str(error)]
     for frame in traceback.TracebackException.from_exception(error, capture_locals=True).stack:
         if frame.filename.startswith(PACKAGE):

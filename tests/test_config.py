@@ -201,7 +201,7 @@ def test_a_base_url_is_used_without_its_final_slash(given: str, used: str) -> No
 
 
 AROUND = ["{}\n", "{}\r\n", "\n{}", "  {}\t", "\ufeff{}", "\ufeff {}\r\n", "\xa0{}"]
-"""What files and shells put around a setting."""
+"""Characters that files and shells put around a setting."""
 
 
 @pytest.mark.parametrize("around", AROUND)

@@ -17,6 +17,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "chat2pay_async"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("benchmarks/*.md")])
 SOURCES = sorted(PACKAGE.rglob("*.py"))
+BESIDE = sorted([*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")])
+"""The modules that are no part of the package."""
 SESSION = re.compile(r"^@nox\.session.*\ndef (\w+)", re.MULTILINE)
 
 
@@ -60,7 +62,9 @@ def dead_files(text: str, beside: Path) -> list[str]:
 QUESTION = re.compile(r"(What|Whether|How|Who|Whose|Where|When|Which|Why)\b")
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "source", [*SOURCES, *BESIDE], ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 def test_a_docstring_begins_with_a_verb_or_a_noun(source: Path) -> None:
     texts = openings(source.read_text("utf-8"))
     assert [text for text in texts if QUESTION.match(text)] == []

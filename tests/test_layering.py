@@ -68,7 +68,7 @@ KNOWS = {
     "_transport.proxy": {"httpcore", "httpx"},
     "_transport.response_reader": {"h11", "httpcore"},
 }
-"""Which module imports which HTTP library; `_client` does so for types alone."""
+"""HTTP libraries that each module imports; `_client` does so for types alone."""
 
 
 @attrs.frozen
@@ -156,7 +156,7 @@ def floors_of(edges: Mapping[str, set[str]]) -> int:
 
 
 def edges_within(wing: str | None) -> dict[str, set[str]]:
-    """Who imports whom: the modules of a wing, or (None) the wings themselves.
+    """Return who imports whom: the modules of a wing, or (None) the wings themselves.
 
     The modules of a wing may import each other for types alone; those of the sandbox may not.
     """

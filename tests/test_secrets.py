@@ -176,7 +176,7 @@ async def written_to(deaf: socket.socket) -> socket.socket:
 
 
 def as_logged(caplog: pytest.LogCaptureFixture) -> str:
-    """What all loggers said; httpcore quotes what it can't parse, which is documented."""
+    """Return what all loggers said; httpcore quotes what it can't parse, which is documented."""
     return "\n".join(
         KEY * (KEY in line) if record.name.startswith("httpcore") else line
         for record in caplog.records

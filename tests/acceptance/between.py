@@ -1,4 +1,7 @@
-"""What really stands between a client and the service, as Debian has it: each runs for a block."""
+"""Servers and proxies that really stand between a client and the service.
+
+They are as Debian has them; each runs for a block.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ DOWN = 0.3
 KEPT = {"long": 75, "short": 1}
 """Seconds that a connection may be idle: the usual, and so few that it ends in a campaign."""
 SBIN = "/usr/sbin"
-"""Where Debian has servers, and not everybody's PATH."""
+"""The folder in which Debian has servers; it is not on everybody's PATH."""
 
 
 def where(program: str) -> str | None:
@@ -141,7 +144,7 @@ class Front:
     limit: str
     """The lines that limit the rate to 40 requests a second."""
     reloaded: str
-    """What it writes when it was reloaded."""
+    """Pattern of what it writes when it was reloaded."""
     reloads_by: signal.Signals = signal.SIGHUP
     tls: str = ""
 
@@ -171,7 +174,7 @@ class Front:
         return make
 
     def reloads_of(self, program: Program) -> int:
-        """How often it was reloaded."""
+        """Count the times that it was reloaded."""
         return len(re.findall(self.reloaded, program.log()))
 
 

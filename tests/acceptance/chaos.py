@@ -85,7 +85,7 @@ def everything(longest: float, seed: int, **switches: Any) -> FaultPlan:
 
 @attrs.frozen
 class Plan:
-    """What goes wrong, and what the client assumes."""
+    """Plan of what goes wrong, and of what the client assumes."""
 
     name: str
     longest: float
@@ -128,7 +128,7 @@ class Chaos:
 
     @property
     def sandbox(self) -> Sandbox:
-        """Where it all takes place."""
+        """The sandbox in which it all takes place."""
         return self.access.sandbox
 
     def client(self, retry: RetryPolicy, hooks: Iterable[Any] = ()) -> AsyncChat2Pay:
@@ -179,7 +179,7 @@ class Chaos:
         )
 
     def haste(self) -> float | None:
-        """How long a call may take; None: as long as it needs."""
+        """Draw how long a call may take; None: as long as it needs."""
         hasty = self.random.random() < self.plan.haste
         return self.random.uniform(0, HASTE) if hasty else None
 

@@ -206,7 +206,7 @@ class Report:
     """See `Access`."""
     seconds: float = 0.0
     steps: int = 0
-    """How often the clients' clock was set to another time."""
+    """Number of times that the clients' clock was set to another time."""
     broken: list[str] = attrs.field(factory=list[str])
     """The calls that were reported falsely, or took effect twice."""
     without_length: int = 0

@@ -31,7 +31,7 @@ CONCURRENCY = 400
 ENGINES = ("httpx", "fast", "default")
 KEEP_ALIVE = 5
 STEPS, STEP = 0.01, 86_400
-"""How often a client's clock is set to another time when it is asked, and by how many seconds."""
+"""Chance that a client's clock is set to another time when it is asked, and by how many seconds."""
 BASE = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -53,7 +53,7 @@ class VirtualClock:
         self._zero = anyio.current_time()
         self._ahead = timedelta()
         self.steps = 0
-        """How often the clients' clock was set to another time."""
+        """Number of times that the clients' clock was set to another time."""
 
     def __call__(self) -> datetime:
         """The time, in UTC."""
@@ -91,7 +91,7 @@ async def spread(work: Sequence[tuple[Callable[..., Awaitable[Any]], tuple[Any, 
 
 @attrs.define
 class Access:
-    """How clients come to a sandbox, and how many requests came to it that may meet a fault."""
+    """The way of clients to a sandbox, and the number of requests to it that may meet a fault."""
 
     engine: str
     """One of `ENGINES`: httpx in process, or one of the client's own two over sockets."""
@@ -101,7 +101,7 @@ class Access:
     connections: int = 0
     """Accepted; none where there are no sockets."""
     by_fast: int = 0
-    """How many exchanges the fast transport carried out."""
+    """Exchanges that the fast transport carried out."""
 
     async def app(self, scope: Any, receive: Any, send: Any) -> None:
         """The sandbox's application, and a counter in front of it."""
@@ -110,7 +110,7 @@ class Access:
 
     @property
     def transport(self) -> Any:
-        """What a client needs as its `transport`."""
+        """The value that a client needs as its `transport`."""
         if self.engine == "httpx":
             return PatientTransport(self.app)
         return "fast" if self.engine == "fast" else None

@@ -75,12 +75,12 @@ ANYWHERE: Final = (
 )
 ON_POSTS: Final = ("apply_late", "answer_late", "silence_before")
 PAUSING: Final = ("throttle", "storm")
-"""What makes all of a client's tasks wait: a quarter as often as the others."""
+"""Faults that make all of a client's tasks wait: a quarter as often as the others."""
 KINDS: Final = frozenset({*ANYWHERE, *ON_POSTS, *PAUSING, "not_found", "lag"})
 
 
 def plan(seed: int) -> dict[str, Any]:
-    """What goes wrong: about a quarter of all requests."""
+    """Plan what goes wrong: about a quarter of all requests."""
     rate = 0.012
     own: dict[str, dict[str, Any]] = {
         "apply_late": {"seconds": LATE},
@@ -110,7 +110,7 @@ class Service:
     client: httpx.Client
 
     def ledger(self) -> Ledger:
-        """What took place."""
+        """Read what took place."""
         body = self.client.get("ledger?effects=1").raise_for_status()
         return Ledger(body.json(parse_float=Decimal))
 
@@ -159,7 +159,7 @@ class Ledger:
 
     @property
     def faults(self) -> Counter[str]:
-        """How often each fault happened."""
+        """The number of times that each fault happened."""
         faults: Counter[str] = Counter()
         for by_kind in self.body["faults"].values():
             faults.update({kind: int(count) for kind, count in by_kind.items()})
@@ -196,7 +196,7 @@ def served(
 
 @attrs.frozen
 class Job:
-    """What a child is to do: it gets this as JSON, in a file."""
+    """The task of a child: it gets this as JSON, in a file."""
 
     operation: str
     url: str
@@ -204,7 +204,7 @@ class Job:
     count: int = 0
     """Orders, for links."""
     refs: tuple[str, ...] = ()
-    """What to capture."""
+    """Links to capture, by their references."""
     edited: Mapping[str, str] = attrs.field(factory=dict)
     """Orders whose amount is another one now."""
     removed: tuple[str, ...] = ()
@@ -212,7 +212,7 @@ class Job:
     concurrency: int = CONCURRENCY
     read_timeout: float = READ_TIMEOUT
     waits: bool = False
-    """Whether it waits, once the journal is open, until its input ends."""
+    """True if it waits, once the journal is open, until its input ends."""
     file_limit: int | None = None
     """Bytes that no file of it may grow beyond: what it meets is a full disk."""
 
@@ -298,7 +298,7 @@ def child(job: Job) -> int:
 
 @attrs.frozen
 class Moment:
-    """When a run is killed: after so many outcomes that are no skipped ones, or seconds."""
+    """Moment when a run is killed: after so many outcomes that are no skipped ones, or seconds."""
 
     outcomes: int = 0
     seconds: float = 0.0
@@ -319,7 +319,7 @@ def moments(seed: int, kills: int, count: int) -> Iterator[Moment]:
 
 @attrs.define
 class Reported:
-    """What a run said until it ended."""
+    """The output of a run until it ended."""
 
     code: int = 0
     lines: list[tuple[str, str, str]] = attrs.field(factory=list)
@@ -328,12 +328,12 @@ class Reported:
 
     @property
     def killed(self) -> bool:
-        """Whether it was killed."""
+        """True if it was killed."""
         return self.code == -signal.SIGKILL
 
     @property
     def states(self) -> Counter[str]:
-        """How many outcomes there were of each state."""
+        """The number of outcomes of each state."""
         return Counter(state for state, _key, _error in self.lines)
 
     def keys(self, *states: str) -> set[str]:

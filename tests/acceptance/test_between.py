@@ -46,7 +46,7 @@ WAYS = [("fast", "uvloop"), ("default", "trio")]
 ROOT = Path(__file__).parent.parent
 PRISM = "@stoplight/prism-cli@5"
 CHANNELS, TYPES = 3, 27
-"""How often the published contract says it otherwise than it is meant."""
+"""Times that the published contract says it otherwise than it is meant."""
 LINKS = 240
 CONCURRENCY = 16
 SLOW = InjectedFault("answer_late", 0.1, operations=("create_payment_link",), seconds=(2.5, 3.0))
@@ -55,7 +55,7 @@ SLOW = InjectedFault("answer_late", 0.1, operations=("create_payment_link",), se
 
 @attrs.define
 class Figures:
-    """What became of a campaign, by its outcomes and by the ledger."""
+    """The results of a campaign, by its outcomes and by the ledger."""
 
     links: int = 0
     states: Counter[str] = attrs.field(factory=Counter)

@@ -24,7 +24,7 @@ ROWS, SLICES = 303, 4
 
 
 def run(folder: Path, *options: str) -> tuple[dict[str, Any], str]:
-    """What it found, and what it printed."""
+    """Return what it found, and what it printed."""
     given = [f"--rows={ROWS}", f"--slices={SLICES}", f"--output={folder}", *options]
     command = [sys.executable, str(FLAT), *given]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603

@@ -72,7 +72,7 @@ CREATE = operations.CREATE_PAYMENT_LINK
 CAPTURE = requests.Capture(payment_link_ref="ref-1")
 RECEIPT = requests.ReceiptRequest(payment_link_ref="ref-1", receipt_link="https://r.example")
 READ, SETTLE = 30.0, 10.0
-"""What `Timeout` and `RetryPolicy` have by default."""
+"""Seconds that `Timeout` and `RetryPolicy` have by default."""
 WITH_URL = answer(201, b'{"paymentLinkRef": "ref-1", "paymentLink": "https://pay.test/1"}')
 WRONG_KEY = answer(401, b'{"status": 401, "errors": ["no such key"]}')
 REFUSED = answer(400, b'{"message": "no such currency", "errors": ["currency"]}')

@@ -72,7 +72,7 @@ def record(  # noqa: PLR0913 - whatever can be different
 
 
 def prior(**fields: Any) -> Pending:
-    """What an earlier process left of a call: its first attempt, and its last one."""
+    """Return what an earlier process left of a call: its first attempt, and its last one."""
     pending = Pending(
         operation="create_payment_link",
         identity="A-1",

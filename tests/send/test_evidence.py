@@ -27,7 +27,7 @@ OURS, DECLINED, ABSENT = Shows.OURS, Shows.DECLINED, Shows.ABSENT
 OTHER, NOTHING, FOREIGN = Shows.OTHER, Shows.NOTHING, Shows.FOREIGN
 
 FIRST = datetime(2026, 5, 4, 12, 0, 0, tzinfo=UTC)
-"""When the first attempt began, on this machine's clock."""
+"""The time at which the first attempt began, on this machine's clock."""
 LOOKED = FIRST + timedelta(seconds=10)
 STAMP = "5d41402abc4b2a76b9719d911017c592"
 REF = "ref-1"
@@ -607,7 +607,7 @@ def test_without_a_usable_date_five_minutes_are_allowed(date: str | None) -> Non
 
 
 OFFSET = timedelta(hours=2)
-"""How far the service's clock is ahead in these."""
+"""The time by which the service's clock is ahead in these."""
 
 
 def test_a_first_attempt_is_placed_by_the_time_since_it_and_by_no_wall_clock() -> None:

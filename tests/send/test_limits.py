@@ -1,4 +1,4 @@
-"""How many at a time, how fast, and when not at all; in which order, and on which event loop."""
+"""Limits: how many at a time, how fast, when not at all; in which order, on which event loop."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ async def crowd_at(slots: Slots) -> AsyncIterator[Crowd]:
 
 
 async def slots_of(slots: Slots, size: int) -> tuple[int, int]:
-    """How many may be inside: calls, and look-ups on top of them."""
+    """Count how many may be inside: calls, and look-ups on top of them."""
     async with crowd_at(slots) as crowd:
         for number in range(size + 1):
             await crowd.come(number)
@@ -464,7 +464,7 @@ async def travel(limiter: RateLimiter, *visits: Visit) -> Road:
 
 
 def expected(limit: RateLimit, visits: Sequence[Visit]) -> list[tuple[int, float]]:
-    """Who passes when: first come first served, look-ups first, whoever gave up costs nothing."""
+    """Tell who passes when: first come first served, look-ups first, who gave up costs nothing."""
     interval = limit.per / limit.requests
     due, now = -math.inf, -math.inf
     waiting, passed = list(visits), list[tuple[int, float]]()

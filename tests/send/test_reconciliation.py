@@ -1,4 +1,4 @@
-"""When to look, and when what was seen settles it: every order of events, and the plain ones."""
+"""Times to look, and when what was seen settles it: every order of events, and the plain ones."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ DECLINED, FOREIGN = Shows.DECLINED, Shows.FOREIGN
 
 @attrs.frozen
 class Story:
-    """How a series of look-ups went."""
+    """The course of a series of look-ups."""
 
     asked: list[float]
     """The times that were asked for."""
@@ -498,7 +498,7 @@ def authorized() -> WireResponse:
 ACCEPTED = answer(200, b'{"paymentGatewayDecision": "ACCEPT"}')
 BLOCKED = answer(403, b"<html>Access denied</html>", content_type="text/html")
 LOOKS = [0, 0.25, 0.75, 1.75, 3.75, *[6.25 + 2.5 * n for n in range(14)], WINDOW]
-"""When a call is looked up whose response was lost at once, until *absent* counts."""
+"""Times at which a call is looked up whose response was lost at once, until *absent* counts."""
 
 
 async def create(made: Bench, **retry: Any) -> Any:

@@ -58,7 +58,7 @@ class Exchange:
     limits: Timeout
     guard: FarGuard
     ended: BaseException | None = None
-    """What the far end raised that no socket can carry."""
+    """The exception of the far end that no socket can carry."""
 
 
 _exchange: ContextVar[Exchange] = ContextVar("exchange")
@@ -124,7 +124,7 @@ class BridgedTransport(FastTransport):
 
 
 def refuses(far: Transport, request: SentRequest) -> bool:
-    """Whether a script says that this request will not be sent."""
+    """Tell whether a script says that this request will not be sent."""
     if not isinstance(far, ScriptedTransport):
         return False
     acts = far.look_ups if far.look_ups and request.method == "GET" else far.script
@@ -210,7 +210,7 @@ class Pipe(asyncio.Transport):
         asyncio.get_running_loop().call_soon(self._connection.connection_lost, None)
 
     def is_closing(self) -> bool:
-        """Whether it is over."""
+        """True once it is over."""
         return self._closing
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:

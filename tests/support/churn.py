@@ -160,7 +160,7 @@ class Spy(httpcore.AsyncNetworkBackend):
 
     @property
     def open(self) -> int:
-        """How many of its sockets are open."""
+        """The number of its sockets that are open."""
         self._sockets = [one for one in self._sockets if one.fileno() != -1]
         return len(self._sockets)
 

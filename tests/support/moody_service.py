@@ -32,7 +32,7 @@ REFUSED_TWICE: Final = {"capture", "reverse", "cancel"}
 
 
 def time_at(seconds: float) -> datetime:
-    """What a clock on the wall shows at this time of the loop's."""
+    """Return what a clock on the wall shows at this time of the loop's."""
     return START + timedelta(seconds=seconds)
 
 
@@ -45,7 +45,7 @@ class Service:
     looks: list[Any]
     clock_offset: float
     effects: list[tuple[float, str, str | None]] = attrs.field(factory=list)
-    """When each takes place, its reference, and the stamp that came with it."""
+    """The time at which each takes place, its reference, and the stamp that came with it."""
     declined: list[float] = attrs.field(factory=list)
     log: list[tuple[float, str]] = attrs.field(factory=list)
 

@@ -30,7 +30,7 @@ class Resolver:
     """Looks names up in the system's place."""
 
     found: list[Any]
-    """What each name stands for; what it raises, where that is an exception."""
+    """Addresses that each name stands for; an exception among them is raised."""
     wait: Callable[[], Awaitable[object]] = _at_once
     look_ups: int = 0
 

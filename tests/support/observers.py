@@ -1,4 +1,4 @@
-"""What other people's tools show of an exception: error trackers, tracebacks with locals, logs."""
+"""Views of an exception in other people's tools: error trackers, tracebacks with locals, logs."""
 
 from __future__ import annotations
 

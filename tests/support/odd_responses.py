@@ -22,9 +22,9 @@ class Odd(NamedTuple):
     """A response that is read somehow."""
 
     data: bytes
-    """What comes; with `ended`, the connection ends after it."""
+    """Bytes that come; with `ended`, the connection ends after them."""
     body: bytes | None = b"{}"
-    """What is read; None where it is refused."""
+    """Bytes that are read; None where it is refused."""
     is_last: bool = False
     status: int = 200
     ended: bool = False
@@ -190,7 +190,7 @@ TOKENS = [
     *(TWO, CHUNKED, b"Connection: close\r\n", b"HTTP/1.0", b"HTTP/1.1 200 OK\r\n", b"0\r\n\r\n"),
     *(b"HTTP/1.1 100 Continue\r\n\r\n", b"Content-Length", b"Transfer-Encoding", b"chunked", PLAIN),
 ]
-"""What responses are made of, and broken by."""
+"""Bytes that responses are made of, and broken by."""
 
 
 def encoded(names: bytes, body: bytes, read: bytes | None = b"{}") -> Odd:

@@ -103,14 +103,14 @@ SKIPPED = {
         "test_sender.py::test_cancelling_a_post_that_was_certainly_not_sent_leaves_nothing_unresolved"
     ): CONNECTING,
 }
-"""Why what is not run is not: a folder's name, a file's, or a test's with its file's.
+"""Reasons for what is not run, by a folder's name, a file's, or a test's with its file's.
 
 A test's may have one of its parameters in brackets.
 """
 
 
 LEAST = 950
-"""How many tests go over the fast transport when all are run: a few less than were counted."""
+"""Tests that go over the fast transport when all are run: a few less than were counted."""
 
 
 class OverFast:

@@ -7,14 +7,14 @@ import sys
 import pytest
 
 KNOW_HTTPX = ("httpx", "httpcore", "respx", "pytest_httpx")
-"""What pytest's plugins have imported by then; tests import it anew."""
+"""Modules that pytest's plugins have imported by then; tests import them anew."""
 
 SKIPPED = {
     "test_pytest_httpx_answers_the_default_client": "its fixture came with httpx",
     "test_pytest_httpx_is_refused": "its fixture came with httpx",
     "test_the_environment_is_read_as_httpx_reads_it": "httpx2 knows networks in NO_PROXY",
 }
-"""Why what is not run is not."""
+"""Reasons for what is not run."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

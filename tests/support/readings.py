@@ -23,7 +23,7 @@ __all__ = ["REFUSED", "WAITING", "Result", "cut", "read", "read_by_aiohttp", "re
 
 @attrs.frozen
 class Result:
-    """What was read of some bytes."""
+    """The result of reading some bytes."""
 
     kind: str
     """A response, waiting for more, or refused."""

@@ -75,7 +75,7 @@ class ScriptedTransport:
 
     script: list[Act]
     look_ups: list[Act] = attrs.field(factory=list)
-    """What the look-ups of a call that is none are answered; the last act again and again."""
+    """Acts that answer the look-ups of a call that is none; the last one again and again."""
     looked: list[float] = attrs.field(factory=list)
     sent: list[SentRequest] = attrs.field(factory=list)
     headers: list[Mapping[str, str]] = attrs.field(factory=list)

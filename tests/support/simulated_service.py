@@ -43,7 +43,7 @@ class Clock:
     offset: float
     drift: float
     steps: tuple[tuple[float, float], ...] = ()
-    """When it is set, and by how many seconds it jumps."""
+    """Times at which it is set, and seconds by which it jumps."""
 
     def now(self) -> datetime:
         return self.at(anyio.current_time())
@@ -64,7 +64,7 @@ class Sender:
     was_unknown: bool = False
     posted_at: float = -math.inf
     looked_at: float = -math.inf
-    """When the last look-up was answered."""
+    """The time at which the last look-up was answered."""
     is_answered: bool = False
     """The last POST was, by the service itself."""
     broken: list[str] = attrs.field(factory=list[str])
@@ -100,7 +100,7 @@ class Effect:
     reference: str = ""
     amount: int = 0
     fields: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    """What was sent for a new link."""
+    """Fields that were sent for a new link."""
 
 
 @attrs.define
@@ -277,7 +277,7 @@ class Network:
     idle: list[Connection] = attrs.field(factory=list[Connection])
     trace: list[str] = attrs.field(factory=list[str])
     fates: Counter[str] = attrs.field(factory=Counter[str])
-    """How often each fate came true: one that is drawn may be cut short, or find no connection."""
+    """Times that each fate came true: one that is drawn may be cut short, or find no connection."""
 
     async def exchange(
         self, request: SentRequest, headers: object, limits: Timeout, guard: SendGuard
@@ -424,6 +424,6 @@ class Network:
 @attrs.define
 class _Arrival:
     kinds: list[str]
-    """How late it is: after its caller gave it up, or after what is assumed."""
+    """Ways in which it is late: after its caller gave it up, or after what is assumed."""
     response: WireResponse | None = None
     event: anyio.Event = attrs.field(factory=anyio.Event)

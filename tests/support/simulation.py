@@ -46,7 +46,7 @@ from chat2pay_async.errors import Attempt
 __all__ = ["LOOPS", "Report", "failures", "run"]
 
 CALM: Final = 600.0
-"""When nothing goes wrong any more, and all that was sent has arrived."""
+"""The time from which nothing goes wrong any more, and all that was sent has arrived."""
 HANG: Final = 20_000.0
 UNDATED: Final = 200.0
 """Seconds by which the clock of a process may be wrong where it is asked: 300 are allowed for."""
@@ -66,7 +66,7 @@ FATES: Final = {
     "no answer": 0.38, "misrouted": 0.38, "slow": 0.37, "killed": 0.32, "late": 0.3,
     "copy": 0.22, "refused": 0.17, "early": 0.16,
 }  # fmt: skip
-"""How often each fate comes true in a world: about two thirds of what was counted in 200 worlds."""
+"""Times that a fate comes true in a world: about two thirds of what was counted in 200 worlds."""
 BEYOND: Final = {"twice": 1.6, "too late": 0.9}
 """The same of what breaks the assumption."""
 machine: ContextVar[Clock] = ContextVar("machine")
@@ -92,14 +92,14 @@ class Job:
     """Or in_progress, done, failed, unknown, absent (so `resolve` said), lost (with its process)"""
     result: Any = None
     pending: str | None = None
-    """What the journal, or the application, kept."""
+    """The pending call, as the journal, or the application, kept it."""
     began: float = math.inf
     was_moved: bool = False
     """Another process went on with it, or resolved it."""
     is_contested: bool = False
     """Another job is about the same."""
     was_undated: bool = False
-    """What was kept of it has no time of the service: its process's clock was asked."""
+    """True if what was kept of it has no time of the service: its process's clock was asked."""
 
     def end(self, told: str, pending: Pending | None = None, result: Any = None) -> None:
         self.told, self.result, self.pending = told, result, None
@@ -502,7 +502,7 @@ class Report:
     trace: list[str]
     ends: Counter[str]
     fates: Counter[str]
-    """How often each thing that goes wrong came true; see `Network`."""
+    """Times that each thing that goes wrong came true; see `Network`."""
 
 
 LOOPS: Final = ("asyncio", "trio")

@@ -21,7 +21,7 @@ class CancelledAt(Generic[T]):
     scope: anyio.CancelScope
     step: int
     steps: int = 0
-    """How often it has suspended."""
+    """Number of times that it has suspended."""
 
     def __await__(self) -> Generator[Any, Any, T]:
         """Pass on what the loop sends and throws."""

@@ -1,4 +1,4 @@
-"""When a request may leave, and what an exchange without an answer says."""
+"""The time when a request may leave, and what an exchange without an answer says."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def test_a_setting_is_to_blame_only_where_nothing_was_sent() -> None:
 
 
 async def look_up_at_once(names: Names, count: int) -> list[Any]:
-    """What so many tasks find, or fail with."""
+    """Return what so many tasks find, or fail with."""
     outcomes = list[Any]()
 
     async def one() -> None:

@@ -1,4 +1,4 @@
-"""What a response may take, and what a request that is given up leaves behind."""
+"""Bounds of what a response may take, and of what a request that is given up leaves behind."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def client_of(url: str = URL) -> AsyncChat2Pay:
 
 
 async def environment(url: str = URL) -> str | None:
-    """What the default client is answered."""
+    """Return what the default client is answered."""
     async with client_of(url) as client:
         return (await client.get_configuration()).environment
 
@@ -156,7 +156,7 @@ async def test_opentelemetry_sees_one_client_span_for_each_attempt(
 
 @pytest.fixture
 def transactions(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What Sentry would report."""
+    """Collect what Sentry would report."""
     for kind in (httpx.Client, httpx.AsyncClient):
         monkeypatch.setattr(kind, "send", kind.send)  # Sentry patches it for good
     found: list[Any] = []

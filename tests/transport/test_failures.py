@@ -1,4 +1,4 @@
-"""Why nobody could be reached: in words, and repeated only where that can help."""
+"""Reasons why nobody could be reached: in words, and repeated only where that can help."""
 
 from __future__ import annotations
 

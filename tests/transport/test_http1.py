@@ -65,7 +65,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def open_sockets() -> int:
-    """How many sockets the process has."""
+    """Count the sockets that the process has."""
     number = 0
     for link in Path("/dev/fd").iterdir():
         with contextlib.suppress(OSError):  # the directory's own is closed by now

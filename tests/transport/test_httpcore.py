@@ -112,7 +112,7 @@ class Noting(SendGuard):
 
 
 def noting(connection: HttpcoreConnection) -> list[str]:
-    """What is noted of the first byte."""
+    """Return what is noted of the first byte."""
     noted: list[str] = []
     connection._guard = Noting(noted)
     return noted
@@ -491,7 +491,7 @@ REQUEST = Outgoing(b"POST", b"/", ((b"Host", b"host"), (b"Content-Length", b"2")
 async def raised(
     error: BaseException, *, opened: bool = True, written: bool = True
 ) -> tuple[BaseException, bool]:
-    """What comes out of an exchange, and whether it says that the request was not sent."""
+    """Return what comes out of an exchange, and whether it says that the request was not sent."""
     connection = connection_over(Network())
     connection.opened = opened
     failing: Any = Failing(error, connection, written=written)

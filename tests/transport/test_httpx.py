@@ -378,7 +378,7 @@ def test_a_synchronous_client_is_refused() -> None:
 
 
 async def exchange_with(url: str, limits: Timeout = PATIENT) -> ExchangeError:
-    """What an exchange ends with: over our own connections as over httpx's."""
+    """Return what an exchange ends with: over our own connections as over httpx's."""
     async with httpx.AsyncClient(trust_env=False) as client:
         with pytest.raises(ExchangeError) as theirs:
             await transport_over(client, base_url=url).exchange(POST, {}, limits, SendGuard())
@@ -465,7 +465,7 @@ async def test_a_transport_that_asks_whether_it_is_too_late_is_told() -> None:
 
 
 async def cancelled_guard(transport: Transport, *, before: bool) -> SendGuard:
-    """What is known of a request that is cancelled, before its first byte left or after."""
+    """Return what is known of a request that is cancelled, before its first byte left or after."""
     left = anyio.Event()
 
     class Watched(SendGuard):
@@ -687,7 +687,7 @@ class Answering(httpx.Auth):
 async def failing(
     client: httpx.AsyncClient, url: str, guard: SendGuard | None = None
 ) -> ExchangeError:
-    """What a POST over a client of the user's ends with."""
+    """Return what a POST over a client of the user's ends with."""
     async with client:
         with pytest.raises(ExchangeError) as caught:
             await transport_over(client, base_url=url).exchange(
@@ -1010,7 +1010,7 @@ async def test_a_request_that_waits_for_a_connection_of_a_users_pool_was_not_sen
     settings: dict[str, Any],
     may_have_been_sent: bool,  # noqa: FBT001 - pytest names it
 ) -> None:
-    """Where nothing but the pool can have sent it."""
+    """Holds where nothing but the pool can have sent it."""
     guard = SendGuard()
     only_one, given = httpx.Limits(max_connections=1), dict(settings)
     kind = given.pop("kind", httpx.AsyncClient)

@@ -27,7 +27,7 @@ THEIRS = ("http_client", "httpx2", "transport")
 UNBOUNDED = {
     name for name, odd in RESPONSES.items() if odd.body is None and len(odd.data) > LONGEST_FRAMING
 }
-"""What nobody bounds beside a body where the connections are not our own; its time is bounded."""
+"""Responses unbounded beside a body where connections are not our own; their time is bounded."""
 UNREADABLE = set() if httpx is httpx2 else {"a location that is no URL"}
 """Refused by httpx, but not httpx2: it makes a request of it, be it followed or not."""
 EXCEPT = {"http_client_for": UNREADABLE, "http_client": UNBOUNDED | UNREADABLE} | dict.fromkeys(
@@ -59,7 +59,7 @@ async def transport_of(kind: str, url: str) -> AsyncIterator[Transport]:
 
 
 async def read_by(kind: str, odd: Odd) -> WireResponse | str:
-    """What a transport reads of a response, or what its failure proves."""
+    """Return what a transport reads of a response, or what its failure proves."""
 
     async def serve(stream: anyio.abc.SocketStream) -> None:
         with contextlib.suppress(anyio.EndOfStream, anyio.BrokenResourceError):
@@ -81,7 +81,7 @@ async def read_by(kind: str, odd: Odd) -> WireResponse | str:
 
 
 def expected_of(odd: Odd) -> WireResponse | str:
-    """What the reader of our own connections makes of it."""
+    """Return what the reader of our own connections makes of it."""
     if odd.body is None:
         return f"refused, {Proof.UNKNOWN.name}, False"
     reader = ResponseReader(odd.method)

@@ -67,7 +67,7 @@ class Bench:
             return await self.client.post(self.url, content=b'{"a":1}', extensions=extensions)
 
     async def failure(self, **extensions: Any) -> Exception:
-        """What a call fails with, and whether the transport would take it for unsent."""
+        """Return what a call fails with, and whether the transport would take it for unsent."""
         request = self.client.build_request(
             "POST", self.url, content=b'{"a":1}', extensions=extensions
         )
@@ -111,7 +111,7 @@ def pool_of(made: Bench) -> Pool:
 
 
 async def until(so: Callable[[], bool]) -> None:
-    """What the other side of a socket does, no event tells of."""
+    """Poll: what the other side of a socket does, no event tells of."""
     with anyio.fail_after(HANG):
         while not so():  # noqa: ASYNC110
             await anyio.sleep(0.001)
@@ -731,7 +731,7 @@ class EndingServer:
     """An HTTP/2 server that says after some responses that it ends."""
 
     goes_away: Callable[[int], list[bytes]]
-    """What it says, for a request's stream, before its response; in pieces."""
+    """Bytes that it sends, for a request's stream, before its response; in pieces."""
     responds: bool = True
     requests: int = 0
 

@@ -32,7 +32,7 @@ def shown(url: httpcore.URL) -> str:
 
 
 def theirs(url: str) -> str | None:
-    """What httpx does: it has a transport for each proxy."""
+    """Return the proxy that httpx takes: it has a transport for each."""
     transport: Any = httpx.AsyncClient()._transport_for_url(httpx.URL(url))
     proxy_url: httpcore.URL | None = getattr(transport._pool, "_proxy_url", None)
     return None if proxy_url is None else shown(proxy_url)

@@ -37,7 +37,7 @@ PIECES = (
     HEAD % 9,
 )
 ONE_READ = 64 * 1024
-"""What httpcore, and anyio's TLS, take at a time of what anyio took from the socket."""
+"""Bytes that httpcore, and anyio's TLS, take at a time of what anyio took from the socket."""
 SIZES = {"with it": 1, "far behind it": ONE_READ - len(HEAD % ONE_READ), "while idle": 1}
 WAYS = ("plain", "TLS", "forwarded", "tunnelled", "SOCKS")
 
@@ -111,7 +111,7 @@ async def served(way: str, serve: churn.Serve) -> AsyncIterator[tuple[str, str |
 async def transport_to(
     url: str, kind: str, proxy: str | None = None
 ) -> AsyncIterator[tuple[Callable[[], Any], Pool]]:
-    """What posts once, and the pool of connections under it."""
+    """Yield what posts once, and the pool of connections under it."""
     transport: Any = transport_for(url, transport="fast" if kind == "fast" else None, proxy=proxy)
     pool = (
         transport._pool
