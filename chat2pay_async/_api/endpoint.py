@@ -30,11 +30,15 @@ _METHODS: Final = (*_READS, "POST", "PUT", "PATCH", "DELETE")
 _PATH: Final = re.compile(r"/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 
 
+def _safety_of(endpoint: Any) -> Safety:
+    return Safety.READ if endpoint.method in _READS else Safety.ONCE
+
+
 @attrs.frozen(eq=False, repr=False)
 class Endpoint(Operation[SentRequest, Any]):
     """The operation that an endpoint stands for; the request is what is sent."""
 
-    safety: Safety = attrs.field(init=False)
+    safety: Safety = attrs.field(init=False, default=attrs.Factory(_safety_of, takes_self=True))
     """A read, or what may not be sent twice."""
     has_look_up = False
     advice = "do not send it again before you found out: this version has no look-up for it"
@@ -46,10 +50,6 @@ class Endpoint(Operation[SentRequest, Any]):
     def is_proven_by(self, request: SentRequest, result: Any, data: Mapping[str, Any]) -> bool:
         """Believe any 2xx: it may name whatever it likes."""
         return self.proves(request, result, data)
-
-    @safety.default
-    def _safety_of_method(self) -> Safety:
-        return Safety.READ if self.method in _READS else Safety.ONCE
 
 
 def endpoint_for(

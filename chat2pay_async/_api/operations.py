@@ -62,6 +62,10 @@ RESOLVED: Final = "`client.resolve(error.pending)` has settled it"
 _SAFETY = {"GET": Safety.READ, "PUT": Safety.REPEATABLE, "POST": Safety.ONCE}
 
 
+def _safety_of(operation: Any) -> Safety:
+    return _SAFETY[operation.method]
+
+
 @attrs.frozen(eq=False, repr=False)
 class Operation(Value, Generic[Q, R]):
     """One row of the table."""
@@ -79,17 +83,13 @@ class Operation(Value, Generic[Q, R]):
     """The request's attributes that travel in the query."""
     proof_fields: tuple[str, ...] = ()
     """The fields on the wire that only a request that was applied has."""
-    safety: Safety = attrs.field(init=False)
+    safety: Safety = attrs.field(init=False, default=attrs.Factory(_safety_of, takes_self=True))
     """Follows from the method: the API has no idempotency keys."""
 
     has_look_up: ClassVar[bool] = True
     """True where it can be found out whether a request was applied."""
     advice: ClassVar[str] = f"do not send it again before {RESOLVED}"
     """The next step where that is unknown."""
-
-    @safety.default
-    def _safety_of_method(self) -> Safety:
-        return _SAFETY[self.method]
 
     @property
     def has_body(self) -> bool:
