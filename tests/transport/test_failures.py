@@ -221,7 +221,9 @@ async def test_authorities_that_can_not_be_read_are_an_error_of_the_settings(
         failures = await failures_of(client)
     for failure in failures:
         assert type(failure) is ConfigurationError
-        assert str(failure) == f"SSL_CERT_FILE={str(path)!r} can't be used: {why}"
+        assert (
+            str(failure) == f"SSL_CERT_FILE={str(path)!r} can't be used: {why}; correct or unset it"
+        )
         assert [attempt.proof for attempt in failure.attempts] == [Proof.NOT_SENT]
     assert server.connections == 0
 
