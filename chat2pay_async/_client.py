@@ -325,13 +325,14 @@ class AsyncChat2Pay:
             print(found.parsed)
 
         GET and HEAD are retried. A POST, PUT, PATCH or DELETE is retried only where it certainly
-        was not sent, or was throttled. Any 2xx is believed. There is no look-up for it: an unknown
-        outcome stays unknown, `resolve` says UNDETERMINED, and it is never sent again.
+        was not sent, or was throttled. A 2xx is believed (to a write: one with JSON, or empty).
+        There is no look-up: an unknown outcome stays unknown, `resolve` says UNDETERMINED, and it
+        is never sent again.
 
         Args:
             method: GET, HEAD, POST, PUT, PATCH or DELETE.
             path: The path below the base URL, percent-encoded.
-            params: The query: texts, ints and Decimals; None is left out.
+            params: The query: texts, ints and Decimals; None is left out. httpx's own log shows it.
             json: The body.
 
         Returns:

@@ -42,6 +42,7 @@ error of ours. Where it may have been applied, the journal has it, or `client.un
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -108,12 +109,16 @@ class Attempt:
     """The name of the HTTP library's exception, if there was one."""
 
 
+_DIGITS = re.compile(r"(?<![0-9a-f-])[0-9]{7,15}(?![0-9a-f-])")
+"""A phone number in the path of an endpoint that this version does not know."""
+
+
 @attrs.frozen
 class SentRequest:
     """A request exactly as it is written to the connection, by every attempt of a call."""
 
     method: str
-    target: str = attrs.field(repr=lambda target: target.partition("?")[0])
+    target: str = attrs.field(repr=lambda target: _DIGITS.sub("***", target.partition("?")[0]))
     """Path and query, percent-encoded, below the base URL."""
     body: bytes | None = attrs.field(
         default=None, repr=lambda body: "None" if body is None else f"<{len(body)} bytes>"

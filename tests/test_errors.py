@@ -306,6 +306,10 @@ def test_a_pending_call_shows_neither_body_nor_query(shown: str) -> None:
 
 
 def test_a_request_without_body_says_so() -> None:
+    path = "/api/v2/customers/27831234567/links/0a1b2c3d-0000-4000-8000-123456789012"
+    assert "target=/api/v2/customers/***/links/0a1b2c3d-0000-4000-8000-123456789012" in (
+        repr(SentRequest("GET", path))
+    )
     assert repr(SentRequest("GET", "/api/v2/config")) == (
         "SentRequest(method='GET', target=/api/v2/config, body=None)"
     )

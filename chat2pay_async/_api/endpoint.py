@@ -1,8 +1,8 @@
 """Requests to an endpoint that this version does not know: `client.request`.
 
 Nothing is known of what proves that such a request was applied, nor of where that would show. So a
-2xx is believed, and where the outcome of anything but a read is unknown, it stays so: it is neither
-looked up nor sent again.
+2xx is believed, unless it answers a write with something else than JSON. Where the outcome of
+anything but a read is unknown, it stays so: it is neither looked up nor sent again.
 """
 
 from __future__ import annotations

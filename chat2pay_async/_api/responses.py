@@ -20,6 +20,7 @@ from chat2pay_async._api.codec import structure
 from chat2pay_async._api.json import decode_object, decode_response
 from chat2pay_async._api.operations import CREATE_RECEIPT, Operation, Safety
 from chat2pay_async._api.redaction import redact
+from chat2pay_async._api.requests import keys_only
 from chat2pay_async._config import ApiKey
 from chat2pay_async._transport.base import ExchangeError, WireResponse
 from chat2pay_async._values import Value
@@ -48,6 +49,11 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
+def _shown(parsed: object) -> str:
+    """Show a result; of JSON that no model redacts, at most the names."""
+    return repr(parsed) if attrs.has(type(parsed)) else keys_only(parsed)
+
+
 @attrs.frozen(eq=False, repr=False)
 class RawResponse(Value, Generic[T]):
     """A result of `client.with_raw_response`, with all of its HTTP exchange.
@@ -55,7 +61,7 @@ class RawResponse(Value, Generic[T]):
     The body may hold personal data and the payment page's URL, so `repr` leaves it out.
     """
 
-    parsed: T
+    parsed: T = attrs.field(repr=_shown)
     status_code: int
     """Status of the response that `parsed` was read from; see `recovered`."""
     headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
@@ -255,7 +261,10 @@ def read_response(
         if operation.safety is not Safety.READ and is_cached(response.headers):
             return unproven_outcome(operation, response, "the response to an earlier request")
         result = operation.read(response.body, data or {})
-        if operation.is_proven_by(request, result, data or {}):
+        # A page that answers a write is somebody else's; an empty body may well be the service's.
+        is_read = operation.safety is Safety.READ
+        is_json = is_read or result is not None or not response.body.strip()
+        if is_json and operation.is_proven_by(request, result, data or {}):
             return Outcome(_APPLIED, result, response=response)
         return unproven_outcome(operation, response, "no proof that it was applied")
     receipt = _unsent_receipt(operation, request, status, data or {})

@@ -268,7 +268,8 @@ class ItemLog(CallLog):
     def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None:
         """Keep the response to a POST: it is written with the outcome, or before the next POST."""
         self.response = response
-        self._unwritten = None if response is None else (attempt, response)
+        if response is not None:
+            self._unwritten = attempt, response
         was_early = attempt.proof is Proof.NOT_SENT and response is not None
         self.failed += was_early or attempt.proof is Proof.UNKNOWN
 

@@ -110,6 +110,13 @@ class LimitedTransport:
         except Exception as error:
             raise KeyUnavailableError(f"raised {type(error).__name__}") from error
 
+    async def key_or_failure(self, seconds: float) -> ApiKey | KeyUnavailableError | None:
+        """Ask for a key as `ask_key` does, and return a failure: `exchange` raises it."""
+        try:
+            return await self.ask_key(seconds)
+        except KeyUnavailableError as failure:
+            return failure
+
     async def has_had_key(self, fingerprint: str, seconds: float) -> bool:
         """Tell whether a key with this fingerprint is the client's, or was one that it asked for.
 
@@ -130,7 +137,7 @@ class LimitedTransport:
         guard: SendGuard | None = None,
         *,
         is_look_up: bool = False,
-        key: ApiKey | None = None,
+        key: ApiKey | KeyUnavailableError | None = None,
     ) -> WireResponse:
         """Send a request once; see `Transport.exchange`.
 
@@ -139,9 +146,11 @@ class LimitedTransport:
             limits: Its timeouts.
             guard: What lets it leave, or not.
             is_look_up: No cache on the way may answer it.
-            key: What was asked for the attempt.
+            key: What was asked for the attempt, or why there is none.
         """
         self.check_open()  # again: the wait for the rate may have been long
+        if isinstance(key, KeyUnavailableError):
+            raise key
         if key is not None and key.reveal() != self._key.reveal():
             self._key, self._headers = key, RequestHeaders.of(key, self._added)
         headers = self._headers.plain if request.body is None else self._headers.with_body

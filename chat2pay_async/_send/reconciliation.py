@@ -45,7 +45,7 @@ from chat2pay_async._api.responses import foreign_text, form_of, retry_after
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, Options, about, reason_in
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
-from chat2pay_async._send.limited_transport import LimitedTransport
+from chat2pay_async._send.limited_transport import KeyUnavailableError, LimitedTransport
 from chat2pay_async._send.references import References, owner_of, reference_in
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Pending, Proof, SentRequest
@@ -435,11 +435,12 @@ class Reconciler:
                 nullcontext() if lease is not None else self._transport.slot(priority=True)
             )
             async with slot:
+                key = await self._transport.key_or_failure(options.timeout.read)
                 await self._transport.wait_for_rate(priority=True)
                 started = clock.now()
                 ago = None if sent_at is None else started - sent_at
                 since = Since(pending.first_attempt.started_at, ago, pending.service_time)
-                found = await self._look(pending, since, options, call_id, lease)
+                found = await self._look(pending, since, options, call_id, lease, key)
             at, finding = _next(look_ups, Seen(started, found.evidence))
             # Not before it is noted: a hook may end the program, or the task.
             shows = found.evidence.shows.value
@@ -447,20 +448,20 @@ class Reconciler:
             if finding is not None:
                 return finding._replace(response=found.response, answered=found.answered)
 
-    async def _look(
+    async def _look(  # noqa: PLR0913, PLR0917 - the same
         self,
         pending: Pending,
         since: Since,
         options: Options,
         call_id: str,
         lease: Lease | None,
+        key: ApiKey | KeyUnavailableError | None,
     ) -> _Look:
         request = prepare(GET_TRANSACTION, query_for(pending.operation, pending.identity))
         response: WireResponse | None = None
         evidence, form = Evidence(Shows.NOTHING), ""
         began, guard = clock.now(), SendGuard(lease=lease, is_held=lease is not None)
         try:
-            key = await self._transport.ask_key(options.timeout.read)
             response = await self._transport.exchange(
                 request, options.timeout, guard, is_look_up=True, key=key
             )

@@ -182,9 +182,9 @@ class Sender:
         """Make one attempt: slot → rate → journal → fresh look-up, if one is due → exchange."""
         is_post = call.operation.safety is _ONCE
         async with self._transport.slot(), Lease() as lease:
-            await self._transport.wait_for_rate()
             if self.asks_for_keys and (no_key := await self._ask_key(call)):
                 return no_key
+            await self._transport.wait_for_rate()
             if is_post:
                 # A transport may write before it awaits: then a cancellation would come too late.
                 await clock.checkpoint()
@@ -209,8 +209,8 @@ class Sender:
         try:
             call.key = await self._transport.ask_key(call.options.timeout.read)
         except KeyUnavailableError as failure:
-            text = f"{call.operation.name}: nothing was sent: the api_key callable {failure.why}"
-            error = errors.TransportError(text)
+            why = f"the api_key callable {failure.why}"
+            error = errors.TransportError(f"{call.operation.name}: not sent: {why}")
             error.__cause__ = failure.__cause__
             outcome: Outcome[R] = Outcome(_NOT_SENT, error=error, reason=failure.reason)
             self._record(call, outcome, SendGuard(), began, at)

@@ -128,7 +128,7 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
         self._socket: httpcore.AsyncNetworkStream | None = None
         self._top: httpcore.AsyncNetworkStream | None = None
         """The topmost layer of TLS, if there is one."""
-        self._frames = Frames() if http2 else None
+        self._frames = Frames() if http2 and origin.scheme == b"https" else None
         """Watches what comes in; None where that is not HTTP/2."""
         self._closed = False
         self._has_spoken = False

@@ -1009,6 +1009,14 @@ def test_redaction_covers_fields_other_than_message() -> None:
         assert refusal(CAPTURE_PAYMENT, 400, {field: f"to {PHONE}"}).message == "to ***"
 
 
+@pytest.mark.parametrize("parsed", [{"to": PHONE}, [PHONE], PHONE], ids=repr)
+def test_a_raw_response_shows_no_values_of_json_without_a_model(parsed: Any) -> None:
+    raw = RawResponse(
+        parsed=parsed, status_code=200, headers={}, body=b"", attempts=(), elapsed=0.25
+    )
+    assert PHONE not in repr(raw)
+
+
 def test_a_raw_response_shows_neither_headers_nor_body() -> None:
     raw = RawResponse(
         parsed=models.PaymentLink(payment_link_ref="ref-9"),

@@ -416,6 +416,18 @@ async def test_every_repeated_post_is_counted_and_every_response_is_written(
         ]
 
 
+async def test_a_response_is_written_though_the_next_attempt_was_not_sent(journal: Journal) -> None:
+    async with opened(journal) as store:
+        log = ItemLog(store, "A-1", again=False)
+        await leave(log)
+        log.record_attempt(ANSWERED, answer(425, b"early"))
+        log.record_attempt(attrs.evolve(UNANSWERED, proof=Proof.NOT_SENT), None)
+        await leave(log, LATER)
+        log.record_attempt(ANSWERED, answer())
+        await store.record_outcome(outcome(), log.response)
+        assert ("A-1", NOON.timestamp(), "response", 425, b"early") in history(journal)
+
+
 async def test_a_post_of_a_resumed_item_is_a_repetition(journal: Journal) -> None:
     earlier(journal, **{"A-1": "failed"})
     async with opened(journal) as store:

@@ -84,6 +84,27 @@ async def test_each_attempt_asks_for_its_key() -> None:
     assert (keys_of(this), ask.asked) == (["key-1", "key-2", "key-3"], 3)
 
 
+async def test_the_rate_is_waited_for_with_the_key_in_hand() -> None:
+    order = list[str]()
+
+    class Watched:
+        async def acquire(self) -> None:
+            order.append("rate")
+
+        def throttled(self, retry_after: float | None) -> None: ...
+
+    async def ask() -> str:
+        order.append("key")
+        return "key-1"
+
+    this = bench(lost(), CREATED, look_ups=[ABSENT], ask=ask, limiter=Watched())
+    await this.sender.send(CREATE_PAYMENT_LINK, LINK, options())
+    requests = len(this.engine.sent) + len(this.engine.looked)
+    # The second POST's own: it follows the look-up that lets it leave.
+    assert order[:2] == ["key", "rate"]
+    assert order == ["key", "rate"] * requests
+
+
 async def test_a_plain_function_may_be_asked_and_its_key_stays() -> None:
     this = bench(CREATED, CONFIGURATION, ask=lambda: "same")
     await this.sender.send(CREATE_PAYMENT_LINK, LINK, options())
@@ -127,7 +148,7 @@ async def test_a_callable_that_fails_for_good_says_so_with_its_own_error_as_the_
     with pytest.raises(TransportError) as caught:
         await this.sender.send(CREATE_PAYMENT_LINK, LINK, options(max_attempts=4))
     assert str(caught.value) == (
-        "create_payment_link: nothing was sent: the api_key callable raised LookupError"
+        "create_payment_link: not sent: the api_key callable raised LookupError"
     )
     assert isinstance(caught.value.__cause__, LookupError)
     assert type(caught.value) is TransportError

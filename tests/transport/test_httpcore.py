@@ -100,6 +100,13 @@ def connection_over(network: Network, way: str = "http") -> HttpcoreConnection:
     return HttpcoreConnection(network, origin, ssl_context=TLS, proxy=proxy)
 
 
+@pytest.mark.parametrize(("scheme", "watched"), [(b"https", True), (b"http", False)])
+def test_only_tls_can_agree_on_http2(scheme: bytes, watched: bool) -> None:  # noqa: FBT001 - as ids
+    origin = httpcore.Origin(scheme, b"host", 1)
+    connection = HttpcoreConnection(httpcore.AnyIOBackend(), origin, ssl_context=TLS, http2=True)
+    assert (connection._frames is not None) is watched
+
+
 class Noting(SendGuard):
     """A guard that notes when it lets a request leave."""
 
