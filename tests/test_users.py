@@ -26,6 +26,7 @@ from chat2pay_async import (
     PaymentLinkRequest,
     RequestValidationError,
     RetryPolicy,
+    Timeout,
     Verdict,
 )
 from chat2pay_async.events import OutcomeUnknown
@@ -84,8 +85,10 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
 
     sandbox: Sandbox = app.state.sandbox
     quick = RetryPolicy(settle=0.2, initial=0.05)
+    # A POST whose outcome is unknown is absent at the earliest when its time to read is over.
+    limits = Timeout(read=2.0)
     async with AsyncChat2Pay(
-        sandbox.api_key, base_url=sandbox.url, retry=quick, hooks=[remember]
+        sandbox.api_key, base_url=sandbox.url, timeout=limits, retry=quick, hooks=[remember]
     ) as app.state.client:
         app.state.jobs = set()
         yield
