@@ -120,6 +120,10 @@ class PooledTransport(httpx.AsyncHTTPTransport):
         await self.aclose()
 
 
+_LATER: Final = 0.01
+"""Seconds after which a connection that has expired is dropped."""
+
+
 class Pool:
     """The connections to one origin, handed out in constant time and never lost."""
 
@@ -271,7 +275,8 @@ class Pool:
         """Set a timer for the first that expires: nobody may use the pool for hours."""
         self._is_watched = True
         drop = weakref.WeakMethod(self._drop_expired)  # so that the timer does not keep the pool
-        seconds = max(0.0, self._idle[0].idle_since + self._expiry - clock.now())
+        # A little later: what is rounded must not find it alive, and wait for no time at all.
+        seconds = max(0.0, self._idle[0].idle_since + self._expiry - clock.now()) + _LATER
         clock.later(seconds, lambda: (method := drop()) and method())
 
     def _drop_expired(self) -> None:
