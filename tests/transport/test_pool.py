@@ -11,6 +11,7 @@ import socket
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -28,6 +29,7 @@ from names import Resolver, at, patient
 from sockets import GET, PATIENT
 
 from chat2pay_async import ConfigurationError, Proof
+from chat2pay_async import _eventloop as clock
 from chat2pay_async._transport.base import SendGuard
 from chat2pay_async._transport.fast import FastTransport
 from chat2pay_async._transport.httpx import classify
@@ -814,6 +816,18 @@ def sockets_of(transport: PooledTransport) -> list[Any]:
     """The sockets of a transport; a spy's look at them would keep it."""
     pool: Pool = transport._pool.pool  # type: ignore[attr-defined]
     return [getattr(one, "_raw", None) or one._socket for one in pool._open]
+
+
+def test_a_connection_that_expires_within_a_rounding_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = PooledTransport("http://s.test", trust_env=False).pool
+    waits = list[float]()
+    monkeypatch.setattr(clock, "now", lambda: 12.0 - 1e-15)
+    monkeypatch.setattr(clock, "later", lambda seconds, _work: waits.append(seconds))
+    pool._idle.append(SimpleNamespace(idle_since=12.0 - pool._expiry))  # type: ignore[arg-type]
+    pool._drop_expired()
+    assert waits == [pytest.approx(0.01)]
 
 
 @ways
