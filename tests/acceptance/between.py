@@ -14,6 +14,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,7 +30,6 @@ __all__ = ["FRONTS", "Interceptor", "Program", "prism", "socks", "squid", "start
 START = 30.0
 """Seconds that a program may take to listen."""
 GRACE = 10.0
-DOWN = 0.3
 KEPT = {"long": 75, "short": 1}
 """Seconds that a connection may be idle: the usual, and so few that it ends in a campaign."""
 SBIN = "/usr/sbin"
@@ -81,9 +81,10 @@ class Program:
             )
         end = time.monotonic() + START
         while not self._listens():
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it should not end
+                self._process.wait(0.02)
             if self._process.poll() is not None or time.monotonic() > end:
                 raise AssertionError(f"{self.words[0]} did not start:\n{self.log()}")
-            time.sleep(0.02)
 
     def _listens(self) -> bool:
         with socket.socket() as tried:
@@ -100,13 +101,14 @@ class Program:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def restart(self) -> None:
-        """Stop it, and start it again after a while in which nothing listens."""
+    def restart(self, noticed: threading.Event) -> None:
+        """Stop it, and start it again once somebody noticed that nothing listens."""
         self.stop()
-        time.sleep(DOWN)
+        noticed.clear()
+        assert noticed.wait(START), "nobody noticed that it was down"
         self.start()
 
-    def reload(self) -> None:
+    def reload(self, _noticed: threading.Event) -> None:
         """Let it read its configuration again, while it works."""
         assert self._process is not None
         self._process.send_signal(self.reloads_by)

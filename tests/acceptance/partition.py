@@ -154,15 +154,14 @@ def play(transport: str, *, kill: bool) -> str:
         split(service.port)
         sender.stdin.write("\n")
         sender.stdin.flush()
-        # Kernels send again on clocks of their own: what waits for them has to wait for real.
         end = time.monotonic() + PATIENCE
         while not dropped():
             assert time.monotonic() < end, "the partition swallowed no request"
-            time.sleep(0.01)
         if kill:
             os.kill(sender.pid, signal.SIGKILL)
             sender.communicate()
             sender = started(url, transport, journal, "at-once")
+        # Kernels send again on clocks of their own: what waits for them has to wait for real.
         time.sleep(PARTITION)
         assert not service.orders, "it did not arrive before the network healed"
         heal()

@@ -10,6 +10,7 @@ import functools
 import re
 import ssl
 import subprocess
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -29,6 +30,7 @@ from between import FRONTS, Interceptor, Program, squid, started, why_not
 from chat2pay_async import (
     AsyncChat2Pay,
     Chat2PayError,
+    Event,
     PaymentLinkRequest,
     Proof,
     RateLimit,
@@ -38,6 +40,7 @@ from chat2pay_async import (
     bulk,
     http_client_for,
 )
+from chat2pay_async.events import AttemptFinished
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox, serve_sandbox
 
 WAYS = [("fast", "uvloop"), ("default", "trio")]
@@ -102,10 +105,15 @@ async def campaign(  # noqa: PLR0913 - what it goes through, and what is done to
     links: int = LINKS,
     proxy: str | None = None,
     rate: float | None = None,
-    acts: Mapping[int, Callable[[], object]] | None = None,
+    acts: Mapping[int, Callable[[threading.Event], object]] | None = None,
 ) -> Figures:
     """Create links; after so many of them, something is done to what stands between."""
-    figures = Figures()
+    figures, noticed = Figures(), threading.Event()
+
+    def notice(event: Event) -> None:
+        if isinstance(event, AttemptFinished) and event.attempt.error is not None:
+            noticed.set()
+
     client = AsyncChat2Pay(
         sandbox.api_key,
         base_url=url,
@@ -114,6 +122,7 @@ async def campaign(  # noqa: PLR0913 - what it goes through, and what is done to
         rate_limit=None if rate is None else RateLimit(rate),
         retry=RetryPolicy(settle=2.0, initial=0.05, max_attempts=8),
         timeout=Timeout(connect=10, read=4, write=10),  # an absent link may come for so long
+        hooks=[notice],
     )
     requests = map(request_for, range(links))
     async with (
@@ -124,7 +133,7 @@ async def campaign(  # noqa: PLR0913 - what it goes through, and what is done to
         async for outcome in run:
             figures.add(outcome, sandbox)
             if acts is not None and (act := acts.get(figures.links)) is not None:
-                tasks.start_soon(anyio.to_thread.run_sync, act)
+                tasks.start_soon(anyio.to_thread.run_sync, act, noticed)
     print(url, proxy, kind, figures)
     return figures
 
