@@ -144,7 +144,7 @@ class Front:
     words: Sequence[str]
     configuration: str
     limit: str
-    """The lines that limit the rate to 40 requests a second."""
+    """The lines that limit the rate to 10 requests a second: less than a campaign begins with."""
     reloaded: str
     """Pattern of what it writes when it was reloaded."""
     reloads_by: signal.Signals = signal.SIGHUP
@@ -194,7 +194,7 @@ http {
   fastcgi_temp_path FOLDER;
   uwsgi_temp_path FOLDER;
   scgi_temp_path FOLDER;
-  limit_req_zone $server_port zone=all:1m rate=40r/s;
+  limit_req_zone $server_port zone=all:1m rate=10r/s;
   upstream service { server 127.0.0.1:SERVICE; keepalive 16; }
   server {
     listen 127.0.0.1:LISTEN TLS;
@@ -249,7 +249,7 @@ FRONTS = {
         ("haproxy", "-W", "-db", "-f", "FILE"),
         HAPROXY,
         "http-request track-sc0 src\n"
-        "  http-request deny deny_status 429 if { sc_http_req_rate(0) gt 40 }",
+        "  http-request deny deny_status 429 if { sc_http_req_rate(0) gt 10 }",
         r"Reloading HAProxy",
         reloads_by=signal.SIGUSR2,
     ),
