@@ -93,9 +93,9 @@ def suite(session: nox.Session) -> None:
 
 @nox.session
 def fast(session: nox.Session) -> None:
-    """The suite over the fast transport."""
+    """The suite over the fast transport, on uvloop, too."""
     session.install(".[all]", *_group("tests"))
-    session.run("pytest", *QUICK, "--transport=fast", "-rfE", *session.posargs)
+    session.run("pytest", *QUICK, "--transport=fast", "--uvloop", "-rfE", *session.posargs)
 
 
 @nox.session

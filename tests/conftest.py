@@ -14,10 +14,12 @@ from virtual_time import VirtualLoop
 
 pytest_plugins = ["back_off", "collection", "over_httpx2"]
 
-# `--hypothesis-profile=thorough` where there is time; derandomized where a change is to be judged.
+# `--hypothesis-profile=thorough` where there is time. Both are derandomized: a change is judged by
+# what it changes. `--hypothesis-profile=search` looks for what nobody has tried yet.
 hurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("quick", hurried, max_examples=20, derandomize=True)
-settings.register_profile("thorough", hurried, max_examples=300)
+settings.register_profile("thorough", hurried, max_examples=300, derandomize=True)
+settings.register_profile("search", hurried, max_examples=4000)
 settings.load_profile("quick")
 
 REAL_LOOPS = ("asyncio", "uvloop", "trio")
@@ -46,14 +48,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each async test on the loops that it can tell apart; with `--all-loops`, on every one."""
     if "anyio_backend" not in metafunc.fixturenames:
         return
-    test = metafunc.definition
-    loops: tuple[str, ...] = REAL_LOOPS
-    everywhere = metafunc.config.getoption("--all-loops") or "transport" in test.path.parts
+    test, asked = metafunc.definition, metafunc.config.getoption
+    on_sockets = "transport" in test.path.parts
+    loops: tuple[str, ...] = ("asyncio", "trio")
     if test.get_closest_marker("virtual_time") is not None:
         loops = VIRTUAL_LOOPS
-    elif not everywhere:
-        one = test.get_closest_marker("one_loop") is not None
-        loops = ("asyncio",) if one else ("asyncio", "trio")
+    elif asked("--all-loops") or (asked("--uvloop") and on_sockets):
+        loops = REAL_LOOPS
+    if test.get_closest_marker("one_loop") is not None and not asked("--all-loops"):
+        loops = loops[:1]
     metafunc.parametrize("anyio_backend", loops, indirect=True)
 
 
@@ -66,6 +69,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the suite be run over another transport, and the acceptance tests at another size."""
     parser.addoption("--transport", choices=["fast"], help="what all clients exchange over")
     parser.addoption("--all-loops", action="store_true", help="run each async test on all loops")
+    parser.addoption("--uvloop", action="store_true", help="run what has sockets on uvloop, too")
     parser.addoption("--scale", type=int, default=1, help="times as many calls, for acceptance")
     parser.addoption("--seed", type=int, default=7, help="of faults and kills, for acceptance")
 

@@ -114,6 +114,7 @@ def imports_of(module: str, tree: ast.Module) -> Iterator[Import]:
             yield Import(module, name, id(node) in for_types)
 
 
+@cache
 def all_imports() -> list[Import]:
     return [found for module, tree in sources().items() for found in imports_of(module, tree)]
 

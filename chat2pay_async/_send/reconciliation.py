@@ -9,9 +9,8 @@ the moment when the attempt was given up, or would have timed out by itself. Loo
 and back off; a positive one ends them. *Absent* and *declined* count only from a look-up that
 started when the window had passed. Look-ups that fail do not count; then the window stretches, by
 three times `settle` at most, until one counts. All of it is measured on the event loop's clock. The
-window of a request that another process sent starts when this process first takes it up. Once
-something was seen that may be the effect, *absent* contradicts it, and is *absent* no more: a
-replica may lag.
+window of a request that another process sent starts when this process first takes it up. Where
+something was seen that may be the effect, *absent* contradicts it: `Sightings` weighs the two.
 
 **Verdicts.** *Applied*: the effect is there and is ours. *Absent*: explicitly, no such effect.
 *Undetermined*: anything else, an effect that may not be ours included.

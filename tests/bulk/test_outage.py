@@ -130,6 +130,7 @@ async def test_a_post_that_was_too_late_after_its_look_up_is_no_outage() -> None
     assert len(made.engine.sent) == 2
 
 
+@pytest.mark.one_loop
 async def test_an_outage_of_six_seconds_fails_none_of_ten_thousand_rows() -> None:
     async with outage(6.5, away_from=0.5) as (one, network):
         outcomes = await all_of(one, links(10_000))

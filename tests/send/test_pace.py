@@ -347,7 +347,7 @@ def _same_jitter_each_time() -> Iterator[None]:
     random.setstate(state)
 
 
-behind_a_limiter = [pytest.mark.anyio, pytest.mark.virtual_time]
+behind_a_limiter = [pytest.mark.anyio, pytest.mark.virtual_time, pytest.mark.one_loop]
 
 
 class TestRows:

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import json
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any, cast
@@ -57,6 +57,7 @@ from chat2pay_async._send.call import Options
 from chat2pay_async._send.evidence import Evidence, Shows
 from chat2pay_async._send.reconciliation import (
     FRESH,
+    SIGHTINGS,
     Finding,
     LookUps,
     Resolution,
@@ -336,6 +337,18 @@ SECONDS = quarters(0, 90) | st.just(0.0)
 EVENTS = st.lists(st.tuples(st.sampled_from(Shows), SECONDS, SECONDS), max_size=30)
 NOT_OURS = st.lists(st.sampled_from([ABSENT, OTHER, NOTHING, FOREIGN]), max_size=30)
 CLOCKS = quarters(-1e6, 1e9)
+EFFECTS = frozenset({OTHER, DECLINED})
+"""Sights that may be of the call's effect."""
+
+
+def longest_run(wanted: Collection[Shows], shown: list[Shows]) -> int:
+    """Count the most of them in a row; look-ups that do not count are left out."""
+    counted = (one in wanted for one in shown if one in {*wanted, ABSENT})
+    return max((len([*run]) for key, run in itertools.groupby(counted) if key), default=0)
+
+
+def last_of(wanted: Collection[Shows], shown: list[Shows]) -> int:
+    return max(number for number, one in enumerate(shown) if one in wanted)
 
 
 @given(
@@ -372,19 +385,20 @@ def test_the_laws_hold_for_every_order_of_events(
     assert (story.verdict is Verdict.APPLIED) is says_applied
     assert story.settled.evidence is last.evidence
 
-    # Absent is explicit, and late enough.
+    # Absent is explicit, and late enough. What may be the effect, seen three times in a row, is
+    # never absent; seen less often, it takes two absences since that are late enough.
     if story.verdict is Verdict.ABSENT:
         assert shown[-1] is ABSENT
         assert last.started >= closes
-        assert {OTHER, DECLINED}.isdisjoint(shown)
+        assert longest_run(EFFECTS, shown) < SIGHTINGS
+        late = [one.started >= closes and one.evidence.shows is ABSENT for one in story.seen]
+        assert EFFECTS.isdisjoint(shown) or sum(late[last_of(EFFECTS, shown) :]) >= 2
 
     # Undetermined needs three looks at another's effect, all of the time, or nobody to ask.
     latest = max(closes, now) + 3 * settle
     if story.verdict is Verdict.UNDETERMINED:
         hopeless = is_foreign and shown[-1] is FOREIGN
-        contradict = {OTHER, DECLINED}.intersection(shown) and {OTHER, ABSENT}.issuperset(
-            shown[-3:]
-        )
+        contradict = EFFECTS.intersection(shown) and {OTHER, ABSENT}.issuperset(shown[-3:])
         assert last.started >= latest or contradict or hopeless
         assert hopeless or last.started >= closes
 
