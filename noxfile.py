@@ -53,7 +53,10 @@ def _activate_pyenv() -> None:
 
 _activate_pyenv()
 INSTALLED = [python for python in PYTHONS if shutil.which(f"python{python}")]
-QUICK = ("-n", "auto", "--dist", "worksteal", "--ignore", "tests/acceptance")
+# Where tests wait for sockets and processes, others go on: three for two cores.
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+AT_ONCE = ("-n", f"{(3 * CORES + 1) // 2}", "--dist", "worksteal")
+QUICK = (*AT_ONCE, "--ignore", "tests/acceptance")
 
 
 @nox.session
@@ -73,7 +76,7 @@ def tests(session: nox.Session) -> None:
 def unit(session: nox.Session) -> None:
     """One wing, in seconds: `nox -s unit -- tests/send`."""
     session.install("-e", ".[all]", *_group("tests"))
-    session.run("pytest", "-n", "auto", *session.posargs)
+    session.run("pytest", *AT_ONCE, *session.posargs)
 
 
 @nox.session(python=False)
@@ -121,7 +124,7 @@ def acceptance(session: nox.Session) -> None:
     as many calls, by another seed, and shows the figures.
     """
     session.install(".[all]", *_group("tests"))
-    session.run("pytest", "-n", "auto", "--dist", "worksteal", "tests/acceptance", *session.posargs)
+    session.run("pytest", *AT_ONCE, "tests/acceptance", *session.posargs)
 
 
 @nox.session
