@@ -13,13 +13,13 @@ import anyio
 import attrs
 
 from chat2pay_async import _config, errors, events
-from chat2pay_async._api import models
+from chat2pay_async import _eventloop as clock
+from chat2pay_async._api import models, operations
 from chat2pay_async._api.headers import AskForKey, KeySource, added_headers, key_or_source
-from chat2pay_async._api.operations import PARAMETERS
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._raw_client import RawChat2Pay
-from chat2pay_async._send.call import Options
+from chat2pay_async._send.call import Call, Options
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.limits import Limiter, RateLimit, Slots, limiter_of
 from chat2pay_async._send.polling import wait_for_payment
@@ -162,7 +162,7 @@ class AsyncChat2Pay:
             proxy=proxy,
             ssl_context=ssl_context,
             http2=http2,
-            reserved=PARAMETERS,
+            reserved=operations.PARAMETERS,
         )
         given = key if isinstance(key, KeySource) else key.reveal()
         limited = LimitedTransport(exchanges, slots, limiter, given, added)
@@ -198,7 +198,9 @@ class AsyncChat2Pay:
             BadRequestError: The service refuses the request; no link was made.
             OutcomeUnknownError: A link may exist.
         """
-        return (await self._raw.create_payment_link(request)).parsed
+        operations.CREATE_PAYMENT_LINK.check(request)
+        call = Call(operations.CREATE_PAYMENT_LINK, request, self._options, clock.now())
+        return (await self._sender.make(call)).result
 
     async def cancel_payment_link(self, payment_link_ref: str) -> models.Cancellation:
         """Cancel a link that was not clicked yet.

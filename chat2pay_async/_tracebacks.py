@@ -60,7 +60,7 @@ class hiding_frames:  # noqa: N801 - used like a function, as `contextlib.suppre
     __slots__ = ("_outer",)
 
     def __enter__(self) -> None:
-        self._outer = sys.exc_info()[1]
+        self._outer = sys.exception()
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is not None:
@@ -71,13 +71,18 @@ def hiding_arguments(function: F) -> F:
     """Leave a function's own frame, with its arguments, out of whatever it raises."""
     _TAKING_SECRETS.add(function.__code__)
 
+    # Both do as `hiding_frames` does, in a fifth of the time: every request is made in them.
     async def waiting(*arguments: Any, **named: Any) -> Any:
-        with hiding_frames():
+        outer = sys.exception()
+        try:
             return await function(*arguments, **named)
+        except BaseException as error:
+            hide_frames(error, outer)
+            raise
 
     def calling(*arguments: Any, **named: Any) -> Any:
-        outer = sys.exc_info()[1]
-        try:  # as `hiding_frames` does, in a fifth of the time: every request is made in it
+        outer = sys.exception()
+        try:
             return function(*arguments, **named)
         except BaseException as error:
             hide_frames(error, outer)

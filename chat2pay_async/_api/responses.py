@@ -76,11 +76,15 @@ class RawResponse(Value, Generic[T]):
     """True if the response is a look-up's, since the operation's own was lost."""
 
 
+_NONE: Any = None
+
+
 class Outcome(NamedTuple, Generic[R]):
     """One attempt's end, or what look-ups made of it."""
 
     proof: Proof
-    result: R | None = None
+    result: R = _NONE
+    """None where it was not applied."""
     error: Chat2PayError | None = None
     response: WireResponse | None = None
     """The response that it was read from: its own, or the look-up's."""
@@ -275,7 +279,7 @@ def read_response(
     proof = _proof_of_refusal(status, is_own=is_own)
     is_final = proof is _UNKNOWN and is_refusal(status) and operation.safety is Safety.ONCE
     asked = retry_after(response.headers)
-    return Outcome(proof, None, error, response, retry_after=asked, is_final=is_final)
+    return Outcome(proof, error=error, response=response, retry_after=asked, is_final=is_final)
 
 
 def unproven_outcome(

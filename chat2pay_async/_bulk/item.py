@@ -20,7 +20,7 @@ from chat2pay_async._bulk.serialization import outcome_of, read_detail
 from chat2pay_async._bulk.store import ItemLog, Registered, RunStore
 from chat2pay_async._bulk.summary import Forecast
 from chat2pay_async._journal.base import UNRESOLVED, Row
-from chat2pay_async._send.call import Options
+from chat2pay_async._send.call import Call, Options
 from chat2pay_async._send.evidence import Shows
 from chat2pay_async._send.limits import LONGEST_PAUSE
 from chat2pay_async._send.reconciliation import Finding, Verdict
@@ -290,16 +290,14 @@ class Items(Generic[Q, R]):
         if is_try:
             retry = attrs.evolve(options.retry, max_attempts=1)
             options = attrs.evolve(options, retry=retry)
-        raw = await self._sender.send(
-            self._operation,
-            item.request,
-            options,
-            log,
+        call = Call(self._operation, item.request, options, clock.now(), log)
+        made = await self._sender.make(
+            call,
             None if prior is None else prior.pending,
             unresolved=prior is not None and prior.is_unresolved,
         )
-        state = state_after(raw.parsed)
-        return Outcome(item.key, item.request, state, raw.parsed, None, raw.attempts)
+        state, attempts = state_after(made.result), tuple(call.attempts)
+        return Outcome(item.key, item.request, state, made.result, None, attempts)
 
     def _failed(self, item: Item[Q, R], error: Chat2PayError) -> Outcome[Q, R]:
         result: Any = error.receipt if isinstance(error, errors.ReceiptNotSentError) else None

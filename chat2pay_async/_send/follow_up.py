@@ -6,17 +6,16 @@ from collections.abc import Awaitable
 
 from chat2pay_async._api import models, requests
 from chat2pay_async._api.json import decode_object
-from chat2pay_async._api.responses import RawResponse, is_cached
+from chat2pay_async._api.responses import Outcome, is_cached
 from chat2pay_async._send.evidence import Evidence, Shows
 from chat2pay_async._send.reconciliation import Finding, Verdict
-from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Chat2PayError
 
 __all__ = ["read_back"]
 
 
 async def read_back(
-    configuration: Awaitable[RawResponse[models.Configuration]], request: object
+    configuration: Awaitable[Outcome[models.Configuration]], request: object
 ) -> Finding:
     """Read an integration's status back: applied, or (also where that can't be told) not yet.
 
@@ -24,16 +23,17 @@ async def read_back(
     """
     assert isinstance(request, requests.IntegrationRequest)  # noqa: S101 - the only PUT
     try:
-        raw = await configuration
+        outcome = await configuration
     except Chat2PayError:
         return Finding(Verdict.ABSENT, Evidence(Shows.NOTHING))
-    data = decode_object(raw.body) or {}
+    found, response = outcome.result, outcome.response
+    assert response is not None  # noqa: S101 - it was read from one
+    data = decode_object(response.body) or {}
     # A configuration without its list is none: `{}` must not pass for a deletion.
-    is_readable = isinstance(data.get("integrators"), list) and not is_cached(raw.headers)
-    if not is_readable or not _holds(raw.parsed, request):
+    is_readable = isinstance(data.get("integrators"), list) and not is_cached(response.headers)
+    if not is_readable or not _holds(found, request):
         return Finding(Verdict.ABSENT, Evidence(Shows.ABSENT))
-    result = models.IntegrationUpdate(update_time=raw.parsed.update_time, recovered=True)
-    response = WireResponse(raw.status_code, raw.headers, raw.body)
+    result = models.IntegrationUpdate(update_time=found.update_time, recovered=True)
     return Finding(Verdict.APPLIED, Evidence(Shows.OURS, result), response)
 
 

@@ -6,6 +6,7 @@ All of a client's tasks share its slots (as many as connections), its rate and i
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from chat2pay_async._api.headers import KeySource, RequestHeaders, added_headers
 from chat2pay_async._api.responses import date_of, may_be_the_services
 from chat2pay_async._config import ApiKey, Timeout
 from chat2pay_async._send.limits import Limiter, RateLimiter, Slots, pause_after
-from chat2pay_async._tracebacks import hiding_frames
+from chat2pay_async._tracebacks import hide_frames, hiding_frames
 from chat2pay_async._transport.base import ExchangeError, SendGuard, Transport, WireResponse
 from chat2pay_async.errors import ConfigurationError, Proof, SentRequest
 from chat2pay_async.events import log_failure
@@ -156,8 +157,12 @@ class LimitedTransport:
         headers = self._headers.plain if request.body is None else self._headers.with_body
         if is_look_up:
             headers = self._headers.look_up
-        with hiding_frames():
+        outer = sys.exception()
+        try:  # as `hiding_frames` does, in a fifth of the time
             return await self._transport.exchange(request, headers, limits, guard or SendGuard())
+        except BaseException as error:
+            hide_frames(error, outer)
+            raise
 
     def note(self, response: WireResponse) -> None:
         """Note what a response says of the service's time, and of the rate that it allows."""

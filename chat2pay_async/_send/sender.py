@@ -29,7 +29,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -98,23 +98,35 @@ class Sender:
         self._host = f"{url.hostname}:{url.port or (443 if url.scheme == 'https' else 80)}"
         self.interval = transport.interval
 
-    async def send(  # noqa: PLR0913 - what a call is made of
+    async def send(
         self,
         operation: Operation[Q, R],
         request: Q,
         options: Options,
         log: CallLog | None = None,
         prior: Pending | None = None,
-        *,
-        unresolved: bool = True,
     ) -> RawResponse[R]:
+        """Make a call as `make` does, and return all of it."""
+        call = Call(operation, request, options, clock.now(), log)
+        outcome = await self.make(call, prior)
+        assert outcome.response is not None  # noqa: S101 - a result was read from a response
+        return RawResponse(
+            parsed=outcome.result,
+            status_code=outcome.response.status_code,
+            headers=outcome.response.headers,
+            body=outcome.response.body,
+            attempts=tuple(call.attempts),
+            elapsed=clock.now() - call.started,
+            recovered=outcome.recovered,
+        )
+
+    async def make(
+        self, call: Call[Q, R], prior: Pending | None = None, *, unresolved: bool = True
+    ) -> Outcome[R]:
         """Make a call: one or more attempts, one result.
 
         Args:
-            operation: The operation to call.
-            request: Its request.
-            options: The settings of the client, or of a view.
-            log: Where its POSTs are written down before they leave.
+            call: The call, which starts now.
             prior: What an earlier process sent of it.
             unresolved: That may have been applied.
 
@@ -122,25 +134,25 @@ class Sender:
             Chat2PayError: Any of the tree, as the last attempt proved.
         """
         self._transport.check_open()
-        call = Call(operation, request, options, clock.now(), log)
-        outcome = None if prior is None else call.resume(prior, unresolved=unresolved)
+        left = None if prior is None else call.resume(prior, unresolved=unresolved)
         if self.hooks:
-            self.hooks.emit(events.CallStarted(call.call_id, operation.name))
+            self.hooks.emit(events.CallStarted(call.call_id, call.operation.name))
         try:
-            result = await self._within_deadline(call, outcome)
+            outcome = await self._within_deadline(call, left)
+            if outcome.error is not None:  # a receipt was created, but its message was not sent
+                call.conclude(may_have_been_applied=False)  # the error has the result
+                raise about(outcome.error, call)  # noqa: TRY301 - it is reported as all others are
             if self.hooks:
-                self._emit_finished(call, None, recovered=result.recovered)
+                self._emit_finished(call, None, recovered=outcome.recovered)
         except BaseException as error:
             reported = self._report_failure(call, error)
             if reported is error:
                 raise
             raise reported from error
         self._quota.refund(call.spent or 1)
-        return result
+        return outcome
 
-    async def _within_deadline(
-        self, call: Call[Q, R], outcome: Outcome[R] | None
-    ) -> RawResponse[R]:
+    async def _within_deadline(self, call: Call[Q, R], outcome: Outcome[R] | None) -> Outcome[R]:
         total = call.options.timeout.total
         if total is None:
             return await self._run(call, outcome)
@@ -155,7 +167,7 @@ class Sender:
 
     # The path ------------------------------------------------------------------------------------
 
-    async def _run(self, call: Call[Q, R], outcome: Outcome[R] | None = None) -> RawResponse[R]:
+    async def _run(self, call: Call[Q, R], outcome: Outcome[R] | None = None) -> Outcome[R]:
         """Make attempts, look unknown ones up, and retry what was certainly not applied.
 
         Args:
@@ -165,12 +177,12 @@ class Sender:
         while True:
             outcome = outcome or await self._attempt(call)
             if outcome.proof is _APPLIED:
-                return self._result(call, outcome)
+                return outcome
             delay = self._delay(call, outcome)  # None: no attempts or quota left, or never again
             if call.may_have_been_applied:
                 finding = await self._look_up(call)
                 if finding.verdict is not Verdict.ABSENT:
-                    return self._result(call, self._outcome_after(call, finding))
+                    return self._outcome_after(call, finding)
             if delay is None:
                 assert outcome.error is not None  # noqa: S101 - what was not applied has a reason
                 raise about(outcome.error, call)
@@ -280,26 +292,6 @@ class Sender:
             raise self._reconciler.outcome_unknown(call, is_foreign=is_foreign)
         assert finding.response is not None  # noqa: S101 - the evidence was read from it
         return recovered_outcome(call.operation, finding.evidence.result, finding.response)
-
-    def _result(self, call: Call[Q, R], outcome: Outcome[R]) -> RawResponse[R]:
-        """Return the result of a call that was applied.
-
-        Raises:
-            ReceiptNotSentError: A receipt was created, but its message was not sent.
-        """
-        if outcome.error is not None:
-            call.conclude(may_have_been_applied=False)  # the error has the result
-            raise about(outcome.error, call)
-        assert outcome.response is not None  # noqa: S101 - a result was read from a response
-        return RawResponse(
-            parsed=cast("R", outcome.result),
-            status_code=outcome.response.status_code,
-            headers=outcome.response.headers,
-            body=outcome.response.body,
-            attempts=tuple(call.attempts),
-            elapsed=clock.now() - call.started,
-            recovered=outcome.recovered,
-        )
 
     # Between two attempts ------------------------------------------------------------------------
 

@@ -16,11 +16,12 @@ from chat2pay_async import (
     Configuration,
     ConnectionFailedError,
     IntegrationUpdate,
-    RawResponse,
+    Proof,
 )
 from chat2pay_async._api.codec import structure
 from chat2pay_async._api.enums import IntegrationStatus
 from chat2pay_async._api.requests import IntegrationRequest
+from chat2pay_async._api.responses import Outcome
 from chat2pay_async._send.evidence import Evidence, Shows
 from chat2pay_async._send.follow_up import read_back
 from chat2pay_async._send.reconciliation import Finding, Verdict
@@ -42,11 +43,11 @@ ANOTHER = {"applicationId": "u-2", "status": "ACTIVATED"}
 async def look(request: object, body: Any, headers: dict[str, str] | None = None) -> Finding:
     """Read an update back from a configuration; an error is raised."""
 
-    async def configuration() -> RawResponse[Configuration]:
+    async def configuration() -> Outcome[Configuration]:
         if isinstance(body, Exception):
             raise body
-        read, content = structure(Configuration, body), json.dumps(body).encode()
-        return RawResponse(read, 200, headers or {}, content, (), 0.0)
+        response = WireResponse(200, headers or {}, json.dumps(body).encode())
+        return Outcome(Proof.APPLIED, structure(Configuration, body), response=response)
 
     return await read_back(configuration(), request)
 
