@@ -66,6 +66,10 @@ def _safety_of(operation: Any) -> Safety:
     return _SAFETY[operation.method]
 
 
+def _has_body(operation: Any) -> bool:
+    return operation.method != "GET" and "{" not in operation.path
+
+
 @attrs.frozen(eq=False, repr=False)
 class Operation(Value, Generic[Q, R]):
     """One row of the table."""
@@ -85,16 +89,13 @@ class Operation(Value, Generic[Q, R]):
     """The fields on the wire that only a request that was applied has."""
     safety: Safety = attrs.field(init=False, default=attrs.Factory(_safety_of, takes_self=True))
     """Follows from the method: the API has no idempotency keys."""
+    has_body: bool = attrs.field(init=False, default=attrs.Factory(_has_body, takes_self=True))
+    """True where the request itself is the body, rather than path and query."""
 
     has_look_up: ClassVar[bool] = True
     """True where it can be found out whether a request was applied."""
     advice: ClassVar[str] = f"do not send it again before {RESOLVED}"
     """The next step where that is unknown."""
-
-    @property
-    def has_body(self) -> bool:
-        """True where the request itself is the body, rather than path and query."""
-        return self.method != "GET" and "{" not in self.path
 
     def read(self, body: bytes, data: dict[str, Any]) -> R:  # noqa: ARG002 - for others
         """Read a 2xx: its body, and the object in it."""
@@ -336,6 +337,9 @@ def prepare(operation: Operation[Q, Any], request: Q, request_id: str | None = N
     """Write a request out, once: every attempt of a call sends these bytes."""
     if isinstance(request, SentRequest):  # to an endpoint that this version does not know
         return request
+    if operation.has_body:
+        body = codec.encode(request, request_id)
+        return SentRequest(operation.method, operation.path, body)
     target = operation.path
     if "{" in target:
         # Everything is quoted, so that no reference can reach another endpoint.
@@ -348,8 +352,7 @@ def prepare(operation: Operation[Q, Any], request: Q, request_id: str | None = N
     }
     if given:
         target += "?" + urlencode(given, quote_via=quote)
-    body = codec.encode(request, request_id) if operation.has_body else None
-    return SentRequest(operation.method, target, body)
+    return SentRequest(operation.method, target)
 
 
 # From the bytes back to the request --------------------------------------------------------------
