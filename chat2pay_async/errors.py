@@ -94,8 +94,7 @@ class Proof(enum.StrEnum):
     """Anything else: it may have been applied."""
 
 
-@attrs.frozen
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One try at a call."""
 
     started_at: datetime
@@ -113,16 +112,21 @@ _DIGITS = re.compile(r"(?<![0-9a-f-])[0-9]{7,15}(?![0-9a-f-])")
 """A phone number in the path of an endpoint that this version does not know."""
 
 
-@attrs.frozen
-class SentRequest:
+class SentRequest(msgspec.Struct, frozen=True):
     """A request exactly as it is written to the connection, by every attempt of a call."""
 
     method: str
-    target: str = attrs.field(repr=lambda target: _DIGITS.sub("***", target.partition("?")[0]))
+    target: str
     """Path and query, percent-encoded, below the base URL."""
-    body: bytes | None = attrs.field(
-        default=None, repr=lambda body: "None" if body is None else f"<{len(body)} bytes>"
-    )
+    body: bytes | None = None
+
+    def __repr__(self) -> str:
+        target = _DIGITS.sub("***", self.target.partition("?")[0])
+        body = None if self.body is None else f"<{len(self.body)} bytes>"
+        return f"SentRequest(method={self.method!r}, target={target}, body={body})"
+
+    def __rich_repr__(self) -> None:
+        """Have rich show what `repr` shows; msgspec would tell it all fields."""
 
 
 @attrs.frozen

@@ -9,10 +9,11 @@ from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import urlsplit
 
 import attrs
+import msgspec
 
 from chat2pay_async import errors
 from chat2pay_async._api import models
@@ -79,7 +80,7 @@ class RawResponse(Value, Generic[T]):
 _NONE: Any = None
 
 
-class Outcome(NamedTuple, Generic[R]):
+class Outcome(msgspec.Struct, Generic[R], frozen=True):
     """One attempt's end, or what look-ups made of it."""
 
     proof: Proof

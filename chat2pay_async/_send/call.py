@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 import attrs
+import msgspec
 
 from chat2pay_async._api.operations import Operation, Safety, mint, prepare
 from chat2pay_async._api.responses import Outcome
@@ -80,8 +81,7 @@ class CallLog(Protocol):
         ...
 
 
-@attrs.define(eq=False)
-class Call(Generic[Q, R]):
+class Call(msgspec.Struct, Generic[Q, R], eq=False):
     """A call in progress.
 
     What is known of its effect (`may_have_been_applied`, `was_unknown`, `window_ends`) is written
@@ -102,7 +102,7 @@ class Call(Generic[Q, R]):
     """The latest attempt's, where it is asked for; None: the client's."""
     sent: SentRequest | None = None
     request_id: str | None = None
-    attempts: list[Attempt] = attrs.field(factory=list[Attempt])
+    attempts: list[Attempt] = []
     earlier: int = 0
     """The number of attempts that another process made."""
     earlier_read: float = 0.0

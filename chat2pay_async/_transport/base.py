@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple, Protocol, Self, TypeAlias, cast
 
 import anyio
 import attrs
+import msgspec
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import HeaderFields, Timeout
@@ -141,14 +142,19 @@ def in_turns(found: list[AddressInfo]) -> list[AddressInfo]:
     return [one for turn in zip_longest(first, others) for one in turn if one is not None]
 
 
-@attrs.frozen
-class WireResponse:
+class WireResponse(msgspec.Struct, frozen=True):
     """A response as it came over the wire."""
 
     status_code: int
-    headers: Mapping[str, str] = attrs.field(repr=False)
+    headers: Mapping[str, str]
     """Names in lower case."""
-    body: bytes = attrs.field(repr=False)
+    body: bytes
+
+    def __repr__(self) -> str:
+        return f"WireResponse(status_code={self.status_code})"
+
+    def __rich_repr__(self) -> None:
+        """Have rich show what `repr` shows; msgspec would tell it all fields."""
 
 
 class Limits(NamedTuple):
@@ -282,8 +288,7 @@ def _status_of(error: BaseException) -> int:
     return int(found[0]) if found else 0
 
 
-@attrs.define
-class Lease:
+class Lease(msgspec.Struct):
     """A connection that is held between two requests of one call, for no other call's.
 
     A POST that goes again follows its look-up within a second, and a new connection may take

@@ -15,6 +15,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import attrs
+import msgspec
 import pytest
 from scripted import (
     BY_ORDER,
@@ -495,7 +496,7 @@ async def test_check_existing_skips_an_existing_order_whoever_made_it(path: Path
         answer(200, b"null"),
         answer(200, b""),
         answer(503),
-        attrs.evolve(NOWHERE, headers={"age": "7"}),
+        msgspec.structs.replace(NOWHERE, headers={"age": "7"}),
     ],
 )
 async def test_check_existing_does_not_send_an_order_that_may_exist(looked_up: Act) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import anyio
 import attrs
+import msgspec
 from scripted import LINK, REFERENCE, answer, lost, not_sent
 
 from chat2pay_async import SentRequest, Timeout
@@ -125,7 +126,7 @@ class Service:
 
     def shown(self, act: Any) -> tuple[str, WireResponse]:
         if act == "cached":  # from before everything
-            return "cached", attrs.evolve(self.history([], []), headers={"age": "60"})
+            return "cached", msgspec.structs.replace(self.history([], []), headers={"age": "60"})
         if isinstance(act, str):
             return act, self.unhelpful(act)
         until = anyio.current_time() - act
