@@ -125,8 +125,9 @@ class SentRequest(msgspec.Struct, frozen=True):
         body = None if self.body is None else f"<{len(self.body)} bytes>"
         return f"SentRequest(method={self.method!r}, target={target}, body={body})"
 
-    def __rich_repr__(self) -> None:
-        """Have rich show what `repr` shows; msgspec would tell it all fields."""
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show rich no more than `repr` shows."""
+        return [("method", self.method)]
 
 
 @attrs.frozen

@@ -78,6 +78,23 @@ class LimitedTransport:
         """Return a slot to enter before anything is written out; look-ups have priority."""
         return self._slots.first() if priority else self._slots
 
+    def take_slot(self) -> bool:
+        """Take the slot of an attempt, where one is free and nobody waits for it."""
+        return self._slots.take()
+
+    def wait_for_slot(self) -> Awaitable[None]:
+        """Wait for the slot of an attempt, and take it."""
+        return self._slots.acquire()
+
+    def release_slot(self) -> None:
+        """Free the slot of an attempt."""
+        self._slots.release()
+
+    @property
+    def is_rate_free(self) -> bool:
+        """True where there is no rate, and no pause, to wait for."""
+        return isinstance(self._limiter, RateLimiter) and self._limiter.free
+
     def wait_for_rate(self, *, priority: bool = False) -> Awaitable[None]:
         """Wait, in a slot, for the pause to end and for the rate to allow a request.
 

@@ -214,8 +214,8 @@ class Slots(AbstractAsyncContextManager[None]):
         # Known on first use: a client may be made outside a running loop.
         self._loop: object = None
 
-    async def acquire(self, *, priority: bool = False) -> None:
-        """Wait for a slot, with `priority` over all that have none."""
+    def take(self, *, priority: bool = False) -> bool:
+        """Take a slot where one is free, and nobody waits for it; tell whether it was."""
         loop = clock.current_loop()
         if self._loop != loop:
             self.check_loop()
@@ -223,6 +223,12 @@ class Slots(AbstractAsyncContextManager[None]):
         reserved = 0 if priority else self._reserved
         if self._free > reserved and not self._first and (priority or not self._others):
             self._free -= 1
+            return True
+        return False
+
+    async def acquire(self, *, priority: bool = False) -> None:
+        """Wait for a slot, with `priority` over all that have none."""
+        if self.take(priority=priority):
             return
         queue, admitted = self._first if priority else self._others, clock.Event()
         queue[admitted] = None

@@ -191,26 +191,38 @@ class Sender:
 
     async def _attempt(self, call: Call[Q, R]) -> Outcome[R]:
         """Make one attempt: slot → rate → journal → fresh look-up, if one is due → exchange."""
-        is_post = call.operation.safety is _ONCE
-        async with self._transport.slot(), Lease() as lease:
+        if not self._transport.take_slot():
+            await self._transport.wait_for_slot()
+        try:
             if self.asks_for_keys and (no_key := await self._ask_key(call)):
                 return no_key
-            await self._transport.wait_for_rate()
-            if is_post:
+            if not self._transport.is_rate_free:
+                await self._transport.wait_for_rate()
+            if call.operation.safety is _ONCE:
                 # A transport may write before it awaits: then a cancellation would come too late.
                 await clock.checkpoint()
                 await self._record_intent(call)
-            tries = 0
+                if call.was_unknown:
+                    return await self._repeat(call)
+            outcome = await self._exchange(call, SendGuard(call.deadline), is_last=True)
+            assert outcome is not None  # noqa: S101 - it is the last try
+            return outcome
+        finally:
+            self._transport.release_slot()
+
+    async def _repeat(self, call: Call[Q, R]) -> Outcome[R]:
+        """Send a POST again, each time after a look-up by the connection that it leaves by."""
+        tries = 0
+        async with Lease() as lease:
             while True:
-                guard = SendGuard(latest=call.deadline, lease=lease)
-                if is_post and call.was_unknown:
-                    # A verdict goes stale: it lets one POST follow, and at once.
-                    finding = await self._reconciler.look_up(call, lease)
-                    if finding.verdict is not Verdict.ABSENT:
-                        return self._outcome_after(call, finding)
-                    guard.latest = min(call.deadline, finding.answered + FRESH)
-                tries += 1
-                outcome = await self._exchange(call, guard, is_last=tries == TRIES)
+                # A verdict goes stale: it lets one POST follow, and at once.
+                finding = await self._reconciler.look_up(call, lease)
+                if finding.verdict is not Verdict.ABSENT:
+                    return self._outcome_after(call, finding)
+                latest, tries = min(call.deadline, finding.answered + FRESH), tries + 1
+                outcome = await self._exchange(
+                    call, SendGuard(latest, lease=lease), is_last=tries == TRIES
+                )
                 if outcome is not None:
                     return outcome
 

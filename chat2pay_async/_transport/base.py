@@ -153,8 +153,9 @@ class WireResponse(msgspec.Struct, frozen=True):
     def __repr__(self) -> str:
         return f"WireResponse(status_code={self.status_code})"
 
-    def __rich_repr__(self) -> None:
-        """Have rich show what `repr` shows; msgspec would tell it all fields."""
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show rich no more than `repr` shows."""
+        return [("status_code", self.status_code)]
 
 
 class Limits(NamedTuple):
