@@ -207,10 +207,11 @@ def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
         fields: dict[str, Any] = required.copy()
         extra: dict[str, Any] = {}
         for name, raw in data.items():
-            if name not in readers:
+            found = readers.get(name)
+            if found is None:
                 extra[name] = raw
                 continue
-            attribute, kept, read = readers[name]
+            attribute, kept, read = found
             if type(raw) is kept:
                 fields[attribute] = raw
             elif raw is not None:  # null is what an attribute is without it

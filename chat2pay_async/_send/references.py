@@ -92,8 +92,10 @@ class References:
 
     def _names_another_order(self, request: object, result: object) -> bool:
         link: str | None = getattr(request, "payment_link_ref", None)
+        if not link:
+            return False
         order: str | None = getattr(result, "order_number", None)
-        operation, identity = self._owners.get(link or "", ("", ""))
+        operation, identity = self._owners.get(link, ("", ""))
         return operation == _CREATE and order not in {None, "", identity}
 
     def is_of_another(

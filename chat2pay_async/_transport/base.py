@@ -317,8 +317,7 @@ class Lease(msgspec.Struct):
             await close()
 
 
-@attrs.define
-class SendGuard:
+class SendGuard(msgspec.Struct):
     """Lets a request leave, or not: our own connections call it right before the first byte.
 
     Where a user's transport is not built on httpcore, nothing calls it: there a request that is

@@ -39,11 +39,10 @@ __all__ = ["BridgedTransport"]
 FRAMING = {"connection", "content-encoding", "content-length", "transfer-encoding"}
 
 
-@attrs.define
-class FarGuard(SendGuard):
+class FarGuard(SendGuard, kw_only=True):
     """A guard for the far end, which may take longer than the connection to send a request."""
 
-    guard: SendGuard = attrs.field(factory=SendGuard)
+    guard: SendGuard
 
     def __call__(self) -> None:
         """Ask the guard itself."""

@@ -107,21 +107,19 @@ def test_only_tls_can_agree_on_http2(scheme: bytes, watched: bool) -> None:  # n
     assert (connection._frames is not None) is watched
 
 
-class Noting(SendGuard):
+class Noting(SendGuard, kw_only=True):
     """A guard that notes when it lets a request leave."""
 
-    def __init__(self, log: list[Any]) -> None:
-        super().__init__()
-        self._log = log
+    log: list[Any]
 
     def __call__(self) -> None:
-        self._log.append("first byte")
+        self.log.append("first byte")
 
 
 def noting(connection: HttpcoreConnection) -> list[str]:
     """Return what is noted of the first byte."""
     noted: list[str] = []
-    connection._guard = Noting(noted)
+    connection._guard = Noting(log=noted)
     return noted
 
 
@@ -147,7 +145,7 @@ async def test_everything_is_passed_on() -> None:
 async def test_the_first_byte_is_noted_right_before_it_is_written_once_for_each_request() -> None:
     network = Network()
     connection = connection_over(network)
-    connection._guard = Noting(network.stream.log)
+    connection._guard = Noting(log=network.stream.log)
     outer = await connection.connect_tcp("host", 1)
     network.stream.log.clear()
     written = []
@@ -606,7 +604,7 @@ async def test_a_request_that_is_too_late_only_now_was_not_sent() -> None:
             self.latest = -1.0
             SendGuard.__call__(self)
 
-    late = Slow([])
+    late = Slow(log=[])
     connection = connection_over(Network(Answering(OK)))
     with pytest.raises(ExchangeError):
         await connection.exchange(REQUEST, Limits(), late)

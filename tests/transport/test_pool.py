@@ -119,16 +119,15 @@ async def until(so: Callable[[], bool]) -> None:
             await anyio.sleep(0.001)
 
 
-class Noting(SendGuard):
+class Noting(SendGuard, kw_only=True):
     """A guard that notes when it lets a request leave."""
 
-    def __init__(self, log: list[str], act: Callable[[], object] = lambda: None) -> None:
-        super().__init__()
-        self._log, self._act = log, act
+    log: list[str]
+    act: Callable[[], object] = lambda: None
 
     def __call__(self) -> None:
-        self._log.append("written")
-        self._act()
+        self.log.append("written")
+        self.act()
 
 
 def proof_of(error: Exception) -> Proof:
@@ -446,7 +445,9 @@ async def test_a_client_that_is_left_closes_the_connections() -> None:
 
 async def test_what_is_read_to_its_end_after_closing_is_not_kept() -> None:
     async with bench() as made:
-        await made.call(first_byte=Noting([], lambda: setattr(pool_of(made), "_closed", True)))
+        await made.call(
+            first_byte=Noting(log=[], act=lambda: setattr(pool_of(made), "_closed", True))
+        )
         assert made.spy.open == 0
 
 
@@ -546,7 +547,7 @@ async def test_a_tls_handshake_that_fails_is_not_sent(serve: Any, kind: type[Exc
         churn.listening(serve) as port,
         bench_at(f"https://127.0.0.1:{port}/", timeout=SILENT.get(serve, HANG)) as made,
     ):
-        error = await made.failure(first_byte=Noting(calls))
+        error = await made.failure(first_byte=Noting(log=calls))
         assert made.spy.open == 0
     assert (type(error), proof_of(error), calls) == (kind, Proof.NOT_SENT, [])
 
@@ -573,7 +574,7 @@ async def test_a_proxy_that_fails_is_not_sent(serve: Any, kind: type[Exception])
         async with bench_at(
             "https://127.0.0.1:1/", timeout=SILENT.get(serve, HANG), proxy=proxy
         ) as made:
-            error = await made.failure(first_byte=Noting(calls))
+            error = await made.failure(first_byte=Noting(log=calls))
             assert made.spy.open == 0
     assert (type(error), proof_of(error), calls) == (kind, Proof.NOT_SENT, [])
 
@@ -602,7 +603,7 @@ async def test_what_ends_after_the_first_byte_may_have_arrived(
     calls: list[str] = []
     limits = httpx.Timeout(HANG, read=0.2 if serve is keep_silent else HANG)
     async with bench(way, serve, timeout=limits) as made:
-        error = await made.failure(first_byte=Noting(calls))
+        error = await made.failure(first_byte=Noting(log=calls))
         assert made.spy.open == 0
     assert isinstance(error, kinds)
     assert (proof_of(error), calls) == (Proof.UNKNOWN, ["written"])
@@ -622,7 +623,7 @@ async def test_the_first_byte_is_told_of_right_before_it_leaves(way: str) -> Non
 
     async with bench(way, serve) as made:
         for _ in range(2):
-            await made.call(first_byte=Noting(log))
+            await made.call(first_byte=Noting(log=log))
         await_one = ["written", "arrived"]
         assert (log, made.spy.connected) == (await_one * 2, 1)
 
@@ -695,7 +696,7 @@ async def test_http2_is_spoken_one_request_on_a_connection() -> None:
         bench_at(url, http2=True, ssl_context=certificates.client) as made,
     ):
         for _ in range(2):
-            answer = await made.call(first_byte=Noting(noted))
+            answer = await made.call(first_byte=Noting(log=noted))
             assert (answer.http_version, answer.content) == ("HTTP/2", BODY)
         assert (made.spy.connected, noted) == (1, ["written"] * 2)
         await made.calls(3)
@@ -1035,7 +1036,7 @@ async def test_plain_requests_are_handed_to_a_proxy(
         async with bench_at("http://service.test/path", proxy=address) as made:
             for _ in range(2):
                 request = made.client.build_request(
-                    "GET", made.url, extensions={"first_byte": Noting(noted)}
+                    "GET", made.url, extensions={"first_byte": Noting(log=noted)}
                 )
                 assert (await made.client.send(request)).content == BODY
             assert made.spy.connected == 1
@@ -1055,7 +1056,7 @@ async def test_a_proxy_that_speaks_tls_tunnels_tls(monkeypatch: pytest.MonkeyPat
         bench_at(f"https://127.0.0.1:{port}/", proxy=f"https://127.0.0.1:{proxy}") as made,
     ):
         for _ in range(2):
-            await made.call(first_byte=Noting(noted))
+            await made.call(first_byte=Noting(log=noted))
         assert (made.spy.connected, noted) == (1, ["written"] * 2)
 
 
@@ -1086,7 +1087,7 @@ async def serve_socks(stream: anyio.abc.ByteStream) -> None:
 async def test_a_socks_proxys_handshake_is_not_the_request() -> None:
     pytest.importorskip("socksio")
     noted: list[str] = []
-    extensions = {"first_byte": Noting(noted)}
+    extensions = {"first_byte": Noting(log=noted)}
     async with churn.listening(serve_socks) as port:
         proxy = f"socks5://127.0.0.1:{port}"
         async with bench_at("http://service.test/", proxy=proxy) as made:
@@ -1197,7 +1198,7 @@ async def test_a_request_that_is_cancelled_while_it_is_written_leaves_nothing_be
                         made.client.post,
                         made.url,
                         content=bytes(20_000_000),
-                        extensions={"first_byte": Noting([], noted.set)},
+                        extensions={"first_byte": Noting(log=[], act=noted.set)},
                     )
                 )
                 with anyio.fail_after(HANG):
