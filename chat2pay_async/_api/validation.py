@@ -105,12 +105,15 @@ def amount(value: Decimal | int | str | None) -> Any:
         TypeError: It is a float (which has lost the exact amount) or not a number.
     """
     given: Any = value
-    if given is None or (type(given) is Decimal and given and given.same_quantum(_HUNDREDTH)):
-        return given  # it has that form, as nearly all have
+    if given is None:
+        return None
     if isinstance(given, str):
         if not _NUMBER.fullmatch(given):
             return given
-    elif isinstance(given, bool) or not isinstance(given, (Decimal, int)):
+        given = Decimal(given)
+    if type(given) is Decimal and given and given.same_quantum(_HUNDREDTH):
+        return given  # it has that form, as nearly all have
+    if isinstance(given, bool) or not isinstance(given, (Decimal, int)):
         raise TypeError(
             f"an amount must be a Decimal, an int or a str, not {type(given).__name__}: "
             'pass Decimal("199.90") or "199.90"'

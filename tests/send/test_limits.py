@@ -90,6 +90,19 @@ async def test_a_slot_is_free_again_after_an_error() -> None:
 
 
 @anyio_test
+async def test_a_slot_is_taken_at_once_only_where_one_is_free_and_nobody_waits() -> None:
+    slots = Slots(1)
+    assert slots.take()
+    assert not slots.take()
+    async with crowd_at(slots) as crowd:
+        await crowd.come(1)
+        slots.release()
+        await anyio.wait_all_tasks_blocked()
+        assert crowd.inside == [1]
+        assert not slots.take()
+
+
+@anyio_test
 async def test_a_slot_is_free_again_after_a_cancellation_inside() -> None:
     slots = Slots(1)
     async with anyio.create_task_group() as tasks:
