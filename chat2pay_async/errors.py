@@ -123,6 +123,7 @@ class SentRequest:
     body: bytes | None = attrs.field(
         default=None, repr=lambda body: "None" if body is None else f"<{len(body)} bytes>"
     )
+    """The JSON of the body; None where there is none."""
 
 
 @attrs.frozen
@@ -140,6 +141,7 @@ class Pending:
 
     Empty for `client.request`."""
     request: SentRequest
+    """The request that may have been applied."""
     base_url: str
     key_fingerprint: str
     """A fingerprint of the API key of the latest attempt, which does not show it."""
@@ -148,6 +150,7 @@ class Pending:
     first_attempt: Attempt
     """The first that may have been applied."""
     last_attempt: Attempt
+    """The latest that may have been applied."""
     service_time: datetime | None = None
     """The beginning of the first attempt, on the service's clock; None where that was not known."""
     settle: float = 10.0

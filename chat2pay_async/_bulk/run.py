@@ -77,6 +77,12 @@ class Run(Generic[Q, R]):
 
     Attributes:
         undelivered: The outcomes that were not taken, once the block was left. They are final.
+
+    Raises:
+        ConfigurationError: The run is read outside its block, or has had one.
+        JournalError: Its journal can't be used, or can't be written any more.
+        RunStoppedError, AuthenticationError: It stopped itself; see `chat2pay_async.bulk`.
+        Exception: Whatever the source of its items raises.
     """
 
     _group: TaskGroup
