@@ -8,7 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -90,6 +90,10 @@ class Store:
 Act = Callable[[Item[Any, Any]], Awaitable[None]]
 
 
+async def answer_at_once(_items: Sequence[Item[Any, Any]]) -> None:
+    await anyio.lowlevel.checkpoint()
+
+
 @attrs.define(eq=False)
 class Items:
     """Scripted items; a stopped one is unknown."""
@@ -98,12 +102,28 @@ class Items:
     begun: list[str] = attrs.field(factory=list[str])
     forecast: Forecast | None = None
     has_stopped: bool = False
+    known: dict[str, Callable[[Item[Any, Any]], bool]] = attrs.field(factory=dict)
+    """Those that are to be looked up, and what ends each then, or does not."""
+    answer: Callable[[Sequence[Item[Any, Any]]], Awaitable[None]] = answer_at_once
+    pages: list[list[str]] = attrs.field(factory=list[list[str]])
 
     def new(self, request: Any) -> Item[Any, Any]:
         return Item(str(request), request)
 
     def resume(self, row: str) -> Item[Any, Any]:
         return Item(row, row)
+
+    def register(self, item: Item[Any, Any]) -> bool:
+        return item.key not in self.known
+
+    async def look_up(self, items: Sequence[Item[Any, Any]]) -> list[str]:
+        self.pages.append(keys(items))
+        await self.answer(items)
+        return keys(items)
+
+    def finish_known(self, item: Item[Any, Any], known: str) -> bool:
+        assert known == item.key
+        return self.known[known](item)
 
     async def finish_at_once(self, _item: Item[Any, Any]) -> bool:
         return False
@@ -197,7 +217,7 @@ def bench(
     return Bench(run, items, store, received)
 
 
-def keys(outcomes: list[Outcome[Any, Any]]) -> list[str]:
+def keys(outcomes: Sequence[Outcome[Any, Any] | Item[Any, Any]]) -> list[str]:
     return [outcome.key for outcome in outcomes]
 
 
