@@ -339,12 +339,11 @@ class Run(Generic[Q, R]):
             del self._to_look_up[:_PAGE]
             try:
                 known = await self._items.look_up(page)
-            except Exception as error:  # noqa: BLE001 - raised where the outcomes are read
-                self._leave(*page)
-                self._fail(error)
-            else:
-                for item, registered in zip(page, known, strict=True):
-                    self._finish_known(item, registered)
+            except BaseException:
+                self._leave(*page, *self._to_look_up)
+                raise
+            for item, registered in zip(page, known, strict=True):
+                self._finish_known(item, registered)
         self._is_looking_up = False
 
     def _finish_known(self, item: Item[Q, R], registered: Registered) -> None:

@@ -573,19 +573,32 @@ async def test_an_error_of_the_source_is_raised_after_the_items_that_are_looked_
 
 
 async def test_a_look_up_that_fails_stops_the_run_and_leaves_its_items() -> None:
+    more = anyio.Event()
+
     async def fail(_items: Sequence[Item[Any, Any]]) -> None:
-        await anyio.lowlevel.checkpoint()
+        more.set()
+        await run_tasks()
         raise JournalError("the disk is full")
 
-    source = Pulled()
-    made = bench(source, concurrency=3)
-    made.items.known, made.items.answer = known(1, 2), fail
-    reported: list[Outcome[Any, Any]] = []
-    with pytest.raises(JournalError, match="the disk is full"):
-        await within(made.run, reading(reported))
-    assert keys(reported) == ["3"]  # it was new
-    assert sorted(keys(made.run.undelivered)) == ["1", "2"]
-    assert source.count == 3
+    async def source() -> AsyncGenerator[int]:
+        yield 1
+        yield 2
+        yield 3
+        await more.wait()
+        yield 4
+        await anyio.sleep_forever()
+
+    async def body(run: Run[Any, Any]) -> None:
+        assert (await anext(run)).key == "3"  # it was new
+        with pytest.raises(JournalError, match="the disk is full"):
+            await anext(run)
+        assert run.summary.unknown == 3
+
+    async with aclosing(source()) as given:
+        made = bench(given)
+        made.items.known, made.items.answer = known(1, 2, 4), fail
+        await within(made.run, body)
+    assert keys(made.run.undelivered) == ["1", "2", "4"]
     assert made.items.pages == [["1", "2"]]
 
 
@@ -597,8 +610,13 @@ async def test_an_item_whose_row_can_not_be_read_stops_the_run_and_not_the_other
     made = bench(source, concurrency=3)
     made.items.known = known(1, 3) | known(2, end=unreadable)
     reported: list[Outcome[Any, Any]] = []
-    with pytest.raises(MistakeError, match="no JSON"):
-        await within(made.run, reading(reported))
+
+    async def body(run: Run[Any, Any]) -> None:
+        with pytest.raises(MistakeError, match="no JSON"):
+            await reading(reported)(run)
+        assert run.summary.unknown == 1
+
+    await within(made.run, body)
     assert keys(reported) == ["1", "3"]
     assert keys(made.run.undelivered) == ["2"]
     assert source.count == 3
