@@ -71,6 +71,6 @@ class DryRun(Items[Q, R]):
             self._final += 1
         return True
 
-    async def finish(self, _item: Item[Q, R]) -> None:
+    async def finish(self, item: Item[Q, R]) -> None:  # noqa: ARG002 - counted, not sent
         """Count an item that an earlier run left unresolved."""
         self._resumed += 1

@@ -214,10 +214,9 @@ class Items(Generic[Q, R]):
         change = self._change(item, row)
         if change is not None:
             return self._rejected(item, change)
-        if registered.resumed or row.state not in {State.APPLIED, State.REJECTED}:
+        if registered.resumed or row.state not in _FINAL:
             return None
-        was = outcome_of(self._operation, item.request, row)
-        return Outcome(item.key, item.request, State.SKIPPED, was.result, was.error, was.attempts)
+        return outcome_of(self._operation, item.request, row, State.SKIPPED)
 
     def _change(self, item: Item[Q, R], row: Row) -> RequestValidationError | None:
         """Compare an item with what was sent for it; None if they are equal."""
@@ -358,6 +357,8 @@ class Items(Generic[Q, R]):
         return Chat2PayError(text, operation=name)
 
 
+_FINAL = frozenset({State.APPLIED, State.REJECTED})
+"""States of rows that are skipped."""
 _UNAUTHORIZED = 401
 _KEYS = ("order_number", "payment_link_ref", "receipt_link_ref")
 """The fields that identify a request within its run."""

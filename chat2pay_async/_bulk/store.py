@@ -236,7 +236,9 @@ class RunStore:
         repeated = self._keys.add([_KEY + key for key in keys])
         rows = {} if self._journal is None else self._journal.rows(keys)
         resumed = self._keys.has([_RESUMED + key for key in rows])
-        recipients = self._keys.add([_RECIPIENT + recipient for _key, recipient in asked if recipient])
+        recipients = self._keys.add(
+            [_RECIPIENT + recipient for _key, recipient in asked if recipient]
+        )
         known = iter(recipients)
         return [
             Registered(

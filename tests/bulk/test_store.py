@@ -123,7 +123,8 @@ async def test_a_repeated_key_is_reported(
 ) -> None:
     async with opened(journal if journalled else None) as store:
         reported = [
-            (await registered_in(store, key)).repeated for key in ("A-1", "A-2", "A-1", "a-1", "A-1")
+            (await registered_in(store, key)).repeated
+            for key in ("A-1", "A-2", "A-1", "a-1", "A-1")
         ]
     assert reported == [False, False, True, False, True]
 
@@ -161,8 +162,8 @@ async def test_recipients_registered_at_once_are_told_apart() -> None:
         registered: dict[int, Registered] = {}
 
         async def register(number: int) -> None:
-            registered[number] = await registered_in(store, 
-                f"A-{number}", f"to {number}" if number % 3 else None
+            registered[number] = await registered_in(
+                store, f"A-{number}", f"to {number}" if number % 3 else None
             )
 
         for _round in range(2):
@@ -178,7 +179,9 @@ async def test_registering_a_new_key_waits_for_nothing(journal: Journal) -> None
     await store.open(BINDING)
     for number in range(10):
         # Nobody serves: to wait would be for ever.
-        assert await registered_in(store, f"A-{number}", f"to {number}") == Registered(repeated=False)
+        assert await registered_in(store, f"A-{number}", f"to {number}") == Registered(
+            repeated=False
+        )
     await store.close()
 
 
