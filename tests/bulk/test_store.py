@@ -144,6 +144,37 @@ async def test_keys_registered_at_once_are_repeated_in_order() -> None:
         assert reported == [False, True, True]
 
 
+async def test_a_key_may_be_repeated_within_a_look_up(journal: Journal) -> None:
+    earlier(journal, one="applied", two="applied")
+    async with opened(journal) as store:
+        assert not any(store.register(key) for key in ("one", "two"))
+        known = await store.look_up([("one", None), ("two", None), ("one", None)])
+    assert [one.repeated for one in known] == [False, False, True]
+    assert [one.row.key for one in known if one.row is not None] == ["one", "two", "one"]
+
+
+async def test_look_ups_of_one_batch_have_each_their_own_answers(journal: Journal) -> None:
+    earlier(journal, one="applied", two="applied", three="applied")
+    store = RunStore(journal)
+    await store.open(BINDING)
+    answers: dict[int, list[str | None]] = {}
+
+    async def look_up(number: int, *keys: str) -> None:
+        known = await store.look_up([(key, None) for key in keys])
+        answers[number] = [None if one.row is None else one.row.key for one in known]
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look_up, 1, "one", "new")
+        tasks.start_soon(leave, ItemLog(store, "A-0", again=False))
+        tasks.start_soon(look_up, 2, "two")
+        tasks.start_soon(look_up, 3)
+        tasks.start_soon(look_up, 4, "three", "one")
+        await anyio.wait_all_tasks_blocked()
+        await store._commits.flush()
+    await store.close()
+    assert answers == {1: ["one", None], 2: ["two"], 3: [], 4: ["three", "one"]}
+
+
 async def test_a_repeated_recipient_is_reported_where_it_is_asked_for() -> None:
     async with opened(None) as store:
         reported = [
