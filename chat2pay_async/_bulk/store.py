@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import anyio
 import attrs
@@ -37,8 +37,7 @@ class _Registrations:
     asked: Sequence[_Asked] = attrs.field(repr=False)
 
 
-@attrs.frozen
-class Registered:
+class Registered(NamedTuple):
     """Answer to a registration."""
 
     repeated: bool
@@ -213,6 +212,8 @@ class RunStore:
                 self._journal.write(entries)
         finally:  # a key that is not indexed could be sent twice
             answers = iter(self._register(asked))
+        if not asked:
+            return [None] * len(tasks)
         return [
             list(islice(answers, len(task.asked))) if isinstance(task, _Registrations) else None
             for task in tasks
