@@ -1,9 +1,10 @@
 """Cost of a call: this SDK, HTTP clients and other SDKs, making the same exchange on loopback.
 
     python benchmarks/bench.py [--quick] [--peers NAME …] [--concurrency N …] [--output FILE]
-        [--steady --own --slow --tls --http2 --uvloop --pending --imports --construction]
+        [--steady --own --more --slow --tls --http2 --uvloop --pending --imports --construction]
 
-Without arguments everything is measured, in some 40 minutes, and written to `RESULTS.md`; otherwise
+Without arguments everything is measured, in some 40 minutes, and written to `RESULTS.md`, with a
+chart beside it (`calls.svg`); otherwise
 the results are printed, or written to FILE. With `PYTHONPATH` another checkout of the SDK is
 measured. Each peer has a process of its own on one CPU, the server another.
 The peers take turns, round by round; what is shown are medians, and medians of the ratios within
@@ -28,7 +29,7 @@ import trustme
 from measure import STARTED, Plan, construction, imports, pending, steady
 from peers import PEERS
 from processes import Options, Server
-from report import report
+from report import chart, report
 from results import ALONE, FAST, OURS, OWN_PAIRS, Figures, Steadies
 
 import chat2pay_async
@@ -47,10 +48,13 @@ DELAY = 0.05
 """Seconds until a slow server's answer: only then are so many calls on the wire as there are."""
 
 ON_UVLOOP = ("raw protocol", "aiohttp", "httpx", "httpx-aiohttp", "stripe (aiohttp)", OURS, FAST)
+WITH_MORE = ("aiohttp", "httpx", OURS, FAST)
 OWN = tuple(name for pair in OWN_PAIRS.items() for name in pair)
+CHART = "calls.svg"
 RESULTS = Path(__file__).with_name("RESULTS.md")
 SECTIONS = (
-    *("steady", "own", "slow", "tls", "http2", "uvloop", "pending", "imports", "construction"),
+    *("steady", "own", "more", "slow", "tls", "http2", "uvloop", "pending", "imports"),
+    "construction",
 )
 
 
@@ -74,6 +78,7 @@ class Servers:
     """All that are measured against."""
 
     plain: Server
+    more: Server
     slow: Server
     tls: Server
     http2: Server
@@ -85,6 +90,7 @@ class Servers:
         with certificates() as (trusted, chain), contextlib.ExitStack() as stack:
             yield cls(
                 stack.enter_context(Server()),
+                stack.enter_context(Server(more=True)),
                 stack.enter_context(Server(delay=DELAY)),
                 stack.enter_context(Server(chain, trusted)),
                 stack.enter_context(Server(chain, trusted, http2=True)),
@@ -94,23 +100,29 @@ class Servers:
 def steadily(plan: Plan, servers: Servers, section: str) -> Steadies:
     """A section with a steady number of callers."""
     public = [name for name in plan.peers if not name.endswith(ALONE)]
-    tls = servers.tls.trusting(plan.options)
+    less, tls = plan.less(FEWER, FEWER_ROUNDS), servers.tls.trusting(plan.options)
     match section:
         case "steady":
-            return steady(plan, servers.plain, public)
+            where, names = servers.plain, public
+            less = plan
         case "own":
-            return steady(plan.less(FEWER, OWN_ROUNDS), servers.plain, plan.some(OWN))
+            where, names = servers.plain, plan.some(OWN)
+            less = plan.less(FEWER, OWN_ROUNDS)
+        case "more":
+            where, names = servers.more, plan.some(WITH_MORE)
         case "slow":
-            return steady(plan.less(SLOW, FEWER_ROUNDS), servers.slow, public)
+            where, names = servers.slow, public
+            less = plan.less(SLOW, FEWER_ROUNDS)
         case "tls":
-            return steady(plan.less(FEWER, FEWER_ROUNDS, options=tls), servers.tls, public)
+            where, names = servers.tls, public
+            less = attrs.evolve(less, options=tls)
         case "uvloop":
-            options = attrs.evolve(plan.options, uvloop=True)
-            less = plan.less(FEWER, FEWER_ROUNDS, options=options)
-            return steady(less, servers.plain, plan.some(ON_UVLOOP))
+            where, names = servers.plain, plan.some(ON_UVLOOP)
+            less = attrs.evolve(less, options=attrs.evolve(plan.options, uvloop=True))
         case _:
-            less = plan.less(FEWER, FEWER_ROUNDS, options=attrs.evolve(tls, http2=True))
-            return steady(less, servers.http2, [name for name in public if PEERS[name].http2])
+            where, names = servers.http2, [name for name in public if PEERS[name].http2]
+            less = attrs.evolve(less, options=attrs.evolve(tls, http2=True))
+    return steady(less, where, names)
 
 
 def everything(plan: Plan, sections: Sequence[str]) -> Iterator[Figures]:
@@ -170,6 +182,8 @@ def main(arguments: Sequence[str]) -> None:
         text = report(figures, plan.rounds, plan.calls)
         if output is not None:
             output.write_text(text, encoding="utf-8")
+            if figures.steady:
+                output.with_name(CHART).write_text(chart(figures.steady), encoding="utf-8")
     print(f"{time.monotonic() - STARTED:.0f} s")
     if output is None:
         print(text)

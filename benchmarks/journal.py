@@ -89,7 +89,8 @@ async def intent(store: RunStore, key: str, pending: Pending) -> None:
 
 async def whole(store: RunStore, key: str, pending: Pending) -> None:
     """All that an order's run has to do with a journal."""
-    await store.register(key)
+    store.register(key)
+    await store.index()
     await intent(store, key, pending)
     outcome: Outcome[Any, Any] = Outcome(key, None, State.APPLIED)
     await store.record_outcome(outcome, WireResponse(201, {}, CREATED))

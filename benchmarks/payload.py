@@ -1,8 +1,8 @@
 """The exchange that everybody makes: a payment link is asked for, and made.
 
-About 500 bytes of JSON go up and 400 come down, with exact decimals both ways. An HTTP client's
-answers are parsed by the standard library. Its orders are written by msgspec: the standard library
-would write a `Decimal` as a float, if at all.
+About 500 bytes of JSON go up, with exact decimals, and 350 come down, as the contract has them. An
+HTTP client's answers are parsed by the standard library. Its orders are written by msgspec: the
+standard library would write a `Decimal` as a float, if at all.
 """
 
 from __future__ import annotations
@@ -33,10 +33,13 @@ ANSWER = (
     b'"timestamp":"2026-04-27T17:35:58.000+0000","error":null,'
     b'"paymentLink":"https://chat2pay.example/pay/0b6f1c9e-5a52-4a8e-8d39-6f3b6f0d7c11'
     b'?channel=sms&lang=en&signature=3f1d7a5c9e2b4f60",'
-    b'"paymentLinkTTL":5,"paymentPageTTL":15,"totalAmount":199.90}'
+    b'"paymentLinkTTL":5,"paymentPageTTL":15}'
 )
+WITH_MORE = ANSWER.removesuffix(b"}") + b',"totalAmount":199.90}'
+"""The same with a field that the contract does not have."""
 
 REFERENCE = b"0b6f1c9e-5a52-4a8e-8d39-6f3b6f0d7c11"
+TTL = 15
 
 numbers, links = itertools.count(1), itertools.count(1)
 encode = msgspec.json.Encoder(decimal_format="number").encode
@@ -83,6 +86,6 @@ def read(status: int, body: bytes) -> Any:
         BadAnswerError: It is not the server's.
     """
     answer = decode(body)
-    if status != CREATED or answer["totalAmount"] != TOTAL:
+    if status != CREATED or answer["paymentPageTTL"] != TTL:
         raise BadAnswerError(status)
     return answer

@@ -52,6 +52,7 @@ class Server:
         *,
         http2: bool = False,
         delay: float = 0.0,
+        more: bool = False,
     ) -> None:
         """Start it.
 
@@ -60,9 +61,11 @@ class Server:
             trusted: The authority that issued it.
             http2: Whether it offers HTTP/2.
             delay: Seconds until it answers, over HTTP/1.1.
+            more: Whether it answers with a field that the contract does not have, over HTTP/1.1.
         """
         command = [sys.executable, str(HERE / "server.py"), SERVER_CPU, f"--delay={delay}"]
         command += [f"--tls={chain}"] * (chain is not None) + ["--http2"] * http2
+        command += ["--more"] * more
         self._trusted = trusted
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
         assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for

@@ -6,13 +6,17 @@ import importlib.metadata
 import os
 import platform
 import statistics
+import sysconfig
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from curves import Bar, bar_chart
 from results import (
+    FAST,
     NONE,
+    OURS,
     OWN_PAIRS,
     THOUSAND,
     Construction,
@@ -25,6 +29,7 @@ from results import (
     compared,
     connection_table,
     cpu_table,
+    each_compared,
     number,
     on_top,
     pending_medians,
@@ -164,7 +169,12 @@ def machine() -> Iterator[str]:
         memory = f", {size / 2**30:.0f} GiB of memory"
     version = ".".join(platform.release().split(".")[:2])  # without its build
     yield f"- {cpu}, {os.cpu_count()} cores{memory}, {platform.system()} {version}"
-    yield f"- {platform.python_implementation()} {platform.python_version()}"
+    built = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    how = "with" if "--enable-optimizations" in built else "without"
+    yield (
+        f"- {platform.python_implementation()} {platform.python_version()}, built {how} the"
+        " compiler's profile-guided optimizations"
+    )
     yield "- " + ", ".join(_versions())
     yield f"- {datetime.now(UTC):%Y-%m-%d}\n"
 
@@ -183,7 +193,7 @@ def parts(figures: Figures, rounds: int, calls: int) -> Iterator[str]:
     yield "# Results\n"
     yield (
         "Written by `nox -s bench` (`benchmarks/bench.py`): the same exchange for everyone on"
-        " loopback, some 500 bytes of JSON up and 400 down, exact decimals, parsed. Client and"
+        " loopback, some 500 bytes of JSON up, exact decimals in them, and 350 down. Client and"
         f" server each have a CPU of their own. Medians of up to {rounds} rounds of up to {calls}"
         " calls (fewer of who is slow), the peers taking turns; ratios are taken within each"
         " round.\n"
@@ -194,6 +204,7 @@ def parts(figures: Figures, rounds: int, calls: int) -> Iterator[str]:
     if figures.own:
         yield from own_section(figures.own)
     for title, found in (
+        ("The same with a field in the answer that the contract does not have", figures.more),
         ("The same with a server that takes 50 ms", figures.slow),
         ("The same over TLS", figures.tls),
         ("The same over HTTP/2 (and TLS)", figures.http2),
@@ -207,6 +218,26 @@ def parts(figures: Figures, rounds: int, calls: int) -> Iterator[str]:
         yield from imports_section(figures.imports)
     if figures.construction:
         yield from construction_section(figures.construction)
+
+
+CHARTED = (
+    *("httpx", "httpx2", "openai (aiohttp)", "stripe (aiohttp)", OURS, "aiohttp", FAST),
+    *("pyreqwest", "raw protocol"),
+)
+"""Peers of the chart, from above."""
+LEVEL, BASE = 100, "httpx"
+
+
+def chart(found: Steadies) -> str:
+    """Draw how many calls a second the peers make, as multiples of bare httpx."""
+    bars = [
+        Bar(name, each, is_ours=name in {OURS, FAST})
+        for name in CHARTED
+        if (each := each_compared(found, name, BASE, LEVEL, as_fast))
+    ]
+    title = f"Calls a second as a multiple of bare {BASE}'s, {LEVEL} at a time"
+    note = "Median of rounds in which the peers take turns; the line is from the least to the most."
+    return bar_chart(title, note, bars)
 
 
 def report(figures: Figures, rounds: int, calls: int) -> str:

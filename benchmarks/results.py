@@ -69,6 +69,7 @@ class Figures:
     notes: Mapping[str, str]
     steady: Steadies = attrs.field(factory=dict)
     own: Steadies = attrs.field(factory=dict)
+    more: Steadies = attrs.field(factory=dict)
     slow: Steadies = attrs.field(factory=dict)
     tls: Steadies = attrs.field(factory=dict)
     http2: Steadies = attrs.field(factory=dict)
@@ -98,9 +99,16 @@ def compared(
     found: Steadies, mine: str, other: str, level: int, compare: Callable[[Round, Round], float]
 ) -> float | None:
     """Compare two peers, side by side within each round; None if one was not measured."""
-    ours, theirs = (found.get(name, {}).get(level, ()) for name in (mine, other))
-    each = [compare(one, two) for one, two in zip(ours, theirs, strict=False)]
+    each = each_compared(found, mine, other, level, compare)
     return statistics.median(each) if each else None
+
+
+def each_compared(
+    found: Steadies, mine: str, other: str, level: int, compare: Callable[[Round, Round], float]
+) -> list[float]:
+    """Compare two peers in each round, side by side."""
+    ours, theirs = (found.get(name, {}).get(level, ()) for name in (mine, other))
+    return [compare(one, two) for one, two in zip(ours, theirs, strict=False)]
 
 
 def as_fast(mine: Round, other: Round) -> float:

@@ -16,6 +16,7 @@ from payload import (
     SUB_TOTAL,
     TAX,
     TOTAL,
+    TTL,
     BadAnswerError,
     encode,
     numbers,
@@ -72,7 +73,6 @@ def _openai_model() -> Any:
         "paymentLink": str,
         "paymentLinkTTL": int,
         "paymentPageTTL": int,
-        "totalAmount": Decimal,
     }
     return type("Link", (load("openai").BaseModel,), {"__annotations__": fields})
 
@@ -145,7 +145,6 @@ class Link:
     paymentLink: str  # noqa: N815
     paymentLinkTTL: int  # noqa: N815
     paymentPageTTL: int  # noqa: N815
-    totalAmount: Decimal  # noqa: N815
 
 
 ADDITIONAL = {"campaign": "spring", "requestId": "9a7b330aa0c5d2e14f68b1c7d9e0f2a3"}
@@ -272,7 +271,7 @@ async def _transport_alone(target: Target, **settings: Any) -> AsyncIterator[Cal
     async def call() -> object:
         answer = await transport.exchange(request, headers, limits, guard())
         parsed = decode(answer.body)
-        if parsed["totalAmount"] != TOTAL:
+        if parsed["paymentPageTTL"] != TTL:
             raise BadAnswerError(answer.status_code)
         return parsed
 

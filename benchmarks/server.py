@@ -1,6 +1,7 @@
 """The other side of the benchmarks: a server on loopback that is never the bottleneck.
 
-    python benchmarks/server.py [--tls chain-and-key.pem] [--http2] [--delay SECONDS] [--cpu 1]
+    python benchmarks/server.py [--tls chain-and-key.pem] [--http2] [--delay SECONDS] [--more]
+        [--cpu 1]
 
 It prints its port and serves until it is killed. Every POST is answered with the same created link,
 over HTTP/1.1 (keep-alive, pipelining) or, over TLS, HTTP/2. `GET /stats` says how many connections
@@ -19,7 +20,7 @@ import time
 from typing import Any
 
 import attrs
-from payload import ANSWER, of_a_new_link
+from payload import ANSWER, WITH_MORE, of_a_new_link
 
 # Loaded by name, so that types can be checked without them.
 httptools: Any = importlib.import_module("httptools")
@@ -34,9 +35,6 @@ def plain(body: bytes, status: bytes) -> bytes:
     return head % (status, len(body)) + body
 
 
-CREATED = plain(ANSWER, b"201 Created")
-
-
 @attrs.define
 class Service:
     """Counts of what was served, and how long that takes."""
@@ -45,10 +43,13 @@ class Service:
     posts: int = 0
     delay: float = 0.0
     """Seconds, over HTTP/1.1."""
+    created: bytes = attrs.field(default=plain(ANSWER, b"201 Created"), repr=False)
+    """The answer over HTTP/1.1, with another link's reference."""
 
     def told(self) -> bytes:
         """As JSON."""
-        return json.dumps(attrs.asdict(self) | {"cpu": time.process_time()}).encode()
+        counts = {"connections": self.connections, "posts": self.posts}
+        return json.dumps(counts | {"cpu": time.process_time()}).encode()
 
 
 SERVICE = Service()
@@ -86,11 +87,11 @@ class Http1(asyncio.Protocol):
         if SERVICE.delay:
             asyncio.get_running_loop().call_later(SERVICE.delay, self._answer_late)
         else:
-            self._answers.append(of_a_new_link(CREATED))
+            self._answers.append(of_a_new_link(SERVICE.created))
 
     def _answer_late(self) -> None:
         if not self._transport.is_closing():
-            self._transport.write(of_a_new_link(CREATED))
+            self._transport.write(of_a_new_link(SERVICE.created))
 
 
 # HTTP/2: frames are told apart, and nothing in them is looked at ----------------------------------
@@ -206,10 +207,13 @@ def main() -> None:
     parser.add_argument("--tls", help="a file with a certificate and its key")
     parser.add_argument("--http2", action="store_true", help="offer HTTP/2 (over TLS)")
     parser.add_argument("--delay", type=float, default=0.0, help="seconds until each answer")
+    parser.add_argument("--more", action="store_true", help="answer with an unknown field, too")
     parser.add_argument("--cpu", type=int, help="the CPU to stay on")
     given = parser.parse_args()
     pin(given.cpu)
     SERVICE.delay = given.delay
+    if given.more:
+        SERVICE.created = plain(WITH_MORE, b"201 Created")
     uvloop.run(serve(given.tls, http2=given.http2))
 
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import anyio
 import attrs
 
-from chat2pay_async import _config, errors, events
-from chat2pay_async import _eventloop as clock
+from chat2pay_async import _config, _eventloop, errors, events
 from chat2pay_async._api import models, operations
 from chat2pay_async._api.headers import AskForKey, KeySource, added_headers, key_or_source
 from chat2pay_async._api.responses import RawResponse
@@ -55,6 +54,7 @@ class AsyncChat2Pay:
     Every method may raise, beside what it names itself:
 
     - `RequestValidationError`: the request breaks the contract; nothing was sent.
+    - `TypeError`: an amount is a float, or a request is not of its class; nothing was sent.
     - `AuthenticationError`, `PermissionDeniedError`: the key is wrong, or may not do this.
     - `RateLimitedError`: the service asks to wait for more than a minute, or throttles for longer
       than a call waits.
@@ -62,8 +62,8 @@ class AsyncChat2Pay:
       applied (or, of a read and of `update_integration`, it is harmless to repeat).
     - `OutcomeUnknownError` (create, cancel, capture, reverse, receipt, and `request` except GET and
       HEAD): no usable response, and it may have been applied.
-    - `ConfigurationError`: the client is closed or works on another event loop, or the `api_key`
-      callable returns no key.
+    - `ConfigurationError`: the client is closed or works on another event loop, the `api_key`
+      callable returns no key, or a setting can't work.
     """
 
     @hiding_arguments
@@ -106,9 +106,8 @@ class AsyncChat2Pay:
             timeout: A `Timeout`, or seconds for each of connect, read and write.
             retry: The policy by which calls are retried, and unknown outcomes looked up.
             rate_limit: A `RateLimit`, or a `Limiter` of your own; None sends as fast as the
-                connections allow until the first 429, and from then on about as fast as the service
-                does. A 429 pauses all of this client's tasks for 1 to 60 s, unless the limiter is
-                your own.
+                connections allow until the first 429, and then about as fast as the service does. A
+                429 pauses all of this client's tasks for 1 to 60 s, unless the limiter is your own.
             max_connections: The most requests that may be on the wire at a time.
             transport: `"fast"` sends over the same connections without an httpx object on the way,
                 in half to two thirds of the CPU time; or an httpx transport to send over (a mock,
@@ -123,28 +122,25 @@ class AsyncChat2Pay:
                 `httpx.DigestAuth`, may learn it from a read first. A transport that is not built on
                 httpcore does not tell what it did: it must raise no `ConnectError` once it has sent
                 anything, and a copy of a refusal, or of a 429, that something on the way sends on
-                it is believed, as it is where a hook reads bodies. Over httpx's
-                own connections, a POST that was given up may still be delivered when a broken
-                network heals, up to two minutes later; its pool is slow with many requests at a
-                time, and can lose a connection for good. For hooks, auth or headers alone,
-                `http_client_for` makes a client without these faults. Default: such a client.
-            proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …).
-                Plain http, to a server on this machine, never goes through one of the
-                environment's.
+                it is believed, as it is where a hook reads bodies. Over httpx's own connections, a
+                POST that was given up may still be delivered when a broken network heals, up to two
+                minutes later; its pool is slow with many requests at a time, and can lose a
+                connection for good. For hooks, auth or headers alone, `http_client_for` makes a
+                client without these faults. Default: such a client.
+            proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …),
+                and none for plain http, which is for servers on this machine.
             ssl_context: The TLS settings for connections to the service, for a private authority
                 (`ssl.create_default_context(cafile=…)`) or a client certificate
                 (`.load_cert_chain(…)`). Its ALPN protocols are set by this client. For an https
                 proxy, pass `httpx.Proxy(url, ssl_context=…)`. Default: the authorities of
                 SSL_CERT_FILE, else of SSL_CERT_DIR, else of certifi.
-            http2: Offer HTTP/2; it needs the extra `http2`. A connection still serves one request
-                at a time. A server that shuts an HTTP/2 connection down in good order still
-                responds to the request that it has. A POST that it refuses in this way has an
-                unknown outcome, and is looked up.
+            http2: Offer HTTP/2 (extra `http2`). A connection still serves one request at a time. A
+                server that shuts one down in good order still responds to the request that it has.
+                A POST that it refuses in this way has an unknown outcome, and is looked up.
             default_headers: Headers of every request, such as a gateway's. Those that carry the
                 key, name the program or the host, or say how to read a request, are refused: use
                 `api_key`, `app_info` and `base_url`.
-            app_info: The program that uses this client, for the User-Agent: its `name`, and perhaps
-                `version` and `url`.
+            app_info: Your program, for the User-Agent: its `name`, and perhaps `version` and `url`.
             hooks: Callables that are given every event (`chat2pay_async.events`).
 
         Raises:
@@ -189,23 +185,23 @@ class AsyncChat2Pay:
         A lost response is looked up by the order number, so give each link one of its own: where
         two links share one, the look-up may find the other, and more outcomes stay unknown.
 
-        A link that was read back by a look-up has `recovered=True`. Look-ups never carry a link's
-        URL, so its `payment_link` is None even where the request asked for it. If you
-        need the URL, cancel this link, see in `get_transaction` that it is cancelled, and create
-        another under a new order number.
+        A link that was read back by a look-up has `recovered=True`, and no `payment_link`: look-ups
+        never carry the URL. If you need it, cancel this link, see in `get_transaction` that it is
+        cancelled, and create another under a new order number.
 
         Raises:
             BadRequestError: The service refuses the request; no link was made.
             OutcomeUnknownError: A link may exist.
         """
         operations.CREATE_PAYMENT_LINK.check(request)
-        call = Call(operations.CREATE_PAYMENT_LINK, request, self._options, clock.now())
+        call = Call(operations.CREATE_PAYMENT_LINK, request, self._options, _eventloop.now())
         return (await self._sender.make(call)).result
 
     async def cancel_payment_link(self, payment_link_ref: str) -> models.Cancellation:
-        """Cancel a link that was not clicked yet.
+        """Cancel a link that was not clicked yet (contract: cancelLink).
 
-        Contract: cancelLink.
+        Args:
+            payment_link_ref: The link's reference.
 
         Raises:
             BadRequestError: It was clicked, cancelled before, or has expired.
@@ -238,6 +234,9 @@ class AsyncChat2Pay:
         Contract: reverseTransaction. A settled payment needs a refund elsewhere. A gateway's
         refusal is returned, not raised: ask `succeeded`.
 
+        Args:
+            payment_link_ref: The paid link's reference.
+
         Raises:
             BadRequestError: There is nothing to reverse.
             NotFoundError: There is no such link.
@@ -249,9 +248,7 @@ class AsyncChat2Pay:
     async def create_receipt(
         self, payment_link_ref: str, receipt_link: str, timestamp: datetime | None = None
     ) -> models.Receipt:
-        """Send the customer a link to their receipt.
-
-        Contract: createPaymentReceipt.
+        """Send the customer a link to their receipt (contract: createPaymentReceipt).
 
         Args:
             payment_link_ref: The paid link's reference.
@@ -272,10 +269,13 @@ class AsyncChat2Pay:
         payment_link_ref: str | None = None,
         receipt_link_ref: str | None = None,
     ) -> models.Transaction:
-        """Look up what became of a link, by at least one of its identifiers.
+        """Look up what became of a link, by at least one of these (contract: getTransactionStatus).
 
-        Contract: getTransactionStatus. A record names one receipt: pass the link, too, where it may
-        have a later receipt than the one that is asked for.
+        Args:
+            order_number: The order's number. Of two links that share one, either may be found.
+            payment_link_ref: The link's reference.
+            receipt_link_ref: The reference of its receipt. A record names one receipt: where the
+                link may have a later one, pass `payment_link_ref`, too.
 
         Raises:
             NotFoundError: There is none.
@@ -290,9 +290,7 @@ class AsyncChat2Pay:
         ).parsed
 
     async def get_configuration(self) -> models.Configuration:
-        """Read how the account is set up.
-
-        Contract: getConfigSettings.
+        """Read how the account is set up (contract: getConfigSettings).
 
         Raises:
             ResponseDecodeError: The response is no JSON object.
@@ -302,9 +300,11 @@ class AsyncChat2Pay:
     async def update_integration(
         self, application_uuid: str, status: models.IntegrationStatus | str
     ) -> models.IntegrationUpdate:
-        """Activate, deactivate or delete an integration.
+        """Activate, deactivate or delete an integration (contract: updateIntegrationStatus).
 
-        Contract: updateIntegrationStatus.
+        Args:
+            application_uuid: The integration's id: `Integrator.application_id`.
+            status: Its new status: an `IntegrationStatus`, or its name in any case.
 
         Raises:
             NotFoundError: There is no such integration.

@@ -79,7 +79,11 @@ def _delay(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 @attrs.frozen
 class Timeout:
-    """The limits for the duration of a call, in seconds, each greater than 0."""
+    """The limits for the duration of a call, in seconds, each greater than 0.
+
+    Raises:
+        ConfigurationError: A limit is not such a number.
+    """
 
     connect: float = attrs.field(default=5.0, validator=_limit)
     """For a connection to be made, TLS handshake included."""
@@ -142,6 +146,9 @@ class RetryPolicy:
     false); an integration update that was repeated does not arrive once more after a later one; and
     where look-ups do not show `sdkRequestId`, two processes do not create one order in the same
     minute (one journal keeps them apart).
+
+    Raises:
+        ConfigurationError: A value is out of range, or of a wrong type.
     """
 
     max_attempts: int = attrs.field(default=4, validator=_attempts)

@@ -1,7 +1,6 @@
 """The eight operations, each returning its whole exchange: `client.with_raw_response`.
 
-`AsyncChat2Pay`'s own methods call these and return the result alone; their docstrings say what an
-operation does.
+`AsyncChat2Pay`'s own methods call these and return the result alone.
 """
 
 from __future__ import annotations
@@ -26,7 +25,10 @@ R = TypeVar("R")
 
 
 class RawChat2Pay:
-    """A client whose methods take what `AsyncChat2Pay`'s take, and return a `RawResponse`."""
+    """A client whose methods return a `RawResponse`: `client.with_raw_response`.
+
+    They take the arguments of `AsyncChat2Pay`'s methods of the same name, and raise their errors.
+    """
 
     def __init__(self, sender: Sender, options: Options) -> None:
         self._sender = sender
@@ -40,31 +42,31 @@ class RawChat2Pay:
     async def create_payment_link(
         self, request: models.PaymentLinkRequest
     ) -> RawResponse[models.PaymentLink]:
-        """See `AsyncChat2Pay.create_payment_link`."""
+        """Make a payment link, and have it sent; see `AsyncChat2Pay.create_payment_link`."""
         operations.CREATE_PAYMENT_LINK.check(request)
         return await self._sender.send(operations.CREATE_PAYMENT_LINK, request, self._options)
 
     async def cancel_payment_link(self, payment_link_ref: str) -> RawResponse[models.Cancellation]:
-        """See `AsyncChat2Pay.cancel_payment_link`."""
+        """Cancel a link that was not clicked yet; see `AsyncChat2Pay.cancel_payment_link`."""
         return await self._send(operations.CANCEL_PAYMENT_LINK, payment_link_ref=payment_link_ref)
 
     async def capture_payment(
         self, payment_link_ref: str, amount: Decimal | int | str | None = None
     ) -> RawResponse[models.GatewayResult]:
-        """See `AsyncChat2Pay.capture_payment`."""
+        """Capture an authorized payment; see `AsyncChat2Pay.capture_payment`."""
         return await self._send(
             operations.CAPTURE_PAYMENT, payment_link_ref=payment_link_ref, amount=amount
         )
 
     async def reverse_payment(self, payment_link_ref: str) -> RawResponse[models.GatewayResult]:
-        """See `AsyncChat2Pay.reverse_payment`."""
+        """Reverse an authorization or a capture; see `AsyncChat2Pay.reverse_payment`."""
         return await self._send(operations.REVERSE_PAYMENT, payment_link_ref=payment_link_ref)
 
     @hiding_arguments
     async def create_receipt(
         self, payment_link_ref: str, receipt_link: str, timestamp: datetime | None = None
     ) -> RawResponse[models.Receipt]:
-        """See `AsyncChat2Pay.create_receipt`."""
+        """Send the customer a link to their receipt; see `AsyncChat2Pay.create_receipt`."""
         return await self._send(
             operations.CREATE_RECEIPT,
             payment_link_ref=payment_link_ref,
@@ -79,7 +81,7 @@ class RawChat2Pay:
         payment_link_ref: str | None = None,
         receipt_link_ref: str | None = None,
     ) -> RawResponse[models.Transaction]:
-        """See `AsyncChat2Pay.get_transaction`."""
+        """Look up what became of a link; see `AsyncChat2Pay.get_transaction`."""
         return await self._send(
             operations.GET_TRANSACTION,
             order_number=order_number,
@@ -88,13 +90,13 @@ class RawChat2Pay:
         )
 
     async def get_configuration(self) -> RawResponse[models.Configuration]:
-        """See `AsyncChat2Pay.get_configuration`."""
+        """Read how the account is set up; see `AsyncChat2Pay.get_configuration`."""
         return await self._send(operations.GET_CONFIGURATION)
 
     async def update_integration(
         self, application_uuid: str, status: models.IntegrationStatus | str
     ) -> RawResponse[models.IntegrationUpdate]:
-        """See `AsyncChat2Pay.update_integration`."""
+        """Set the status of an integration; see `AsyncChat2Pay.update_integration`."""
         return await self._send(
             operations.UPDATE_INTEGRATION, application_uuid=application_uuid, status=status
         )
@@ -108,6 +110,6 @@ class RawChat2Pay:
         params: Mapping[str, Any] | None = None,
         json: Any = None,
     ) -> RawResponse[Any]:
-        """See `AsyncChat2Pay.request`."""
+        """Call an endpoint that this version does not know; see `AsyncChat2Pay.request`."""
         endpoint, sent = endpoint_for(method, path, params, json)
         return await self._sender.send(endpoint, sent, self._options)

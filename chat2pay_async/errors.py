@@ -119,6 +119,7 @@ class SentRequest(msgspec.Struct, frozen=True):
     target: str
     """Path and query, percent-encoded, below the base URL."""
     body: bytes | None = None
+    """The JSON of the body; None where there is none."""
 
     def __repr__(self) -> str:
         target = _DIGITS.sub("***", self.target.partition("?")[0])
@@ -145,6 +146,7 @@ class Pending:
 
     Empty for `client.request`."""
     request: SentRequest
+    """The request that may have been applied."""
     base_url: str
     key_fingerprint: str
     """A fingerprint of the API key of the latest attempt, which does not show it."""
@@ -153,6 +155,7 @@ class Pending:
     first_attempt: Attempt
     """The first that may have been applied."""
     last_attempt: Attempt
+    """The latest that may have been applied."""
     service_time: datetime | None = None
     """The beginning of the first attempt, on the service's clock; None where that was not known."""
     settle: float = 10.0

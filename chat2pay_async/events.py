@@ -129,6 +129,7 @@ class OutcomeUnknown(Event):
     """A call ends (or was cancelled) while it may have been applied."""
 
     pending: Pending
+    """The call, for `client.resolve`."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -138,6 +139,7 @@ class CallFinished(Event):
     elapsed: float
     """Seconds since it started, waiting included."""
     attempts: tuple[Attempt, ...]
+    """Every attempt, in order."""
     error: str | None
     """The error's class name; None for a success."""
     recovered: bool

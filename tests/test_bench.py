@@ -6,6 +6,7 @@ No measurement is made here, and no limit is set on any.
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,19 @@ def test_the_page_shows_what_was_measured(rooms: dict[str, Any]) -> None:
     assert row(page, "## So many calls awaited at once", "chat2pay_async").endswith("| 2.5 |")
     assert row(page, "## Imports", "chat2pay_async") == "| chat2pay_async | 200 | 100 |"
     assert "over TLS" not in page
+
+
+def test_the_chart_shows_medians_of_ratios_and_their_range(rooms: dict[str, Any]) -> None:
+    found = figures(rooms)
+    ours, theirs = found.steady["chat2pay_async"], found.steady["httpx"]
+    ours[100] = [one for us in (100.0, 50.0, 200.0) for one in rounds(rooms, us, count=1)]
+    assert len(ours[100]) == len(theirs[100]) == 3
+    chart = rooms["report"].chart(found.steady)
+    assert ">3 x</text>" in chart, "300 by 100, between 300 by 200 and 300 by 50"
+    (line,) = re.findall(r'd="M([\d.]+) [\d.]+H([\d.]+)"', chart)[1:2]
+    least, most = (float(end) - float(re.findall(r'<rect x="(\d+)"', chart)[0]) for end in line)
+    assert most / least == pytest.approx(4, rel=0.01)
+    assert "100 at a time" in chart
 
 
 @pytest.mark.parametrize(

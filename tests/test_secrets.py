@@ -226,7 +226,11 @@ async def test_no_tool_shows_what_a_callable_returned_that_is_no_key(
 
 
 async def test_no_tool_shows_a_secret_of_headers_that_are_refused() -> None:
-    for headers in ({"X-Gateway": f"{CARD}\n"}, {"Authorization": CARD}, {f"{CARD} x": CARD}):
+    refused = (
+        *({"X-Gateway": f"{CARD}\n"}, {"Authorization": CARD}),
+        *({f"{CARD} x": CARD}, {CARD: "\n"}, {KEY: "\n"}, {KEY: CARD, KEY.upper(): CARD}),
+    )
+    for headers in refused:
         with pytest.raises(ConfigurationError) as caught:
             AsyncChat2Pay(KEY, default_headers=headers)
         assert leaks(caught.value) == []

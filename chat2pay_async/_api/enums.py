@@ -31,9 +31,13 @@ class TransactionType(StrEnum):
     """The type of a payment, or of an entry in its history."""
 
     AUTHORIZATION = "Authorization"
+    """The amount is held on the card, to be captured later."""
     SALE = "Sale"
+    """The amount is authorized and taken at once."""
     VOID = "Void"
+    """A reversal; in responses only."""
     CAPTURE = "Capture"
+    """In responses only."""
 
 
 class TransactionStatus(StrEnum):
@@ -63,13 +67,17 @@ class TransactionStatus(StrEnum):
 
 
 class PaymentStatus(StrEnum):
-    """The state of a payment."""
+    """The state of a payment.
+
+    `wait_for_payment` ends at SUCCESS, FAILED, REVERSED and VOIDED.
+    """
 
     SUCCESS = "SUCCESS"
     FAILED = "FAILED"
     PENDING = "PENDING"
     UNKNOWN = "UNKNOWN"
     REVIEW = "REVIEW"
+    """The gateway holds it; see `PaymentLinkRequest.payment_review_auto_reversal`."""
     REVERSED = "REVERSED"
     VOIDED = "VOIDED"
 
@@ -86,5 +94,6 @@ class IntegratorType(StrEnum):
     """The kind of program that an integration is."""
 
     OMS = "OMS"
+    """An order management system."""
     CLICKATELL_PRODUCT = "CLICKATELL_PRODUCT"
     APPLICATION = "APPLICATION"

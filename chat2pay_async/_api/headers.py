@@ -39,6 +39,8 @@ _FRAMING: Final = frozenset(
 )
 _FRAMING_FAMILIES: Final = ("content-", "if-", "http2-", "proxy-", "sec-")
 """Headers by which somebody on the way may read a request, or its response, differently."""
+_PLAIN: Final = re.compile(r"[A-Za-z-]+")
+"""A header's name that is no card number, and hardly a key, so that an error may show it."""
 
 
 class RequestHeaders(NamedTuple):
@@ -79,24 +81,32 @@ def added_headers(default_headers: object, app_info: object) -> dict[str, str]:
         )
     given: Mapping[Any, Any] = default_headers
     seen = set[str]()
-    for name, value in given.items():
-        _check_header(name, value)
+    for place, (name, value) in enumerate(given.items(), 1):
+        is_plain = isinstance(name, str) and _PLAIN.fullmatch(name)
+        shown = name if is_plain else f"entry {place}"
+        _check_header(name, value, shown)
         if name.lower() in seen:
-            raise ConfigurationError(f"default_headers has {name} twice: case does not matter")
+            raise ConfigurationError(
+                f"default_headers: {shown} repeats an earlier name; case does not matter"
+            )
         seen.add(name.lower())
     return headers | dict(given)
 
 
-def _check_header(name: object, value: object) -> None:
+def _check_header(name: object, value: object, shown: str) -> None:
     if not isinstance(name, str) or not _TOKEN.fullmatch(name):
-        raise ConfigurationError("default_headers has a name that is not that of a header")
+        raise ConfigurationError(
+            f"default_headers: the name of {shown} is not that of a header: letters, digits and "
+            "marks such as -, no blanks or colons"
+        )
     lower = name.lower()
     if lower in _FRAMING or lower in _OWN or lower.startswith(_FRAMING_FAMILIES):
         why = _OWN.get(lower, "this client sets what says how to read a request")
         raise ConfigurationError(f"default_headers may not have {name}: {why}")
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
         raise ConfigurationError(
-            f"default_headers[{name!r}] must be a str of printable ASCII, without blanks around it"
+            f"default_headers: the value of {shown} must be a str of printable ASCII, without "
+            "blanks around it"
         )
 
 

@@ -88,6 +88,7 @@ class PaymentLink(Value):
     payment_link_ref: str = _GIVEN
     """The link's reference: every later operation is about this."""
     transaction_status: TransactionStatus | str | None = None
+    """The link's state; `delivered` reads it."""
     transaction_status_id: Identifier | None = None
     timestamp: datetime | None = None
     error: ThirdPartyError | None = None
@@ -131,19 +132,33 @@ class Cancellation(Value):
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class GatewayAnswer(Value):
-    """A card gateway's decision, in `GatewayResult` and `PaymentStatusEntry`: ask `succeeded`."""
+    """A card gateway's decision, in `GatewayResult` and `PaymentStatusEntry`: ask `succeeded`.
+
+    `repr` masks the fields of the card.
+    """
 
     transaction_type: TransactionType | str | None = None
+    """The step that was decided: an authorization, a sale, a capture or a void."""
     total_amount: Decimal | None = None
+    """The step's amount, in the link's currency."""
     payment_gateway_decision: str | None = None
+    """A word such as ACCEPT or DECLINE; the contract lists none."""
     payment_gateway_req_reference_number: str | None = None
+    """The gateway's reference of the step; each step has its own."""
     payment_gateway_response_timestamp: datetime | None = None
+    """The time of the gateway's response."""
     payment_gateway_response_code: int | None = None
+    """The gateway's code; 100 is a success."""
     payment_gateway_error_decision: str | None = None
+    """The gateway's description of an error, if there was one."""
     payment_gateway_auth_reconciliation_reference_number: str | None = None
+    """The gateway's number of the transaction, to reconcile by."""
     card_type: str | None = attrs.field(default=None, repr=masked)
+    """The kind of card, such as VISA."""
     masked_card_number: str | None = attrs.field(default=None, repr=masked)
+    """The card's number, as the gateway masks it."""
     card_expiry_date: str | None = attrs.field(default=None, repr=masked)
+    """A text; the contract gives it no form."""
 
     @property
     def succeeded(self) -> bool | None:
@@ -198,6 +213,7 @@ class GatewayResult(GatewayAnswer):
     """
 
     payment_status: PaymentStatus | str | None = None
+    """The payment's new status, if it was changed."""
     payment_status_id: Identifier | None = None
     recovered: bool = False
     """True if this was read back from the status endpoint, after a response was lost."""
@@ -230,11 +246,13 @@ class Receipt(Value):
     """A receipt that exists (contract: PaymentReceiptResponse)."""
 
     receipt_link_ref: str | None = None
+    """The receipt's reference; `get_transaction` finds its link by it."""
     order_number: str | None = None
     timestamp: datetime | None = None
     transaction_status: TransactionStatus | str | None = None
     transaction_status_id: Identifier | None = None
     error: ThirdPartyError | None = None
+    """The reason for which its message was not sent, in a `ReceiptNotSentError`."""
     recovered: bool = False
     """True if this was read back from the status endpoint, after a response was lost."""
     extra: dict[str, Any] = extra_fields()
@@ -262,6 +280,7 @@ class Integrator(Value):
     """
 
     application_id: str | None = None
+    """The id that `update_integration` and `PaymentLinkRequest.application_id` take."""
     name: str | None = None
     status: IntegrationStatus | str | None = None
     type: IntegratorType | str | None = None
@@ -272,18 +291,23 @@ class Integrator(Value):
 class Transaction(Value):
     """The full record of a link (contract: TransactionStatusEndpointResponse).
 
-    The payment page's URL is never part of it.
+    The payment page's URL is never part of it. Fields that `PaymentLinkRequest` has, too, are
+    explained there.
     """
 
     order_number: str | None = None
     payment_link_ref: str | None = None
     transaction_statuses: tuple[TransactionStatusEntry, ...] = ()
+    """The history of the link and its receipts."""
     payment_statuses: tuple[PaymentStatusEntry, ...] = ()
+    """The history of the payment: each decision of the gateway."""
     payment_status: PaymentStatus | str | None = None
+    """The payment's state now."""
     payment_status_id: Identifier | None = None
     payment_status_timestamp: datetime | None = None
     total_amount: Decimal | None = None
     receipt_link_ref: str | None = None
+    """The reference of a receipt; a link may have several, and the record names one."""
     channel_name: Channel | str | None = None
     currency: str | None = None
     tax_amount: Decimal | None = None
@@ -292,6 +316,7 @@ class Transaction(Value):
     """A JSON text or an object, as received; `parsed_additional_data` reads either."""
     payment_status_conversion_time: datetime | None = None
     integrator: Integrator | None = None
+    """The integration that made the link."""
     payment_review_auto_reversal: bool | None = None
     transaction_type: TransactionType | str | None = None
     environment: str | None = None
@@ -328,6 +353,7 @@ class Currency(Value):
 
     id: int | None = None
     iso: str | None = None
+    """The ISO 4217 code, such as ZAR."""
     name: str | None = None
     symbol: str | None = None
     is_default: bool | None = None
@@ -343,6 +369,7 @@ class Configuration(Value):
     sms_channel_enabled: bool | None = None
     integrators: tuple[Integrator, ...] = ()
     api_key: str | None = attrs.field(default=None, repr=masked)
+    """The account's key, which the service repeats; `repr` masks it."""
     supported_currencies: tuple[Currency, ...] = ()
     environment: str | None = None
     extra: dict[str, Any] = extra_fields()
@@ -353,6 +380,7 @@ class IntegrationUpdate(Value):
     """The confirmation that an integration's status was set (contract: EntityUpdatedResponse)."""
 
     update_time: datetime | None = None
+    """The time of the change."""
     recovered: bool = False
     """True if this was read back from the configuration, after a response was lost."""
     extra: dict[str, Any] = extra_fields()

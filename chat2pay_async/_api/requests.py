@@ -114,7 +114,11 @@ def _items(value: Iterable[LineItem]) -> Any:
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class LineItem(Value):
-    """One line of an order; its limits are checked with the request that it is part of."""
+    """One line of an order; its limits are checked with the request that it is part of.
+
+    Raises:
+        TypeError: An amount is a float, or of another type that is not a number.
+    """
 
     name: str | None
     """At most 255 characters."""
@@ -206,6 +210,7 @@ class PaymentLinkRequest(Value):
     return_payment_link: bool | None = None
     """True to get the link's URL in the response."""
     application_id: str | None = None
+    """The integration that makes the link (`Integrator.application_id`): callbacks go to it."""
     payment_review_auto_reversal: bool | None = None
     """True to have the service reverse a payment that is left in review."""
     transaction_type: TransactionType | None = attrs.field(
@@ -213,9 +218,11 @@ class PaymentLinkRequest(Value):
     )
     """`SALE` or `AUTHORIZATION`."""
     order_line_items: tuple[LineItem, ...] = attrs.field(default=(), converter=_items)
+    """The items of the order, which the payment page may show."""
     reconciliation_id: str | None = None
     """At most 60 characters; status look-ups return it."""
     merchant_descriptor: str | None = None
+    """The merchant's name, as the customer's card statement shows it."""
 
     def __attrs_post_init__(self) -> None:
         """Check everything at once: attrs' own validators would stop at the first fault."""
@@ -269,9 +276,14 @@ class PaymentLinkRequest(Value):
 @hiding_fields
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class LinkReference(Value):
-    """The link to cancel, or the payment to reverse."""
+    """The link to cancel, or the payment to reverse.
+
+    Raises:
+        RequestValidationError: The reference is blank, or has blanks around it.
+    """
 
     payment_link_ref: str
+    """The link's reference: `PaymentLink.payment_link_ref`."""
 
     def __attrs_post_init__(self) -> None:
         name = type(self).__name__
@@ -280,10 +292,17 @@ class LinkReference(Value):
 
 @attrs.frozen(eq=False, repr=False)
 class Capture(Value):
-    """The authorization to capture, and how much of it. Default: all."""
+    """The authorization to capture, and how much of it.
+
+    Raises:
+        RequestValidationError: With every fault of the capture in `.faults`.
+        TypeError: The amount is a float, or of another type that is not a number.
+    """
 
     payment_link_ref: str
+    """The paid link's reference."""
     amount: Decimal | None = attrs.field(default=None, converter=amount)
+    """In the link's currency, greater than 0. Default: all of it."""
 
     def __attrs_post_init__(self) -> None:
         problems = {
@@ -296,11 +315,18 @@ class Capture(Value):
 @hiding_fields
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class ReceiptRequest(Value):
-    """The receipt to send (contract: PaymentReceiptRequest)."""
+    """The receipt to send (contract: PaymentReceiptRequest).
+
+    Raises:
+        RequestValidationError: With every fault of the receipt in `.faults`.
+    """
 
     payment_link_ref: str
+    """The paid link's reference."""
     receipt_link: str = attrs.field(repr=masked)
+    """The receipt's URL, which the customer gets."""
     timestamp: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    """The receipt's time. Default: now."""
 
     def __attrs_post_init__(self) -> None:
         problems = {
@@ -314,11 +340,19 @@ class ReceiptRequest(Value):
 @hiding_fields
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class TransactionQuery(Value):
-    """The identities to look a transaction up by: at least one."""
+    """The identities to look a transaction up by: at least one.
+
+    Raises:
+        RequestValidationError: None is given, or one is blank or has blanks around it.
+    """
 
     order_number: str | None = None
+    """The order's number. Of two links that share one, either may be found."""
     payment_link_ref: str | None = None
+    """The link's reference."""
     receipt_link_ref: str | None = None
+    """The reference of its receipt. A record names one receipt: where the link may have a later
+    one, pass `payment_link_ref`, too."""
 
     def __attrs_post_init__(self) -> None:
         given = {name: value for name, value in attrs.asdict(self).items() if value is not None}

@@ -64,6 +64,7 @@ class RawResponse(Value, Generic[T]):
     """
 
     parsed: T = attrs.field(repr=_shown)
+    """The result, as `AsyncChat2Pay`'s method of the same name returns it."""
     status_code: int
     """Status of the response that `parsed` was read from; see `recovered`."""
     headers: Mapping[str, str] = attrs.field(repr=False, hash=False)

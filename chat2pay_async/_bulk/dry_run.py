@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from chat2pay_async._bulk.item import Item, Items
 from chat2pay_async._bulk.outcomes import State
+from chat2pay_async._bulk.store import Registered
 from chat2pay_async._bulk.summary import Forecast, Totals
 
 __all__ = ["DryRun"]
@@ -42,32 +43,34 @@ class DryRun(Items[Q, R]):
             seconds=(self._to_send.items + self._resumed) * each,
         )
 
+    def register(self, item: Item[Q, R]) -> bool:
+        """Register an item and its recipient if both are certainly new."""
+        return self._store.register(item.key, self._recipient_of(item))
+
+    def _recipient_of(self, item: Item[Q, R]) -> str | None:
+        recipient: str | None = getattr(item.request, "to", None)
+        return recipient
+
     async def finish_at_once(self, item: Item[Q, R]) -> bool:
         """Count an item that is certainly new; nearly all are, and none of these has an outcome."""
-        is_new = await self._store.register_new(item.key, _recipient_of(item))
-        if is_new:
-            self._to_send.add_request(item.request)
-        return is_new
+        self._to_send.add_request(item.request)
+        await self._store.index()
+        return True
 
-    async def finish(self, item: Item[Q, R]) -> None:
+    def finish_known(self, item: Item[Q, R], registered: Registered) -> bool:
         """Count an item, and set its outcome if it would not be sent."""
-        if item.row is not None:
-            self._resumed += 1
-            return
-        registered = await self._store.look_up(item.key, _recipient_of(item))
-        item.outcome = self.known(item, registered)
-        if item.outcome is not None and item.outcome.state is State.REJECTED:
-            self._refused += 1
-        elif item.outcome is not None:
-            self._final += 1
-        elif not registered.resumed:
+        if not super().finish_known(item, registered):
             self._to_send.add_request(item.request)
             if registered.recipient_repeated:
                 self._same_recipient += 1
                 if self._same_recipient <= Forecast.SHOWN:
                     self._same_recipient_keys.append(item.key)
+        elif item.outcome is not None and item.outcome.state is State.REJECTED:
+            self._refused += 1
+        elif item.outcome is not None:
+            self._final += 1
+        return True
 
-
-def _recipient_of(item: Item[Any, Any]) -> str | None:
-    recipient: str | None = getattr(item.request, "to", None)
-    return recipient
+    async def finish(self, item: Item[Q, R]) -> None:  # noqa: ARG002 - counted, not sent
+        """Count an item that an earlier run left unresolved."""
+        self._resumed += 1

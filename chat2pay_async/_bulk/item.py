@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -52,6 +53,8 @@ class Item(Generic[Q, R]):
     request: Q
     row: Row | None = None
     """The row of a journal that it is resumed from."""
+    earlier: Row | None = None
+    """The row that an earlier run has finished; it is not resumed."""
     log: ItemLog | None = None
     outcome: Outcome[Q, R] | None = None
     """Set as soon as it is known; it may still have to be written."""
@@ -108,23 +111,41 @@ class Items(Generic[Q, R]):
         """Make an item of a row that an earlier run left unresolved."""
         return Item(row.key, request_of(self._operation, row.sent, row.request_id), row)
 
+    def register(self, item: Item[Q, R]) -> bool:
+        """Register an item if it is certainly new; if not, it has to be looked up."""
+        return self._store.register(item.key)
+
+    async def look_up(self, items: Sequence[Item[Q, R]]) -> list[Registered]:
+        """Register items that may not be new, and return what is known of each.
+
+        Raises:
+            JournalError: Their keys can't be indexed.
+        """
+        return await self._store.look_up([(item.key, self._recipient_of(item)) for item in items])
+
+    def _recipient_of(self, _item: Item[Q, R]) -> str | None:
+        return None  # repeated recipients are a dry run's affair
+
+    def finish_known(self, item: Item[Q, R], registered: Registered) -> bool:
+        """Finish an item that was looked up and for which nothing is sent, if it is one.
+
+        It has no outcome if this run resumes, or has resumed, its key.
+        """
+        item.earlier, item.outcome = registered.row, self._known(item, registered)
+        return item.outcome is not None or registered.resumed
+
     async def finish_at_once(self, _item: Item[Q, R]) -> bool:
-        """Finish an item for which nothing has to be awaited, if it is one; it has no outcome."""
+        """Finish a new item for which nothing is sent, if it is one; it has no outcome."""
         return False
 
     async def finish(self, item: Item[Q, R]) -> None:
-        """Bring an item to its outcome; none if this run has resumed its key already.
+        """Send an item, and bring it to its outcome.
 
         Raises:
             JournalError: The outcome can't be written.
         """
-        row = item.row
-        if row is None:
-            registered = await self._store.register(item.key)
-            item.outcome = self.known(item, registered)
-            if item.outcome is not None or registered.resumed:
-                return
-            row = registered.row
+        await self._store.index()
+        row = item.row or item.earlier
         prior = None if row is None else self._prior_of(row)
         if item.row is None and row is not None and prior is not None and not prior.is_unresolved:
             # Nothing was applied: the same is sent again, or what the source has now.
@@ -180,7 +201,7 @@ class Items(Generic[Q, R]):
 
     # Before anything is sent ----------------------------------------------------------------------
 
-    def known(self, item: Item[Q, R], registered: Registered) -> Outcome[Q, R] | None:
+    def _known(self, item: Item[Q, R], registered: Registered) -> Outcome[Q, R] | None:
         """Return the outcome of an item that is not sent; None if it is sent, or was resumed."""
         if registered.repeated:
             problem = "occurs twice in this run, and is sent once"
@@ -193,10 +214,9 @@ class Items(Generic[Q, R]):
         change = self._change(item, row)
         if change is not None:
             return self._rejected(item, change)
-        if registered.resumed or row.state not in {State.APPLIED, State.REJECTED}:
+        if registered.resumed or row.state not in _FINAL:
             return None
-        was = outcome_of(self._operation, item.request, row)
-        return Outcome(item.key, item.request, State.SKIPPED, was.result, was.error, was.attempts)
+        return outcome_of(self._operation, item.request, row, State.SKIPPED)
 
     def _change(self, item: Item[Q, R], row: Row) -> RequestValidationError | None:
         """Compare an item with what was sent for it; None if they are equal."""
@@ -335,6 +355,8 @@ class Items(Generic[Q, R]):
         return Chat2PayError(text, operation=name)
 
 
+_FINAL = frozenset({State.APPLIED, State.REJECTED})
+"""States of rows that are skipped."""
 _UNAUTHORIZED = 401
 _KEYS = ("order_number", "payment_link_ref", "receipt_link_ref")
 """The fields that identify a request within its run."""

@@ -57,6 +57,7 @@ class Outcome(Generic[Q, R]):
     error: Chat2PayError | None = None
     """The error of the call."""
     attempts: tuple[Attempt, ...] = ()
+    """Every attempt at the call, in order."""
 
     @property
     def recovered(self) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -21,7 +21,7 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async._bulk.item import Item, Items
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.source import read
-from chat2pay_async._bulk.store import RunStore
+from chat2pay_async._bulk.store import Registered, RunStore
 from chat2pay_async._bulk.summary import Forecast, Guard, Summary, Tally
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._send.call import next_id
@@ -50,16 +50,20 @@ class Setup(Generic[Q]):
     """The function that asks for the key, and returns the fingerprint for the binding."""
 
 
-class _Worker(Generic[Q, R]):
-    """Task of a run that finishes items, and the item that it has."""
+_PAGE: Final = 500
+"""The most items that are looked up at once."""
 
-    def __init__(self, item: Item[Q, R]) -> None:
+
+class _Worker(Generic[Q, R]):
+    """Task of a run that finishes items, and the item that it has; None: it looks items up."""
+
+    def __init__(self, item: Item[Q, R] | None) -> None:
         self.item = item
 
     def rest(self) -> None:
         self._given = clock.Event()
 
-    def take(self, item: Item[Q, R]) -> None:
+    def take(self, item: Item[Q, R] | None) -> None:
         self.item = item
         self._given.set()
 
@@ -77,6 +81,12 @@ class Run(Generic[Q, R]):
 
     Attributes:
         undelivered: The outcomes that were not taken, once the block was left. They are final.
+
+    Raises:
+        ConfigurationError: The run is read outside its block, or has had one.
+        JournalError: Its journal can't be used, or can't be written any more.
+        RunStoppedError, AuthenticationError: It stopped itself; see `chat2pay_async.bulk`.
+        Exception: Whatever the source of its items raises.
     """
 
     _group: TaskGroup
@@ -94,8 +104,11 @@ class Run(Generic[Q, R]):
         self._ready: deque[Outcome[Q, R]] = deque()
         self._failure: Exception | None = None
         self._in_progress = 0
-        """The number of items in progress, and one for the source while it is read."""
+        """The number of busy workers, and one for the source while it is read."""
         self._items_begun: set[Item[Q, R]] = set()
+        self._to_look_up: list[Item[Q, R]] = []
+        """Those of them that may be known; they wait for the look-up of others to end."""
+        self._is_looking_up = False
         self._idle: list[_Worker[Q, R]] = []
         self._held = 0
         """The number of items that were taken from the source, and not from the run."""
@@ -269,7 +282,9 @@ class Run(Generic[Q, R]):
                         rejected: Any = Outcome(key, thing, State.REJECTED, error=error)
                         self._deliver(rejected)
                     else:
-                        if await self._items.finish_at_once(item):
+                        if not self._items.register(item):
+                            self._begin_look_up(item)
+                        elif await self._items.finish_at_once(item):
                             self._release()
                         else:
                             self._begin_item(item)
@@ -293,18 +308,29 @@ class Run(Generic[Q, R]):
             self._slot_freed = None
 
     def _begin_item(self, item: Item[Q, R]) -> None:
-        self._in_progress += 1
         self._items_begun.add(item)
+        self._employ(item)
+
+    def _begin_look_up(self, item: Item[Q, R]) -> None:
+        """Look an item up together with those that come until the look-up begins."""
+        self._items_begun.add(item)
+        self._to_look_up.append(item)
+        if not self._is_looking_up:
+            self._is_looking_up = True
+            self._employ(None)
+
+    def _employ(self, item: Item[Q, R] | None) -> None:
+        self._in_progress += 1
         if self._idle:
             self._idle.pop().take(item)
-        else:  # there are never more workers than slots
+        else:  # there are never more workers than slots, and one that looks items up
             self._group.start_soon(self._work, _Worker(item))
 
     async def _work(self, worker: _Worker[Q, R]) -> None:
         """Finish items, one after the other, until cancelled: a task for each costs too much."""
         while True:
             try:
-                await self._finish(worker.item)
+                await (self._look_up() if worker.item is None else self._finish(worker.item))
             except Exception as error:  # noqa: BLE001 - raised where the outcomes are read
                 self._fail(error)
             finally:
@@ -313,12 +339,41 @@ class Run(Generic[Q, R]):
             self._idle.append(worker)
             await worker.wait()
 
+    async def _look_up(self) -> None:
+        """Look items up, page by page: a commit, and a worker, for each would cost too much."""
+        while page := self._to_look_up[:_PAGE]:
+            del self._to_look_up[:_PAGE]
+            try:
+                known = await self._items.look_up(page)
+            except BaseException:
+                self._leave(*page, *self._to_look_up)
+                raise
+            for item, registered in zip(page, known, strict=True):
+                self._finish_known(item, registered)
+        self._is_looking_up = False
+
+    def _finish_known(self, item: Item[Q, R], registered: Registered) -> None:
+        """Finish an item that was looked up, or begin it."""
+        try:
+            is_finished = self._items.finish_known(item, registered)
+        except Exception as error:  # noqa: BLE001 - raised where the outcomes are read
+            self._leave(item)
+            self._fail(error)
+        else:
+            if is_finished:
+                self._complete(item)
+            else:
+                self._employ(item)
+
     async def _finish(self, item: Item[Q, R]) -> None:
         try:
             await self._items.finish(item)
         except BaseException:
             self._leave(item)
             raise
+        self._complete(item)
+
+    def _complete(self, item: Item[Q, R]) -> None:
         self._items_begun.discard(item)
         if item.outcome is None:
             self._release()

@@ -58,8 +58,17 @@ def read_result(operation: Operation[Any, Any], body: bytes, *, recovered: bool)
     return attrs.evolve(result, recovered=True) if recovered else result
 
 
-def outcome_of(operation: Operation[Any, Any], request: Any, row: Row) -> Outcome[Any, Any]:
-    """Read the outcome of a row; unknown if it has none."""
+def outcome_of(
+    operation: Operation[Any, Any], request: Any, row: Row, state: State | None = None
+) -> Outcome[Any, Any]:
+    """Read the outcome of a row; unknown if it has none.
+
+    Args:
+        operation: The operation.
+        request: The request.
+        row: The row.
+        state: Takes the place of the row's own.
+    """
     detail = read_detail(row.detail)
     error, result = detail.error, None
     body = row.result or row.response
@@ -70,7 +79,8 @@ def outcome_of(operation: Operation[Any, Any], request: Any, row: Row) -> Outcom
         error.operation = operation.name
     if isinstance(error, errors.ReceiptNotSentError):
         error.receipt = result
-    state = State.UNKNOWN if row.state == SENT else State(row.state)
+    if state is None:
+        state = State.UNKNOWN if row.state == SENT else State(row.state)
     return Outcome(row.key, request, state, result, error, detail.attempts)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 import anyio
 import attrs
@@ -27,14 +28,16 @@ from chat2pay_async.errors import Attempt, Pending, Proof
 __all__ = ["ItemLog", "Registered", "RunStore"]
 
 
+_Asked = tuple[str, str | None]
+"""A key, and its recipient, where repeated recipients are asked about."""
+
+
 @attrs.frozen(eq=False)
-class _Registration:
-    key: str
-    recipient: str | None = attrs.field(default=None, repr=False)
+class _Registrations:
+    asked: Sequence[_Asked] = attrs.field(repr=False)
 
 
-@attrs.frozen
-class Registered:
+class Registered(NamedTuple):
     """Answer to a registration."""
 
     repeated: bool
@@ -49,14 +52,13 @@ class Registered:
 
 _KEY, _RESUMED, _RECIPIENT = "key:", "resumed:", "recipient:"
 """Prefixes that keep three sets apart in one index."""
-_NEW: Final = Registered(repeated=False)
 _UNINDEXED: Final = 500
-"""New texts that may wait in memory until they are indexed."""
+"""New texts that may be in memory before an item waits until they are indexed."""
 
 _INDEX: Final = None
 """Does nothing but what each batch does: it has new texts indexed."""
 
-_Task = _Registration | Entry | None
+_Task = _Registrations | Entry | None
 
 
 class RunStore:
@@ -71,7 +73,7 @@ class RunStore:
         self._index_error: Exception | None = None
         """Set once keys are missing in the index."""
         self._has_opened = False
-        self._commits: GroupCommit[_Task, Registered | None] = GroupCommit(self._work)
+        self._commits: GroupCommit[_Task, list[Registered] | None] = GroupCommit(self._work)
 
     async def open(self, binding: Binding) -> None:
         """Open the index, and open and lock the journal.
@@ -107,24 +109,15 @@ class RunStore:
         if self._has_opened and self._journal is not None:
             self._journal.close()
 
-    async def register(self, key: str, recipient: str | None = None) -> Registered:
-        """Register a key of the source, and return what is known of it.
+    def register(self, key: str, recipient: str | None = None) -> bool:
+        """Register a key of the source if it is certainly new; if not, it has to be looked up.
 
         Args:
             key: The key of an item.
             recipient: Its recipient, where repeated recipients are asked about.
 
-        Raises:
-            JournalError: The key can't be indexed, so its item could be sent twice.
-        """
-        if await self.register_new(key, recipient):
-            return _NEW
-        return await self.look_up(key, recipient)
-
-    async def register_new(self, key: str, recipient: str | None = None) -> bool:
-        """Register a key, and its recipient, if both are certainly new; return whether they are.
-
-        The others have to be looked up.
+        Returns:
+            True if the key, and the recipient, are certainly new.
         """
         text = _KEY + key
         is_new = self._filter.add(text)
@@ -134,14 +127,25 @@ class RunStore:
             self._unindexed.append(text)
             if recipient:
                 self._unindexed.append(_RECIPIENT + recipient)
-            if len(self._unindexed) >= _UNINDEXED:
-                await self._commits.submit(_INDEX)
         return is_new
 
-    async def look_up(self, key: str, recipient: str | None = None) -> Registered:
-        """Register a key that may not be new; see `register`."""
-        registered = await self._commits.submit(_Registration(key, recipient))
-        assert isinstance(registered, Registered)  # noqa: S101 - the result of a registration
+    async def index(self) -> None:
+        """Have the new keys indexed, once many wait for it in memory.
+
+        Raises:
+            JournalError: They can't be indexed, so their items could be sent twice.
+        """
+        if len(self._unindexed) >= _UNINDEXED:
+            await self._commits.submit(_INDEX)
+
+    async def look_up(self, asked: Sequence[_Asked]) -> list[Registered]:
+        """Register keys that may not be new, in their order, and return what is known of them.
+
+        Raises:
+            JournalError: They can't be indexed, so their items could be sent twice.
+        """
+        registered = await self._commits.submit(_Registrations(asked))
+        assert registered is not None  # noqa: S101 - the result of registrations
         return registered
 
     async def unresolved_rows(self) -> AsyncGenerator[Row]:
@@ -195,49 +199,56 @@ class RunStore:
 
     # In the thread --------------------------------------------------------------------------------
 
-    def _work(self, tasks: Sequence[_Task]) -> list[Registered | None]:
-        registrations: list[_Registration] = []
+    def _work(self, tasks: Sequence[_Task]) -> list[list[Registered] | None]:
+        asked: list[_Asked] = []
         entries: list[Entry] = []
         for task in tasks:
-            if isinstance(task, _Registration):
-                registrations.append(task)
+            if isinstance(task, _Registrations):
+                asked += task.asked
             elif task is not None:  # `_INDEX`
                 entries.append(task)
         try:
             if entries and self._journal is not None:
                 self._journal.write(entries)
         finally:  # a key that is not indexed could be sent twice
-            answers = self._register(registrations)
-        return [answers.get(task) for task in tasks] if answers else [None] * len(tasks)
+            answers = iter(self._register(asked))
+        if not asked:
+            return [None] * len(tasks)
+        return [
+            list(islice(answers, len(task.asked))) if isinstance(task, _Registrations) else None
+            for task in tasks
+        ]
 
-    def _register(self, asking: Sequence[_Registration]) -> dict[_Task, Registered]:
-        if not (asking or self._unindexed):
-            return {}
+    def _register(self, asked: Sequence[_Asked]) -> list[Registered]:
+        if not (asked or self._unindexed):
+            return []
         if self._index_error is not None:
             raise self._index_error.with_traceback(None)
         try:
             # Certainly new texts are like none before them, so they may go first.
             self._keys.put([self._unindexed.popleft() for _ in range(len(self._unindexed))])
-            return dict(zip(asking, self._look_up(asking), strict=True)) if asking else {}
+            return self._look_up(asked) if asked else []
         except Exception as error:
             self._index_error = error
             raise
 
-    def _look_up(self, asking: Sequence[_Registration]) -> list[Registered]:
-        keys = [one.key for one in asking]
+    def _look_up(self, asked: Sequence[_Asked]) -> list[Registered]:
+        keys = [key for key, _recipient in asked]
         repeated = self._keys.add([_KEY + key for key in keys])
         rows = {} if self._journal is None else self._journal.rows(keys)
         resumed = self._keys.has([_RESUMED + key for key in rows])
-        recipients = self._keys.add([_RECIPIENT + one.recipient for one in asking if one.recipient])
+        recipients = self._keys.add(
+            [_RECIPIENT + recipient for _key, recipient in asked if recipient]
+        )
         known = iter(recipients)
         return [
             Registered(
                 is_repeated,
-                _RESUMED + one.key in resumed,
-                rows.get(one.key),
-                next(known) if one.recipient else False,
+                _RESUMED + key in resumed,
+                rows.get(key),
+                next(known) if recipient else False,
             )
-            for one, is_repeated in zip(asking, repeated, strict=True)
+            for (key, recipient), is_repeated in zip(asked, repeated, strict=True)
         ]
 
 

@@ -19,7 +19,7 @@ __all__ = ["Forecast", "Guard", "Summary", "Tally", "Totals"]
 
 @attrs.frozen
 class Summary:
-    """Numbers of a run so far."""
+    """Numbers of a run so far: `applied` to `skipped` are the outcomes of each `State`."""
 
     applied: int = 0
     rejected: int = 0

@@ -61,7 +61,7 @@ class LimitedTransport:
         self._limiter = limiter
         self._closed = False
         self.service_clock: ServiceClock | None = None
-        """What the latest response of the service's that had a `Date` says."""
+        """The service's clock, by its latest response that had a `Date`."""
 
     def check_open(self) -> None:
         """Refuse to be used once closed.

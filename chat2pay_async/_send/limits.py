@@ -53,12 +53,18 @@ def _positive(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> Non
 
 @attrs.frozen
 class RateLimit:
-    """At most `requests` in `per` seconds, evenly spaced, after up to `burst` at once."""
+    """At most `requests` in `per` seconds, evenly spaced, after up to `burst` at once.
+
+    Raises:
+        ConfigurationError: A value is not greater than 0, or `burst` is no int.
+    """
 
     requests: float = attrs.field(validator=_positive)
+    """The number of requests, look-ups included; a fraction is possible."""
     per: float = attrs.field(default=1.0, validator=_positive)
     """Seconds."""
     burst: int = attrs.field(default=1, validator=_positive)
+    """The most requests that may leave at once, after a time without any."""
 
 
 class Limiter(Protocol):

@@ -94,6 +94,7 @@ class Resolution:
     """The end of a pending call: `client.resolve`'s result."""
 
     verdict: Verdict
+    """`ABSENT`: the call can be made again. `UNDETERMINED`: its outcome is still unknown."""
     result: Any = None
     """The result that the call would have returned, where it was applied."""
 

@@ -50,6 +50,9 @@ class Sandbox:
 
     Attributes:
         url: The URL at which it is served; before that, an address that leads nowhere.
+
+    Raises:
+        SandboxError: There is no preset of that name.
     """
 
     def __init__(  # noqa: PLR0913 - all but the key have names
@@ -233,7 +236,7 @@ class Sandbox:
         self._play(ref, lambda link, _: transitions.prepare(link, Cue.FAIL_RECEIPT))
 
     def fail_delivery(self, order_number_or_to: str) -> None:
-        """Deliver no more links for this order, or to this phone number."""
+        """Deliver no more links for this order number, or to this phone number."""
         with self._lock:
             self._catch_up()
             self._service.undeliverable.add(order_number_or_to)

@@ -43,6 +43,10 @@ def serve_sandbox(
 
     Returns:
         A context manager that gives the sandbox; its `url` is where it is served.
+
+    Raises:
+        SandboxError: The host is not this machine, or there is no such port.
+        OSError: On entering the block: the port is in use.
     """
     return _serving(sandbox or Sandbox(), _address(host, port), keep_alive)
 

@@ -63,13 +63,16 @@ def test_a_header_that_is_this_clients_own_is_refused(name: str, advice: str) ->
     ("given", "problem"),
     [
         (["X-A"], "a dict of names and values, not list"),
-        ({"X A": "1"}, "not that of a header"),
-        ({"X-A\r\n": "1"}, "not that of a header"),
-        ({b"X-A": "1"}, "not that of a header"),
-        ({"": "1"}, "not that of a header"),
-        ({"X-A": "1", "x-a": "2"}, "x-a twice"),
+        ({"X A": "1"}, "name of entry 1 is not that of a header"),
+        ({"X-A\r\n": "1"}, "name of entry 1 is not that of a header"),
+        ({"X-A": "1", "X-B": "2", "X-C:": "3"}, "name of entry 3 is not that of a header"),
+        ({b"X-A": "1"}, "name of entry 1 is not that of a header"),
+        ({"": "1"}, "name of entry 1 is not that of a header"),
+        ({"X-A": "1", "x-a": "2"}, "x-a repeats an earlier name"),
+        ({"X-1": "1", "x-1": "2"}, "entry 2 repeats an earlier name"),
+        ({"X-1": "1", "X-2": ""}, "value of entry 2 must be"),
         *(
-            ({"X-A": value}, "printable ASCII")
+            ({"X-A": value}, "value of X-A must be a str of printable ASCII")
             for value in ("a\r\nX-B: c", "a\n", "", " a", "a ", "é", b"a", 1, None)
         ),
     ],

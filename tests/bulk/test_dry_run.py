@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
@@ -93,6 +93,22 @@ async def test_a_forecast_has_the_number_and_the_amounts_to_send() -> None:
 async def test_a_dry_run_reads_more_items_than_its_concurrency() -> None:
     forecast, _ = await dry_run_of(map(request_for, range(50)), concurrency=2)
     assert forecast.to_send == 50
+
+
+async def test_the_new_keys_of_a_dry_run_that_wait_in_memory_are_bounded() -> None:
+    waiting: list[int] = []
+
+    def source() -> Iterator[PaymentLinkRequest]:
+        for number in range(1200):
+            waiting.append(len(run._store._unindexed))
+            yield request_for(number)
+
+    async with client_of(Service()) as client:
+        run = bulk.create_payment_links(client, source(), dry_run=True)
+        assert await read(run) == []
+    assert max(waiting) == 498  # each has a recipient, too
+    assert run.forecast is not None
+    assert run.forecast.to_send == 1200
 
 
 async def test_a_dry_run_finds_repeated_orders() -> None:

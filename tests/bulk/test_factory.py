@@ -603,6 +603,35 @@ async def test_a_resumed_run_skips_finished_items_with_their_results(
     assert run.summary.amounts == {}
 
 
+async def test_a_resumed_run_tells_finished_new_repeated_and_changed_items_apart(
+    world: World, path: Path
+) -> None:
+    async with world.client() as client:
+        await read(bulk.create_payment_links(client, requests_for(3), journal=path))
+    done, new = requests_for(3), request_for("new")
+    changed = attrs.evolve(done[2], total_amount="99.00")
+    source = [done[0], done[1], new, done[0], changed, new, done[1]]
+    wire = Wire(world.sandbox)
+    async with (
+        world.client(wire) as client,
+        bulk.create_payment_links(client, source, journal=path) as run,
+    ):
+        outcomes = [outcome async for outcome in run]
+    reported = sorted((outcome.key, outcome.state.name) for outcome in outcomes)
+    assert reported == [
+        ("A-0", "REJECTED"),
+        ("A-0", "SKIPPED"),
+        ("A-1", "REJECTED"),
+        ("A-1", "SKIPPED"),
+        ("A-2", "REJECTED"),
+        ("A-new", "APPLIED"),
+        ("A-new", "REJECTED"),
+    ]
+    of_journal = [outcome.key for outcome in outcomes if outcome.state is State.SKIPPED]
+    assert of_journal == ["A-0", "A-1"]
+    assert len(wire.posts) == 1
+
+
 async def test_a_journal_is_unlocked_at_the_end_of_its_run(world: World, path: Path) -> None:
     async with world.client() as client:
         run = bulk.create_payment_links(client, requests_for(2), journal=path)

@@ -55,6 +55,7 @@ from chat2pay_async import (
     events,
 )
 from chat2pay_async._api import operations, requests
+from chat2pay_async._bulk import store
 from chat2pay_async._bulk.item import Item
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.serialization import write_detail
@@ -616,6 +617,19 @@ async def test_a_repeated_request_of_a_subclass_is_rejected() -> None:
     with shop(bench(CREATED)) as one:
         assert (await one.finish(own)).state is State.APPLIED
         assert (await one.finish(own)).state is State.REJECTED
+
+
+async def test_an_item_waits_until_the_new_keys_are_indexed_if_many_are_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store, "_UNINDEXED", 2)
+    made = [answer(201, b'{"paymentLinkRef": "ref-%d"}' % number) for number in range(4)]
+    with shop(bench(*made)) as one:
+        waiting: list[int] = []
+        for number in range(4):
+            await one.finish(attrs.evolve(LINK, order_number=f"A-{number}"))
+            waiting.append(len(one.store._unindexed))
+    assert waiting == [1, 0, 1, 0]
 
 
 # The next run: finished items ---------------------------------------------------------------------

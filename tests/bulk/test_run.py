@@ -8,7 +8,7 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -90,6 +90,10 @@ class Store:
 Act = Callable[[Item[Any, Any]], Awaitable[None]]
 
 
+async def answer_at_once(_items: Sequence[Item[Any, Any]]) -> None:
+    await anyio.lowlevel.checkpoint()
+
+
 @attrs.define(eq=False)
 class Items:
     """Scripted items; a stopped one is unknown."""
@@ -98,12 +102,28 @@ class Items:
     begun: list[str] = attrs.field(factory=list[str])
     forecast: Forecast | None = None
     has_stopped: bool = False
+    known: dict[str, Callable[[Item[Any, Any]], bool]] = attrs.field(factory=dict)
+    """Those that are to be looked up, and what ends each then, or does not."""
+    answer: Callable[[Sequence[Item[Any, Any]]], Awaitable[None]] = answer_at_once
+    pages: list[list[str]] = attrs.field(factory=list[list[str]])
 
     def new(self, request: Any) -> Item[Any, Any]:
         return Item(str(request), request)
 
     def resume(self, row: str) -> Item[Any, Any]:
         return Item(row, row)
+
+    def register(self, item: Item[Any, Any]) -> bool:
+        return item.key not in self.known
+
+    async def look_up(self, items: Sequence[Item[Any, Any]]) -> list[str]:
+        self.pages.append(keys(items))
+        await self.answer(items)
+        return keys(items)
+
+    def finish_known(self, item: Item[Any, Any], known: str) -> bool:
+        assert known == item.key
+        return self.known[known](item)
 
     async def finish_at_once(self, _item: Item[Any, Any]) -> bool:
         return False
@@ -197,7 +217,7 @@ def bench(
     return Bench(run, items, store, received)
 
 
-def keys(outcomes: list[Outcome[Any, Any]]) -> list[str]:
+def keys(outcomes: Sequence[Outcome[Any, Any] | Item[Any, Any]]) -> list[str]:
     return [outcome.key for outcome in outcomes]
 
 
@@ -331,6 +351,275 @@ async def test_a_waiting_source_holds_no_outcome_back() -> None:
         assert (await anext(run)).key == "1"
         more.set()
         assert keys([outcome async for outcome in run]) == ["2"]
+
+
+# Looking items up --------------------------------------------------------------------------------
+
+
+def skipped(item: Item[Any, Any]) -> bool:
+    item.outcome = ended(item, State.SKIPPED)
+    return True
+
+
+def resumed(_item: Item[Any, Any]) -> bool:
+    return True
+
+
+def to_send(_item: Item[Any, Any]) -> bool:
+    return False
+
+
+def known(*names: object, end: Callable[[Item[Any, Any]], bool] = skipped) -> dict[str, Any]:
+    return {str(name): end for name in names}
+
+
+class HeldLookUps:
+    """Look-ups that end one by one."""
+
+    def __init__(self, items: Items) -> None:
+        self.gates: list[anyio.Event] = []
+        items.answer = self.answer
+
+    async def answer(self, _items: Sequence[Item[Any, Any]]) -> None:
+        self.gates.append(anyio.Event())
+        await self.gates[-1].wait()
+
+    async def release(self) -> None:
+        self.gates.pop(0).set()
+        await run_tasks()
+
+
+async def test_items_are_looked_up_together_and_finished_in_order_without_being_begun() -> None:
+    made = bench(range(100), concurrency=100)
+    made.items.known = known(*range(100))
+    async with made.run as run:
+        reported = keys([outcome async for outcome in run])
+    assert reported == [str(number) for number in range(100)]
+    assert made.items.pages == [reported]
+    assert made.items.begun == []
+    assert run.summary.skipped == 100
+
+
+@pytest.mark.parametrize("concurrency", [1, 3, 64])
+async def test_a_slow_reader_stops_a_source_whose_items_are_looked_up(concurrency: int) -> None:
+    source = Pulled()
+    made = bench(source, concurrency=concurrency)
+    made.items.known = known(*range(1, 100))
+    async with made.run as run:
+        for taken in range(1, 8):
+            await anext(run)
+            await run_tasks()
+            assert source.count == taken + concurrency
+
+
+async def test_a_look_up_in_progress_stops_the_source_at_the_slots() -> None:
+    source = Pulled(10)
+    made = bench(source, concurrency=3)
+    made.items.known = known(*range(1, 11))
+    look_ups = HeldLookUps(made.items)
+    async with made.run as run, anyio.create_task_group() as tasks:
+        tasks.start_soon(anext, run)
+        await run_tasks()
+        assert source.count == 3
+        await look_ups.release()
+        assert source.count == 4
+        run.stop()
+        await look_ups.release()
+    assert made.items.pages == [["1", "2", "3"], ["4"]]
+
+
+async def test_a_look_up_has_a_limited_number_of_items() -> None:
+    made = bench(range(1200), concurrency=2000)
+    made.items.known = known(*range(1200))
+    async with made.run as run:
+        assert len([outcome async for outcome in run]) == 1200
+    assert [len(page) for page in made.items.pages] == [500, 500, 200]
+
+
+async def test_items_that_come_during_a_look_up_wait_for_the_next() -> None:
+    more = anyio.Event()
+
+    async def source() -> AsyncGenerator[int]:
+        yield 1
+        await more.wait()
+        yield 2
+        yield 3
+
+    async with aclosing(source()) as given:
+        made = bench(given)
+        made.items.known = known(1, 2, 3)
+        look_ups, reported = HeldLookUps(made.items), list[Outcome[Any, Any]]()
+        async with made.run as run, anyio.create_task_group() as tasks:
+            tasks.start_soon(reading(reported), run)
+            await run_tasks()
+            more.set()
+            await run_tasks()
+            assert made.items.pages == [["1"]]
+            await look_ups.release()
+            assert keys(reported) == ["1"]
+            await look_ups.release()
+    assert made.items.pages == [["1"], ["2", "3"]]
+    assert keys(reported) == ["1", "2", "3"]
+
+
+async def test_a_waiting_source_holds_no_look_up_back() -> None:
+    more = anyio.Event()
+
+    async def source() -> AsyncGenerator[int]:
+        yield 1
+        await more.wait()
+        yield 2
+
+    async with aclosing(source()) as given:
+        made = bench(given)
+        made.items.known = known(1, 2)
+        async with made.run as run:
+            assert (await anext(run)).key == "1"
+            more.set()
+            assert keys([outcome async for outcome in run]) == ["2"]
+
+
+async def test_items_that_are_final_and_new_and_to_be_sent_may_be_mixed() -> None:
+    made = bench(range(1, 10))
+    made.items.known = known(1, 4, 7) | known(2, 5, 8, end=to_send) | known(9, end=resumed)
+    async with made.run as run:
+        states = {outcome.key: outcome.state async for outcome in run}
+    assert {key for key, state in states.items() if state is State.SKIPPED} == {"1", "4", "7"}
+    assert {key for key, state in states.items() if state is State.APPLIED} == set("23568")
+    assert sorted(made.items.begun) == ["2", "3", "5", "6", "8"]
+    assert len(made.items.pages) == 1
+
+
+async def test_a_looked_up_item_without_an_outcome_frees_its_slot_at_once() -> None:
+    made = bench(range(30), concurrency=2)
+    made.items.known = known(*range(29), end=resumed)
+    async with made.run as run:
+        assert keys([outcome async for outcome in run]) == ["29"]
+
+
+async def test_stop_during_a_look_up_delivers_what_was_taken_and_takes_nothing_more() -> None:
+    source = Pulled()
+    made = bench(source, concurrency=3)
+    made.items.known = known(1, 2) | known(3, end=to_send)
+    look_ups, reported = HeldLookUps(made.items), list[Outcome[Any, Any]]()
+    async with made.run as run, anyio.create_task_group() as tasks:
+        tasks.start_soon(reading(reported), run)
+        await run_tasks()
+        run.stop()
+        await look_ups.release()
+    assert {one.key: one.state for one in reported} == {
+        "1": State.SKIPPED,
+        "2": State.SKIPPED,
+        "3": State.APPLIED,
+    }
+    assert source.count == 3
+    assert run.undelivered == []
+
+
+async def test_leaving_waits_for_a_look_up() -> None:
+    made = bench([1, 2])
+    made.items.known = known(1, 2)
+    look_ups = HeldLookUps(made.items)
+    async with anyio.create_task_group() as tasks, made.run as run:
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(cancel_later, scope)
+            await anext(run)
+        tasks.start_soon(look_ups.release)
+    assert {one.key: one.state for one in run.undelivered} == {
+        "1": State.SKIPPED,
+        "2": State.SKIPPED,
+    }
+
+
+async def test_items_whose_look_up_is_cancelled_are_undelivered() -> None:
+    more = anyio.Event()
+
+    async def source() -> AsyncGenerator[int]:
+        yield 1
+        yield 2
+        await more.wait()
+        yield 3
+
+    async with aclosing(source()) as given:
+        made = bench(given)
+        made.items.known = known(1, 2, 3)
+        HeldLookUps(made.items)
+        with anyio.CancelScope() as scope:
+            async with made.run as run, anyio.create_task_group() as tasks:
+                tasks.start_soon(anext, run)
+                await run_tasks()
+                more.set()  # the third waits for the look-up of the others to end
+                await run_tasks()
+                scope.cancel()
+    assert made.items.pages == [["1", "2"]]
+    assert {one.key: one.state for one in run.undelivered} == dict.fromkeys("123", State.UNKNOWN)
+    assert run.summary.unknown == 3
+    assert made.store.story == ["opened", "closed"]
+
+
+async def test_an_error_of_the_source_is_raised_after_the_items_that_are_looked_up() -> None:
+    def source() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise MistakeError("row 3")
+
+    reported: list[Outcome[Any, Any]] = []
+    made = bench(source())
+    made.items.known = known(1) | known(2, end=to_send)
+    with pytest.raises(MistakeError, match="row 3"):
+        await within(made.run, reading(reported))
+    assert keys(reported) == ["1", "2"]
+    assert made.run.undelivered == []
+
+
+async def test_a_look_up_that_fails_stops_the_run_and_leaves_its_items() -> None:
+    more = anyio.Event()
+
+    async def fail(_items: Sequence[Item[Any, Any]]) -> None:
+        more.set()
+        await run_tasks()
+        raise JournalError("the disk is full")
+
+    async def source() -> AsyncGenerator[int]:
+        yield 1
+        yield 2
+        yield 3
+        await more.wait()
+        yield 4
+        await anyio.sleep_forever()
+
+    async def body(run: Run[Any, Any]) -> None:
+        assert (await anext(run)).key == "3"  # it was new
+        with pytest.raises(JournalError, match="the disk is full"):
+            await anext(run)
+        assert run.summary.unknown == 3
+
+    async with aclosing(source()) as given:
+        made = bench(given)
+        made.items.known, made.items.answer = known(1, 2, 4), fail
+        await within(made.run, body)
+    assert keys(made.run.undelivered) == ["1", "2", "4"]
+    assert made.items.pages == [["1", "2"]]
+
+
+async def test_an_item_whose_row_can_not_be_read_stops_the_run_and_not_the_others() -> None:
+    def unreadable(_item: Item[Any, Any]) -> bool:
+        raise MistakeError("no JSON")
+
+    source = Pulled()
+    made = bench(source, concurrency=3)
+    made.items.known = known(1, 3) | known(2, end=unreadable)
+    reported: list[Outcome[Any, Any]] = []
+
+    async def body(run: Run[Any, Any]) -> None:
+        with pytest.raises(MistakeError, match="no JSON"):
+            await reading(reported)(run)
+        assert run.summary.unknown == 1
+
+    await within(made.run, body)
+    assert keys(reported) == ["1", "3"]
+    assert keys(made.run.undelivered) == ["2"]
+    assert source.count == 3
 
 
 # Outcomes -----------------------------------------------------------------------------------------

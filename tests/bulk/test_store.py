@@ -61,6 +61,15 @@ async def opened(journal: Journal | None) -> AsyncIterator[RunStore]:
     await store.close()
 
 
+async def registered_in(store: RunStore, key: str, recipient: str | None = None) -> Registered:
+    """Register a key as a run does."""
+    if store.register(key, recipient):
+        await store.index()
+        return Registered(repeated=False)
+    (registered,) = await store.look_up([(key, recipient)])
+    return registered
+
+
 def earlier(journal: Journal, **states: str) -> None:
     """Make a journal as an earlier run leaves it: rows of these keys in these states."""
     journal.open(BINDING)
@@ -115,7 +124,8 @@ async def test_a_repeated_key_is_reported(
 ) -> None:
     async with opened(journal if journalled else None) as store:
         reported = [
-            (await store.register(key)).repeated for key in ("A-1", "A-2", "A-1", "a-1", "A-1")
+            (await registered_in(store, key)).repeated
+            for key in ("A-1", "A-2", "A-1", "a-1", "A-1")
         ]
     assert reported == [False, False, True, False, True]
 
@@ -125,7 +135,7 @@ async def test_keys_registered_at_once_are_repeated_in_order() -> None:
         registered: dict[int, Registered] = {}
 
         async def register(number: int) -> None:
-            registered[number] = await store.register(f"A-{number % 100}")
+            registered[number] = await registered_in(store, f"A-{number % 100}")
 
         async with anyio.create_task_group() as tasks:
             for number in range(300):
@@ -135,14 +145,44 @@ async def test_keys_registered_at_once_are_repeated_in_order() -> None:
         assert reported == [False, True, True]
 
 
+async def test_a_key_may_be_repeated_within_a_look_up(journal: Journal) -> None:
+    earlier(journal, one="applied", two="applied")
+    async with opened(journal) as store:
+        assert not any(store.register(key) for key in ("one", "two"))
+        known = await store.look_up([("one", None), ("two", None), ("one", None)])
+    assert [one.repeated for one in known] == [False, False, True]
+    assert [one.row.key for one in known if one.row is not None] == ["one", "two", "one"]
+
+
+async def test_look_ups_of_one_batch_have_each_their_own_answers(journal: Journal) -> None:
+    earlier(journal, one="applied", two="applied", three="applied")
+    store = RunStore(journal)
+    await store.open(BINDING)
+    answers: dict[int, list[str | None]] = {}
+
+    async def look_up(number: int, *keys: str) -> None:
+        known = await store.look_up([(key, None) for key in keys])
+        answers[number] = [None if one.row is None else one.row.key for one in known]
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(look_up, 1, "one", "new")
+        tasks.start_soon(leave, ItemLog(store, "A-0", again=False))
+        tasks.start_soon(look_up, 2, "two")
+        tasks.start_soon(look_up, 3, "three", "one")
+        await anyio.wait_all_tasks_blocked()
+        await store._commits.flush()
+    await store.close()
+    assert answers == {1: ["one", None], 2: ["two"], 3: ["three", "one"]}
+
+
 async def test_a_repeated_recipient_is_reported_where_it_is_asked_for() -> None:
     async with opened(None) as store:
         reported = [
-            await store.register("A-1", "27831234567"),
-            await store.register("A-2"),
-            await store.register("A-3", "27831234567"),
-            await store.register("A-4", "27830000000"),
-            await store.register("27831234567", "A-1"),
+            await registered_in(store, "A-1", "27831234567"),
+            await registered_in(store, "A-2"),
+            await registered_in(store, "A-3", "27831234567"),
+            await registered_in(store, "A-4", "27830000000"),
+            await registered_in(store, "27831234567", "A-1"),
         ]
     assert [one.recipient_repeated for one in reported] == [False, False, True, False, False]
     assert not any(one.repeated for one in reported)
@@ -153,8 +193,8 @@ async def test_recipients_registered_at_once_are_told_apart() -> None:
         registered: dict[int, Registered] = {}
 
         async def register(number: int) -> None:
-            registered[number] = await store.register(
-                f"A-{number}", f"to {number}" if number % 3 else None
+            registered[number] = await registered_in(
+                store, f"A-{number}", f"to {number}" if number % 3 else None
             )
 
         for _round in range(2):
@@ -170,7 +210,9 @@ async def test_registering_a_new_key_waits_for_nothing(journal: Journal) -> None
     await store.open(BINDING)
     for number in range(10):
         # Nobody serves: to wait would be for ever.
-        assert await store.register(f"A-{number}", f"to {number}") == Registered(repeated=False)
+        assert await registered_in(store, f"A-{number}", f"to {number}") == Registered(
+            repeated=False
+        )
     await store.close()
 
 
@@ -178,11 +220,11 @@ async def test_the_new_keys_that_wait_in_memory_are_bounded() -> None:
     waiting: list[int] = []
     async with opened(None) as store:
         for number in range(1200):
-            assert not (await store.register(f"A-{number}")).repeated
+            assert not (await registered_in(store, f"A-{number}")).repeated
             waiting.append(len(store._unindexed))
         assert max(waiting) == module._UNINDEXED - 1
         assert waiting.count(0) == 2
-        assert (await store.register("A-1199")).repeated
+        assert (await registered_in(store, "A-1199")).repeated
 
 
 async def test_a_filter_that_recognizes_nothing_only_costs_time(
@@ -192,7 +234,7 @@ async def test_a_filter_that_recognizes_nothing_only_costs_time(
     monkeypatch.setattr(BloomFilter, "add", lambda _self, _text: False)
     async with opened(journal) as store:
         reported = [
-            await store.register(key, "27831234567") for key in ("old", "A-1", "A-2", "A-1")
+            await registered_in(store, key, "27831234567") for key in ("old", "A-1", "A-2", "A-1")
         ]
     assert [one.repeated for one in reported] == [False, False, False, True]
     assert [one.recipient_repeated for one in reported] == [False, True, True, True]
@@ -206,7 +248,7 @@ async def test_a_key_is_repeated_though_its_first_registration_was_not_awaited(
         reported: list[tuple[int, bool]] = []
 
         async def register(number: int) -> None:
-            reported.append((number, (await store.register("A-1")).repeated))
+            reported.append((number, (await registered_in(store, "A-1")).repeated))
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(register, 1)
@@ -217,20 +259,20 @@ async def test_a_key_is_repeated_though_its_first_registration_was_not_awaited(
 
 async def test_a_store_without_a_journal_has_no_rows() -> None:
     async with opened(None) as store:
-        assert await store.register("A-1") == Registered(repeated=False)
+        assert await registered_in(store, "A-1") == Registered(repeated=False)
         assert [row async for row in store.unresolved_rows()] == []
 
 
 async def test_register_returns_the_row_of_the_journal(journal: Journal) -> None:
     earlier(journal, final="applied", open="sent")
     async with opened(journal) as store:
-        final, unknown = await store.register("final"), await store.register("open")
+        final, unknown = await registered_in(store, "final"), await registered_in(store, "open")
         assert (final.repeated, final.resumed) == (False, False)
         assert final.row is not None
         assert (final.row.state, final.row.body) == ("applied", SENT.body)
         assert unknown.row is not None
         assert unknown.row.state == "sent"
-        assert (await store.register("new")).row is None
+        assert (await registered_in(store, "new")).row is None
 
 
 # Rows of an earlier run ---------------------------------------------------------------------------
@@ -243,7 +285,7 @@ async def test_unresolved_rows_are_resumed_without_their_source(
     async with opened(journal) as store:
         assert [row.key async for row in store.unresolved_rows()] == ["one", "two"]
         reported = {
-            key: await store.register(key) for key in ("one", "two", "three", "four", "five")
+            key: await registered_in(store, key) for key in ("one", "two", "three", "four", "five")
         }
     assert {key for key, one in reported.items() if one.resumed} == {"one", "two"}
     assert not any(one.repeated for one in reported.values())
@@ -254,8 +296,8 @@ async def test_any_number_of_rows_is_resumed_in_order(journal: Journal) -> None:
     earlier(journal, **dict.fromkeys(keys, "sent"))
     async with opened(journal) as store:
         assert [row.key async for row in store.unresolved_rows()] == keys
-        assert (await store.register("A-0")).resumed
-        assert (await store.register("A-249")).resumed
+        assert (await registered_in(store, "A-0")).resumed
+        assert (await registered_in(store, "A-249")).resumed
 
 
 async def test_a_row_is_resumed_once_though_it_is_unresolved_again(
@@ -277,7 +319,7 @@ async def test_a_row_reconciled_in_this_run_still_counts_as_resumed(journal: Jou
     async with opened(journal) as store:
         assert [row.key async for row in store.unresolved_rows()] == ["A-1"]
         await store.record_outcome(outcome(), None)
-        registered = await store.register("A-1")
+        registered = await registered_in(store, "A-1")
         assert registered.resumed
         assert registered.row is not None
         assert registered.row.state == "applied"
@@ -498,10 +540,10 @@ async def test_keys_are_indexed_though_the_journal_can_not_be_written(
     async with opened(journal) as store:
         with monkeypatch.context() as patch:
             patch.setattr(journal, "write", fail)
-            assert not (await store.register("A-1", "27831234567")).repeated
+            assert not (await registered_in(store, "A-1", "27831234567")).repeated
             with pytest.raises(JournalError, match="the disk is full"):
                 await leave(ItemLog(store, "A-1", again=False))
-        registered = await store.register("A-1", "27831234567")
+        registered = await registered_in(store, "A-1", "27831234567")
         assert (registered.repeated, registered.recipient_repeated) == (True, True)
 
 
@@ -516,11 +558,11 @@ async def test_no_registration_is_answered_once_keys_are_missing_in_the_index(
     async with opened(journal) as store:
         with monkeypatch.context() as patch:
             patch.setattr(KeyIndex, "put", fail)
-            await store.register("A-1")
+            await registered_in(store, "A-1")
             with pytest.raises(type(error), match=str(error)):  # at once: the run is to end
                 await leave(ItemLog(store, "A-1", again=False))
         with pytest.raises(type(error), match=str(error)):
-            await store.register("A-1")
+            await registered_in(store, "A-1")
         # What is to be written down does not depend on them.
         await leave(ItemLog(store, "A-2", again=False))
         row = row_of(journal, "A-2")
@@ -635,5 +677,5 @@ def test_a_store_is_closed_though_asyncio_cancels_open(
 async def test_a_closed_store_unlocks_its_journal(journal: Journal) -> None:
     for _times in range(2):
         async with opened(journal) as store:
-            await store.register("A-1")
+            await registered_in(store, "A-1")
         assert journal._db is None

@@ -72,6 +72,7 @@ UnknownOrder = Literal["explicit", "empty", "null", "bad_request", "foreign_404"
 Span = tuple[float, float]
 
 FAULT_KINDS: Final[tuple[FaultKind, ...]] = get_args(FaultKind)
+"""All of them."""
 UNKNOWN_ORDERS: Final[tuple[UnknownOrder, ...]] = get_args(UnknownOrder)
 POSTS: Final = (
     "create_payment_link",
@@ -256,6 +257,10 @@ after that | `drop` `silence` |
         seconds: The shortest and the longest time it takes. Default: its kind's.
         requests: The fewest and the most requests that a storm hits.
         retry_after: The fewest and the most seconds that a `Retry-After` names.
+
+    Raises:
+        SandboxError: There is no such kind or form, it can't happen to an operation, or a number is
+            out of range.
     """
 
     kind: FaultKind
@@ -316,6 +321,10 @@ class FaultPlan:
             `foreign_404` (one that does not name it), `html` (404 with a page).
         length_required: Answer 411 to a POST or PUT without `Content-Length`, as some front ends
             do.
+
+    Raises:
+        SandboxError: The rates for an operation add up to more than 1, or there is no such
+            `unknown_order`.
     """
 
     faults: tuple[InjectedFault, ...] = ()

@@ -32,6 +32,7 @@ EffectKind = Literal[
 """The kinds of effects. `reversed` counts every void, so one payment may have two of them."""
 
 EFFECT_KINDS: Final[tuple[EffectKind, ...]] = get_args(EffectKind)
+"""All of them."""
 
 # "Twice" means a second link for the same order; all later effects belong to one link.
 _COUNTED_BY_ORDER: Final = frozenset({"link_created", "message_sent", "message_failed"})
@@ -41,7 +42,17 @@ _EXACT: Final = Context(prec=120)
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One thing that took place."""
+    """One thing that took place.
+
+    Attributes:
+        kind: The kind, one of `EFFECT_KINDS`.
+        order_number: The link's order number; None for an integration.
+        payment_link_ref: The link's reference; None for an integration.
+        amount: The amount of a link, a payment, a capture or a reversal, declined ones included;
+            None for all else.
+        currency: The link's currency; None for an integration.
+        at: The time, on the sandbox's clock.
+    """
 
     kind: EffectKind
     order_number: str | None
@@ -128,7 +139,11 @@ class Ledger:
         order_number: str | None = None,
         payment_link_ref: str | None = None,
     ) -> int:
-        """Return how many effects of a kind there are, of one order or link if one is named."""
+        """Return how many effects of a kind there are, of one order or link if one is named.
+
+        Raises:
+            ValueError: There is no such kind.
+        """
         _check(kind)
         if payment_link_ref is not None:
             positions = self._log.positions.get(("payment_link_ref", payment_link_ref), [])
@@ -143,7 +158,11 @@ class Ledger:
         )
 
     def total(self, kind: EffectKind, currency: str) -> Decimal:
-        """Return the exact sum of the amounts of a kind in a currency."""
+        """Return the exact sum of the amounts of a kind in a currency.
+
+        Raises:
+            ValueError: There is no such kind.
+        """
         _check(kind)
         return self.totals.get(kind, {}).get(currency, Decimal(0))
 
@@ -152,6 +171,9 @@ class Ledger:
 
         They are order numbers for `link_created`, `message_sent` and `message_failed`, and payment
         link references otherwise.
+
+        Raises:
+            ValueError: There is no such kind.
         """
         positions = self._log.positions.get(("kind", kind), [])[: self.count(kind)]
         effects = map(self._log.effects.__getitem__, positions)
