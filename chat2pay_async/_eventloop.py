@@ -8,18 +8,16 @@ which a million calls that wait can't afford; a future takes a fifth of it.
 from __future__ import annotations
 
 import asyncio
-import types
 
 # Documented, in spite of its name: it is what `asyncio.get_running_loop` asks, without the raise.
 from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.lowlevel
-import msgspec
 
 __all__ = ["DeadlinePassed", "Event", "checkpoint", "current_loop", "later", "now", "within"]
 
@@ -37,15 +35,12 @@ def current_loop() -> object:
     return _get_running_loop() or anyio.lowlevel.current_token()
 
 
-def checkpoint() -> Awaitable[None]:
+async def checkpoint() -> None:
     """Let a cancellation, or a deadline that has passed, arrive; let other tasks run."""
-    return anyio.lowlevel.checkpoint() if _get_running_loop() is None else _one_pass()
-
-
-@types.coroutine
-def _one_pass() -> Generator[None, None, None]:
-    """Do as `asyncio.sleep(0)` does, without its frames."""
-    yield
+    if _get_running_loop() is None:
+        await anyio.lowlevel.checkpoint()
+    else:
+        await asyncio.sleep(0)
 
 
 def later(seconds: float, work: Callable[[], object]) -> None:
@@ -96,14 +91,16 @@ async def within(seconds: float, awaitable: Awaitable[T], since: float | None = 
     raise DeadlinePassed
 
 
-class _Scope(msgspec.Struct, eq=False):
+class _Scope:
     """A task of asyncio's that awaits something until a deadline."""
 
-    task: asyncio.Task[Any]
-    deadline: float
-    cancelling: int
-    """The number of its cancellations before."""
-    has_passed: bool = False
+    __slots__ = ("cancelling", "deadline", "has_passed", "task")
+
+    def __init__(self, task: asyncio.Task[Any], deadline: float) -> None:
+        self.task = task
+        self.cancelling = task.cancelling()
+        self.deadline = deadline
+        self.has_passed = False
 
 
 class _Deadlines:
@@ -123,7 +120,7 @@ class _Deadlines:
     def add(self, loop: asyncio.AbstractEventLoop, deadline: float) -> _Scope:
         task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - nothing else awaits
-        scope = _Scope(task, deadline, task.cancelling())
+        scope = _Scope(task, deadline)
         self._scopes[scope] = None
         if self._due is None:
             self._set_timer(loop, deadline)

@@ -96,8 +96,6 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
     log: CallLog | None = None
     known_id: str = ""
     """Its `call_id`, once that was asked for."""
-    is_observed: bool = False
-    """True where somebody hears of its attempts, and of its end."""
     is_look_up: bool = False
     """True for a nested call that reads an effect back: no cache may answer it."""
     key: ApiKey | None = None

@@ -135,15 +135,14 @@ class Sender:
         """
         self._transport.check_open()
         left = None if prior is None else call.resume(prior, unresolved=unresolved)
-        call.is_observed = bool(self.hooks)
-        if call.is_observed:
+        if self.hooks:
             self.hooks.emit(events.CallStarted(call.call_id, call.operation.name))
         try:
             outcome = await self._within_deadline(call, left)
             if outcome.error is not None:  # a receipt was created, but its message was not sent
                 call.conclude(may_have_been_applied=False)  # the error has the result
                 raise about(outcome.error, call)  # noqa: TRY301 - it is reported as all others are
-            if call.is_observed:
+            if self.hooks:
                 self._emit_finished(call, None, recovered=outcome.recovered)
         except BaseException as error:
             reported = self._report_failure(call, error)
@@ -286,7 +285,7 @@ class Sender:
             return await self._reconciler.look_up(call)
         query = Call(GET_CONFIGURATION, ConfigurationQuery(), call.options, clock.now())
         query.known_id = call.call_id  # a nested call: its events belong to this one
-        query.is_look_up, query.is_observed = True, call.is_observed
+        query.is_look_up = True
         try:
             finding = await read_back(self._run(query), call.request)
         finally:
@@ -357,7 +356,7 @@ class Sender:
         call.record(attempt, outcome, began=began, last_byte=last_byte, now=now)
         if call.log is not None:
             call.log.record_attempt(attempt, response)
-        if call.is_observed:
+        if self.hooks:
             number, name = len(call.attempts), call.operation.name
             self.hooks.emit(events.AttemptFinished(call.call_id, name, number, attempt))
 
