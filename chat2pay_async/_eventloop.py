@@ -11,10 +11,8 @@ import asyncio
 
 # Documented, in spite of its name: it is what `asyncio.get_running_loop` asks, without the raise.
 from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -63,106 +61,25 @@ class DeadlinePassed(Exception):  # noqa: N818 - it is no fault, and the send pa
     """The time is over: what was awaited did not end in it, and was cancelled."""
 
 
-async def within(seconds: float, awaitable: Awaitable[T], since: float | None = None) -> T:
+async def within(seconds: float, awaitable: Awaitable[T]) -> T:
     """Await something, and cancel it when so many seconds have passed.
-
-    Args:
-        seconds: The most that it may take.
-        awaitable: What is awaited.
-        since: The time from which they count, in this task's present step. Default: now.
 
     Raises:
         DeadlinePassed: They have.
     """
-    began, loop = now() if since is None else since, _get_running_loop()
-    if loop is None:
-        with anyio.move_on_after(began + seconds - now()):
+    if _get_running_loop() is None:
+        with anyio.move_on_after(seconds):
             return await awaitable
         raise DeadlinePassed
-    deadlines = _deadlines_of(loop, seconds)
-    scope = deadlines.add(loop, began + seconds)
+    # A scope of anyio's takes 8 µs, and every call has a deadline.
+    scope = asyncio.timeout(seconds)
     try:
-        return await awaitable
-    except asyncio.CancelledError:
-        if not scope.has_passed or scope.task.cancelling() - 1 > scope.cancelling:
-            raise  # it is cancelled from outside, perhaps as well
-    finally:
-        deadlines.remove(scope)
+        async with scope:
+            return await awaitable
+    except TimeoutError:
+        if not scope.expired():
+            raise  # it is what was awaited that raises it
     raise DeadlinePassed
-
-
-class _Scope:
-    """A task of asyncio's that awaits something until a deadline."""
-
-    __slots__ = ("cancelling", "deadline", "has_passed", "task")
-
-    def __init__(self, task: asyncio.Task[Any], deadline: float) -> None:
-        self.task = task
-        self.cancelling = task.cancelling()
-        self.deadline = deadline
-        self.has_passed = False
-
-
-class _Deadlines:
-    """The deadlines in a loop that are equally far away, and so pass in the order of their making.
-
-    One timer does for all of them. A timer for each call, as `asyncio.timeout` makes it, takes
-    8 µs, and longer where a loop has many.
-    """
-
-    def __init__(self, owner: dict[float, _Deadlines], seconds: float) -> None:
-        self._owner = owner
-        self._seconds = seconds
-        self._scopes: OrderedDict[_Scope, None] = OrderedDict()
-        self._due: float | None = None
-        """The time at which the timer ends; None: it does not run."""
-
-    def add(self, loop: asyncio.AbstractEventLoop, deadline: float) -> _Scope:
-        task = asyncio.current_task(loop)
-        assert task is not None  # noqa: S101 - nothing else awaits
-        scope = _Scope(task, deadline)
-        self._scopes[scope] = None
-        if self._due is None:
-            self._set_timer(loop, deadline)
-        return scope
-
-    def remove(self, scope: _Scope) -> None:
-        if scope.has_passed:
-            scope.task.uncancel()
-        else:
-            del self._scopes[scope]
-
-    def _set_timer(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        self._due = due
-        loop.call_at(due, self._cancel_late, loop, due)
-
-    def _cancel_late(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
-        at = max(due, loop.time())  # a loop may be early by what its clock does not resolve
-        self._due = None
-        while self._scopes:
-            scope = next(iter(self._scopes))
-            if scope.deadline > at:
-                self._set_timer(loop, scope.deadline)
-                return
-            del self._scopes[scope]
-            scope.has_passed = True
-            scope.task.cancel()
-        del self._owner[self._seconds]
-
-
-_of_loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[float, _Deadlines]]
-_of_loops = WeakKeyDictionary()
-
-
-def _deadlines_of(loop: asyncio.AbstractEventLoop, seconds: float) -> _Deadlines:
-    """Return the deadlines in a loop that are so many seconds away from their beginnings."""
-    in_loop = _of_loops.get(loop)
-    if in_loop is None:
-        in_loop = _of_loops[loop] = {}
-    found = in_loop.get(seconds)
-    if found is None:
-        found = in_loop[seconds] = _Deadlines(in_loop, seconds)
-    return found
 
 
 class Event:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 
 import anyio
 import anyio.lowlevel
@@ -138,93 +137,6 @@ async def test_a_cancellation_from_outside_is_no_deadline() -> None:
     with anyio.move_on_after(3) as scope, pytest.raises(clock.DeadlinePassed):
         await clock.within(2, anyio.sleep_forever())
     assert not scope.cancelled_caught
-
-
-@pytest.mark.anyio
-@pytest.mark.virtual_time
-async def test_each_of_many_deadlines_passes_at_its_own_time() -> None:
-    began, ends = clock.now(), dict[float, float]()
-
-    async def begin_at(after: float, seconds: float) -> None:
-        await anyio.sleep(after)
-        with pytest.raises(clock.DeadlinePassed):
-            await clock.within(seconds, anyio.sleep_forever())
-        ends[after + seconds] = clock.now() - began
-
-    async with anyio.create_task_group() as tasks:
-        for after, seconds in ((0, 3), (1, 3), (2, 3), (1.5, 1), (30, 3)):
-            tasks.start_soon(begin_at, after, seconds)
-    assert len(ends) == 5
-    assert all(due == pytest.approx(end) for due, end in ends.items())
-
-
-@pytest.mark.anyio
-@pytest.mark.virtual_time
-async def test_what_ended_in_time_is_not_cancelled_when_its_deadline_passes() -> None:
-    began = clock.now()
-    await clock.within(3, anyio.sleep(1))
-    with pytest.raises(clock.DeadlinePassed):
-        await clock.within(3, anyio.sleep_forever())
-    assert clock.now() - began == pytest.approx(4)
-    await clock.within(3, anyio.sleep(1))
-    await anyio.sleep(10)
-
-
-@pytest.mark.anyio
-@pytest.mark.virtual_time
-async def test_a_deadline_counts_from_when_it_is_told_to() -> None:
-    began = clock.now()
-    with pytest.raises(clock.DeadlinePassed):
-        await clock.within(5, anyio.sleep_forever(), since=began - 2)
-    assert clock.now() - began == pytest.approx(3)
-
-
-@pytest.mark.anyio
-async def test_a_deadline_that_has_passed_leaves_nothing_done_that_awaits() -> None:
-    ended = list[None]()
-
-    async def work() -> None:
-        await clock.checkpoint()
-        await clock.checkpoint()
-        ended.append(None)
-
-    with pytest.raises(clock.DeadlinePassed):
-        await clock.within(5, work(), since=clock.now() - 6)
-    assert not ended
-
-
-def test_a_cancellation_at_the_time_of_a_deadline_is_not_swallowed() -> None:
-    async def main() -> None:
-        async def cancelled() -> None:
-            try:
-                await asyncio.sleep(3600)
-            finally:  # the deadline has passed, and now its task is cancelled, too
-                task.cancel()
-
-        async def wait() -> None:
-            await clock.within(0.001, cancelled())
-
-        task = asyncio.create_task(wait())
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert (task.cancelled(), task.cancelling()) == (True, 1)
-
-    asyncio.run(main())
-
-
-def test_deadlines_are_forgotten_with_the_last_that_passed_and_with_their_loop() -> None:
-    async def main(seconds: float) -> None:
-        with pytest.raises(clock.DeadlinePassed):
-            await clock.within(seconds, asyncio.sleep(3600))
-        await asyncio.sleep(0)
-        assert not clock._of_loops[asyncio.get_running_loop()]
-        await clock.within(3600, asyncio.sleep(0))
-
-    loops_before = len(clock._of_loops)
-    for seconds in (0.001, 0.002):
-        asyncio.run(main(seconds))
-        gc.collect()
-    assert len(clock._of_loops) <= loops_before
 
 
 @pytest.mark.anyio

@@ -157,7 +157,8 @@ class Sender:
         if total is None:
             return await self._run(call, outcome)
         try:
-            return await clock.within(total, self._run(call, outcome), since=call.started)
+            # From the call's start: a hook may have taken some of it.
+            return await clock.within(call.deadline - clock.now(), self._run(call, outcome))
         except clock.DeadlinePassed:
             certainty = ""
             if call.operation.safety is _ONCE:
