@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from datetime import MAXYEAR, UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from http import HTTPStatus
@@ -32,7 +32,6 @@ __all__ = [
     "REFUSALS",
     "Outcome",
     "RawResponse",
-    "ServiceClock",
     "date_of",
     "failed_outcome",
     "foreign_text",
@@ -133,7 +132,6 @@ _BETWEEN: Final = frozenset({408, 409, 423, 424, 444, 460, 499})
 _BEFORE_AN_OBJECT: Final = b"\xef\xbb\xbf \t\r\n"
 # Python 3.11 takes 0.4 µs to find a member in its enum, each time.
 _APPLIED, _UNKNOWN = Proof.APPLIED, Proof.UNKNOWN
-_READ, _ONCE = Safety.READ, Safety.ONCE
 
 
 def is_own_refusal(
@@ -209,19 +207,6 @@ def date_of(headers: Mapping[str, str]) -> datetime | None:
     return None if moment is None or moment.year == MAXYEAR else moment
 
 
-class ServiceClock(msgspec.Struct, frozen=True):
-    """The time on the service's clock, as a response of its own tells it."""
-
-    headers: Mapping[str, str]
-    came_at: float
-    """On the event loop's clock."""
-
-    def time_at(self, now: float) -> datetime | None:
-        """Return the time on the service's clock at one on the event loop's, if it can be read."""
-        date = date_of(self.headers)
-        return None if date is None else date + timedelta(seconds=now - self.came_at)
-
-
 @lru_cache(maxsize=16)  # a date stays the same for a second, and hundreds of responses have it
 def _read_date(text: str) -> datetime | None:
     try:
@@ -279,11 +264,11 @@ def read_response(
         if data is None and operation.has_look_up:
             kind = _media_type(response.headers)
             return unproven_outcome(operation, response, f"no JSON object ({kind}, from {host})")
-        if operation.safety is not _READ and is_cached(response.headers):
+        if operation.safety is not Safety.READ and is_cached(response.headers):
             return unproven_outcome(operation, response, "the response to an earlier request")
         result = operation.read(response.body, data or {})
         # A page that answers a write is somebody else's; an empty body may well be the service's.
-        is_read = operation.safety is _READ
+        is_read = operation.safety is Safety.READ
         is_json = is_read or result is not None or not response.body.strip()
         if is_json and operation.is_proven_by(request, result, data or {}):
             return Outcome(_APPLIED, result, response=response)
@@ -294,7 +279,7 @@ def read_response(
         return Outcome(_APPLIED, cast("R", receipt), error, response)
     is_own = is_own_refusal(status, data, operation.proof_fields)
     proof = _proof_of_refusal(status, is_own=is_own)
-    is_final = proof is _UNKNOWN and is_refusal(status) and operation.safety is _ONCE
+    is_final = proof is _UNKNOWN and is_refusal(status) and operation.safety is Safety.ONCE
     asked = retry_after(response.headers)
     return Outcome(proof, error=error, response=response, retry_after=asked, is_final=is_final)
 

@@ -12,7 +12,7 @@ import attrs
 import msgspec
 
 from chat2pay_async._api.operations import Operation, Safety, mint, prepare
-from chat2pay_async._api.responses import Outcome, ServiceClock
+from chat2pay_async._api.responses import Outcome
 from chat2pay_async._config import ApiKey, RetryPolicy, Timeout
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
@@ -114,12 +114,8 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
     """The time from which a look-up that shows no effect counts."""
     sent_at: float | None = None
     """The beginning of the first attempt of unknown outcome; None: in another process, or never."""
-    intended_at: float = 0.0
-    """The time at which the latest attempt was about to be made, as long as none was unknown."""
-    service_clock: ServiceClock | None = None
-    """The service's clock, as far as it was known then."""
-    known_service_time: datetime | None = None
-    """That time on the service's clock, where it is known without having been read from it."""
+    service_time: datetime | None = None
+    """The same on the service's clock, as far as it was known then."""
     is_foreign: bool = False
     """True where its last response was a refusal by somebody who is not the service."""
     throttled_for: float = 0.0
@@ -132,13 +128,6 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
         """The same in every event of a call, nested calls included; no other call has it."""
         self.known_id = self.known_id or next_id()
         return self.known_id
-
-    @property
-    def service_time(self) -> datetime | None:
-        """The beginning of its first attempt of unknown outcome, on the service's clock."""
-        if self.known_service_time is None and self.service_clock is not None:
-            return self.service_clock.time_at(self.intended_at)
-        return self.known_service_time
 
     @property
     def deadline(self) -> float:
@@ -193,7 +182,7 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
         outcome: Outcome[R] = Outcome(_UNKNOWN, error=error)
         for attempt in dict.fromkeys((prior.first_attempt, prior.last_attempt)):
             self.record(attempt, outcome, began=None, last_byte=self.started, now=self.started)
-        self.earlier, self.known_service_time = len(self.attempts), prior.service_time
+        self.earlier, self.service_time = len(self.attempts), prior.service_time
         return outcome
 
     def record(

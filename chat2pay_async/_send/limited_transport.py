@@ -9,11 +9,11 @@ import contextlib
 import sys
 from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._api.headers import KeySource, RequestHeaders, added_headers
-from chat2pay_async._api.responses import ServiceClock, may_be_the_services
+from chat2pay_async._api.responses import date_of, may_be_the_services
 from chat2pay_async._config import ApiKey, Timeout
 from chat2pay_async._send.limits import Limiter, RateLimiter, Slots, pause_after
 from chat2pay_async._tracebacks import hide_frames, hiding_frames
@@ -60,8 +60,8 @@ class LimitedTransport:
         self._slots = slots
         self._limiter = limiter
         self._closed = False
-        self.service_clock: ServiceClock | None = None
-        """The service's clock, by its latest response that had a `Date`."""
+        self._dated: tuple[WireResponse, float] | None = None
+        """The latest response of the service's that had a `Date`, and when it came."""
 
     def check_open(self) -> None:
         """Refuse to be used once closed.
@@ -187,11 +187,15 @@ class LimitedTransport:
         if isinstance(self._limiter, RateLimiter) and response.status_code != _THROTTLED:
             self._limiter.accepted(now)
         if "date" in response.headers and may_be_the_services(response):
-            self.service_clock = ServiceClock(response.headers, now)
+            self._dated = response, now
 
     def service_time(self) -> datetime | None:
         """Return the time on the service's clock; None where no response has said it."""
-        return None if self.service_clock is None else self.service_clock.time_at(clock.now())
+        if self._dated is None:
+            return None
+        response, then = self._dated
+        date = date_of(response.headers)
+        return None if date is None else date + timedelta(seconds=clock.now() - then)
 
     def now(self) -> datetime:
         """Return this machine's time: it is shown, and decides nothing."""

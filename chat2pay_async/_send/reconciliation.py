@@ -75,7 +75,6 @@ FIRST_GAP: Final = 0.25
 LONGEST_GAP: Final = 2.5
 
 _THROTTLED = 429
-_REPEATABLE = Safety.REPEATABLE
 
 
 class Verdict(enum.Enum):
@@ -286,7 +285,7 @@ class Reconciler:
         now = self._transport.service_time()
         if call.service_time is None and now is not None and call.sent_at is not None:
             # It was not known when the first request of a client left, and is now.
-            call.known_service_time = now - timedelta(seconds=clock.now() - call.sent_at)
+            call.service_time = now - timedelta(seconds=clock.now() - call.sent_at)
         pending = call.pending(self._base_url, self._key_fingerprint)
         known = self._memory.of(pending)
         known.sent_at, known.window_ends = call.sent_at, call.window_ends
@@ -373,7 +372,7 @@ class Reconciler:
     def claim(self, call: Call[Any, Any], result: Any) -> bool:
         """Keep the reference that a call received; False where another call received it before."""
         name, identity = call.operation.name, call.operation.identity(call.request)
-        if call.operation.safety is _REPEATABLE:  # each update has a moment of its own
+        if call.operation.safety is Safety.REPEATABLE:  # each update has a moment of its own
             identity = call.call_id
         return self.known.claim(owner_of(name, identity, call.write_out()), call.request, result)
 

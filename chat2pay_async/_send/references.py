@@ -18,12 +18,11 @@ Owner: TypeAlias = tuple[str, str]
 """The call that received a reference: the same for each of its attempts, in any process."""
 
 _CREATE: Final = operations.CREATE_PAYMENT_LINK.name
-_RECEIPT: Final = operations.CREATE_RECEIPT.name
 _CANCEL: Final = operations.CANCEL_PAYMENT_LINK.name
 _GATEWAY: Final = {operations.CAPTURE_PAYMENT.name, operations.REVERSE_PAYMENT.name}
 _REFERENCES: Final = {
     _CREATE: "payment_link_ref",
-    _RECEIPT: "receipt_link_ref",
+    operations.CREATE_RECEIPT.name: "receipt_link_ref",
     **dict.fromkeys(_GATEWAY, "payment_gateway_req_reference_number"),
     # The only field of an update's response. Two updates of one moment are read back.
     operations.UPDATE_INTEGRATION.name: "update_time",
@@ -32,7 +31,7 @@ _REFERENCES: Final = {
 
 def owner_of(operation: str, identity: str, request: SentRequest) -> Owner:
     """Return the call that a response is for; a link has many receipts, each with its own URL."""
-    if operation == _RECEIPT:
+    if operation == operations.CREATE_RECEIPT.name:
         body = decode_object(request.body or b"{}") or {}
         return operation, f"{identity} {body.get('receiptLink')}"
     return operation, identity
@@ -55,10 +54,7 @@ class References:
     def add(self, reference: str | None, owner: Owner) -> None:
         """Keep a reference; the first call that received it stays its owner."""
         if is_reference(reference):
-            self._keep(str(reference), owner)
-
-    def _keep(self, reference: str, owner: Owner) -> None:
-        self._owners.setdefault(reference, owner)
+            self._owners.setdefault(str(reference), owner)
         if len(self._owners) > self.SIZE:
             self._owners.popitem(last=False)
 
@@ -86,8 +82,7 @@ class References:
             is_copy = self.is_of_another(reference, owner, is_read_back=is_typed)
             if is_copy or self._names_another_order(request, result):
                 return False
-            if reference is not None:
-                self._keep(reference, owner)
+            self.add(reference, owner)
         return True
 
     def _names_another_order(self, request: object, result: object) -> bool:

@@ -336,7 +336,7 @@ class Sender:
 
     async def _record_intent(self, call: Call[Any, Any]) -> None:
         if not call.was_unknown:
-            call.service_clock, call.intended_at = self._transport.service_clock, clock.now()
+            call.service_time = self._transport.service_time()
         if call.log is not None:
             intent = Attempt(self._transport.now(), 0.0, _UNKNOWN, error="Interrupted")
             await call.log.record_intent(call.pending(self.base_url, self.key_fingerprint, intent))

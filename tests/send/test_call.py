@@ -234,7 +234,7 @@ def test_a_foreign_refusal_is_known_as_one_until_the_next_response() -> None:
 
 def test_a_pending_holds_the_exact_request_and_the_attempts_that_may_have_been_applied() -> None:
     this = call(read=5, settle=60, resend_when_absent=False)
-    this.known_service_time = NOON
+    this.service_time = NOON
     sent = this.write_out()
     record(this, Proof.NOT_SENT)
     first = record(this, Proof.UNKNOWN, now=5.0)
