@@ -94,7 +94,8 @@ class Proof(enum.StrEnum):
     """Anything else: it may have been applied."""
 
 
-class Attempt(msgspec.Struct, frozen=True):
+@attrs.frozen
+class Attempt:
     """One try at a call."""
 
     started_at: datetime
@@ -112,23 +113,17 @@ _DIGITS = re.compile(r"(?<![0-9a-f-])[0-9]{7,15}(?![0-9a-f-])")
 """A phone number in the path of an endpoint that this version does not know."""
 
 
-class SentRequest(msgspec.Struct, frozen=True):
+@attrs.frozen
+class SentRequest:
     """A request exactly as it is written to the connection, by every attempt of a call."""
 
     method: str
-    target: str
+    target: str = attrs.field(repr=lambda target: _DIGITS.sub("***", target.partition("?")[0]))
     """Path and query, percent-encoded, below the base URL."""
-    body: bytes | None = None
+    body: bytes | None = attrs.field(
+        default=None, repr=lambda body: "None" if body is None else f"<{len(body)} bytes>"
+    )
     """The JSON of the body; None where there is none."""
-
-    def __repr__(self) -> str:
-        target = _DIGITS.sub("***", self.target.partition("?")[0])
-        body = None if self.body is None else f"<{len(self.body)} bytes>"
-        return f"SentRequest(method={self.method!r}, target={target}, body={body})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        """Show rich no more than `repr` shows."""
-        return [("method", self.method)]
 
 
 @attrs.frozen

@@ -13,7 +13,6 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import attrs
-import msgspec
 import pytest
 import uvloop
 
@@ -86,7 +85,7 @@ def intent(key: str) -> Intent:
 
 
 def pending(at: datetime) -> Pending:
-    return attrs.evolve(PENDING, last_attempt=msgspec.structs.replace(UNANSWERED, started_at=at))
+    return attrs.evolve(PENDING, last_attempt=attrs.evolve(UNANSWERED, started_at=at))
 
 
 def row_of(journal: Journal, key: str = "A-1") -> Row | None:
@@ -464,7 +463,7 @@ async def test_a_response_is_written_though_the_next_attempt_was_not_sent(journa
         log = ItemLog(store, "A-1", again=False)
         await leave(log)
         log.record_attempt(ANSWERED, answer(425, b"early"))
-        log.record_attempt(msgspec.structs.replace(UNANSWERED, proof=Proof.NOT_SENT), None)
+        log.record_attempt(attrs.evolve(UNANSWERED, proof=Proof.NOT_SENT), None)
         await leave(log, LATER)
         log.record_attempt(ANSWERED, answer())
         await store.record_outcome(outcome(), log.response)
@@ -495,10 +494,10 @@ async def test_a_log_counts_the_attempts_that_reached_somebody_and_failed() -> N
     async with opened(None) as store:
         log = ItemLog(store, "A-1", again=False)
         log.record_attempt(UNANSWERED, None)
-        log.record_attempt(msgspec.structs.replace(UNANSWERED, proof=Proof.NOT_SENT), None)
+        log.record_attempt(attrs.evolve(UNANSWERED, proof=Proof.NOT_SENT), None)
         log.record_attempt(ANSWERED, answer(503))
-        log.record_attempt(msgspec.structs.replace(ANSWERED, proof=Proof.NOT_SENT), answer(425))
-        log.record_attempt(msgspec.structs.replace(ANSWERED, proof=Proof.THROTTLED), answer(429))
+        log.record_attempt(attrs.evolve(ANSWERED, proof=Proof.NOT_SENT), answer(425))
+        log.record_attempt(attrs.evolve(ANSWERED, proof=Proof.THROTTLED), answer(429))
         assert log.failed == 3
 
 

@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import anyio
 import attrs
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -1303,9 +1302,7 @@ async def test_the_window_of_another_process_starts_when_this_one_first_hears_of
 ) -> None:
     pending = await pending_of(bench(lost(), look_ups=[answer(500)]))
     written = pending.last_attempt.started_at + timedelta(hours=hours)
-    old = attrs.evolve(
-        pending, last_attempt=msgspec.structs.replace(pending.last_attempt, started_at=written)
-    )
+    old = attrs.evolve(pending, last_attempt=attrs.evolve(pending.last_attempt, started_at=written))
     made = bench(look_ups=[NOWHERE])
     await anyio.sleep(3600)
     cut = await made.sender.resolve(old, options(total=15))
