@@ -25,7 +25,7 @@ class Curve:
 
 @attrs.frozen
 class Bar:
-    """What one peer came to, round by round."""
+    """One peer's values, round by round."""
 
     name: str
     values: Sequence[float]
