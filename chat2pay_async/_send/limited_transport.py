@@ -92,8 +92,9 @@ class LimitedTransport:
 
     @property
     def is_rate_free(self) -> bool:
-        """True where there is no rate, and no pause, to wait for."""
-        return isinstance(self._limiter, RateLimiter) and self._limiter.free
+        """True where there is no rate, and no pause, to wait for; never once it is closed."""
+        limiter = self._limiter  # `wait_for_rate` raises where it is closed
+        return not self._closed and isinstance(limiter, RateLimiter) and limiter.free
 
     def wait_for_rate(self, *, priority: bool = False) -> Awaitable[None]:
         """Wait, in a slot, for the pause to end and for the rate to allow a request.

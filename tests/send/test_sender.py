@@ -742,6 +742,30 @@ async def test_a_read_is_not_retried_once_its_client_is_closed() -> None:
     assert len(made.engine.sent) == 1
 
 
+async def test_a_post_that_waits_for_a_slot_is_not_written_down_once_its_client_is_closed() -> None:
+    made, told = bench(forever, size=1), list[Any]()
+    create, log = operations.CREATE_PAYMENT_LINK, Log(told)
+
+    async def wait() -> None:
+        with pytest.raises(ConfigurationError, match="this client is closed"):
+            await made.sender.send(create, LINK, options(), log)
+
+    async with anyio.create_task_group() as tasks:
+        first = anyio.CancelScope()
+
+        async def hold() -> None:
+            with first:
+                await made.sender.send(create, LINK, options())
+
+        tasks.start_soon(hold)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        await made.sender.aclose()
+        first.cancel()
+    assert told == [], "a row of the journal that the next run would have to look up"
+
+
 async def test_an_unresolved_call_stays_unresolved_once_its_client_is_closed() -> None:
     made = bench(lost(), look_ups=[answer(503)])
     started = anyio.current_time()
