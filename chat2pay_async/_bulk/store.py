@@ -101,7 +101,7 @@ class RunStore:
             try:
                 await self._commits.flush()
             finally:  # asyncio's own cancellation ignores shields, and the journal stays locked
-                await self._commits.run(self._close)
+                await self._commits.run(self._close, always=True)
 
     def _close(self) -> None:
         if self._index is not None:

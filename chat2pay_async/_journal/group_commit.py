@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar, TypeVarTuple
 
 import anyio
@@ -38,6 +39,7 @@ class _Batch(Generic[In, Out]):
     entries: list[_Entry[In, Out]] = attrs.field(factory=list[_Entry[In, Out]])
     is_awaited: bool = False
     """True once a task waits for it: then it begins as soon as the thread is free."""
+    has_begun: bool = False
     error: Exception | None = attrs.field(factory=lambda: RuntimeError("it was interrupted"))
 
 
@@ -76,20 +78,37 @@ class GroupCommit(Generic[In, Out]):
             return
         try:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(self._work_off, batch, limiter=self._limiter)
+                await self.run(self._work_off, batch, always=True)
         finally:
             for entry in batch.entries:
                 if entry.done is not None:
                     entry.done.set()
 
-    async def run(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Call a function in the thread, between two batches."""
+    async def run(self, function: Callable[[*Ts], T], *args: *Ts, always: bool = False) -> T:
+        """Call a function in the thread, between two batches.
+
+        Args:
+            function: The function.
+            *args: Its arguments.
+            always: Call it even if the task is cancelled before the thread has it. It may then be
+                called twice.
+        """
+        has_begun = False
 
         def locked() -> T:
+            nonlocal has_begun
+            has_begun = True
             with self._lock, hiding_frames():
                 return function(*args)
 
-        return await anyio.to_thread.run_sync(locked, limiter=self._limiter)
+        try:
+            return await anyio.to_thread.run_sync(locked, limiter=self._limiter)
+        except BaseException:
+            # asyncio's own cancellation may come first, shield or not, and must not be replaced.
+            if always and not has_begun:
+                with suppress(Exception):
+                    locked()
+            raise
 
     def add(self, item: In) -> None:
         """Add an item to the next batch, without waiting for it."""
@@ -123,8 +142,11 @@ class GroupCommit(Generic[In, Out]):
         return entry.result
 
     def _work_off(self, batch: _Batch[In, Out]) -> None:
+        if batch.has_begun:
+            return
+        batch.has_begun = True
         try:
-            with self._lock, hiding_frames():
+            with hiding_frames():
                 results = self._work([entry.item for entry in batch.entries])
         except Exception as error:  # noqa: BLE001 - raised in the tasks that wait
             batch.error = error

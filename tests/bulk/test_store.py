@@ -644,6 +644,33 @@ def test_a_store_writes_all_and_is_closed_though_asyncio_cancels_close(
 
 
 @pytest.mark.parametrize("loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
+def test_a_store_writes_all_and_is_closed_whenever_asyncio_cancels_close(
+    tmp_path: Path, loop: Any
+) -> None:
+    async def main(journal: Journal, steps: int) -> bool:
+        store = RunStore(journal)
+        await store.open(BINDING)
+        store.record_response(Response("A-1", NOON, 429, b"slower"))
+        closing = asyncio.create_task(store.close())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        closing.cancel()
+        await asyncio.wait([closing])
+        return closing.cancelled()
+
+    cancelled = 0
+    for steps in range(1, 9):
+        journal = Journal(tmp_path / f"{steps}.db")
+        with asyncio.Runner(loop_factory=loop) as runner:
+            cancelled += runner.run(main(journal, steps))
+        assert journal._db is None, steps
+        journal.open_to_read()
+        assert history(journal) == [("A-1", NOON.timestamp(), "response", 429, b"slower")], steps
+        journal.close()
+    assert cancelled >= 2, "before the thread has the work, and after it"
+
+
+@pytest.mark.parametrize("loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
 def test_a_store_is_closed_though_asyncio_cancels_open(
     journal: Journal, monkeypatch: pytest.MonkeyPatch, loop: Any
 ) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -362,3 +363,46 @@ def test_an_interruption_is_raised_to_waiters_and_the_thread_is_waited_for(loop:
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(main())
     assert reported == ["it was interrupted"]
+
+
+async def test_a_batch_is_done_once_though_its_thread_begins_after_the_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    late = list[Callable[[], object]]()
+
+    async def queued(function: Callable[..., object], *args: object, **_options: object) -> None:
+        late.append(partial(function, *args))
+        raise asyncio.CancelledError
+
+    worker = Worker()
+    commits: GroupCommit[int, str] = GroupCommit(worker.work)
+    commits.add(1)
+    monkeypatch.setattr(anyio.to_thread, "run_sync", queued)
+    worker.release(2)
+    with pytest.raises(asyncio.CancelledError):
+        await commits.flush()
+    assert worker.batches == [[1]]
+    (begin,) = late
+    begin()
+    assert worker.batches == [[1]]
+
+
+async def test_an_error_of_what_is_done_in_spite_of_a_cancellation_does_not_replace_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def cancelled(*_args: object, **_options: object) -> None:
+        raise asyncio.CancelledError
+
+    commits: GroupCommit[int, str] = GroupCommit(Worker().work)
+    monkeypatch.setattr(anyio.to_thread, "run_sync", cancelled)
+    failed = list[int]()
+
+    def fail() -> None:
+        failed.append(1)
+        raise ValueError
+
+    with pytest.raises(asyncio.CancelledError):
+        await commits.run(fail, always=True)
+    with pytest.raises(asyncio.CancelledError):
+        await commits.run(fail)
+    assert failed == [1]
