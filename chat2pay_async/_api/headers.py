@@ -102,7 +102,7 @@ def _check_header(name: object, value: object, shown: str) -> None:
     lower = name.lower()
     if lower in _FRAMING or lower in _OWN or lower.startswith(_FRAMING_FAMILIES):
         why = _OWN.get(lower, "this client sets what says how to read a request")
-        raise ConfigurationError(f"default_headers may not have {name}: {why}")
+        raise ConfigurationError(f"default_headers may not have {shown}: {why}")
     if not isinstance(value, str) or not _VALUE.fullmatch(value):
         raise ConfigurationError(
             f"default_headers: the value of {shown} must be a str of printable ASCII, without "

@@ -71,6 +71,7 @@ def test_a_header_that_is_this_clients_own_is_refused(name: str, advice: str) ->
         ({"X-A": "1", "x-a": "2"}, "x-a repeats an earlier name"),
         ({"X-1": "1", "x-1": "2"}, "entry 2 repeats an earlier name"),
         ({"X-1": "1", "X-2": ""}, "value of entry 2 must be"),
+        ({"sec-4111111111111111": "1"}, "may not have entry 1: this client sets"),
         *(
             ({"X-A": value}, "value of X-A must be a str of printable ASCII")
             for value in ("a\r\nX-B: c", "a\n", "", " a", "a ", "é", b"a", 1, None)
