@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -168,16 +168,32 @@ class Items(Generic[Q, R]):
             return errors.RunStoppedError(str(error))
         return self._foreign or self._outage.reason
 
+    async def find_rows(self, items: Iterable[Item[Q, R]]) -> None:
+        """Find the journal's rows of items that are given up before anything was done for them.
+
+        Raises:
+            JournalError: They can't be read.
+        """
+        idle = [item for item in items if item.row is None and item.log is None]
+        rows = await self._store.rows([item.key for item in idle])
+        for item in idle:
+            item.earlier = rows.get(item.key)
+
     def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:
         """Return the outcome of an item that was stopped on its way."""
-        name, log = self._operation.name, item.log
+        name, log, row = self._operation.name, item.log, item.row
         if log is not None:
             log.flush()
         if item.outcome is not None:
             return item.outcome
+        if log is None and item.earlier is not None:
+            known = self._known(item, Registered(repeated=False, row=item.earlier))
+            if known is not None:
+                return known
+            row = item.earlier if self._prior_of(item.earlier).is_unresolved else None
         pending = None if log is None else log.pending
-        if item.row is not None and (log is None or (pending is None and not log.sent_before)):
-            pending = self._prior_of(item.row).pending  # it was not looked up yet
+        if row is not None and (log is None or (pending is None and not log.sent_before)):
+            pending = self._prior_of(row).pending  # it was not looked up yet
         if pending is None:
             late = errors.RequestTimeoutError(f"{name}: the run was stopped before it was sent")
             late.operation = name

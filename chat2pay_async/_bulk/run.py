@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, Generic, Self, TypeVar
 
 import anyio
@@ -229,7 +229,7 @@ class Run(Generic[Q, R]):
         finally:
             self._ended = clock.now()
             try:
-                self._leave(*self._items_begun)  # cancelled before their first step
+                await self._leave_begun()
             finally:  # a hook may end the program
                 self.undelivered.extend(self._ready)
                 self._ready.clear()
@@ -345,7 +345,7 @@ class Run(Generic[Q, R]):
             del self._to_look_up[:_PAGE]
             try:
                 known = await self._items.look_up(page)
-            except BaseException:
+            except Exception:
                 self._leave(*page, *self._to_look_up)
                 raise
             for item, registered in zip(page, known, strict=True):
@@ -379,6 +379,17 @@ class Run(Generic[Q, R]):
             self._release()
         else:
             self._deliver(item.outcome)
+
+    async def _leave_begun(self) -> None:
+        """Give up the items that were cancelled before their first step, or before their look-up.
+
+        Those that an earlier run has finished are not to pass for unsent.
+        """
+        try:
+            with anyio.CancelScope(shield=True), suppress(JournalError):
+                await self._items.find_rows(self._items_begun)
+        finally:
+            self._leave(*self._items_begun)
 
     def _leave(self, *items: Item[Q, R]) -> None:
         """Give up items that were stopped on their way."""

@@ -52,6 +52,8 @@ class Registered(NamedTuple):
 
 _KEY, _RESUMED, _RECIPIENT = "key:", "resumed:", "recipient:"
 """Prefixes that keep three sets apart in one index."""
+_PAGE: Final = 500
+"""Keys in one statement; SQLite takes at least 999."""
 _UNINDEXED: Final = 500
 """New texts that may be in memory before an item waits until they are indexed."""
 
@@ -147,6 +149,18 @@ class RunStore:
         registered = await self._commits.submit(_Registrations(asked))
         assert registered is not None  # noqa: S101 - the result of registrations
         return registered
+
+    async def rows(self, keys: Sequence[str]) -> dict[str, Row]:
+        """Read the journal's rows of these keys, without registering them.
+
+        Raises:
+            JournalError: They can't be read.
+        """
+        rows: dict[str, Row] = {}
+        if self._journal is not None:
+            for start in range(0, len(keys), _PAGE):
+                rows |= await self._commits.run(self._journal.rows, keys[start : start + _PAGE])
+        return rows
 
     async def unresolved_rows(self) -> AsyncGenerator[Row]:
         """Yield the rows that an earlier run left unresolved; they count as resumed from now."""

@@ -36,6 +36,7 @@ from chat2pay_async import (
     Verdict,
     bulk,
 )
+from chat2pay_async._bulk.store import RunStore
 from chat2pay_async._journal.base import Row
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async.bulk import Run, State
@@ -343,6 +344,28 @@ async def test_items_in_progress_are_unknown_without_drain_and_can_be_resolved(
         resolution = await client.resolve(left.error.pending)
     assert resolution.verdict is Verdict.APPLIED
     assert resolution.result.payment_link_ref == world.sandbox.ref_of("A-1")
+
+
+async def test_rows_that_an_earlier_run_finished_do_not_pass_for_unsent_in_one_that_is_left(
+    world: World, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_held = anyio.Event()
+
+    async def hold(_store: RunStore, _asked: object) -> None:
+        is_held.set()
+        await never()
+
+    async with world.client() as client:
+        await read(bulk.create_payment_links(client, requests_for(3), journal=path))
+        monkeypatch.setattr(RunStore, "look_up", hold)
+        run = bulk.create_payment_links(client, requests_for(3), journal=path, drain=0)
+        async with run, anyio.create_task_group() as tasks:
+            tasks.start_soon(anext, run)
+            await is_held.wait()
+            tasks.cancel_scope.cancel()
+    assert states({one.key: one for one in run.undelivered}) == {"SKIPPED": 3}
+    refs = {one.key: one.result.payment_link_ref for one in run.undelivered if one.result}
+    assert refs == {order: world.sandbox.ref_of(order) for order in ("A-0", "A-1", "A-2")}
 
 
 async def test_a_cancelled_run_reports_unknown_items(world: World, path: Path) -> None:

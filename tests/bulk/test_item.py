@@ -1194,6 +1194,31 @@ async def test_a_stopped_item_that_was_not_sent_has_failed(path: Path) -> None:
     assert [row.key for row in rows_of(path)] == ["first"]
 
 
+async def test_a_stopped_item_that_an_earlier_run_left_unresolved_is_unknown(
+    path: Path, tmp_path: Path
+) -> None:
+    left, before = await crashed(path, tmp_path)
+    with shop(bench(), left) as one:
+        item, other = (
+            one.items.new(attrs.evolve(LINK, order_number=order)) for order in ("A-1", "A-2")
+        )
+        await one.items.find_rows([item, other])
+        outcome: Any = one.items.stopped(item)
+        assert one.items.stopped(other).state is State.FAILED
+    assert isinstance(outcome.error, OutcomeUnknownError)
+    assert outcome.error.pending.request == before.engine.sent[0]
+
+
+async def test_a_stopped_item_that_an_earlier_run_did_not_send_has_failed(path: Path) -> None:
+    with shop(bench(not_sent(), not_sent(), not_sent(), not_sent()), path) as one:
+        assert (await one.finish()).state is State.FAILED
+    with shop(bench(), path) as one:
+        item = one.items.new(LINK)
+        await one.items.find_rows([item])
+        assert item.earlier is not None
+        assert one.items.stopped(item).state is State.FAILED
+
+
 async def test_a_stopped_item_that_was_not_begun_has_failed() -> None:
     with shop(bench()) as one:
         assert one.items.stopped(one.items.new(LINK)).state is State.FAILED

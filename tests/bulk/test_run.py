@@ -8,7 +8,15 @@ import subprocess
 import sys
 import warnings
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -106,6 +114,7 @@ class Items:
     """Those that are to be looked up, and what ends each then, or does not."""
     answer: Callable[[Sequence[Item[Any, Any]]], Awaitable[None]] = answer_at_once
     pages: list[list[str]] = attrs.field(factory=list[list[str]])
+    found: list[str] = attrs.field(factory=list[str])
 
     def new(self, request: Any) -> Item[Any, Any]:
         return Item(str(request), request)
@@ -120,6 +129,9 @@ class Items:
         self.pages.append(keys(items))
         await self.answer(items)
         return keys(items)
+
+    async def find_rows(self, items: Iterable[Item[Any, Any]]) -> None:
+        self.found += keys([*items])
 
     def finish_known(self, item: Item[Any, Any], known: str) -> bool:
         assert known == item.key
@@ -552,6 +564,7 @@ async def test_items_whose_look_up_is_cancelled_are_undelivered() -> None:
                 await run_tasks()
                 scope.cancel()
     assert made.items.pages == [["1", "2"]]
+    assert sorted(made.items.found) == ["1", "2", "3"]
     assert {one.key: one.state for one in run.undelivered} == dict.fromkeys("123", State.UNKNOWN)
     assert run.summary.unknown == 3
     assert made.store.story == ["opened", "closed"]

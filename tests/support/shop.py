@@ -45,6 +45,10 @@ class Inline:
         batch, self._left = [*self._left, item], []
         return self._work(batch)[-1]
 
+    async def run(self, function: Callable[..., Any], *args: Any) -> Any:
+        await anyio.lowlevel.checkpoint()
+        return function(*args)
+
     def flush_now(self) -> None:
         with suppress(JournalError):
             self._work(self._left)
