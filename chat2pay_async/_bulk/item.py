@@ -54,7 +54,7 @@ class Item(Generic[Q, R]):
     row: Row | None = None
     """The row of a journal that it is resumed from."""
     earlier: Row | None = None
-    """The row that an earlier run has finished; it is not resumed."""
+    """The row that an earlier run left, where the item is the source's: it is not resumed."""
     log: ItemLog | None = None
     outcome: Outcome[Q, R] | None = None
     """Set as soon as it is known; it may still have to be written."""

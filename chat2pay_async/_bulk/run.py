@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import aclosing, suppress
-from typing import Any, Final, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -21,7 +21,7 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async._bulk.item import Item, Items
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.source import read
-from chat2pay_async._bulk.store import Registered, RunStore
+from chat2pay_async._bulk.store import PAGE, Registered, RunStore
 from chat2pay_async._bulk.summary import Forecast, Guard, Summary, Tally
 from chat2pay_async._journal.sqlite_file import Binding
 from chat2pay_async._send.call import next_id
@@ -48,10 +48,6 @@ class Setup(Generic[Q]):
     stop_at_failure_rate: float | None = None
     ask_fingerprint: Callable[[], Awaitable[str]] | None = None
     """The function that asks for the key, and returns the fingerprint for the binding."""
-
-
-_PAGE: Final = 500
-"""The most items that are looked up at once."""
 
 
 class _Worker(Generic[Q, R]):
@@ -341,8 +337,8 @@ class Run(Generic[Q, R]):
 
     async def _look_up(self) -> None:
         """Look items up, page by page: a commit, and a worker, for each would cost too much."""
-        while page := self._to_look_up[:_PAGE]:
-            del self._to_look_up[:_PAGE]
+        while page := self._to_look_up[:PAGE]:
+            del self._to_look_up[:PAGE]
             try:
                 known = await self._items.look_up(page)
             except Exception:

@@ -25,7 +25,7 @@ from chat2pay_async._send.call import CallLog
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Pending, Proof
 
-__all__ = ["ItemLog", "Registered", "RunStore"]
+__all__ = ["PAGE", "ItemLog", "Registered", "RunStore"]
 
 
 _Asked = tuple[str, str | None]
@@ -52,8 +52,8 @@ class Registered(NamedTuple):
 
 _KEY, _RESUMED, _RECIPIENT = "key:", "resumed:", "recipient:"
 """Prefixes that keep three sets apart in one index."""
-_PAGE: Final = 500
-"""Keys in one statement; SQLite takes at least 999."""
+PAGE: Final = 500
+"""The most keys that are looked up at once: in one statement SQLite takes at least 999."""
 _UNINDEXED: Final = 500
 """New texts that may be in memory before an item waits until they are indexed."""
 
@@ -158,8 +158,8 @@ class RunStore:
         """
         rows: dict[str, Row] = {}
         if self._journal is not None:
-            for start in range(0, len(keys), _PAGE):
-                rows |= await self._commits.run(self._journal.rows, keys[start : start + _PAGE])
+            for start in range(0, len(keys), PAGE):
+                rows |= await self._commits.run(self._journal.rows, keys[start : start + PAGE])
         return rows
 
     async def unresolved_rows(self) -> AsyncGenerator[Row]:
