@@ -162,6 +162,8 @@ class Claim:
     """The run that asks; it then has the key among its rows, whatever the answer is."""
     line: int | None = None
     """The row of the run's source, counted from 1, for its reports."""
+    folded: str = attrs.field(default="", repr=False)
+    """The key as look-alikes share it; see `_values.alike`."""
     takes_rejected: bool = True
     """Claim a row that was rejected, too; else it is only shown."""
 
@@ -190,9 +192,6 @@ class Claimed:
     """None: the key is new."""
     token: str | None = None
     """Set where the row is mine."""
-    again: bool = False
-    """True where the run that asks had the key already when it was asked for the last time since
-    `open`: the key occurs twice in its source."""
 
 
 @attrs.frozen
@@ -261,8 +260,10 @@ class Store(Protocol):
         ...
 
     async def claim(self, claim: Claim) -> Claimed:
-        """Claim a key. Durable when it returns; a cancelled task may leave the claim to `aclose`,
-        so hold it by `release` in `finally`."""
+        """Claim a key; the claim is durable when this returns.
+
+        A task that is cancelled meanwhile has no claim: it is given back, as by `release`.
+        """
         ...
 
     async def claim_all(self, claims: Sequence[Claim]) -> list[Claimed]:
@@ -278,23 +279,36 @@ class Store(Protocol):
         ...
 
     async def record_end(self, token: str, end: End) -> bool:
-        """Write durably how a call ended, and give the claim back, also where the task is
-        cancelled meanwhile; False: the claim was not mine any more, and nothing was written."""
+        """Write durably how a call ended, and give the claim back, also when cancelled meanwhile.
+
+        False: the claim was not mine any more, and nothing was written.
+        """
         ...
 
     async def release(self, token: str) -> None:
         """Give a claim back: the row is as it was before it, or gone where it was new.
 
-        A row whose POST left stays open. Also when cancelled; never raises for a lost claim."""
+        A row whose POST left stays open. Also when cancelled; never raises for a lost claim.
+        """
         ...
 
     async def find(self, operation: str, key: str) -> Claimed | None:
-        """Read a row, and whether somebody alive holds it (HELD), nobody works on it though it may
-        have had an effect (OPEN), or it has ended (ENDED; NEW for one without effect)."""
+        """Read a row, and what a claim with `takes_rejected` would be answered; claim nothing."""
         ...
 
     async def find_all(self, operation: str, keys: Sequence[str]) -> dict[str, Row]:
         """Read the rows of many keys."""
+        ...
+
+    async def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[Row]]:
+        """Read the rows whose folded key is one of these."""
+        ...
+
+    async def end_open(self, row: Row, end: End) -> bool:
+        """Write how a row that nobody holds was settled elsewhere (`client.resolve`, a callback).
+
+        False: it is held, or not open any more, or not this very POST's; nothing was written.
+        """
         ...
 
     async def take_over(
@@ -339,8 +353,10 @@ class Store(Protocol):
         ...
 
     async def unseen(self, run: str, *, after: int = 0, limit: int = 500) -> list[Row]:
-        """Read a page of the run's rows whose keys were not claimed since `open_run`: they are
-        gone from its source."""
+        """Read a page of the run's rows that are gone from its source.
+
+        These are the rows whose keys were not claimed for the run since `open_run`.
+        """
         ...
 
 
