@@ -312,6 +312,21 @@ def test_what_swallows_a_cancellation_ends_as_it_likes_and_the_task_goes_on() ->
 
 @pytest.mark.anyio
 @pytest.mark.virtual_time
+async def test_a_deadline_out_of_order_that_is_kept_cancels_nobody() -> None:
+    began = clock.now()
+
+    async def wait(since: float, seconds: float) -> None:
+        await clock.within(10, anyio.sleep(seconds), since=began + since)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait, 1.0, 2.0)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(wait, 0.0, 2.0)
+    await anyio.sleep(20)
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
 async def test_lengths_of_the_past_are_forgotten() -> None:
     for seconds in range(10, 20):
         await clock.within(seconds, anyio.lowlevel.checkpoint())
