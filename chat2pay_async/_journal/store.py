@@ -304,6 +304,10 @@ class Store(Protocol):
         """Read the rows whose folded key is one of these."""
         ...
 
+    async def rows_of_identity(self, operation: str, identity: str) -> list[Row]:
+        """Read the rows of one order or payment link, under whatever key."""
+        ...
+
     async def end_open(self, row: Row, end: End) -> bool:
         """Write how a row that nobody holds was settled elsewhere (`client.resolve`, a callback).
 

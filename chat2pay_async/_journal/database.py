@@ -1,0 +1,515 @@
+"""Database of a journal: what each question and note does to its rows, in one thread.
+
+All that changes a row that somebody works on says *where the token is still mine*.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from chat2pay_async._journal.content import digested
+from chat2pay_async._journal.key_index import marks
+from chat2pay_async._journal.sessions import Sessions
+from chat2pay_async._journal.store import (
+    OPEN,
+    Answer,
+    Claim,
+    Claimed,
+    End,
+    Holder,
+    Intent,
+    Response,
+    Row,
+    RowState,
+    RunRecord,
+)
+from chat2pay_async.errors import JournalError
+
+__all__ = ["Database"]
+
+_ROW: Final = (
+    *("id", "operation", "key", "content", "state", "identity", "run", "at", "ended_at"),
+    *("target", "body", "request_id", "first_at", "last_at", "service_at"),
+    *("settle", "read_timeout", "resend_when_absent", "posts", "response", "result", "detail"),
+)
+_COLUMNS: Final = ", ".join(f"item.{name}" for name in (*_ROW, "token", "session", "before"))
+_STATE: Final = _ROW.index("state")
+_IS_OPEN: Final = "(token IS NOT NULL OR state IN ('sent', 'unknown'))"
+_CHUNK: Final = 400
+"""Keys in one statement; SQLite takes at least 999 values."""
+_NO_EFFECT: Final = frozenset({RowState.REJECTED, RowState.FAILED})
+_ENDED: Final = frozenset({RowState.APPLIED, *_NO_EFFECT})
+
+
+class Database:
+    """The rows of a journal, as one session works on them."""
+
+    def __init__(
+        self, db: sqlite3.Connection, sessions: Sessions, session: str, salt: str | None
+    ) -> None:
+        """Wrap a connection.
+
+        Args:
+            db: The connection.
+            sessions: Know which sessions are alive.
+            session: This one's name.
+            salt: For the digests that replace finished requests; None: they are kept.
+        """
+        self.db = db
+        self._sessions = sessions
+        self._session = session
+        self._salt = salt
+        self._openings: dict[str, tuple[int, int]] = {}
+        """Of the runs that were opened: their ids, and the number of this opening."""
+
+    # Claims ---------------------------------------------------------------------------------------
+
+    def claim_all(self, claims: Sequence[Claim]) -> list[Claimed]:
+        """Answer claims, in their order."""
+        found: dict[tuple[str, str], tuple[Any, ...]] = {}
+        for operation, keys in _by_operation(claims).items():
+            for row in self._rows_of(operation, keys):
+                found[operation, row[2]] = row
+        answers: list[Claimed] = []
+        now, seen = time.time(), set[tuple[str, str]]()
+        for claim in claims:
+            at = claim.operation, claim.key
+            values = found.get(at) if at not in seen else self._values(*at)
+            seen.add(at)
+            answers.append(self._claim(claim, values, now))
+        return answers
+
+    def _claim(self, claim: Claim, values: tuple[Any, ...] | None, now: float) -> Claimed:
+        if values is None:
+            return self._insert(claim, now)
+        row = _row(values)
+        answer, state = self._answer(values, takes_rejected=claim.takes_rejected)
+        self._join(claim, row.id)
+        if answer in {Answer.HELD, Answer.ENDED}:
+            return Claimed(answer, row)
+        token = secrets.token_hex(8)
+        if answer is Answer.NEW:
+            # Its content is another one now, but not before something is sent.
+            self.db.execute(
+                "UPDATE item SET token = ?, session = ?, state = 'claimed', before = ?, "
+                "content_before = coalesce(content_before, content), content = ?, identity = ?, "
+                "folded = ?, run = ?, at = ? WHERE id = ?",
+                (
+                    *(token, self._session, state, claim.content, claim.identity, claim.folded),
+                    *(claim.run, now, row.id),
+                ),
+            )
+        else:
+            self.db.execute(
+                "UPDATE item SET token = ?, session = ? WHERE id = ?",
+                (token, self._session, row.id),
+            )
+        return Claimed(answer, row, token)
+
+    def _insert(self, claim: Claim, now: float) -> Claimed:
+        token = secrets.token_hex(8)
+        cursor = self.db.execute(
+            "INSERT INTO item (operation, key, folded, identity, content, state, run, at, token, "
+            "session) VALUES (?, ?, ?, ?, ?, 'claimed', ?, ?, ?, ?)",
+            (
+                *(claim.operation, claim.key, claim.folded, claim.identity, claim.content),
+                *(claim.run, now, token, self._session),
+            ),
+        )
+        self._join(claim, cursor.lastrowid or 0)
+        return Claimed(Answer.NEW, None, token)
+
+    def _answer(
+        self, values: tuple[Any, ...], *, takes_rejected: bool
+    ) -> tuple[Answer, RowState | None]:
+        """Decide what a claim is answered, and the state to which a release would go back."""
+        *_, token, session, before = values[: len(_ROW) + 3]
+        state, before = RowState(values[_STATE]), None if before is None else RowState(before)
+        if token is not None and session == self._session:
+            return Answer.HELD, before
+        if token is not None and self._sessions.is_alive(session):
+            return Answer.HELD, before
+        if state is RowState.CLAIMED:
+            return Answer.NEW, before
+        if state in OPEN:
+            return Answer.OPEN, before
+        if state is RowState.APPLIED or (state is RowState.REJECTED and not takes_rejected):
+            return Answer.ENDED, before
+        return Answer.NEW, state
+
+    def _join(self, claim: Claim, item: int) -> None:
+        if claim.run is None:
+            return
+        opened = self._openings.get(claim.run)
+        if opened is None:
+            raise JournalError(f"the run {claim.run} was not opened")
+        run, opening = opened
+        self.db.execute(
+            "INSERT INTO run_item (run, item, line, opening) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET line = coalesce(excluded.line, line), "
+            "opening = excluded.opening",
+            (run, item, claim.line, opening),
+        )
+
+    def release(self, token: str) -> None:
+        """Give a claim back."""
+        self._release("token = ?", (token,))
+
+    def release_all(self) -> None:
+        """Give back all claims of this session."""
+        self._release("session = ?", (self._session,))
+
+    def _release(self, which: str, values: tuple[Any, ...]) -> None:
+        gone = f"SELECT id FROM item WHERE {which} AND state = 'claimed' AND before IS NULL"  # noqa: S608 - the two above
+        self.db.execute(f"DELETE FROM run_item WHERE item IN ({gone})", values)  # noqa: S608 - the same
+        self.db.execute(f"DELETE FROM item WHERE id IN ({gone})", values)  # noqa: S608 - the same
+        self.db.execute(
+            "UPDATE item SET state = CASE state WHEN 'claimed' THEN before ELSE state END, "  # noqa: S608 - the same
+            "content = CASE state WHEN 'claimed' THEN coalesce(content_before, content) "
+            "ELSE content END, content_before = NULL, token = NULL, session = NULL, before = NULL "
+            f"WHERE {which}",
+            values,
+        )
+
+    def take_over(
+        self, limit: int, after: int, run: str | None, operation: str | None
+    ) -> list[Claimed]:
+        """Claim what is open and nobody alive works on."""
+        taken: list[Claimed] = []
+        while len(taken) < limit:
+            page = self._open_page(after, run, operation)
+            if not page:
+                break
+            for values in page:
+                after = values[0]
+                answer, _state = self._answer(values, takes_rejected=False)
+                if answer is Answer.HELD:
+                    continue
+                if RowState(values[_STATE]) is RowState.CLAIMED:
+                    self._release("id = ?", (values[0],))
+                    continue
+                token = secrets.token_hex(8)
+                self.db.execute(
+                    "UPDATE item SET token = ?, session = ? WHERE id = ?",
+                    (token, self._session, values[0]),
+                )
+                taken.append(Claimed(Answer.OPEN, _row(values), token))
+                if len(taken) == limit:
+                    break
+        return taken
+
+    def _open_page(self, after: int, run: str | None, operation: str | None) -> list[Any]:
+        where, values = "", []
+        if run is not None:
+            where += (
+                " AND id IN (SELECT item FROM run_item "
+                "WHERE run = (SELECT id FROM run WHERE name = ?))"
+            )
+            values.append(run)
+        if operation is not None:
+            where += " AND operation = ?"
+            values.append(operation)
+        return self.db.execute(
+            f"SELECT {_COLUMNS} FROM item WHERE {_IS_OPEN} AND id > ?{where} "  # noqa: S608 - the two above
+            f"ORDER BY id LIMIT {_CHUNK}",
+            (after, *values),
+        ).fetchall()
+
+    # Notes ----------------------------------------------------------------------------------------
+
+    def record_intent(self, token: str, intent: Intent) -> bool:
+        """Write that a POST is about to leave, unless the claim is not mine any more."""
+        pending = intent.pending
+        first, last = pending.first_attempt.started_at, pending.last_attempt.started_at
+        service = pending.service_time
+        self.db.execute(
+            "INSERT INTO history (item, at, what, target, body) SELECT id, last_at, 'request', "
+            "target, body FROM item WHERE token = ? AND session = ? AND posts > 0",
+            (token, self._session),
+        )
+        cursor = self.db.execute(
+            "UPDATE item SET state = 'sent', content = coalesce(?, content), before = NULL, "
+            "content_before = NULL, target = ?, body = ?, request_id = ?, first_at = ?, "
+            "last_at = ?, service_at = ?, settle = ?, read_timeout = ?, resend_when_absent = ?, "
+            "posts = posts + 1, response = NULL, result = NULL, detail = NULL, ended_at = NULL "
+            "WHERE token = ? AND session = ?",
+            (
+                *(intent.content, pending.request.target, pending.request.body),
+                *(pending.request_id, first.timestamp(), last.timestamp()),
+                None if service is None else service.timestamp(),
+                *(pending.settle, pending.read_timeout, pending.resend_when_absent),
+                *(token, self._session),
+            ),
+        )
+        return cursor.rowcount == 1
+
+    def record_response(self, token: str, response: Response) -> None:
+        """Write a response to the history."""
+        self.db.execute(
+            "INSERT INTO history (item, at, what, status, body) SELECT id, ?, 'response', ?, ? "
+            "FROM item WHERE token = ? AND session = ?",
+            (response.at.timestamp(), response.status, response.body, token, self._session),
+        )
+
+    def record_end(self, token: str, end: End) -> bool:
+        """Write how a call ended, and give the claim back, unless it is not mine any more."""
+        return self._end("token = ? AND session = ?", (token, self._session), end)
+
+    def end_open(self, row: Row, end: End) -> bool:
+        """Write how a row that nobody holds was settled, if it is still that very POST's."""
+        values = self._values(row.operation, row.key)
+        if values is None or self._answer(values, takes_rejected=False)[0] is not Answer.OPEN:
+            return False
+        return self._end("id = ? AND posts = ?", (row.id, row.posts), end)
+
+    def _end(self, which: str, values: tuple[Any, ...], end: End) -> bool:
+        if self._salt is not None and end.state in _ENDED:
+            self._digest(which, values)
+        cursor = self.db.execute(
+            "UPDATE item SET state = ?, response = coalesce(?, response), result = ?, detail = ?, "  # noqa: S608 - one of two, above
+            "ended_at = ?, token = NULL, session = NULL, before = NULL, content_before = NULL "
+            f"WHERE {which}",
+            (end.state, end.response, end.result, end.detail, time.time(), *values),
+        )
+        return cursor.rowcount == 1
+
+    def _digest(self, which: str, values: tuple[Any, ...]) -> None:
+        """Keep no more of a finished request than what compares it."""
+        assert self._salt is not None  # noqa: S101 - asked before
+        query = f"SELECT id, content FROM item WHERE {which}"  # noqa: S608 - one of two, above
+        for item, content in self.db.execute(query, values).fetchall():
+            self.db.execute(
+                "UPDATE item SET content = ?, body = NULL WHERE id = ?",
+                (digested(content, self._salt), item),
+            )
+            self.db.execute("DELETE FROM history WHERE item = ? AND what = 'request'", (item,))
+
+    # Questions ------------------------------------------------------------------------------------
+
+    def find(self, operation: str, key: str) -> Claimed | None:
+        """Read a row, and what a claim would be answered."""
+        values = self._values(operation, key)
+        if values is None:
+            return None
+        return Claimed(self._answer(values, takes_rejected=True)[0], _row(values))
+
+    def find_all(self, operation: str, keys: Sequence[str]) -> dict[str, Row]:
+        """Read the rows of many keys."""
+        return {values[2]: _row(values) for values in self._rows_of(operation, keys)}
+
+    def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[Row]]:
+        """Read the rows whose folded key is one of these."""
+        found: dict[str, list[Row]] = {}
+        for chunk in _chunks(folded):
+            # A key that is its own folded form is not in the index of the others.
+            for column in ("folded", "key"):
+                of_others = " AND folded <> key" if column == "folded" else " AND folded = key"
+                query = (
+                    f"SELECT {_COLUMNS}, folded FROM item WHERE operation = ? "  # noqa: S608 - columns, placeholders
+                    f"AND {column} IN (VALUES {marks(len(chunk))}){of_others}"
+                )
+                for values in self.db.execute(query, (operation, *chunk)):
+                    found.setdefault(values[-1], []).append(_row(values))
+        return found
+
+    def rows_of_identity(self, operation: str, identity: str) -> list[Row]:
+        """Read the rows of one order or payment link, under whatever key."""
+        query = (
+            f"SELECT {_COLUMNS} FROM item WHERE operation = ? AND identity = ? "  # noqa: S608 - columns
+            f"AND identity <> key UNION ALL SELECT {_COLUMNS} FROM item WHERE operation = ? "
+            "AND key = ? AND identity = key"
+        )
+        found = self.db.execute(query, (operation, identity, operation, identity))
+        return [_row(values) for values in found]
+
+    def rows(
+        self,
+        run: str | None,
+        operation: str | None,
+        states: frozenset[RowState] | None,
+        after: int,
+        limit: int,
+    ) -> list[tuple[Row, int | None]]:
+        """Read a page of rows, each with its line in the run's source."""
+        where, values = ["item.id > ?"], list[Any]([after])
+        if operation is not None:
+            where.append("item.operation = ?")
+            values.append(operation)
+        if states is not None:
+            where.append(f"item.state IN ({', '.join('?' * len(states))})")
+            values += states
+        if run is None:
+            source, line = "item", "NULL"
+        else:
+            source, line = "run_item JOIN item ON item.id = run_item.item", "run_item.line"
+            where.append("run_item.run = (SELECT id FROM run WHERE name = ?)")
+            values.append(run)
+        query = (
+            f"SELECT {_COLUMNS}, {line} FROM {source} WHERE {' AND '.join(where)} "  # noqa: S608 - texts of this function
+            "ORDER BY item.id LIMIT ?"
+        )
+        found = self.db.execute(query, (*values, limit))
+        return [(_row(values), values[-1]) for values in found]
+
+    def unseen(self, run: str, after: int, limit: int) -> list[Row]:
+        """Read a page of the run's rows that were not claimed since it was opened."""
+        number, opening = self._openings.get(run, (0, 0))
+        found = self.db.execute(
+            f"SELECT {_COLUMNS} FROM run_item JOIN item ON item.id = run_item.item "  # noqa: S608 - columns
+            "WHERE run_item.run = ? AND run_item.opening < ? AND item.id > ? "
+            "ORDER BY item.id LIMIT ?",
+            (number, opening, after, limit),
+        )
+        return [_row(values) for values in found]
+
+    def _values(self, operation: str, key: str) -> tuple[Any, ...] | None:
+        query = f"SELECT {_COLUMNS} FROM item WHERE operation = ? AND key = ?"  # noqa: S608 - columns
+        found: tuple[Any, ...] | None = self.db.execute(query, (operation, key)).fetchone()
+        return found
+
+    def _rows_of(self, operation: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        for chunk in _chunks(keys):
+            query = (
+                f"SELECT {_COLUMNS} FROM item WHERE operation = ? "  # noqa: S608 - columns, placeholders
+                f"AND key IN (VALUES {marks(len(chunk))})"
+            )
+            yield from self.db.execute(query, (operation, *chunk))
+
+    # Runs -----------------------------------------------------------------------------------------
+
+    def open_run(self, name: str, operation: str, settings: Mapping[str, str]) -> RunRecord | None:
+        """Begin or resume a run."""
+        before = next(iter(self.runs(name)), None)
+        now = time.time()
+        if before is not None and before.operation != operation:
+            raise JournalError(
+                f"the run {name} is one of {before.operation}, not of {operation}. Pass another "
+                "name for this run"
+            )
+        written = msgspec.json.encode(dict(settings)).decode()
+        if before is None:
+            self.db.execute(
+                "INSERT INTO run (name, operation, begun_at, last_at, opening, settings) "
+                "VALUES (?, ?, ?, ?, 1, ?)",
+                (name, operation, now, now, written),
+            )
+        else:
+            self.db.execute(
+                "UPDATE run SET last_at = ?, opening = opening + 1, settings = ? WHERE name = ?",
+                (now, written if settings else _settings_of(before), name),
+            )
+        query = "SELECT id, opening FROM run WHERE name = ?"
+        self._openings[name] = self.db.execute(query, (name,)).fetchone()
+        return before
+
+    def runs(self, name: str | None = None) -> list[RunRecord]:
+        """List the runs, the latest first."""
+        where, values = ("", ()) if name is None else (" WHERE name = ?", (name,))
+        found = self.db.execute(
+            f"SELECT id, name, operation, begun_at, last_at, settings FROM run{where} "  # noqa: S608 - above
+            "ORDER BY last_at DESC, id DESC",
+            values,
+        ).fetchall()
+        return [
+            RunRecord(
+                name=name,
+                operation=operation,
+                begun_at=_moment(begun_at),
+                last_at=_moment(last_at),
+                settings=msgspec.json.decode(settings),
+                counts=self._counts(number),
+            )
+            for number, name, operation, begun_at, last_at, settings in found
+        ]
+
+    def _counts(self, run: int) -> dict[RowState, int]:
+        found = self.db.execute(
+            "SELECT item.state, count(*) FROM run_item JOIN item ON item.id = run_item.item "
+            "WHERE run_item.run = ? GROUP BY item.state",
+            (run,),
+        )
+        return {RowState(state): count for state, count in found}
+
+    # Care -----------------------------------------------------------------------------------------
+
+    def prune(self, before: float) -> int:
+        """Delete what ended before a time, and empty runs; return how many rows went."""
+        which = (
+            "SELECT id FROM item WHERE token IS NULL AND ended_at < ? "
+            "AND state IN ('applied', 'rejected', 'failed')"
+        )
+        self.db.execute(f"DELETE FROM history WHERE item IN ({which})", (before,))  # noqa: S608 - above
+        self.db.execute(f"DELETE FROM run_item WHERE item IN ({which})", (before,))  # noqa: S608 - above
+        cursor = self.db.execute(f"DELETE FROM item WHERE id IN ({which})", (before,))  # noqa: S608 - above
+        self.db.execute(
+            "DELETE FROM run WHERE last_at < ? AND id NOT IN (SELECT run FROM run_item)", (before,)
+        )
+        return cursor.rowcount
+
+    def note(self, name: str) -> str | None:
+        """Read a note."""
+        found = self.db.execute("SELECT value FROM note WHERE name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def set_note(self, name: str, value: str) -> None:
+        """Write a note."""
+        self.db.execute("INSERT OR REPLACE INTO note VALUES (?, ?)", (name, value))
+
+    @property
+    def commits(self) -> int:
+        """The number of commits that it has."""
+        (count,) = self.db.execute("SELECT commits FROM counter").fetchone()
+        return int(count)
+
+    def count_commit(self) -> int:
+        """Count the commit that is about to be made."""
+        query = "UPDATE counter SET commits = commits + 1 RETURNING commits"
+        (count,) = self.db.execute(query).fetchall()[0]
+        return int(count)
+
+    def has_sent(self) -> bool:
+        """Tell whether any POST ever left."""
+        return self.db.execute("SELECT 1 FROM item WHERE posts > 0 LIMIT 1").fetchone() is not None
+
+    def open_count(self) -> int:
+        """Count the rows that are open."""
+        query = f"SELECT count(*) FROM item WHERE {_IS_OPEN}"  # noqa: S608 - a constant
+        return int(self.db.execute(query).fetchone()[0])
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    made = dict(zip(_ROW, values, strict=False))
+    ended_at = made.pop("ended_at")
+    return Row(
+        state=RowState(made.pop("state")),
+        claimed_by=Holder(made.pop("run"), _moment(made.pop("at"))),
+        ended_at=None if ended_at is None else _moment(ended_at),
+        resend_when_absent=bool(made.pop("resend_when_absent")),
+        **made,
+    )
+
+
+def _by_operation(claims: Sequence[Claim]) -> dict[str, list[str]]:
+    keys: dict[str, list[str]] = {}
+    for claim in claims:
+        keys.setdefault(claim.operation, []).append(claim.key)
+    return keys
+
+
+def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+
+
+def _settings_of(record: RunRecord) -> str:
+    return msgspec.json.encode(dict(record.settings)).decode()
+
+
+def _moment(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,216 @@
+"""File of a journal: its tables, how it is made and opened, and its errors in plain words.
+
+With a write-ahead log and `synchronous = FULL`, SQLite keeps what was committed through a crash of
+the process and of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import tempfile
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from chat2pay_async._journal.local_disk import check_local
+from chat2pay_async.errors import JournalError
+
+__all__ = ["connect", "guarded", "make_file", "sync_folder"]
+
+_APPLICATION: Final = 0x43325041
+"""`C2PA`: tells a journal from any other SQLite file."""
+_VERSION: Final = 3
+_BUSY: Final = 30.0
+"""Seconds that a process waits for another one's commit."""
+
+_SCHEMA: Final = f"""
+PRAGMA application_id = {_APPLICATION};
+PRAGMA user_version = {_VERSION};
+PRAGMA journal_mode = WAL;
+CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE counter (commits INTEGER NOT NULL);
+INSERT INTO counter VALUES (1);
+CREATE TABLE item (
+    id INTEGER PRIMARY KEY,
+    operation TEXT NOT NULL,
+    key TEXT NOT NULL,
+    folded TEXT NOT NULL,
+    identity TEXT NOT NULL,
+    content BLOB NOT NULL,
+    state TEXT NOT NULL,
+    run TEXT,
+    at REAL NOT NULL,
+    ended_at REAL,
+    token TEXT,
+    session TEXT,
+    before TEXT,
+    content_before BLOB,
+    target TEXT,
+    body BLOB,
+    request_id TEXT,
+    first_at REAL NOT NULL DEFAULT 0,
+    last_at REAL NOT NULL DEFAULT 0,
+    service_at REAL,
+    settle REAL NOT NULL DEFAULT 10,
+    read_timeout REAL NOT NULL DEFAULT 30,
+    resend_when_absent INTEGER NOT NULL DEFAULT 1,
+    posts INTEGER NOT NULL DEFAULT 0,
+    response BLOB,
+    result BLOB,
+    detail BLOB,
+    UNIQUE (operation, key)
+);
+CREATE INDEX item_token ON item (token) WHERE token IS NOT NULL;
+CREATE INDEX item_open ON item (id) WHERE token IS NOT NULL OR state IN ('sent', 'unknown');
+CREATE INDEX item_folded ON item (operation, folded) WHERE folded <> key;
+CREATE INDEX item_named ON item (operation, identity) WHERE identity <> key;
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY,
+    item INTEGER NOT NULL,
+    at REAL NOT NULL,
+    what TEXT NOT NULL,
+    target TEXT,
+    status INTEGER,
+    body BLOB
+);
+CREATE INDEX history_item ON history (item);
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    operation TEXT NOT NULL,
+    begun_at REAL NOT NULL,
+    last_at REAL NOT NULL,
+    opening INTEGER NOT NULL,
+    settings TEXT NOT NULL
+);
+CREATE TABLE run_item (
+    run INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    line INTEGER,
+    opening INTEGER NOT NULL,
+    PRIMARY KEY (run, item)
+) WITHOUT ROWID;
+"""  # noqa: S608 - the two numbers above
+
+_PRIMARY: Final = 0xFF
+"""Mask of an extended error code for its primary one."""
+_EXPLANATIONS: Final = {
+    sqlite3.SQLITE_FULL: "can't grow: the disk is full. Free disk space, and run the same again",
+    sqlite3.SQLITE_READONLY: "can't be written. Make the file and its folder writable",
+    sqlite3.SQLITE_CANTOPEN: "can't be opened. Check that its folder exists and is writable",
+    sqlite3.SQLITE_NOTADB: "is not a journal. Name another file",
+    sqlite3.SQLITE_BUSY: (
+        f"was locked by another process for {_BUSY:g} s, in the middle of a commit. See whether "
+        "one that uses it is frozen, and let it go on or end it"
+    ),
+    sqlite3.SQLITE_CORRUPT: (
+        "is damaged. Restore it from a backup, with the file beside it that ends in -wal. Do not "
+        "start again without it: requests that were sent already would be sent again"
+    ),
+    sqlite3.SQLITE_IOERR_LOCK: "can't be locked. Make it writable, and keep it on a local disk",
+    sqlite3.SQLITE_IOERR: "can't be written: the disk, or a limit on file sizes, refused. "
+    "Check both, then run the same again",
+}
+
+
+@contextmanager
+def guarded(path: Path) -> Generator[None]:
+    """Turn errors of SQLite and of the system into errors in plain words.
+
+    Raises:
+        JournalError: An operation on the journal failed.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise JournalError(f"the journal {path} {explanation(error)}") from error
+    except OSError as error:
+        raise JournalError(f"the journal {path} can't be used: {error.strerror}") from error
+
+
+def explanation(error: sqlite3.Error) -> str:
+    """Put an error of SQLite into plain words."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    known = _EXPLANATIONS.get(code) or _EXPLANATIONS.get(code & _PRIMARY)
+    return known or f"can't be used: {error}"
+
+
+def make_file(path: Path, notes: Mapping[str, str]) -> None:
+    """Make a journal in a temporary folder, and link it to its path when it is complete."""
+    check_local(path)
+    folder, name = path.absolute().parent, path.name
+    left = path.with_name(f"{name}-wal")
+    if left.exists():  # SQLite would take it for the new file's
+        raise JournalError(
+            f"the journal {path} is missing, but a part of it is left, {left.name}. Restore the "
+            "journal; delete that part only if nothing was ever sent with it"
+        )
+    with tempfile.TemporaryDirectory(dir=folder, prefix=f".{name}.") as made:
+        new = Path(made, name)
+        with closing(sqlite3.connect(new, isolation_level=None)) as db:
+            db.executescript(_SCHEMA)
+            db.executemany("INSERT INTO note VALUES (?, ?)", notes.items())
+        new.chmod(0o600)  # for personal data; SQLite gives its log the same mode
+        # Unlike a rename, a link never replaces a journal that was made in the meantime.
+        with suppress(FileExistsError):
+            os.link(new, path)
+    sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries as durable as its files."""
+    with suppress(PermissionError):  # Windows opens no folders
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a journal that is there, and check that it is one and undamaged.
+
+    Raises:
+        JournalError: It is none, or damaged, or of another version.
+    """
+    check_local(path)
+    if not path.stat().st_size:
+        raise JournalError(
+            f"the journal {path} is empty, so it was truncated. Restore it from a backup; delete "
+            "it only if nothing was ever sent with it"
+        )
+    db = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        _check_identity(db, path)
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = OFF")
+        _check_complete(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check_identity(db: sqlite3.Connection, path: Path) -> None:
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if application != _APPLICATION:
+        raise JournalError(f"{path} is not a journal of this package. Name another file")
+    if version != _VERSION:
+        raise JournalError(
+            f"the journal {path} has version {version}, and this package knows {_VERSION}. Use the "
+            "version of chat2pay-async that made it"
+        )
+
+
+def _check_complete(db: sqlite3.Connection, path: Path) -> None:
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    (size,) = db.execute("PRAGMA page_size").fetchone()
+    is_sound = db.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+    # SQLite reads zeros where the last pages were cut off and the log does not have them.
+    log = path.with_name(f"{path.name}-wal")
+    in_log = log.stat().st_size if log.exists() else 0
+    if not is_sound or path.stat().st_size + in_log < pages * size:
+        raise JournalError(f"the journal {path} {_EXPLANATIONS[sqlite3.SQLITE_CORRUPT]}")
