@@ -43,7 +43,8 @@ from chat2pay_async._api.requests import (
 )
 from chat2pay_async._files.cells import CellError, shown
 from chat2pay_async._files.columns import ITEM, ITEMS, Kind, Layout, Problems, layout
-from chat2pay_async._files.readers import Line, open_sheet
+from chat2pay_async._files.readers import open_sheet
+from chat2pay_async._files.sheet import Line
 from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async.errors import RequestValidationError
 

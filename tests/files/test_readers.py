@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from spreadsheets import write_xlsx
 
-from chat2pay_async._files.readers import Line, open_sheet
+from chat2pay_async._files.readers import open_sheet
+from chat2pay_async._files.sheet import Line
 from chat2pay_async.errors import ConfigurationError
 
 
