@@ -25,6 +25,7 @@ from chat2pay_async._cli.stdout import Output, set_up, writing
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import __version__
 from chat2pay_async._files.campaign import CampaignFile
+from chat2pay_async._files.columns import Reading
 from chat2pay_async._files.rows import QUERIES
 from chat2pay_async.errors import Chat2PayError, ConfigurationError, OutcomeUnknownError
 
@@ -260,11 +261,11 @@ def config(*, service: ServiceOptions = ServiceOptions()) -> int:
 
 
 def _queries_in(path: Path, ignore: tuple[str, ...]) -> Iterable[requests.TransactionQuery]:
-    file = CampaignFile(path, QUERIES, ignore)
-    faults = faults_of(path, file.check())
-    if faults:
-        raise ConfigurationError("\n".join(faults))
-    return file.requests()
+    with CampaignFile(path, QUERIES, Reading(ignore=ignore)) as file:
+        faults = faults_of(path, file.check())
+        if faults:
+            raise ConfigurationError("\n".join(faults))
+        yield from file.requests()
 
 
 @app.command

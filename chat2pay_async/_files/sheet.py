@@ -1,17 +1,18 @@
 """An open file, whatever its kind: a header, and lines whose cells go by column.
 
-In a table the first line names the columns, and every line has a cell for each of them.
-Blank lines are skipped, and blank cells count as absent.
+In a table the first line names the columns. Blank cells count as absent, and blanks and invisible
+characters around a value are left out, in every column alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
 
+from chat2pay_async._files.source import Source
+from chat2pay_async._texts import stripped
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["Line", "Sheet", "table"]
@@ -21,7 +22,7 @@ _NAMELESS = "has a value in a column without a name"
 
 @attrs.frozen
 class Line:
-    """One line that is not blank."""
+    """One line."""
 
     number: int
     """Counted from 1; where the line begins, if a cell of it has line breaks."""
@@ -29,6 +30,10 @@ class Line:
     """Column → content; blank cells are left out."""
     problem: str = ""
     """The fault of the line as a whole, if there is one."""
+    surplus: int = 0
+    """Number of blank cells after the last column."""
+    is_blank: bool = False
+    """True if it has nothing: no row."""
 
 
 @attrs.frozen
@@ -40,35 +45,46 @@ class Sheet:
     lines: Iterator[Line]
     hides_errors: bool = False
     """True if a cell with an error, or a formula without a result, may read as blank (Excel)."""
+    delimiter: str = ""
+    """The separator of the cells; empty if the file is no text table."""
 
 
 def table(
-    path: Path, rows: Iterator[tuple[int, Sequence[Any]]], *, hides_errors: bool = False
+    source: Source,
+    rows: Iterator[tuple[int, Sequence[Any]]],
+    *,
+    hides_errors: bool = False,
+    delimiter: str = "",
 ) -> Sheet:
     """Take the first row that is not blank for the header."""
     for _, cells in rows:
-        columns = tuple("" if _blank(cell) else str(cell).strip() for cell in cells)
+        columns = tuple("" if cell is None else stripped(str(cell)) for cell in cells)
         if any(columns):
-            return Sheet(columns, _lines(columns, rows), hides_errors)
-    raise ConfigurationError(f"{path}: is empty; its first line must name the columns")
+            return Sheet(columns, _lines(columns, rows), hides_errors, delimiter)
+    raise ConfigurationError(f"{source}: is empty; its first line must name the columns")
 
 
 def _lines(columns: tuple[str, ...], rows: Iterable[tuple[int, Sequence[Any]]]) -> Iterator[Line]:
     width = len(columns)
+    nameless = "" in columns
     for number, cells in rows:
-        given = {
-            column: cell
-            for column, cell in zip(columns, cells, strict=False)
-            # `_blank`, without a call for every cell of a campaign
-            if not isinstance(cell, str) or (cell and not cell.isspace())
-        }
-        if len(cells) != width and not all(map(_blank, cells)):
-            # Even if cells are blank: an extra comma has moved cells, and a missing one may mean
-            # that the file is cut off.
+        given: dict[str, Any] = {}
+        for column, cell in zip(columns, cells, strict=False):
+            if isinstance(cell, str):
+                text = cell.strip() if cell.isascii() else stripped(cell)
+                if text:
+                    given[column] = text
+            elif cell is not None:
+                given[column] = cell
+        surplus = len(cells) - width
+        if surplus > 0 and not all(map(_is_blank, cells[width:])):
             yield Line(number, given, f"has {len(cells)} cells; the header has {width}")
-        elif given:
-            yield Line(number, given, _NAMELESS if "" in given else "")
+        elif not given:
+            yield Line(number, given, is_blank=True)
+        else:
+            problem = _NAMELESS if nameless and "" in given else ""
+            yield Line(number, given, problem, max(surplus, 0))
 
 
-def _blank(cell: Any) -> bool:
-    return isinstance(cell, str) and not cell.strip()
+def _is_blank(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not stripped(cell))

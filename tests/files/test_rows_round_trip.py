@@ -23,7 +23,7 @@ unhurried = settings(
 
 encode = msgspec.json.Encoder(decimal_format="number").encode
 texts = st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=30)
-given_texts = texts.filter(str.strip)  # in a table, blank is not given
+given_texts = texts.filter(lambda text: text == text.strip())  # blanks around it are left out
 names = texts.map(str.strip).filter(bool)  # of orders and links
 cents = st.decimals("0.01", "999999999.99", places=2)
 data = st.recursive(
@@ -54,7 +54,7 @@ moments = st.datetimes(datetime(2, 1, 2), datetime(9998, 1, 1)).flatmap(  # noqa
 )
 requests = st.builds(
     PaymentLinkRequest,
-    channel=st.sampled_from(Channel),
+    channel=st.sampled_from([one for one in Channel if one is not Channel.NONE]),
     to=st.from_regex(r"[0-9]{7,15}", fullmatch=True),
     order_number=names | st.from_regex(r"0[0-9]{4}", fullmatch=True),
     currency=st.just("ZAR"),
@@ -118,6 +118,6 @@ def test_row_with_any_cells_is_a_request_or_has_faults(
 ) -> None:
     path = tmp_path / "t.csv"
     with path.open("w", encoding="utf-8", errors="replace", newline="") as file:
-        csv.writer(file).writerows([CAPTURES.fields, *rows])
+        csv.writer(file).writerows([CAPTURES.fields, ["8a1f", "1"], *rows])
     for row in read_rows(path, CAPTURES):
         assert (row.request is None) == bool(row.faults)
