@@ -5,7 +5,7 @@ An international number may be written as people write it, and is sent as digits
     >>> phone_digits("+27 (83) 123-4567"), phone_digits("0027831234567")
     ('27831234567', '27831234567')
     >>> phone_problem(phone_digits("0831234567"))
-    'begins with 0, as no country code does: write it with its country code, such as 27831234567'
+    'begins with 0, as no country code does: write it with its country code, such as 27825550100'
 
 A local number needs its country, and the extra `phone`, which knows the numbers of each:
 
@@ -29,14 +29,14 @@ __all__ = ["check_country", "country_prefix", "international", "phone_digits", "
 
 _LENGTHS = range(7, 16)  # E.164 allows 15 digits
 _LONGEST_TEXT = 60
-_A_NUMBER = "write it with its country code, such as 27831234567"
-_RULE = "must be 7 to 15 digits, country code first, such as 27831234567"
+_A_NUMBER = "write it with its country code, such as 27825550100"
+_RULE = "must be 7 to 15 digits, country code first, such as 27825550100"
 _LEADING_ZERO = f"begins with 0, as no country code does: {_A_NUMBER}"
-_OTHER_DIGITS = "has digits other than 0 to 9: write it with those, such as 27831234567"
+_OTHER_DIGITS = "has digits other than 0 to 9: write it with those, such as 27825550100"
 _TRUNK_ZERO = f"has a 0 in brackets, which is dialled only within the country: {_A_NUMBER}"
 _EXTENSION = "has an extension or letters, which no message can reach: leave them out"
 _FRACTION = f"is a number with decimals: {_A_NUMBER}"
-_SEVERAL = "holds several numbers, or one with odd characters: write one, such as 27831234567"
+_SEVERAL = "holds several numbers, or one with odd characters: write one, such as 27825550100"
 _TWO_WAYS = "may be a local number or another country's: write + and the country code before it"
 _NO_COUNTRY = f"begins with no country's code: {_A_NUMBER}"
 

@@ -55,6 +55,7 @@ __all__ = [
     "PaymentLinkRequest",
     "ReceiptRequest",
     "TransactionQuery",
+    "delivery_problem",
     "extra_fields",
     "keys_only",
     "masked",
@@ -273,6 +274,16 @@ class PaymentLinkRequest(Value):
             # The service answers 400 to this, in these words.
             wrong_total = "is not equal to the sum of tax and sub-total"
         return wrong_total, wrong_sub_total, wrong_tax
+
+
+def delivery_problem(request: PaymentLinkRequest) -> str | None:
+    """Demand that somebody gets the link; a program's single call may have its own reasons."""
+    if request.channel is not Channel.NONE or request.return_payment_link:
+        return None
+    return (
+        "is none, over which no message is sent, and return_payment_link is not true: nobody would "
+        "get the link; set it, or write sms or whatsapp"
+    )
 
 
 @hiding_fields

@@ -91,7 +91,7 @@ def test_every_fault_of_a_request_is_reported_in_one_error() -> None:
     )
     assert faults == {
         "channel": "must be one of 'sms', 'whatsapp', 'none'",
-        "to": "must be 7 to 15 digits, country code first, such as 27831234567",
+        "to": "must be 7 to 15 digits, country code first, such as 27825550100",
         "order_number": "must not be blank",
         "currency": "must be a three-letter ISO 4217 code, such as ZAR",
         "total_amount": 'is not a number; write it with digits and a point, such as "199.90"',
@@ -387,7 +387,8 @@ def test_an_amount_has_at_most_the_decimals_of_its_currency(
 
 
 @pytest.mark.parametrize(
-    ("currency", "value"), [("JPY", "100.00"), ("ZAR", "199.9000"), ("ZAR", "5.0000"), ("KWD", "1.0")]
+    ("currency", "value"),
+    [("JPY", "100.00"), ("ZAR", "199.9000"), ("ZAR", "5.0000"), ("KWD", "1.0")],
 )
 def test_zeros_beyond_the_decimals_of_a_currency_change_nothing(currency: str, value: str) -> None:
     assert str(link(currency=currency, total_amount=value).total_amount) == value
