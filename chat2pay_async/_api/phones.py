@@ -203,7 +203,7 @@ def international(number: str | int, country: str | None) -> str:
     problem = phone_problem(digits)
     found = None if problem else _parsed(library, f"+{digits}", None)
     if local is not None and local != digits:
-        if found is not None and library.is_valid_number(found):
+        if found and library.is_valid_number(found) and _e164(library, found) == digits:
             raise ValueError(_TWO_WAYS)
         return local
     if problem is not None:
