@@ -202,15 +202,16 @@ def international(number: str | int, country: str | None) -> str:
     local = None if has_code or region is None else _local(library, digits, region)
     problem = phone_problem(digits)
     found = None if problem else _parsed(library, f"+{digits}", None)
-    if local is not None and local != digits:
-        if found and library.is_valid_number(found) and _e164(library, found) == digits:
+    abroad = None if found is None else _e164(library, found)
+    if local is not None and local not in {digits, abroad}:
+        if abroad == digits and library.is_valid_number(found):
             raise ValueError(_TWO_WAYS)
         return local
     if problem is not None:
         raise ValueError(problem if has_code or region is None else _not_of(region))
     if found is None or not library.is_possible_number(found):
         raise ValueError(f"has too few or too many digits for its country: {_A_NUMBER}")
-    if _e164(library, found) != digits:
+    if abroad != digits:
         raise ValueError(f"has a 0 after its country code, which is no part of it: {_A_NUMBER}")
     return digits
 

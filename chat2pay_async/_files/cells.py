@@ -65,7 +65,7 @@ _NOTHING = re.compile(
 )
 # Excel's, LibreOffice's and Google's errors in any language, and columns that are too narrow.
 _ERROR = re.compile(
-    r"#(?:[\u00a1\u00bf]?[^\W\d_][\w/]*[!?]|N/?[A-Z]{1,2}|GETTING_DATA|#+)|Err:\d{3}"
+    r"#(?:[\u00a1\u00bf]?[^\W\d_][\w/]*[!?]|N/?[ABDE]|NV|I/T|\u041d/\u0414|YOK|HI\u00c1NYZIK|GETTING_DATA|#+)|Err:\d{3}"
 )
 _FORMULA = re.compile(r"=.*|'[=+@\d-].*", re.DOTALL)
 _QUOTED = re.compile(r"'.*|\".*\"", re.DOTALL)

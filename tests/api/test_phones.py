@@ -187,6 +187,7 @@ def test_a_number_of_a_country_that_shares_its_code_is_read() -> None:
         ("+2783123456789", "ZA", "has too few or too many digits for its country"),
         ("+3791234567", None, "has too few or too many digits for its country"),
         ("1212555123", None, "has too few or too many digits for its country"),
+        ("270831234567", "ZA", "has a 0 after its country code"),
         ("+270831234567", "ZA", "has a 0 after its country code"),
         ("0831234567 x12", "ZA", "has an extension or letters"),
         ("+27 (0)0 000", "ZA", "has a 0 in brackets"),
