@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -179,7 +178,7 @@ def link(  # noqa: PLR0913 - a link has this many fields
     to: str,
     order_number: str,
     currency: str,
-    total_amount: Decimal,
+    total_amount: str,
     channel: str = "sms",
     transaction_type: str | None = None,
     reconciliation_id: str | None = None,
@@ -192,7 +191,7 @@ def link(  # noqa: PLR0913 - a link has this many fields
     Parameters
     ----------
     to
-        Phone number of the customer: digits only, country code first.
+        Phone number of the customer, country code first, such as 27831234567.
     order_number
         Unique number of the order.
     currency

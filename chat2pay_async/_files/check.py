@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final, TextIO
 
 import attrs
 
+from chat2pay_async._api.phones import country_prefix
 from chat2pay_async._api.validation import exact_sum
 from chat2pay_async._files.columns import KEY
 from chat2pay_async._files.rows import Row, RowFault
@@ -132,6 +133,9 @@ class Check:
             currency = getattr(request, "currency", None) or ""
             total = self.amounts.get(currency)
             self.amounts[currency] = amount if total is None else exact_sum(total, amount)
+        recipient = getattr(request, "to", None)
+        if recipient is not None:
+            self.recipients[country_prefix(recipient) or ""] += 1
         channel = getattr(request, "channel", None)
         if channel is not None:
             self.channels[channel.value] += 1

@@ -44,7 +44,7 @@ from chat2pay_async._api.requests import (
     TransactionQuery,
 )
 from chat2pay_async._api.validation import identity_problem
-from chat2pay_async._files.cells import CellError, plain_text, shown
+from chat2pay_async._files.cells import CellError, decimal_mark, phone, shown
 from chat2pay_async._files.columns import (
     ITEM,
     ITEMS,
@@ -58,7 +58,6 @@ from chat2pay_async._files.columns import (
 from chat2pay_async._files.readers import open_sheet
 from chat2pay_async._files.sheet import Line
 from chat2pay_async._files.source import Source, pin
-from chat2pay_async._texts import invisible_in
 from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async.errors import ConfigurationError, RequestValidationError
 
@@ -74,7 +73,6 @@ _MAY_HIDE_AN_ERROR = (
     "is blank or a formula without a result, which look alike in Excel files: fill it in every "
     "row, or remove the column"
 )
-_IDENTITIES = ("order_number", "payment_link_ref", "receipt_link_ref", "reconciliation_id", KEY)
 
 
 def _undeliverable(request: PaymentLinkRequest) -> Problems:
@@ -173,7 +171,9 @@ def read_rows(
         found = layout(source, kind, sheet.columns, reading)
         columns = sheet.columns if sheet.columns and sheet.hides_errors else ()
         never_blank = [name for name in kind.never_blank if name in columns]
-        reader = _Rows(kind, found, never_blank, _Commas.of(found, sheet.delimiter))
+        reader = _Rows(
+            kind, found, never_blank, _Commas.of(found, sheet.delimiter), reading.country
+        )
         is_empty = True
         last = sheet.columns[-1] if sheet.columns and sheet.delimiter else ""
         may_be_blank = bool(last) and not found.is_required(last)
@@ -205,6 +205,7 @@ class _Rows(Generic[Q]):
     layout: Layout
     never_blank: Collection[str]
     commas: _Commas | None
+    country: str | None
 
     def row(self, line: Line) -> Row[Q]:
         if line.problem:
@@ -215,11 +216,12 @@ class _Rows(Generic[Q]):
         if self.commas is not None:
             cells = self.commas.with_points(line.number, cells, problems, others)
         fields = self.layout.fields(cells, problems)
-        key = _key(fields.pop(KEY), problems) if KEY in fields else None
-        for name in _IDENTITIES:
-            value = fields.get(name)
-            if isinstance(value, str) and not value.isascii() and (odd := invisible_in(value)):
-                problems.setdefault(name, f"contains {odd}, which nobody sees: take it out")
+        key = self._key(fields.pop(KEY), problems) if KEY in fields else None
+        if self.country is not None and "to" in fields:
+            try:
+                fields["to"] = phone(fields["to"], self.country)
+            except CellError as error:
+                problems["to"] = str(error)
         request = _request(self.kind, fields, problems)
         if request is not None and not problems and self.kind.check is not None:
             problems |= self.kind.check(request)
@@ -234,6 +236,17 @@ class _Rows(Generic[Q]):
             faults.append(RowFault(line.number, shown(column), text, others.get(path, 0)))
         return Row(line.number, None, tuple(faults), key)
 
+    def _key(self, value: Any, problems: Problems) -> str | None:
+        key = None
+        try:
+            key = self.kind.fields[self.kind.identity[0]](value)
+        except CellError as error:
+            problems[KEY] = str(error)
+        else:
+            if problem := identity_problem(key):
+                problems[KEY] = problem
+        return key
+
 
 def _hash(cells: Mapping[str, Any]) -> int:
     try:
@@ -242,21 +255,8 @@ def _hash(cells: Mapping[str, Any]) -> int:
         return hash(repr(sorted(cells.items())))
 
 
-def _key(value: Any, problems: Problems) -> str | None:
-    try:
-        key = plain_text(value)
-    except CellError as error:
-        problems[KEY] = str(error)
-        return None
-    if problem := identity_problem(key):
-        problems[KEY] = problem
-    return key
-
-
 # Decimal commas ----------------------------------------------------------------------------------
 
-_WITH_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
-_WITH_POINT = re.compile(r"[+-]?[0-9]+\.[0-9]+")
 _LIKE_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}")
 
 
@@ -285,8 +285,8 @@ class _Commas:
             cell = cells.get(column)
             if not isinstance(cell, str):
                 continue
-            mark = next((one for one in ",." if one in cell), "")
-            if not (_WITH_COMMA if mark == "," else _WITH_POINT).fullmatch(cell):
+            mark = decimal_mark(cell)
+            if mark is None:
                 continue
             other = "." if mark == "," else ","
             if other in self.first:

@@ -102,7 +102,7 @@ def changed(**fields: Any) -> PaymentLinkRequest:
 @pytest.mark.parametrize(
     ("kind", "columns", "required"),
     [
-        (CAPTURES, ("payment_link_ref", "amount"), ("payment_link_ref",)),
+        (CAPTURES, ("payment_link_ref", "amount", "currency"), ("payment_link_ref",)),
         (REFERENCES, ("payment_link_ref",), ("payment_link_ref",)),
         (
             RECEIPTS,
@@ -388,7 +388,7 @@ def test_excel_value_that_is_not_stored_exactly_is_a_fault(tmp_path: Path) -> No
     row = excel_row(
         tmp_path,
         order_number=1234567890123456,
-        total_amount=0.30000000000000004,
+        total_amount=1234567890123456.5,
         timestamp=A_DATE,
         from_=TRUE,
         **{"additional_data.a": 0.5, "additional_data.b": A_DATE},
