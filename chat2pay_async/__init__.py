@@ -48,6 +48,7 @@ __all__ = [
     "Currency",
     "Event",
     "Fault",
+    "FileFaultsError",
     "GatewayAnswer",
     "GatewayResult",
     "Hook",

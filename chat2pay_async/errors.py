@@ -61,6 +61,7 @@ __all__ = [
     "ConflictError",
     "ConnectionFailedError",
     "Fault",
+    "FileFaultsError",
     "JournalError",
     "NotFoundError",
     "OutcomeUnknownError",
@@ -248,6 +249,18 @@ class RequestValidationError(Chat2PayError, ValueError):
     def __init__(self, subject: str = "", faults: tuple[Fault, ...] = ()) -> None:
         problems = "; ".join(map(str, faults))
         super().__init__(f"{subject}: {problems}" if faults else subject)
+        self.faults = faults
+
+
+class FileFaultsError(Chat2PayError, ValueError):
+    """Rows of a file have faults; nothing of it was given away.
+
+    Attributes:
+        faults: Everything that is wrong with the file, grouped by column and problem.
+    """
+
+    def __init__(self, subject: str = "", faults: tuple[object, ...] = ()) -> None:
+        super().__init__("; ".join((subject, *map(str, faults))))
         self.faults = faults
 
 

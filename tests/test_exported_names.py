@@ -35,6 +35,7 @@ MENU = (
     "Currency",
     "Event",
     "Fault",
+    "FileFaultsError",
     "GatewayAnswer",
     "GatewayResult",
     "Hook",
@@ -204,6 +205,7 @@ def test_the_submodules_that_programs_import_are_there() -> None:
         "chat2pay_async",
         "chat2pay_async.errors",
         "chat2pay_async.events",
+        "chat2pay_async.files",
         "chat2pay_async.models",
         "chat2pay_async.sandbox",
     } <= set(MODULES)

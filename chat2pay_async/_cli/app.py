@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +24,7 @@ from chat2pay_async._cli.stdout import Output, set_up, writing
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import __version__
 from chat2pay_async._files.campaign import CampaignFile
+from chat2pay_async._files.columns import Reading
 from chat2pay_async._files.rows import QUERIES
 from chat2pay_async.errors import Chat2PayError, ConfigurationError, OutcomeUnknownError
 
@@ -178,7 +178,7 @@ def link(  # noqa: PLR0913 - a link has this many fields
     to: str,
     order_number: str,
     currency: str,
-    total_amount: Decimal,
+    total_amount: str,
     channel: str = "sms",
     transaction_type: str | None = None,
     reconciliation_id: str | None = None,
@@ -191,7 +191,7 @@ def link(  # noqa: PLR0913 - a link has this many fields
     Parameters
     ----------
     to
-        Phone number of the customer: digits only, country code first.
+        Phone number of the customer, country code first, such as 27831234567.
     order_number
         Unique number of the order.
     currency
@@ -260,11 +260,11 @@ def config(*, service: ServiceOptions = ServiceOptions()) -> int:
 
 
 def _queries_in(path: Path, ignore: tuple[str, ...]) -> Iterable[requests.TransactionQuery]:
-    file = CampaignFile(path, QUERIES, ignore)
-    faults = faults_of(path, file.check())
-    if faults:
-        raise ConfigurationError("\n".join(faults))
-    return file.requests()
+    with CampaignFile(path, QUERIES, Reading(ignore=ignore)) as file:
+        faults = faults_of(path, file.check())
+        if faults:
+            raise ConfigurationError("\n".join(faults))
+        yield from file.requests()
 
 
 @app.command

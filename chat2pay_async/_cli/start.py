@@ -14,6 +14,7 @@ from chat2pay_async._cli.printing import faults_of, print_error
 from chat2pay_async._cli.report import Report
 from chat2pay_async._cli.run import RunController
 from chat2pay_async._files.campaign import CampaignFile, Check, journal_for
+from chat2pay_async._files.columns import Reading
 from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async.errors import ConfigurationError
 
@@ -33,9 +34,9 @@ def start_job(job: Job, path: Path, options: FileOptions) -> int:
         Chat2PayError: The job can't be started.
     """
     settle = DEFAULT_SETTLE if options.settle is None else options.settle
-    file = CampaignFile(path, job.kind, options.ignore, options.skip_bad_rows)
+    file = CampaignFile(path, job.kind, Reading(ignore=options.ignore), options.skip_bad_rows)
     values = (
-        *(file.ignore, file.skip_bad_rows),
+        *(options.ignore, file.skip_bad_rows),
         *(options.check_existing, not options.never_resend, settle),
     )
     notes = {name: json.dumps(value) for name, value in zip(_NOTES, values, strict=True)}
@@ -46,7 +47,8 @@ def start_job(job: Job, path: Path, options: FileOptions) -> int:
         )
         return Journal(place, notes={"source": str(path.resolve()), **notes})
 
-    return _check_and_send(job, file, journal, options)
+    with file:
+        return _check_and_send(job, file, journal, options)
 
 
 def resume_job(path: Path, options: JobOptions) -> int:
@@ -80,8 +82,8 @@ def resume_job(path: Path, options: JobOptions) -> int:
         print_error(f"The source file {source} is gone. Only unknown outcomes are looked up.")
         # What the file still had to be sent is not known, so this is never all of it.
         return RunController(job, Journal(path), options, done=ExitCode.FAILED).run(())
-    file = CampaignFile(source, job.kind, tuple(ignore), skip_bad_rows)
-    return _check_and_send(job, file, lambda: Journal(path), options)
+    with CampaignFile(source, job.kind, Reading(ignore=ignore), skip_bad_rows) as file:
+        return _check_and_send(job, file, lambda: Journal(path), options)
 
 
 def _check_and_send(

@@ -1,89 +1,200 @@
 """A file as the source of a run: checked as a whole before anything is sent, then read again.
 
-It also knows which journal belongs to a file, so that the same command continues where it ended.
+Both readings are of one private copy. It also knows which journal belongs to a file, so that the
+same command continues where it ended.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import attrs
 
-from chat2pay_async._files.columns import Kind
-from chat2pay_async._files.rows import RowFault, read_rows
-from chat2pay_async.errors import ConfigurationError
+from chat2pay_async._files.check import Check, Comparison
+from chat2pay_async._files.columns import Kind, Reading
+from chat2pay_async._files.rows import Row, RowFault, read_rows
+from chat2pay_async._files.source import Source, pin
+from chat2pay_async.errors import ConfigurationError, FileFaultsError
 
-__all__ = ["CampaignFile", "Check", "journal_for"]
+__all__ = ["CampaignFile", "Check", "RequestFile", "journal_for"]
 
 Q = TypeVar("Q")
 
 
-@attrs.define
-class Check:
-    """The result of a reading of a file, so far."""
-
-    good: int = 0
-    """Number of rows that are requests."""
-    bad: int = 0
-    """Number of rows with a fault."""
-    faults: tuple[RowFault, ...] = ()
-    """The first faults."""
-
-
-@attrs.frozen
+@attrs.define(eq=False)
 class CampaignFile(Generic[Q]):
-    """A file of rows."""
+    """A file of rows, as it was when it was first read."""
 
-    SHOWN: ClassVar = 20
+    SHOWN: ClassVar = Check.SHOWN
     path: Path
     kind: Kind[Q]
-    ignore: tuple[str, ...] = ()
-    """Columns that are not part of a request."""
+    reading: Reading = attrs.field(factory=Reading)
     skip_bad_rows: bool = False
+    taken: int = attrs.field(default=0, init=False)
+    """Number of requests that the latest reading gave away."""
+    _source: Source | None = attrs.field(default=None, init=False)
+    _check: Check | None = attrs.field(default=None, init=False)
+    # The lines that are requests, and refused for what other lines say.
+    _refused: array[int] = attrs.field(factory=lambda: array("Q"), init=False)
 
-    def check(self) -> Check:
+    def check(self, sink: Callable[[RowFault], object] | None = None) -> Check:
         """Read the whole file once.
+
+        Args:
+            sink: Called with every fault.
 
         Raises:
             ConfigurationError: The file as a whole can't be used.
         """
         check = Check()
-        deque(self.checked(check), maxlen=0)
+        deque(self.checked(check, sink), maxlen=0)
         return check
 
-    def checked(self, check: Check) -> Iterator[Q]:
+    def checked(
+        self, check: Check, sink: Callable[[RowFault], object] | None = None
+    ) -> Iterator[Q]:
         """Read its requests to the end, and note what is found: faults end no reading.
 
         Raises:
             ConfigurationError: The file as a whole can't be used.
         """
-        for row in read_rows(self.path, self.kind, self.ignore):
+        self._refused = array("Q")
+        comparison = Comparison(self.kind.identity, allow_alike=self.reading.allow_alike)
+        for read in read_rows(self._pinned(), self.kind, self.reading, with_blank=True):
+            row = comparison.compared(read, check)
+            if row is not read:
+                self._refused.append(row.line)
+            check.add(row)
+            if sink is not None:
+                for fault in row.faults:
+                    sink(fault)
             if row.request is not None:
-                check.good += 1
                 yield row.request
-            else:
-                check.bad += 1
-                check.faults += row.faults[: self.SHOWN - len(check.faults)]
+        self._check = check
 
     def requests(self) -> Iterator[Q]:
         """Read its requests, as a run takes them.
 
         Raises:
-            ConfigurationError: A row has a fault, and bad rows are not to be skipped: the file
-                was changed since it was checked.
+            FileFaultsError: Rows have faults, and bad rows are not to be skipped.
+            ConfigurationError: The file as a whole can't be used.
         """
-        for row in read_rows(self.path, self.kind, self.ignore):
+        for row in self.rows():
             if row.request is not None:
                 yield row.request
-            elif not self.skip_bad_rows:
-                raise ConfigurationError(
-                    f"{self.path} was changed while it was being sent: {row.faults[0]}. Fix this "
-                    "row, then run the same command again"
-                )
+
+    def rows(self) -> Iterator[Row[Q]]:
+        """Read its rows that are requests, with their lines and keys.
+
+        Raises:
+            FileFaultsError: Rows have faults, and bad rows are not to be skipped.
+            ConfigurationError: The file as a whole can't be used.
+        """
+        self._pinned()
+        check = self.check() if self._check is None else self._check
+        if check.bad and not self.skip_bad_rows:
+            raise FileFaultsError(f"{self.path}: {check.bad:,} rows have faults", check.groups)
+        self.taken = 0
+        refused = iter(self._refused)
+        next_refused = next(refused, 0)
+        for row in read_rows(self._pinned(), self.kind, self.reading):
+            if row.line == next_refused:
+                next_refused = next(refused, 0)
+            elif row.request is not None:
+                self.taken += 1
+                yield row
+        if self.taken != check.good:
+            raise ConfigurationError(
+                f"{self.path}: {check.good:,} rows were checked, and {self.taken:,} were read "
+                "afterwards: the copy in the temporary folder was damaged. Run the same command "
+                "again"
+            )
+
+    def change(self) -> str:
+        """Describe a change of the file since it was first read; empty if there was none."""
+        return "" if self._source is None else self._source.change()
+
+    def close(self) -> None:
+        """Delete the copy."""
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def _pinned(self) -> Source:
+        if self._source is None:
+            self._source, self._check = pin(self.path), None
+        return self._source
+
+
+class RequestFile(Generic[Q]):
+    """A file that was read to its end and checked; iterate over it for its requests.
+
+    It has a private copy of the file: use it as a context manager, or close it.
+    """
+
+    def __init__(self, file: CampaignFile[Q]) -> None:
+        """Check a file."""
+        self._file = file
+        try:
+            self.check = file.check()
+            """The number of good, bad, blank and repeated rows, and the sums of the good ones."""
+        except BaseException:
+            file.close()
+            raise
+
+    @property
+    def faults(self) -> tuple[Any, ...]:
+        """The faults of all rows, grouped by column and problem."""
+        return self.check.groups
+
+    def __iter__(self) -> Iterator[Q]:
+        """Read the requests.
+
+        Raises:
+            FileFaultsError: Rows have faults, and `skip_bad_rows` is not set.
+        """
+        return self._file.requests()
+
+    def rows(self) -> Iterator[Row[Q]]:
+        """Read the requests with their lines and idempotency keys.
+
+        Raises:
+            FileFaultsError: Rows have faults, and `skip_bad_rows` is not set.
+        """
+        return self._file.rows()
+
+    def each_fault(self) -> Iterator[RowFault]:
+        """Read the faults one by one, in the order of their rows."""
+        found = deque[RowFault]()
+        for _ in self._file.checked(Check(), found.append):
+            while found:
+                yield found.popleft()
+        yield from found
+
+    def change(self) -> str:
+        """Describe a change of the file since it was checked; empty if there was none."""
+        return self._file.change()
+
+    def close(self) -> None:
+        """Delete the private copy."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
 
 def journal_for(

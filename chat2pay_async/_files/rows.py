@@ -28,11 +28,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Generator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import attrs
 
+from chat2pay_async._api.enums import Channel
 from chat2pay_async._api.requests import (
     Capture,
     LineItem,
@@ -41,11 +43,23 @@ from chat2pay_async._api.requests import (
     ReceiptRequest,
     TransactionQuery,
 )
-from chat2pay_async._files.cells import CellError, shown
-from chat2pay_async._files.columns import ITEM, ITEMS, Kind, Layout, Problems, layout
-from chat2pay_async._files.readers import Line, open_sheet
+from chat2pay_async._api.validation import identity_problem
+from chat2pay_async._files.cells import CellError, decimal_mark, phone, shown
+from chat2pay_async._files.columns import (
+    ITEM,
+    ITEMS,
+    KEY,
+    Kind,
+    Layout,
+    Problems,
+    Reading,
+    layout,
+)
+from chat2pay_async._files.readers import open_sheet
+from chat2pay_async._files.sheet import Line
+from chat2pay_async._files.source import Source, pin
 from chat2pay_async._tracebacks import hiding_frames
-from chat2pay_async.errors import RequestValidationError
+from chat2pay_async.errors import ConfigurationError, RequestValidationError
 
 __all__ = ["CAPTURES", "LINKS", "QUERIES", "RECEIPTS", "REFERENCES", "Row", "RowFault", "read_rows"]
 
@@ -60,13 +74,30 @@ _MAY_HIDE_AN_ERROR = (
     "row, or remove the column"
 )
 
-LINKS: Kind[PaymentLinkRequest] = Kind("payment links", PaymentLinkRequest)
+
+def _undeliverable(request: PaymentLinkRequest) -> Problems:
+    """Refuse a link that goes to nobody: neither the service nor the caller could deliver it."""
+    if request.channel is Channel.NONE and not request.return_payment_link:
+        return {
+            "return_payment_link": "must be true where channel is none: otherwise nobody gets the "
+            "link"
+        }
+    return {}
+
+
+LINKS: Kind[PaymentLinkRequest] = Kind(
+    "payment links", PaymentLinkRequest, identity=("order_number",), check=_undeliverable
+)
 """Payment links to create."""
-CAPTURES: Kind[Capture] = Kind("captures", Capture, never_blank=("amount",))
+CAPTURES: Kind[Capture] = Kind(
+    "captures", Capture, never_blank=("amount",), identity=("payment_link_ref",)
+)
 """Payments to capture, as a whole where `amount` is blank."""
-REFERENCES: Kind[LinkReference] = Kind("references", LinkReference)
+REFERENCES: Kind[LinkReference] = Kind("references", LinkReference, identity=("payment_link_ref",))
 """Payments to reverse, or links to cancel."""
-RECEIPTS: Kind[ReceiptRequest] = Kind("receipts", ReceiptRequest)
+RECEIPTS: Kind[ReceiptRequest] = Kind(
+    "receipts", ReceiptRequest, identity=("payment_link_ref", "receipt_link")
+)
 """Receipts to send."""
 QUERIES: Kind[TransactionQuery] = Kind("queries", TransactionQuery)
 """Transactions to look up."""
@@ -82,60 +113,202 @@ class RowFault:
     """Its name in the file; empty for a fault of the whole row."""
     problem: str
     """The problem, and what to write instead."""
+    other: int = 0
+    """The line that this row contradicts; 0 if there is none."""
 
     def __str__(self) -> str:
         place = f"line {self.line}, {self.column}" if self.column else f"line {self.line}"
-        return f"{place}: {self.problem}"
+        contradicted = f" (line {self.other})" if self.other else ""
+        return f"{place}: {self.problem}{contradicted}"
 
 
 @attrs.frozen
 class Row(Generic[Q]):
-    """A row that is not blank: a request, or faults."""
+    """A row: a request, or faults. A blank one has neither."""
 
     line: int
     request: Q | None
     """None where there are faults."""
     faults: tuple[RowFault, ...] = ()
+    idempotency_key: str | None = None
+    """The value of that column, which is no part of the request."""
+    content: int = attrs.field(default=0, eq=False, repr=False)
+    """A hash of the cells."""
+
+    @property
+    def is_blank(self) -> bool:
+        """True if it has neither a request nor faults."""
+        return self.request is None and not self.faults
 
 
 def read_rows(
-    path: Path, kind: Kind[Q], ignore: Collection[str] = ()
+    path: Path | Source,
+    kind: Kind[Q],
+    reading: Reading | None = None,
+    *,
+    with_blank: bool = False,
 ) -> Generator[Row[Q], None, None]:
-    """Read a file row by row. It is open from the first row to the last.
+    """Read a file row by row. A copy of it is open from the first row to the last.
 
     Args:
-        path: A file that ends in .csv, .tsv, .jsonl, .ndjson, .xlsx, .xls, .xlsb or .ods.
+        path: A file that ends in .csv, .tsv, .txt, .jsonl, .ndjson, .xlsx, .xls, .xlsb or .ods,
+            perhaps compressed (.csv.gz); `-` for standard input; or a copy that was made before.
         kind: The kind of its rows, such as `LINKS`.
-        ignore: Columns that are not part of a request.
+        reading: Choices, such as columns that are to be ignored.
+        with_blank: Whether blank rows are given, too, so that every row is counted.
 
     Raises:
-        ConfigurationError: The file as a whole can't be used: it can't be opened, it is empty or
-            not UTF-8, a column is unknown, missing or occurs twice, a quotation mark is not
+        ConfigurationError: The file as a whole can't be used: it can't be opened, it is empty, cut
+            off or not UTF-8, a column is unknown, missing or occurs twice, a quotation mark is not
             closed.
     """
-    with hiding_frames(), open_sheet(path) as sheet:
-        found = layout(path, kind, sheet.columns, ignore)
+    reading = Reading() if reading is None else reading
+    with hiding_frames(), ExitStack() as stack:
+        source = path if isinstance(path, Source) else stack.enter_context(pin(path))
+        sheet = stack.enter_context(
+            open_sheet(source, last_line_is_complete=reading.last_line_is_complete)
+        )
+        found = layout(source, kind, sheet.columns, reading)
         columns = sheet.columns if sheet.columns and sheet.hides_errors else ()
         never_blank = [name for name in kind.never_blank if name in columns]
+        reader = _Rows(
+            kind, found, never_blank, _Commas.of(found, sheet.delimiter), reading.country
+        )
+        is_empty = True
+        last = sheet.columns[-1] if sheet.columns and sheet.delimiter else ""
+        may_be_blank = bool(last) and not found.is_required(last)
         for line in sheet.lines:
-            yield _row(kind, found, never_blank, line)
+            if line.is_blank:
+                if with_blank:
+                    yield Row(line.number, None)
+                continue
+            is_empty = False
+            if line.surplus and may_be_blank and not line.problem:
+                # An unquoted comma in a cell would have moved the others by one.
+                line = attrs.evolve(line, problem=_SURPLUS)  # noqa: PLW2901 - the same line
+            yield reader.row(line)
+        if is_empty:
+            raise ConfigurationError(f"{source}: has a header, and no rows")
 
 
-def _row(kind: Kind[Q], found: Layout, never_blank: Collection[str], line: Line) -> Row[Q]:
-    if line.problem:
-        return Row(line.number, None, (RowFault(line.number, "", line.problem),))
-    problems: Problems = {}
-    if never_blank:
-        problems |= {name: _MAY_HIDE_AN_ERROR for name in never_blank if name not in line.cells}
-    request = _request(kind, found.fields(line.cells, problems), problems)
-    if not problems:
-        return Row(line.number, request)
-    faults: list[RowFault] = []
-    for path, problem in problems.items():
-        column, inside = found.column(path, line.cells)
-        text = f"{inside}: {problem}" if inside else problem
-        faults.append(RowFault(line.number, shown(column), text))
-    return Row(line.number, None, tuple(faults))
+_SURPLUS = (
+    "has more cells than the header, so that an unquoted comma may have moved them: write a value "
+    "with commas in quotation marks, and no comma after the last column"
+)
+
+
+@attrs.frozen
+class _Rows(Generic[Q]):
+    """The rows of one reading."""
+
+    kind: Kind[Q]
+    layout: Layout
+    never_blank: Collection[str]
+    commas: _Commas | None
+    country: str | None
+
+    def row(self, line: Line) -> Row[Q]:
+        if line.problem:
+            return Row(line.number, None, (RowFault(line.number, "", line.problem),))
+        cells, problems, others = line.cells, Problems(), dict[str, int]()
+        if self.never_blank:
+            problems |= {name: _MAY_HIDE_AN_ERROR for name in self.never_blank if name not in cells}
+        if self.commas is not None:
+            cells = self.commas.with_points(line.number, cells, problems, others)
+        fields = self.layout.fields(cells, problems)
+        key = self._key(fields.pop(KEY), problems) if KEY in fields else None
+        if self.country is not None and "to" in fields:
+            try:
+                fields["to"] = phone(fields["to"], self.country)
+            except CellError as error:
+                problems["to"] = str(error)
+        request = _request(self.kind, fields, problems)
+        if request is not None and not problems and self.kind.check is not None:
+            problems |= self.kind.check(request)
+        if not problems:
+            return Row(
+                line.number, request, (), key, _hash(line.cells) if self.kind.identity else 0
+            )
+        faults: list[RowFault] = []
+        for path, problem in problems.items():
+            column, inside = self.layout.column(path, line.cells)
+            text = f"{inside}: {problem}" if inside else problem
+            faults.append(RowFault(line.number, shown(column), text, others.get(path, 0)))
+        return Row(line.number, None, tuple(faults), key)
+
+    def _key(self, value: Any, problems: Problems) -> str | None:
+        key = None
+        try:
+            key = self.kind.fields[self.kind.identity[0]](value)
+        except CellError as error:
+            problems[KEY] = str(error)
+        else:
+            if problem := identity_problem(key):
+                problems[KEY] = problem
+        return key
+
+
+def _hash(cells: Mapping[str, Any]) -> int:
+    try:
+        return hash(frozenset(cells.items()))
+    except TypeError:  # JSON lines may be nested
+        return hash(repr(sorted(cells.items())))
+
+
+# Decimal commas ----------------------------------------------------------------------------------
+
+_LIKE_THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}")
+
+
+@attrs.define
+class _Commas:
+    """The decimal mark of a table whose cells are not separated by commas: a comma or a point.
+
+    All of its amounts have the same one. 1,234 does not show which it is.
+    """
+
+    amounts: Mapping[str, str]
+    """Column → path."""
+    first: dict[str, int] = attrs.field(factory=dict[str, int])
+    """Decimal mark → the first line that shows it."""
+
+    @classmethod
+    def of(cls, found: Layout, delimiter: str) -> _Commas | None:
+        return cls(found.amounts) if delimiter not in ("", ",") and found.amounts else None
+
+    def with_points(
+        self, line: int, cells: dict[str, Any], problems: Problems, others: dict[str, int]
+    ) -> dict[str, Any]:
+        """Write the amounts of a line with decimal points."""
+        changed: dict[str, str] = {}
+        for column, path in self.amounts.items():
+            cell = cells.get(column)
+            if not isinstance(cell, str):
+                continue
+            mark = decimal_mark(cell)
+            if mark is None:
+                continue
+            other = "." if mark == "," else ","
+            if other in self.first:
+                problems[path] = (
+                    f"has a decimal {_MARKS[mark]}, and another row has a decimal "
+                    f"{_MARKS[other]}: write all amounts alike"
+                )
+                others[path] = self.first[other]
+            elif mark not in self.first and _LIKE_THOUSANDS.fullmatch(cell):
+                problems[path] = (
+                    "may be thousands or a fraction, since nothing before it shows whether the "
+                    f"file has decimal commas: write it without the {_MARKS[mark]}, or with "
+                    "another number of decimals"
+                )
+            else:
+                self.first.setdefault(mark, line)
+                if mark == ",":
+                    changed[column] = cell.replace(",", ".")
+        return {**cells, **changed} if changed else cells
+
+
+_MARKS = {",": "comma", ".": "point"}
 
 
 # From fields to a request ------------------------------------------------------------------------
@@ -177,10 +350,10 @@ def _arguments(
         try:
             arguments[name] = convert[name](value)
         except CellError as error:
-            problems[prefix + name] = str(error)
+            problems.setdefault(prefix + name, str(error))
             arguments[name] = _UNREADABLE
     for name in kind.required:
         if name not in given:
-            problems[prefix + name] = "is required"
+            problems.setdefault(prefix + name, "is required")
             arguments[name] = _UNREADABLE
     return arguments

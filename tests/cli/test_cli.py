@@ -56,8 +56,9 @@ def test_example_in_the_help_is_a_valid_file(
     main(["links", "send", "--help"])
     lines = (line.strip() for line in capsys.readouterr().out.splitlines())
     example = [line for line in lines if line.count(",") == 4 and " " not in line]
-    (tmp_path / "spring.csv").write_text("\n".join(example))
-    check = CampaignFile(tmp_path / "spring.csv", LINKS).check()
+    (tmp_path / "spring.csv").write_text("\n".join([*example, ""]))
+    with CampaignFile(tmp_path / "spring.csv", LINKS) as file:
+        check = file.check()
     assert (check.good, check.faults) == (2, ())
     assert example[0].split(",") == list(LINKS.required), "in this order the help names them, too"
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import threading
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +18,7 @@ from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
 from chat2pay_async._cli import run as run_module
 from chat2pay_async._cli.job import client_of
 from chat2pay_async._cli.options import JobOptions
+from chat2pay_async._files import campaign, rows
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
 JOURNAL = "spring.csv.links.journal"
@@ -163,17 +162,27 @@ def test_dry_run_shows_what_would_be_sent_and_writes_no_file(
     assert [path.name for path in tmp_path.iterdir()] == ["spring.csv"]
 
 
-def test_dry_run_reads_the_file_once(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
-    pipe = tmp_path / "spring.jsonl"
+def test_dry_run_reads_the_file_once(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really_read, readings = rows.read_rows, []
+
+    def read(*arguments: Any, **options: Any) -> Any:
+        readings.append(arguments)
+        return really_read(*arguments, **options)
+
+    monkeypatch.setattr(campaign, "read_rows", read)
+    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 2), "--dry-run")
+    assert (ran.code, len(readings)) == (0, 1)
+    assert not sandbox.ledger.requests
+
+
+def test_named_pipe_is_refused_at_once(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    pipe = tmp_path / "spring.csv"
     os.mkfifo(pipe)
-    row = {"order_number": "A-1", "channel": "sms", "to": f"{PHONE}1", "currency": "ZAR"}
-    text = json.dumps(row | {"total_amount": "199.90"})
-    writer = threading.Thread(target=pipe.write_text, args=(text,))
-    writer.start()  # a second reading would wait for another
-    ran = run("links", "send", pipe, "--dry-run")
-    writer.join()
-    assert (ran.code, ran.err) == (0, "")
-    assert "ZAR 199.90" in ran.out
+    ran = run("links", "send", pipe)
+    assert ran.code == 1
+    assert "is a pipe, not a file" in ran.err
     assert not sandbox.ledger.requests
 
 

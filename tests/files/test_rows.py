@@ -25,7 +25,7 @@ from chat2pay_async._api.requests import (
     ReceiptRequest,
     TransactionQuery,
 )
-from chat2pay_async._files.columns import Kind
+from chat2pay_async._files.columns import Kind, Reading
 from chat2pay_async._files.rows import (
     CAPTURES,
     LINKS,
@@ -36,6 +36,7 @@ from chat2pay_async._files.rows import (
     RowFault,
     read_rows,
 )
+from chat2pay_async.errors import ConfigurationError
 
 Q = TypeVar("Q")
 PHONE = "27831234567"
@@ -102,7 +103,7 @@ def changed(**fields: Any) -> PaymentLinkRequest:
 @pytest.mark.parametrize(
     ("kind", "columns", "required"),
     [
-        (CAPTURES, ("payment_link_ref", "amount"), ("payment_link_ref",)),
+        (CAPTURES, ("payment_link_ref", "amount", "currency"), ("payment_link_ref",)),
         (REFERENCES, ("payment_link_ref",), ("payment_link_ref",)),
         (
             RECEIPTS,
@@ -192,7 +193,7 @@ def test_fault_reads_as_a_sentence() -> None:
 
 def test_row_after_a_faulty_one_is_read(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text("payment_link_ref,amount\n8a1f,0\n\n8a2f,1,\n8a3f,1\n")
+    path.write_text("payment_link_ref,amount\n8a1f,0\n\n8a2f,1,2\n8a3f,1\n")
     assert list(read_rows(path, CAPTURES)) == [
         Row(2, None, (RowFault(2, "amount", "must be greater than 0"),)),
         Row(4, None, (RowFault(4, "", "has 3 cells; the header has 2"),)),
@@ -209,7 +210,7 @@ def test_unreadable_cell_is_only_one_fault(tmp_path: Path) -> None:
 
 def test_query_for_nothing_is_a_fault(tmp_path: Path) -> None:
     path = as_csv(tmp_path / "t.csv", order_number="", mine="x")
-    assert problems(only(read_rows(path, QUERIES, ignore=("mine",)))) == {
+    assert problems(only(read_rows(path, QUERIES, Reading(ignore=("mine",))))) == {
         "order_number": "pass this, payment_link_ref or receipt_link_ref"
     }
 
@@ -294,7 +295,7 @@ def test_line_items_must_be_a_list(tmp_path: Path, items: Any) -> None:
 def test_additional_data_in_separate_columns_is_text(tmp_path: Path) -> None:
     columns = {"additional_data.a.b": "1", "additional_data.a.c": " x\ny ", "additional_data.d": ""}
     row = csv_row(tmp_path, **columns)
-    assert row.request == changed(additional_data={"a": {"b": "1", "c": " x\ny "}})
+    assert row.request == changed(additional_data={"a": {"b": "1", "c": "x\ny"}})
 
 
 @pytest.mark.parametrize("data", ["text", 7, [1, [2]], {"a": {"b": None}}, Decimal("1.50"), False])
@@ -347,10 +348,131 @@ def test_empty_json_text_is_checked(tmp_path: Path) -> None:
     assert problems(json_row(tmp_path, order_number="")) == {"order_number": "must not be blank"}
 
 
-def test_blanks_around_an_order_number_are_a_fault_in_every_kind_of_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\t", "\u200b", "\ufeff \u2060"])
+def test_blanks_around_a_value_are_left_out_in_every_kind_of_file(
+    tmp_path: Path, blank: str
+) -> None:
+    given = {"order_number": f"{blank}A-1{blank}", "total_amount": f"{blank}199.90{blank}"}
     for row_of in (csv_row, json_row, excel_row):
-        row = row_of(tmp_path, order_number="A-1 ")
-        assert problems(row) == {"order_number": "must not begin or end with a blank; take it off"}
+        assert row_of(tmp_path, **given).request == changed(order_number="A-1")
+
+
+# Commas and cells ---------------------------------------------------------------------------------
+
+
+def links_of(folder: Path, *lines: str, kind: Kind[Any] = LINKS) -> list[Row[Any]]:
+    path = folder / "t.csv"
+    path.write_text("\n".join((*lines, "")), "utf-8")
+    return list(read_rows(path, kind))
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_amounts_with_decimal_commas_are_read_where_cells_are_not_separated_by_commas(
+    tmp_path: Path, delimiter: str
+) -> None:
+    rows = ("payment_link_ref;amount", "8a;199,90", "8b;5", "8c;0,500", "8d;1234,500")
+    found = links_of(tmp_path, *(row.replace(";", delimiter) for row in rows), kind=CAPTURES)
+    assert [row.request and str(row.request.amount) for row in found[:2]] == ["199.90", "5"]
+
+
+def test_decimal_comma_and_point_in_one_file_are_a_fault_with_both_rows(tmp_path: Path) -> None:
+    rows = ("payment_link_ref;amount", "8a;199,90", "8b;199.90", "8c;199,95")
+    good, bad, other = links_of(tmp_path, *rows, kind=CAPTURES)
+    assert (good.faults, other.faults) == ((), ())
+    assert str(bad.faults[0]) == (
+        "line 3, amount: has a decimal point, and another row has a decimal comma: write all "
+        "amounts alike (line 2)"
+    )
+    rows = ("payment_link_ref;amount", "8a;199.90", "8b;199,90")
+    _, bad = links_of(tmp_path, *rows, kind=CAPTURES)
+    assert "has a decimal comma, and another row has a decimal point" in bad.faults[0].problem
+
+
+@pytest.mark.parametrize("cell", ["1,234", "1.234", "-12,345"])
+def test_amount_that_may_be_thousands_is_a_fault_until_the_decimal_mark_is_known(
+    tmp_path: Path, cell: str
+) -> None:
+    (row,) = links_of(tmp_path, "payment_link_ref;amount", f"8a;{cell}", kind=CAPTURES)
+    assert row.faults[0].problem.startswith("may be thousands or a fraction")
+
+
+@pytest.mark.parametrize("cell", ["1.234,56", "1,234.56", "1 234,56", "199,9x"])
+def test_amount_with_thousands_is_a_fault(tmp_path: Path, cell: str) -> None:
+    (row,) = links_of(tmp_path, "payment_link_ref;amount", f"8a;{cell}", kind=CAPTURES)
+    assert [fault.column for fault in row.faults] == ["amount"]
+
+
+def test_decimal_comma_between_commas_is_a_fault(tmp_path: Path) -> None:
+    assert list(problems(csv_row(tmp_path, total_amount="199,90"))) == ["total_amount"]
+
+
+def test_decimal_commas_of_line_items_are_read(tmp_path: Path) -> None:
+    header = ";".join((*LINK, "order_line_items.0.name", "order_line_items.0.unit_price"))
+    cells = [*(LINK | {"total_amount": "9,90"}).values(), "Tea", "9,90"]
+    (row,) = links_of(tmp_path, header, ";".join(cells))
+    assert row.request is not None
+    assert row.request.order_line_items[0].unit_price == Decimal("9.90")
+
+
+def test_row_may_leave_off_the_commas_of_optional_columns_only(tmp_path: Path) -> None:
+    short, shorter = links_of(tmp_path, "payment_link_ref,amount", "8a", "8b,1", kind=CAPTURES)
+    assert short.request == Capture("8a")
+    assert shorter.request == Capture("8b", Decimal(1))
+    (row,) = links_of(tmp_path, "payment_link_ref,receipt_link", "8a", kind=RECEIPTS)
+    assert problems(row) == {"receipt_link": "is required"}
+
+
+def test_comma_after_the_last_column_may_have_moved_the_cells(tmp_path: Path) -> None:
+    (row,) = links_of(tmp_path, "payment_link_ref,amount", "8a,1,", kind=CAPTURES)
+    assert row.faults[0].problem.startswith("has more cells than the header, so that an unquoted")
+    rows = ("payment_link_ref,receipt_link", "8a,https://shop.test/1,,")
+    assert links_of(tmp_path, *rows, kind=RECEIPTS)[0].faults == (), "the last one is never blank"
+    rows = ("payment_link_ref,amount,,", "8a,1,,", "8b,2,,,")
+    assert [row.faults for row in links_of(tmp_path, *rows, kind=CAPTURES)] == [(), ()]
+
+
+def test_file_with_a_header_alone_is_an_error(tmp_path: Path) -> None:
+    for text in ("payment_link_ref\n", "payment_link_ref,\n,\n\n"):
+        with pytest.raises(ConfigurationError, match="has a header, and no rows"):
+            links_of(tmp_path, text, kind=REFERENCES)
+
+
+def test_blank_rows_are_given_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("payment_link_ref\n8a\n\n8b\n")
+    rows = list(read_rows(path, REFERENCES, with_blank=True))
+    assert [(row.line, row.is_blank) for row in rows] == [(2, False), (3, True), (4, False)]
+    assert [row.line for row in read_rows(path, REFERENCES)] == [2, 4]
+
+
+# Keys, channels and countries ---------------------------------------------------------------------
+
+
+def test_idempotency_key_is_carried_beside_the_request(tmp_path: Path) -> None:
+    row = csv_row(tmp_path, **{"Idempotency Key": "again"})
+    assert (row.idempotency_key, row.request) == ("again", REQUEST)
+    assert csv_row(tmp_path, idempotency_key="").idempotency_key is None
+    row = json_row(tmp_path, idempotency_key="")
+    assert problems(row) == {"idempotency_key": "must not be blank"}
+    assert list(problems(csv_row(tmp_path, idempotency_key="1001.0"))) == ["idempotency_key"]
+
+
+def test_link_that_nobody_could_deliver_is_a_fault(tmp_path: Path) -> None:
+    for returned in ("", "false"):
+        row = csv_row(tmp_path, channel="none", return_payment_link=returned)
+        assert problems(row) == {
+            "return_payment_link": "must be true where channel is none: otherwise nobody gets "
+            "the link"
+        }
+    assert csv_row(tmp_path, channel="none", return_payment_link="yes").request is not None
+
+
+def test_local_number_is_read_with_its_country(tmp_path: Path) -> None:
+    path = as_csv(tmp_path / "t.csv", **LINK | {"to": "083 123 4567"})
+    assert only(read_rows(path, LINKS, Reading(country="ZA"))).request == REQUEST
+    assert list(problems(only(read_rows(path, LINKS)))) == ["to"]
+    path = as_csv(tmp_path / "t.csv", **LINK | {"to": "083"})
+    assert list(problems(only(read_rows(path, LINKS, Reading(country="ZA"))))) == ["to"]
 
 
 # Excel -------------------------------------------------------------------------------------------
@@ -385,7 +507,7 @@ def test_excel_value_that_is_not_stored_exactly_is_a_fault(tmp_path: Path) -> No
     row = excel_row(
         tmp_path,
         order_number=1234567890123456,
-        total_amount=0.30000000000000004,
+        total_amount=1234567890123456.5,
         timestamp=A_DATE,
         from_=TRUE,
         **{"additional_data.a": 0.5, "additional_data.b": A_DATE},

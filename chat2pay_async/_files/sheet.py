@@ -1,0 +1,90 @@
+"""An open file, whatever its kind: a header, and lines whose cells go by column.
+
+In a table the first line names the columns. Blank cells count as absent, and blanks and invisible
+characters around a value are left out, in every column alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from chat2pay_async._files.source import Source
+from chat2pay_async._texts import stripped
+from chat2pay_async.errors import ConfigurationError
+
+__all__ = ["Line", "Sheet", "table"]
+
+_NAMELESS = "has a value in a column without a name"
+
+
+@attrs.frozen
+class Line:
+    """One line."""
+
+    number: int
+    """Counted from 1; where the line begins, if a cell of it has line breaks."""
+    cells: dict[str, Any]
+    """Column → content; blank cells are left out."""
+    problem: str = ""
+    """The fault of the line as a whole, if there is one."""
+    surplus: int = 0
+    """Number of blank cells after the last column."""
+    is_blank: bool = False
+    """True if it has nothing: no row."""
+
+
+@attrs.frozen
+class Sheet:
+    """An open file."""
+
+    columns: tuple[str, ...] | None
+    """The names in the header; None where each line names its own (JSON lines)."""
+    lines: Iterator[Line]
+    hides_errors: bool = False
+    """True if a cell with an error, or a formula without a result, may read as blank (Excel)."""
+    delimiter: str = ""
+    """The separator of the cells; empty if the file is no text table."""
+
+
+def table(
+    source: Source,
+    rows: Iterator[tuple[int, Sequence[Any]]],
+    *,
+    hides_errors: bool = False,
+    delimiter: str = "",
+) -> Sheet:
+    """Take the first row that is not blank for the header."""
+    for _, cells in rows:
+        columns = tuple("" if cell is None else stripped(str(cell)) for cell in cells)
+        if any(columns):
+            return Sheet(columns, _lines(columns, rows), hides_errors, delimiter)
+    raise ConfigurationError(f"{source}: is empty; its first line must name the columns")
+
+
+def _lines(columns: tuple[str, ...], rows: Iterable[tuple[int, Sequence[Any]]]) -> Iterator[Line]:
+    width = len(columns)
+    nameless = "" in columns
+    for number, cells in rows:
+        given: dict[str, Any] = {}
+        for column, cell in zip(columns, cells, strict=False):
+            if isinstance(cell, str):
+                text = cell.strip() if cell.isascii() else stripped(cell)
+                if text:
+                    given[column] = text
+            elif cell is not None:
+                given[column] = cell
+        surplus = len(cells) - width
+        if surplus > 0 and not all(map(_is_blank, cells[width:])):
+            yield Line(number, given, f"has {len(cells)} cells; the header has {width}")
+        elif not given:
+            yield Line(number, given, is_blank=True)
+        else:
+            problem = _NAMELESS if nameless and "" in given else ""
+            yield Line(number, given, problem, max(surplus, 0))
+
+
+def _is_blank(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str) and not stripped(cell))
