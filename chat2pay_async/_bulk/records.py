@@ -83,7 +83,7 @@ class Record:
     payment_link: str | None = attrs.field(default=None, repr=False)
 
 
-def record_of(
+def record_of(  # noqa: PLR0913 - all but the outcome have names
     outcome: Outcome[Any, Any],
     *,
     row: int | None = None,
@@ -163,7 +163,7 @@ def _problem(outcome: Outcome[Any, Any]) -> str | None:
     if outcome.error is not None:
         problems.append(str(outcome.error))
     elif outcome.delivered is False:
-        reason = getattr(result.error, "description", None)
+        reason = _first("description", _first("error", result))
         problems.append(_because("its message was not sent", reason))
     elif isinstance(result, models.GatewayResult) and result.succeeded is not True:
         fact = "declined it" if outcome.declined else "has not decided"
@@ -198,7 +198,9 @@ def record_table(
         with_recipients: Whether to show phone numbers, in `to`.
         with_urls: Whether to show payment URLs, in `payment_link`.
     """
-    wanted = dict(zip(_ON_DEMAND, (captures, with_recipients, with_urls), strict=True))
+    wanted: dict[str, bool] = dict(
+        zip(_ON_DEMAND, (captures, with_recipients, with_urls), strict=True)
+    )
     columns = tuple(name for name in _names(Record) if wanted.get(name, True))
     return _table(columns, records)
 

@@ -27,6 +27,7 @@ from typing import Any, TextIO
 import attrs
 
 from chat2pay_async._files.cells import CellError, exact, read_json
+from chat2pay_async._files.tables import without_guards
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["Line", "Sheet", "open_sheet"]
@@ -83,7 +84,7 @@ def open_sheet(path: Path) -> Generator[Sheet, None, None]:
                 else:
                     delimiter = "\t" if ending == ".tsv" else _delimiter(file)
                     file.seek(0)
-                    yield _table(path, _csv_rows(path, file, delimiter))
+                    yield _table(path, without_guards(_csv_rows(path, file, delimiter)))
     except UnicodeDecodeError:
         line = _first_undecodable(path)
         raise ConfigurationError(

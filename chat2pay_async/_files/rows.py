@@ -19,6 +19,9 @@ A column has the name of the request's attribute: `order_number`, `total_amount`
 
 In JSON lines such fields are simply nested. A line item with blank cells only is absent.
 
+A report is a file of requests, too: of its columns, those that are no field of the request are
+ignored.
+
 Nothing is rounded, guessed or left out: an unknown column is an error unless it is to be ignored,
 and a row is a request only if it has no fault. All faults of a row are reported at once, each with
 line and column, and none of them repeats the content of a cell.
@@ -44,6 +47,7 @@ from chat2pay_async._api.requests import (
 from chat2pay_async._files.cells import CellError, shown
 from chat2pay_async._files.columns import ITEM, ITEMS, Kind, Layout, Problems, layout
 from chat2pay_async._files.readers import Line, open_sheet
+from chat2pay_async._files.tables import ignored_columns
 from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async.errors import RequestValidationError
 
@@ -114,7 +118,8 @@ def read_rows(
             closed.
     """
     with hiding_frames(), open_sheet(path) as sheet:
-        found = layout(path, kind, sheet.columns, ignore)
+        of_reports = ignored_columns(sheet.columns or (), kind.fields)
+        found = layout(path, kind, sheet.columns, {*ignore, *of_reports})
         columns = sheet.columns if sheet.columns and sheet.hides_errors else ()
         never_blank = [name for name in kind.never_blank if name in columns]
         for line in sheet.lines:

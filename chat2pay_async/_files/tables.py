@@ -63,7 +63,7 @@ REPORT_SHEET: Final = "report"
 SUMMARY_SHEET: Final = "summary"
 
 # Full-width signs begin a formula, too, where Excel is set to Chinese, Japanese or Korean.
-_LIKE_A_FORMULA = re.compile(r"['\s]*[=+\-@＝＋－＠]|'*[\t\r\n]")
+_LIKE_A_FORMULA = re.compile(r"['\s]*[=+\-@\uff1d\uff0b\uff0d\uff20]|'*[\t\r\n]")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
