@@ -44,7 +44,7 @@ _BY_TYPE: Mapping[object, Mapping[object, bool]] = {
 
 @attrs.frozen(kw_only=True)
 class PaymentState:
-    """What a record says of its payment; None where it can't be known."""
+    """State of a payment; None where the record can't tell."""
 
     authorized: bool | None
     captured: bool | None

@@ -78,7 +78,7 @@ class Record:
     """The run or call that sent it."""
     at_utc: datetime | None = None
     problem: str | None = None
-    """What needs a look, in words."""
+    """The reason for which it needs a look."""
     to: str | None = attrs.field(default=None, repr=False)
     payment_link: str | None = attrs.field(default=None, repr=False)
 

@@ -224,17 +224,16 @@ class _Formats:
 def _write_sheets(book: Any, formats: _Formats, name: str, table: Table, most_rows: int) -> None:
     """Write a table on as many sheets as it needs."""
     sheet, number, sheets = _new_sheet(book, formats, name, table.columns), 0, 1
+    has_currency = "currency" in table.columns
+    place_of_currency = table.columns.index("currency") if has_currency else 0
     for row in table.rows:
         if number + 1 == most_rows:
             sheets += 1
             sheet, number = _new_sheet(book, formats, f"{name} {sheets}", table.columns), 0
         number += 1
-        currency = next(
-            (cell for column, cell in zip(table.columns, row, strict=True) if column == "currency"),
-            None,
-        )
+        currency = str(row[place_of_currency] or "") if has_currency else ""
         for place, cell in enumerate(row):
-            _write_cell(sheet, (number, place), cell, str(currency or ""), formats)
+            _write_cell(sheet, (number, place), cell, currency, formats)
 
 
 def _new_sheet(book: Any, formats: _Formats, name: str, columns: tuple[str, ...]) -> Any:

@@ -65,7 +65,7 @@ async def after(
     *,
     auto_reversal: bool = False,
 ) -> Transaction:
-    """What the sandbox shows of a link after an act."""
+    """The record of a link in the sandbox, after an act."""
     sandbox = Sandbox()
     transport = httpx.ASGITransport(app=sandbox.app)
     async with AsyncChat2Pay(api_key=sandbox.api_key, transport=transport) as client:
