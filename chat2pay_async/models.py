@@ -7,6 +7,9 @@ Requests are checked when they are built (`PaymentLinkRequest`). Responses are r
 a 2xx must never become a failure over a cosmetic field: a missing or unreadable field is None,
 unknown fields and unreadable raw values are in `extra`, and an unknown enum value stays a string.
 
+`to_dict()` and `to_json()` write any of them out by attribute, with personal data and what `repr`
+masks. `Transaction.is_paid` and its like say what became of a payment.
+
     >>> link = PaymentLink(payment_link_ref="8a1f", payment_link="https://pay.example/8a1f")
     >>> link.transaction_status is None, link.delivered is None
     (True, True)

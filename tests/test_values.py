@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 import pickle
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
@@ -13,8 +15,8 @@ import attrs
 import pytest
 
 import chat2pay_async
-from chat2pay_async import events, models
-from chat2pay_async._values import Value
+from chat2pay_async import bulk, events, models
+from chat2pay_async._values import Plain, Value
 from chat2pay_async.models import LineItem, PaymentLink, PaymentStatusEntry, Transaction
 
 
@@ -172,3 +174,99 @@ def test_a_value_matches_a_pattern() -> None:
             assert (operation, seconds) == ("get_transaction", 2.0)
         case _:
             pytest.fail("it should have matched")
+
+
+# Plain values ------------------------------------------------------------------------------------
+
+PLAIN = sorted({kind.__qualname__: kind for kind in below(Plain)}.values(), key=repr)
+LINK = models.PaymentLinkRequest(
+    channel="sms",
+    to="27831234567",
+    order_number="000123",
+    currency="ZAR",
+    total_amount="199.90",
+    timestamp=datetime(2021, 4, 27, 19, 35, 58, tzinfo=timezone(timedelta(hours=2))),
+    additional_data={"table": [7, {"name": "Thandi"}]},
+    order_line_items=[LineItem(name="Tea", unit_price="1234567890123456.10")],
+)
+
+
+@pytest.mark.parametrize("door", [models, bulk], ids=lambda door: door.__name__)
+def test_every_public_request_and_response_has_a_plain_form(door: Any) -> None:
+    kinds = [getattr(door, name) for name in door.__all__ if attrs.has(getattr(door, name))]
+    kinds = [kind for kind in kinds if kind.__module__.startswith("chat2pay_async._api.")]
+    assert kinds
+    assert all(issubclass(kind, Plain) for kind in kinds)
+
+
+@pytest.mark.parametrize("kind", PLAIN)
+def test_a_plain_form_has_every_field_by_its_name(kind: type[Any]) -> None:
+    value = made(kind)
+    fields = {field.name: f"a {field.name}" for field in attrs.fields(kind)}
+    fields.pop("api_key", None)
+    assert value.to_dict() == fields
+    assert json.loads(value.to_json()) == fields
+
+
+def test_a_dict_keeps_amounts_and_times_and_makes_plain_what_is_within() -> None:
+    plain = LINK.to_dict()
+    assert type(plain["channel"]) is str
+    assert (plain["channel"], plain["to"]) == ("sms", "27831234567")
+    assert (plain["total_amount"], plain["timestamp"]) == (Decimal("199.90"), LINK.timestamp)
+    assert plain["order_line_items"][0]["unit_price"] == Decimal("1234567890123456.10")
+    assert plain["order_line_items"][0]["extra"] == {}
+
+
+def test_a_dict_may_be_changed_without_changing_the_value() -> None:
+    plain = LINK.to_dict()
+    plain["additional_data"]["table"][1]["name"] = "Sipho"
+    plain["additional_data"]["table"].append(8)
+    assert LINK.additional_data == {"table": [7, {"name": "Thandi"}]}
+
+
+def test_json_has_every_digit_of_a_number_and_times_in_utc() -> None:
+    text = LINK.to_json()
+    assert '"total_amount":199.90,' in text
+    assert '"unit_price":1234567890123456.10,' in text
+    assert '"timestamp":"2021-04-27T17:35:58Z"' in text
+
+
+def test_json_takes_whatever_a_response_may_hold() -> None:
+    class Text(str):
+        __slots__ = ()
+
+    class Number(float):
+        __slots__ = ()
+
+    extra = {
+        "half": "\ud83d",
+        "nan": Decimal("NaN"),
+        "text": Text("a"),
+        "number": Number(0.5),
+        "big": 10**30,
+        "exponent": Decimal("1E+3"),
+        "early": datetime.min.replace(tzinfo=timezone(timedelta(hours=5))),
+    }
+    found = json.loads(Transaction(extra=extra).to_json())["extra"]
+    assert found == {
+        "half": "?",
+        "nan": "NaN",
+        "text": "a",
+        "number": 0.5,
+        "big": 10**30,
+        "exponent": 1000,
+        "early": "0001-01-01T00:00:00+05:00",
+    }
+
+
+def test_the_key_of_an_account_is_in_no_plain_form() -> None:
+    settings = models.Configuration(api_key="s3cret", environment="live")
+    assert settings.to_dict()["environment"] == "live"
+    assert "api_key" not in settings.to_dict()
+    assert "s3cret" not in settings.to_json()
+
+
+def test_card_fields_and_urls_are_part_of_a_plain_form() -> None:
+    link = PaymentLink(payment_link_ref="8a1f", payment_link="https://pay.example/8a1f")
+    assert link.to_dict()["payment_link"] == "https://pay.example/8a1f"
+    assert PaymentStatusEntry(card_type="VISA").to_dict()["card_type"] == "VISA"

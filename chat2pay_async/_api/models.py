@@ -17,6 +17,7 @@ from chat2pay_async._api.enums import (
     TransactionStatus,
     TransactionType,
 )
+from chat2pay_async._api.payments import PaymentState, state_of_payment
 from chat2pay_async._api.requests import (
     LineItem,
     PaymentLinkRequest,
@@ -25,7 +26,7 @@ from chat2pay_async._api.requests import (
     masked,
     redacted,
 )
-from chat2pay_async._values import Value
+from chat2pay_async._values import CREDENTIAL, Plain
 
 __all__ = [
     "Cancellation",
@@ -61,7 +62,7 @@ _GIVEN: Any = None
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class ThirdPartyError(Value):
+class ThirdPartyError(Plain):
     """An error from a system behind the service."""
 
     code: int | None = None
@@ -82,7 +83,7 @@ _DELIVERED = frozenset(
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class PaymentLink(Value):
+class PaymentLink(Plain):
     """A payment link that exists (contract: PayByLinkTransactionLogResponse)."""
 
     payment_link_ref: str = _GIVEN
@@ -116,7 +117,7 @@ class PaymentLink(Value):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class Cancellation(Value):
+class Cancellation(Plain):
     """A link that can no longer be paid (contract: PaymentCancellationResponse)."""
 
     payment_link_ref: str = _GIVEN
@@ -131,7 +132,7 @@ class Cancellation(Value):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class GatewayAnswer(Value):
+class GatewayAnswer(Plain):
     """A card gateway's decision, in `GatewayResult` and `PaymentStatusEntry`: ask `succeeded`.
 
     `repr` masks the fields of the card.
@@ -242,7 +243,7 @@ class PaymentStatusEntry(GatewayAnswer):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class Receipt(Value):
+class Receipt(Plain):
     """A receipt that exists (contract: PaymentReceiptResponse)."""
 
     receipt_link_ref: str | None = None
@@ -259,7 +260,7 @@ class Receipt(Value):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class TransactionStatusEntry(Value):
+class TransactionStatusEntry(Plain):
     """One step in a link's history (contract: TransactionStatusEntryResponse)."""
 
     transaction_status_id: Identifier | None = None
@@ -272,7 +273,7 @@ class TransactionStatusEntry(Value):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class Integrator(Value):
+class Integrator(Plain):
     """A program that is connected to the account.
 
     Contract: IntegratorStatusResponse in a configuration; IntegratorResponse, which has neither
@@ -288,11 +289,15 @@ class Integrator(Value):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class Transaction(Value):
+class Transaction(Plain):
     """The full record of a link (contract: TransactionStatusEndpointResponse).
 
     The payment page's URL is never part of it. Fields that `PaymentLinkRequest` has, too, are
     explained there.
+
+    A payment status of SUCCESS is shown for a payment that is authorized, captured or sold alike:
+    ask `is_authorized`, `is_captured` and `is_paid`. Each is None where the record can't tell: its
+    history is unreadable, contradicts its status, or has a step that the gateway has not decided.
     """
 
     order_number: str | None = None
@@ -326,6 +331,65 @@ class Transaction(Value):
     extra: dict[str, Any] = extra_fields()
 
     @property
+    def _state(self) -> PaymentState:
+        return state_of_payment(self)
+
+    @property
+    def is_authorized(self) -> bool | None:
+        """True while the amount is held on the card: neither captured nor reversed yet."""
+        return self._state.authorized
+
+    @property
+    def is_captured(self) -> bool | None:
+        """True if an authorization was captured, in whole or in part, and that was not undone."""
+        return self._state.captured
+
+    @property
+    def is_paid(self) -> bool | None:
+        """True if the money was taken, by a sale or a capture, and that was not undone."""
+        return self._state.paid
+
+    @property
+    def is_reversed(self) -> bool | None:
+        """True if a reversal took effect: of the authorization, or of its capture."""
+        return self._state.reversed
+
+    @property
+    def is_declined(self) -> bool | None:
+        """True if the payment itself was declined; a declined capture or reversal is none."""
+        return self._state.declined
+
+    @property
+    def is_expired(self) -> bool | None:
+        """True if the link expired before anybody paid."""
+        return self._state.expired
+
+    @property
+    def is_cancelled(self) -> bool | None:
+        """True if the link was cancelled before anybody paid."""
+        return self._state.cancelled
+
+    @property
+    def is_open(self) -> bool | None:
+        """True while the customer may still pay."""
+        return self._state.open
+
+    @property
+    def authorized_amount(self) -> Decimal | None:
+        """The amount that was authorized, also after a capture or reversal; 0 if none was."""
+        return self._state.authorized_amount
+
+    @property
+    def captured_amount(self) -> Decimal | None:
+        """The amount that was captured and not undone; 0 if none is."""
+        return self._state.captured_amount
+
+    @property
+    def paid_amount(self) -> Decimal | None:
+        """The amount that was taken, by a sale or a capture, and not undone; 0 if none is."""
+        return self._state.paid_amount
+
+    @property
     def parsed_additional_data(self) -> Any:
         """Read the JSON text in `additional_data` (decimals exact); anything else is unchanged."""
         if not isinstance(self.additional_data, str):
@@ -348,7 +412,7 @@ def link_ended(transaction: Transaction) -> bool:
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class Currency(Value):
+class Currency(Plain):
     """A currency that the account can charge (contract: CurrencyResponse)."""
 
     id: int | None = None
@@ -361,22 +425,22 @@ class Currency(Value):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class Configuration(Value):
+class Configuration(Plain):
     """The settings of the account (contract: DetailedWidgetConfigResponse)."""
 
     update_time: datetime | None = None
     whatsapp_channel_enabled: bool | None = None
     sms_channel_enabled: bool | None = None
     integrators: tuple[Integrator, ...] = ()
-    api_key: str | None = attrs.field(default=None, repr=masked)
-    """The account's key, which the service repeats; `repr` masks it."""
+    api_key: str | None = attrs.field(default=None, repr=masked, metadata={CREDENTIAL: True})
+    """The account's key, which the service repeats; `repr` masks it, `to_dict` leaves it out."""
     supported_currencies: tuple[Currency, ...] = ()
     environment: str | None = None
     extra: dict[str, Any] = extra_fields()
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class IntegrationUpdate(Value):
+class IntegrationUpdate(Plain):
     """The confirmation that an integration's status was set (contract: EntityUpdatedResponse)."""
 
     update_time: datetime | None = None

@@ -43,7 +43,7 @@ from chat2pay_async._api.validation import (
     text_problem,
 )
 from chat2pay_async._tracebacks import hiding_fields
-from chat2pay_async._values import Value
+from chat2pay_async._values import Plain
 from chat2pay_async.errors import Fault, RequestValidationError
 
 __all__ = [
@@ -115,7 +115,7 @@ def _items(value: Iterable[LineItem]) -> Any:
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class LineItem(Value):
+class LineItem(Plain):
     """One line of an order; its limits are checked with the request that it is part of.
 
     Raises:
@@ -177,7 +177,7 @@ _SOUND_LINK = (None,) * len(_LINK_FIELDS)
 
 @hiding_fields
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class PaymentLinkRequest(Value):
+class PaymentLinkRequest(Plain):
     """A payment link to be made, and sent over `channel` (contract: PayByLinkRequest).
 
     The order number is the identity of the link: reuse one, and less can be known after a lost
@@ -288,7 +288,7 @@ def delivery_problem(request: PaymentLinkRequest) -> str | None:
 
 @hiding_fields
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class LinkReference(Value):
+class LinkReference(Plain):
     """The link to cancel, or the payment to reverse.
 
     Raises:
@@ -304,7 +304,7 @@ class LinkReference(Value):
 
 
 @attrs.frozen(eq=False, repr=False)
-class Capture(Value):
+class Capture(Plain):
     """The authorization to capture, and how much of it.
 
     Raises:
@@ -334,7 +334,7 @@ class Capture(Value):
 
 @hiding_fields
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class ReceiptRequest(Value):
+class ReceiptRequest(Plain):
     """The receipt to send (contract: PaymentReceiptRequest).
 
     Raises:
@@ -359,7 +359,7 @@ class ReceiptRequest(Value):
 
 @hiding_fields
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class TransactionQuery(Value):
+class TransactionQuery(Plain):
     """The identities to look a transaction up by: at least one.
 
     Raises:
@@ -382,12 +382,12 @@ class TransactionQuery(Value):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class ConfigurationQuery(Value):
+class ConfigurationQuery(Plain):
     """An empty request: the key says which account's configuration."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class IntegrationRequest(Value):
+class IntegrationRequest(Plain):
     """A new status for an integration (contract: IntegrationStatusRequest)."""
 
     application_uuid: str

@@ -19,6 +19,9 @@ A column has the name of the request's attribute: `order_number`, `total_amount`
 
 In JSON lines such fields are simply nested. A line item with blank cells only is absent.
 
+A report is a file of requests, too: of its columns, those that are no field of the request are
+ignored.
+
 Nothing is rounded, guessed or left out: an unknown column is an error unless it is to be ignored,
 and a row is a request only if it has no fault. All faults of a row are reported at once, each with
 line and column, and none of them repeats the content of a cell.
@@ -58,6 +61,7 @@ from chat2pay_async._files.columns import (
 from chat2pay_async._files.readers import open_sheet
 from chat2pay_async._files.sheet import Line
 from chat2pay_async._files.source import Source, pin
+from chat2pay_async._files.tables import ignored_columns
 from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async.errors import ConfigurationError, RequestValidationError
 
@@ -168,7 +172,9 @@ def read_rows(
         sheet = stack.enter_context(
             open_sheet(source, last_line_is_complete=reading.last_line_is_complete)
         )
-        found = layout(source, kind, sheet.columns, reading)
+        of_reports = ignored_columns(sheet.columns or (), kind.fields)
+        ignore = (*reading.ignore, *of_reports)
+        found = layout(source, kind, sheet.columns, attrs.evolve(reading, ignore=ignore))
         columns = sheet.columns if sheet.columns and sheet.hides_errors else ()
         never_blank = [name for name in kind.never_blank if name in columns]
         reader = _Rows(

@@ -19,6 +19,7 @@ from typing import Final, TextIO
 from chat2pay_async._files.cells import CellError, read_json
 from chat2pay_async._files.sheet import Line, Sheet, table
 from chat2pay_async._files.source import Source
+from chat2pay_async._files.tables import without_guards
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["ENDINGS", "disguise", "open_text"]
@@ -83,7 +84,7 @@ def open_text(source: Source, *, last_line_is_complete: bool = False) -> Generat
             else:
                 delimiter, skipped = _delimiter(source, file)
                 file.seek(0)
-                rows = _csv_rows(source, _lines(source, file), delimiter, skipped)
+                rows = without_guards(_csv_rows(source, _lines(source, file), delimiter, skipped))
                 yield table(source, rows, delimiter=delimiter)
     except UnicodeDecodeError:
         if encoding == "utf-16":
