@@ -25,13 +25,12 @@ import attrs
 
 from chat2pay_async._api.enums import Channel, TransactionType
 from chat2pay_async._api.redaction import redact
+from chat2pay_async._workbooks.formats import Odd
 
-__all__ = ["CellError", "Convert", "converters", "exact", "plain_text", "read_json", "shown"]
+__all__ = ["CellError", "Convert", "converters", "plain_text", "read_json", "shown"]
 
 Convert: TypeAlias = Callable[[Any], Any]
 
-# Excel keeps 15 significant digits: https://learn.microsoft.com/office/troubleshoot/excel/last-digits-changed-to-zeros
-_EXCEL_DIGITS = 15
 _FLAGS: Mapping[str, bool] = {
     **dict.fromkeys(("true", "yes", "1"), True),
     **dict.fromkeys(("false", "no", "0"), False),
@@ -66,16 +65,6 @@ def _essence(hint: Any) -> Any:
     """Return `Decimal` for `Decimal | None`."""
     options = [one for one in get_args(hint) if one is not type(None)]
     return options[0] if len(options) == 1 else hint
-
-
-def exact(number: float) -> int | Decimal | float:
-    """Return what was typed into an Excel cell, or the float itself if it has too many digits."""
-    if not abs(number) < 10**_EXCEL_DIGITS:  # NaN is not, either
-        return number
-    if number.is_integer():
-        return int(number)
-    written = Decimal(repr(number))
-    return written if len(written.as_tuple().digits) <= _EXCEL_DIGITS else number
 
 
 # JSON --------------------------------------------------------------------------------------------
@@ -124,6 +113,10 @@ def _text(value: Any) -> str:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, Odd):
+        if value.text_problem:
+            raise CellError(value.text_problem)
+        return str(value.value)
     raise CellError(f"must be text, not {_named(value)}: write it as text")
 
 
@@ -136,14 +129,22 @@ def plain_text(value: Any) -> str:
 
 
 def _amount(value: Any) -> Any:
-    if isinstance(value, float):
-        raise CellError("is a number that Excel stores inexactly: round it, or write it as text")
     if isinstance(value, (str, int, Decimal)) and not isinstance(value, bool):
         return value
+    if isinstance(value, Odd):
+        return _number(value)
     raise CellError(f"must be a number, not {_named(value)}: write it as 199.90")
 
 
+def _number(cell: Odd) -> int | Decimal:
+    if cell.amount_problem:
+        raise CellError(cell.amount_problem)
+    return cell.value
+
+
 def _flag(value: Any) -> bool:
+    if isinstance(value, Odd):
+        value = _text(value)
     if isinstance(value, (str, int)):  # a bool is an int, and True is written "True"
         known = _FLAGS.get(str(value).strip().lower())
         if known is not None:
@@ -152,6 +153,8 @@ def _flag(value: Any) -> bool:
 
 
 def _whole(value: Any) -> int:
+    if isinstance(value, Odd):
+        value = _number(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
@@ -160,6 +163,8 @@ def _whole(value: Any) -> int:
 
 
 def _moment(value: Any) -> datetime:
+    if isinstance(value, Odd):
+        value = _text(value)
     if isinstance(value, (date, time, timedelta)):
         raise CellError(f"is an Excel date, which has no UTC offset: write it as text, {_A_MOMENT}")
     try:
@@ -176,7 +181,7 @@ def _named(value: Any) -> str:
     match value:
         case bool():
             return "true or false"
-        case float() | Decimal():
+        case Decimal():
             return "a number with decimals or too many digits"
         case list():
             return "a list"

@@ -35,9 +35,6 @@ class Kind(Generic[Q_co]):
     """In the plural, such as `payment links`."""
     model: type[Q_co]
     """The request that a row becomes."""
-    never_blank: tuple[str, ...] = ()
-    """Optional columns that Excel must fill in every row, if it has them: a blank would mean *all*,
-    and an error in a formula reads as a blank."""
 
     @cached_property
     def fields(self) -> Mapping[str, Convert]:

@@ -46,6 +46,7 @@ from chat2pay_async._files.columns import ITEM, ITEMS, Kind, Layout, Problems, l
 from chat2pay_async._files.readers import open_sheet
 from chat2pay_async._files.sheet import Line
 from chat2pay_async._tracebacks import hiding_frames
+from chat2pay_async._workbooks.formats import contradictions
 from chat2pay_async.errors import RequestValidationError
 
 __all__ = ["CAPTURES", "LINKS", "QUERIES", "RECEIPTS", "REFERENCES", "Row", "RowFault", "read_rows"]
@@ -56,14 +57,10 @@ Q = TypeVar("Q")
 # never sent: a row that needs it has a fault.
 _UNREADABLE = "?"
 _ITEM_OF_A_REQUEST = re.compile(rf"{ITEMS}\[([0-9]+)\]")
-_MAY_HIDE_AN_ERROR = (
-    "is blank or a formula without a result, which look alike in Excel files: fill it in every "
-    "row, or remove the column"
-)
 
 LINKS: Kind[PaymentLinkRequest] = Kind("payment links", PaymentLinkRequest)
 """Payment links to create."""
-CAPTURES: Kind[Capture] = Kind("captures", Capture, never_blank=("amount",))
+CAPTURES: Kind[Capture] = Kind("captures", Capture)
 """Payments to capture, as a whole where `amount` is blank."""
 REFERENCES: Kind[LinkReference] = Kind("references", LinkReference)
 """Payments to reverse, or links to cancel."""
@@ -100,35 +97,44 @@ class Row(Generic[Q]):
 
 
 def read_rows(
-    path: Path, kind: Kind[Q], ignore: Collection[str] = ()
+    path: Path,
+    kind: Kind[Q],
+    ignore: Collection[str] = (),
+    *,
+    sheet: str | None = None,
+    include_hidden: bool = False,
 ) -> Generator[Row[Q], None, None]:
     """Read a file row by row. It is open from the first row to the last.
 
     Args:
-        path: A file that ends in .csv, .tsv, .jsonl, .ndjson, .xlsx, .xls, .xlsb or .ods.
+        path: A file that ends in .csv, .tsv, .jsonl, .ndjson, .xlsx, .xlsm, .xls or .ods.
         kind: The kind of its rows, such as `LINKS`.
         ignore: Columns that are not part of a request.
+        sheet: The sheet of a workbook. Default: the only visible one that has rows.
+        include_hidden: Whether hidden rows and columns of a workbook are read like others.
 
     Raises:
         ConfigurationError: The file as a whole can't be used: it can't be opened, it is empty or
             not UTF-8, a column is unknown, missing or occurs twice, a quotation mark is not
             closed.
     """
-    with hiding_frames(), open_sheet(path) as sheet:
-        found = layout(path, kind, sheet.columns, ignore)
-        columns = sheet.columns if sheet.columns and sheet.hides_errors else ()
-        never_blank = [name for name in kind.never_blank if name in columns]
-        for line in sheet.lines:
-            yield _row(kind, found, never_blank, line)
+    with (
+        hiding_frames(),
+        open_sheet(path, sheet=sheet, include_hidden=include_hidden, ignore=ignore) as opened,
+    ):
+        found = layout(path, kind, opened.columns, ignore)
+        for line in opened.lines:
+            yield _row(kind, found, line, in_workbook=bool(opened.name))
 
 
-def _row(kind: Kind[Q], found: Layout, never_blank: Collection[str], line: Line) -> Row[Q]:
+def _row(kind: Kind[Q], found: Layout, line: Line, *, in_workbook: bool) -> Row[Q]:
     if line.problem:
         return Row(line.number, None, (RowFault(line.number, "", line.problem),))
     problems: Problems = {}
-    if never_blank:
-        problems |= {name: _MAY_HIDE_AN_ERROR for name in never_blank if name not in line.cells}
-    request = _request(kind, found.fields(line.cells, problems), problems)
+    fields = found.fields(line.cells, problems)
+    if in_workbook:
+        problems |= contradictions(fields)
+    request = _request(kind, fields, problems)
     if not problems:
         return Row(line.number, request)
     faults: list[RowFault] = []

@@ -38,18 +38,16 @@ class Sheet:
     columns: tuple[str, ...] | None
     """The names in the header; None where each line names its own (JSON lines)."""
     lines: Iterator[Line]
-    hides_errors: bool = False
-    """True if a cell with an error, or a formula without a result, may read as blank (Excel)."""
+    name: str = ""
+    """The name of the sheet, in a workbook."""
 
 
-def table(
-    path: Path, rows: Iterator[tuple[int, Sequence[Any]]], *, hides_errors: bool = False
-) -> Sheet:
+def table(path: Path, rows: Iterator[tuple[int, Sequence[Any]]]) -> Sheet:
     """Take the first row that is not blank for the header."""
     for _, cells in rows:
         columns = tuple("" if _blank(cell) else str(cell).strip() for cell in cells)
         if any(columns):
-            return Sheet(columns, _lines(columns, rows), hides_errors)
+            return Sheet(columns, _lines(columns, rows))
     raise ConfigurationError(f"{path}: is empty; its first line must name the columns")
 
 
