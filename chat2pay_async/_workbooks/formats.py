@@ -62,7 +62,10 @@ def number_of(value: float) -> Number | Odd:
     """Return the number that Excel shows for a stored one: its first 15 digits."""
     if not abs(value) < 10**_DIGITS:  # NaN is not, either
         return refused("has more digits than the 15 that a workbook keeps: write it as text")
-    return int(value) if value.is_integer() else Decimal(f"{value:.{_DIGITS}g}")
+    if value.is_integer():
+        return int(value)
+    shown = Decimal(f"{value:.{_DIGITS}g}")
+    return int(shown) if shown == int(shown) else shown
 
 
 _UNKNOWN = refused("is a number that can't be read: write it again")
@@ -235,7 +238,8 @@ class _Section:
 def _section(code: str) -> _Section:
     found = _Section()
     for token in _TOKEN.finditer(code):
-        kind, text = token.lastgroup or "quoted", token[token.lastgroup or "quoted"] or ""
+        kind = token.lastgroup or ""
+        text = token[kind]
         match kind:
             case "quoted" | "escaped":
                 _add_words(found, text)

@@ -41,13 +41,17 @@ _LONGEST_TEXT = 2 * 32_767
 _LARGEST_NUMBER = 99
 
 
+# Namespaces end in `:table:1.0`; these have another usual prefix.
+_PREFIXES: Mapping[str, str] = {"datastyle": "number", "drawing": "draw"}
+
+
 class _Names(dict[str, str]):
     """Names with their usual prefixes, by their full names: `table:table-cell`."""
 
     def __missing__(self, full: str) -> str:
         namespace, _, local = full.rpartition(" ")
-        parts = namespace.split(":")
-        name = self[full] = f"{parts[-2]}:{local}" if len(parts) > 1 else local
+        kind = namespace.split(":")[-2:][0]
+        name = self[full] = f"{_PREFIXES.get(kind, kind)}:{local}"
         return name
 
 

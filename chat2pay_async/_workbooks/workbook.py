@@ -34,6 +34,7 @@ _ZIP, _OLE = b"PK", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLD = tuple(bytes([9, version]) for version in (0, 2, 4, 8))
 _TEXT = tuple(one.encode() for one in ("<", "\ufeff<", "\ufeff"))
 _SHOWN = 3
+_EMPTY = "is empty; its first line must name the columns"
 
 
 @attrs.frozen
@@ -139,7 +140,7 @@ def _chosen(path: Path, book: Book, asked: str | None) -> str:
     filled = [name for name in book.sheets if any(row.cells for row in book.grid(name).rows())]
     visible = [name for name in filled if not book.sheets[name]]
     if not filled:
-        raise ConfigurationError(f"{path}: is empty; its first line must name the columns")
+        raise WorkbookError(_EMPTY)
     if len(visible) == 1 and filled[0] == visible[0]:
         return visible[0]
     raise ConfigurationError(
@@ -173,7 +174,9 @@ class _Reader:
 
     def table(self, name: str) -> Table:
         rows = self.grid.rows()
-        number, header = next((row.number, row.cells) for row in rows if row.cells)
+        number, header = next(((row.number, row.cells) for row in rows if row.cells), (0, {}))
+        if not header:
+            raise WorkbookError(_EMPTY)
         names = {column: self._name(number, column, cell) for column, cell in header.items()}
         width = max(names) + 1
         columns = tuple(names.get(column, "") for column in range(width))
