@@ -175,7 +175,7 @@ class Header:
                         node = node.setdefault(key, {})
                     node[place.path[-1]] = plain_text(cell) if place.field == DATA else cell
                 elif place.field in (DATA, ITEMS):
-                    value = read_json(cell) if isinstance(cell, str) else cell
+                    value = read_json(plain_text(cell))
                     plain[place.field] = _by_index(value) if place.field == ITEMS else value
                 else:
                     plain[place.field] = cell

@@ -264,7 +264,9 @@ _CALC = "urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0"
 _TYPE, _VALUE, _CURRENCY = (f"{_OFFICE} {one}" for one in ("value-type", "value", "currency"))
 _BOOLEAN, _STRING = (f"{_OFFICE} {one}" for one in ("boolean-value", "string-value"))
 _STYLE, _FORMULA, _NAME = (f"{_TABLE} {one}" for one in ("style-name", "formula", "name"))
-_DEFAULT, _VISIBILITY = (f"{_TABLE} {one}" for one in ("default-cell-style-name", "visibility"))
+_DEFAULT, _VISIBILITY, _DISPLAY = (
+    f"{_TABLE} {one}" for one in ("default-cell-style-name", "visibility", "display")
+)
 _REPEATED, _ROWS_REPEATED, _COLUMNS_SPANNED, _ROWS_SPANNED = (
     f"{_TABLE} number-{one}"
     for one in ("columns-repeated", "rows-repeated", "columns-spanned", "rows-spanned")
@@ -272,6 +274,7 @@ _REPEATED, _ROWS_REPEATED, _COLUMNS_SPANNED, _ROWS_SPANNED = (
 _CALC_TYPE = f"{_CALC} value-type"
 _PERCENT = format_of("0%")
 _FLAGS: Mapping[str, bool] = {"true": True, "false": False}
+_GROUPS = frozenset({"table:table-row-group", "table:table-column-group"})
 _ASIDE = frozenset({"office:annotation", "table:shapes", "table:detective", "draw:frame"})
 _BREAKS: Mapping[str, str] = {"text:s": " ", "text:tab": "\t", "text:line-break": "\n"}
 
@@ -295,6 +298,7 @@ class _Sheet:
         merged.clear()
         self._depth = 0
         self._aside = 0
+        self._closed: list[bool] = []
         self._defaults: list[tuple[int, str]] = []
         self._next_row, self._column = 1, 0
         self._row: Attributes = {}
@@ -319,12 +323,17 @@ class _Sheet:
             self._row, self._cells, self._column = attributes, {}, 0
         elif name == "table:table-column":
             self._add_column(attributes)
-        elif name == "text:p":
+        elif name in _GROUPS:
+            self._closed.append(attributes.get(_DISPLAY) == "false")
+        elif name.startswith("text:"):
+            self._start_text(name, _named(attributes))
+
+    def _start_text(self, name: str, given: Mapping[str, str]) -> None:
+        if name == "text:p":
             self._paragraphs.append("")
             self.parser.CharacterDataHandler = self._add
         elif name in _BREAKS:
-            times = _count(attributes, f"{tag[:-1]}c", _LONGEST_TEXT) if name == "text:s" else 1
-            self._add(_BREAKS[name] * times)
+            self._add(_BREAKS[name] * _count(given, "text:c", _LONGEST_TEXT))
 
     def _add(self, piece: str) -> None:
         if self._aside:
@@ -332,14 +341,13 @@ class _Sheet:
         self._length += len(piece)
         if self._length > _LONGEST_TEXT:
             raise WorkbookError("has a cell with more text than a cell can hold: save it again")
-        if self._paragraphs:
-            self._paragraphs[-1] += piece
+        self._paragraphs[-1] += piece
 
     def _add_column(self, attributes: Attributes) -> None:
         first = self._defaults[-1][0] if self._defaults else 0
         end = first + _count(attributes, _REPEATED, MOST_COLUMNS)
         self._defaults.append((end, attributes.get(_DEFAULT, "")))
-        if attributes.get(_VISIBILITY) in _HIDDEN:
+        if attributes.get(_VISIBILITY) in _HIDDEN or any(self._closed):
             self._hidden_columns.update(range(first, min(end, MOST_COLUMNS)))
 
     def _end(self, tag: str) -> None:
@@ -353,6 +361,8 @@ class _Sheet:
             return
         elif name == "text:p":
             self.parser.CharacterDataHandler = None
+        elif name in _GROUPS:
+            self._closed.pop()
         elif name in {"table:table-cell", "table:covered-table-cell"}:
             self._end_cell(covered=name != "table:table-cell")
         elif name == "table:table-row":
@@ -363,7 +373,7 @@ class _Sheet:
         if self._cells:
             if self._next_row + times - 1 > MOST_ROWS:
                 raise WorkbookError("has more rows than a sheet can have: save it again")
-            hidden = self._row.get(_VISIBILITY) in _HIDDEN
+            hidden = self._row.get(_VISIBILITY) in _HIDDEN or any(self._closed)
             self.ready.append((RawRow(self._next_row, self._cells, hidden), times))
         self._next_row += times
 

@@ -88,7 +88,7 @@ class XlsxBook:
         def start(tag: str, attributes: Attributes) -> None:
             if _NAMES[tag] == "sheet":
                 relation = next((v for k, v in attributes.items() if k.endswith(":id")), "")
-                path = targets.get(f"#{relation}", [""])[0]
+                path = targets[f"#{relation}"][0]
                 if path in targets.get("worksheet", []):  # no chart
                     self._paths[attributes["name"]] = path
                     hidden = attributes.get("state", "visible") != "visible"

@@ -212,6 +212,12 @@ def test_number_is_read_with_its_format(
     assert problems == [shown, amount]
 
 
+def test_styles_may_be_indented_and_have_odd_parts(tmp_path: Path) -> None:
+    inner = f"\n <number:fill-character>-</number:fill-character>\n {NUMBER.format(PLAIN)}\n"
+    style = "<number:number/>\n" + styled(inner)
+    assert cell(tmp_path, number("5", 'table:style-name="ce1"'), style) == 5
+
+
 def test_number_with_a_date_format_is_a_date(tmp_path: Path) -> None:
     for kind in ("date", "time"):
         style = styled("<number:year/>", kind)
@@ -327,6 +333,24 @@ def test_hidden_rows_and_columns_are_refused(tmp_path: Path, how: str) -> None:
     assert "has 1 hidden row with content (by a filter, by hand or in a group), first 3" in message
     assert "has 1 hidden column with content, first B" in message
     assert len(read(path, include_hidden=True)) == 2
+
+
+def test_rows_and_columns_in_a_closed_group_are_hidden(tmp_path: Path) -> None:
+    groups = "<table:table-{0}-group table:display='{1}'>{2}</table:table-{0}-group>"
+    open_row = groups.format("row", "true", row(text("x")))
+    closed_row = groups.format("row", "false", row(text("x"), text("y")))
+    column = groups.format("column", "false", "<table:table-column/>")
+    rows = HEADER + open_row + closed_row
+    path = write_ods(tmp_path / "t.ods", table(f"<table:table-column/>{column}{rows}"))
+    assert "has 1 hidden row with content" in refusal(path)
+    assert "first 3: show" in refusal(path)
+    assert "has 1 hidden column with content, first B" in refusal(path)
+
+
+def test_large_sheet_is_read_piece_by_piece(tmp_path: Path) -> None:
+    rows = "".join(row(text(f"x{number}")) for number in range(10_000))
+    path = write_ods(tmp_path / "t.ods", table(HEADER + rows) + table(HEADER, "Next"))
+    assert list(read(path, sheet="May")) == list(range(2, 10_002))
 
 
 def test_cells_under_merged_ones_are_refused(tmp_path: Path) -> None:

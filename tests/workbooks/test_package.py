@@ -81,6 +81,12 @@ def test_missing_part_is_damage(tmp_path: Path) -> None:
     assert refusal(path).startswith(": is damaged or incomplete: fetch it again")
 
 
+def test_sheet_without_a_part_is_damage(tmp_path: Path) -> None:
+    path = write_xlsx(tmp_path / "t.xlsx", [["a"], ["x"]])
+    path.write_bytes(path.read_bytes().replace(b"/workbook.xml.rels", b"/workbook.xml.odds"))
+    assert refusal(path).startswith(": is damaged or incomplete: fetch it again")
+
+
 def test_protected_part_is_told_as_such(tmp_path: Path) -> None:
     path = write_xlsx(tmp_path / "t.xlsx", [["a"], ["x"]])
     content = bytearray(path.read_bytes())

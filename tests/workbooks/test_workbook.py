@@ -160,8 +160,8 @@ def test_hidden_column_with_content_is_refused_unless_it_is_ignored(
 ) -> None:
     path = write_sheet(
         tmp_path / "t.xlsx",
-        f'<cols><col min="2" max="16384" {hidden}/></cols><sheetData><row>{TEXT}<c t="str"><v>b</v>'
-        f"</c></row><row>{TEXT}{TEXT}</row></sheetData>",
+        f'<cols><col min="1" max="1"/><col min="2" max="16384" {hidden}/></cols><sheetData><row>'
+        f'{TEXT}<c t="str"><v>b</v></c></row><row>{TEXT}{TEXT}</row></sheetData>',
     )
     assert refusal(path) == (
         ", sheet 'Campaign': has 1 hidden column with content, first B: show or delete them, "
