@@ -169,8 +169,8 @@ def once(command: list[str], options: Options, patience: float) -> dict[str, Any
 
 
 EXTRAS = (
-    *("aiohttp", "click", "cyclopts", "h2", "python_calamine", "rich", "socksio"),
-    *("starlette", "trio", "uvicorn"),
+    *("aiohttp", "click", "cyclopts", "h2", "rich", "socksio", "starlette"),
+    *("trio", "uvicorn", "xlrd", "xlsxwriter"),
 )
 """Modules that httpx, httpcore and our extras may use, and nobody's dependencies bring."""
 IMPORT_CODE = """

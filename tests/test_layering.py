@@ -24,7 +24,7 @@ FOLDER = Path(chat2pay_async.__file__).parent
 FLOORS = (
     ("errors", "_eventloop", "_tracebacks", "_texts", "_values"),
     ("_config", "events"),
-    ("_transport", "_journal"),
+    ("_transport", "_journal", "_workbooks"),
     ("_api",),
     ("_send", "_files"),
     ("_raw_client",),

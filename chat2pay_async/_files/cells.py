@@ -32,6 +32,7 @@ from chat2pay_async._api.enums import TransactionType
 from chat2pay_async._api.phones import international, phone_digits, phone_problem
 from chat2pay_async._api.redaction import redact
 from chat2pay_async._texts import invisible_in, stripped
+from chat2pay_async._workbooks.formats import Odd
 
 __all__ = [
     "CellError",
@@ -39,7 +40,6 @@ __all__ = [
     "amount",
     "converters",
     "decimal_mark",
-    "exact",
     "phone",
     "plain_text",
     "read_json",
@@ -48,8 +48,6 @@ __all__ = [
 
 Convert: TypeAlias = Callable[[Any], Any]
 
-# Excel keeps 15 significant digits: https://learn.microsoft.com/office/troubleshoot/excel/last-digits-changed-to-zeros
-_EXCEL_DIGITS = 15
 _FLAGS: Mapping[str, bool] = {
     **dict.fromkeys(("true", "yes", "1"), True),
     **dict.fromkeys(("false", "no", "0"), False),
@@ -105,16 +103,6 @@ def _essence(hint: Any) -> Any:
     return options[0] if len(options) == 1 else hint
 
 
-def exact(number: float) -> int | Decimal | float:
-    """Return what Excel shows of a number, or the float itself where it is too large for that.
-
-    A sum that a workbook computed is 0.30000000000000004, but shown as 0.3.
-    """
-    if not abs(number) < 10**_EXCEL_DIGITS:  # NaN is not, either
-        return number
-    return int(number) if number.is_integer() else Decimal(f"{number:.{_EXCEL_DIGITS}g}")
-
-
 # JSON --------------------------------------------------------------------------------------------
 
 
@@ -161,6 +149,10 @@ def _text(value: Any) -> str:
         return stripped(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, Odd):
+        if value.text_problem:
+            raise CellError(value.text_problem)
+        return str(value.value)
     raise CellError(f"must be text, not {_named(value)}: write it as text")
 
 
@@ -249,8 +241,6 @@ def amount(value: Any, decimal: str = ".") -> Any:
     Raises:
         CellError: It is no number, or is not written with the decimal mark of the file.
     """
-    if isinstance(value, float):
-        raise CellError("is a number that Excel stores inexactly: round it, or write it as text")
     if isinstance(value, str):
         text = stripped(value)
         if decimal == "." or _WHOLE.fullmatch(text):
@@ -262,6 +252,8 @@ def amount(value: Any, decimal: str = ".") -> Any:
         )
     if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
         return value
+    if isinstance(value, Odd):
+        return _number(value)
     raise CellError(f"must be a number, not {_named(value)}: write it as 199.90")
 
 
@@ -276,7 +268,15 @@ def decimal_mark(value: Any) -> str | None:
     return "." if _POINT.fullmatch(text) else None
 
 
+def _number(cell: Odd) -> int | Decimal:
+    if cell.amount_problem:
+        raise CellError(cell.amount_problem)
+    return cell.value
+
+
 def _flag(value: Any) -> bool:
+    if isinstance(value, Odd):
+        value = _text(value)
     if isinstance(value, (str, int)):  # a bool is an int, and True is written "True"
         known = _FLAGS.get(str(value).strip().lower())
         if known is not None:
@@ -285,6 +285,8 @@ def _flag(value: Any) -> bool:
 
 
 def _whole(value: Any) -> int:
+    if isinstance(value, Odd):
+        value = _number(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
@@ -293,6 +295,8 @@ def _whole(value: Any) -> int:
 
 
 def _moment(value: Any) -> datetime:
+    if isinstance(value, Odd):
+        value = _text(value)
     if isinstance(value, (date, time, timedelta)):
         raise CellError(f"is an Excel date, which has no UTC offset: write it as text, {_A_MOMENT}")
     try:
@@ -309,7 +313,7 @@ def _named(value: Any) -> str:
     match value:
         case bool():
             return "true or false"
-        case float() | Decimal():
+        case Decimal():
             return "a number with decimals or too many digits"
         case list():
             return "a list"

@@ -48,9 +48,6 @@ class Kind(Generic[Q_co]):
     """In the plural, such as `payment links`."""
     model: type[Q_co]
     """The request that a row becomes."""
-    never_blank: tuple[str, ...] = ()
-    """Optional columns that Excel must fill in every row, if it has them: a blank would mean *all*,
-    and an error in a formula reads as a blank."""
     identity: tuple[str, ...] = ()
     """The columns that tell the rows apart; empty if rows may say the same."""
     check: Callable[[Any], Problems] | None = None
@@ -389,7 +386,7 @@ class Header:
                         node = node.setdefault(key, {})
                     node[place.inner[-1]] = plain_text(cell) if place.field == DATA else cell
                 elif place.field in (DATA, ITEMS):
-                    value = read_json(cell) if isinstance(cell, str) else cell
+                    value = read_json(plain_text(cell))
                     plain[place.field] = _by_index(value) if place.field == ITEMS else value
                 else:
                     plain[place.field] = cell

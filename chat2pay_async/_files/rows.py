@@ -6,7 +6,7 @@ r"""The rows of a file as checked requests: CSV, JSON lines or Excel.
     ...     _ = path.write_text("payment_link_ref,amount\n8a1f,100.00\n8a20,1e\n")
     ...     for row in read_rows(path, CAPTURES):
     ...         print(row.request or row.faults[0])
-    Capture(payment_link_ref='8a1f', amount=Decimal('100.00'), currency=None)
+    Capture(payment_link_ref='8a1f', amount=Decimal('100.00'))
     line 3, amount: is not a number; write it with digits and a point, such as "199.90"
 
 A column has the name of the request's attribute: `order_number`, `total_amount`, and `from_` or
@@ -19,9 +19,6 @@ A column has the name of the request's attribute: `order_number`, `total_amount`
 
 In JSON lines such fields are simply nested. A line item with blank cells only is absent.
 
-A report is a file of requests, too: of its columns, those that are no field of the request are
-ignored.
-
 Nothing is rounded, guessed or left out: an unknown column is an error unless it is to be ignored,
 and a row is a request only if it has no fault. All faults of a row are reported at once, each with
 line and column, and none of them repeats the content of a cell.
@@ -30,7 +27,7 @@ line and column, and none of them repeats the content of a cell.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -63,6 +60,7 @@ from chat2pay_async._files.sheet import Line
 from chat2pay_async._files.source import Source, pin
 from chat2pay_async._files.tables import ignored_columns
 from chat2pay_async._tracebacks import hiding_frames
+from chat2pay_async._workbooks.formats import contradictions
 from chat2pay_async.errors import ConfigurationError, RequestValidationError
 
 __all__ = ["CAPTURES", "LINKS", "QUERIES", "RECEIPTS", "REFERENCES", "Row", "RowFault", "read_rows"]
@@ -73,10 +71,6 @@ Q = TypeVar("Q")
 # never sent: a row that needs it has a fault.
 _UNREADABLE = "?"
 _ITEM_OF_A_REQUEST = re.compile(rf"{ITEMS}\[([0-9]+)\]")
-_MAY_HIDE_AN_ERROR = (
-    "is blank or a formula without a result, which look alike in Excel files: fill it in every "
-    "row, or remove the column"
-)
 
 
 def _undeliverable(request: PaymentLinkRequest) -> Problems:
@@ -93,9 +87,7 @@ LINKS: Kind[PaymentLinkRequest] = Kind(
     "payment links", PaymentLinkRequest, identity=("order_number",), check=_undeliverable
 )
 """Payment links to create."""
-CAPTURES: Kind[Capture] = Kind(
-    "captures", Capture, never_blank=("amount",), identity=("payment_link_ref",)
-)
+CAPTURES: Kind[Capture] = Kind("captures", Capture, identity=("payment_link_ref",))
 """Payments to capture, as a whole where `amount` is blank."""
 REFERENCES: Kind[LinkReference] = Kind("references", LinkReference, identity=("payment_link_ref",))
 """Payments to reverse, or links to cancel."""
@@ -155,7 +147,7 @@ def read_rows(
     """Read a file row by row. A copy of it is open from the first row to the last.
 
     Args:
-        path: A file that ends in .csv, .tsv, .txt, .jsonl, .ndjson, .xlsx, .xls, .xlsb or .ods,
+        path: A file that ends in .csv, .tsv, .txt, .jsonl, .ndjson, .xlsx, .xlsm, .xls or .ods,
             perhaps compressed (.csv.gz); `-` for standard input; or a copy that was made before.
         kind: The kind of its rows, such as `LINKS`.
         reading: Choices, such as columns that are to be ignored.
@@ -170,16 +162,19 @@ def read_rows(
     with hiding_frames(), ExitStack() as stack:
         source = path if isinstance(path, Source) else stack.enter_context(pin(path))
         sheet = stack.enter_context(
-            open_sheet(source, last_line_is_complete=reading.last_line_is_complete)
+            open_sheet(
+                source,
+                sheet=reading.sheet,
+                include_hidden=reading.include_hidden,
+                ignore=reading.ignore,
+                last_line_is_complete=reading.last_line_is_complete,
+            )
         )
         of_reports = ignored_columns(sheet.columns or (), kind.fields)
         ignore = (*reading.ignore, *of_reports)
         found = layout(source, kind, sheet.columns, attrs.evolve(reading, ignore=ignore))
-        columns = sheet.columns if sheet.columns and sheet.hides_errors else ()
-        never_blank = [name for name in kind.never_blank if name in columns]
-        reader = _Rows(
-            kind, found, never_blank, _Commas.of(found, sheet.delimiter), reading.country
-        )
+        commas = _Commas.of(found, sheet.delimiter)
+        reader = _Rows(kind, found, commas, reading.country, in_workbook=bool(sheet.name))
         is_empty = True
         last = sheet.columns[-1] if sheet.columns and sheet.delimiter else ""
         may_be_blank = bool(last) and not found.is_required(last)
@@ -209,16 +204,14 @@ class _Rows(Generic[Q]):
 
     kind: Kind[Q]
     layout: Layout
-    never_blank: Collection[str]
     commas: _Commas | None
     country: str | None
+    in_workbook: bool
 
     def row(self, line: Line) -> Row[Q]:
         if line.problem:
             return Row(line.number, None, (RowFault(line.number, "", line.problem),))
         cells, problems, others = line.cells, Problems(), dict[str, int]()
-        if self.never_blank:
-            problems |= {name: _MAY_HIDE_AN_ERROR for name in self.never_blank if name not in cells}
         if self.commas is not None:
             cells = self.commas.with_points(line.number, cells, problems, others)
         fields = self.layout.fields(cells, problems)
@@ -228,6 +221,8 @@ class _Rows(Generic[Q]):
                 fields["to"] = phone(fields["to"], self.country)
             except CellError as error:
                 problems["to"] = str(error)
+        if self.in_workbook:
+            problems |= contradictions(fields)
         request = _request(self.kind, fields, problems)
         if request is not None and not problems and self.kind.check is not None:
             problems |= self.kind.check(request)

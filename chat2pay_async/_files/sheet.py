@@ -43,24 +43,18 @@ class Sheet:
     columns: tuple[str, ...] | None
     """The names in the header; None where each line names its own (JSON lines)."""
     lines: Iterator[Line]
-    hides_errors: bool = False
-    """True if a cell with an error, or a formula without a result, may read as blank (Excel)."""
     delimiter: str = ""
     """The separator of the cells; empty if the file is no text table."""
+    name: str = ""
+    """The name of the sheet, in a workbook."""
 
 
-def table(
-    source: Source,
-    rows: Iterator[tuple[int, Sequence[Any]]],
-    *,
-    hides_errors: bool = False,
-    delimiter: str = "",
-) -> Sheet:
+def table(source: Source, rows: Iterator[tuple[int, Sequence[Any]]], delimiter: str) -> Sheet:
     """Take the first row that is not blank for the header."""
     for _, cells in rows:
         columns = tuple("" if cell is None else stripped(str(cell)) for cell in cells)
         if any(columns):
-            return Sheet(columns, _lines(columns, rows), hides_errors, delimiter)
+            return Sheet(columns, _lines(columns, rows), delimiter)
     raise ConfigurationError(f"{source}: is empty; its first line must name the columns")
 
 

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final, Self
+from typing import IO, Any, Final, Literal, Self
 
 import attrs
 
@@ -50,7 +50,7 @@ class Source:
     def __str__(self) -> str:
         return str(self.path)
 
-    def open(self) -> io.BufferedReader:
+    def open(self, _mode: Literal["rb"] = "rb") -> io.BufferedReader:
         """Begin a reading of its own, from the first byte."""
         return io.BufferedReader(_Reading(self._copy, self._lock), _BLOCK)
 

@@ -85,7 +85,7 @@ def open_text(source: Source, *, last_line_is_complete: bool = False) -> Generat
                 delimiter, skipped = _delimiter(source, file)
                 file.seek(0)
                 rows = without_guards(_csv_rows(source, _lines(source, file), delimiter, skipped))
-                yield table(source, rows, delimiter=delimiter)
+                yield table(source, rows, delimiter)
     except UnicodeDecodeError:
         if encoding == "utf-16":
             raise ConfigurationError(

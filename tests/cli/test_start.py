@@ -92,8 +92,9 @@ def test_workbook_is_sent_like_a_csv_file(sandbox: Sandbox, run: Terminal, tmp_p
 def test_workbook_without_the_extra_says_what_to_install(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "python_calamine", None)
-    path = write_xlsx(tmp_path / "spring.xlsx", [HEADER.split(",")])
+    monkeypatch.setitem(sys.modules, "xlrd", None)
+    path = tmp_path / "spring.xls"
+    path.write_bytes(bytes.fromhex("d0cf11e0a1b11ae1"))
     ran = run("links", "send", path)
     assert (ran.code, ran.out) == (1, "")
     assert "chat2pay-async[excel]" in ran.err

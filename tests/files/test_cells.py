@@ -7,23 +7,19 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from chat2pay_async._api.requests import LineItem, PaymentLinkRequest
-from chat2pay_async._files import cells
 from chat2pay_async._files.cells import (
     CellError,
     amount,
     converters,
     decimal_mark,
-    exact,
     phone,
     plain_text,
     read_json,
     shown,
 )
-from chat2pay_async._texts import invisible_in, stripped
+from chat2pay_async._workbooks.formats import Odd
 from chat2pay_async.errors import ConfigurationError
 
 LINK = converters(PaymentLinkRequest)
@@ -103,15 +99,6 @@ def test_error_of_a_spreadsheet_is_refused_in_every_text(value: str) -> None:
     assert refusal(plain_text, value) == message
 
 
-@given(st.from_regex(cells._SURE, fullmatch=True))
-def test_text_that_is_sure_at_a_glance_is_one_by_every_pattern(value: str) -> None:
-    patterns = (cells._NOTHING, cells._ERROR, cells._FORMULA, cells._EXPONENT)
-    for pattern in (*patterns, cells._QUOTED, cells._FRACTION):
-        assert not pattern.fullmatch(value)
-    assert stripped(value) == value
-    assert invisible_in(value) is None
-
-
 def test_channel_none_is_a_channel_unless_it_is_pythons_nothing() -> None:
     assert LINK["channel"](" none ") == "none"
     assert LINK["channel"]("NONE") == "NONE"
@@ -180,7 +167,6 @@ def test_other_values_are_no_phone_number(value: Any) -> None:
     ("value", "named"),
     [
         (True, "true or false"),
-        (1.5, "a number with decimals or too many digits"),
         (Decimal("1.0"), "a number with decimals or too many digits"),
         ([], "a list"),
         ({}, "an object"),
@@ -237,10 +223,6 @@ def test_decimal_mark_of_an_amount_is_told(value: Any, mark: str | None) -> None
 @pytest.mark.parametrize("value", [True, [], {}, timedelta(1)])
 def test_amount_must_be_a_number(value: Any) -> None:
     assert "must be a number, not " in refusal(amount, value)
-
-
-def test_float_is_refused_as_an_amount() -> None:
-    assert "Excel stores inexactly" in refusal(amount, 1e300)
 
 
 @pytest.mark.parametrize("value", ["true", " TRUE ", "True", "yes", "YES", "1", 1, True])
@@ -302,43 +284,29 @@ def test_other_values_are_not_a_timestamp(value: Any) -> None:
     assert "must be a timestamp in ISO 8601" in refusal(moment, value)
 
 
-# Numbers of Excel --------------------------------------------------------------------------------
+# Numbers of workbooks ----------------------------------------------------------------------------
+
+SHOWN_OTHERWISE = Odd(123, "is shown otherwise")
+ROUNDED = Odd(Decimal("0.5"), "is shown otherwise", "is rounded")
+SHOWN_AS_IT_IS = Odd(1, symbol="ZAR")
 
 
-@pytest.mark.parametrize(
-    ("number", "read"),
-    [
-        (199.9, Decimal("199.9")),
-        (0.1, Decimal("0.1")),
-        (-0.5, Decimal("-0.5")),
-        (1001.0, 1001),
-        (-0.0, 0),
-        (0.1 + 0.2, Decimal("0.3")),
-        (19.989999999999998, Decimal("19.99")),
-        (123456789.12345678, Decimal("123456789.123457")),
-        (1001.0000000000001, Decimal(1001)),
-        (27831234567.0, 27831234567),
-        (999999999999999.0, 999999999999999),
-    ],
-)
-def test_excel_number_is_what_excel_shows(number: float, read: int | Decimal) -> None:
-    assert str(exact(number)) == str(read)
-    assert type(exact(number)) is type(read)
+def test_number_that_is_shown_otherwise_is_refused_where_its_digits_count() -> None:
+    for read in (text, plain_text, flag, moment):
+        assert refusal(read, SHOWN_OTHERWISE) == "is shown otherwise"
+    assert amount(SHOWN_OTHERWISE) == whole(SHOWN_OTHERWISE) == 123
 
 
-@pytest.mark.parametrize("number", [1e15, 1234567890123456.0, -1e300, float("inf")])
-def test_excel_number_with_too_many_digits_stays_a_float(number: float) -> None:
-    assert type(exact(number)) is float
+def test_number_that_is_shown_as_another_is_no_amount() -> None:
+    for read in (amount, whole):
+        assert refusal(read, ROUNDED) == "is rounded"
 
 
-def test_nan_stays_nan() -> None:
-    assert str(exact(float("nan"))) == "nan"
-
-
-@given(st.integers(0, 10**13 - 1))
-def test_amount_of_cents_is_read_as_it_was_typed(cents: int) -> None:
-    typed = Decimal(cents) / 100
-    assert exact(float(typed)) == typed
+def test_number_that_is_shown_as_it_is_is_read_whatever_its_currency() -> None:
+    assert text(SHOWN_AS_IT_IS) == plain_text(SHOWN_AS_IT_IS) == "1"
+    assert amount(SHOWN_AS_IT_IS) == whole(SHOWN_AS_IT_IS) == 1
+    assert flag(SHOWN_AS_IT_IS) is True
+    assert "must be a timestamp in ISO 8601" in refusal(moment, SHOWN_AS_IT_IS)
 
 
 # JSON --------------------------------------------------------------------------------------------

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -128,44 +127,44 @@ def test_json_line_must_be_an_object(tmp_path: Path) -> None:
     ]
 
 
-# Excel -------------------------------------------------------------------------------------------
+# Workbooks ---------------------------------------------------------------------------------------
 
 
-def test_excel_sheet_is_read_with_its_row_numbers(tmp_path: Path) -> None:
-    rows: list[list[Any]] = [[], ["a", " b ", None], [1.0, "x"], [], [" ", 0.5]]
-    path = write_xlsx(tmp_path / "t.xlsx", rows)
-    assert columns(path) == ("a", "b")
-    assert [(line.number, line.cells) for line in lines(path)] == [
-        (3, {"a": 1, "b": "x"}),
-        (5, {"b": pytest.approx(0.5)}),
-    ]
+def test_workbook_is_read_with_the_name_of_its_sheet_and_its_row_numbers(tmp_path: Path) -> None:
+    rows: list[list[Any]] = [[], ["a", " b ", None], [1.0, "x"], [], [" ", 0.5, "odd"]]
+    path = write_xlsx(tmp_path / "t.XLSX", rows)
     with pin(path) as source, open_sheet(source) as sheet:
-        assert sheet.hides_errors
+        assert (sheet.name, sheet.columns) == ("Campaign", ("a", "b"))
+        assert list(sheet.lines) == [
+            Line(3, {"a": 1, "b": "x"}),
+            Line(5, {"b": Decimal("0.5"), "": "odd"}, "has a value in a column without a name"),
+        ]
 
 
-def test_excel_header_may_have_numbers(tmp_path: Path) -> None:
-    assert columns(write_xlsx(tmp_path / "t.xlsx", [[2021, "a"], [1, 2]])) == ("2021", "a")
+def test_header_of_a_workbook_may_have_numbers(tmp_path: Path) -> None:
+    assert columns(write_xlsx(tmp_path / "t.xlsm", [[2021, "a"], [1, 2]])) == ("2021", "a")
 
 
-@pytest.mark.parametrize("ending", [".xlsx", ".xls", ".xlsb", ".ods"])
-def test_broken_excel_file_is_an_error(tmp_path: Path, ending: str) -> None:
-    message = refusal(written(tmp_path, "a,b\n1,2\n", ending))
-    assert message.startswith(": can't be read as an Excel file (")
+def test_broken_workbook_is_an_error(tmp_path: Path) -> None:
+    path = write_xlsx(tmp_path / "t.xlsx", [["a"], *[[f"x{n}"] for n in range(99_999)]])
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes(1000) + whole[middle + 1000 :])
+    assert refusal(path).startswith(": is damaged or incomplete")
 
 
-def test_missing_extra_is_an_error_that_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    message = refusal(write_xlsx(tmp_path / "t.xlsx", [["a"]]))
-    assert 'pip install "chat2pay-async[excel]"' in message
-
-
-def test_extra_is_needed_for_excel_files_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "python_calamine", None)
-    assert lines(written(tmp_path, "a\n1\n")) == [Line(2, {"a": "1"})]
+def test_sheet_can_be_chosen_in_a_workbook_only(tmp_path: Path) -> None:
+    path = write_xlsx(tmp_path / "t.xlsx", [["a"], ["x"]])
+    with pin(path) as source, open_sheet(source, sheet="Campaign") as sheet:
+        assert list(sheet.lines) == [Line(2, {"a": "x"})]
+    text = written(tmp_path, "a\n1\n")
+    with (
+        pin(text) as source,
+        pytest.raises(ConfigurationError) as caught,
+        open_sheet(source, sheet="Campaign"),
+    ):
+        pass
+    assert str(caught.value) == f"{text}: has no sheets: leave --sheet out"
 
 
 # Files -------------------------------------------------------------------------------------------
@@ -183,7 +182,7 @@ def test_missing_file_and_folder_are_errors(tmp_path: Path, ending: str) -> None
 def test_unknown_kind_of_file_is_an_error(tmp_path: Path, ending: str) -> None:
     assert refusal(written(tmp_path, "a\n1\n", ending)) == (
         ": unknown kind of file; the name must end in "
-        ".csv, .jsonl, .ndjson, .ods, .tsv, .txt, .xls, .xlsb or .xlsx"
+        ".csv, .jsonl, .ndjson, .ods, .tsv, .txt, .xls, .xlsb, .xlsm or .xlsx"
     )
 
 

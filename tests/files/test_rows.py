@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 import pytest
+import xlsxwriter
 from spreadsheets import A_DATE, NO_RESULT, TRUE, Formula, write_xlsx
 
 from chat2pay_async._api.requests import (
@@ -503,38 +504,94 @@ def test_excel_numbers_are_what_was_typed(tmp_path: Path) -> None:
     )
 
 
-def test_excel_value_that_is_not_stored_exactly_is_a_fault(tmp_path: Path) -> None:
+def test_excel_value_that_is_not_what_a_field_takes_is_a_fault(tmp_path: Path) -> None:
     row = excel_row(
         tmp_path,
         order_number=1234567890123456,
-        total_amount=1234567890123456.5,
+        total_amount=199.905,
         timestamp=A_DATE,
         from_=TRUE,
+        reconciliation_id=NO_RESULT,
         **{"additional_data.a": 0.5, "additional_data.b": A_DATE},
     )
-    decimals = "must be text, not a number with decimals or too many digits: write it as text"
     assert problems(row) == {
-        "order_number": decimals,
-        "total_amount": "is a number that Excel stores inexactly: round it, or write it as text",
+        "order_number": "has more digits than the 15 that a workbook keeps: write it as text",
+        "total_amount": "has 3 decimals; ZAR has 2: round it",
         "timestamp": (
             "is an Excel date, which has no UTC offset: write it as text, "
             "such as 2021-04-27T17:35:58+02:00"
         ),
         "from_": "must be text, not true or false: write it as text",
-        "additional_data.a": decimals,
+        "reconciliation_id": "is an error, such as #N/A: correct its formula, or write the value",
+        "additional_data.a": (
+            "must be text, not a number with decimals or too many digits: write it as text"
+        ),
         "additional_data.b": "must be text, not a date or a time: write it as text",
     }
 
 
-@pytest.mark.parametrize("blank", [NO_RESULT, Formula("B2*2"), None, "", " "])
-def test_blank_amount_in_excel_is_a_fault_since_it_may_hide_an_error(
-    tmp_path: Path, blank: Any
+def test_amount_that_excel_computed_has_the_digits_that_it_shows(tmp_path: Path) -> None:
+    row = excel_row(tmp_path, total_amount=0.615 * 100, tax_amount=0.1 + 0.2)
+    assert row.request is not None
+    assert (row.request.total_amount, row.request.tax_amount) == (Decimal("61.5"), Decimal("0.3"))
+
+
+@pytest.mark.parametrize("odd", [NO_RESULT, Formula("B2*2")])
+@pytest.mark.parametrize(
+    "column",
+    [
+        *("transaction_type", "payment_gateway_settings_id", "tax_amount", "return_payment_link"),
+        *("timestamp", "additional_data", "additional_data.a", "order_line_items"),
+        *("order_line_items.0.unit_price", "order_line_items.0.quantity"),
+    ],
+)
+def test_cell_that_only_looks_blank_in_excel_is_a_fault(
+    tmp_path: Path, column: str, odd: str
 ) -> None:
-    row = only(
-        read_rows(as_excel(tmp_path / "t.xlsx", payment_link_ref="8a", amount=blank), CAPTURES)
+    cells = {"order_line_items.0.name": "Mug", column: odd} if ".0." in column else {column: odd}
+    problem = problems(excel_row(tmp_path, **cells))[column]
+    assert problem.startswith(("is an error", "is a formula without a stored result"))
+
+
+def test_cell_that_only_looks_blank_is_no_matter_in_an_ignored_column(tmp_path: Path) -> None:
+    path = as_excel(tmp_path / "t.xlsx", payment_link_ref="8a", mine=NO_RESULT)
+    assert only(read_rows(path, CAPTURES, Reading(ignore=("mine",)))).request == Capture("8a")
+
+
+def test_amount_left_blank_in_excel_captures_all(tmp_path: Path) -> None:
+    path = as_excel(tmp_path / "t.xlsx", payment_link_ref="8a", amount=None)
+    assert only(read_rows(path, CAPTURES)).request == Capture("8a")
+
+
+def test_amount_that_is_shown_in_another_currency_is_a_fault(tmp_path: Path) -> None:
+    book = xlsxwriter.Workbook(str(tmp_path / "t.xlsx"))
+    sheet = book.add_worksheet()
+    euros = book.add_format({"num_format": "[$€-2] #,##0.00"})
+    cells = LINK | {"order_line_items.0.name": "Mug", "order_line_items.0.unit_price": ""}
+    sheet.write_row(0, 0, cells)
+    sheet.write_row(1, 0, [str(value) for value in cells.values()])
+    for column, name in enumerate(cells):
+        if name in {"total_amount", "order_line_items.0.unit_price"}:
+            sheet.write_number(1, column, 199.9, euros)
+    book.close()
+    (row,) = read_rows(tmp_path / "t.xlsx", LINKS)
+    problem = (
+        "is shown in another currency than the one in the column currency: correct one of them"
     )
-    assert list(problems(row)) == ["amount"]
-    assert "formula without a result" in row.faults[0].problem
+    assert problems(row) == {"total_amount": problem, "order_line_items.0.unit_price": problem}
+
+
+def test_sheet_and_hidden_rows_are_read_when_they_are_asked_for(tmp_path: Path) -> None:
+    book = xlsxwriter.Workbook(str(tmp_path / "t.xlsx"))
+    for name in ("May", "June"):
+        sheet = book.add_worksheet(name)
+        sheet.write_column(0, 0, ["payment_link_ref", f"{name}-1", f"{name}-2"])
+        sheet.set_row(2, None, None, {"hidden": True})
+    book.close()
+    rows = read_rows(tmp_path / "t.xlsx", REFERENCES, Reading(sheet="June", include_hidden=True))
+    assert [row.request and row.request.payment_link_ref for row in rows] == ["June-1", "June-2"]
+    with pytest.raises(ConfigurationError, match="--include-hidden"):
+        list(read_rows(tmp_path / "t.xlsx", REFERENCES, Reading(sheet="June")))
 
 
 def test_captures_without_an_amount_column_capture_all(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Workbooks: Excel's and OpenDocument's sheets as rows of plain values."""
