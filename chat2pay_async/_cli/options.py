@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import re
 from collections.abc import Sequence
@@ -12,7 +13,35 @@ from typing import Annotated
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
-__all__ = ["FileOptions", "JobOptions", "ServiceOptions", "finite", "number", "whole"]
+__all__ = [
+    "CallOptions",
+    "ExitCode",
+    "FileOptions",
+    "JobOptions",
+    "JournalOptions",
+    "ServiceOptions",
+    "SourceOptions",
+    "finite",
+    "number",
+    "pairs",
+    "whole",
+]
+
+
+class ExitCode(enum.IntEnum):
+    """The end of a command."""
+
+    DONE = 0
+    """Everything was applied."""
+    FAILED = 1
+    """The command failed, or stopped before its end."""
+    WRONG_USE = 2
+    """An argument is wrong."""
+    PROBLEMS = 3
+    """Items were rejected, failed, or did not reach the customer."""
+    UNKNOWN = 4
+    """The outcome of some items is unknown."""
+    INTERRUPTED = 130
 
 
 def whole(_kind: object, tokens: Sequence[Token]) -> int:
@@ -47,6 +76,18 @@ def finite(_kind: object, value: float | None) -> None:
         raise ValueError("Must be a finite number.")
 
 
+def pairs(_kind: object, values: tuple[str, ...]) -> None:
+    """Validate texts such as `Amount due=total_amount` for cyclopts.
+
+    Raises:
+        ValueError: One of them has no equals sign, or nothing before or after it.
+    """
+    for value in values:
+        name, _, meaning = value.rpartition("=")
+        if not name.strip() or not meaning.strip():
+            raise ValueError('Must be written as "NAME=VALUE".')
+
+
 @Parameter(name="*")
 @dataclass(frozen=True)
 class ServiceOptions:
@@ -60,8 +101,34 @@ class ServiceOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class JobOptions(ServiceOptions):
-    """The way in which a job is run."""
+class JournalOptions(ServiceOptions):
+    """The journal of the account."""
+
+    journal: Path | None = None
+    """Path of the journal. Default: CHAT2PAY_JOURNAL, else a file in your data directory."""
+    new_key: bool = False
+    """Continue the journal with another API key of the same account."""
+    new_account: bool = False
+    """Begin a journal of its own for this API key: it is another account's."""
+    accept_loss: bool = False
+    """Continue a journal of which the latest part is lost. Everything is then looked up before it
+    is sent."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class CallOptions(JournalOptions):
+    """One call."""
+
+    idempotency_key: str | None = None
+    """Name of this request: a request is sent once under one name. Default: the order number, or
+    the reference. Pass another name to send it a second time on purpose."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class JobOptions(JournalOptions):
+    """The way in which a run is done."""
 
     concurrency: Annotated[int, Parameter(converter=whole, validator=Number(gte=1))] = 64
     """Number of items that may be in progress at a time. Default: 64."""
@@ -83,25 +150,51 @@ class JobOptions(ServiceOptions):
         float | None, Parameter(converter=number, validator=(finite, Number(gte=0)))
     ] = None
     """Seconds that a request may take to show in status look-ups. Default: 10, or the value with
-    which the job was started."""
+    which the run was started."""
     never_resend: bool = False
     """Never send a request again, even if a look-up shows that it was not applied."""
+    retry_rejected: bool = False
+    """Send again what was rejected or declined before."""
+    allow_lookalikes: bool = False
+    """Send also new orders that look like known ones."""
     dry_run: bool = False
-    """Check everything and show what would be sent. Send nothing."""
-    check_existing: Annotated[bool, Parameter(parse=False)] = False
-    """An option of links alone, which a journal remembers."""
+    """Check everything, compare it with the journal, and show what would be sent. Send nothing."""
+    yes: bool = False
+    """Do not ask before production is used."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SourceOptions:
+    """The way in which a file is read. A run keeps these."""
+
+    skip_bad_rows: bool = False
+    """Send the valid rows of a file that also has bad rows."""
+    ignore: tuple[str, ...] = ()
+    """Name of a column to ignore. Can be repeated."""
+    map: Annotated[tuple[str, ...], Parameter(validator=pairs)] = ()
+    """Meaning of a column, such as "Amount due=total_amount". Can be repeated."""
+    set: Annotated[tuple[str, ...], Parameter(validator=pairs)] = ()
+    """Value of a column for all rows, such as channel=sms. Can be repeated."""
+    sheet: str | None = None
+    """Sheet of a workbook. Default: the only one with rows."""
+    include_hidden: bool = False
+    """Read hidden rows and columns of a workbook, too."""
+    country: str | None = None
+    """Country of phone numbers that are written without a country code, such as ZA."""
+    last_line_is_complete: bool = False
+    """Read a file whose last line has no line end."""
+    allow_alike: bool = False
+    """Take orders of the file for different ones that differ only in case, blanks or hyphens."""
+    faults: Path | None = None
+    """Write the faults of all rows as CSV to this file."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class FileOptions(JobOptions):
-    """The way in which a file is read, and the place of its journal."""
+    """A run from a file."""
 
-    journal: Path | None = None
-    """Path of the journal. Default: beside the file."""
-    force: bool = False
-    """Allow a second journal for the same file. Everything in the file may be sent again."""
-    skip_bad_rows: bool = False
-    """Send the valid rows of a file that also has bad rows."""
-    ignore: tuple[str, ...] = ()
-    """Name of a column to ignore. Can be repeated."""
+    run: str | None = None
+    """Name of the run. Default: the name of the file, without its ending."""
+    source: SourceOptions = SourceOptions()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Any, Final
 
 import attrs
 import msgspec
@@ -21,11 +20,10 @@ from rich.text import Text
 from chat2pay_async._api import models
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.summary import Forecast, Summary, Totals
-from chat2pay_async._cli.report import COLUMNS, Report
-from chat2pay_async._cli.stdout import Output, writing
+from chat2pay_async._cli.stdout import Output, print_error, writing
 from chat2pay_async._files.campaign import CampaignFile, Check
 
-__all__ = ["Printer", "faults_of", "fields_of_outcome", "print_error", "shown", "write_csv"]
+__all__ = ["Printer", "accounted", "faults_of", "fields_of_outcome", "print_error", "shown"]
 
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
 
@@ -37,11 +35,6 @@ _MEANINGS: Final = {
     State.SKIPPED: "finished by an earlier run",
 }
 _AS_WIDE_AS_NEEDED: Final = 1_000_000
-
-
-def print_error(text: str) -> None:
-    """Write a line to standard error."""
-    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 class Printer:
@@ -118,10 +111,10 @@ class Printer:
         if self.as_json:
             self.json(fields_of_outcome(outcome))
 
-    def summary(self, title: str, summary: Summary) -> None:
-        """Print the end of a run."""
+    def summary(self, title: str, summary: Summary, rows: Mapping[str, int]) -> None:
+        """Print the end of a run, and what became of every row of its file."""
         if self.as_json:
-            self.json({"summary": attrs.asdict(summary) | {"total": summary.total}})
+            self.json({"summary": attrs.asdict(summary) | {"total": summary.total}, "rows": rows})
             return
         totals = {state: Totals(count) for state, count in summary.counts.items()}
         totals[State.APPLIED] = Totals(
@@ -132,18 +125,20 @@ class Printer:
             amounts=dict(summary.amounts),
         )
         totals[State.REJECTED].declined = summary.declined
-        self._totals(f"{title} in {summary.elapsed:.1f} s", totals)
+        self.totals(f"{title} in {summary.elapsed:.1f} s", totals)
+        if rows["rows"]:
+            self.text(accounted(rows))
 
-    def report(self, report: Report) -> None:
-        """Print the content of a journal."""
-        totals = report.totals()
+    def fields(self, title: str, fields: Mapping[str, object]) -> None:
+        """Print a few values, each with its name."""
         if self.as_json:
-            fields = {state.value: attrs.asdict(one) for state, one in totals.items()}
-            self.json({"journal": report.notes, "totals": fields})
+            self.json(fields)
             return
-        self._totals(f"{report.operation.name} at {report.notes['base_url']}", totals)
+        rows = [(name.replace("_", " "), value) for name, value in fields.items()]
+        self.table(title, ("", ""), rows)
 
-    def _totals(self, title: str, totals: Mapping[State, Totals]) -> None:
+    def totals(self, title: str, totals: Mapping[State, Totals]) -> None:
+        """Print numbers by state."""
         rows = [
             (
                 state.value,
@@ -162,21 +157,28 @@ class Printer:
         ]
         self.table(title, ("", "items", "amounts", ""), rows)
 
-    def forecast(self, title: str, forecast: Forecast) -> None:
+    def forecast(self, title: str, forecast: Forecast, check: Check) -> None:
         """Print what a dry run found."""
         if self.as_json:
-            self.json({"forecast": attrs.asdict(forecast)})
+            self.json({"forecast": attrs.asdict(forecast), "check": check.to_dict()})
             return
         keys = ", ".join(forecast.same_recipient_keys)
         more = ", …" if forecast.same_recipient > len(forecast.same_recipient_keys) else ""
         rows = [
             ("to send", forecast.to_send, _money(forecast.amounts), ""),
             ("to look up", forecast.to_look_up, "", "outcome unknown after an earlier run"),
-            ("finished", forecast.final, "", "by an earlier run"),
+            ("finished", forecast.final, "", "by an earlier run or call"),
             ("rejected", forecast.refused, "", "key occurs twice, or row changed"),
+            ("look-alikes", forecast.lookalikes, "", "differ from known orders in their look only"),
+            ("gone", forecast.gone, "", "in the run, and not in the file any more"),
             (
                 *("repeated recipients", forecast.same_recipient, ""),
                 f"get more than one link: {keys}{more}",
+            ),
+            *(("channel", count, "", name) for name, count in sorted(check.channels.items())),
+            *(
+                ("country prefix", count, "", f"+{prefix}" if prefix else "not known")
+                for prefix, count in sorted(check.recipients.items())
             ),
         ]
         seconds = max(forecast.seconds, 1)
@@ -265,18 +267,23 @@ def fields_of_outcome(outcome: Outcome[Any, Any]) -> dict[str, Any]:
     }
 
 
-def write_csv(report: Report, file: TextIO) -> None:
-    """Write a journal's items as CSV; `COLUMNS` are its columns."""
-    writer = csv.writer(file)
-    writer.writerow(COLUMNS)
-    writer.writerows(map(shown, line.cells) for line in report.lines())
+def accounted(rows: Mapping[str, int]) -> str:
+    """Say what became of every row of a file."""
+    told = ", ".join(
+        f"{count:,} {what.replace('_', ' ')}"
+        for what, count in rows.items()
+        if what != "rows" and (count or what == "sent")
+    )
+    return f"of {rows['rows']:,} rows: {told}"
 
 
 def faults_of(path: Path, check: Check) -> list[str]:
-    """Describe what is wrong with a file, one line for each fault that is shown."""
+    """Describe what is wrong with a file, one line for each kind of fault that is shown."""
     if not check.bad:
         return []
-    lines = [f"{path}: {fault}" for fault in check.faults]
-    if len(lines) == CampaignFile.SHOWN:
-        lines.append(f"{path}: only the first {len(lines)} problems are shown")
+    groups = check.groups
+    lines = [f"{path}: {group}" for group in groups[: CampaignFile.SHOWN]]
+    if len(groups) > len(lines):
+        more = len(groups) - len(lines)
+        lines.append(f"{path}: and {more:,} more kinds of problems; --faults FILE writes all")
     return [*lines, f"{path}: {check.bad:,} bad and {check.good:,} valid rows"]

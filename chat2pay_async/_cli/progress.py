@@ -131,6 +131,8 @@ class Display:
     def __call__(self, event: Event, /) -> None:
         """Take a client's event."""
         match event:
+            case ItemFinished(state="skipped"):
+                self._counts[event.state] += 1  # nothing was sent
             case ItemFinished():
                 self._done += 1
                 self._counts[event.state] += 1

@@ -1,120 +1,278 @@
-"""The content of a journal, summed up and row by row, as plain values."""
+"""Runs of a journal: their list, and their results summed up and row by row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
 
+import anyio
+import anyio.from_thread
+import anyio.to_thread
 import attrs
+import msgspec
+from cyclopts import Parameter
 
-from chat2pay_async._api import models
-from chat2pay_async._api.operations import OPERATIONS, Operation, request_of
-from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._bulk.serialization import outcome_of
+from chat2pay_async._api.operations import CAPTURE_PAYMENT, CREATE_PAYMENT_LINK
+from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
+from chat2pay_async._bulk.records import Record, Sums, record_of, record_table
 from chat2pay_async._bulk.summary import Tally, Totals
-from chat2pay_async._journal.base import Row
-from chat2pay_async._journal.sqlite import Journal
-from chat2pay_async.errors import JournalError
+from chat2pay_async._cli.journal import open_store
+from chat2pay_async._cli.options import ExitCode, JournalOptions
+from chat2pay_async._cli.printing import Printer, accounted
+from chat2pay_async._cli.stdout import set_up, writing
+from chat2pay_async._files.tables import Table, write_csv, write_xlsx
+from chat2pay_async._journal.sqlite_store import SQLiteStore
+from chat2pay_async._journal.store import Row, RowState, RunRecord
+from chat2pay_async.errors import ConfigurationError, JournalError
 
-if TYPE_CHECKING:
-    from typing import Self
+__all__ = ["Report", "find_run", "report", "rows_of", "runs", "write_tables"]
 
-__all__ = ["COLUMNS", "Line", "Report"]
-
-COLUMNS: Final = (
-    *("key", "state", "payment_link_ref", "payment_link", "status", "amount", "currency"),
-    *("recovered", "delivered", "without_url", "declined"),
-    *("posts", "first_sent", "last_sent", "error"),
-)
-"""The columns of a report as CSV."""
-
-
-@attrs.frozen
-class Line:
-    """One item."""
-
-    row: Row
-    outcome: Outcome[Any, Any]
-
-    @property
-    def cells(self) -> tuple[object, ...]:
-        """The item as a row of `COLUMNS`."""
-        outcome, row = self.outcome, self.row
-        request, result = outcome.request, outcome.result
-        reference = getattr(result, "payment_link_ref", None)
-        if reference is None and hasattr(request, "payment_link_ref"):
-            reference = row.key
-        amount, currency = getattr(result, "total_amount", None), None
-        if isinstance(request, models.PaymentLinkRequest):
-            amount, currency = request.total_amount, request.currency
-        status = getattr(result, "transaction_status", None) or getattr(
-            result, "payment_gateway_decision", None
-        )
-        return (
-            *(row.key, outcome.state, reference, getattr(result, "payment_link", None), status),
-            *(amount, currency, outcome.recovered, outcome.delivered, outcome.without_url),
-            *(outcome.declined, row.posts, _time(row.first_at), _time(row.last_at)),
-            None if outcome.error is None else str(outcome.error),
-        )
+_PAGE: Final = 500
+_STATES: Final = {
+    RowState.CLAIMED: State.FAILED,
+    RowState.SENT: State.UNKNOWN,
+    RowState.APPLIED: State.APPLIED,
+    RowState.REJECTED: State.REJECTED,
+    RowState.FAILED: State.FAILED,
+    RowState.UNKNOWN: State.UNKNOWN,
+}
 
 
-def _time(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+async def find_run(store: SQLiteStore, name: str) -> RunRecord:
+    """Find a run by its name.
+
+    Raises:
+        JournalError: The journal has no such run.
+    """
+    known = await store.runs()
+    for one in known:
+        if one.name == name:
+            return one
+    names = ", ".join(one.name for one in known[:10]) or "none"
+    raise JournalError(f"the journal {store.path} has no run {name!r}; its latest runs: {names}")
 
 
-@attrs.frozen
+async def rows_of(
+    store: SQLiteStore, run: str, states: frozenset[RowState] | None = None
+) -> AsyncGenerator[tuple[Row, int | None]]:
+    """Read the rows of a run, each with its line in the source."""
+    after = 0
+    while page := await store.rows(run=run, states=states, after=after, limit=_PAGE):
+        for row, line in page:
+            yield row, line
+        after = page[-1][0].id
+
+
+def title_of(operation: str) -> str:
+    """Write the name of an operation in words."""
+    return operation.replace("_", " ")
+
+
+def record_in(row: Row, line: int | None, outcome: Outcome[Any, Any]) -> Record:
+    """Make the record of a row."""
+    by = row.claimed_by
+    record = record_of(
+        outcome,
+        row=line,
+        operation=row.operation,
+        by=by.run or "call",
+        at=row.ended_at or by.at,
+        attempts=row.posts,
+        replayed=False,
+    )
+    name = "order_number" if row.operation == CREATE_PAYMENT_LINK.name else "payment_link_ref"
+    if getattr(record, name) is None:
+        record = attrs.evolve(record, **{name: row.identity})
+    named = {record.order_number, record.payment_link_ref}
+    return attrs.evolve(record, idempotency_key=None if row.key in named else row.key)
+
+
+@attrs.define
 class Report:
-    """A journal that is open to be read: a context manager. It is made from the journal's path."""
+    """The results of a run: read its records once, then its numbers."""
 
-    _journal: Journal = attrs.field(converter=Journal)
+    run: RunRecord
+    tally: Tally = attrs.field(factory=Tally)
+    sums: Sums = attrs.field(factory=Sums)
+    in_journal: int = 0
 
-    def __enter__(self) -> Self:
-        """Open it.
+    def records(self, page: Callable[[int], Sequence[tuple[Row, int | None]]]) -> Iterator[Record]:
+        """Read the records, in the order in which the items were first claimed.
 
-        Raises:
-            JournalError: It is missing, damaged, or in use by a run.
+        Rows of the file that were refused come last.
+
+        Args:
+            page: Reads the rows after an id.
         """
-        self._journal.open_to_read()
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
-        self._journal.close()
+        after = 0
+        while rows := page(after):
+            for row, line in rows:
+                outcome = outcome_of(row, request_of_row(row), _STATES[row.state])
+                record = record_in(row, line, outcome)
+                self.in_journal += 1
+                self.tally.add(outcome)
+                self.sums.add(record)
+                yield record
+            after = rows[-1][0].id
+        for line, column, problem in self._faults():
+            what = f"{column}: {problem}" if column else problem
+            yield Record(
+                row=line, operation=self.run.operation, state="bad", by=self.run.name, problem=what
+            )
 
     @property
-    def notes(self) -> dict[str, str]:
-        """The job that it belongs to."""
-        return self._journal.notes
-
-    @property
-    def operation(self) -> Operation[Any, Any]:
-        """The operation of its items.
-
-        Raises:
-            JournalError: This version does not know the operation.
-        """
-        name = self.notes.get("operation")
-        for operation in OPERATIONS:
-            if operation.name == name:
-                return operation
-        raise JournalError(
-            f"the journal {self._journal.path} is of the operation {name}, "
-            "which this version does not know: use the version that made it"
-        )
-
-    def lines(self) -> Iterator[Line]:
-        """Read its items, in the order in which they were first sent."""
-        operation, after = self.operation, 0
-        while page := self._journal.page(after, unresolved_only=False):
-            for number, row in page:
-                after = number
-                request = request_of(operation, row.sent, row.request_id)
-                yield Line(row, outcome_of(operation, request, row))
-
     def totals(self) -> dict[State, Totals]:
-        """Count its items by state."""
-        tally = Tally()
-        for line in self.lines():
-            tally.add(line.outcome)
-        del tally.totals[State.SKIPPED]  # by a run; a journal has no such item
-        return tally.totals
+        """The numbers by state."""
+        return {state: one for state, one in self.tally.totals.items() if state != State.SKIPPED}
+
+    @property
+    def source(self) -> dict[str, int]:
+        """The rows of the file: how many it had, and what of them is not in the journal."""
+        counts: dict[str, int] = msgspec.json.decode(self.run.settings.get("counts", "{}"))
+        if counts:
+            counts |= {
+                "rows": counts["good"] + counts["bad"],
+                "sent": self.in_journal,
+                "not_reached": max(0, counts.pop("good") - self.in_journal),
+            }
+        return counts
+
+    def _faults(self) -> Iterator[tuple[int, str, str]]:
+        faults: list[tuple[int, str, str]] = msgspec.json.decode(
+            self.run.settings.get("faults", "[]")
+        )
+        yield from faults
+
+
+# Commands ----------------------------------------------------------------------------------------
+
+
+def runs(*, options: JournalOptions = JournalOptions()) -> int:
+    """List the runs of the journal, the latest first."""
+
+    async def main() -> list[RunRecord]:
+        async with open_store(options) as store:
+            return await store.runs()
+
+    found = anyio.run(main)
+    printer = Printer(as_json=options.json)
+    if options.json:
+        for one in found:
+            printer.json(_fields_of(one))
+        return ExitCode.DONE
+    rows = [
+        (
+            one.name,
+            title_of(one.operation),
+            f"{sum(one.counts.values()):,}",
+            ", ".join(f"{count:,} {state}" for state, count in one.counts.items() if count),
+            one.last_at.astimezone().strftime("%Y-%m-%d %H:%M"),
+        )
+        for one in found
+    ]
+    printer.table("Runs", ("run", "operation", "items", "", "last opened"), rows)
+    return ExitCode.DONE
+
+
+def _fields_of(run: RunRecord) -> dict[str, Any]:
+    return {
+        "run": run.name,
+        "operation": run.operation,
+        "begun_at": run.begun_at,
+        "last_at": run.last_at,
+        "counts": {state.value: count for state, count in run.counts.items()},
+    }
+
+
+def report(  # noqa: PLR0913 - each is an option
+    run: str,
+    /,
+    *,
+    csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    xlsx: Path | None = None,
+    with_recipients: bool = False,
+    with_urls: bool = False,
+    options: JournalOptions = JournalOptions(),
+) -> int:
+    """Show the results of a run.
+
+    The files that it writes can be passed to `status`, `captures`, `reversals` and `receipts`.
+
+    Parameters
+    ----------
+    run
+        Name of the run: see `chat2pay runs`.
+    csv
+        Write all items as CSV to this file. `-` is standard output.
+    xlsx
+        Write all items, and their sums, as a workbook.
+    with_recipients
+        Write phone numbers, too.
+    with_urls
+        Write the URLs of payment pages, too.
+    """
+    if csv is not None and xlsx is not None:
+        raise ConfigurationError("pass --csv or --xlsx, not both")
+    shown = {"with_recipients": with_recipients, "with_urls": with_urls}
+
+    def work(found: Report, page: Callable[[int], Any]) -> None:
+        captures = found.run.operation == CAPTURE_PAYMENT.name
+        table = record_table(found.records(page), captures=captures, **shown)
+        write_tables(table, found.sums.table(), csv=csv, xlsx=xlsx)
+
+    found = anyio.run(_with_run, options, run, work)
+    if csv is None:
+        _print(Printer(as_json=options.json), found)
+    return ExitCode.DONE
+
+
+async def _with_run(
+    options: JournalOptions, name: str, work: Callable[[Report, Callable[[int], Any]], None]
+) -> Report:
+    """Let a thread read the rows of a run page by page: they need not fit into memory."""
+    async with open_store(options) as store:
+        found = Report(await find_run(store, name))
+
+        async def read(after: int) -> list[tuple[Row, int | None]]:
+            return await store.rows(run=name, after=after, limit=_PAGE)
+
+        await anyio.to_thread.run_sync(
+            work, found, lambda after: anyio.from_thread.run(read, after)
+        )
+    return found
+
+
+def write_tables(table: Table, summary: Table, *, csv: Path | None, xlsx: Path | None) -> None:
+    """Write a table to the file that was asked for, if one was; `-` is standard output."""
+    if xlsx is not None:
+        with xlsx.open("wb") as book:
+            write_xlsx(book, table, summary)
+    elif csv is not None and str(csv) == "-":
+        set_up(for_programs=True)
+        with writing():
+            write_csv(sys.stdout, table, bom=False)
+            sys.stdout.flush()
+    elif csv is not None:
+        with csv.open("w", encoding="utf-8", newline="") as file:
+            write_csv(file, table)
+    else:
+        deque(table.rows, maxlen=0)
+
+
+def _print(printer: Printer, found: Report) -> None:
+    run, source = found.run, found.source
+    if printer.as_json:
+        totals = {state.value: attrs.asdict(one) for state, one in found.totals.items()}
+        sums = [dict(zip(found.sums.table().columns, row, strict=True)) for row in _sums(found)]
+        printer.json({**_fields_of(run), "source": source, "totals": totals, "sums": sums})
+        return
+    printer.totals(f"{run.name}: {title_of(run.operation)}", found.totals)
+    if source:
+        printer.text(accounted(source))
+
+
+def _sums(found: Report) -> Iterator[Any]:
+    yield from found.sums.table().rows

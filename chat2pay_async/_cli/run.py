@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Generator, Iterable, Iterator
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
 from typing import Any, ClassVar
 
 import anyio
@@ -18,43 +18,88 @@ from chat2pay_async._api.operations import RESOLVED
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run
 from chat2pay_async._bulk.summary import Summary
-from chat2pay_async._cli.job import ExitCode, Job, client_of
-from chat2pay_async._cli.options import JobOptions
-from chat2pay_async._cli.printing import Printer, print_error
+from chat2pay_async._cli.job import Job, client_of, has_key
+from chat2pay_async._cli.journal import path_of
+from chat2pay_async._cli.options import ExitCode, JobOptions
+from chat2pay_async._cli.printing import Printer
 from chat2pay_async._cli.progress import Display
-from chat2pay_async._cli.stdout import OutputError
-from chat2pay_async._journal.sqlite import Journal
+from chat2pay_async._cli.stdout import OutputError, print_error
+from chat2pay_async._config import DEFAULT_BASE_URL, base_url_of
+from chat2pay_async._files.check import Check
 from chat2pay_async.errors import Chat2PayError
 
-__all__ = ["RunController"]
+__all__ = ["Plan", "RunController"]
+
+
+@attrs.frozen
+class Plan:
+    """A run that is about to begin."""
+
+    run: str
+    """Its name."""
+    settings: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    """Texts that are kept with it."""
+    check: Check = attrs.field(factory=Check)
+    """The check of its file."""
+    check_existing: bool = False
+    done: ExitCode = ExitCode.DONE
+    """The exit code where all goes well."""
+    resume: str = ""
+    """The arguments of `resume` that continue it. Default: its name."""
+    is_again: bool = False
+    """Whether customers get a second message, which is always asked about."""
 
 
 @attrs.define(eq=False, repr=False, slots=False)
 class RunController:
-    """A run from its start to its end: progress, Ctrl-C, what is printed, and the exit code."""
+    """A run from its start to its end: comparison, progress, Ctrl-C, results, and the exit code."""
 
     SHOWN: ClassVar = 20
     """The number of problems that are shown one by one."""
     _job: Job
     """The work that is done with the items."""
-    _journal: Journal
-    """The place where that is written down."""
+    _plan: Plan
+    """The run."""
     _options: JobOptions
     """The way in which it is done."""
-    _total: int | None = attrs.field(default=None, kw_only=True, alias="total")
-    """The number of items. Default: not known."""
-    done: ExitCode = attrs.field(default=ExitCode.DONE, kw_only=True)
-    """The exit code where all goes well."""
 
     def __attrs_post_init__(self) -> None:
-        self._display = Display(self._job.title, self._total)
+        self._display = Display(self._job.title, None)
         self._printer = Printer(as_json=self._options.json)
+        self._is_comparing = False
         self._interrupts = 0
         self._stops = False
         self._failure: Chat2PayError | OSError | None = None
         self._problems = self._earlier_problems = 0
         self._summary = Summary()
         self._forecast: bulk.Forecast | None = None
+
+    def run_checked(self, items: Callable[[], Iterable[Any]]) -> int:
+        """Compare a file with the journal, ask, and send what is new.
+
+        Args:
+            items: Reads the items, each time from the start.
+
+        Returns:
+            The exit code.
+        """
+        self._is_comparing = True
+        anyio.run(self._run, items())
+        self._is_comparing = False
+        forecast = self._forecast
+        if self._options.dry_run or self._interrupts or self._failure or forecast is None:
+            return self._end()
+        if refusal := self._refusal(forecast):
+            print_error(refusal)
+            return ExitCode.FAILED
+        self._announce(forecast)
+        if not self._may_send():
+            print_error("Nothing was sent.")
+            return ExitCode.FAILED
+        self._forecast = None
+        self._problems = self._earlier_problems = 0
+        self._display = Display(self._job.title, forecast.to_send + forecast.to_look_up)
+        return self.run(items())
 
     def run(self, source: Iterable[Any]) -> int:
         """Run it, print its end, and say how to continue.
@@ -65,25 +110,72 @@ class RunController:
         anyio.run(self._run, source)
         return self._end()
 
-    async def _run(self, source: Iterable[Any]) -> None:
+    def _refusal(self, forecast: bulk.Forecast) -> str:
+        if not forecast.lookalikes or self._options.allow_lookalikes:
+            return ""
+        return (
+            f"Nothing was sent. {forecast.lookalikes:,} rows look like orders that the journal "
+            "knows already, perhaps because a spreadsheet has rewritten them. Correct them, or "
+            "pass --allow-lookalikes to send them as new ones."
+        )
+
+    def _announce(self, forecast: bulk.Forecast) -> None:
+        """Say what goes where."""
+        money = ", ".join(f"{code} {sum_:,f}" for code, sum_ in sorted(forecast.amounts.items()))
+        what = ", ".join(filter(None, [f"{forecast.to_send:,} {self._job.title}", money]))
+        base_url, journal = base_url_of(self._options.base_url), path_of(self._options)
+        kind = "production" if self._is_production else "not production"
+        print_error(
+            f"Sending {what}, to {base_url} ({kind}), run {self._plan.run}, journal {journal}"
+        )
+        if line := compared(forecast):
+            print_error(line)
+
+    @property
+    def _is_production(self) -> bool:
+        return base_url_of(self._options.base_url) == DEFAULT_BASE_URL.rstrip("/")
+
+    def _may_send(self) -> bool:
+        """Ask somebody at a terminal; scripts are not asked."""
+        if self._options.yes or not (self._is_production or self._plan.is_again):
+            return True
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            return True
+        sys.stderr.write("Send? [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+    def _options_of_run(self, *, is_dry: bool, has_journal: bool) -> dict[str, Any]:
         options = self._options
-        # A journal is of one key; without a journal, a dry run has nothing to compare the key with.
-        needs_key = not options.dry_run or self._journal.path.exists()
-        async with client_of(options, [self._display], needs_key=needs_key) as client:
-            run = self._job.start(
-                client,
-                self._watched(source),
-                journal=self._journal,
-                concurrency=options.concurrency,
-                stop_at_failure_rate=options.stop_at_failure_rate,
-                dry_run=options.dry_run,
-                give_up_after=options.give_up_after,
-                **({"check_existing": True} if options.check_existing else {}),
-            )
+        shared: dict[str, Any] = {
+            "concurrency": options.concurrency,
+            "stop_at_failure_rate": options.stop_at_failure_rate,
+            "give_up_after": options.give_up_after,
+            "dry_run": is_dry,
+        }
+        if has_journal:
+            shared |= {
+                "run": self._plan.run,
+                "settings": self._plan.settings,
+                "retry_rejected": options.retry_rejected,
+                "allow_lookalikes": options.allow_lookalikes,
+            }
+        return shared | ({"check_existing": True} if self._plan.check_existing else {})
+
+    async def _run(self, source: Iterable[Any]) -> None:
+        is_dry = self._is_comparing
+        # Without a key there is no account to compare with, and a dry run needs none.
+        has_journal = has_key() or not self._options.dry_run
+        if has_journal and self._options.dry_run and not path_of(self._options).exists():
+            has_journal = False
+        options = self._options_of_run(is_dry=is_dry, has_journal=has_journal)
+        hooks = [] if is_dry else [self._display]
+        async with client_of(self._options, hooks, with_journal=has_journal) as client:
+            run = self._job.start(client, self._watched(source), **options)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._listen, run, tasks.cancel_scope)
                 try:
-                    with nullcontext() if options.dry_run else self._display:
+                    with nullcontext() if is_dry else self._display:
                         await self._read(run)
                 except (Chat2PayError, OSError) as failure:
                     self._failure = failure
@@ -135,8 +227,10 @@ class RunController:
                 self._display.stop("interrupted (press Ctrl-C again to stop at once)")
 
     def _take(self, outcome: Outcome[Any, Any]) -> None:
+        if self._is_comparing and not self._options.dry_run and not _is_lookalike(outcome):
+            return  # the run itself will say it
         self._printer.outcome(outcome)
-        problem = _problem_of(outcome)
+        problem = problem_of(outcome)
         if problem is None:
             return
         self._earlier_problems += outcome.state is State.SKIPPED
@@ -144,7 +238,8 @@ class RunController:
         if self._problems <= self.SHOWN:
             self._display.print(f"{outcome.key}: {problem}")
         elif self._problems == self.SHOWN + 1:
-            self._display.print("… and more. `chat2pay report --csv` lists all of them.")
+            more = "" if self._is_comparing else f" `chat2pay report {self._name}` has all of them."
+            self._display.print(f"… and more.{more}")
 
     @contextmanager
     def _printing(self) -> Generator[None]:
@@ -157,7 +252,7 @@ class RunController:
 
     def _end(self) -> int:
         # Half a forecast would mislead.
-        nothing = self._failure is not None and (self._options.dry_run or not self._summary.total)
+        nothing = self._failure is not None and (self._is_dry or not self._summary.total)
         unfinished = (
             self._code() in {ExitCode.INTERRUPTED, ExitCode.FAILED}
             or self._summary.failed
@@ -166,17 +261,43 @@ class RunController:
         if not nothing:
             with self._printing():
                 if self._forecast is None:
-                    self._printer.summary(self._job.title, self._summary)
+                    self._printer.summary(self._job.title, self._summary, self._accounts())
                 else:
-                    self._printer.forecast(self._job.title, self._forecast)
+                    self._printer.forecast(self._job.title, self._forecast, self._plan.check)
         if self._failure is not None and str(self._failure):
             print_error(f"chat2pay: {_text_of(self._failure)}")
-        if not (self._options.dry_run or nothing) and self._journal.path.exists():
+        if not (self._is_dry or nothing):
             if unfinished:
-                print_error(f"To continue: chat2pay resume {_quoted(self._journal.path)}")
+                how = self._plan.resume or self._name
+                print_error(f"To continue: chat2pay resume {how}")
             elif self._failure is not None or not self._options.json:
-                print_error(f"Results: chat2pay report {_quoted(self._journal.path)}")
+                print_error(f"Results: chat2pay report {self._name}")
         return self._code()
+
+    @property
+    def _name(self) -> str:
+        """The run, and its journal where that is not the default one, for a shell."""
+        journal = self._options.journal
+        where = "" if journal is None else f" --journal {shlex.quote(str(journal))}"
+        return shlex.quote(self._plan.run) + where
+
+    @property
+    def _is_dry(self) -> bool:
+        """True if nothing was to be sent, or it did not come to that."""
+        return self._options.dry_run or self._forecast is not None
+
+    def _accounts(self) -> dict[str, int]:
+        """Say what became of every row of the file."""
+        check, found = self._plan.check, self._summary
+        of_file = found.total - found.gone
+        return {
+            "rows": check.rows,
+            "sent": found.total - found.skipped - found.gone,
+            "done_before": found.skipped,
+            "not_reached": max(0, check.good - of_file),
+            "bad": check.bad,
+            "gone": found.gone,
+        }
 
     def _code(self) -> ExitCode:
         found = self._summary
@@ -189,10 +310,10 @@ class RunController:
         refused = 0 if self._forecast is None else self._forecast.refused
         problems = found.rejected + found.failed + found.not_delivered + found.without_url
         problems += self._earlier_problems
-        return ExitCode.PROBLEMS if problems + refused else self.done
+        return ExitCode.PROBLEMS if problems + refused else self._plan.done
 
 
-def _problem_of(outcome: Outcome[Any, Any]) -> str | None:
+def problem_of(outcome: Outcome[Any, Any]) -> str | None:
     """Describe what did not go well with an item, in this run or an earlier one."""
     before = outcome.state is State.SKIPPED
     earlier = " by an earlier run" if before else ""
@@ -223,7 +344,17 @@ def _text_of(failure: Exception) -> str:
     return text.replace("give_up_after=", "--give-up-after ")
 
 
-def _quoted(path: Path) -> str:
-    with suppress(ValueError):
-        path = path.relative_to(Path.cwd())
-    return shlex.quote(str(path))
+def _is_lookalike(outcome: Outcome[Any, Any]) -> bool:
+    return isinstance(outcome.error, LookalikeError)
+
+
+def compared(forecast: bulk.Forecast) -> str:
+    """Say how a file compares with what its run has done before; empty if there is nothing."""
+    parts = {
+        "done": forecast.final,
+        "to look up": forecast.to_look_up,
+        "changed or repeated": forecast.refused,
+        "gone from the file": forecast.gone,
+    }
+    told = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
+    return f"Not sent again: {told}" if told else ""

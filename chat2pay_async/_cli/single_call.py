@@ -1,4 +1,4 @@
-"""A single call on the command line, its errors and its interruption."""
+"""Single calls on the command line, their errors and their interruption."""
 
 from __future__ import annotations
 
@@ -7,31 +7,264 @@ import signal
 from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import anyio
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
+from chat2pay_async._api import models
 from chat2pay_async._api.operations import RESOLVED
-from chat2pay_async._cli.job import ExitCode, client_of
-from chat2pay_async._cli.options import JobOptions, ServiceOptions
-from chat2pay_async._cli.printing import Printer, print_error
-from chat2pay_async._cli.stdout import OutputError
+from chat2pay_async._cli.job import client_of
+from chat2pay_async._cli.options import (
+    CallOptions,
+    ExitCode,
+    JournalOptions,
+    ServiceOptions,
+    whole,
+)
+from chat2pay_async._cli.printing import Printer
+from chat2pay_async._cli.stdout import OutputError, print_error
 from chat2pay_async._client import AsyncChat2Pay
-from chat2pay_async.errors import OutcomeUnknownError, RequestValidationError
+from chat2pay_async.errors import ConfigurationError, OutcomeUnknownError, ReceiptNotSentError
 from chat2pay_async.events import Event, OutcomeUnknown
 
-__all__ = ["Work", "make_call"]
+__all__ = [
+    "Work",
+    "cancel",
+    "capture",
+    "config",
+    "link",
+    "make_call",
+    "receipt",
+    "reverse",
+    "sandbox",
+]
 
 Work: TypeAlias = Callable[[AsyncChat2Pay, Printer], Coroutine[Any, Any, int]]
 
 
-def make_call(service: ServiceOptions, work: Work, check: str | None = None) -> int:
+def link(  # noqa: PLR0913 - a link has this many fields
+    *,
+    to: str,
+    order_number: str,
+    currency: str,
+    total_amount: str,
+    channel: str = "sms",
+    transaction_type: str | None = None,
+    reconciliation_id: str | None = None,
+    merchant_descriptor: str | None = None,
+    return_payment_link: bool = False,
+    options: CallOptions = CallOptions(),
+) -> int:
+    """Create one payment link, and send it to the customer.
+
+    The same command again sends nothing, and shows the link that was made.
+
+    Parameters
+    ----------
+    to
+        Phone number of the customer, country code first, such as 27831234567.
+    order_number
+        Unique number of the order.
+    currency
+        ISO 4217 code, such as ZAR.
+    total_amount
+        Amount to pay, such as 199.90.
+    channel
+        sms, whatsapp, or none (no message is sent: use --return-payment-link and deliver the link
+        yourself). Default: sms.
+    transaction_type
+        sale or authorization.
+    reconciliation_id
+        Your own reference, which status look-ups return.
+    merchant_descriptor
+        Text on the customer's card statement.
+    return_payment_link
+        Print the URL of the payment page.
+    """
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        made = await client.create_payment_link(
+            models.PaymentLinkRequest(
+                channel=channel,
+                to=to,
+                order_number=order_number,
+                currency=currency,
+                total_amount=total_amount,
+                transaction_type=transaction_type,
+                reconciliation_id=reconciliation_id,
+                merchant_descriptor=merchant_descriptor,
+                return_payment_link=return_payment_link,
+            ),
+            idempotency_key=options.idempotency_key,
+        )
+        _show(printer, made)
+        return ExitCode.PROBLEMS if made.delivered is False else ExitCode.DONE
+
+    return make_call(options, work, f"status --order-number {shlex.quote(order_number)}")
+
+
+def _show(printer: Printer, result: Any) -> None:
+    if result.replayed:
+        print_error("Already done before: this is the first result, and nothing was sent.")
+    printer.model(result)
+
+
+def capture(
+    payment_link_ref: str,
+    /,
+    *,
+    amount: str | None = None,
+    currency: str | None = None,
+    options: CallOptions = CallOptions(),
+) -> int:
+    """Capture one authorized payment.
+
+    Parameters
+    ----------
+    payment_link_ref
+        Reference of the link.
+    amount
+        Amount of a partial capture. Default: all of it.
+    currency
+        Currency of the amount, which tells how many decimals it may have.
+    """
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        done = await client.capture_payment(
+            payment_link_ref,
+            amount=amount,
+            currency=currency,
+            idempotency_key=options.idempotency_key,
+        )
+        return _gateway(printer, done)
+
+    return make_call(options, work, f"status {shlex.quote(payment_link_ref)}")
+
+
+def _gateway(printer: Printer, result: models.GatewayResult) -> int:
+    _show(printer, result)
+    codes = {True: ExitCode.DONE, False: ExitCode.PROBLEMS, None: ExitCode.UNKNOWN}
+    return codes[result.succeeded]
+
+
+def reverse(payment_link_ref: str, /, *, options: CallOptions = CallOptions()) -> int:
+    """Reverse one authorization, or a capture that is not settled yet.
+
+    Parameters
+    ----------
+    payment_link_ref
+        Reference of the link.
+    """
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        key = options.idempotency_key
+        return _gateway(
+            printer, await client.reverse_payment(payment_link_ref, idempotency_key=key)
+        )
+
+    return make_call(options, work, f"status {shlex.quote(payment_link_ref)}")
+
+
+def cancel(payment_link_ref: str, /, *, options: CallOptions = CallOptions()) -> int:
+    """Cancel one link that was not clicked yet.
+
+    Parameters
+    ----------
+    payment_link_ref
+        Reference of the link.
+    """
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        key = options.idempotency_key
+        _show(printer, await client.cancel_payment_link(payment_link_ref, idempotency_key=key))
+        return ExitCode.DONE
+
+    return make_call(options, work, f"status {shlex.quote(payment_link_ref)}")
+
+
+def receipt(
+    payment_link_ref: str, receipt_link: str, /, *, options: CallOptions = CallOptions()
+) -> int:
+    """Send one receipt to the customer.
+
+    Parameters
+    ----------
+    payment_link_ref
+        Reference of the link that was paid.
+    receipt_link
+        URL of the receipt.
+    """
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        key = options.idempotency_key
+        try:
+            made = await client.create_receipt(payment_link_ref, receipt_link, idempotency_key=key)
+        except ReceiptNotSentError as error:
+            print_error(f"chat2pay: {error}")
+            return ExitCode.PROBLEMS
+        _show(printer, made)
+        return ExitCode.DONE
+
+    return make_call(options, work, f"status {shlex.quote(payment_link_ref)}")
+
+
+def config(*, service: ServiceOptions = ServiceOptions()) -> int:
+    """Show the settings of the account."""
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        printer.model(await client.get_configuration())
+        return ExitCode.DONE
+
+    return make_call(service, work)
+
+
+def sandbox(
+    *,
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lte=65535))] = 0,
+    api_key: str = "sandbox-key",
+    faults: str | None = None,
+    seed: Annotated[int | None, Parameter(converter=whole)] = None,
+) -> int:
+    """Run a Chat 2 Pay service on this machine, for tests. No message is sent, no money moves.
+
+    Parameters
+    ----------
+    host
+        Loopback address to listen on. Default: 127.0.0.1.
+    port
+        Port to listen on. Default: a free one.
+    api_key
+        API key that clients must send. Default: sandbox-key.
+    faults
+        Simulated faults: mild, harsh, lossy, a plan as JSON, or a file with one.
+    seed
+        Number that makes references and faults repeatable.
+    """
+    from chat2pay_async.sandbox import SandboxError, _serve  # noqa: PLC0415 - it needs an extra
+
+    try:
+        say = Printer(as_json=False).text
+        return _serve.run(host, port, api_key, faults=faults, seed=seed, say=say)
+    except (SandboxError, ImportError, OverflowError) as error:
+        raise ConfigurationError(str(error)) from error
+
+
+# Making a call ------------------------------------------------------------------------------------
+
+
+def make_call(
+    service: ServiceOptions, work: Work, check: str | None = None, *, with_journal: bool = True
+) -> int:
     """Make calls with a client.
 
     Args:
-        service: The service, and the form of the output.
+        service: The service, its journal, and the form of the output.
         work: Makes the calls and prints what they return; gives the exit code.
         check: The command that shows what was applied; None where nothing is changed.
+        with_journal: Whether the client has the account's journal.
 
     Returns:
         The exit code.
@@ -42,9 +275,11 @@ def make_call(service: ServiceOptions, work: Work, check: str | None = None) -> 
         if isinstance(event, OutcomeUnknown):
             unknown.append(event)
 
+    with_journal = with_journal and isinstance(service, JournalOptions)
+
     async def main() -> int:
-        async with client_of(JobOptions(base_url=service.base_url), [hook]) as client:
-            return await _checked(work(client, Printer(as_json=service.json)))
+        async with client_of(service, [hook], with_journal=with_journal) as client:
+            return await work(client, Printer(as_json=service.json))
 
     if check is not None and service.base_url is not None:
         check += f" --base-url {shlex.quote(service.base_url)}"
@@ -66,15 +301,6 @@ def make_call(service: ServiceOptions, work: Work, check: str | None = None) -> 
             if unknown:
                 print_error(f"The request may have been applied. To check: chat2pay {check}")
             raise
-
-
-async def _checked(call: Coroutine[Any, Any, int]) -> int:
-    """Make a call; an argument that the contract does not allow is wrong use."""
-    try:
-        return await call
-    except RequestValidationError as error:
-        print_error(f"chat2pay: {'; '.join(map(str, error.faults))}")
-        return ExitCode.WRONG_USE
 
 
 @contextmanager

@@ -1,31 +1,263 @@
-"""Jobs from a file or a journal to their exit code."""
+"""Jobs from a file, another run, or the journal: checked, compared with the journal, and sent."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
-from chat2pay_async._cli.job import DEFAULT_SETTLE, LINK_JOB, OTHER_JOBS, ExitCode, Job
-from chat2pay_async._cli.options import FileOptions, JobOptions
-from chat2pay_async._cli.printing import faults_of, print_error
-from chat2pay_async._cli.report import Report
-from chat2pay_async._cli.run import RunController
-from chat2pay_async._files.campaign import CampaignFile, Check, journal_for
+import anyio
+import msgspec
+
+from chat2pay_async import bulk
+from chat2pay_async._cli.job import DEFAULT_SETTLE, JOBS, Job
+from chat2pay_async._cli.journal import open_store
+from chat2pay_async._cli.options import ExitCode, FileOptions, JobOptions, SourceOptions
+from chat2pay_async._cli.printing import faults_of
+from chat2pay_async._cli.report import find_run
+from chat2pay_async._cli.run import Plan, RunController
+from chat2pay_async._cli.status import expired_links, references
+from chat2pay_async._cli.stdout import print_error
+from chat2pay_async._files.campaign import CampaignFile
+from chat2pay_async._files.check import Check, faults_to_csv
 from chat2pay_async._files.columns import Reading
-from chat2pay_async._journal.sqlite import Journal
+from chat2pay_async._files.rows import Row, RowFault
+from chat2pay_async._journal.store import RunRecord
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["resume_job", "start_job"]
+__all__ = [
+    "cancellations",
+    "captures",
+    "links_create",
+    "links_resend",
+    "receipts",
+    "resume",
+    "reversals",
+]
 
-_NOTES: Final = ("ignore", "skip_bad_rows", "check_existing", "resend_when_absent", "settle")
-"""The settings that a journal keeps. What protects from sending twice must hold to the end."""
+_MOST_FAULTS: Final = 1000
+"""The most bad rows that a run keeps for its report; `--faults` writes all of them."""
 
 
-def start_job(job: Job, path: Path, options: FileOptions) -> int:
-    """Check a file, and send what is in it.
+# Commands ----------------------------------------------------------------------------------------
+
+
+def links_create(
+    file: Path, /, *, check_existing: bool = False, options: FileOptions = FileOptions()
+) -> int:
+    """Create a payment link for each row of a file, and send it to the customer.
+
+    Required columns: channel, to, order_number, currency, total_amount.
+
+        channel,to,order_number,currency,total_amount
+        sms,27831234567,A-1001,ZAR,199.90
+        whatsapp,27837654321,A-1002,ZAR,50.00
+
+    Optional columns: the other fields of a payment link, such as transaction_type,
+    reconciliation_id or additional_data.customer, and idempotency_key. An unknown column is an
+    error, which lists all columns. The journal of the account records what was sent: run the same
+    command again, and it continues. Nothing is sent twice.
+
+    Parameters
+    ----------
+    file
+        CSV, JSON lines or Excel file; `-` is standard input.
+    check_existing
+        Look up each order before it is sent, and skip those that exist. Use it if the journal is
+        lost.
+    """
+    return _start(JOBS["links"], file, options, check_existing=check_existing)
+
+
+def links_resend(
+    *, from_run: str, expired: bool = False, options: FileOptions = FileOptions()
+) -> int:
+    """Create links anew for orders of a run whose links have expired.
+
+    Each order gets a second link on purpose, under a new idempotency key. The run is called
+    RUN-resend; the same command again sends nothing twice. For a third link, pass --run NAME.
+
+    Parameters
+    ----------
+    from_run
+        Name of the run that made the links.
+    expired
+        Confirms that it is about links that have expired. Required.
+    """
+    if not expired:
+        raise ConfigurationError("pass --expired: only links that have expired are made again")
+    return _start_from(
+        JOBS["links"], from_run, replace(options, run=options.run or _again(from_run))
+    )
+
+
+def _again(run: str) -> str:
+    return f"{run}-resend"
+
+
+def captures(
+    file: Path | None = None,
+    /,
+    *,
+    from_run: str | None = None,
+    options: FileOptions = FileOptions(),
+) -> int:
+    """Capture authorized payments.
+
+    Columns: payment_link_ref; amount (optional, for a partial capture).
+
+    Parameters
+    ----------
+    file
+        CSV, JSON lines or Excel file; `-` is standard input.
+    from_run
+        Capture what customers have authorized of the links of this run.
+    """
+    return _start_either(JOBS["captures"], file, from_run, options)
+
+
+def reversals(
+    file: Path | None = None,
+    /,
+    *,
+    from_run: str | None = None,
+    options: FileOptions = FileOptions(),
+) -> int:
+    """Reverse authorizations, or captures that are not settled yet.
+
+    Column: payment_link_ref.
+
+    Parameters
+    ----------
+    file
+        CSV, JSON lines or Excel file; `-` is standard input.
+    from_run
+        Reverse what customers have authorized of the links of this run, and was not captured.
+    """
+    return _start_either(JOBS["reversals"], file, from_run, options)
+
+
+def cancellations(
+    file: Path | None = None,
+    /,
+    *,
+    from_run: str | None = None,
+    options: FileOptions = FileOptions(),
+) -> int:
+    """Cancel links that were not clicked yet.
+
+    Column: payment_link_ref.
+
+    Parameters
+    ----------
+    file
+        CSV, JSON lines or Excel file; `-` is standard input.
+    from_run
+        Cancel the links of this run that may still be paid.
+    """
+    return _start_either(JOBS["cancellations"], file, from_run, options)
+
+
+def receipts(file: Path, /, *, options: FileOptions = FileOptions()) -> int:
+    """Send receipts to customers.
+
+    Columns: payment_link_ref; receipt_link; timestamp (optional; default: now).
+
+    Parameters
+    ----------
+    file
+        CSV, JSON lines or Excel file; `-` is standard input.
+    """
+    return _start(JOBS["receipts"], file, options)
+
+
+def resume(run: str, file: Path | None = None, /, *, options: JobOptions = JobOptions()) -> int:
+    """Continue an interrupted run: look up unknown outcomes, then send the rest.
+
+    The run keeps how its file was read.
+
+    Parameters
+    ----------
+    run
+        Name of the run: see `chat2pay runs`.
+    file
+        Its file, if that was moved.
+    """
+    record = anyio.run(_find, run, options)
+    job = next(job for job in JOBS.values() if job.operation == record.operation)
+    kept = record.settings
+    if "options" not in kept:
+        print_error(f"Run {run} was not begun from a file. Only unknown outcomes are looked up.")
+        return RunController(job, Plan(run), options).run(())
+    chosen, check_existing = _restored(run, kept, options)
+    if kept.get("from_run") and file is None:
+        return _start_from(job, kept["from_run"], chosen)
+    source = Path(kept["source"]) if file is None else file
+    if file is None and not source.exists():
+        print_error(
+            f"The file {source} is gone: if it was moved, pass `chat2pay resume {run} FILE`. Only "
+            "unknown outcomes are looked up."
+        )
+        # What the file still had to be sent is not known, so this is never all of it.
+        plan = Plan(run, settings=kept, done=ExitCode.FAILED, resume=f"{run} FILE")
+        return RunController(job, plan, chosen).run(())
+    return _start(job, source, chosen, check_existing=check_existing, digest=kept.get("digest"))
+
+
+async def _find(run: str, options: JobOptions) -> RunRecord:
+    async with open_store(options) as store:
+        return await find_run(store, run)
+
+
+# From a source to a run --------------------------------------------------------------------------
+
+
+def _start_either(job: Job, file: Path | None, from_run: str | None, options: FileOptions) -> int:
+    if (file is None) == (from_run is None):
+        raise ConfigurationError("pass a file, or --from-run RUN")
+    if from_run is not None:
+        name = options.run or f"{from_run}-{job.name}"
+        return _start_from(job, from_run, replace(options, run=name))
+    assert file is not None  # noqa: S101 - one of the two is given
+    return _start(job, file, options)
+
+
+def _start_from(job: Job, from_run: str, options: FileOptions) -> int:
+    """Select payments of another run, and do the job with them as if they were a file."""
+    is_resend = job.name == "links"
+    assert options.run is not None  # noqa: S101 - every caller names it
+    if is_resend and not (options.yes or sys.stdin.isatty()):
+        raise ConfigurationError("customers would get a second link: pass --yes to confirm it")
+    select = expired_links(options.run) if is_resend else references(job.only)
+    with selected(options, from_run, select) as path:
+        return _start(job, path, options, from_run=from_run)
+
+
+def run_name(path: Path, job: Job) -> str:
+    """Name the run of a file: `spring` for links of `spring.csv`, `spring-captures` for captures.
+
+    Raises:
+        ConfigurationError: Standard input has no name.
+    """
+    if str(path) == "-":
+        raise ConfigurationError("name the run: pass --run NAME, since standard input has no name")
+    stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
+    return stem if job.name == "links" or stem.endswith(job.name) else f"{stem}-{job.name}"
+
+
+def _start(  # noqa: PLR0913 - the last three are of special cases
+    job: Job,
+    path: Path,
+    options: FileOptions,
+    *,
+    check_existing: bool = False,
+    from_run: str = "",
+    digest: str | None = None,
+) -> int:
+    """Check a file, compare it with the journal, and send what is in it.
 
     Returns:
         The exit code.
@@ -33,96 +265,134 @@ def start_job(job: Job, path: Path, options: FileOptions) -> int:
     Raises:
         Chat2PayError: The job can't be started.
     """
+    run = options.run or run_name(path, job)
+    source = options.source
+    with CampaignFile(path, job.kind, reading_of(source), source.skip_bad_rows) as file:
+        check, kept = _checked(file, source.faults)
+        for line in faults_of(path, check):
+            print_error(line)
+        if check.bad and not source.skip_bad_rows:
+            print_error(
+                "Nothing was sent. Fix these rows, or pass --skip-bad-rows to send the valid ones."
+            )
+            return ExitCode.FAILED
+        settings = _settings(options, check_existing=check_existing) | {
+            "source": "" if from_run else str(path.absolute()),
+            "from_run": from_run,
+            "digest": file.digest(),
+            "counts": _text({"good": check.good, "bad": check.bad, "blank": check.blank}),
+            "faults": _text([(one.line, one.column, one.problem) for one in kept]),
+        }
+        if digest not in (None, "", settings["digest"]):
+            print_error(f"{path} has changed since run {run} was begun.")
+        plan = Plan(
+            run,
+            settings=settings,
+            check=check,
+            check_existing=check_existing,
+            done=ExitCode.PROBLEMS if check.bad else ExitCode.DONE,
+            is_again=bool(from_run) and job.name == "links",
+        )
+        code = RunController(job, plan, options).run_checked(lambda: _items(file))
+        if change := file.change():
+            print_error(change)
+        return code
+
+
+def _items(file: CampaignFile[Any]) -> Iterator[bulk.Keyed[Any]]:
+    for row in file.rows():
+        yield keyed(row)
+
+
+def keyed(row: Row[Any]) -> bulk.Keyed[Any]:
+    """Make an item of a row."""
+    return bulk.Keyed(row.request, row.idempotency_key, line=row.line)
+
+
+def _checked(file: CampaignFile[Any], faults: Path | None) -> tuple[Check, list[RowFault]]:
+    kept: list[RowFault] = []
+    with ExitStack() as stack:
+        sinks: list[Callable[[RowFault], object]] = []
+        if faults is not None:
+            opened = stack.enter_context(faults.open("w", encoding="utf-8", newline=""))
+            sinks.append(faults_to_csv(opened))
+
+        def sink(fault: RowFault) -> None:
+            if len(kept) < _MOST_FAULTS:
+                kept.append(fault)
+            for one in sinks:
+                one(fault)
+
+        return file.check(sink), kept
+
+
+# What a run keeps --------------------------------------------------------------------------------
+
+
+def reading_of(source: SourceOptions) -> Reading:
+    """Make the choices of a reading of options."""
+    return Reading(
+        ignore=source.ignore,
+        # A header may have an equals sign, and so may a value.
+        mapping=dict(_pair(text.rpartition("=")) for text in source.map),
+        constants=dict(_pair(text.partition("=")) for text in source.set),
+        sheet=source.sheet,
+        include_hidden=source.include_hidden,
+        country=source.country,
+        last_line_is_complete=source.last_line_is_complete,
+        allow_alike=source.allow_alike,
+    )
+
+
+def _pair(parts: tuple[str, str, str]) -> tuple[str, str]:
+    return parts[0].strip(), parts[2].strip()
+
+
+_KEPT: Final = tuple(field.name for field in fields(SourceOptions) if field.name != "faults")
+
+
+def _settings(options: FileOptions, *, check_existing: bool) -> dict[str, str]:
     settle = DEFAULT_SETTLE if options.settle is None else options.settle
-    file = CampaignFile(path, job.kind, Reading(ignore=options.ignore), options.skip_bad_rows)
-    values = (
-        *(options.ignore, file.skip_bad_rows),
-        *(options.check_existing, not options.never_resend, settle),
-    )
-    notes = {name: json.dumps(value) for name, value in zip(_NOTES, values, strict=True)}
-
-    def journal() -> Journal:
-        place = journal_for(
-            path, job.name, options.journal, force=options.force, look_only=options.dry_run
-        )
-        return Journal(place, notes={"source": str(path.resolve()), **notes})
-
-    with file:
-        return _check_and_send(job, file, journal, options)
+    return {
+        "options": _text({name: getattr(options.source, name) for name in _KEPT}),
+        "check_existing": _text(check_existing),
+        "never_resend": _text(options.never_resend),
+        "settle": _text(settle),
+    }
 
 
-def resume_job(path: Path, options: JobOptions) -> int:
-    """Continue the job that a journal belongs to.
+def _restored(run: str, kept: Mapping[str, str], options: JobOptions) -> tuple[FileOptions, bool]:
+    """Join the options that a run has kept with those of now.
 
-    Returns:
-        The exit code.
-
-    Raises:
-        Chat2PayError: The job can't be continued.
+    What protects from sending twice holds to the end.
     """
-    with Report(path) as report:
-        notes, operation = report.notes, report.operation
-    job = next(job for job in (LINK_JOB, *OTHER_JOBS) if job.operation == operation.name)
-    options = replace(options, base_url=options.base_url or notes["base_url"])
-    # A program's own journal may have notes of its own, which mean something else.
-    if not all(f"user {name}" in notes for name in ("source", *_NOTES)):
-        print_error(f"{path} names no source file. Only unknown outcomes are looked up.")
-        return RunController(job, Journal(path), options).run(())
-    source = Path(notes["user source"])
-    ignore, skip_bad_rows, check_existing, resend, settle = (
-        json.loads(notes[f"user {name}"]) for name in _NOTES
-    )
-    options = replace(
-        options,
-        check_existing=check_existing,
-        never_resend=options.never_resend or not resend,
-        settle=settle if options.settle is None else options.settle,
-    )
-    if not source.exists():
-        print_error(f"The source file {source} is gone. Only unknown outcomes are looked up.")
-        # What the file still had to be sent is not known, so this is never all of it.
-        return RunController(job, Journal(path), options, done=ExitCode.FAILED).run(())
-    with CampaignFile(source, job.kind, Reading(ignore=ignore), skip_bad_rows) as file:
-        return _check_and_send(job, file, lambda: Journal(path), options)
+    values = {name: msgspec.json.decode(kept[name]) for name in ("check_existing", "never_resend")}
+    source: dict[str, Any] = msgspec.json.decode(kept["options"])
+    texts = {name: tuple(source[name]) for name in ("ignore", "map", "set")}
+    given = {field.name: getattr(options, field.name) for field in fields(JobOptions)}
+    given["never_resend"] |= values["never_resend"]
+    if given["settle"] is None:
+        given["settle"] = msgspec.json.decode(kept["settle"])
+    chosen = FileOptions(**given, run=run, source=SourceOptions(**(source | texts)))
+    return chosen, values["check_existing"]
 
 
-def _check_and_send(
-    job: Job, file: CampaignFile[Any], journal: Callable[[], Journal], options: JobOptions
-) -> int:
-    if options.dry_run:
-        return _forecast(job, file, journal(), options)
-    check = file.check()
-    if not _is_sendable(file, check):
-        return ExitCode.FAILED
-    done = _end_of(check)
-    controller = RunController(job, journal(), options, total=check.good, done=done)
-    return controller.run(file.requests())
+def _text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
-def _forecast(job: Job, file: CampaignFile[Any], journal: Journal, options: JobOptions) -> int:
-    """Check a file and forecast its run, in one reading: a million rows take a while."""
-    check, controller = Check(), RunController(job, journal, options)
+@contextmanager
+def selected(
+    options: JobOptions, run: str, select: Callable[..., Any]
+) -> Generator[Path, None, None]:
+    """Write what is selected of a run to a file that is gone afterwards."""
+    import tempfile  # noqa: PLC0415 - few jobs need it
 
-    def requests() -> Iterator[Any]:
-        yield from file.checked(check)
-        if not _is_sendable(file, check):
-            raise ConfigurationError("")  # all is said
-        controller.done = _end_of(check)
-
-    return controller.run(requests())
-
-
-def _is_sendable(file: CampaignFile[Any], check: Check) -> bool:
-    """Print the faults of a file; return False if it can't be sent for them."""
-    for line in faults_of(file.path, check):
-        print_error(line)
-    if check.bad and not file.skip_bad_rows:
-        print_error(
-            "Nothing was sent. Fix these rows, or pass --skip-bad-rows to send the valid ones."
-        )
-        return False
-    return True
-
-
-def _end_of(check: Check) -> ExitCode:
-    return ExitCode.PROBLEMS if check.bad else ExitCode.DONE
+    with tempfile.TemporaryDirectory(prefix="chat2pay-") as folder:
+        path = Path(folder, f"{run}.jsonl")
+        with path.open("w", encoding="utf-8") as file:
+            counts = anyio.run(select, options, run, file)
+        if not counts.taken:
+            raise ConfigurationError(f"run {run}: {counts}; there is nothing to send")
+        print_error(f"run {run}: {counts}")
+        yield path

@@ -1,46 +1,171 @@
-"""The status of payments: once, or again and again until all of them have ended."""
+"""The status of payments: looked up once, or again and again; selected, and held against runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TextIO
 
 import anyio
+import attrs
+import msgspec
+from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from chat2pay_async import bulk
 from chat2pay_async._api import models
-from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._cli.job import ExitCode
-from chat2pay_async._cli.printing import Printer, fields_of_outcome, shown
+from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
+from chat2pay_async._bulk.records import FILTERS, matches, status_record, status_table
+from chat2pay_async._cli.job import client_of
+from chat2pay_async._cli.journal import open_store
+from chat2pay_async._cli.options import ExitCode, JournalOptions, SourceOptions, finite, number
+from chat2pay_async._cli.printing import Printer, faults_of, fields_of_outcome, shown
+from chat2pay_async._cli.report import find_run, rows_of, write_tables
+from chat2pay_async._cli.single_call import make_call
+from chat2pay_async._cli.stdout import print_error
 from chat2pay_async._client import AsyncChat2Pay
-from chat2pay_async._send.polling import payment_has_ended
+from chat2pay_async._files.campaign import CampaignFile
+from chat2pay_async._files.rows import QUERIES
+from chat2pay_async._files.tables import Table as Sheet
+from chat2pay_async._journal.store import RowState
+from chat2pay_async._polling import payment_has_ended
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["show_statuses", "table_of"]
+__all__ = ["expired_links", "reconcile_with", "references", "status", "table_of"]
 
 Found = Outcome[bulk.TransactionQuery, models.Transaction]
 
 _HEADINGS: Final = ("order", "reference", "amount", "payment", "link", "since", "error")
 _REFERENCE: Final = 36
 """The length of a reference, which is never broken."""
+_APPLIED: Final = frozenset({RowState.APPLIED})
+
+Only = Literal[
+    "authorized",
+    "captured",
+    "paid",
+    "unpaid",
+    "declined",
+    "expired",
+    "cancelled",
+    "reversed",
+    "open",
+]
+
+
+def status(  # noqa: PLR0913 - each is an option
+    *payment_link_refs: str,
+    order_number: tuple[str, ...] = (),
+    file: Path | None = None,
+    from_run: str | None = None,
+    only: Only | None = None,
+    csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    xlsx: Path | None = None,
+    watch: bool = False,
+    every: Annotated[float, Parameter(converter=number, validator=(finite, Number(gt=0)))] = 5.0,
+    source: SourceOptions = SourceOptions(),
+    options: JournalOptions = JournalOptions(),
+) -> int:
+    """Show the status of links and payments.
+
+    Parameters
+    ----------
+    payment_link_refs
+        References of the links; or one file that lists them, such as a report.
+    order_number
+        Look up by order number instead. Can be repeated.
+    file
+        Look up what a file lists. Columns: payment_link_ref or order_number.
+    from_run
+        Look up the links of this run.
+    only
+        Show only payments that are authorized, captured, paid, unpaid, declined, expired,
+        cancelled, reversed or open.
+    csv
+        Write them as CSV to this file. `-` is standard output.
+    xlsx
+        Write them as a workbook.
+    watch
+        Look up again and again, until all payments have ended.
+    every
+        Seconds between two look-ups. Default: 5.
+    """
+    refs = payment_link_refs
+    if file is None and len(refs) == 1 and Path(refs[0]).is_file():
+        file, refs = Path(refs[0]), ()
+    watching = _Watch(every if watch else None, only, csv, xlsx)
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        queries = [
+            *(bulk.TransactionQuery(payment_link_ref=one) for one in refs),
+            *(bulk.TransactionQuery(order_number=one) for one in order_number),
+            *(_queries_in(file, source) if file else ()),
+        ]
+        if from_run is not None:
+            async for _row, query in _links_of(options, from_run):
+                queries.append(query)
+        return await show_statuses(client, printer, queries, watching)
+
+    return make_call(options, work, with_journal=False)
+
+
+def _queries_in(path: Path, source: SourceOptions) -> Iterable[bulk.TransactionQuery]:
+    from chat2pay_async._cli.start import reading_of  # noqa: PLC0415 - it imports this module
+
+    with CampaignFile(path, QUERIES, reading_of(source), source.skip_bad_rows) as file:
+        check = file.check()
+        if check.bad and not source.skip_bad_rows:
+            raise ConfigurationError("\n".join(faults_of(path, check)))
+        yield from file.requests()
+
+
+async def _links_of(
+    options: JournalOptions, run: str
+) -> AsyncIterator[tuple[Any, bulk.TransactionQuery]]:
+    """Read the links that a run has made, each with its row."""
+    async with open_store(options) as store:
+        await find_run(store, run)
+        async for row, _line in rows_of(store, run, _APPLIED):
+            found = outcome_of(row, request_of_row(row))
+            reference = getattr(found.result, "payment_link_ref", None) or (
+                None if row.operation == "create_payment_link" else row.identity
+            )
+            query = (
+                bulk.TransactionQuery(order_number=row.identity)
+                if reference is None
+                else bulk.TransactionQuery(payment_link_ref=reference)
+            )
+            yield row, query
+
+
+@attrs.frozen
+class _Watch:
+    """The way in which payments are shown."""
+
+    every: float | None = None
+    """Seconds between two look-ups, until all payments have ended; None looks up once."""
+    only: str | None = None
+    csv: Path | None = None
+    xlsx: Path | None = None
+
+    def picks(self, found: Found) -> bool:
+        """Tell whether a payment is shown; one that could not be looked up always is."""
+        return self.only is None or found.result is None or _is(found.result, self.only)
+
+
+def _is(found: models.Transaction, only: str) -> bool:
+    """Tell whether a payment is of a kind; not if that can't be known."""
+    return matches(found, only) is True
 
 
 async def show_statuses(
-    client: AsyncChat2Pay,
-    printer: Printer,
-    queries: Sequence[bulk.TransactionQuery],
-    every: float | None,
+    client: AsyncChat2Pay, printer: Printer, queries: Sequence[bulk.TransactionQuery], how: _Watch
 ) -> int:
     """Look up payments and print them.
-
-    Args:
-        client: Looks them up.
-        printer: Prints them.
-        queries: The payments.
-        every: Seconds between two look-ups, until all payments have ended; None looks up once.
 
     Returns:
         The exit code.
@@ -49,14 +174,17 @@ async def show_statuses(
         ConfigurationError: There is nothing to look up.
     """
     if not queries:
-        raise ConfigurationError("pass payment link references, --order-number or --file")
+        raise ConfigurationError("pass payment link references, --order-number, --file or a run")
     queries = list(dict.fromkeys(queries))
     printed: dict[str, object] = {}
     on_screen = printer.is_terminal and not printer.as_json
-    with printer.drawing(again=on_screen and every is not None) as draw:
+    with printer.drawing(again=on_screen and how.every is not None) as draw:
         while True:
-            found = await _look_up(client, queries)
-            if printer.as_json:
+            all_found = await _look_up(client, queries)
+            found = [one for one in all_found if how.picks(one)]
+            if how.csv or how.xlsx:
+                _write(found, how)
+            elif printer.as_json:
                 for one in found:
                     fields = fields_of_outcome(one)
                     if printed.get(one.key) != fields:  # only what has changed
@@ -66,10 +194,43 @@ async def show_statuses(
                 draw(table_of(map(_cells, found)))
             else:  # with tabs, for other tools
                 printer.text("\n".join(map("\t".join, (_HEADINGS, *map(_cells, found)))))
-            if every is None or all(map(_has_ended, found)):
-                applied = all(one.state is State.APPLIED for one in found)
-                return ExitCode.DONE if applied else ExitCode.PROBLEMS
-            await anyio.sleep(every)
+            if how.every is None or all(map(_has_ended, all_found)):
+                return _end_of(all_found, how)
+            await anyio.sleep(how.every)
+
+
+def _end_of(found: Sequence[Found], how: _Watch) -> ExitCode:
+    unclear = [
+        one
+        for one in found
+        if how.only and one.result is not None and matches(one.result, how.only) is None
+    ]
+    if unclear:
+        print_error(
+            f"{len(unclear):,} payments are not shown, since it can't be known whether they are "
+            f"{how.only} ({FILTERS[how.only or '']})"
+        )
+    applied = all(one.state is State.APPLIED for one in found)
+    return ExitCode.DONE if applied and not unclear else ExitCode.PROBLEMS
+
+
+def _write(found: Sequence[Found], how: _Watch) -> None:
+    counts: Counter[str] = Counter()
+
+    def records() -> Iterator[Any]:
+        for one in found:
+            problem = None if one.error is None else " ".join(str(one.error).split())
+            record = status_record(one.result, query=one.request, problem=problem)
+            counts[record.state] += 1
+            yield record
+
+    summary = Sheet(("state", "items"), _late(counts))
+    write_tables(status_table(records()), summary, csv=how.csv, xlsx=how.xlsx)
+
+
+def _late(counts: Counter[str]) -> Iterator[tuple[str, int]]:
+    """Read the counts once they are complete."""
+    yield from sorted(counts.items())
 
 
 async def _look_up(client: AsyncChat2Pay, queries: Sequence[bulk.TransactionQuery]) -> list[Found]:
@@ -114,3 +275,109 @@ def table_of(payments: Iterable[Sequence[str]]) -> Table:
         lines = "\n".join(filter(None, (reference, below, error)))
         table.add_row(*map(Text, (order, lines, amount, payment)))
     return table
+
+
+# Selections --------------------------------------------------------------------------------------
+
+
+@attrs.define
+class Selection:
+    """What was selected of a run, in numbers."""
+
+    only: str
+    taken: int = 0
+    others: int = 0
+    unclear: int = 0
+    """Payments of which it can't be known, or that could not be looked up; they are not taken."""
+
+    def __str__(self) -> str:
+        text = f"{self.taken:,} of {self.taken + self.others + self.unclear:,} are {self.only}"
+        return f"{text}, {self.unclear:,} are not known to be" if self.unclear else text
+
+
+def references(only: str) -> Callable[..., Any]:
+    """Return a function that writes the references of a run's payments that are of a kind."""
+    return _selecting(only, lambda _row, found: {"payment_link_ref": found.payment_link_ref})
+
+
+def expired_links(run: str) -> Callable[..., Any]:
+    """Return a function that writes a run's expired links anew, each under a key of the new run."""
+
+    def line(row: Any, _found: models.Transaction) -> dict[str, Any]:
+        request = request_of_row(row)
+        if request is None:
+            raise ConfigurationError(
+                "the journal keeps no requests (keep results), so that their links can't be made "
+                "anew from it: use the file"
+            )
+        fields = {name: value for name, value in request.to_dict().items() if value is not None}
+        fields.pop("timestamp", None)
+        return fields | {"idempotency_key": f"{row.key} ({run})"}
+
+    return _selecting("expired", line)
+
+
+def _selecting(only: str, line: Callable[[Any, models.Transaction], Any]) -> Callable[..., Any]:
+    async def select(options: JournalOptions, run: str, file: TextIO) -> Selection:
+        counts = Selection(only)
+        rows = [pair async for pair in _links_of(options, run)]
+        async with client_of(options, with_journal=False) as client:
+            queries = {query: row for row, query in rows}
+            async with bulk.get_transactions(client, list(queries)) as found:
+                async for one in found:
+                    verdict = None if one.result is None else matches(one.result, only)
+                    counts.taken += verdict is True
+                    counts.others += verdict is False
+                    counts.unclear += verdict is None
+                    if verdict:
+                        fields = line(queries[one.request], one.result)
+                        file.write(_line_of_json(fields))
+        return counts
+
+    return select
+
+
+def _line_of_json(fields: Any) -> str:
+    return msgspec.json.encode(fields, enc_hook=str).decode() + "\n"
+
+
+# Reconciling -------------------------------------------------------------------------------------
+
+
+def reconcile_with(run: str | None, csv: Path | None, options: JournalOptions) -> int:
+    """Compare the journal with the service.
+
+    Returns:
+        The exit code: 3 if something differs.
+    """
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        problems = 0
+        records: list[Any] = []
+        async with bulk.reconcile(client, run=run) as found:
+            async for one in found:
+                problems += one.problem is not None
+                if csv is not None:
+                    records.append(status_record(one.transaction, problem=one.problem))
+                elif printer.as_json:
+                    printer.json(_fields_of(one))
+                elif one.problem is not None:
+                    print_error(f"{one.key}: {one.problem}")
+            summary = found.summary
+        if csv is not None:
+            write_tables(status_table(records), Sheet((), ()), csv=csv, xlsx=None)
+        else:
+            printer.fields("Journal and service", attrs.asdict(summary))
+        return ExitCode.PROBLEMS if problems else ExitCode.DONE
+
+    return make_call(options, work)
+
+
+def _fields_of(one: Any) -> dict[str, Any]:
+    found = one.transaction
+    return {
+        "key": one.key,
+        "operation": getattr(one, "operation", None),
+        "problem": one.problem,
+        "transaction": None if found is None else found.to_dict(),
+    }

@@ -10,11 +10,18 @@ from typing import Any
 
 from rich.console import Console
 
-__all__ = ["Output", "OutputError", "set_up", "writing"]
+__all__ = ["Output", "OutputError", "print_error", "set_up", "writing"]
 
 
 class OutputError(OSError):
     """Standard output can't be written. There is no text where its reader has closed it."""
+
+
+def print_error(text: str) -> None:
+    """Write a line to standard error."""
+    with suppress(OSError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 def set_up(*, for_programs: bool) -> None:

@@ -6,6 +6,7 @@ same command continues where it ended.
 
 from __future__ import annotations
 
+import hashlib
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -118,6 +119,11 @@ class CampaignFile(Generic[Q]):
     def change(self) -> str:
         """Describe a change of the file since it was first read; empty if there was none."""
         return "" if self._source is None else self._source.change()
+
+    def digest(self) -> str:
+        """Return a digest of the file as it was first read."""
+        with self._pinned().open() as copy:
+            return hashlib.file_digest(copy, "sha256").hexdigest()
 
     def close(self) -> None:
         """Delete the copy."""

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from chat2pay_async._journal.local_disk import check_local
+from chat2pay_async._journal.store import Account
 from chat2pay_async.errors import JournalError
 
-__all__ = ["connect", "guarded", "make_file", "sync_folder"]
+__all__ = ["connect", "guarded", "make_file", "read_account", "sync_folder"]
 
 _APPLICATION: Final = 0x43325041
 """`C2PA`: tells a journal from any other SQLite file."""
@@ -157,6 +158,20 @@ def make_file(path: Path, notes: Mapping[str, str]) -> None:
         with suppress(FileExistsError):
             os.link(new, path)
     sync_folder(folder)
+
+
+def read_account(path: Path) -> Account:
+    """Read whose journal a file is, without a session.
+
+    Raises:
+        JournalError: It is none, or can't be read.
+    """
+    if not path.exists():
+        raise JournalError(f"there is no journal {path}")
+    with guarded(path), closing(sqlite3.connect(path, timeout=_BUSY)) as db:
+        _check_identity(db, path)
+        notes = dict(db.execute("SELECT name, value FROM note"))
+        return Account(notes["base_url"], notes["key_fingerprint"])
 
 
 def sync_folder(folder: Path) -> None:
