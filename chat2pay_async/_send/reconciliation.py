@@ -45,7 +45,7 @@ from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, Options, about, reason_in
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
 from chat2pay_async._send.limited_transport import KeyUnavailableError, LimitedTransport
-from chat2pay_async._send.references import References, owner_of, reference_in
+from chat2pay_async._send.references import Owner, References, owner_of, reference_in
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Pending, Proof, SentRequest
 from chat2pay_async.events import Hooks, LookedUp, Paused
@@ -374,7 +374,8 @@ class Reconciler:
         name, identity = call.operation.name, call.operation.identity(call.request)
         if call.operation.safety is Safety.REPEATABLE:  # each update has a moment of its own
             identity = call.call_id
-        return self.known.claim(owner_of(name, identity, call.write_out()), call.request, result)
+        owner = owner_of(name, identity, call.write_out(), call.idempotency_key)
+        return self.known.claim(owner, call.request, result)
 
     async def _check(self, pending: Pending, options: Options, *, another_key: bool) -> None:
         if pending.base_url != self._base_url:
@@ -477,10 +478,14 @@ class Reconciler:
                 self._hooks.emit(Paused(call_id, pending.operation, seconds))
             evidence = read_evidence(pending, response, since, self.known)
             if evidence.shows is Shows.OURS:  # at once: another call may be looking, too
-                owner = owner_of(pending.operation, pending.identity, pending.request)
-                self.known.add(reference_in(pending.operation, evidence.result), owner)
+                self.known.add(reference_in(pending.operation, evidence.result), _owner(pending))
             form = form_of(response)
         return _Look(evidence, response, answered, form)
+
+
+def _owner(pending: Pending) -> Owner:
+    request, key = pending.request, pending.idempotency_key
+    return owner_of(pending.operation, pending.identity, request, key)
 
 
 def _next(look_ups: LookUps, seen: Seen) -> tuple[float, Finding | None]:
