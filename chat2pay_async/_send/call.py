@@ -16,7 +16,7 @@ from chat2pay_async._api.responses import Outcome
 from chat2pay_async._config import ApiKey, RetryPolicy, Timeout
 from chat2pay_async._journal.store import Claim, Intent, Response, Store
 from chat2pay_async._send.stored import result_of
-from chat2pay_async._transport.base import WireResponse
+from chat2pay_async._transport.base import SendGuard, WireResponse
 from chat2pay_async.errors import (
     Attempt,
     Chat2PayError,
@@ -199,6 +199,9 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
     spent: int = 0
     """Tokens of the client's quota."""
     last_error: Chat2PayError | None = None
+    guard: SendGuard | None = None
+    """Lets the request of the attempt in progress leave; None: there is none."""
+    is_stopped: bool = False
 
     @property
     def call_id(self) -> str:
@@ -209,8 +212,18 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
     @property
     def deadline(self) -> float:
         """The time by which it has to end."""
+        if self.is_stopped:
+            return -math.inf
         total = self.options.timeout.total
         return math.inf if total is None else self.started + total
+
+    def stop(self) -> bool:
+        """Let nothing leave any more; return whether something has, whose end is not known yet."""
+        self.is_stopped = True
+        if self.guard is None:
+            return self.may_have_been_applied
+        self.guard.latest = -math.inf
+        return self.guard.may_have_been_sent or self.may_have_been_applied
 
     @property
     def is_unresolved(self) -> bool:

@@ -246,6 +246,7 @@ class Sender:
     ) -> Outcome[R] | None:
         """Send a request once; None where it was too late to send it, and another try may do."""
         began, at = clock.now(), self._transport.now()
+        call.guard = guard
         try:
             response = await self._transport.exchange(
                 call.write_out(),
@@ -314,6 +315,8 @@ class Sender:
             ago = call.attempts[-1].elapsed
             seconds = self._transport.throttled(outcome.retry_after, ago)
             self.hooks.emit(events.Paused(call.call_id, call.operation.name, seconds))
+        if call.is_stopped:
+            return None
         made = call.attempts[call.earlier :]
         # A deadline, where there is one, ends the wait for a service that throttles.
         throttled_for = call.throttled_for if call.deadline == math.inf else 0.0
@@ -350,6 +353,7 @@ class Sender:
         at: datetime,
     ) -> None:
         """Note an attempt that ended: in the call, then in the journal, then for the hooks."""
+        call.guard = None
         now, response = clock.now(), outcome.response
         status = None if response is None else response.status_code
         attempt = Attempt(at, now - began, outcome.proof, status, outcome.reason)
