@@ -100,6 +100,8 @@ class PaymentLink(Value):
     """Minutes that the page lives once the link is clicked."""
     recovered: bool = False
     """True if this was read back from the status endpoint, after a response was lost."""
+    replayed: bool = False
+    """True if this is the result of an earlier call with the same idempotency key."""
     extra: dict[str, Any] = extra_fields()
 
     @property
@@ -127,6 +129,8 @@ class Cancellation(Value):
     timestamp: datetime | None = None
     recovered: bool = False
     """True if this was read back from the status endpoint, after a response was lost."""
+    replayed: bool = False
+    """True if this is the result of an earlier call with the same idempotency key."""
     extra: dict[str, Any] = extra_fields()
 
 
@@ -217,6 +221,8 @@ class GatewayResult(GatewayAnswer):
     payment_status_id: Identifier | None = None
     recovered: bool = False
     """True if this was read back from the status endpoint, after a response was lost."""
+    replayed: bool = False
+    """True if this is the result of an earlier call with the same idempotency key."""
     extra: dict[str, Any] = extra_fields()
 
     @property
@@ -255,6 +261,8 @@ class Receipt(Value):
     """The reason for which its message was not sent, in a `ReceiptNotSentError`."""
     recovered: bool = False
     """True if this was read back from the status endpoint, after a response was lost."""
+    replayed: bool = False
+    """True if this is the result of an earlier call with the same idempotency key."""
     extra: dict[str, Any] = extra_fields()
 
 

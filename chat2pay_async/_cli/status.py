@@ -16,7 +16,7 @@ from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._cli.job import ExitCode
 from chat2pay_async._cli.printing import Printer, fields_of_outcome, shown
 from chat2pay_async._client import AsyncChat2Pay
-from chat2pay_async._send.polling import payment_has_ended
+from chat2pay_async._polling import payment_has_ended
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = ["show_statuses", "table_of"]
