@@ -177,10 +177,9 @@ class AsyncChat2Pay:
 
     @hiding_arguments
     async def create_payment_link(self, request: models.PaymentLinkRequest) -> models.PaymentLink:
-        """Make a payment link, and have it sent over the request's channel.
+        """Make a payment link, and have it sent (contract: createPayByLinkTransactionLog).
 
-        Contract: createPayByLinkTransactionLog. A link whose message could not be sent is
-        returned too: ask `delivered`.
+        A link whose message could not be sent is returned too: ask `delivered`.
 
         A lost response is looked up by the order number, so give each link one of its own: where
         two links share one, the look-up may find the other, and more outcomes stay unknown.
@@ -211,7 +210,11 @@ class AsyncChat2Pay:
         return (await self._raw.cancel_payment_link(payment_link_ref)).parsed
 
     async def capture_payment(
-        self, payment_link_ref: str, amount: Decimal | int | str | None = None
+        self,
+        payment_link_ref: str,
+        amount: Decimal | int | str | None = None,
+        *,
+        currency: str | None = None,
     ) -> models.GatewayResult:
         """Capture an authorized payment, in full or in part. Only one capture is possible.
 
@@ -220,19 +223,19 @@ class AsyncChat2Pay:
         Args:
             payment_link_ref: The paid link's reference.
             amount: The amount in the link's currency. Default: all of it.
+            currency: Not sent; it allows the amount more than 2 decimals (KWD 1.250).
 
         Raises:
             BadRequestError: It was captured before, is no authorization, or was not paid.
             NotFoundError: There is no such link.
             OutcomeUnknownError: It may be captured.
         """
-        return (await self._raw.capture_payment(payment_link_ref, amount)).parsed
+        return (await self._raw.capture_payment(payment_link_ref, amount, currency=currency)).parsed
 
     async def reverse_payment(self, payment_link_ref: str) -> models.GatewayResult:
-        """Reverse an authorization (void it), or a capture that is not settled yet.
+        """Reverse an authorization, or a capture not settled yet (contract: reverseTransaction).
 
-        Contract: reverseTransaction. A settled payment needs a refund elsewhere. A gateway's
-        refusal is returned, not raised: ask `succeeded`.
+        A settled payment needs a refund elsewhere. A gateway's refusal is returned: `succeeded`.
 
         Args:
             payment_link_ref: The paid link's reference.
@@ -274,8 +277,7 @@ class AsyncChat2Pay:
         Args:
             order_number: The order's number. Of two links that share one, either may be found.
             payment_link_ref: The link's reference.
-            receipt_link_ref: The reference of its receipt. A record names one receipt: where the
-                link may have a later one, pass `payment_link_ref`, too.
+            receipt_link_ref: Its latest receipt's; of an older one, pass `payment_link_ref`, too.
 
         Raises:
             NotFoundError: There is none.
@@ -328,8 +330,7 @@ class AsyncChat2Pay:
 
         GET and HEAD are retried. A POST, PUT, PATCH or DELETE is retried only where it certainly
         was not sent, or was throttled. A 2xx is believed (to a write: one with JSON, or empty).
-        There is no look-up: an unknown outcome stays unknown, `resolve` says UNDETERMINED, and it
-        is never sent again.
+        There is no look-up: an unknown outcome stays unknown, and `resolve` says UNDETERMINED.
 
         Args:
             method: GET, HEAD, POST, PUT, PATCH or DELETE.
@@ -496,5 +497,4 @@ class AsyncChat2Pay:
 
 def inner(client: AsyncChat2Pay) -> tuple[Sender, Options]:
     """Return a client's sender and options, for runs, which make its calls in their own way."""
-    # This module's own names.
     return client._sender, client._options  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

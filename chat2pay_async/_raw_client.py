@@ -51,11 +51,18 @@ class RawChat2Pay:
         return await self._send(operations.CANCEL_PAYMENT_LINK, payment_link_ref=payment_link_ref)
 
     async def capture_payment(
-        self, payment_link_ref: str, amount: Decimal | int | str | None = None
+        self,
+        payment_link_ref: str,
+        amount: Decimal | int | str | None = None,
+        *,
+        currency: str | None = None,
     ) -> RawResponse[models.GatewayResult]:
         """Capture an authorized payment; see `AsyncChat2Pay.capture_payment`."""
         return await self._send(
-            operations.CAPTURE_PAYMENT, payment_link_ref=payment_link_ref, amount=amount
+            operations.CAPTURE_PAYMENT,
+            payment_link_ref=payment_link_ref,
+            amount=amount,
+            currency=currency,
         )
 
     async def reverse_payment(self, payment_link_ref: str) -> RawResponse[models.GatewayResult]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from fractions import Fraction
 from functools import cache, partial
 from types import UnionType
 from typing import Any, Final, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -46,7 +47,12 @@ _ODD_NAMES = {
     "payment_page_ttl": "paymentPageTTL",
 }
 _DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,6})?")
-_INTEGER = re.compile(r"-?[0-9]{1,30}")
+_LONGEST_DATE = len("2021-04-27")
+_COMPACT = re.compile(r"(20\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?")
+# Numbers from 2000 to 2100 in one unit are in no other one's range: a payment's time is there.
+_EARLIEST, _LATEST = 946_684_800, 4_102_444_800
+_UNITS = (1, 10**3, 10**6, 10**9)
+_FEWEST_PARTS, _MOST_PARTS = 5, 7
 
 
 class UnreadableError(ValueError):
@@ -107,11 +113,41 @@ def read_flag(value: Any) -> bool:
 
 
 def read_timestamp(value: Any) -> datetime:
-    """Read RFC 3339, Jackson's `+0000`, any fraction, no offset (UTC), or epoch milliseconds."""
-    if isinstance(value, str) and (":" in value or not _INTEGER.fullmatch(value.strip())):
-        moment = datetime.fromisoformat(value.strip().upper())
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return _EPOCH + timedelta(milliseconds=float(read_amount(value)))
+    """Read a time in any form that says which it is.
+
+    RFC 3339, Jackson's `+0000`, any fraction, no offset (UTC); digits without separators
+    (`20210427173558`); seconds, milliseconds, microseconds or nanoseconds since 1970, which differ
+    by their size; or Jackson's list of year, month, day, hour, minute, second and nanosecond. A
+    date alone is no moment.
+    """
+    if isinstance(value, list):
+        return _moment_of_parts(value)
+    if isinstance(value, str):
+        text = value.strip()
+        if not _DECIMAL.fullmatch(text):
+            if len(text) <= _LONGEST_DATE:
+                raise UnreadableError
+            moment = datetime.fromisoformat(text.upper())
+            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    number = read_amount(value)
+    digits = f"{number:f}"
+    if compact := _COMPACT.fullmatch(digits):
+        return datetime(*map(int, compact.groups("0")), tzinfo=UTC)  # type: ignore[arg-type, misc]
+    exact = Fraction(number)
+    for unit in _UNITS:
+        if _EARLIEST * unit <= exact < _LATEST * unit:
+            return _EPOCH + timedelta(microseconds=exact * 10**6 // unit)
+    raise UnreadableError
+
+
+def _moment_of_parts(parts: list[Any]) -> datetime:
+    """Read a list of numbers; without its time of day it is no moment."""
+    if not _FEWEST_PARTS <= len(parts) <= _MOST_PARTS or any(type(one) is not int for one in parts):
+        raise UnreadableError
+    year, month, day, hour, minute, second, nanosecond = (*parts, 0, 0)[:_MOST_PARTS]
+    if 0 < nanosecond < 1000:  # Jackson can write milliseconds there, too  # noqa: PLR2004
+        raise UnreadableError
+    return datetime(year, month, day, hour, minute, second, nanosecond // 1000, UTC)
 
 
 class Members(dict[Any, Any]):

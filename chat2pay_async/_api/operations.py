@@ -20,7 +20,7 @@ import attrs
 
 from chat2pay_async._api import codec, models, requests
 from chat2pay_async._api.json import decode_object
-from chat2pay_async._api.validation import exact_sum
+from chat2pay_async._api.validation import NO_CURRENCY, capture_problem, exact_sum
 from chat2pay_async._values import Value
 from chat2pay_async.errors import Fault, RequestValidationError, SentRequest
 
@@ -367,7 +367,12 @@ _REFERENCE: Final = 4
 
 def request_of(operation: Operation[Any, Any], sent: SentRequest, request_id: str | None) -> Any:
     """Build the request that was written out as `sent`, without the id that was minted for it."""
-    return codec.structure(operation.request, _fields_of(sent, request_id))
+    fields = _fields_of(sent, request_id)
+    if operation is CAPTURE_PAYMENT:  # its currency was not sent, but the amount checked with it
+        given = fields.get("amount")
+        if given is not None and capture_problem(given, None):
+            fields["currency"] = NO_CURRENCY
+    return codec.structure(operation.request, fields)
 
 
 def check_unchanged(

@@ -20,10 +20,13 @@ from typing import Any
 import attrs
 
 from chat2pay_async._api.enums import Channel, IntegrationStatus, TransactionType
+from chat2pay_async._api.phones import phone_digits, phone_problem
 from chat2pay_async._api.redaction import redact
 from chat2pay_async._api.validation import (
+    NO_CURRENCY,
     amount,
     amount_rule,
+    capture_problem,
     choice_problem,
     count_problem,
     currency_problem,
@@ -34,8 +37,6 @@ from chat2pay_async._api.validation import (
     json_faults,
     member,
     moment_problem,
-    phone_digits,
-    phone_problem,
     reference_problem,
     refuse,
     snapshot,
@@ -54,6 +55,7 @@ __all__ = [
     "PaymentLinkRequest",
     "ReceiptRequest",
     "TransactionQuery",
+    "delivery_problem",
     "extra_fields",
     "is_default_time",
     "keys_only",
@@ -99,7 +101,7 @@ def is_default_time(moment: datetime) -> bool:
     return moment.fold == 1 and moment.tzinfo is UTC
 
 
-def _upper(value: str) -> Any:
+def _upper(value: str | None) -> Any:
     given: object = value
     return given.upper() if isinstance(given, str) and given.isascii() else given
 
@@ -200,7 +202,8 @@ class PaymentLinkRequest(Value):
     channel: Channel = attrs.field(converter=_channel)
     """A `Channel`, or its name in any case."""
     to: str = attrs.field(converter=phone_digits, repr=masked)
-    """The customer's phone number: 7 to 15 digits, country code first."""
+    """The customer's phone number, country code first: `27831234567`, `+27 83 123 4567`, or an int.
+    It is kept as 7 to 15 digits."""
     order_number: str
     """1 to 32 characters, not blank, and no blanks around them."""
     currency: str = attrs.field(converter=_upper)
@@ -284,6 +287,16 @@ class PaymentLinkRequest(Value):
         return wrong_total, wrong_sub_total, wrong_tax
 
 
+def delivery_problem(request: PaymentLinkRequest) -> str | None:
+    """Demand that somebody gets the link; a program's single call may have its own reasons."""
+    if request.channel is not Channel.NONE or request.return_payment_link:
+        return None
+    return (
+        "is none, over which no message is sent, and return_payment_link is not true: nobody would "
+        "get the link; set it, or write sms or whatsapp"
+    )
+
+
 @hiding_fields
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class LinkReference(Value):
@@ -314,11 +327,18 @@ class Capture(Value):
     """The paid link's reference."""
     amount: Decimal | None = attrs.field(default=None, converter=amount)
     """In the link's currency, greater than 0. Default: all of it."""
+    currency: str | None = attrs.field(default=None, converter=_upper, eq=False)
+    """The link's currency, which decides how many decimals the amount may have. It is not sent.
+    Default: not known; then an amount has at most 2 decimals. `XXX`: it may have any."""
 
     def __attrs_post_init__(self) -> None:
+        given, currency = self.amount, self.currency
+        wrong_currency = None if currency is None else currency_problem(currency)
+        known = NO_CURRENCY if wrong_currency else currency  # one fault is enough
         problems = {
             "payment_link_ref": reference_problem(self.payment_link_ref),
-            "amount": None if self.amount is None else amount_rule(None)(self.amount),
+            "amount": None if given is None else capture_problem(given, known),
+            "currency": wrong_currency,
         }
         refuse("Capture", problems)
 

@@ -18,9 +18,9 @@ import msgspec
 from chat2pay_async import errors
 from chat2pay_async._api import models
 from chat2pay_async._api.codec import structure
-from chat2pay_async._api.json import decode_object, decode_response
+from chat2pay_async._api.json import decode_any, decode_object, decode_response
 from chat2pay_async._api.operations import CREATE_RECEIPT, Operation, Safety
-from chat2pay_async._api.redaction import redact
+from chat2pay_async._api.redaction import redact, shortened, stated_in, stated_in_text
 from chat2pay_async._api.requests import keys_only
 from chat2pay_async._config import ApiKey
 from chat2pay_async._transport.base import ExchangeError, WireResponse
@@ -387,11 +387,13 @@ def _api_error(  # noqa: PLR0913, PLR0917 - what an error is made of
     identity = operation.identity(request)
 
     def shown(text: str) -> str:
-        return redact(text if key is None else key.masked_in(text), identity)
+        return shortened(redact(text if key is None else key.masked_in(text), identity))
 
-    message = _first_text(data, ("message", "error", "reason"))
+    message, stated = stated_in(decode_any(response.body) if found is None else found)
+    if message is None and found is None:
+        message = stated_in_text(response.body, _media_type(response.headers))
     message = None if message is None else shown(message)
-    reasons = tuple(map(shown, _texts(data.get("errors"))))
+    reasons = tuple(map(shown, stated))
     kind = _BY_STATUS.get(status)
     kind = kind or (errors.ServerError if status in _SERVER_ERRORS else ApiError)
     given = "; ".join(dict.fromkeys(filter(None, (message, *reasons))))
@@ -428,15 +430,6 @@ def _unsent_receipt(
         return None
     receipt = structure(models.Receipt, data)
     return receipt if operation.is_proven_by(request, receipt, data) else None
-
-
-def _first_text(data: dict[str, Any], names: Iterable[str]) -> str | None:
-    return next((text for name in names for text in _texts(data.get(name))), None)
-
-
-def _texts(value: Any) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    return [text for text in values if isinstance(text, str) and text.strip()]
 
 
 def form_of(response: WireResponse) -> str:

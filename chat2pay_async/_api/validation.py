@@ -1,6 +1,6 @@
 """The rules for the values of a request, each once: a function that gives a problem, or None.
 
-A converter (`amount`, `member`, `phone_digits`) brings a value to its one form and leaves what it
+A converter (`amount`, `member`) brings a value to its one form and leaves what it
 can't read as it is. A rule then names the problem, and never repeats the value, which could be a
 phone number. `refuse` raises the problems of a whole request at once.
 """
@@ -15,15 +15,17 @@ from datetime import MAXYEAR, UTC, datetime
 from decimal import Context, Decimal
 from enum import StrEnum
 from functools import lru_cache, reduce
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from chat2pay_async._api.redaction import redact
 from chat2pay_async.errors import Fault, RequestValidationError
 
 __all__ = [
     "MAX_DIGITS",
+    "NO_CURRENCY",
     "amount",
     "amount_rule",
+    "capture_problem",
     "choice_problem",
     "count_problem",
     "currency_problem",
@@ -36,8 +38,6 @@ __all__ = [
     "member",
     "minor_units",
     "moment_problem",
-    "phone_digits",
-    "phone_problem",
     "reference_problem",
     "refuse",
     "snapshot",
@@ -52,6 +52,9 @@ _MISSING = "is required"
 _ODD_KEY = "has a key that is not a str, or that UTF-8 can't carry"
 _SURROGATES = "has lone surrogates, which UTF-8 can't carry; take them out"
 
+_USUAL, _USUAL_CURRENCY = 2, "USD"
+NO_CURRENCY: Final = "XXX"
+"""The code of ISO 4217 for what has none."""
 # ISO 4217, list one: the currencies whose minor unit is not a hundredth.
 _MINOR_UNITS = {
     **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"), 0),
@@ -60,7 +63,7 @@ _MINOR_UNITS = {
     **dict.fromkeys(("CLF", "UYW"), 4),
 }
 
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,9})?")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")  # 1.23E+03 has lost its digits
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # `ChannelType.SMS(name=SMS, id=1)`: the contract's enums are leaked Java strings.
 _LEAKED = re.compile(r"[A-Za-z_]+\.([A-Za-z_]+)\(.*\)")
@@ -70,7 +73,8 @@ _EXACT = Context(prec=4 * MAX_DIGITS)
 
 _ZERO, _UNIT, _HUNDREDTH, _LARGE = Decimal(0), Decimal(1), Decimal("0.01"), Decimal(10**15)
 _CODE_LENGTH = 3
-_PHONE_LENGTHS = range(7, 16)
+_GROUP = 3
+"""Digits after a point that may be thousands: 1.000."""
 _YEARS = range(2, MAXYEAR)  # beyond them, a time in UTC might not be a date any more
 _LEAVES = frozenset({str, int, float, bool, Decimal, type(None)})
 
@@ -79,7 +83,7 @@ E = TypeVar("E", bound=StrEnum)
 
 def minor_units(currency: str) -> int:
     """Return the number of decimals of a currency."""
-    return _MINOR_UNITS.get(currency.upper(), 2)
+    return _MINOR_UNITS.get(currency.upper(), _USUAL)
 
 
 def exact_sum(*amounts: Decimal) -> Decimal:
@@ -140,12 +144,6 @@ def _named(kind: type[E], text: str) -> E | None:
     leaked = _LEAKED.fullmatch(text.strip())
     name = leaked[1] if leaked else re.sub(r"[^A-Za-z0-9]+", "_", text.strip())
     return kind.__members__.get(name.upper())
-
-
-def phone_digits(value: str) -> Any:
-    """Drop E.164's plus sign: the service writes 27831234567."""
-    given: object = value
-    return given.removeprefix("+") if isinstance(given, str) else given
 
 
 def snapshot(value: Any) -> Any:
@@ -220,18 +218,6 @@ def reference_problem(value: Any) -> str | None:
     return identity_problem(value)
 
 
-def phone_problem(value: Any) -> str | None:
-    """Demand a phone number in international digits."""
-    if (
-        isinstance(value, str)
-        and len(value) in _PHONE_LENGTHS
-        and value.isascii()
-        and value.isdecimal()
-    ):
-        return None
-    return "must be 7 to 15 digits, country code first, without blanks or dashes"
-
-
 def flag_problem(value: Any) -> str | None:
     """Demand a bool."""
     return None if isinstance(value, bool) else f"must be a bool, not {type(value).__name__}"
@@ -297,11 +283,33 @@ def amount_rule(currency: str | None, *, zero: bool = False) -> Callable[[Any], 
             return f"has more than {MAX_DIGITS} digits"
         if value < _ZERO or not (value or zero):
             return "must not be negative" if zero else "must be greater than 0"
-        if -exponent > decimals:
-            return f"has {-exponent} decimals; {currency} has {decimals}: round it"
-        return None
+        if -exponent <= decimals or _is_exact(value, -exponent, decimals):
+            return None
+        return f"has {-exponent} decimals; {currency} has {decimals}: round it"
 
     return problem_of
+
+
+def _is_exact(value: Decimal, given: int, decimals: int) -> bool:
+    """Tell whether decimals beyond those of a currency say nothing: JPY 100.00 is 100."""
+    shortest = exponent_of(value.normalize(_EXACT)) or 0
+    return given != _GROUP and -shortest <= decimals
+
+
+def capture_problem(value: Any, currency: str | None) -> str | None:
+    """Demand the amount of a capture, whose currency need not be known.
+
+    Args:
+        value: The amount.
+        currency: Its currency; `XXX`, the code for no currency, allows any decimals. None: it may
+            have the decimals that nearly every currency has.
+    """
+    problem = amount_rule(None if currency == NO_CURRENCY else currency)(value)
+    if problem is not None or currency is not None:
+        return problem
+    if amount_rule(_USUAL_CURRENCY)(value) is None:
+        return None
+    return "has more than 2 decimals, or may be thousands: pass its currency, too"
 
 
 def json_faults(field: str, value: Any) -> list[Fault]:

@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +14,14 @@ from cyclopts.validators import Number
 
 from chat2pay_async._api import models, requests
 from chat2pay_async._cli.job import LINK_JOB, OTHER_JOBS, ExitCode, Job
-from chat2pay_async._cli.options import FileOptions, JobOptions, ServiceOptions, finite
+from chat2pay_async._cli.options import (
+    FileOptions,
+    JobOptions,
+    ServiceOptions,
+    finite,
+    number,
+    whole,
+)
 from chat2pay_async._cli.printing import Printer, faults_of, print_error, write_csv
 from chat2pay_async._cli.report import Report
 from chat2pay_async._cli.single_call import make_call
@@ -178,7 +184,7 @@ def link(  # noqa: PLR0913 - a link has this many fields
     to: str,
     order_number: str,
     currency: str,
-    total_amount: Decimal,
+    total_amount: str,
     channel: str = "sms",
     transaction_type: str | None = None,
     reconciliation_id: str | None = None,
@@ -191,7 +197,7 @@ def link(  # noqa: PLR0913 - a link has this many fields
     Parameters
     ----------
     to
-        Phone number of the customer: digits only, country code first.
+        Phone number of the customer, country code first, such as 27831234567.
     order_number
         Unique number of the order.
     currency
@@ -274,7 +280,7 @@ def status(  # noqa: PLR0913 - each is an option
     file: Path | None = None,
     watch: bool = False,
     ignore: tuple[str, ...] = (),
-    every: Annotated[float, Parameter(validator=(finite, Number(gt=0)))] = 5.0,
+    every: Annotated[float, Parameter(converter=number, validator=(finite, Number(gt=0)))] = 5.0,
     service: ServiceOptions = ServiceOptions(),
 ) -> int:
     """Show the status of links and payments.
@@ -310,10 +316,10 @@ def status(  # noqa: PLR0913 - each is an option
 def sandbox(
     *,
     host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,
+    port: Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lte=65535))] = 0,
     api_key: str = "sandbox-key",
     faults: str | None = None,
-    seed: int | None = None,
+    seed: Annotated[int | None, Parameter(converter=whole)] = None,
 ) -> int:
     """Run a Chat 2 Pay service on this machine, for tests. No message is sent, no money moves.
 

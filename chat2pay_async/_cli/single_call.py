@@ -17,7 +17,7 @@ from chat2pay_async._cli.options import JobOptions, ServiceOptions
 from chat2pay_async._cli.printing import Printer, print_error
 from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async._client import AsyncChat2Pay
-from chat2pay_async.errors import OutcomeUnknownError
+from chat2pay_async.errors import OutcomeUnknownError, RequestValidationError
 from chat2pay_async.events import Event, OutcomeUnknown
 
 __all__ = ["Work", "make_call"]
@@ -44,7 +44,7 @@ def make_call(service: ServiceOptions, work: Work, check: str | None = None) -> 
 
     async def main() -> int:
         async with client_of(JobOptions(base_url=service.base_url), [hook]) as client:
-            return await work(client, Printer(as_json=service.json))
+            return await _checked(work(client, Printer(as_json=service.json)))
 
     if check is not None and service.base_url is not None:
         check += f" --base-url {shlex.quote(service.base_url)}"
@@ -66,6 +66,15 @@ def make_call(service: ServiceOptions, work: Work, check: str | None = None) -> 
             if unknown:
                 print_error(f"The request may have been applied. To check: chat2pay {check}")
             raise
+
+
+async def _checked(call: Coroutine[Any, Any, int]) -> int:
+    """Make a call; an argument that the contract does not allow is wrong use."""
+    try:
+        return await call
+    except RequestValidationError as error:
+        print_error(f"chat2pay: {'; '.join(map(str, error.faults))}")
+        return ExitCode.WRONG_USE
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta, timezone
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from typing import Any, cast
 
 import attrs
@@ -147,7 +147,25 @@ def test_a_fraction_of_a_second_has_any_length(length: int, offset: str) -> None
 
 @pytest.mark.parametrize(
     "form",
-    ["soon", "", "27/04/2021", "2021-13-01T00:00:00Z", True, [], {}, 10**17, "9" * 20, 10**400],
+    [
+        *(
+            "soon",
+            "",
+            "27/04/2021",
+            "2021-13-01T00:00:00Z",
+            True,
+            [],
+            {},
+            10**17,
+            "9" * 20,
+            10**400,
+        ),
+        *(0, "0", -1, "-1619544958", -1619544958000, 1619544958 * 10, 946_684_799, 4_102_444_800),
+        *("2021-04-27", "20210427", 20210427, "2021-W17-2", [2021, 4, 27], "20211327173558"),
+        *([2021, 4, 27, 17, 35, 58, 123], [2021, 4, 27, 17, 35, 58, 0, 0], ["2021", 4, 27, 17, 35]),
+        *([2021, 4, 27, True, 35], [2021, 4, 31, 17, 35], [10**400, 1, 1, 1, 1]),
+    ],
+    ids=lambda form: repr(form)[:24],
 )
 def test_an_unreadable_timestamp_is_none_and_kept_raw(form: object) -> None:
     read = transaction(paymentStatusTimestamp=form, orderNumber="A-1001")
@@ -208,10 +226,46 @@ def test_a_timestamp_comes_back_to_the_millisecond(moment: datetime) -> None:
 
 
 @unhurried
-@given(st.integers(-(10**13), 10**14))
-def test_epoch_milliseconds_are_read_exactly(milliseconds: int) -> None:
-    expected = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
-    assert read_timestamp(milliseconds) == read_timestamp(str(milliseconds)) == expected
+@given(
+    st.integers(946_684_800 * 10**6, 4_102_444_800 * 10**6 - 1),
+    st.sampled_from([1, 10**3, 10**6, 10**9]),
+)
+def test_time_since_the_epoch_is_read_in_the_unit_that_its_size_tells(
+    microseconds: int, unit: int
+) -> None:
+    expected = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
+    with localcontext(Context(prec=40)):
+        number = Decimal(microseconds) * unit / 10**6
+    with localcontext(Context(prec=2)):  # the caller's own rounds nothing
+        assert read_timestamp(number) == read_timestamp(f"{number:f}") == expected
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        1619544958,
+        "1619544958",
+        Decimal("1619544958.000"),
+        Decimal("1619544958.0000009"),
+        1619544958000000,
+        "1619544958000000000",
+        "20210427173558",
+        20210427173558,
+        "20210427T173558Z",
+        "20210427T173558.000+0000",
+        [2021, 4, 27, 17, 35, 58],
+        [2021, 4, 27, 17, 35, 58, 0],
+    ],
+)
+def test_a_timestamp_of_other_writers_is_read(form: object) -> None:
+    assert transaction(paymentStatusTimestamp=form).payment_status_timestamp == NOON
+
+
+def test_a_timestamp_without_its_seconds_is_the_full_minute() -> None:
+    minute = NOON.replace(second=0)
+    assert read_timestamp("202104271735") == read_timestamp([2021, 4, 27, 17, 35]) == minute
+    nanoseconds = [2021, 4, 27, 17, 35, 0, 123_456_789]
+    assert read_timestamp(nanoseconds) == minute.replace(microsecond=123_456)
 
 
 # Numbers, ids, flags, texts ----------------------------------------------------------------------
@@ -579,7 +633,7 @@ def thirty_digits(draw: st.DrawFn) -> str:
 @example("0." + "0" * 28 + "1")
 @example("9" * 30)
 def test_no_digit_of_an_amount_is_lost_on_the_way_out_or_back(text: str) -> None:
-    amount = Capture(payment_link_ref="8a1f", amount=text).amount
+    amount = Capture(payment_link_ref="8a1f", amount=text, currency="XXX").amount
     price = PaymentLinkRequest(**LINK, additional_data={"price": Decimal(text)})
     written = decode_object(encode(price))
     assert written is not None

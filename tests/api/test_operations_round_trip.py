@@ -101,7 +101,7 @@ def links(draw: st.DrawFn) -> requests.PaymentLinkRequest:
     sub_total, tax = draw(amounts(2)), draw(amounts(2, "0.00"))
     return requests.PaymentLinkRequest(
         channel=draw(st.sampled_from(["sms", "WhatsApp", "none"])),
-        to=draw(st.text("0123456789", min_size=7, max_size=15)),
+        to=draw(st.text("0123456789", min_size=5, max_size=13).map("27".__add__)),
         order_number=draw(not_blank(32)),
         currency=currency,
         total_amount=sub_total + tax,
@@ -130,6 +130,7 @@ STRATEGIES: dict[str, st.SearchStrategy[Any]] = {
         requests.Capture,
         payment_link_ref=not_blank(),
         amount=st.none() | st.integers(0, 5).flatmap(lambda places: amounts(places, "1")),
+        currency=st.just("XXX"),
     ),
     "create_receipt": st.builds(
         requests.ReceiptRequest,
@@ -182,6 +183,14 @@ def test_the_minted_id_is_no_part_of_the_request() -> None:
         request = attrs.evolve(LINK, additional_data=data)
         back = request_of(operation, prepare(operation, request, "id-1"), "id-1")
         assert back.additional_data == data
+
+
+def test_a_capture_comes_back_although_its_currency_was_not_sent() -> None:
+    operation = operations.CAPTURE_PAYMENT
+    for amount, known in (("1.250", "XXX"), ("1.25", None), (None, None)):
+        request = requests.Capture("ref-1", amount, "KWD")
+        back = request_of(operation, prepare(operation, request), None)
+        assert (back, back.currency) == (request, known)
 
 
 def test_an_id_of_the_callers_own_is_part_of_the_request() -> None:

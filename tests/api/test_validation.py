@@ -44,8 +44,12 @@ def test_the_callers_own_decimal_context_rounds_nothing() -> None:
     with localcontext(Context(prec=2)):
         assert exact_sum(Decimal("199.90"), Decimal("0.05")) == Decimal("199.95")
         assert str(amount(Decimal("199.90"))) == "199.90"
-        assert str(amount("1.2345E+3")) == "1234.5"
-        assert str(amount("1.2E+3")) == "1200"
+        assert str(amount(Decimal("1.2345E+3"))) == "1234.5"
+        assert str(amount(Decimal("1.2E+3"))) == "1200"
+        assert amount_rule("ZAR")(Decimal("1234567.9000")) is None
+        assert amount_rule("ZAR")(Decimal("1234567.9010")) == (
+            "has 4 decimals; ZAR has 2: round it"
+        )
 
 
 @unhurried

@@ -54,10 +54,34 @@ def test_undelivered_link_has_the_exit_code_of_a_problem(sandbox: Sandbox, run: 
 
 def test_invalid_link_is_refused_before_it_is_sent(sandbox: Sandbox, run: Terminal) -> None:
     ran = run(*LINK, "--total-amount", "1.505")
-    assert ran.code == 1
-    assert "total_amount" in ran.err
+    assert ran.code == 2
+    assert ran.err == "chat2pay: total_amount: has 3 decimals; ZAR has 2: round it\n"
     assert not ran.out
     assert not sandbox.ledger.requests
+
+
+@pytest.mark.parametrize(
+    "amount", ["199,90", "1_000", "1e3", "nan", "Infinity", "\u0661\u0662", ""]
+)
+def test_amount_that_is_no_plain_number_is_a_wrong_argument(
+    sandbox: Sandbox, run: Terminal, amount: str
+) -> None:
+    ran = run(*LINK, f"--total-amount={amount}")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("chat2pay: total_amount: is not a number; write it with digits and")
+    assert ran.err.count("\n") == 1
+    assert not sandbox.ledger.requests
+
+
+def test_phone_number_without_its_country_is_a_wrong_argument(
+    sandbox: Sandbox, run: Terminal
+) -> None:
+    words = ("--order-number", "B-1", "--currency", "ZAR", "--total-amount", "1.50")
+    ran = run("link", "--to", "0831234567", *words)
+    assert ran.code == 2
+    assert "to: begins with 0, as no country code does" in ran.err
+    assert not sandbox.ledger.requests
+    assert run("link", "--to", "+27 (83) 123-4567", *words).code == 0
 
 
 # Other calls --------------------------------------------------------------------------------------
