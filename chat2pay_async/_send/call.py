@@ -15,8 +15,8 @@ from chat2pay_async._api.operations import Operation, Safety, mint, prepare
 from chat2pay_async._api.responses import Outcome
 from chat2pay_async._config import ApiKey, RetryPolicy, Timeout
 from chat2pay_async._journal.store import Claim, Intent, Response, Store
-from chat2pay_async._send.stored import result_of
-from chat2pay_async._transport.base import SendGuard, WireResponse
+from chat2pay_async._send.stored import results_of
+from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
     Attempt,
     Chat2PayError,
@@ -101,10 +101,12 @@ class ClaimLog(CallLog):
 
     def __init__(self, store: Store, claim: Claim, token: str) -> None:
         self._store = store
-        self._key = claim.key
         self._content = claim.content
         self._unwritten: tuple[Attempt, WireResponse] | None = None
+        self.key = claim.key
         self.token = token
+        self.is_settled = False
+        """True once the row's end was written, or its claim given back."""
         self.is_lost = False
         """True once the claim was found to be another's."""
         self.response: WireResponse | None = None
@@ -153,7 +155,7 @@ class ClaimLog(CallLog):
             JournalError: They can't be read.
         """
         rows = await self._store.rows_of_identity(pending.operation, pending.identity)
-        return [(row.key, result_of(row)[0]) for row in rows if row.key != self._key]
+        return results_of(rows, besides=self.key)
 
 
 class Call(msgspec.Struct, Generic[Q, R], eq=False):
@@ -275,6 +277,13 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
             self.record(attempt, outcome, began=None, last_byte=self.started, now=self.started)
         self.earlier, self.service_time = len(self.attempts), prior.service_time
         return outcome
+
+    def begin_anew(self) -> None:
+        """Forget what was sent with its key: it had no effect, or is another's by now."""
+        self.log = self.sent = self.request_id = self.sent_at = self.service_time = None
+        self.attempts, self.earlier, self.earlier_read = [], 0, 0.0
+        self.may_have_been_applied = self.was_unknown = self.is_foreign = False
+        self.window_ends, self.last_error = -math.inf, None
 
     def record(
         self,

@@ -10,9 +10,9 @@ from weakref import WeakKeyDictionary
 from chat2pay_async._api import models, operations
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.operations import is_reference, receipt_key
-from chat2pay_async.errors import SentRequest
+from chat2pay_async.errors import Pending, SentRequest
 
-__all__ = ["Owner", "References", "owner_of", "reference_in", "references_over"]
+__all__ = ["Owner", "References", "owner_in", "owner_of", "reference_in", "references_over"]
 
 Owner: TypeAlias = tuple[str, str, str]
 """The call that received a reference, the same for each of its attempts, in any process: its
@@ -36,6 +36,12 @@ def owner_of(operation: str, identity: str, request: SentRequest, key: str | Non
         body = decode_object(request.body or b"{}") or {}
         key = receipt_key(identity, f"{body.get('receiptLink')}")
     return operation, identity, identity if key is None else key
+
+
+def owner_in(pending: Pending) -> Owner:
+    """Return the call that a pending is of."""
+    request, key = pending.request, pending.idempotency_key
+    return owner_of(pending.operation, pending.identity, request, key)
 
 
 def reference_in(operation: str, result: Any) -> str | None:

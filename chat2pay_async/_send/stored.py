@@ -6,10 +6,10 @@ back is written in the same form, and read in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import attrs
 import msgspec
@@ -17,27 +17,110 @@ import msgspec
 from chat2pay_async import errors
 from chat2pay_async._api import codec, models
 from chat2pay_async._api.json import decode_object
-from chat2pay_async._api.operations import OPERATIONS, Operation
-from chat2pay_async._journal.store import OPEN, Account, End, Row, RowState
+from chat2pay_async._api.operations import OPERATIONS, Operation, content_of
+from chat2pay_async._api.responses import Outcome
+from chat2pay_async._journal.content import write_content
+from chat2pay_async._journal.store import OPEN, Account, Claim, End, Row, RowState
+from chat2pay_async._texts import alike_number
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof
 
 __all__ = [
     "Detail",
     "Prior",
+    "changed_in",
+    "claim_again",
+    "claim_of",
+    "conflict",
+    "content_in",
+    "end_after",
     "end_of",
     "operation_of",
     "prior_of",
     "read_detail",
     "result_of",
+    "results_of",
     "state_after",
     "state_of",
+    "stored_outcome",
 ]
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
 _OWN = frozenset({"extra", "recovered", "replayed"})
 """Fields of a model that are no fields of a response."""
 _BY_NAME = {operation.name: operation for operation in OPERATIONS}
+_OK: Final = 200
+
+Q = TypeVar("Q")
+
+
+# Claims ------------------------------------------------------------------------------------------
+
+
+def claim_of(
+    operation: Operation[Q, Any],
+    request: Q,
+    key: str,
+    run: str | None = None,
+    line: int | None = None,
+    *,
+    takes_rejected: bool = True,
+) -> Claim:
+    """Return the question whether a request may be sent with a key."""
+    return Claim(
+        operation=operation.name,
+        key=key,
+        identity=operation.identity(request),
+        content=write_content(content_of(operation, request)),
+        run=run,
+        line=line,
+        folded=alike_number(key),
+        takes_rejected=takes_rejected,
+    )
+
+
+def claim_again(row: Row) -> Claim:
+    """Return the claim that a row was made with."""
+    return Claim(row.operation, row.key, row.identity, row.content)
+
+
+def content_in(call: Any) -> bytes:
+    """Return the content of a call."""
+    return write_content(content_of(call.operation, call.request))
+
+
+def conflict(
+    operation: str, key: str, changed: tuple[str, ...]
+) -> errors.IdempotencyConflictError:
+    """Return the error of a call whose key is known with another content."""
+    return errors.IdempotencyConflictError(
+        f"{operation}: not sent: its idempotency key was used before with another "
+        f"{', '.join(changed)}. Undo the change; or, if both are meant, pass another "
+        "idempotency_key",
+        key=key,
+        differences=changed,
+    )
+
+
+_SHOWN: Final = ("total_amount", "currency", "channel", "transaction_type")
+"""Fields of a request that a transaction shows, under these names or their own."""
+
+
+def changed_in(request: object, found: object) -> tuple[str, ...] | None:
+    """Compare a request with what a look-up found in its place, by somebody unknown.
+
+    Returns:
+        The names of the fields that differ, as far as it shows them; None where nothing was read.
+    """
+    if found is None:
+        return None
+    changed: list[str] = []
+    for name in _SHOWN:
+        asked = getattr(request, name, None)
+        shown = getattr(found, name, None) or getattr(found, f"{name}_name", None)
+        if asked is not None and shown is not None and asked != shown:
+            changed.append(name)
+    return tuple(changed)
 
 
 def operation_of(name: str) -> Operation[Any, Any]:
@@ -223,3 +306,35 @@ def prior_of(row: Row, account: Account) -> Prior | None:
     # An attempt that was explicitly absent may have arrived since.
     is_unresolved = row.state in OPEN or Proof.UNKNOWN in proofs
     return Prior(row.pending(account, seen), is_unresolved, Proof.APPLIED in proofs)
+
+
+def results_of(rows: Iterable[Row], *, besides: str) -> list[tuple[str, Any]]:
+    """Return the keys of rows, but one, each with its result."""
+    return [(row.key, result_of(row)[0]) for row in rows if row.key != besides]
+
+
+def stored_outcome(row: Row) -> Outcome[Any]:
+    """Return the outcome that a row has; it was applied.
+
+    Raises:
+        ReceiptNotSentError: Its receipt was made, and its message was not sent.
+    """
+    result, error, _attempts = result_of(row)
+    if error is not None:
+        raise error
+    response = WireResponse(_OK, {}, row.result or row.response or b"{}")
+    recovered = bool(getattr(result, "recovered", False))
+    return Outcome(Proof.APPLIED, result, None, response, recovered=recovered, replayed=True)
+
+
+def end_after(resolution: Any, prior: Prior) -> End:
+    """Return the end of a call that look-ups settled.
+
+    Args:
+        resolution: The verdict, which is no UNDETERMINED.
+        prior: What was sent.
+    """
+    attempts = tuple(dict.fromkeys((prior.pending.first_attempt, prior.pending.last_attempt)))
+    result = resolution.result
+    state = RowState.FAILED if result is None else state_after(result)
+    return end_of(state, result, None, attempts)
