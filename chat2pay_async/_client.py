@@ -21,7 +21,7 @@ from chat2pay_async._raw_client import RawChat2Pay
 from chat2pay_async._send.call import Call, Options
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.limits import Limiter, RateLimit, Slots, limiter_of
-from chat2pay_async._send.polling import wait_for_payment
+from chat2pay_async._polling import wait_for_payment
 from chat2pay_async._send.reconciliation import Resolution
 from chat2pay_async._send.references import references_over
 from chat2pay_async._send.sender import Sender

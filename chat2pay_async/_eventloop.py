@@ -13,15 +13,29 @@ import math
 # Documented, in spite of its name: it is what `asyncio.get_running_loop` asks, without the raise.
 from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage]
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import anyio
 import anyio.lowlevel
 
-__all__ = ["DeadlinePassed", "Event", "checkpoint", "current_loop", "later", "now", "within"]
+__all__ = [
+    "DeadlinePassed",
+    "Event",
+    "Wake",
+    "checkpoint",
+    "current_loop",
+    "later",
+    "now",
+    "wake_of_this_loop",
+    "within",
+]
 
 T = TypeVar("T")
+
+Wake = Callable[[Callable[[], object]], None]
+"""Has a function called in a loop's thread; nothing where the loop has ended."""
 
 
 def now() -> float:
@@ -33,6 +47,19 @@ def now() -> float:
 def current_loop() -> object:
     """Return the running loop: equal to itself, and to no other."""
     return _get_running_loop() or anyio.lowlevel.current_token()
+
+
+def wake_of_this_loop() -> Wake:
+    """Return what other threads may use to have a function called in the running loop's."""
+    loop = _get_running_loop()
+    token: Any = None if loop is not None else anyio.lowlevel.current_token().native_token
+    schedule = token.run_sync_soon if loop is None else loop.call_soon_threadsafe
+
+    def wake(work: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop has ended, and so have its tasks
+            schedule(work)
+
+    return wake
 
 
 async def checkpoint() -> None:

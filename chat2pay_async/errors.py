@@ -16,7 +16,8 @@
     │   ├── RateLimitedError          429
     │   └── ServerError               5xx
     ├── ResponseDecodeError           a 2xx about something else
-    ├── JournalError                  a run's journal can't be used, or can't be written any more
+    ├── IdempotencyConflictError      its key is known, with another content; not sent
+    ├── JournalError                  the journal can't be used, or can't be written any more
     ├── RunStoppedError               a run stopped itself: too much of it failed, or no connection
     └── OutcomeUnknownError           it may have been applied: `client.resolve` it, don't repeat it
 
@@ -62,6 +63,7 @@ __all__ = [
     "ConnectionFailedError",
     "Fault",
     "FileFaultsError",
+    "IdempotencyConflictError",
     "JournalError",
     "NotFoundError",
     "OutcomeUnknownError",
@@ -160,6 +162,8 @@ class Pending:
     """The call's `Timeout.read`, in seconds."""
     resend_when_absent: bool = True
     """The call's `RetryPolicy.resend_when_absent`."""
+    idempotency_key: str | None = attrs.field(default=None, repr=False)
+    """The call's key, where its caller gave it one of its own."""
 
     def to_json(self) -> str:
         """Write it as JSON. It holds personal data: keep it as you keep phone numbers."""
@@ -385,8 +389,26 @@ class ResponseDecodeError(Chat2PayError):
         self.body = body
 
 
+class IdempotencyConflictError(Chat2PayError):
+    """The idempotency key is known, and what was sent with it is something else. It was not sent.
+
+    Correct the request, or pass another `idempotency_key` if both are meant.
+
+    Attributes:
+        key: The idempotency key: the order number, a reference, or the caller's own.
+        differences: The names of the fields that differ, such as `total_amount`.
+    """
+
+    def __init__(
+        self, text: str = "", *, key: str = "", differences: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(text)
+        self.key = key
+        self.differences = differences
+
+
 class JournalError(Chat2PayError):
-    """A journal can't be used for this run, or can't be written any more; the message says why.
+    """A journal can't be used, or can't be written any more; the message says why.
 
     Nothing is sent that is not in the journal, and nothing that is in it is lost.
     """

@@ -40,6 +40,7 @@ __all__ = [
     "Hook",
     "Hooks",
     "ItemFinished",
+    "JournalBehind",
     "LookedUp",
     "OutcomeUnknown",
     "Paused",
@@ -133,6 +134,18 @@ class OutcomeUnknown(Event):
 
 
 @attrs.frozen(eq=False, repr=False)
+class JournalBehind(Event):
+    """A call has ended, and its end could not be written to the journal.
+
+    The call's caller has its result. The journal has it as open: whoever comes next with its key
+    looks it up, and sends nothing before.
+    """
+
+    reason: str
+    """The error, in words."""
+
+
+@attrs.frozen(eq=False, repr=False)
 class CallFinished(Event):
     """A call came to its end."""
 
@@ -167,6 +180,7 @@ class Hook(Protocol):
 
 
 _LEVELS: dict[type[Event], int] = {
+    JournalBehind: logging.ERROR,
     OutcomeUnknown: logging.WARNING,
     Paused: logging.INFO,
     RetryScheduled: logging.INFO,

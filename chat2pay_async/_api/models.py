@@ -101,6 +101,8 @@ class PaymentLink(Plain):
     """Minutes that the page lives once the link is clicked."""
     recovered: bool = False
     """True if this was read back from the status endpoint, after a response was lost."""
+    replayed: bool = False
+    """True if this is the result of an earlier call with the same idempotency key."""
     extra: dict[str, Any] = extra_fields()
 
     @property
@@ -128,6 +130,8 @@ class Cancellation(Plain):
     timestamp: datetime | None = None
     recovered: bool = False
     """True if this was read back from the status endpoint, after a response was lost."""
+    replayed: bool = False
+    """True if this is the result of an earlier call with the same idempotency key."""
     extra: dict[str, Any] = extra_fields()
 
 
@@ -218,6 +222,8 @@ class GatewayResult(GatewayAnswer):
     payment_status_id: Identifier | None = None
     recovered: bool = False
     """True if this was read back from the status endpoint, after a response was lost."""
+    replayed: bool = False
+    """True if this is the result of an earlier call with the same idempotency key."""
     extra: dict[str, Any] = extra_fields()
 
     @property
@@ -256,6 +262,8 @@ class Receipt(Plain):
     """The reason for which its message was not sent, in a `ReceiptNotSentError`."""
     recovered: bool = False
     """True if this was read back from the status endpoint, after a response was lost."""
+    replayed: bool = False
+    """True if this is the result of an earlier call with the same idempotency key."""
     extra: dict[str, Any] = extra_fields()
 
 

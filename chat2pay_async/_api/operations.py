@@ -8,6 +8,7 @@ None of it does I/O.
 from __future__ import annotations
 
 import enum
+import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -38,9 +39,12 @@ __all__ = [
     "Operation",
     "Safety",
     "check_unchanged",
+    "content_of",
     "is_reference",
+    "key_of",
     "mint",
     "prepare",
+    "receipt_key",
     "request_of",
 ]
 
@@ -418,3 +422,57 @@ def _fields_of(sent: SentRequest, request_id: str | None) -> dict[str, Any]:
     if fields.get("additionalData") == {}:  # a minted id stood alone, beside no data
         del fields["additionalData"]
     return fields
+
+
+# Idempotency keys --------------------------------------------------------------------------------
+
+
+def key_of(operation: Operation[Q, Any], request: Q) -> str:
+    """Return the idempotency key of a request whose caller gave it none."""
+    identity = operation.identity(request)
+    if isinstance(request, requests.ReceiptRequest):
+        return receipt_key(identity, request.receipt_link)
+    return identity
+
+
+def receipt_key(payment_link_ref: str, receipt_link: str) -> str:
+    """Return the key of a receipt: a link may have several, each with its own URL."""
+    return json.dumps([payment_link_ref, receipt_link])
+
+
+def content_of(operation: Operation[Q, Any], request: Q) -> dict[str, str]:
+    """Return what a request would send, each field in the one form of all values that are equal.
+
+    A timestamp that defaults to now is no part of it: each try has another one.
+    """
+    sent = prepare(operation, request)
+    names = {codec.wire_name(field.name): field.name for field in attrs.fields(operation.request)}
+    content = {
+        names.get(name, name): _one_form(value)
+        for name, value in _fields_of(sent, None).items()
+        if value is not None
+    }
+    moment = getattr(request, "timestamp", None)
+    if moment is not None and requests.is_default_time(moment):
+        del content["timestamp"]
+    return content
+
+
+def _one_form(value: Any) -> str:
+    """Write a JSON value so that equal ones are the same text, and a number is no truth value."""
+    match value:
+        case None | bool():
+            return json.dumps(value)
+        case int() | float() | Decimal():
+            sign, digits, exponent = Decimal(value).as_tuple()
+            significant = "".join(map(str, digits)).lstrip("0")
+            kept = significant.rstrip("0")
+            power = int(exponent) + len(significant) - len(kept) if kept else 0
+            return f"{'-' * (sign and bool(kept))}{kept or 0}e{power}"
+        case list():
+            return "[" + ",".join(map(_one_form, value)) + "]"
+        case dict():
+            inner = sorted((json.dumps(key), _one_form(one)) for key, one in value.items())
+            return "{" + ",".join(f"{key}:{one}" for key, one in inner) + "}"
+        case _:
+            return json.dumps(value)

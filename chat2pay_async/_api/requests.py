@@ -57,6 +57,7 @@ __all__ = [
     "TransactionQuery",
     "delivery_problem",
     "extra_fields",
+    "is_default_time",
     "keys_only",
     "masked",
     "redacted",
@@ -88,6 +89,16 @@ def keys_only(value: object) -> str:
 def extra_fields() -> Any:
     """Make the field `extra`: the fields of a response that are unknown or unreadable."""
     return attrs.field(factory=dict, hash=False, repr=keys_only)
+
+
+def _default_time() -> datetime:
+    # In UTC `fold` means nothing, so it can tell the default from a time that was given.
+    return datetime.now(UTC).replace(fold=1)
+
+
+def is_default_time(moment: datetime) -> bool:
+    """Tell whether a request's timestamp is the default, and not one that its caller gave."""
+    return moment.fold == 1 and moment.tzinfo is UTC
 
 
 def _upper(value: str | None) -> Any:
@@ -199,7 +210,7 @@ class PaymentLinkRequest(Plain):
     """An ISO 4217 code; it decides how many decimals the amounts may have."""
     total_amount: Decimal = attrs.field(converter=amount)
     """Greater than 0; `sub_total_amount` plus `tax_amount`, where both are given."""
-    timestamp: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    timestamp: datetime = attrs.field(factory=_default_time)
     """The time of the order. Default: now. The service keeps milliseconds."""
     from_: str | None = attrs.field(default=None, repr=masked)
     """The sender that the customer sees."""
@@ -345,7 +356,7 @@ class ReceiptRequest(Plain):
     """The paid link's reference."""
     receipt_link: str = attrs.field(repr=masked)
     """The receipt's URL, which the customer gets."""
-    timestamp: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    timestamp: datetime = attrs.field(factory=_default_time)
     """The receipt's time. Default: now."""
 
     def __attrs_post_init__(self) -> None:

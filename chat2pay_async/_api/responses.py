@@ -76,6 +76,9 @@ class RawResponse(Value, Generic[T]):
     """Seconds, waiting included."""
     recovered: bool = False
     """True if the response is a look-up's, since the operation's own was lost."""
+    replayed: bool = False
+    """True if it is what the journal has of an earlier call: then the status is 200, and there are no
+    headers."""
 
 
 _NONE: Any = None
@@ -96,6 +99,8 @@ class Outcome(msgspec.Struct, Generic[R], frozen=True):
     """The name of what ended it without a response."""
     recovered: bool = False
     """True where it was read back by a look-up."""
+    replayed: bool = False
+    """True where it is an earlier call's, which had the same key."""
     is_final: bool = False
     """True where the same again would end alike: nobody could be reached, for a reason that stays;
     or, of a POST, for a refusal in a form that is not the service's own. It may have been applied.

@@ -5,24 +5,31 @@ Every item of a run ends in one of five states:
 | State | Meaning | The next run with the same journal |
 |---|---|---|
 | `APPLIED` | it took effect | skips it |
-| `REJECTED` | the service, the gateway, or a check before it was sent refused it | skips it |
+| `REJECTED` | the service, the gateway, or a check before it was sent refused it | skips it, unless `retry_rejected=True` |
 | `FAILED` | nothing was applied: no connection, too many throttles, a wrong key | sends it |
 | `UNKNOWN` | it may have been applied | looks it up first |
-| `SKIPPED` | an earlier run had finished it; its result is that run's | skips it |
+| `SKIPPED` | another run, or a call, had finished it; the result is that one's | skips it |
 """
 
 from __future__ import annotations
 
 import enum
-from typing import Generic, TypeVar
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
 from chat2pay_async import errors
 from chat2pay_async._api import models
-from chat2pay_async.errors import Attempt, Chat2PayError, Proof
+from chat2pay_async._api.operations import request_of
+from chat2pay_async._journal.store import Row, RowState
+from chat2pay_async._send.stored import operation_of, result_of
+from chat2pay_async.errors import Attempt, Chat2PayError
 
-__all__ = ["Outcome", "State", "state_after", "state_of"]
+__all__ = ["CALL", "Outcome", "State", "outcome_of", "request_of_row"]
+
+CALL: Final = "call"
+"""The `by` of what a single call has finished."""
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -40,7 +47,7 @@ class State(enum.StrEnum):
     UNKNOWN = "unknown"
     """It may have been applied; a later run looks it up first."""
     SKIPPED = "skipped"
-    """An earlier run had finished it."""
+    """Another run, or a single call, had finished it."""
 
 
 @attrs.frozen
@@ -48,7 +55,7 @@ class Outcome(Generic[Q, R]):
     """Outcome of one item."""
 
     key: str
-    """The order number, or payment link reference."""
+    """The order number, the payment link reference, or the item's own key."""
     request: Q
     """The request, as it was sent."""
     state: State
@@ -58,6 +65,10 @@ class Outcome(Generic[Q, R]):
     """The error of the call."""
     attempts: tuple[Attempt, ...] = ()
     """Every attempt at the call, in order."""
+    by: str | None = None
+    """Of a skipped item, the name of the run that finished it; `"call"`: a single call did."""
+    at: datetime | None = None
+    """Of a skipped item, when that was."""
 
     @property
     def recovered(self) -> bool:
@@ -87,26 +98,26 @@ class Outcome(Generic[Q, R]):
         return isinstance(self.result, models.GatewayResult) and self.result.succeeded is False
 
 
-def state_after(result: object) -> State:
-    """Return the state after a call that returned: a gateway's response may be no success."""
-    if isinstance(result, models.GatewayResult) and result.succeeded is not True:
-        return State.UNKNOWN if result.succeeded is None else State.REJECTED
-    return State.APPLIED
+def outcome_of(row: Row, request: Any, state: State | None = None) -> Outcome[Any, Any]:
+    """Read the outcome of a journal's row; unknown if it has none.
+
+    Args:
+        row: The row.
+        request: The request, or None where it is not kept.
+        state: Takes the place of the row's own.
+    """
+    result, error, attempts = result_of(row)
+    if state is None:
+        known = row.state not in {RowState.CLAIMED, RowState.SENT}
+        state = State(row.state.value) if known else State.UNKNOWN
+    by, at = row.claimed_by.run or CALL, row.claimed_by.at
+    return Outcome(row.key, request, state, result, error, attempts, by, at)
 
 
-_NOT_FINAL = frozenset({401, 403})
-
-
-def state_of(error: Chat2PayError) -> State:
-    """Return the state after a call that raised."""
-    if isinstance(error, errors.OutcomeUnknownError):
-        return State.UNKNOWN
-    if isinstance(error, errors.ReceiptNotSentError):
-        return State.APPLIED  # the receipt exists without its message
-    if isinstance(error, errors.RequestValidationError):
-        return State.REJECTED
-    if isinstance(error, errors.ApiError) and error.status_code not in _NOT_FINAL:
-        # 408, 425, 429 and 5xx prove something else.
-        refused = bool(error.attempts) and error.attempts[-1].proof is Proof.REJECTED
-        return State.REJECTED if refused else State.FAILED
-    return State.FAILED
+def request_of_row(row: Row) -> Any:
+    """Rebuild the request of a row; None where it is not kept."""
+    operation = operation_of(row.operation)
+    sent = row.sent
+    if sent is None or (operation.has_body and sent.body is None):
+        return None
+    return request_of(operation, sent, row.request_id)

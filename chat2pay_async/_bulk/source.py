@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
+import attrs
 
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["read"]
+__all__ = ["Keyed", "read"]
 
 T = TypeVar("T")
+
+
+@attrs.frozen
+class Keyed(Generic[T]):
+    """Item of a run with a key or a line of its own.
+
+    A key of its own is for what is done twice on purpose, such as a second link for one order.
+    """
+
+    request: T
+    """What the run takes: a request, or a reference."""
+    idempotency_key: str | None = None
+    """The key; None: that of the request."""
+    line: int | None = None
+    """The row of the file that it comes from, for reports."""
 
 
 async def read(source: Iterable[T] | AsyncIterable[T]) -> AsyncGenerator[T]:

@@ -44,8 +44,8 @@ _STATE: Final = _ROW.index("state")
 _IS_OPEN: Final = "(token IS NOT NULL OR state IN ('sent', 'unknown'))"
 _CHUNK: Final = 400
 """Keys in one statement; SQLite takes at least 999 values."""
-_NO_EFFECT: Final = frozenset({RowState.REJECTED, RowState.FAILED})
-_ENDED: Final = frozenset({RowState.APPLIED, *_NO_EFFECT})
+_FINAL: Final = frozenset({RowState.APPLIED, RowState.REJECTED})
+"""States of rows whose request nobody needs any more."""
 
 
 class Database:
@@ -270,7 +270,7 @@ class Database:
         return self._end("id = ? AND posts = ?", (row.id, row.posts), end)
 
     def _end(self, which: str, values: tuple[Any, ...], end: End) -> bool:
-        if self._salt is not None and end.state in _ENDED:
+        if self._salt is not None and end.state in _FINAL:
             self._digest(which, values)
         cursor = self.db.execute(
             "UPDATE item SET state = ?, response = coalesce(?, response), result = ?, detail = ?, "  # noqa: S608 - one of two, above

@@ -146,6 +146,7 @@ class Row:
             settle=self.settle,
             read_timeout=self.read_timeout,
             resend_when_absent=self.resend_when_absent,
+            idempotency_key=None if self.key == self.identity else self.key,
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from datetime import datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -14,6 +14,8 @@ import msgspec
 from chat2pay_async._api.operations import Operation, Safety, mint, prepare
 from chat2pay_async._api.responses import Outcome
 from chat2pay_async._config import ApiKey, RetryPolicy, Timeout
+from chat2pay_async._journal.store import Claim, Intent, Response, Store
+from chat2pay_async._send.stored import results_of
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import (
     Attempt,
@@ -28,6 +30,8 @@ __all__ = [
     "MAY_BE_APPLIED",
     "Call",
     "CallLog",
+    "ClaimLog",
+    "ClaimLostError",
     "Options",
     "about",
     "next_id",
@@ -80,6 +84,79 @@ class CallLog(Protocol):
         """Note that the call ends, or was cancelled, while it may have been applied."""
         ...
 
+    def others(self, pending: Pending) -> Awaitable[Iterable[tuple[str, Any]]]:
+        """Return keys of other calls for the same identity, each with its result.
+
+        Their effects are not this call's. It is asked before the call is looked up.
+        """
+        ...
+
+
+class ClaimLostError(Exception):
+    """The claim is another's by now: nothing was sent, and nothing may be."""
+
+
+class ClaimLog(CallLog):
+    """Log of a call that holds a claim: its POSTs and their responses, on the way to the journal."""
+
+    def __init__(self, store: Store, claim: Claim, token: str) -> None:
+        self._store = store
+        self._content = claim.content
+        self._unwritten: tuple[Attempt, WireResponse] | None = None
+        self.key = claim.key
+        self.token = token
+        self.is_settled = False
+        """True once the row's end was written, or its claim given back."""
+        self.is_lost = False
+        """True once the claim was found to be another's."""
+        self.response: WireResponse | None = None
+        """The last response to a POST."""
+        self.pending: Pending | None = None
+        """Set where the call ends unresolved."""
+        self.sent: Pending | None = None
+        """What left so far; None: nothing did."""
+        self.failed = 0
+        """The number of attempts that the service, or what is between, did not carry out."""
+
+    async def record_intent(self, pending: Pending) -> None:
+        """Write durably that a POST is about to leave.
+
+        Raises:
+            ClaimLostError: The claim is another's.
+            JournalError: It can't be written, so the POST must not leave.
+        """
+        if self._unwritten is not None:  # no end will have it
+            attempt, response = self._unwritten
+            at, status, body = attempt.started_at, response.status_code, response.body
+            self._store.record_response(self.token, Response(at, status, body))
+            self._unwritten = None
+        self.response = None
+        if not await self._store.record_intent(self.token, Intent(pending, self._content)):
+            self.is_lost = True
+            raise ClaimLostError
+        self.sent = pending
+
+    def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None:
+        """Keep the response to a POST: it is written with the end, or before the next POST."""
+        self.response = response
+        if response is not None:
+            self._unwritten = attempt, response
+        was_early = attempt.proof is Proof.NOT_SENT and response is not None
+        self.failed += was_early or attempt.proof is Proof.UNKNOWN
+
+    def record_pending(self, pending: Pending) -> None:
+        """Keep what is needed to look the call up: it ends while it may have been applied."""
+        self.pending = pending
+
+    async def others(self, pending: Pending) -> list[tuple[str, Any]]:
+        """Read what the journal has of other keys for the same identity.
+
+        Raises:
+            JournalError: They can't be read.
+        """
+        rows = await self._store.rows_of_identity(pending.operation, pending.identity)
+        return results_of(rows, besides=self.key)
+
 
 class Call(msgspec.Struct, Generic[Q, R], eq=False):
     """A call in progress.
@@ -94,6 +171,8 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
     started: float
     """On the event loop's clock, as all times here."""
     log: CallLog | None = None
+    idempotency_key: str | None = None
+    """The key that its caller gave it; None: the operation's own."""
     known_id: str = ""
     """Its `call_id`, once that was asked for."""
     is_look_up: bool = False
@@ -122,6 +201,9 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
     spent: int = 0
     """Tokens of the client's quota."""
     last_error: Chat2PayError | None = None
+    guard: SendGuard | None = None
+    """Lets the request of the attempt in progress leave; None: there is none."""
+    is_stopped: bool = False
 
     @property
     def call_id(self) -> str:
@@ -132,8 +214,18 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
     @property
     def deadline(self) -> float:
         """The time by which it has to end."""
+        if self.is_stopped:
+            return -math.inf
         total = self.options.timeout.total
         return math.inf if total is None else self.started + total
+
+    def stop(self) -> bool:
+        """Let nothing leave any more; return whether something has, whose end is not known yet."""
+        self.is_stopped = True
+        if self.guard is None:
+            return self.may_have_been_applied
+        self.guard.latest = -math.inf
+        return self.guard.may_have_been_sent or self.may_have_been_applied
 
     @property
     def is_unresolved(self) -> bool:
@@ -165,6 +257,7 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
             The outcome of its attempts; None where they were certainly not applied.
         """
         self.sent, self.request_id = prior.request, prior.request_id
+        self.idempotency_key = prior.idempotency_key
         if not unresolved:
             return None
         # The more cautious of what both assume.
@@ -184,6 +277,13 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
             self.record(attempt, outcome, began=None, last_byte=self.started, now=self.started)
         self.earlier, self.service_time = len(self.attempts), prior.service_time
         return outcome
+
+    def begin_anew(self) -> None:
+        """Forget what was sent with its key: it had no effect, or is another's by now."""
+        self.log = self.sent = self.request_id = self.sent_at = self.service_time = None
+        self.attempts, self.earlier, self.earlier_read = [], 0, 0.0
+        self.may_have_been_applied = self.was_unknown = self.is_foreign = False
+        self.window_ends, self.last_error = -math.inf, None
 
     def record(
         self,
@@ -258,6 +358,7 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
             settle=retry.settle,
             read_timeout=self._read,
             resend_when_absent=retry.resend_when_absent,
+            idempotency_key=self.idempotency_key,
         )
 
 

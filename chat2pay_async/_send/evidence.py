@@ -33,7 +33,7 @@ from chat2pay_async._send.payment_history import (
     may_be_captured,
     undoes_the_capture,
 )
-from chat2pay_async._send.references import References, owner_of
+from chat2pay_async._send.references import References, owner_in
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Pending
 
@@ -172,7 +172,7 @@ class _Search:
 
     def is_of_another(self, reference: str | None) -> bool:
         """Tell whether another call received a reference."""
-        owner = owner_of(self.pending.operation, self.pending.identity, self.pending.request)
+        owner = owner_in(self.pending)
         return self.known.is_of_another(reference, owner, is_read_back=True)
 
     @property

@@ -27,7 +27,7 @@ from __future__ import annotations
 import enum
 import math
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
@@ -45,7 +45,7 @@ from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, Options, about, reason_in
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
 from chat2pay_async._send.limited_transport import KeyUnavailableError, LimitedTransport
-from chat2pay_async._send.references import References, owner_of, reference_in
+from chat2pay_async._send.references import References, owner_in, owner_of, reference_in
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Pending, Proof, SentRequest
 from chat2pay_async.events import Hooks, LookedUp, Paused
@@ -284,7 +284,7 @@ class Reconciler:
         """Return what is needed to settle a call later, in this process or in another."""
         now = self._transport.service_time()
         if call.service_time is None and now is not None and call.sent_at is not None:
-            # It was not known when the first request of a client left, and is now.
+            # When the first request of a client left, it was not known.
             call.service_time = now - timedelta(seconds=clock.now() - call.sent_at)
         pending = call.pending(self._base_url, self._key_fingerprint)
         known = self._memory.of(pending)
@@ -300,6 +300,8 @@ class Reconciler:
         """
         retry = call.options.retry
         pending = call.pending(self._base_url, self._key_fingerprint)
+        if call.log is not None:
+            self.note_others(pending, await call.log.others(pending))
         known = self._memory.of(pending)
         known.seen.has_any = False
         look_ups = look_up(
@@ -369,12 +371,19 @@ class Reconciler:
             return Resolution(finding.verdict, finding.evidence.result if found else None)
         return Resolution(Verdict.UNDETERMINED)
 
+    def note_others(self, pending: Pending, others: Iterable[tuple[str, Any]]) -> None:
+        """Keep the references of other calls for the same identity: they are not this one's."""
+        name, identity = pending.operation, pending.identity
+        for key, result in others:
+            self.known.add(reference_in(name, result), (name, identity, key))
+
     def claim(self, call: Call[Any, Any], result: Any) -> bool:
         """Keep the reference that a call received; False where another call received it before."""
         name, identity = call.operation.name, call.operation.identity(call.request)
         if call.operation.safety is Safety.REPEATABLE:  # each update has a moment of its own
             identity = call.call_id
-        return self.known.claim(owner_of(name, identity, call.write_out()), call.request, result)
+        owner = owner_of(name, identity, call.write_out(), call.idempotency_key)
+        return self.known.claim(owner, call.request, result)
 
     async def _check(self, pending: Pending, options: Options, *, another_key: bool) -> None:
         if pending.base_url != self._base_url:
@@ -477,10 +486,14 @@ class Reconciler:
                 self._hooks.emit(Paused(call_id, pending.operation, seconds))
             evidence = read_evidence(pending, response, since, self.known)
             if evidence.shows is Shows.OURS:  # at once: another call may be looking, too
-                owner = owner_of(pending.operation, pending.identity, pending.request)
-                self.known.add(reference_in(pending.operation, evidence.result), owner)
+                self.known.add(reference_in(pending.operation, evidence.result), owner_in(pending))
             form = form_of(response)
         return _Look(evidence, response, answered, form)
+
+
+def _owner(pending: Pending) -> Owner:
+    request, key = pending.request, pending.idempotency_key
+    return owner_of(pending.operation, pending.identity, request, key)
 
 
 def _next(look_ups: LookUps, seen: Seen) -> tuple[float, Finding | None]:

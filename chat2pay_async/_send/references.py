@@ -9,13 +9,14 @@ from weakref import WeakKeyDictionary
 
 from chat2pay_async._api import models, operations
 from chat2pay_async._api.json import decode_object
-from chat2pay_async._api.operations import is_reference
-from chat2pay_async.errors import SentRequest
+from chat2pay_async._api.operations import is_reference, receipt_key
+from chat2pay_async.errors import Pending, SentRequest
 
-__all__ = ["Owner", "References", "owner_of", "reference_in", "references_over"]
+__all__ = ["Owner", "References", "owner_in", "owner_of", "reference_in", "references_over"]
 
-Owner: TypeAlias = tuple[str, str]
-"""The call that received a reference: the same for each of its attempts, in any process."""
+Owner: TypeAlias = tuple[str, str, str]
+"""The call that received a reference, the same for each of its attempts, in any process: its
+operation, its identity and its idempotency key."""
 
 _CREATE: Final = operations.CREATE_PAYMENT_LINK.name
 _CANCEL: Final = operations.CANCEL_PAYMENT_LINK.name
@@ -29,12 +30,18 @@ _REFERENCES: Final = {
 }
 
 
-def owner_of(operation: str, identity: str, request: SentRequest) -> Owner:
+def owner_of(operation: str, identity: str, request: SentRequest, key: str | None) -> Owner:
     """Return the call that a response is for; a link has many receipts, each with its own URL."""
-    if operation == operations.CREATE_RECEIPT.name:
+    if key is None and operation == operations.CREATE_RECEIPT.name:
         body = decode_object(request.body or b"{}") or {}
-        return operation, f"{identity} {body.get('receiptLink')}"
-    return operation, identity
+        key = receipt_key(identity, f"{body.get('receiptLink')}")
+    return operation, identity, identity if key is None else key
+
+
+def owner_in(pending: Pending) -> Owner:
+    """Return the call that a pending is of."""
+    request, key = pending.request, pending.idempotency_key
+    return owner_of(pending.operation, pending.identity, request, key)
 
 
 def reference_in(operation: str, result: Any) -> str | None:
@@ -72,7 +79,8 @@ class References:
         """
         if isinstance(result, models.Transaction):
             if result.order_number is not None:  # it is the link of whoever made this order
-                self.add(result.payment_link_ref, (_CREATE, result.order_number))
+                order = result.order_number
+                self.add(result.payment_link_ref, (_CREATE, order, order))
         elif isinstance(result, models.Cancellation):  # of a link that may have its owner
             self.add(result.payment_link_ref, owner)
         else:
@@ -90,7 +98,7 @@ class References:
         if not link:
             return False
         order: str | None = getattr(result, "order_number", None)
-        operation, identity = self._owners.get(link, ("", ""))
+        operation, identity, _key = self._owners.get(link, ("", "", ""))
         return operation == _CREATE and order not in {None, "", identity}
 
     def is_of_another(

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -59,7 +59,7 @@ from chat2pay_async._send.retry import Quota, delay_before_next
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof
 
-__all__ = ["Sender"]
+__all__ = ["Sender", "raw_response"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -108,17 +108,7 @@ class Sender:
     ) -> RawResponse[R]:
         """Make a call as `make` does, and return all of it."""
         call = Call(operation, request, options, clock.now(), log)
-        outcome = await self.make(call, prior)
-        assert outcome.response is not None  # noqa: S101 - a result was read from a response
-        return RawResponse(
-            parsed=outcome.result,
-            status_code=outcome.response.status_code,
-            headers=outcome.response.headers,
-            body=outcome.response.body,
-            attempts=tuple(call.attempts),
-            elapsed=clock.now() - call.started,
-            recovered=outcome.recovered,
-        )
+        return raw_response(call, await self.make(call, prior))
 
     async def make(
         self, call: Call[Q, R], prior: Pending | None = None, *, unresolved: bool = True
@@ -246,6 +236,7 @@ class Sender:
     ) -> Outcome[R] | None:
         """Send a request once; None where it was too late to send it, and another try may do."""
         began, at = clock.now(), self._transport.now()
+        call.guard = guard
         try:
             response = await self._transport.exchange(
                 call.write_out(),
@@ -314,6 +305,8 @@ class Sender:
             ago = call.attempts[-1].elapsed
             seconds = self._transport.throttled(outcome.retry_after, ago)
             self.hooks.emit(events.Paused(call.call_id, call.operation.name, seconds))
+        if call.is_stopped:
+            return None
         made = call.attempts[call.earlier :]
         # A deadline, where there is one, ends the wait for a service that throttles.
         throttled_for = call.throttled_for if call.deadline == math.inf else 0.0
@@ -350,6 +343,7 @@ class Sender:
         at: datetime,
     ) -> None:
         """Note an attempt that ended: in the call, then in the journal, then for the hooks."""
+        call.guard = None
         now, response = clock.now(), outcome.response
         status = None if response is None else response.status_code
         attempt = Attempt(at, now - began, outcome.proof, status, outcome.reason)
@@ -427,6 +421,16 @@ class Sender:
             return Resolution(Verdict.UNDETERMINED)
         return await self._reconciler.resolve(pending, options, another_key=another_key)
 
+    def pending(self, call: Call[Any, Any]) -> Pending:
+        """Return what is needed to settle a call that is under way, or that another is to make."""
+        now = Attempt(self._transport.now(), 0.0, _UNKNOWN, error="Interrupted")
+        intent = None if call.attempts else now
+        return call.pending(self.base_url, self.key_fingerprint, intent)
+
+    def note_others(self, pending: Pending, others: Iterable[tuple[str, Any]]) -> None:
+        """Keep references of other calls; see `Reconciler.note_others`."""
+        self._reconciler.note_others(pending, others)
+
     async def look_for(
         self, operation: Operation[Q, Any], request: Q, options: Options, window_ends: float
     ) -> Finding:
@@ -452,3 +456,18 @@ class Sender:
     async def aclose(self) -> None:
         """Close the connections; later calls are refused."""
         await self._transport.aclose()
+
+
+def raw_response(call: Call[Any, R], outcome: Outcome[R]) -> RawResponse[R]:
+    """Return all of a call's exchange."""
+    assert outcome.response is not None  # noqa: S101 - a result was read from a response
+    return RawResponse(
+        parsed=outcome.result,
+        status_code=outcome.response.status_code,
+        headers=outcome.response.headers,
+        body=outcome.response.body,
+        attempts=tuple(call.attempts),
+        elapsed=clock.now() - call.started,
+        recovered=outcome.recovered,
+        replayed=outcome.replayed,
+    )

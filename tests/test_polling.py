@@ -18,7 +18,7 @@ from chat2pay_async import (
     Transaction,
     TransportError,
 )
-from chat2pay_async._send.polling import MOST_FAILURES, wait_for_payment
+from chat2pay_async._polling import MOST_FAILURES, wait_for_payment
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 

@@ -1,0 +1,523 @@
+"""Idempotency keys: who may send at all, for an API that has none.
+
+A key is claimed before anything is sent. Whoever comes with a key that is known gets what the first
+call with it came to, waits for it, or settles it:
+
+| The journal has | Same content | Other content |
+|---|---|---|
+| nothing | claim it, send | |
+| applied | the stored result, `replayed` | the conflict |
+| held by somebody alive | wait for its end, then as the other lines | the conflict, at once |
+| open, and nobody works on it | settle it, then as applied or as no effect | the same |
+| no effect (rejected, declined, failed) | sent again | sent |
+
+Without a journal the same holds of calls of this process that are under way (`_send/flights.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Hashable
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import anyio
+import attrs
+import msgspec
+
+from chat2pay_async import _eventloop as clock
+from chat2pay_async import errors, events
+from chat2pay_async._api.operations import Operation, Safety, key_of
+from chat2pay_async._api.responses import Outcome, RawResponse
+from chat2pay_async._journal.content import differences
+from chat2pay_async._journal.store import (
+    OPEN,
+    Account,
+    Answer,
+    Claim,
+    Claimed,
+    End,
+    RowState,
+    Store,
+)
+from chat2pay_async._send.call import Call, ClaimLog, Options, about
+from chat2pay_async._send.flights import Flights
+from chat2pay_async._send.reconciliation import Resolution, Verdict
+from chat2pay_async._send.references import owner_in
+from chat2pay_async._send.sender import Sender, raw_response
+from chat2pay_async._send.stored import (
+    Prior,
+    changed_in,
+    claim_again,
+    claim_of,
+    conflict,
+    content_in,
+    end_after,
+    end_of,
+    prior_of,
+    result_of,
+    results_of,
+    state_after,
+    state_of,
+    stored_outcome,
+)
+from chat2pay_async.errors import Attempt, Chat2PayError, JournalError, Pending, Proof
+
+__all__ = ["KeyedCalls", "Recovered", "checked_key", "released"]
+
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+LONGEST_KEY: Final = 255
+_FIRST_GAP, _LONGEST_GAP = 0.02, 0.5
+"""Seconds between two looks at a key that another process holds."""
+_PAGE: Final = 100
+_AT_ONCE: Final = 16
+"""Rows that are settled side by side."""
+
+
+@attrs.frozen
+class Recovered:
+    """What became of the calls that dead processes left: `client.recover`'s result."""
+
+    applied: int = 0
+    """Calls that had taken effect; their results are in the journal now."""
+    absent: int = 0
+    """Calls that had no effect; they may be made again."""
+    undetermined: tuple[Pending, ...] = ()
+    """Calls whose outcome is still unknown; they stay open in the journal."""
+
+
+def checked_key(operation: str, key: object) -> str | None:
+    """Check an idempotency key that a caller gave.
+
+    Raises:
+        RequestValidationError: It can't be one.
+    """
+    if key is None:
+        return None
+    problem = None
+    if not isinstance(key, str):
+        problem = "must be a text"
+    elif not 0 < len(key) <= LONGEST_KEY:
+        problem = f"must have 1 to {LONGEST_KEY} characters"
+    elif not key.isprintable() or key != key.strip():
+        problem = "must be printable, without blanks at its ends"
+    if problem is None:
+        return str(key)
+    raise errors.RequestValidationError(operation, (errors.Fault("idempotency_key", problem),))
+
+
+class KeyedCalls:
+    """The calls of a client and of its views, each with a key."""
+
+    def __init__(self, sender: Sender, store: Store | None, place: Hashable) -> None:
+        """Combine a client's parts.
+
+        Args:
+            sender: Makes the calls.
+            store: The journal; None: only calls that are under way are known.
+            place: Names what calls with the same keys share.
+        """
+        self.sender = sender
+        self._store = store
+        self._flights = Flights(place)
+        self._opened_at: float | None = None
+
+    # Calls ----------------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        operation: Operation[Q, R],
+        request: Q,
+        options: Options,
+        idempotency_key: str | None = None,
+    ) -> RawResponse[R]:
+        """Make a call as `make` does, and return all of it."""
+        call = Call(operation, request, options, clock.now())
+        return raw_response(call, await self.make(call, idempotency_key))
+
+    async def make(self, call: Call[Q, R], idempotency_key: str | None = None) -> Outcome[R]:
+        """Make a call, unless its key is known.
+
+        Raises:
+            Chat2PayError: Any of the tree.
+        """
+        name, own = call.operation.name, key_of(call.operation, call.request)
+        if call.operation.safety is not Safety.ONCE or not own:
+            return await self.sender.make(call)
+        key = checked_key(name, idempotency_key) or own
+        call.idempotency_key = None if key == own else key
+        prior: Pending | None = None
+        while True:
+            flight, is_first = self._flights.join(name, key, call)
+            if is_first:
+                return await self._fly(call, key, prior)
+            self._compare(call, key, content_in(flight.call), content_in(call))
+            await self._wait_for(call, flight.ended(), flight.call)
+            if flight.outcome is not None:
+                return replayed(flight.outcome)
+            prior = flight.pending
+
+    async def _fly(self, call: Call[Q, R], key: str, prior: Pending | None) -> Outcome[R]:
+        """Make a call that no other of this process has under way."""
+        outcome: Outcome[R] | None = None
+        try:
+            store = await self.opened(call)
+            if store is None:
+                outcome = await self.sender.make(call, prior, unresolved=prior is not None)
+            else:
+                outcome = await self._claim(store, call, key)
+        finally:
+            pending = None
+            if outcome is None and call.is_unresolved and self._store is None:
+                pending = self.sender.pending(call)
+            self._flights.leave(call.operation.name, key, outcome, pending)
+        return outcome
+
+    def _compare(self, call: Call[Any, Any], key: str, stored: bytes, given: bytes) -> None:
+        """Compare what was sent with a key, or is about to be, with a call.
+
+        Raises:
+            IdempotencyConflictError: They differ.
+        """
+        changed = differences(stored, given)
+        if changed:
+            raise about(conflict(call.operation.name, key, changed), call)
+
+    async def _wait_for(
+        self, call: Call[Any, Any], ended: Awaitable[None], other: Call[Any, Any]
+    ) -> None:
+        """Wait for another call with the same key, within this one's deadline.
+
+        Raises:
+            OutcomeUnknownError: The time is over, and the other one goes on.
+        """
+        total = call.options.timeout.total
+        if total is None:
+            await ended
+            return
+        try:
+            await clock.within(total, ended, since=call.started)
+        except clock.DeadlinePassed:
+            error = errors.OutcomeUnknownError(
+                f"{call.operation.name}: another call with the same key is under way and has not "
+                f"ended within {total} s. This one sent nothing, but the other one may be applied; "
+                f"{call.operation.advice}",
+                pending=self.sender.pending(other),
+            )
+            raise about(error, call) from None
+
+    # The journal ----------------------------------------------------------------------------------
+
+    async def opened(self, call: Call[Any, Any] | None = None) -> Store | None:
+        """Return the journal, open; None where there is none.
+
+        Raises:
+            JournalError: It can't be used.
+            TransportError: The key, by which it knows the account, can't be had.
+        """
+        store = self._store
+        if store is None:
+            return None
+        options = Options() if call is None else call.options
+        ask = self.sender.asking(options)
+        if store.account is not None:
+            fingerprint = store.account.key_fingerprint
+        else:
+            fingerprint = self.sender.key_fingerprint if ask is None else await ask()
+        await store.open(Account(self.sender.base_url, fingerprint))
+        if self._opened_at is None:
+            self._opened_at = clock.now()
+        return store
+
+    async def _claim(self, store: Store, call: Call[Q, R], key: str) -> Outcome[R]:
+        """Claim a key of the journal, and do what its row says."""
+        claim = claim_of(call.operation, call.request, key)
+        while True:
+            claimed = await store.claim(claim)
+            if claimed.token is not None:
+                outcome = await self._with(store, call, claim, claimed)
+                if outcome is not None:
+                    return outcome
+                call.begin_anew()
+                continue
+            assert claimed.row is not None  # noqa: S101 - it is somebody's
+            self._compare(call, key, claimed.row.content, claim.content)
+            if claimed.answer is Answer.ENDED:
+                return stored_outcome(claimed.row)
+            await self._wait_for(call, released(store, claim.operation, claim.key), call)
+
+    async def _with(
+        self, store: Store, call: Call[Q, R], claim: Claim, claimed: Claimed
+    ) -> Outcome[R] | None:
+        """Make a call whose key is claimed, and write down how it ends.
+
+        Returns:
+            Its outcome; None where the key has to be claimed once more: what was sent with it
+            before had no effect, or the claim was lost.
+        """
+        assert claimed.token is not None  # noqa: S101 - asked before
+        log = call.log = ClaimLog(store, claim, claimed.token)
+        row, prior = claimed.row, None
+        try:
+            if row is not None and store.account is not None:
+                prior = prior_of(row, store.account)
+            if row is not None and prior is not None and prior.is_unresolved:
+                changed = differences(row.content, claim.content)
+                if changed:
+                    return await self._settle_other(store, call, log, prior, changed)
+                outcome = await self._resume(call, prior)
+            else:
+                if store.is_lossy:
+                    existing = await self._existing(store, call, claim, log)
+                    if existing is not None:
+                        return existing
+                outcome = await self.sender.make(call)
+        except BaseException as error:
+            if log.is_lost:
+                return None
+            with anyio.CancelScope(shield=True):
+                await self._end_failed(store, call, log, error, prior)
+            raise
+        response = None if outcome.recovered else outcome.response
+        end = end_of(
+            state_after(outcome.result), outcome.result, None, call.attempts, response
+        )
+        with anyio.CancelScope(shield=True):
+            await self._end(store, call, log, end)
+        return outcome
+
+    async def _resume(self, call: Call[Q, R], prior: Prior) -> Outcome[R]:
+        """Look up what was sent before, and send the same again only where it had no effect."""
+        if prior.was_applied:
+            # It was answered, and only its result is open: it is never sent again.
+            retry = attrs.evolve(call.options.retry, resend_when_absent=False)
+            call.options = attrs.evolve(call.options, retry=retry)
+        return await self.sender.make(call, prior.pending, unresolved=True)
+
+    async def _settle_other(
+        self, store: Store, call: Call[Any, Any], log: ClaimLog, prior: Prior, changed: tuple[str, ...]
+    ) -> None:
+        """Settle what was sent with the key before, and is something else than this call.
+
+        Raises:
+            IdempotencyConflictError: It was applied.
+            OutcomeUnknownError: It may have been.
+        """
+        verdict = await self._settle(store, log, prior, call.options)
+        if verdict is Verdict.APPLIED:
+            raise about(conflict(call.operation.name, log.key, changed), call)
+        if verdict is Verdict.UNDETERMINED:
+            error = errors.OutcomeUnknownError(
+                f"{call.operation.name}: an earlier call with the same key may have been applied, "
+                f"so this one was not sent; {call.operation.advice}",
+                pending=prior.pending,
+            )
+            raise about(error, call)
+
+    async def _settle(
+        self, store: Store, log: ClaimLog, prior: Prior, options: Options
+    ) -> Verdict:
+        """Look up what a row sent; write the verdict, and give the claim back."""
+        pending = prior.pending
+        try:
+            self.sender.note_others(pending, await log.others(pending))
+            found = await self.sender.resolve(pending, options)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._give_back(store, log)
+            raise
+        if found.verdict is Verdict.UNDETERMINED:
+            await store.release(log.token)
+        else:
+            await store.record_end(log.token, end_after(found, prior))
+        log.is_settled = True
+        return found.verdict
+
+    async def _existing(
+        self, store: Store, call: Call[Q, R], claim: Claim, log: ClaimLog
+    ) -> Outcome[R] | None:
+        """Look for an effect that a journal which lost commits may have known of.
+
+        Raises:
+            Chat2PayError: It can't be told whether there is one; nothing was sent.
+            IdempotencyConflictError: There is one, of something else.
+        """
+        window_ends = self.window_ends(call.options)
+        found = await self.sender.look_for(call.operation, call.request, call.options, window_ends)
+        if found.verdict is Verdict.ABSENT:
+            return None
+        changed = changed_in(call.request, found.evidence.result)
+        if found.verdict is Verdict.UNDETERMINED or changed is None or found.response is None:
+            raise about(
+                Chat2PayError(
+                    f"{call.operation.name}: the journal lacks its latest commits, and a look-up "
+                    "does not say whether this took effect before. It was not sent"
+                ),
+                call,
+            )
+        if changed:
+            raise about(conflict(call.operation.name, claim.key, changed), call)
+        result = found.evidence.result
+        await store.record_end(log.token, end_of(state_after(result), result))
+        return Outcome(Proof.APPLIED, result, None, found.response, recovered=True, replayed=True)
+
+    def window_ends(self, options: Options) -> float:
+        """Return the time from which it counts that nothing is shown of what others sent before."""
+        opened_at = clock.now() if self._opened_at is None else self._opened_at
+        return opened_at + options.timeout.read + options.retry.settle
+
+    # Ends -----------------------------------------------------------------------------------------
+
+    async def _end_failed(
+        self,
+        store: Store,
+        call: Call[Any, Any],
+        log: ClaimLog,
+        error: BaseException,
+        prior: Prior | None,
+    ) -> None:
+        """Write how a call ended that has no outcome, or give its claim back."""
+        if log.is_settled:
+            return
+        was_open = prior is not None and prior.is_unresolved
+        if log.sent is None and (call.is_unresolved or not was_open):
+            await self._give_back(store, log)  # as it was
+        elif isinstance(error, Chat2PayError):
+            receipt = getattr(error, "receipt", None)
+            state = RowState.UNKNOWN if call.is_unresolved else state_of(error)
+            end = end_of(state, receipt, error, call.attempts, log.response)
+            await self._end(store, call, log, end)
+        elif call.is_unresolved:
+            await self._give_back(store, log)  # it stays open
+        else:
+            end = end_of(RowState.FAILED, None, None, call.attempts, log.response)
+            await self._end(store, call, log, end)
+
+    async def _give_back(self, store: Store, log: ClaimLog) -> None:
+        with suppress(JournalError):  # it is given back once the journal can be written
+            await store.release(log.token)
+
+    async def _end(self, store: Store, call: Call[Any, Any], log: ClaimLog, end: End) -> None:
+        """Write how a call ended; where that fails, its caller is told all the same."""
+        try:
+            await store.record_end(log.token, end)
+        except JournalError as error:
+            hooks, name = self.sender.hooks, call.operation.name
+            hooks.emit(events.JournalBehind(call.call_id, name, str(error)))
+
+    # What others left -----------------------------------------------------------------------------
+
+    async def recover(self, options: Options) -> Recovered:
+        """Settle what dead processes left in the journal, side by side.
+
+        Raises:
+            ConfigurationError: There is no journal.
+        """
+        store = await self.opened()
+        if store is None:
+            raise errors.ConfigurationError(
+                "recover settles what a journal has: make the client with journal="
+            )
+        verdicts: list[tuple[Verdict, Pending]] = []
+        failures: list[Exception] = []
+        slots = anyio.Semaphore(_AT_ONCE)
+
+        async def settle(claimed: Claimed) -> None:
+            assert claimed.row is not None  # noqa: S101 - only rows are taken over
+            assert claimed.token is not None  # noqa: S101 - likewise
+            try:
+                async with slots:
+                    prior = prior_of(claimed.row, account)
+                    assert prior is not None  # noqa: S101 - open rows are kept whole
+                    log = ClaimLog(store, claim_again(claimed.row), claimed.token)
+                    verdicts.append((await self._settle(store, log, prior, options), prior.pending))
+            except Exception as error:  # noqa: BLE001 - raised below: a group would wrap it
+                failures.append(error)
+                group.cancel_scope.cancel()
+
+        after, account = 0, store.account
+        assert account is not None  # noqa: S101 - it is open
+        while page := await store.take_over(_PAGE, after=after):
+            async with anyio.create_task_group() as group:
+                for claimed in page:
+                    group.start_soon(settle, claimed)
+            if failures:
+                raise failures[0]
+            after = max(claimed.row.id for claimed in page if claimed.row is not None)
+        return Recovered(
+            applied=sum(verdict is Verdict.APPLIED for verdict, _ in verdicts),
+            absent=sum(verdict is Verdict.ABSENT for verdict, _ in verdicts),
+            undetermined=tuple(
+                pending for verdict, pending in verdicts if verdict is Verdict.UNDETERMINED
+            ),
+        )
+
+    async def resolve(
+        self, pending: Pending, options: Options, *, another_key: bool = False
+    ) -> Resolution:
+        """Settle a pending call; see `Reconciler.resolve`. The journal is told the verdict."""
+        key = owner_in(pending)[2]
+        flight = self._flights.find(pending.operation, key)
+        if flight is not None and not await _in_time(flight.ended(), options):
+            return Resolution(Verdict.UNDETERMINED)
+        store = await self.opened() if key else None
+        found = None if store is None else await self._found(store, pending, key, options)
+        if store is None or found is None or found.row is None:
+            return await self.sender.resolve(pending, options, another_key=another_key)
+        row = found.row
+        if found.answer is Answer.HELD:
+            return Resolution(Verdict.UNDETERMINED)
+        if row.state not in OPEN and (result := result_of(row)[0]) is not None:
+            return Resolution(Verdict.APPLIED, result)
+        others = await store.rows_of_identity(pending.operation, pending.identity)
+        self.sender.note_others(pending, results_of(others, besides=key))
+        resolution = await self.sender.resolve(pending, options, another_key=another_key)
+        if resolution.verdict is not Verdict.UNDETERMINED:
+            await store.end_open(row, end_after(resolution, Prior(pending, is_unresolved=True)))
+        return resolution
+
+    async def _found(
+        self, store: Store, pending: Pending, key: str, options: Options
+    ) -> Claimed | None:
+        """Read the row that a pending call has, once nobody alive works on it any more."""
+        found = await store.find(pending.operation, key)
+        if found is not None and found.answer is Answer.HELD:
+            await _in_time(released(store, pending.operation, key), options)
+            found = await store.find(pending.operation, key)
+        is_its = found is not None and found.row is not None and found.row.sent == pending.request
+        return found if is_its else None
+
+    async def aclose(self) -> None:
+        """Close the journal."""
+        if self._store is not None:
+            await self._store.aclose()
+
+
+def replayed(outcome: Outcome[R]) -> Outcome[R]:
+    """Return an outcome as whoever waited for it gets it."""
+    result: Any = outcome.result
+    return msgspec.structs.replace(
+        outcome, result=attrs.evolve(result, replayed=True), replayed=True
+    )
+
+
+async def released(store: Store, operation: str, key: str) -> None:
+    """Wait until nobody alive holds a key."""
+    gap = _FIRST_GAP
+    while True:
+        await anyio.sleep(gap)
+        found = await store.find(operation, key)
+        if found is None or found.answer is not Answer.HELD:
+            return
+        gap = min(2 * gap, _LONGEST_GAP)
+
+
+async def _in_time(awaitable: Awaitable[object], options: Options) -> bool:
+    """Await something for as long as a call may take; return whether it has ended."""
+    total = options.timeout.total
+    try:
+        await (awaitable if total is None else clock.within(total, awaitable))
+    except clock.DeadlinePassed:
+        return False
+    return True
