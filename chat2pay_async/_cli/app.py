@@ -15,22 +15,16 @@ __all__ = ["run"]
 
 _HELP = """Chat 2 Pay on the command line: payment links, captures, reversals and receipts.
 
-The API key is in the environment variable CHAT2PAY_API_KEY. CHAT2PAY_BASE_URL is the API base URL;
-default: production. CHAT2PAY_JOURNAL is the journal of the account; default: a file in your data
-directory (chat2pay journal path).
+The API key is in the environment variable CHAT2PAY_API_KEY. CHAT2PAY_BASE_URL is the API base \
+URL; default: production. CHAT2PAY_JOURNAL is the journal of the account; default: a file in your \
+data directory (chat2pay journal path).
 
 Exit codes:
-
 0: everything was applied
-
 1: the command failed, or stopped before its end
-
 2: an argument is wrong
-
 3: items were rejected, failed, or did not reach the customer
-
 4: the outcome of some items is unknown
-
 130: interrupted"""
 
 

@@ -18,11 +18,12 @@ from chat2pay_async._api.operations import RESOLVED
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run
 from chat2pay_async._bulk.summary import Summary
-from chat2pay_async._cli.job import Job, client_of, has_key
+from chat2pay_async._cli.job import Job
 from chat2pay_async._cli.journal import path_of
 from chat2pay_async._cli.options import ExitCode, JobOptions
 from chat2pay_async._cli.printing import Printer
 from chat2pay_async._cli.progress import Display
+from chat2pay_async._cli.single_call import client_of, has_key
 from chat2pay_async._cli.stdout import OutputError, print_error
 from chat2pay_async._config import DEFAULT_BASE_URL, base_url_of
 from chat2pay_async._files.check import Check

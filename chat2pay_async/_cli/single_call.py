@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import signal
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import anyio
 from cyclopts import Parameter
@@ -15,10 +16,11 @@ from cyclopts.validators import Number
 
 from chat2pay_async._api import models
 from chat2pay_async._api.operations import RESOLVED
-from chat2pay_async._cli.job import client_of
+from chat2pay_async._cli.journal import path_of
 from chat2pay_async._cli.options import (
     CallOptions,
     ExitCode,
+    JobOptions,
     JournalOptions,
     ServiceOptions,
     whole,
@@ -26,20 +28,76 @@ from chat2pay_async._cli.options import (
 from chat2pay_async._cli.printing import Printer
 from chat2pay_async._cli.stdout import OutputError, print_error
 from chat2pay_async._client import AsyncChat2Pay
+from chat2pay_async._config import RetryPolicy, Timeout
+from chat2pay_async._journal.settings import Journal
+from chat2pay_async._send.limits import RateLimit
 from chat2pay_async.errors import ConfigurationError, OutcomeUnknownError, ReceiptNotSentError
 from chat2pay_async.events import Event, OutcomeUnknown
 
 __all__ = [
+    "DEFAULT_SETTLE",
     "Work",
     "cancel",
     "capture",
+    "client_of",
     "config",
+    "has_key",
     "link",
     "make_call",
     "receipt",
     "reverse",
     "sandbox",
 ]
+
+DEFAULT_SETTLE: Final = RetryPolicy().settle
+TIMEOUT: Final = Timeout()
+
+
+def has_key() -> bool:
+    """Tell whether there is an API key."""
+    return bool(os.environ.get("CHAT2PAY_API_KEY", "").strip())
+
+
+def client_of(
+    options: ServiceOptions, hooks: Iterable[Any] = (), *, with_journal: bool = True
+) -> AsyncChat2Pay:
+    """Make a client. Its key comes from the environment, since arguments show up in `ps`.
+
+    Args:
+        options: Its settings.
+        hooks: Called with every event.
+        with_journal: Whether it has the account's journal, for which the key must be there.
+
+    Raises:
+        ConfigurationError: The key is missing, or a setting can't work.
+    """
+    key = os.environ.get("CHAT2PAY_API_KEY", "").strip()
+    if not key and with_journal:
+        raise ConfigurationError(
+            "no API key: set the environment variable CHAT2PAY_API_KEY. There is no option for "
+            "it, because other users of this machine can see command lines"
+        )
+    job = options if isinstance(options, JobOptions) else JobOptions()
+    settle = DEFAULT_SETTLE if job.settle is None else job.settle
+    return AsyncChat2Pay(
+        key or "none",
+        base_url=options.base_url,
+        timeout=TIMEOUT,
+        retry=RetryPolicy(settle=settle, resend_when_absent=not job.never_resend),
+        rate_limit=None if job.rate_limit is None else RateLimit(job.rate_limit),
+        max_connections=max(100, job.concurrency),
+        journal=_journal(options) if with_journal else None,
+        hooks=hooks,
+    )
+
+
+def _journal(options: ServiceOptions) -> Journal | None:
+    if not isinstance(options, JournalOptions):
+        return None
+    return Journal(path_of(options), new_key=options.new_key, accept_loss=options.accept_loss)
+
+
+# Commands ------------------------------------------------------------------------------------------
 
 Work: TypeAlias = Callable[[AsyncChat2Pay, Printer], Coroutine[Any, Any, int]]
 
@@ -107,7 +165,9 @@ def link(  # noqa: PLR0913 - a link has this many fields
 
 def _show(printer: Printer, result: Any) -> None:
     if result.replayed:
-        print_error("Already done before: this is the first result, and nothing was sent.")
+        at = getattr(result, "timestamp", None)
+        when = "" if at is None else f" at {at.replace(microsecond=0).isoformat()}"
+        print_error(f"Already made{when} (replayed): nothing was sent.")
     printer.model(result)
 
 

@@ -13,12 +13,13 @@ import anyio
 import msgspec
 
 from chat2pay_async import bulk
-from chat2pay_async._cli.job import DEFAULT_SETTLE, JOBS, Job
+from chat2pay_async._cli.job import JOBS, Job
 from chat2pay_async._cli.journal import open_store
 from chat2pay_async._cli.options import ExitCode, FileOptions, JobOptions, SourceOptions
 from chat2pay_async._cli.printing import faults_of
 from chat2pay_async._cli.report import find_run
 from chat2pay_async._cli.run import Plan, RunController
+from chat2pay_async._cli.single_call import DEFAULT_SETTLE
 from chat2pay_async._cli.status import expired_links, references
 from chat2pay_async._cli.stdout import print_error
 from chat2pay_async._files.campaign import CampaignFile

@@ -20,12 +20,11 @@ from chat2pay_async import bulk
 from chat2pay_async._api import models
 from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
 from chat2pay_async._bulk.records import FILTERS, matches, status_record, status_table
-from chat2pay_async._cli.job import client_of
 from chat2pay_async._cli.journal import open_store
 from chat2pay_async._cli.options import ExitCode, JournalOptions, SourceOptions, finite, number
 from chat2pay_async._cli.printing import Printer, faults_of, fields_of_outcome, shown
 from chat2pay_async._cli.report import find_run, rows_of, write_tables
-from chat2pay_async._cli.single_call import make_call
+from chat2pay_async._cli.single_call import client_of, make_call
 from chat2pay_async._cli.stdout import print_error
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._files.campaign import CampaignFile
