@@ -22,6 +22,7 @@
 """
 
 # Names are imported when they are first used: a small command starts in a third of the time.
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 else:
 
     def __getattr__(name: str) -> object:
-        from importlib import import_module
-
         if name in _DOORS:
             return import_module(f"{__name__}.{name}")
         if name in __all__:

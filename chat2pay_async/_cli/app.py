@@ -80,10 +80,10 @@ _COMMANDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "Continue an interrupted run: look up unknown outcomes, then send the rest.",
     ),
     (("report",), "report:report", "Show the results of a run."),
-    (("recover",), "journal:recover", "Settle what processes that have died left open."),
+    (("recover",), "single_call:recover", "Settle what processes that have died left open."),
     (
         ("reconcile",),
-        "journal:reconcile",
+        "status:reconcile",
         "Compare the journal with what the service knows of each item.",
     ),
     (("status",), "status:status", "Show the status of links and payments."),

@@ -9,10 +9,11 @@ import attrs
 
 from chat2pay_async import bulk
 from chat2pay_async._bulk.run import Run
-from chat2pay_async._files.columns import Kind
+from chat2pay_async._cli.options import SourceOptions
+from chat2pay_async._files.columns import Kind, Reading
 from chat2pay_async._files.rows import CAPTURES, LINKS, RECEIPTS, REFERENCES
 
-__all__ = ["JOBS", "Job"]
+__all__ = ["JOBS", "Job", "reading_of"]
 
 
 @attrs.frozen
@@ -49,3 +50,22 @@ JOBS: Final = {
         Job("receipts", "create_receipt", "receipts", RECEIPTS, bulk.create_receipts),
     )
 }
+
+
+def reading_of(source: SourceOptions) -> Reading:
+    """Make the choices of a reading of options."""
+    return Reading(
+        ignore=source.ignore,
+        # A header may have an equals sign, and so may a value.
+        mapping=dict(_pair(text.rpartition("=")) for text in source.map),
+        constants=dict(_pair(text.partition("=")) for text in source.set),
+        sheet=source.sheet,
+        include_hidden=source.include_hidden,
+        country=source.country,
+        last_line_is_complete=source.last_line_is_complete,
+        allow_alike=source.allow_alike,
+    )
+
+
+def _pair(parts: tuple[str, str, str]) -> tuple[str, str]:
+    return parts[0].strip(), parts[2].strip()

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import anyio
 from cyclopts import Parameter, Token
@@ -23,7 +23,7 @@ from chat2pay_async._journal.schema import read_account
 from chat2pay_async._journal.sqlite_store import SQLiteStore
 from chat2pay_async.errors import ConfigurationError, JournalError
 
-__all__ = ["backup", "check", "open_store", "path", "path_of", "prune", "reconcile", "recover"]
+__all__ = ["backup", "check", "open_store", "path", "path_of", "prune"]
 
 _FOLDER: Final = "journals"
 
@@ -42,23 +42,32 @@ def path_of(options: JournalOptions) -> Path:
     fingerprint = key_of(key).fingerprint if key else None
     folder = _folder()
     host = re.sub(r"[^A-Za-z0-9.-]+", "-", base_url.partition("://")[2])
-    known = dict(_known(folder, host))
-    mine = [path for path, owner in known.items() if owner == fingerprint]
-    if len(mine) == 1:
-        return mine[0]
+    known = list(_known(folder, host))
+    mine = [one.path for one in known if one.fingerprint == fingerprint]
+    # A first attempt with a wrong key binds nothing.
+    mine += [one.path for one in known if not one.is_used]
+    used = sorted(one.path for one in known if one.is_used)
     if fingerprint is None:
         if len(known) == 1:
-            return next(iter(known))
+            return known[0].path
         why = "there are several" if known else "there is none yet"
         raise ConfigurationError(
             f"it is not known which journal is meant ({why}): set CHAT2PAY_API_KEY, or pass "
             "--journal"
         )
-    if not known or options.new_account:
+    if mine:
+        return mine[0]
+    if not used or options.new_account:
         return folder / f"{host}_{fingerprint}.db"
-    if options.new_key and len(known) == 1:
-        return next(iter(known))
-    raise ConfigurationError(_ask_whose(base_url, sorted(known)))
+    if options.new_key and len(used) == 1:
+        return used[0]
+    raise ConfigurationError(_ask_whose(base_url, used))
+
+
+class _Known(NamedTuple):
+    path: Path
+    fingerprint: str
+    is_used: bool
 
 
 def _folder() -> Path:
@@ -69,13 +78,15 @@ def _folder() -> Path:
     return folder
 
 
-def _known(folder: Path, host: str) -> Iterator[tuple[Path, str]]:
+def _known(folder: Path, host: str) -> Iterator[_Known]:
     """Find the journals of a host, each with the fingerprint of the key that it was used with."""
     for path in sorted(folder.glob(f"{host}_*.db")):
-        owner = path.stem.rpartition("_")[2]
-        with suppress(JournalError):  # whoever it belongs to is told when it is opened
-            owner = read_account(path).key_fingerprint
-        yield path, owner
+        try:
+            account, is_used = read_account(path)
+        except JournalError:  # whoever it belongs to is told when it is opened
+            yield _Known(path, path.stem.rpartition("_")[2], is_used=True)
+        else:
+            yield _Known(path, account.key_fingerprint, is_used)
 
 
 def _ask_whose(base_url: str, known: Sequence[Path]) -> str:
@@ -83,9 +94,8 @@ def _ask_whose(base_url: str, known: Sequence[Path]) -> str:
     which = "" if len(known) == 1 else " --journal PATH"
     return (
         f"this API key was not used with {base_url} before, but another key was ({paths}). If the "
-        f"key of that account was changed, pass --new-key{which}: what was sent with the old key is "
-        "then "
-        "not sent again. If this is another account, pass --new-account"
+        f"key of that account was changed, pass --new-key{which}: what was sent with the old key "
+        "is then not sent again. If this is another account, pass --new-account"
     )
 
 
@@ -97,7 +107,7 @@ async def open_store(options: JournalOptions) -> AsyncGenerator[SQLiteStore]:
         JournalError: There is none, or it can't be used.
     """
     place = path_of(options)
-    account = read_account(place)
+    account, _is_used = read_account(place)
     store = SQLiteStore(place, accept_loss=options.accept_loss)
     await store.open(account)
     try:
@@ -219,54 +229,3 @@ def prune(
         return ExitCode.DONE
 
     return _with_store(options, work)
-
-
-# Against the service -----------------------------------------------------------------------------
-
-
-def recover(*, options: JournalOptions = JournalOptions()) -> int:
-    """Settle what processes that have died left open.
-
-    Each is looked up: it was applied, or it was not. Nothing is sent again. The exit code is 4 if
-    some stay unknown.
-    """
-    from chat2pay_async._cli.single_call import make_call  # noqa: PLC0415 - it needs the client
-
-    async def work(client: Any, printer: Any) -> int:
-        found = await client.recover()
-        counts = {name: _count(getattr(found, name)) for name in _VERDICTS}
-        printer.fields("What was left open", counts)
-        return ExitCode.UNKNOWN if counts["undetermined"] else ExitCode.DONE
-
-    return make_call(options, work)
-
-
-_VERDICTS: Final = ("applied", "absent", "undetermined")
-
-
-def _count(found: Any) -> int:
-    return found if isinstance(found, int) else len(found)
-
-
-def reconcile(
-    run: str | None = None,
-    /,
-    *,
-    csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
-    options: JournalOptions = JournalOptions(),
-) -> int:
-    """Compare the journal with what the service knows of each item.
-
-    Each item that was applied is looked up: is it still there, with the same amount and currency,
-    and only once? The exit code is 3 if something differs.
-
-    Parameters
-    ----------
-    run
-        Name of a run. Default: everything in the journal.
-    csv
-        Write all items as CSV to this file. `-` is standard output.
-    """
-    from chat2pay_async._cli.status import reconcile_with  # noqa: PLC0415 - it needs the client
-
-    return reconcile_with(run, csv, options)

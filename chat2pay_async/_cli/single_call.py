@@ -45,6 +45,7 @@ __all__ = [
     "link",
     "make_call",
     "receipt",
+    "recover",
     "reverse",
     "sandbox",
 ]
@@ -97,7 +98,7 @@ def _journal(options: ServiceOptions) -> Journal | None:
     return Journal(path_of(options), new_key=options.new_key, accept_loss=options.accept_loss)
 
 
-# Commands ------------------------------------------------------------------------------------------
+# Commands ----------------------------------------------------------------------------------------
 
 Work: TypeAlias = Callable[[AsyncChat2Pay, Printer], Coroutine[Any, Any, int]]
 
@@ -268,6 +269,26 @@ def receipt(
         return ExitCode.DONE
 
     return make_call(options, work, f"status {shlex.quote(payment_link_ref)}")
+
+
+def recover(*, options: JournalOptions = JournalOptions()) -> int:
+    """Settle what processes that have died left open.
+
+    Each is looked up: it was applied, or it was not. Nothing is sent again. The exit code is 4 if
+    some stay unknown.
+    """
+
+    async def work(client: AsyncChat2Pay, printer: Printer) -> int:
+        found = await client.recover()
+        counts = {
+            "applied": found.applied,
+            "absent": found.absent,
+            "undetermined": len(found.undetermined),
+        }
+        printer.fields("What was left open", counts)
+        return ExitCode.UNKNOWN if counts["undetermined"] else ExitCode.DONE
+
+    return make_call(options, work)
 
 
 def config(*, service: ServiceOptions = ServiceOptions()) -> int:

@@ -13,7 +13,7 @@ import anyio
 import msgspec
 
 from chat2pay_async import bulk
-from chat2pay_async._cli.job import JOBS, Job
+from chat2pay_async._cli.job import JOBS, Job, reading_of
 from chat2pay_async._cli.journal import open_store
 from chat2pay_async._cli.options import ExitCode, FileOptions, JobOptions, SourceOptions
 from chat2pay_async._cli.printing import faults_of
@@ -24,7 +24,6 @@ from chat2pay_async._cli.status import expired_links, references
 from chat2pay_async._cli.stdout import print_error
 from chat2pay_async._files.campaign import CampaignFile
 from chat2pay_async._files.check import Check, faults_to_csv
-from chat2pay_async._files.columns import Reading
 from chat2pay_async._files.rows import Row, RowFault
 from chat2pay_async._journal.store import RunRecord
 from chat2pay_async.errors import ConfigurationError
@@ -328,25 +327,6 @@ def _checked(file: CampaignFile[Any], faults: Path | None) -> tuple[Check, list[
 
 
 # What a run keeps --------------------------------------------------------------------------------
-
-
-def reading_of(source: SourceOptions) -> Reading:
-    """Make the choices of a reading of options."""
-    return Reading(
-        ignore=source.ignore,
-        # A header may have an equals sign, and so may a value.
-        mapping=dict(_pair(text.rpartition("=")) for text in source.map),
-        constants=dict(_pair(text.partition("=")) for text in source.set),
-        sheet=source.sheet,
-        include_hidden=source.include_hidden,
-        country=source.country,
-        last_line_is_complete=source.last_line_is_complete,
-        allow_alike=source.allow_alike,
-    )
-
-
-def _pair(parts: tuple[str, str, str]) -> tuple[str, str]:
-    return parts[0].strip(), parts[2].strip()
 
 
 _KEPT: Final = tuple(field.name for field in fields(SourceOptions) if field.name != "faults")

@@ -20,6 +20,7 @@ from chat2pay_async import bulk
 from chat2pay_async._api import models
 from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
 from chat2pay_async._bulk.records import FILTERS, matches, status_record, status_table
+from chat2pay_async._cli.job import reading_of
 from chat2pay_async._cli.journal import open_store
 from chat2pay_async._cli.options import ExitCode, JournalOptions, SourceOptions, finite, number
 from chat2pay_async._cli.printing import Printer, faults_of, fields_of_outcome, shown
@@ -34,7 +35,7 @@ from chat2pay_async._journal.store import RowState
 from chat2pay_async._polling import payment_has_ended
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["expired_links", "reconcile_with", "references", "status", "table_of"]
+__all__ = ["expired_links", "reconcile", "references", "status", "table_of"]
 
 Found = Outcome[bulk.TransactionQuery, models.Transaction]
 
@@ -113,8 +114,6 @@ def status(  # noqa: PLR0913 - each is an option
 
 
 def _queries_in(path: Path, source: SourceOptions) -> Iterable[bulk.TransactionQuery]:
-    from chat2pay_async._cli.start import reading_of  # noqa: PLC0415 - it imports this module
-
     with CampaignFile(path, QUERIES, reading_of(source), source.skip_bad_rows) as file:
         check = file.check()
         if check.bad and not source.skip_bad_rows:
@@ -343,11 +342,24 @@ def _line_of_json(fields: Any) -> str:
 # Reconciling -------------------------------------------------------------------------------------
 
 
-def reconcile_with(run: str | None, csv: Path | None, options: JournalOptions) -> int:
-    """Compare the journal with the service.
+def reconcile(
+    run: str | None = None,
+    /,
+    *,
+    csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
+    options: JournalOptions = JournalOptions(),
+) -> int:
+    """Compare the journal with what the service knows of each item.
 
-    Returns:
-        The exit code: 3 if something differs.
+    Each item that was applied is looked up: is it still there, with the same amount and currency,
+    and only once? The exit code is 3 if something differs.
+
+    Parameters
+    ----------
+    run
+        Name of a run. Default: everything in the journal.
+    csv
+        Write all items as CSV to this file. `-` is standard output.
     """
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:

@@ -16,6 +16,7 @@ import msgspec
 
 from chat2pay_async._journal.content import digested
 from chat2pay_async._journal.key_index import marks
+from chat2pay_async._journal.schema import USED
 from chat2pay_async._journal.sessions import Sessions
 from chat2pay_async._journal.store import (
     OPEN,
@@ -475,8 +476,8 @@ class Database:
         return int(count)
 
     def has_sent(self) -> bool:
-        """Tell whether any POST ever left."""
-        return self.db.execute("SELECT 1 FROM item WHERE posts > 0 LIMIT 1").fetchone() is not None
+        """Tell whether any POST left that is not known to have failed, as with a wrong key."""
+        return self.db.execute(USED).fetchone() is not None
 
     def open_count(self) -> int:
         """Count the rows that are open."""

@@ -18,7 +18,7 @@ from chat2pay_async._journal.local_disk import check_local
 from chat2pay_async._journal.store import Account
 from chat2pay_async.errors import JournalError
 
-__all__ = ["connect", "guarded", "make_file", "read_account", "sync_folder"]
+__all__ = ["USED", "connect", "guarded", "make_file", "read_account", "sync_folder"]
 
 _APPLICATION: Final = 0x43325041
 """`C2PA`: tells a journal from any other SQLite file."""
@@ -95,6 +95,9 @@ CREATE TABLE run_item (
 ) WITHOUT ROWID;
 """  # noqa: S608 - the two numbers above
 
+USED: Final = "SELECT 1 FROM item WHERE posts > 0 AND state <> 'failed' LIMIT 1"
+"""Finds a row if the journal has any that may have had an effect."""
+
 _PRIMARY: Final = 0xFF
 """Mask of an extended error code for its primary one."""
 _EXPLANATIONS: Final = {
@@ -160,8 +163,8 @@ def make_file(path: Path, notes: Mapping[str, str]) -> None:
     sync_folder(folder)
 
 
-def read_account(path: Path) -> Account:
-    """Read whose journal a file is, without a session.
+def read_account(path: Path) -> tuple[Account, bool]:
+    """Read whose journal a file is, and whether it was used, without a session.
 
     Raises:
         JournalError: It is none, or can't be read.
@@ -171,7 +174,8 @@ def read_account(path: Path) -> Account:
     with guarded(path), closing(sqlite3.connect(path, timeout=_BUSY)) as db:
         _check_identity(db, path)
         notes = dict(db.execute("SELECT name, value FROM note"))
-        return Account(notes["base_url"], notes["key_fingerprint"])
+        is_used = db.execute(USED).fetchone() is not None
+        return Account(notes["base_url"], notes["key_fingerprint"]), is_used
 
 
 def sync_folder(folder: Path) -> None:
