@@ -15,7 +15,14 @@ from chat2pay_async import errors
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "chat2pay_async"
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("benchmarks/*.md")])
+DOCUMENTS = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob(".github/*.md"),
+        *ROOT.glob("benchmarks/*.md"),
+        *ROOT.glob("docs/*.md"),
+    ]
+)
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 BESIDE = sorted([*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")])
 """The modules that are no part of the package."""

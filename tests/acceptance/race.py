@@ -227,7 +227,7 @@ def race(keys: Sequence[Key], service: Service, folder: Path, seed: int, kills: 
             disturbed = chance.choice(racing)
             if disturbed.has_ended:
                 continue
-            if report.kills < kills and chance.random() < 0.5:  # noqa: PLR2004 - half of them
+            if report.kills < kills and chance.random() < 0.5:
                 disturbed.process.kill()
                 disturbed.process.wait()
                 report.kills += 1
