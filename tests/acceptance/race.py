@@ -185,7 +185,7 @@ class Report:
     freezes: int = 0
     faults: Counter[str] = attrs.field(factory=Counter)
     recovered: str = ""
-    """What `recover()` returned."""
+    """The value of `recover()`, as text."""
     twice: list[str] = attrs.field(factory=list)
     lost: list[str] = attrs.field(factory=list)
     contradicting: list[str] = attrs.field(factory=list)
@@ -194,7 +194,7 @@ class Report:
     """Keys without an effect, of which everybody says so."""
     seconds: float = 0.0
     errors: list[str] = attrs.field(factory=list)
-    """What workers said that ended other than they should."""
+    """Errors of workers that ended other than they should."""
 
 
 def wait_for_calls(ticking: int, count: int) -> None:
