@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import anyio
 import anyio.lowlevel
@@ -170,3 +172,174 @@ async def test_an_event_works_whatever_class_somebody_puts_in_the_place_of_futur
         event.set()
         with anyio.fail_after(5):
             await event.wait()
+
+
+# Deadlines ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_what_ends_in_time_gives_its_value() -> None:
+    async def work() -> int:
+        await anyio.sleep(9)
+        return 7
+
+    assert await clock.within(10, work()) == 7
+    await anyio.sleep(20)  # its deadline passes, and nobody is cancelled
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_each_deadline_passes_at_its_time_whatever_order_they_come_in() -> None:
+    ended, began = dict[float, float](), clock.now()
+
+    async def wait(since: float, seconds: float) -> None:
+        with pytest.raises(clock.DeadlinePassed):
+            await clock.within(seconds, anyio.sleep_forever(), since=began + since)
+        ended[since + seconds] = clock.now() - began
+
+    async with anyio.create_task_group() as tasks:
+        for since in (0.0, 2.0, 1.0, 2.0, 5.0, -1.0):
+            tasks.start_soon(wait, since, 10.0)
+        tasks.start_soon(wait, 0.0, 3.0)
+        await anyio.wait_all_tasks_blocked()
+    assert ended == {at: pytest.approx(at) for at in (9.0, 10.0, 11.0, 12.0, 15.0, 3.0)}
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_deadline_that_is_over_by_the_time_it_comes_passes_at_once() -> None:
+    began = clock.now()
+    await anyio.sleep(5)
+    with pytest.raises(clock.DeadlinePassed):
+        await clock.within(3, anyio.sleep_forever(), since=began)
+    assert clock.now() - began == pytest.approx(5)
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_deadlines_are_kept_while_others_end_before() -> None:
+    ended = list[str]()
+
+    async def wait(name: str) -> None:
+        with pytest.raises(clock.DeadlinePassed):
+            await clock.within(10, anyio.sleep_forever())
+        ended.append(name)
+
+    async with anyio.create_task_group() as tasks:
+        await clock.within(10, anyio.sleep(1))
+        tasks.start_soon(wait, "first")
+        await anyio.sleep(6)
+        tasks.start_soon(wait, "second")
+        await anyio.sleep(5)
+        assert ended == ["first"]
+    assert ended == ["first", "second"]
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_an_error_of_what_is_awaited_comes_out_as_it_is() -> None:
+    async def fail() -> None:
+        raise TimeoutError("its own")
+
+    with pytest.raises(TimeoutError, match="its own"):
+        await clock.within(10, fail())
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_scope_that_is_cancelled_ends_what_is_awaited_without_a_deadline() -> None:
+    with anyio.move_on_after(3) as scope:
+        await clock.within(10, anyio.sleep_forever())
+    assert scope.cancelled_caught
+    await anyio.sleep(20)
+
+
+@pytest.mark.parametrize("inner", [1.0, 3.0])
+def test_of_two_deadlines_the_one_that_passes_first_ends_it(inner: float) -> None:
+    async def work() -> str:
+        try:
+            async with asyncio.timeout(0.02):
+                await clock.within(inner / 100, asyncio.sleep(3600))
+        except TimeoutError:
+            return "outer"
+        except clock.DeadlinePassed:
+            return "inner"
+        raise AssertionError
+
+    assert asyncio.run(work()) == ("inner" if inner < 2 else "outer")
+
+
+def test_a_cancellation_that_comes_with_the_deadline_goes_first() -> None:
+    async def work() -> None:
+        await clock.within(0.01, asyncio.sleep(3600))
+
+    def cancel(task: asyncio.Task[None]) -> None:
+        at = task.get_loop().time() + 0.005  # both are due in the next pass of the loop
+        while task.get_loop().time() < at:
+            pass
+        task.cancel()
+
+    async def main() -> None:
+        task = asyncio.create_task(work())
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(0)
+        loop.call_at(loop.time() + 0.009, cancel, task)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelling() == 1
+
+    asyncio.run(main())
+
+
+def test_what_swallows_a_cancellation_ends_as_it_likes_and_the_task_goes_on() -> None:
+    async def swallow() -> str:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            return "swallowed"
+        raise AssertionError
+
+    async def work() -> tuple[str, int]:
+        result = await clock.within(0.01, swallow())
+        await asyncio.sleep(0)
+        task = asyncio.current_task()
+        assert task is not None
+        return result, task.cancelling()
+
+    assert asyncio.run(work()) == ("swallowed", 0)
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_a_deadline_out_of_order_that_is_kept_cancels_nobody() -> None:
+    began = clock.now()
+
+    async def wait(since: float, seconds: float) -> None:
+        await clock.within(10, anyio.sleep(seconds), since=began + since)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait, 1.0, 2.0)
+        await anyio.wait_all_tasks_blocked()
+        tasks.start_soon(wait, 0.0, 2.0)
+    await anyio.sleep(20)
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_lengths_of_the_past_are_forgotten() -> None:
+    for seconds in range(10, 20):
+        await clock.within(seconds, anyio.lowlevel.checkpoint())
+    await anyio.sleep(60)
+    kept = clock._deadlines.values()
+    assert [lengths for lengths in kept if lengths.keys() & set(range(10, 20))] == []
+
+
+def test_a_loop_that_had_deadlines_goes_with_its_last_user() -> None:
+    async def work() -> weakref.ref[object]:
+        await clock.within(3600, asyncio.sleep(0))
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(work())
+    gc.collect()
+    assert loop() is None

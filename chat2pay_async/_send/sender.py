@@ -158,7 +158,7 @@ class Sender:
             return await self._run(call, outcome)
         try:
             # From the call's start: a hook may have taken some of it.
-            return await clock.within(call.deadline - clock.now(), self._run(call, outcome))
+            return await clock.within(total, self._run(call, outcome), since=call.started)
         except clock.DeadlinePassed:
             certainty = ""
             if call.operation.safety is _ONCE:
