@@ -25,7 +25,9 @@ from chat2pay_async._api.models import *
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy, Timeout, __version__
+from chat2pay_async._journal.settings import Journal
 from chat2pay_async._raw_client import RawChat2Pay
+from chat2pay_async._send.idempotency import Recovered
 from chat2pay_async._send.limits import Limiter, RateLimit
 from chat2pay_async._send.reconciliation import Resolution, Verdict
 from chat2pay_async._transport.factory import http_client_for
@@ -51,10 +53,12 @@ __all__ = [
     "GatewayAnswer",
     "GatewayResult",
     "Hook",
+    "IdempotencyConflictError",
     "IntegrationStatus",
     "IntegrationUpdate",
     "Integrator",
     "IntegratorType",
+    "Journal",
     "JournalError",
     "Limiter",
     "LineItem",
@@ -73,6 +77,7 @@ __all__ = [
     "RawResponse",
     "Receipt",
     "ReceiptNotSentError",
+    "Recovered",
     "RequestTimeoutError",
     "RequestValidationError",
     "Resolution",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
 import ssl
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import anyio
 import attrs
 
 from chat2pay_async import _config, _eventloop, errors, events
@@ -17,12 +17,14 @@ from chat2pay_async._api import models, operations
 from chat2pay_async._api.headers import AskForKey, KeySource, added_headers, key_or_source
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import RetryPolicy, Timeout
-from chat2pay_async._raw_client import RawChat2Pay
+from chat2pay_async._journal.settings import Journal, as_journal
+from chat2pay_async._polling import wait_for_payment
+from chat2pay_async._raw_client import RawChat2Pay, link_request
+from chat2pay_async._recovery import Recovery
 from chat2pay_async._send.call import Call, Options
+from chat2pay_async._send.idempotency import KeyedCalls
 from chat2pay_async._send.limited_transport import LimitedTransport
 from chat2pay_async._send.limits import Limiter, RateLimit, Slots, limiter_of
-from chat2pay_async._polling import wait_for_payment
-from chat2pay_async._send.reconciliation import Resolution
 from chat2pay_async._send.references import references_over
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._tracebacks import hiding_arguments
@@ -37,7 +39,7 @@ else:  # what evaluates annotations (`typing.get_type_hints`) finds them, instal
 __all__ = ["AsyncChat2Pay", "inner"]
 
 
-class AsyncChat2Pay:
+class AsyncChat2Pay(Recovery):
     """A client of the Chat 2 Pay API v2, for asyncio, uvloop and trio.
 
         async with AsyncChat2Pay(api_key="…") as client:
@@ -60,6 +62,8 @@ class AsyncChat2Pay:
       than a call waits.
     - `TransportError`, `ServerError`, `ResponseDecodeError`: no usable response. Nothing was
       applied (or, of a read and of `update_integration`, it is harmless to repeat).
+    - `IdempotencyConflictError` (create, cancel, capture, reverse, receipt): its key is known with
+      another content; not sent. `JournalError`: the journal can't be used; not sent.
     - `OutcomeUnknownError` (create, cancel, capture, reverse, receipt, and `request` except GET and
       HEAD): no usable response, and it may have been applied.
     - `ConfigurationError`: the client is closed or works on another event loop, the `api_key`
@@ -76,6 +80,7 @@ class AsyncChat2Pay:
         retry: RetryPolicy = RetryPolicy(),
         rate_limit: RateLimit | Limiter | None = None,
         max_connections: int = 100,
+        journal: str | os.PathLike[str] | Journal | None = None,
         transport: (
             httpx.AsyncBaseTransport | httpx2.AsyncBaseTransport | Literal["fast"] | None
         ) = None,
@@ -109,6 +114,8 @@ class AsyncChat2Pay:
                 connections allow until the first 429, and then about as fast as the service does. A
                 429 pauses all of this client's tasks for 1 to 60 s, unless the limiter is your own.
             max_connections: The most requests that may be on the wire at a time.
+            journal: The path of the account's journal, or a `Journal`: with it a repeated call gets
+                the first result, in any process of this machine, and nothing that was sent is lost.
             transport: `"fast"` sends over the same connections without an httpx object on the way,
                 in half to two thirds of the CPU time; or an httpx transport to send over (a mock,
                 `httpx.ASGITransport`, …), which is closed with this client. The fast transport
@@ -163,20 +170,31 @@ class AsyncChat2Pay:
         given = key if isinstance(key, KeySource) else key.reveal()
         limited = LimitedTransport(exchanges, slots, limiter, given, added)
         known = references_over(transport if http_client is None else http_client)
-        self._own(Sender(limited, all_hooks, key, url, known), options, is_view=False)
+        sender, kept = Sender(limited, all_hooks, key, url, known), as_journal(journal)
+        store = None if kept is None else kept.store()
+        # Calls with the same key are one where these are the same.
+        whose = (url, id(key) if isinstance(key, KeySource) else key.fingerprint)
+        calls = KeyedCalls(sender, store, whose if kept is None else kept.path)
+        self._own(calls, options, is_view=False)
 
-    def _own(self, sender: Sender, options: Options, *, is_view: bool) -> None:
-        self._sender = sender
+    def _own(self, calls: KeyedCalls, options: Options, *, is_view: bool) -> None:
+        self._calls = calls
         self._options = options
         self._is_view = is_view
-        self._raw = RawChat2Pay(sender, options)
+        self._raw = RawChat2Pay(calls, options)
 
     def __repr__(self) -> str:
         # A tool may ask for it while a refused setting is on its way out of `__init__`.
         return f"<AsyncChat2Pay {getattr(self, '_options', 'that was not set up')}>"
 
     @hiding_arguments
-    async def create_payment_link(self, request: models.PaymentLinkRequest) -> models.PaymentLink:
+    async def create_payment_link(
+        self,
+        request: models.PaymentLinkRequest | None = None,
+        *,
+        idempotency_key: str | None = None,
+        **fields: Any,
+    ) -> models.PaymentLink:
         """Make a payment link, and have it sent (contract: createPayByLinkTransactionLog).
 
         A link whose message could not be sent is returned too: ask `delivered`.
@@ -188,26 +206,36 @@ class AsyncChat2Pay:
         never carry the URL. If you need it, cancel this link, see in `get_transaction` that it is
         cancelled, and create another under a new order number.
 
+        Args:
+            request: The link; or pass its fields as keywords.
+            idempotency_key: Names the call. Default: the order number. Another key is how a second
+                link for one order is made on purpose.
+            **fields: The fields of a `PaymentLinkRequest`.
+
         Raises:
             BadRequestError: The service refuses the request; no link was made.
             OutcomeUnknownError: A link may exist.
         """
-        operations.CREATE_PAYMENT_LINK.check(request)
-        call = Call(operations.CREATE_PAYMENT_LINK, request, self._options, _eventloop.now())
-        return (await self._sender.make(call)).result
+        link = link_request(request, fields)
+        call = Call(operations.CREATE_PAYMENT_LINK, link, self._options, _eventloop.now())
+        return (await self._calls.make(call, idempotency_key)).result
 
-    async def cancel_payment_link(self, payment_link_ref: str) -> models.Cancellation:
+    async def cancel_payment_link(
+        self, payment_link_ref: str, *, idempotency_key: str | None = None
+    ) -> models.Cancellation:
         """Cancel a link that was not clicked yet (contract: cancelLink).
 
         Args:
             payment_link_ref: The link's reference.
+            idempotency_key: Names the call. Default: the reference.
 
         Raises:
             BadRequestError: It was clicked, cancelled before, or has expired.
             NotFoundError: There is no such link.
             OutcomeUnknownError: It may be cancelled.
         """
-        return (await self._raw.cancel_payment_link(payment_link_ref)).parsed
+        raw, key = self._raw, idempotency_key
+        return (await raw.cancel_payment_link(payment_link_ref, idempotency_key=key)).parsed
 
     async def capture_payment(
         self,
@@ -215,6 +243,7 @@ class AsyncChat2Pay:
         amount: Decimal | int | str | None = None,
         *,
         currency: str | None = None,
+        idempotency_key: str | None = None,
     ) -> models.GatewayResult:
         """Capture an authorized payment, in full or in part. Only one capture is possible.
 
@@ -224,32 +253,46 @@ class AsyncChat2Pay:
             payment_link_ref: The paid link's reference.
             amount: The amount in the link's currency. Default: all of it.
             currency: Not sent; it allows the amount more than 2 decimals (KWD 1.250).
+            idempotency_key: Names the call. Default: the reference.
 
         Raises:
             BadRequestError: It was captured before, is no authorization, or was not paid.
             NotFoundError: There is no such link.
             OutcomeUnknownError: It may be captured.
         """
-        return (await self._raw.capture_payment(payment_link_ref, amount, currency=currency)).parsed
+        return (
+            await self._raw.capture_payment(
+                payment_link_ref, amount, currency=currency, idempotency_key=idempotency_key
+            )
+        ).parsed
 
-    async def reverse_payment(self, payment_link_ref: str) -> models.GatewayResult:
+    async def reverse_payment(
+        self, payment_link_ref: str, *, idempotency_key: str | None = None
+    ) -> models.GatewayResult:
         """Reverse an authorization, or a capture not settled yet (contract: reverseTransaction).
 
         A settled payment needs a refund elsewhere. A gateway's refusal is returned: `succeeded`.
 
         Args:
             payment_link_ref: The paid link's reference.
+            idempotency_key: Names the call. Default: the reference.
 
         Raises:
             BadRequestError: There is nothing to reverse.
             NotFoundError: There is no such link.
             OutcomeUnknownError: It may be reversed.
         """
-        return (await self._raw.reverse_payment(payment_link_ref)).parsed
+        raw, key = self._raw, idempotency_key
+        return (await raw.reverse_payment(payment_link_ref, idempotency_key=key)).parsed
 
     @hiding_arguments
     async def create_receipt(
-        self, payment_link_ref: str, receipt_link: str, timestamp: datetime | None = None
+        self,
+        payment_link_ref: str,
+        receipt_link: str,
+        timestamp: datetime | None = None,
+        *,
+        idempotency_key: str | None = None,
     ) -> models.Receipt:
         """Send the customer a link to their receipt (contract: createPaymentReceipt).
 
@@ -257,13 +300,18 @@ class AsyncChat2Pay:
             payment_link_ref: The paid link's reference.
             receipt_link: The receipt's URL.
             timestamp: The receipt's time. Default: now.
+            idempotency_key: Names the call. Default: the reference and the URL.
 
         Raises:
             ReceiptNotSentError: The receipt was created, but its message could not be sent.
             NotFoundError: There is no such link.
             OutcomeUnknownError: The receipt may have been sent.
         """
-        return (await self._raw.create_receipt(payment_link_ref, receipt_link, timestamp)).parsed
+        return (
+            await self._raw.create_receipt(
+                payment_link_ref, receipt_link, timestamp, idempotency_key=idempotency_key
+            )
+        ).parsed
 
     async def get_transaction(
         self,
@@ -384,73 +432,6 @@ class AsyncChat2Pay:
             maximum=maximum,
         )
 
-    @hiding_arguments
-    async def resolve(self, pending: errors.Pending, *, another_key: bool = False) -> Resolution:
-        """Settle a call that ended in `OutcomeUnknownError`: now, or later in another process.
-
-        It looks the call up until it is settled, and sends nothing else. *Absent* counts once the
-        call's window has passed: `Timeout.read` and `RetryPolicy.settle` seconds after its last
-        attempt ended, or, where another process made the call, after this client first hears of it.
-        The longer of the client's own settings and the call's count. Look-ups that fail stretch the
-        window by up to three times `settle`; `timeout.total` ends it.
-
-        Args:
-            pending: The error's `.pending`, or one of `unsettled`; it may have been stored in
-                between (`Pending.to_json`).
-            another_key: Settle it although it was made with another API key, since the account's
-                key was changed.
-
-        Returns:
-            The verdict. APPLIED comes with the result that the call would have had, ABSENT means
-            that it can be made again, UNDETERMINED that its outcome is still unknown (as an absence
-            is with `resend_when_absent=False`, this client's or the call's).
-
-        Raises:
-            ConfigurationError: The call was made with another base URL or API key.
-        """
-        given: object = pending
-        if not isinstance(given, errors.Pending):
-            raise TypeError(f"resolve takes an error's `.pending`, not {type(given).__name__}")
-        resolution = await self._sender.resolve(pending, self._options, another_key=another_key)
-        self._sender.forget_settled({pending: resolution})
-        return resolution
-
-    @property
-    def unsettled(self) -> tuple[errors.Pending, ...]:
-        """The calls of this client that were cancelled while they may have been applied.
-
-        A cancellation (`asyncio.timeout`, `wait_for`, a task group that ends, a web client that
-        disconnects) can't be an error of ours, so nothing else tells their caller. The latest 1 000
-        are kept, the latest last, and leave once they are settled; those that a journal has are in
-        the journal. Store what is left before the process ends: `Pending.to_json`.
-        """
-        return self._sender.unsettled
-
-    async def resolve_all(self) -> dict[errors.Pending, Resolution]:
-        """Settle all that is `unsettled`, side by side; see `resolve`.
-
-        Returns:
-            The resolution of each. Those that are UNDETERMINED stay `unsettled`, and where this is
-            cancelled or fails, all of them do.
-        """
-        resolutions: dict[errors.Pending, Resolution] = {}
-        failures: list[Exception] = []
-
-        async def settle(pending: errors.Pending) -> None:
-            try:
-                resolutions[pending] = await self._sender.resolve(pending, self._options)
-            except Exception as error:  # noqa: BLE001 - raised below: a group would wrap it
-                failures.append(error)
-                group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            for pending in self.unsettled:
-                group.start_soon(settle, pending)
-        if failures:
-            raise failures[0]
-        self._sender.forget_settled(resolutions)
-        return resolutions
-
     @property
     def with_raw_response(self) -> RawChat2Pay:
         """The same operations, each returning a `RawResponse`: status, headers, bytes, attempts."""
@@ -469,7 +450,7 @@ class AsyncChat2Pay:
         if retry is not None:
             options = attrs.evolve(options, retry=_config.as_retry(retry))
         view = copy.copy(self)  # with what a subclass keeps
-        view._own(self._sender, options, is_view=True)  # noqa: SLF001 - this very class's
+        view._own(self._calls, options, is_view=True)  # noqa: SLF001 - this very class's
         return view
 
     async def aclose(self) -> None:
@@ -482,7 +463,10 @@ class AsyncChat2Pay:
             raise errors.ConfigurationError(
                 "a view made by with_options is not closed; close the client it was made from"
             )
-        await self._sender.aclose()
+        try:
+            await self._calls.aclose()
+        finally:
+            await self._calls.sender.aclose()
 
     async def __aenter__(self) -> Self:
         if self._is_view:
@@ -495,6 +479,6 @@ class AsyncChat2Pay:
         await self.aclose()
 
 
-def inner(client: AsyncChat2Pay) -> tuple[Sender, Options]:
-    """Return a client's sender and options, for runs, which make its calls in their own way."""
-    return client._sender, client._options  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+def inner(client: AsyncChat2Pay) -> tuple[KeyedCalls, Options]:
+    """Return a client's calls and options, for runs, which make its calls in their own way."""
+    return client._calls, client._options  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

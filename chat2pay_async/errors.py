@@ -386,9 +386,7 @@ class IdempotencyConflictError(Chat2PayError):
         differences: The names of the fields that differ, such as `total_amount`.
     """
 
-    def __init__(
-        self, text: str = "", *, key: str = "", differences: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, text: str = "", *, key: str = "", differences: tuple[str, ...] = ()) -> None:
         super().__init__(text)
         self.key = key
         self.differences = differences

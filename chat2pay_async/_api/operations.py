@@ -446,7 +446,8 @@ def content_of(operation: Operation[Q, Any], request: Q) -> dict[str, str]:
     A timestamp that defaults to now is no part of it: each try has another one.
     """
     sent = prepare(operation, request)
-    names = {codec.wire_name(field.name): field.name for field in attrs.fields(operation.request)}
+    kind: Any = operation.request
+    names = {codec.wire_name(field.name): field.name for field in attrs.fields(kind)}
     content = {
         names.get(name, name): _one_form(value)
         for name, value in _fields_of(sent, None).items()

@@ -77,8 +77,7 @@ class RawResponse(Value, Generic[T]):
     recovered: bool = False
     """True if the response is a look-up's, since the operation's own was lost."""
     replayed: bool = False
-    """True if it is what the journal has of an earlier call: then the status is 200, and there are no
-    headers."""
+    """True if it is what the journal has of an earlier call. Its status is 200, without headers."""
 
 
 _NONE: Any = None

@@ -97,7 +97,7 @@ class ClaimLostError(Exception):
 
 
 class ClaimLog(CallLog):
-    """Log of a call that holds a claim: its POSTs and their responses, on the way to the journal."""
+    """Log of a call that holds a claim: its POSTs and their responses."""
 
     def __init__(self, store: Store, claim: Claim, token: str) -> None:
         self._store = store

@@ -60,7 +60,7 @@ from chat2pay_async._send.stored import (
     state_of,
     stored_outcome,
 )
-from chat2pay_async.errors import Attempt, Chat2PayError, JournalError, Pending, Proof
+from chat2pay_async.errors import Chat2PayError, JournalError, Pending, Proof
 
 __all__ = ["KeyedCalls", "Recovered", "checked_key", "released"]
 
@@ -260,12 +260,13 @@ class KeyedCalls:
         log = call.log = ClaimLog(store, claim, claimed.token)
         row, prior = claimed.row, None
         try:
-            if row is not None and store.account is not None:
-                prior = prior_of(row, store.account)
+            if row is not None:
+                prior = prior_of(row, account_of(store))
             if row is not None and prior is not None and prior.is_unresolved:
                 changed = differences(row.content, claim.content)
                 if changed:
-                    return await self._settle_other(store, call, log, prior, changed)
+                    await self._settle_other(store, call, log, prior, changed)
+                    return None
                 outcome = await self._resume(call, prior)
             else:
                 if store.is_lossy:
@@ -280,9 +281,7 @@ class KeyedCalls:
                 await self._end_failed(store, call, log, error, prior)
             raise
         response = None if outcome.recovered else outcome.response
-        end = end_of(
-            state_after(outcome.result), outcome.result, None, call.attempts, response
-        )
+        end = end_of(state_after(outcome.result), outcome.result, None, call.attempts, response)
         with anyio.CancelScope(shield=True):
             await self._end(store, call, log, end)
         return outcome
@@ -296,7 +295,12 @@ class KeyedCalls:
         return await self.sender.make(call, prior.pending, unresolved=True)
 
     async def _settle_other(
-        self, store: Store, call: Call[Any, Any], log: ClaimLog, prior: Prior, changed: tuple[str, ...]
+        self,
+        store: Store,
+        call: Call[Any, Any],
+        log: ClaimLog,
+        prior: Prior,
+        changed: tuple[str, ...],
     ) -> None:
         """Settle what was sent with the key before, and is something else than this call.
 
@@ -315,9 +319,7 @@ class KeyedCalls:
             )
             raise about(error, call)
 
-    async def _settle(
-        self, store: Store, log: ClaimLog, prior: Prior, options: Options
-    ) -> Verdict:
+    async def _settle(self, store: Store, log: ClaimLog, prior: Prior, options: Options) -> Verdict:
         """Look up what a row sent; write the verdict, and give the claim back."""
         pending = prior.pending
         try:
@@ -436,8 +438,7 @@ class KeyedCalls:
                 failures.append(error)
                 group.cancel_scope.cancel()
 
-        after, account = 0, store.account
-        assert account is not None  # noqa: S101 - it is open
+        after, account = 0, account_of(store)
         while page := await store.take_over(_PAGE, after=after):
             async with anyio.create_task_group() as group:
                 for claimed in page:
@@ -500,6 +501,12 @@ def replayed(outcome: Outcome[R]) -> Outcome[R]:
     return msgspec.structs.replace(
         outcome, result=attrs.evolve(result, replayed=True), replayed=True
     )
+
+
+def account_of(store: Store) -> Account:
+    """Return the account of a journal that is open."""
+    assert store.account is not None  # noqa: S101 - it was opened with one
+    return store.account
 
 
 async def released(store: Store, operation: str, key: str) -> None:

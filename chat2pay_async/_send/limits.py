@@ -283,7 +283,7 @@ class Slots(AbstractAsyncContextManager[None]):
             self.release()
 
 
-# The pace that a service allows, without I/O or a clock ---------------------------------------------
+# The pace that a service allows, without I/O or a clock -------------------------------------------
 
 
 class Pace:

@@ -57,7 +57,7 @@ Q = TypeVar("Q")
 # Claims ------------------------------------------------------------------------------------------
 
 
-def claim_of(
+def claim_of(  # noqa: PLR0913 - the parts of a claim
     operation: Operation[Q, Any],
     request: Q,
     key: str,
@@ -89,9 +89,7 @@ def content_in(call: Any) -> bytes:
     return write_content(content_of(call.operation, call.request))
 
 
-def conflict(
-    operation: str, key: str, changed: tuple[str, ...]
-) -> errors.IdempotencyConflictError:
+def conflict(operation: str, key: str, changed: tuple[str, ...]) -> errors.IdempotencyConflictError:
     """Return the error of a call whose key is known with another content."""
     return errors.IdempotencyConflictError(
         f"{operation}: not sent: its idempotency key was used before with another "
