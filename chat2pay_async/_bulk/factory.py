@@ -206,8 +206,9 @@ def _run(  # noqa: PLR0913 - an operation, its items, and the options
     if unknown:  # without this, a misspelt run would be no run
         known = ", ".join(sorted(takes.__optional_keys__))
         raise ConfigurationError(f"unknown options: {', '.join(unknown)}; this run takes {known}")
-    sender, call_options = inner(client)
-    journal = None if operation.safety is Safety.READ else journal_of(client)
+    calls, call_options = inner(client)
+    sender = calls.sender
+    journal = None if operation.safety is Safety.READ else calls.store
     dry_run = options.get("dry_run", False)
     name = _name(journal, operation, options)
     concurrency = options.get("concurrency", 64)
@@ -266,12 +267,6 @@ def _name(
     if not isinstance(run, str) or not run.strip() or not run.isprintable():
         raise ConfigurationError("run must be a name: a text of printable characters")
     return Name(run, operation.name, settings)
-
-
-def journal_of(client: AsyncChat2Pay) -> Store | None:
-    """Return a client's journal, if it has one."""
-    store: Store | None = getattr(inner(client)[0], "store", None)
-    return store
 
 
 def _checked(name: str, value: object, most: float) -> float:

@@ -10,8 +10,7 @@ import attrs
 
 from chat2pay_async._api import models
 from chat2pay_async._api.operations import OPERATIONS, Operation, request_of
-from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._bulk.serialization import outcome_of
+from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of
 from chat2pay_async._bulk.summary import Tally, Totals
 from chat2pay_async._journal.base import Row
 from chat2pay_async._journal.sqlite import Journal
@@ -109,7 +108,7 @@ class Report:
             for number, row in page:
                 after = number
                 request = request_of(operation, row.sent, row.request_id)
-                yield Line(row, outcome_of(operation, request, row))
+                yield Line(row, outcome_of(cast(Any, row), request))
 
     def totals(self) -> dict[State, Totals]:
         """Count its items by state."""
