@@ -115,13 +115,13 @@ from chat2pay_async._bulk.factory import (
 )
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run
+from chat2pay_async._bulk.source import Keyed
 from chat2pay_async._bulk.summary import Forecast, Summary
-from chat2pay_async._journal.sqlite import Journal
 
 __all__ = [
     "Capture",
     "Forecast",
-    "Journal",
+    "Keyed",
     "LinkReference",
     "Outcome",
     "ReadOptions",

@@ -15,7 +15,11 @@ from chat2pay_async import errors
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "chat2pay_async"
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob(".github/*.md"), *ROOT.glob("benchmarks/*.md")])
+DOCUMENTS = sorted(
+    path
+    for folder in (".", ".github", "benchmarks", "docs")
+    for path in ROOT.glob(f"{folder}/*.md")
+)
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 BESIDE = sorted([*ROOT.glob("tests/**/*.py"), *ROOT.glob("benchmarks/**/*.py")])
 """The modules that are no part of the package."""

@@ -7,8 +7,6 @@ import importlib
 import pkgutil
 import re
 import shlex
-import subprocess
-import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 
 import pytest
 from commandline import served
+from pasted import run_as_file
 
 import chat2pay_async
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
@@ -46,27 +45,6 @@ def test_there_are_examples() -> None:
     finder = doctest.DocTestFinder(exclude_empty=True)
     examples = [test for module in MODULES for test in finder.find(module) if test.examples]
     assert len(examples) >= 4
-
-
-def run_as_file(source: str, sandbox: Sandbox, folder: Path) -> str:
-    """Run a program as somebody does who has pasted it into a file; what it printed."""
-    program = folder / "pasted.py"
-    program.write_text(source, encoding="utf-8")
-    done = subprocess.run(  # noqa: S603 - our own program
-        [sys.executable, "-W", "error", program.name],
-        cwd=folder,
-        env={
-            "CHAT2PAY_API_KEY": sandbox.api_key,
-            "CHAT2PAY_BASE_URL": sandbox.url,
-            "PYTHONPATH": str(Path(chat2pay_async.__file__).parent.parent),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.stderr == ""
-    return done.stdout
 
 
 @pytest.fixture

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, TypeVar
 
+from chat2pay_async._api.phones import country_prefix
 from chat2pay_async._bulk.item import Item, Items
-from chat2pay_async._bulk.outcomes import State
-from chat2pay_async._bulk.store import Registered
-from chat2pay_async._bulk.summary import Forecast, Totals
+from chat2pay_async._bulk.outcomes import State, request_of_row
+from chat2pay_async._bulk.store import Asked, Registered
+from chat2pay_async._bulk.summary import Forecast, Totals, mark_of
+from chat2pay_async._journal.store import Answer, Claim, Claimed, Row, RowState
+from chat2pay_async.errors import IdempotencyConflictError
 
 __all__ = ["DryRun"]
 
@@ -18,59 +22,107 @@ R = TypeVar("R")
 class DryRun(Items[Q, R]):
     """Brings items to the point where they would be sent, and counts them."""
 
-    _resumed: int = 0
-    _refused: int = 0
-    _final: int = 0
-
     def __init__(self, *parts: Any, **options: Any) -> None:
         super().__init__(*parts, **options)
+        self._counts: Counter[str] = Counter()
         self._to_send = Totals()
-        self._same_recipient = 0
         self._same_recipient_keys: list[str] = []
+        self._lookalike_keys: list[tuple[str, str]] = []
+        self._countries: Counter[str] = Counter()
+        self._channels: Counter[str] = Counter()
+        self._moved: dict[str, str] = {}
 
     @property
     def forecast(self) -> Forecast:
         """The forecast from the items so far."""
         each = max(self._sender.interval, Forecast.CALL_SECONDS / self._concurrency)
+        counts = self._counts
         return Forecast(
             to_send=self._to_send.items,
-            to_look_up=self._resumed,
-            final=self._final,
-            refused=self._refused,
-            same_recipient=self._same_recipient,
+            to_look_up=counts["to_look_up"],
+            final=counts["final"],
+            refused=counts["refused"],
+            new=counts["new"],
+            changed=counts["changed"],
+            rejected=counts["rejected"],
+            repeated=counts["repeated"],
+            lookalikes=counts["lookalikes"],
+            lookalike_keys=tuple(self._lookalike_keys),
+            gone=counts["gone"],
+            moved=dict(self._moved),
+            recipients=counts["recipients"],
+            same_recipient=counts["same_recipient"],
             same_recipient_keys=tuple(self._same_recipient_keys),
+            countries=dict(self._countries),
+            channels=dict(self._channels),
             amounts=dict(self._to_send.amounts),
-            seconds=(self._to_send.items + self._resumed) * each,
+            seconds=(self._to_send.items + counts["to_look_up"]) * each,
         )
 
-    def register(self, item: Item[Q, R]) -> bool:
-        """Register an item and its recipient if both are certainly new."""
-        return self._store.register(item.key, self._recipient_of(item))
-
-    def _recipient_of(self, item: Item[Q, R]) -> str | None:
-        recipient: str | None = getattr(item.request, "to", None)
-        return recipient
+    def _asked(self, key: str, folded: str, request: Q, claim: Claim | None) -> Asked:
+        recipient: str | None = getattr(request, "to", None)
+        mark = None if self._store.name is None else mark_of(request)
+        return Asked(key, folded, recipient, mark, claim)
 
     async def finish_at_once(self, item: Item[Q, R]) -> bool:
         """Count an item that is certainly new; nearly all are, and none of these has an outcome."""
-        self._to_send.add_request(item.request)
+        self._count_to_send(item, is_recipient_new=True)
         await self._store.index()
         return True
 
-    def finish_known(self, item: Item[Q, R], registered: Registered) -> bool:
+    def _is_finished(self, item: Item[Q, R], registered: Registered) -> bool:
         """Count an item, and set its outcome if it would not be sent."""
-        if not super().finish_known(item, registered):
-            self._to_send.add_request(item.request)
-            if registered.recipient_repeated:
-                self._same_recipient += 1
-                if self._same_recipient <= Forecast.SHOWN:
-                    self._same_recipient_keys.append(item.key)
+        is_finished, counts = super()._is_finished(item, registered), self._counts
+        other = registered.lookalike
+        if other is not None and not registered.repeated:
+            counts["lookalikes"] += 1
+            if len(self._lookalike_keys) < Forecast.SHOWN:
+                self._lookalike_keys.append((item.key, other))
+        row = item.row
+        if not is_finished:
+            if item.claimed is not None and item.claimed.answer is Answer.OPEN:
+                counts["to_look_up"] += 1
+            else:
+                self._count_to_send(item, is_recipient_new=not registered.recipient_repeated)
         elif item.outcome is not None and item.outcome.state is State.REJECTED:
-            self._refused += 1
+            counts["refused"] += 1
+            counts["repeated"] += registered.repeated
+            counts["changed"] += isinstance(item.outcome.error, IdempotencyConflictError)
         elif item.outcome is not None:
-            self._final += 1
+            counts["final"] += 1
+            counts["rejected"] += row is not None and row.state is RowState.REJECTED
         return True
 
-    async def finish(self, item: Item[Q, R]) -> None:  # noqa: ARG002 - counted, not sent
-        """Count an item that an earlier run left unresolved."""
-        self._resumed += 1
+    def _count_to_send(self, item: Item[Q, R], *, is_recipient_new: bool) -> None:
+        counts, request = self._counts, item.request
+        self._to_send.add_request(request)
+        counts["new"] += item.row is None
+        recipient: str | None = getattr(request, "to", None)
+        if recipient is None:
+            return
+        self._countries[country_prefix(recipient) or ""] += 1
+        self._channels[str(getattr(request, "channel", ""))] += 1
+        if is_recipient_new:
+            counts["recipients"] += 1
+            return
+        counts["same_recipient"] += 1
+        if counts["same_recipient"] <= Forecast.SHOWN:
+            self._same_recipient_keys.append(item.key)
+
+    def resume(self, claimed: Claimed) -> Item[Q, R]:
+        """Make an item of a row that an earlier process left open: it is counted at the source."""
+        return super().resume(claimed)
+
+    async def finish(self, item: Item[Q, R]) -> None:
+        """Count nothing: a row that is open is counted where the source, or what is gone, has it."""
+
+    async def gone(self, row: Row) -> None:
+        """Count a row of the run that its source has no more."""
+        self._counts["gone"] += 1
+        mark = mark_of(request_of_row(row))
+        other = None if mark is None else await self._store.key_of_mark(mark)
+        if mark is not None and other is not None:
+            self._moved[mark] = row.key
+            self._counts["lookalikes"] += 1
+            if len(self._lookalike_keys) < Forecast.SHOWN:
+                self._lookalike_keys.append((other, row.key))

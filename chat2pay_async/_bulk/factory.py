@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Any, TypeAlias, TypedDict, TypeVar, Unpack
 
 import attrs
@@ -13,13 +13,15 @@ from chat2pay_async._api import models, operations
 from chat2pay_async._api.operations import Operation, Safety
 from chat2pay_async._api.requests import Capture, LinkReference, ReceiptRequest, TransactionQuery
 from chat2pay_async._bulk.dry_run import DryRun
-from chat2pay_async._bulk.item import GIVE_UP_AFTER, Items
+from chat2pay_async._bulk.item import GIVE_UP_AFTER, Choices, Items
 from chat2pay_async._bulk.run import Run, Setup
-from chat2pay_async._bulk.store import RunStore
+from chat2pay_async._bulk.source import Keyed
+from chat2pay_async._bulk.store import Name, RunStore
+from chat2pay_async._bulk.summary import Forecast
 from chat2pay_async._client import AsyncChat2Pay, inner
 from chat2pay_async._config import is_number
-from chat2pay_async._journal.sqlite import Journal
-from chat2pay_async._journal.sqlite_file import Binding
+from chat2pay_async._journal.store import Account, Store
+from chat2pay_async._send.call import next_id
 from chat2pay_async._tracebacks import hiding_arguments
 from chat2pay_async.errors import ConfigurationError
 
@@ -38,7 +40,7 @@ T = TypeVar("T")
 Q = TypeVar("Q")
 R = TypeVar("R")
 
-Source: TypeAlias = Iterable[T] | AsyncIterable[T]
+Source: TypeAlias = Iterable[T | Keyed[T]] | AsyncIterable[T | Keyed[T]]
 
 
 class ReadOptions(TypedDict, total=False):
@@ -61,8 +63,17 @@ class ReadOptions(TypedDict, total=False):
 class RunOptions(ReadOptions, TypedDict, total=False):
     """Options of a run that changes something."""
 
-    journal: str | Path | Journal | None
-    """The journal that makes the run resumable. Default: None."""
+    run: str | None
+    """The run's name in the client's journal, by which it is resumed. Default: a new one."""
+    settings: Mapping[str, str] | None
+    """Texts that are kept with the run, such as where its items come from."""
+    retry_rejected: bool
+    """Send again what was rejected or declined before. Default: False, it is skipped."""
+    allow_lookalikes: bool
+    """Send new keys that look like known ones, too. Default: False."""
+    compare: Forecast | None
+    """The forecast of a dry run of the same source: what looks like a row that is gone from it is
+    not sent. Default: None."""
 
 
 @hiding_arguments
@@ -189,19 +200,17 @@ def _run(  # noqa: PLR0913 - an operation, its items, and the options
     check_existing: bool = False,
 ) -> Run[Q, R]:
     takes = ReadOptions if operation.safety is Safety.READ else RunOptions
+    if "journal" in options:
+        raise ConfigurationError("pass journal= to the client, and the run's name as run= here")
     unknown = sorted(options.keys() - takes.__optional_keys__)
-    if unknown:  # without this, a misspelt journal would be no journal
+    if unknown:  # without this, a misspelt run would be no run
         known = ", ".join(sorted(takes.__optional_keys__))
         raise ConfigurationError(f"unknown options: {', '.join(unknown)}; this run takes {known}")
-    sender, call_options = inner(client)
-    journal = options.get("journal")
-    if isinstance(journal, (str, Path)):
-        journal = Journal(journal)
-    elif journal is not None and not isinstance(journal, Journal):
-        raise ConfigurationError("journal must be a path or a bulk.Journal")
+    calls, call_options = inner(client)
+    sender = calls.sender
+    journal = None if operation.safety is Safety.READ else calls.store
     dry_run = options.get("dry_run", False)
-    if dry_run and journal is not None and not journal.path.exists():
-        journal = None
+    name = _name(journal, operation, options)
     concurrency = options.get("concurrency", 64)
     if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
         raise ConfigurationError("concurrency must be an int, 1 or more")
@@ -209,25 +218,55 @@ def _run(  # noqa: PLR0913 - an operation, its items, and the options
     setup = Setup(
         source=source,
         read=read,
-        binding=Binding(operation.name, sender.base_url, sender.key_fingerprint),
+        operation=operation.name,
+        account=Account(sender.base_url, sender.key_fingerprint),
         ask_fingerprint=None if journal is None else sender.asking(call_options),
         concurrency=concurrency,
         drain=_checked("drain", options.get("drain", 30.0), math.inf),
         stop_at_failure_rate=None if rate is None else _checked("stop_at_failure_rate", rate, 1.0),
     )
-    give_up_after = _checked("give_up_after", options.get("give_up_after", GIVE_UP_AFTER), math.inf)
+    compared = options.get("compare")
+    choices = Choices(
+        check_existing=check_existing,
+        retry_rejected=options.get("retry_rejected", False),
+        allow_lookalikes=options.get("allow_lookalikes", False),
+        moved={} if compared is None else compared.moved,
+        give_up_after=_checked(
+            "give_up_after", options.get("give_up_after", GIVE_UP_AFTER), math.inf
+        ),
+    )
     # A run takes as long as it takes: the deadline of a single call would fail its items.
     timeout = attrs.evolve(call_options.timeout, total=None)
     call_options = attrs.evolve(call_options, timeout=timeout)
-    store = RunStore(journal)
-    kind = DryRun if dry_run else Items
-    items = kind(
-        *(operation, sender, call_options, store),
-        concurrency=concurrency,
-        check_existing=check_existing,
-        give_up_after=give_up_after,
+    store = RunStore(
+        *(journal, name),
+        claims=not dry_run,
+        finds_lookalikes=operation.safety is not Safety.READ and not choices.allow_lookalikes,
     )
+    kind = DryRun if dry_run else Items
+    items = kind(operation, sender, call_options, store, choices, concurrency=concurrency)
     return Run(setup, store, items, sender.hooks)
+
+
+def _name(
+    journal: Store | None, operation: Operation[Any, Any], options: Mapping[str, Any]
+) -> Name | None:
+    """Return the run's name; a new one where none is given."""
+    run, settings = options.get("run"), options.get("settings") or {}
+    if journal is None:
+        if run is not None:
+            raise ConfigurationError(
+                "run= names a run in the client's journal: pass journal= to the client"
+            )
+        return None
+    if run is None:
+        if options.get("dry_run", False):
+            return None
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        run = f"{operation.name} {now} {next_id()[:6]}"
+    if not isinstance(run, str) or not run.strip() or not run.isprintable():
+        raise ConfigurationError("run must be a name: a text of printable characters")
+    return Name(run, operation.name, settings)
 
 
 def _checked(name: str, value: object, most: float) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Generic, NamedTuple, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -13,30 +13,39 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
-from chat2pay_async._api.operations import Operation, Safety, check_unchanged, request_of
+from chat2pay_async._api import codec, models
+from chat2pay_async._api.json import decode_object
+from chat2pay_async._api.operations import Operation, Safety, key_of
+from chat2pay_async._api.requests import ReceiptRequest
 from chat2pay_async._api.responses import foreign_text, is_refusal
 from chat2pay_async._bulk.outage import Outage, was_not_sent
-from chat2pay_async._bulk.outcomes import Outcome, State, state_after, state_of
-from chat2pay_async._bulk.serialization import outcome_of, read_detail
-from chat2pay_async._bulk.store import ItemLog, Registered, RunStore
-from chat2pay_async._bulk.summary import Forecast
-from chat2pay_async._journal.base import UNRESOLVED, Row
-from chat2pay_async._send.call import Call, Options
+from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
+from chat2pay_async._bulk.store import Asked, MemoryLog, Registered, RunStore
+from chat2pay_async._bulk.summary import Forecast, mark_of
+from chat2pay_async._journal.content import differences
+from chat2pay_async._journal.store import Answer, Claim, Claimed, Row, RowState
+from chat2pay_async._send.call import Call, ClaimLog, ClaimLostError, Options
 from chat2pay_async._send.evidence import Shows
+from chat2pay_async._send.idempotency import checked_key, released
 from chat2pay_async._send.limits import LONGEST_PAUSE
-from chat2pay_async._send.reconciliation import Finding, Verdict
+from chat2pay_async._send.reconciliation import Finding, Resolution, Verdict
 from chat2pay_async._send.retry import back_off
 from chat2pay_async._send.sender import Sender
-from chat2pay_async.errors import (
-    Attempt,
-    Chat2PayError,
-    Fault,
-    Pending,
-    Proof,
-    RequestValidationError,
+from chat2pay_async._send.stored import (
+    Prior,
+    changed_in,
+    claim_of,
+    conflict,
+    end_of,
+    prior_of,
+    results_of,
+    state_after,
+    state_of,
 )
+from chat2pay_async._texts import alike_number
+from chat2pay_async.errors import Attempt, Chat2PayError, Fault, Proof, RequestValidationError
 
-__all__ = ["GIVE_UP_AFTER", "Item", "Items"]
+__all__ = ["GIVE_UP_AFTER", "Choices", "Item", "Items"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -45,31 +54,61 @@ GIVE_UP_AFTER: Final = 600.0
 """Seconds of an outage after which a run stops itself."""
 
 
+@attrs.frozen
+class Choices:
+    """Choices of a run's caller about what is sent."""
+
+    check_existing: bool = False
+    retry_rejected: bool = False
+    allow_lookalikes: bool = False
+    moved: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    """Recipient and amount of rows that are gone from the source, as a digest; with their keys."""
+    give_up_after: float = GIVE_UP_AFTER
+
+
 @attrs.define(eq=False)
 class Item(Generic[Q, R]):
     """Item in progress."""
 
     key: str
+    """What its outcome is called by."""
     request: Q
-    row: Row | None = None
-    """The row of a journal that it is resumed from."""
-    earlier: Row | None = None
-    """The row that an earlier run left, where the item is the source's: it is not resumed."""
-    log: ItemLog | None = None
+    claim: Claim | None = None
+    """None without a journal."""
+    asked: Asked | None = None
+    """None for a row that the run has from an earlier process."""
+    claimed: Claimed | None = None
+    """The journal's answer to its claim."""
+    is_resumed: bool = False
+    """True if the run settles, or has settled, the row of its key for itself."""
+    is_existing: bool = False
+    """True if it was found where nothing was sent for it."""
+    log: ClaimLog | None = None
+    call: Call[Q, R] | None = None
+    scope: anyio.CancelScope | None = None
+    """Set while it may be stopped."""
     outcome: Outcome[Q, R] | None = None
     """Set as soon as it is known; it may still have to be written."""
     unsent_since: float | None = None
     """The beginning of its first call that could not be sent; None after one that could."""
 
+    @property
+    def row(self) -> Row | None:
+        """What the journal has, or had before the claim."""
+        return None if self.claimed is None else self.claimed.row
 
-class _Prior(NamedTuple):
-    """The earlier run's part of an item."""
+    @property
+    def is_held(self) -> bool:
+        """True if somebody else works on its key."""
+        return self.claimed is not None and self.claimed.answer is Answer.HELD
 
-    pending: Pending
-    is_unresolved: bool
-    """True if it may have been applied; then it is looked up before anything else."""
-    was_applied: bool = False
-    """True if it was answered, and only its result is open."""
+    def take_token(self) -> str | None:
+        """Return the token of its claim, which is given back from now."""
+        claimed = self.claimed
+        if claimed is None or claimed.token is None:
+            return None
+        self.claimed = attrs.evolve(claimed, token=None)
+        return claimed.token
 
 
 class Items(Generic[Q, R]):
@@ -81,83 +120,175 @@ class Items(Generic[Q, R]):
         sender: Sender,
         options: Options,
         store: RunStore,
+        choices: Choices,
         *,
         concurrency: int,
-        check_existing: bool = False,
-        give_up_after: float = GIVE_UP_AFTER,
     ) -> None:
         self._operation = operation
         self._sender = sender
         self._options = options
         self._store = store
+        self._choices = choices
         self._concurrency = concurrency
-        self._check_existing = check_existing
-        self._give_up_after = give_up_after
-        self._outage = Outage(give_up_after, self._report_outage)
+        self._outage = Outage(choices.give_up_after, self._report_outage)
         self._foreign: errors.RunStoppedError | None = None
         self._paused_until = -math.inf
         self._window_ends: float | None = None
+        self._in_progress: set[Item[Q, R]] = set()
+        self._is_stopped = False
 
     @property
     def forecast(self) -> Forecast | None:
         """The forecast of a dry run; None in any other run."""
         return None
 
-    def new(self, request: Q) -> Item[Q, R]:
-        """Make an item of a request from the source."""
-        return Item(self._operation.identity(request), request)
+    # Before anything is sent ----------------------------------------------------------------------
 
-    def resume(self, row: Row) -> Item[Q, R]:
-        """Make an item of a row that an earlier run left unresolved."""
-        return Item(row.key, request_of(self._operation, row.sent, row.request_id), row)
+    def new(self, request: Q, own_key: str | None = None, line: int | None = None) -> Item[Q, R]:
+        """Make an item of a request from the source.
+
+        Raises:
+            RequestValidationError: Its own key can't be one.
+        """
+        operation = self._operation
+        own_key = checked_key(operation.name, own_key)
+        key = own_key or key_of(operation, request)
+        # Two receipts of one link may have URLs that look alike.
+        has_alike = own_key is not None or not isinstance(request, ReceiptRequest)
+        folded = alike_number(key) if has_alike else ""
+        claim = None
+        if self._store.journal is not None:
+            name = self._store.name
+            run = None if name is None else name.run
+            retried = self._choices.retry_rejected
+            claim = claim_of(operation, request, key, run, line, takes_rejected=retried)
+        shown = own_key or operation.identity(request) or key
+        return Item(shown, request, claim, self._asked(key, folded, request, claim))
+
+    def _asked(self, key: str, folded: str, _request: Q, claim: Claim | None) -> Asked:
+        return Asked(key, folded, claim=claim)  # recipients are a dry run's affair
+
+    def resume(self, claimed: Claimed) -> Item[Q, R]:
+        """Make an item of a row that an earlier process left open."""
+        row = claimed.row
+        assert row is not None  # noqa: S101 - it is open
+        request: Any = request_of_row(row)
+        claim = Claim(row.operation, row.key, row.identity, row.content)
+        shown = row.identity if row.operation == "create_receipt" else row.key
+        return Item(shown, request, claim, claimed=claimed)
 
     def register(self, item: Item[Q, R]) -> bool:
         """Register an item if it is certainly new; if not, it has to be looked up."""
-        return self._store.register(item.key)
+        assert item.asked is not None  # noqa: S101 - it is the source's
+        return self._store.register(item.asked)
 
-    async def look_up(self, items: Sequence[Item[Q, R]]) -> list[Registered]:
-        """Register items that may not be new, and return what is known of each.
+    async def look_up(self, items: Sequence[Item[Q, R]]) -> list[bool]:
+        """Register items that may not be new, and tell which of them are finished by that.
+
+        An item is finished without an outcome if this run has settled the row of its key.
 
         Raises:
-            JournalError: Their keys can't be indexed.
+            JournalError: Their keys can't be indexed, or claimed, or a row can't be read.
         """
-        return await self._store.look_up([(item.key, self._recipient_of(item)) for item in items])
+        known = await self._store.look_up([item.asked for item in items if item.asked is not None])
+        for item, registered in zip(items, known, strict=True):
+            item.claimed, item.is_resumed = registered.claimed, registered.resumed
+        finished = [
+            self._is_finished(item, registered)
+            for item, registered in zip(items, known, strict=True)
+        ]
+        idle = [item for item, is_finished in zip(items, finished, strict=True) if is_finished]
+        await self.release(idle)
+        return finished
 
-    def _recipient_of(self, _item: Item[Q, R]) -> str | None:
-        return None  # repeated recipients are a dry run's affair
+    async def release(self, items: Sequence[Item[Q, R]]) -> None:
+        """Give the claims of items back, also in a task that was cancelled."""
+        tokens = [item.take_token() for item in items]
+        await self._store.release([token for token in tokens if token is not None])
 
-    def finish_known(self, item: Item[Q, R], registered: Registered) -> bool:
-        """Finish an item that was looked up and for which nothing is sent, if it is one.
+    def _is_finished(self, item: Item[Q, R], registered: Registered) -> bool:
+        """Finish an item for which nothing is sent, if it is one."""
+        if registered.repeated:
+            problem = "occurs twice in this run, and is sent once"
+            item.outcome = self._refused(item, problem)
+        elif (other := self._lookalike(item, registered)) is not None:
+            item.outcome = self._refused(item, other)
+        else:
+            return self._is_known(item)
+        return True
 
-        It has no outcome if this run resumes, or has resumed, its key.
-        """
-        item.earlier, item.outcome = registered.row, self._known(item, registered)
-        return item.outcome is not None or registered.resumed
+    def _lookalike(self, item: Item[Q, R], registered: Registered) -> str | None:
+        """Say what a new key looks like."""
+        if self._choices.allow_lookalikes:
+            return None
+        if registered.lookalike is not None:
+            return _LOOKS_LIKE.format(item.key, registered.lookalike)
+        moved = self._choices.moved
+        if moved and item.claimed is not None and item.claimed.row is None:
+            mark = mark_of(item.request)
+            if mark is not None and mark in moved:
+                return _MOVED.format(item.key, moved[mark])
+        return None
+
+    def _is_known(self, item: Item[Q, R]) -> bool:
+        """Finish an item by what the journal has of its key, if that is enough."""
+        claimed, claim = item.claimed, item.claim
+        if claimed is None or claim is None or claimed.row is None:
+            return False
+        row, answer = claimed.row, claimed.answer
+        if answer is Answer.NEW:
+            return False
+        changed = differences(row.content, claim.content)
+        if answer is Answer.OPEN:
+            # What this run could not settle before has its outcome.
+            return item.is_resumed
+        if answer is Answer.HELD:
+            if changed and not item.is_resumed:
+                item.outcome = self._conflict(item, changed)
+            return item.outcome is not None
+        if changed and row.state is RowState.REJECTED:
+            return False  # what moved nothing may be corrected
+        if changed:
+            item.outcome = self._conflict(item, changed)
+        elif not item.is_resumed:
+            item.outcome = attrs.evolve(
+                outcome_of(row, item.request, State.SKIPPED), key=item.key
+            )
+        return True
+
+    def _refused(self, item: Item[Q, R], problem: str) -> Outcome[Q, R]:
+        names = [name for name in _KEYS if getattr(item.request, name, None) == item.key]
+        fault = Fault(names[0] if names else "idempotency_key", problem)
+        return self._rejected(item, RequestValidationError(self._operation.name, (fault,)))
+
+    def _conflict(self, item: Item[Q, R], changed: tuple[str, ...]) -> Outcome[Q, R]:
+        return self._rejected(item, conflict(self._operation.name, item.key, changed))
+
+    def _rejected(self, item: Item[Q, R], error: Chat2PayError) -> Outcome[Q, R]:
+        error.operation = self._operation.name
+        return Outcome(item.key, item.request, State.REJECTED, error=error)
 
     async def finish_at_once(self, _item: Item[Q, R]) -> bool:
         """Finish a new item for which nothing is sent, if it is one; it has no outcome."""
         return False
 
-    async def finish(self, item: Item[Q, R]) -> None:
-        """Send an item, and bring it to its outcome.
+    async def gone(self, _row: Row) -> None:
+        """Note a row of the run that its source has no more."""
 
-        Raises:
-            JournalError: The outcome can't be written.
-        """
-        await self._store.index()
-        row = item.row or item.earlier
-        prior = None if row is None else self._prior_of(row)
-        if item.row is None and row is not None and prior is not None and not prior.is_unresolved:
-            # Nothing was applied: the same is sent again, or what the source has now.
-            prior = None if self._change(item, row) else prior
-        item.log = log = ItemLog(self._store, item.key, again=row is not None)
-        item.outcome = await self._send(item, log, prior)
-        if log.sent_before is not None or (prior is not None and prior.is_unresolved):
-            await self._store.record_outcome(item.outcome, log.response)
+    def outcome_of_gone(self, row: Row) -> Outcome[Q, R]:
+        """Return the outcome of a row that was open, had no effect, and is gone from the source."""
+        return outcome_of(row, request_of_row(row))
+
+    # Stopping -------------------------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Note that the run is stopped: what waits for the end of an outage is not sent."""
+        """Send nothing more: what is on the wire comes to its end, and all else is given up."""
+        self._is_stopped = True
         self._outage.stop()
+        for item in self._in_progress:
+            is_out = item.call is not None and item.call.stop()
+            if item.scope is not None and not is_out:
+                item.scope.cancel()
 
     def reason_to_stop(self, outcome: Outcome[Q, R]) -> Exception | None:
         """Return the error for which the run stops itself, if there is one."""
@@ -168,35 +299,22 @@ class Items(Generic[Q, R]):
             return errors.RunStoppedError(str(error))
         return self._foreign or self._outage.reason
 
-    async def find_rows(self, items: Iterable[Item[Q, R]]) -> None:
-        """Find the journal's rows of items that are given up before anything was done for them.
-
-        Raises:
-            JournalError: They can't be read.
-        """
-        idle = [item for item in items if item.row is None and item.log is None]
-        rows = await self._store.rows([item.key for item in idle])
-        for item in idle:
-            item.earlier = rows.get(item.key)
-
     def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:
         """Return the outcome of an item that was stopped on its way."""
         name, log, row = self._operation.name, item.log, item.row
-        if log is not None:
-            log.flush()
         if item.outcome is not None:
             return item.outcome
-        if log is None and item.earlier is not None:
-            known = self._known(item, Registered(repeated=False, row=item.earlier))
-            if known is not None:
-                return known
-            row = item.earlier if self._prior_of(item.earlier).is_unresolved else None
+        if log is None and item.claimed is not None and self._is_known(item):
+            if item.outcome is not None:
+                return item.outcome
         pending = None if log is None else log.pending
-        if row is not None and (log is None or (pending is None and not log.sent_before)):
-            pending = self._prior_of(row).pending  # it was not looked up yet
+        prior = self._prior_of(item)
+        if prior is not None and prior.is_unresolved and (log is None or log.sent is None):
+            pending = prior.pending  # it was not looked up to the end
         if pending is None:
             late = errors.RequestTimeoutError(f"{name}: the run was stopped before it was sent")
             late.operation = name
+            late.attempts = () if item.call is None else tuple(item.call.attempts)
             return self._failed(item, late)
         unknown = errors.OutcomeUnknownError(
             f"{name}: the run was stopped while it was in progress; it may have been applied",
@@ -204,62 +322,212 @@ class Items(Generic[Q, R]):
         )
         ends = pending.first_attempt, pending.last_attempt
         unknown.operation, unknown.attempts = name, tuple(dict.fromkeys(ends))
+        del row
         return self._failed(item, unknown)
 
-    def _prior_of(self, row: Row) -> _Prior:
-        # All of them are of this very request: to write its intent drops what was there before.
-        seen, sender = read_detail(row.detail).attempts, self._sender
-        pending = row.pending(self._operation.name, sender.base_url, sender.key_fingerprint, seen)
-        proofs = {attempt.proof for attempt in seen}
-        # An attempt that was explicitly absent may have arrived since.
-        is_unresolved = row.state in UNRESOLVED or Proof.UNKNOWN in proofs
-        return _Prior(pending, is_unresolved, Proof.APPLIED in proofs)
-
-    # Before anything is sent ----------------------------------------------------------------------
-
-    def _known(self, item: Item[Q, R], registered: Registered) -> Outcome[Q, R] | None:
-        """Return the outcome of an item that is not sent; None if it is sent, or was resumed."""
-        if registered.repeated:
-            problem = "occurs twice in this run, and is sent once"
-            names = [name for name in _KEYS if getattr(item.request, name, None) == item.key]
-            error = RequestValidationError(self._operation.name, (Fault(names[0], problem),))
-            return self._rejected(item, error)
-        row = registered.row
-        if row is None or (row.state == State.FAILED and not self._prior_of(row).is_unresolved):
+    def _prior_of(self, item: Item[Q, R]) -> Prior | None:
+        journal = self._store.journal
+        if item.row is None or journal is None or journal.account is None:
             return None
-        change = self._change(item, row)
-        if change is not None:
-            return self._rejected(item, change)
-        if registered.resumed or row.state not in _FINAL:
-            return None
-        return outcome_of(self._operation, item.request, row, State.SKIPPED)
-
-    def _change(self, item: Item[Q, R], row: Row) -> RequestValidationError | None:
-        """Compare an item with what was sent for it; None if they are equal."""
-        try:
-            check_unchanged(self._operation, item.request, row.sent, row.request_id)
-        except RequestValidationError as error:
-            return error
-        return None
-
-    def _rejected(self, item: Item[Q, R], error: RequestValidationError) -> Outcome[Q, R]:
-        error.operation = self._operation.name
-        return Outcome(item.key, item.request, State.REJECTED, error=error)
+        return prior_of(item.row, journal.account)
 
     # Sending --------------------------------------------------------------------------------------
 
-    async def _send(self, item: Item[Q, R], log: ItemLog, prior: _Prior | None) -> Outcome[Q, R]:
+    async def finish(self, item: Item[Q, R]) -> None:
+        """Send an item, and bring it to its outcome, which is durable then.
+
+        Raises:
+            JournalError: The outcome can't be written.
+        """
+        await self._store.index()
+        self._in_progress.add(item)
+        try:
+            if item.asked is None:
+                await self._settle_row(item)
+                return
+            while not await self._finish_once(item):
+                item.log = item.call = None  # as a newcomer: its claim was another's
+        finally:
+            self._in_progress.discard(item)
+
+    async def wait(self, item: Item[Q, R]) -> None:
+        """Wait until whoever works on an item's key has ended, and claim it."""
+        self._in_progress.add(item)
+        try:
+            await self._stoppable(item, lambda: self._claim(item))
+        finally:
+            self._in_progress.discard(item)
+
+    async def _claim(self, item: Item[Q, R]) -> None:
+        journal, claim = self._store.journal, item.claim
+        assert journal is not None  # noqa: S101 - only its items have claims
+        assert claim is not None  # noqa: S101 - likewise
+        if item.claimed is not None and item.claimed.answer is Answer.ENDED:
+            # It was rejected, and is another one now.
+            claim = item.claim = attrs.evolve(claim, takes_rejected=True)
+        while True:
+            if item.is_held:
+                await released(journal, claim.operation, claim.key)
+            item.claimed = await self._store.claim(claim)
+            if self._is_known(item) or not item.is_held:
+                return
+
+    async def _finish_once(self, item: Item[Q, R]) -> bool:
+        """Bring an item to its outcome; False where its claim was found to be another's."""
+        if item.claimed is not None and item.claimed.token is None:
+            await self.wait(item)
+            if item.outcome is not None or item.claimed.token is None:
+                return True
+            if item.claimed.answer is Answer.OPEN and item.is_resumed:
+                await self.release([item])
+                return True
+        prior = self._prior_of(item)
+        item.log = log = self._log_of(item)
+        try:
+            await self._stoppable(item, lambda: self._send_or_settle(item, log, prior))
+        except ClaimLostError:
+            log.is_lost = True
+        if log.is_lost and log.pending is None:
+            item.claimed = Claimed(Answer.HELD, item.row)
+            return False
+        await self._write_end(item, log, prior)
+        return True
+
+    def _log_of(self, item: Item[Q, R]) -> ClaimLog:
+        journal, claimed = self._store.journal, item.claimed
+        if journal is None or claimed is None or item.claim is None or claimed.token is None:
+            return MemoryLog()
+        return ClaimLog(journal, item.claim, claimed.token)
+
+    async def _stoppable(self, item: Item[Q, R], work: Callable[[], Any]) -> None:
+        """Do something until it is done, or the run is stopped and nothing of it has left."""
+        if self._is_stopped:
+            item.outcome = self.stopped(item)
+            return
+        with anyio.CancelScope() as item.scope:
+            await work()
+        stopped = item.scope.cancelled_caught
+        item.scope = None
+        if stopped:
+            item.outcome = self.stopped(item)
+
+    async def _write_end(self, item: Item[Q, R], log: ClaimLog, prior: Prior | None) -> None:
+        """Write how an item ended, or give its claim back where nothing was sent."""
+        journal, outcome = self._store.journal, item.outcome
+        assert outcome is not None  # noqa: S101 - it was set
+        token = item.take_token()
+        if token is None or journal is None or log.is_settled:
+            return
+        was_open = prior is not None and prior.is_unresolved
+        is_news = log.sent is not None or item.is_existing
+        if not is_news and (not was_open or outcome.state is State.UNKNOWN):
+            await journal.release(token)
+            return
+        state = RowState.APPLIED if item.is_existing else RowState(outcome.state.value)
+        response = None if outcome.recovered else log.response
+        end = end_of(state, outcome.result, outcome.error, outcome.attempts, response)
+        await journal.record_end(token, end)
+
+    # What is known of earlier requests ------------------------------------------------------------
+
+    async def _settle_row(self, item: Item[Q, R]) -> None:
+        """Look up a row that an earlier process left open; it is not sent again.
+
+        Where it had no effect, the source's item of that key is sent; if there is none, the row is
+        reported at the end.
+        """
+        prior = self._prior_of(item)
+        item.log = log = self._log_of(item)
+        assert prior is not None  # noqa: S101 - open rows are kept whole
+        await self._stoppable(item, lambda: self._settle(item, log, prior))
+        await self._write_end(item, log, prior)
+        if item.outcome is not None and item.outcome.state is State.FAILED:
+            await self._store.note_opened(prior_key(item))
+            item.outcome = None
+
+    async def _settle(self, item: Item[Q, R], log: ClaimLog, prior: Prior) -> Verdict:
+        """Find out what became of an earlier request; the item has its outcome then."""
+        pending, name = prior.pending, self._operation.name
+        self._sender.note_others(pending, await log.others(pending))
+        resolution: Resolution = await self._sender.resolve(
+            pending, self._options, another_key=True
+        )
+        verdict, attempts = resolution.verdict, (pending.first_attempt, pending.last_attempt)
+        attempts = tuple(dict.fromkeys(attempts))
+        if verdict is Verdict.APPLIED:
+            state = State(state_after(resolution.result).value)
+            item.outcome = Outcome(
+                item.key, item.request, state, resolution.result, None, attempts
+            )
+        elif verdict is Verdict.ABSENT and not prior.was_applied:
+            absent = errors.RequestTimeoutError(
+                f"{name}: the process that sent it ended, and it had no effect; it was not sent "
+                "again, since the source does not have it any more"
+            )
+            absent.operation, absent.attempts = name, attempts
+            item.outcome = self._failed(item, absent)
+        else:
+            unknown = errors.OutcomeUnknownError(
+                f"{name}: an earlier request with its key may have been applied", pending=pending
+            )
+            unknown.operation, unknown.attempts = name, attempts
+            item.outcome = self._failed(item, unknown)
+            verdict = Verdict.UNDETERMINED
+        return verdict
+
+    async def _send_or_settle(self, item: Item[Q, R], log: ClaimLog, prior: Prior | None) -> None:
+        """Do with an item what its row asks for."""
+        row, claim = item.row, item.claim
+        changed: tuple[str, ...] = ()
+        if row is not None and claim is not None:
+            changed = differences(row.content, claim.content)
+        is_anew = bool(changed) or (row is not None and row.state is RowState.REJECTED)
+        if prior is not None and prior.is_unresolved and (is_anew or item.is_resumed):
+            verdict = await self._settle(item, log, prior)
+            if verdict is Verdict.APPLIED and changed:
+                await self._write_settled(item, log)
+                item.outcome = self._conflict(item, changed)
+            if verdict is not Verdict.ABSENT:
+                return
+            item.outcome = None
+            prior = None if changed else Prior(prior.pending, is_unresolved=False)
+            item.outcome = await self._send(item, log, prior, after_unknown=True)
+            return
+        if is_anew:
+            prior = None
+        item.outcome = await self._send(item, log, prior)
+
+    async def _write_settled(self, item: Item[Q, R], log: ClaimLog) -> None:
+        """Write what an earlier request came to, which had another content than the item."""
+        journal, token, found = self._store.journal, item.take_token(), item.outcome
+        if journal is None or token is None or found is None:
+            return
+        state = RowState(found.state.value)
+        await journal.record_end(token, end_of(state, found.result, None, found.attempts))
+        log.is_settled = True
+
+    # The request itself ---------------------------------------------------------------------------
+
+    async def _send(
+        self,
+        item: Item[Q, R],
+        log: ClaimLog,
+        prior: Prior | None,
+        *,
+        after_unknown: bool = False,
+    ) -> Outcome[Q, R]:
         """Send an item, and wait where that is no use now: for a throttle, or for an outage."""
         failure: Chat2PayError | None = None
         while True:
             if self._paused_until > clock.now():
                 await anyio.sleep(self._paused_until - clock.now())
             async with self._outage.waited_out() as is_try:
-                if self._outage.has_given_up:
+                if self._outage.has_given_up or self._is_stopped:
                     return self.stopped(item) if failure is None else self._failed(item, failure)
                 began = clock.now()
+                call = self._call(item, log, prior, after_unknown=after_unknown, is_try=is_try)
                 try:
-                    outcome = await self._send_once(item, log, prior, is_try=is_try)
+                    outcome = await self._send_once(item, call, prior)
                 except (errors.ConfigurationError, errors.JournalError):
                     raise  # they stop the run: the client is closed, or the journal is full
                 except Chat2PayError as error:
@@ -267,23 +535,50 @@ class Items(Generic[Q, R]):
                 else:
                     self._outage.note_response()
                     return outcome
-            if delay is None:
+                finally:
+                    item.call = None
+            if delay is None or self._is_stopped:
                 return self._failed(item, failure)
-            if log.sent_before is not None:
+            if log.sent is not None:
                 # A lost attempt was absent, but verdicts go stale: it is looked up once more.
                 was_lost = any(one.proof is Proof.UNKNOWN for one in failure.attempts)
-                prior = _Prior(log.sent_before, was_lost)
+                prior = Prior(log.sent, was_lost)
             await anyio.sleep(delay)
 
+    def _call(
+        self,
+        item: Item[Q, R],
+        log: ClaimLog,
+        prior: Prior | None,
+        *,
+        after_unknown: bool,
+        is_try: bool,
+    ) -> Call[Q, R]:
+        options = self._options
+        if prior is not None and prior.was_applied:
+            # It was answered, and only its result is open: it is never sent again.
+            retry = attrs.evolve(options.retry, resend_when_absent=False)
+            options = attrs.evolve(options, retry=retry)
+        if is_try:
+            retry = attrs.evolve(options.retry, max_attempts=1)
+            options = attrs.evolve(options, retry=retry)
+        call = item.call = Call(self._operation, item.request, options, clock.now(), log)
+        asked = item.asked
+        if asked is not None and asked.key != key_of(self._operation, item.request):
+            call.idempotency_key = asked.key
+        # What was found absent may come all the same: each POST follows a look-up of its own.
+        call.was_unknown = after_unknown
+        return call
+
     def _delay_after(
-        self, error: Chat2PayError, item: Item[Q, R], log: ItemLog, began: float
+        self, error: Chat2PayError, item: Item[Q, R], log: ClaimLog, began: float
     ) -> float | None:
         """Return the seconds until an item is sent once more; None: it is not."""
         if was_not_sent(error):
             if item.unsent_since is None:
                 item.unsent_since = began
             self._outage.note_failure(error, began)
-            return 0.0 if clock.now() - item.unsent_since < self._give_up_after else None
+            return 0.0 if clock.now() - item.unsent_since < self._choices.give_up_after else None
         item.unsent_since = None
         if error.attempts and error.attempts[-1].status_code is not None:
             self._outage.note_response()
@@ -312,50 +607,47 @@ class Items(Generic[Q, R]):
         self._sender.hooks.emit(events.Unreachable("", name, lasted, delay, reason))
 
     async def _send_once(
-        self, item: Item[Q, R], log: ItemLog, prior: _Prior | None, *, is_try: bool
+        self, item: Item[Q, R], call: Call[Q, R], prior: Prior | None
     ) -> Outcome[Q, R]:
-        if self._check_existing and prior is None:
+        journal = self._store.journal
+        is_lossy = journal is not None and journal.is_lossy
+        if (self._choices.check_existing or is_lossy) and prior is None and not call.was_unknown:
             outcome = await self._existing(item)
             if outcome is not None:
                 return outcome
-        options = self._options
-        if prior is not None and prior.was_applied:
-            # It was answered, and only its result is open: it is never sent again.
-            retry = attrs.evolve(options.retry, resend_when_absent=False)
-            options = attrs.evolve(options, retry=retry)
-        if is_try:
-            retry = attrs.evolve(options.retry, max_attempts=1)
-            options = attrs.evolve(options, retry=retry)
-        call = Call(self._operation, item.request, options, clock.now(), log)
         made = await self._sender.make(
             call,
             None if prior is None else prior.pending,
             unresolved=prior is not None and prior.is_unresolved,
         )
-        state, attempts = state_after(made.result), tuple(call.attempts)
+        state, attempts = State(state_after(made.result).value), tuple(call.attempts)
         return Outcome(item.key, item.request, state, made.result, None, attempts)
 
     def _failed(self, item: Item[Q, R], error: Chat2PayError) -> Outcome[Q, R]:
         result: Any = error.receipt if isinstance(error, errors.ReceiptNotSentError) else None
-        return Outcome(item.key, item.request, state_of(error), result, error, error.attempts)
+        state = State(state_of(error).value)
+        return Outcome(item.key, item.request, state, result, error, error.attempts)
 
     async def _existing(self, item: Item[Q, R]) -> Outcome[Q, R] | None:
-        """Look an order up before it is sent for the first time; None if it does not exist."""
-        options = self._options
+        """Look an item up before it is sent for the first time; None if it has no effect yet."""
+        options, operation = self._options, self._operation
         if self._window_ends is None:  # a run before this one may have left something on its way
             self._window_ends = clock.now() + options.timeout.read + options.retry.settle
-        finding = await self._sender.look_for(
-            self._operation, item.request, options, self._window_ends
-        )
+        finding = await self._sender.look_for(operation, item.request, options, self._window_ends)
         if finding.verdict is Verdict.ABSENT:
             return None
-        if finding.verdict is Verdict.UNDETERMINED:
+        found: Any = finding.evidence.result
+        changed = changed_in(item.request, _shown_in(finding, found))
+        if finding.verdict is Verdict.UNDETERMINED or changed is None:
             raise self._unclear(finding)
-        link: Any = finding.evidence.result
-        return Outcome(item.key, item.request, State.SKIPPED, link)
+        if changed:
+            return self._conflict(item, changed)
+        item.is_existing = True
+        recovered = attrs.evolve(found, recovered=True)
+        return Outcome(item.key, item.request, State.SKIPPED, recovered)
 
     def _unclear(self, finding: Finding) -> Chat2PayError:
-        """Return the error of an item that was not sent, since its order may exist."""
+        """Return the error of an item that was not sent, since it may have its effect already."""
         name, response = self._operation.name, finding.response
         text = f"{name}: its look-up does not say whether the order exists, so it was not sent"
         if response is None:
@@ -371,8 +663,28 @@ class Items(Generic[Q, R]):
         return Chat2PayError(text, operation=name)
 
 
-_FINAL = frozenset({State.APPLIED, State.REJECTED})
-"""States of rows that are skipped."""
+def _shown_in(finding: Finding, found: Any) -> Any:
+    """Return all that a look-up shows of a link; a link's own values are few."""
+    if not isinstance(found, models.PaymentLink) or finding.response is None:
+        return found
+    data = decode_object(finding.response.body)
+    return found if data is None else codec.structure(models.Transaction, data)
+
+
+def prior_key(item: Item[Any, Any]) -> str:
+    """Return the key of the row that an item settles."""
+    assert item.row is not None  # noqa: S101 - it has one
+    return item.row.key
+
+
 _UNAUTHORIZED = 401
 _KEYS = ("order_number", "payment_link_ref", "receipt_link_ref")
 """The fields that identify a request within its run."""
+_LOOKS_LIKE = (
+    "{!r} is new, and looks like {!r}, which is known: if both are meant, allow look-alikes; else "
+    "write it as before"
+)
+_MOVED = (
+    "{!r} is new, and has the recipient and the amount of {!r}, which is gone from the source: if "
+    "both are meant, allow look-alikes; else write it as before"
+)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing, suppress
-from typing import Any, Generic, Self, TypeVar
+from contextlib import aclosing
+from typing import Any, Final, Generic, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -20,10 +20,10 @@ from anyio.abc import TaskGroup
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._bulk.item import Item, Items
 from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._bulk.source import read
-from chat2pay_async._bulk.store import PAGE, Registered, RunStore
+from chat2pay_async._bulk.source import Keyed, read
+from chat2pay_async._bulk.store import PAGE, RunStore
 from chat2pay_async._bulk.summary import Forecast, Guard, Summary, Tally
-from chat2pay_async._journal.sqlite_file import Binding
+from chat2pay_async._journal.store import Account
 from chat2pay_async._send.call import next_id
 from chat2pay_async._tracebacks import hide_frames, hiding_arguments
 from chat2pay_async.errors import ConfigurationError, JournalError, RequestValidationError
@@ -34,6 +34,9 @@ __all__ = ["Run", "Setup"]
 Q = TypeVar("Q")
 R = TypeVar("R")
 
+MOST_WAITING: Final = 1_000
+"""The most items that wait for somebody else beside those that hold a slot."""
+
 
 @attrs.frozen
 class Setup(Generic[Q]):
@@ -42,12 +45,13 @@ class Setup(Generic[Q]):
     source: Iterable[Any] | AsyncIterable[Any]
     read: Callable[[Any], Q]
     """Makes a request of a thing from the source."""
-    binding: Binding
+    operation: str
+    account: Account
     concurrency: int = 64
     drain: float = 30.0
     stop_at_failure_rate: float | None = None
     ask_fingerprint: Callable[[], Awaitable[str]] | None = None
-    """The function that asks for the key, and returns the fingerprint for the binding."""
+    """The function that asks for the key, and returns the fingerprint for the account."""
 
 
 class _Worker(Generic[Q, R]):
@@ -105,6 +109,10 @@ class Run(Generic[Q, R]):
         self._to_look_up: list[Item[Q, R]] = []
         """Those of them that may be known; they wait for the look-up of others to end."""
         self._is_looking_up = False
+        self._waiting = 0
+        """The number of items that wait for somebody else, and hold no slot meanwhile."""
+        self._to_release: list[Item[Q, R]] = []
+        """Items that were given up; their claims are given back before the block is left."""
         self._idle: list[_Worker[Q, R]] = []
         self._held = 0
         """The number of items that were taken from the source, and not from the run."""
@@ -126,6 +134,11 @@ class Run(Generic[Q, R]):
         return self._tally.summary(now - self._started)
 
     @property
+    def name(self) -> str | None:
+        """The run's name in the client's journal; None without a journal."""
+        return None if self._store.name is None else self._store.name.run
+
+    @property
     def forecast(self) -> Forecast | None:
         """The forecast, as far as the source was read; None if this is not a dry run."""
         return self._items.forecast
@@ -136,7 +149,11 @@ class Run(Generic[Q, R]):
         return self._failure
 
     def stop(self) -> None:
-        """Take nothing more from the source; the iterator ends after the items in progress."""
+        """Send nothing more that is not on the wire yet.
+
+        What is on the wire comes to its end, and then the iterator ends. Items that were taken from
+        the source and not sent are `FAILED`.
+        """
         if self._is_open:
             self._reading.cancel()
             self._items.stop()
@@ -184,10 +201,10 @@ class Run(Generic[Q, R]):
         self._group = anyio.create_task_group()
         self._reading = anyio.CancelScope()
         try:
-            binding, ask = self._setup.binding, self._setup.ask_fingerprint
+            account, ask = self._setup.account, self._setup.ask_fingerprint
             if ask is not None:
-                binding = attrs.evolve(binding, key_fingerprint=await ask())
-            await self._store.open(binding)
+                account = attrs.evolve(account, key_fingerprint=await ask())
+            await self._store.open(account)
         except BaseException as error:
             await self._close(error)
             raise
@@ -234,10 +251,10 @@ class Run(Generic[Q, R]):
     async def _close(self, error: BaseException | None) -> None:
         try:
             await self._store.close()
-        except JournalError as failure:
+        except JournalError as failure:  # pragma: no cover
             if error is None:
                 raise
-            error.add_note(f"Its journal could not be closed: {failure}")
+            error.add_note(f"Its index could not be closed: {failure}")
 
     # The tasks ------------------------------------------------------------------------------------
 
@@ -264,27 +281,56 @@ class Run(Generic[Q, R]):
         """Begin items as slots become free: first those to resume, then those of the source."""
         with self._reading:
             await self._slot()
-            async with aclosing(self._store.unresolved_rows()) as rows:
-                async for row in rows:
-                    self._begin_item(self._items.resume(row))
+            async with aclosing(self._store.left_open()) as rows:
+                async for claimed in rows:
+                    self._begin_item(self._items.resume(claimed))
                     await self._slot()
             async with aclosing(read(self._setup.source)) as things:
                 async for thing in things:
-                    try:
-                        item = self._items.new(self._setup.read(thing))
-                    except RequestValidationError as error:
-                        hide_frames(error)
-                        key = thing if isinstance(thing, str) else f"<{type(thing).__name__}>"
-                        rejected: Any = Outcome(key, thing, State.REJECTED, error=error)
-                        self._deliver(rejected)
+                    item = self._new_item(thing)
+                    if item is None:
+                        pass
+                    elif not self._items.register(item):
+                        self._begin_look_up(item)
+                    elif await self._items.finish_at_once(item):
+                        self._release()
                     else:
-                        if not self._items.register(item):
-                            self._begin_look_up(item)
-                        elif await self._items.finish_at_once(item):
-                            self._release()
-                        else:
-                            self._begin_item(item)
+                        self._begin_item(item)
                     await self._slot()
+            self._release()
+            await self._count_gone()
+
+    def _new_item(self, thing: Any) -> Item[Q, R] | None:
+        """Make an item of a thing from the source; None where it is invalid, and is reported."""
+        keyed = thing if isinstance(thing, Keyed) else Keyed(thing)
+        given: Any = keyed.request
+        try:
+            request = self._setup.read(given)
+            return self._items.new(request, keyed.idempotency_key, keyed.line)
+        except RequestValidationError as error:
+            hide_frames(error)
+            key = given if isinstance(given, str) else f"<{type(given).__name__}>"
+            rejected: Any = Outcome(key, given, State.REJECTED, error=error)
+            self._deliver(rejected)
+            return None
+
+    async def _count_gone(self) -> None:
+        """Count the run's rows that the source has no more, once all others have their end.
+
+        Those that were open when the run began, and had no effect, have their outcome only now: the
+        source might have sent them.
+        """
+        if self._store.name is None:
+            return
+        while self._in_progress > 1:  # what is settled may turn out to be gone
+            await self._change()
+        async with aclosing(self._store.gone()) as rows:
+            async for row, was_open in rows:
+                self._tally.gone += 1
+                await self._items.gone(row)
+                if was_open:
+                    await self._slot()
+                    self._deliver(self._items.outcome_of_gone(row))
 
     async def _slot(self) -> None:
         """Wait for a slot, and hold it."""
@@ -340,34 +386,36 @@ class Run(Generic[Q, R]):
         while page := self._to_look_up[:PAGE]:
             del self._to_look_up[:PAGE]
             try:
-                known = await self._items.look_up(page)
+                finished = await self._items.look_up(page)
             except Exception:
                 self._leave(*page, *self._to_look_up)
                 raise
-            for item, registered in zip(page, known, strict=True):
-                self._finish_known(item, registered)
+            for item, is_finished in zip(page, finished, strict=True):
+                if is_finished:
+                    self._complete(item)
+                else:
+                    self._employ(item)
         self._is_looking_up = False
-
-    def _finish_known(self, item: Item[Q, R], registered: Registered) -> None:
-        """Finish an item that was looked up, or begin it."""
-        try:
-            is_finished = self._items.finish_known(item, registered)
-        except Exception as error:  # noqa: BLE001 - raised where the outcomes are read
-            self._leave(item)
-            self._fail(error)
-        else:
-            if is_finished:
-                self._complete(item)
-            else:
-                self._employ(item)
 
     async def _finish(self, item: Item[Q, R]) -> None:
         try:
+            if item.is_held and self._waiting < MOST_WAITING:
+                await self._wait(item)
             await self._items.finish(item)
         except BaseException:
             self._leave(item)
             raise
         self._complete(item)
+
+    async def _wait(self, item: Item[Q, R]) -> None:
+        """Let others go on while somebody else works on an item's key."""
+        self._waiting += 1
+        self._release()
+        try:
+            await self._items.wait(item)
+        finally:
+            self._held += 1
+            self._waiting -= 1
 
     def _complete(self, item: Item[Q, R]) -> None:
         self._items_begun.discard(item)
@@ -379,17 +427,15 @@ class Run(Generic[Q, R]):
     async def _leave_begun(self) -> None:
         """Give up the items that were cancelled before their first step, or before their look-up.
 
-        Those that an earlier run has finished are not to pass for unsent.
+        Their claims, too: the journal stays open, and whatever is held looks as if it were sent.
         """
-        try:
-            with anyio.CancelScope(shield=True), suppress(JournalError):
-                await self._items.find_rows(self._items_begun)
-        finally:
-            self._leave(*self._items_begun)
+        self._leave(*self._items_begun)
+        await self._items.release(self._to_release)
 
     def _leave(self, *items: Item[Q, R]) -> None:
         """Give up items that were stopped on their way."""
         self._items_begun.difference_update(items)
+        self._to_release.extend(items)
         outcomes = [self._items.stopped(item) for item in items]
         self.undelivered.extend(outcomes)
         for outcome in outcomes:
@@ -400,7 +446,7 @@ class Run(Generic[Q, R]):
     def _emit(self, outcome: Outcome[Q, R]) -> None:
         if not self._hooks:
             return
-        operation, state = self._setup.binding.operation, outcome.state.value
+        operation, state = self._setup.operation, outcome.state.value
         finished = ItemFinished(self._id, operation, outcome.key, state, outcome.recovered)
         self._hooks.emit(finished)
 

@@ -402,7 +402,8 @@ class MemoryLog(ClaimLog):
 
     def __init__(self) -> None:
         self._unwritten = None
-        self.token = ""
+        self.key = self.token = ""
+        self.is_settled = False
         self.is_lost = False
         self.response = None
         self.pending = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Mapping
 from decimal import Decimal
@@ -34,6 +35,10 @@ class Summary:
     """Of the recovered: links whose payment URL was asked for, and went with a lost response."""
     declined: int = 0
     """Of the rejected: those that the gateway declined."""
+    replayed: int = 0
+    """Of the skipped: those that another run, or a single call, had finished."""
+    gone: int = 0
+    """Rows of the run that its source has no more; counted once the source was read to its end."""
     amounts: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
     """Sums of the applied by currency; links only, since nothing else names its currency."""
     elapsed: float = 0.0
@@ -63,6 +68,8 @@ class Summary:
             notes = ", ".join(f"{n} {what}" for n, what in parts.get(state.value, []) if n)
             if count:
                 shown.append(f"{count} {state.value}" + (f" ({notes})" if notes else ""))
+        if self.gone:
+            shown.append(f"{self.gone} gone from the source")
         return _as_line(shown, self.amounts, f"{self.elapsed:.1f} s")
 
 
@@ -78,15 +85,37 @@ class Forecast:
     to_send: int = 0
     """Items that would be sent."""
     to_look_up: int = 0
-    """Items that an earlier run left unresolved; they would be looked up first."""
+    """Items whose request an earlier process left unresolved; they would be looked up first."""
     final: int = 0
-    """Items that an earlier run has finished."""
+    """Items that are done: their result is in the journal."""
     refused: int = 0
-    """Items that would not be sent: their key occurs twice, or they differ from what was sent."""
+    """Items that would not be sent: they are repeated, changed or look like another one."""
+    new: int = 0
+    """Of those to send: the number that nobody has sent before."""
+    changed: int = 0
+    """Of the refused: those that differ from what was sent."""
+    rejected: int = 0
+    """Of the final: those that were rejected; `retry_rejected=True` sends them again."""
+    repeated: int = 0
+    """Of the refused: those whose key an earlier item has."""
+    lookalikes: int = 0
+    """New items that look like known ones, or like ones that are gone."""
+    lookalike_keys: tuple[tuple[str, str], ...] = ()
+    """The keys of the first of these, each with the one that it looks like."""
+    gone: int = 0
+    """Rows of the run that the source has no more."""
+    moved: Mapping[str, str] = attrs.field(factory=dict[str, str], hash=False, repr=False)
+    """Of the gone: those whose recipient and amount a new item has; for the run that sends."""
+    recipients: int = 0
+    """Of those to send: the number of different recipients."""
     same_recipient: int = 0
     """Of those to send: the number whose recipient an earlier item has."""
     same_recipient_keys: tuple[str, ...] = ()
     """The keys of the first of these."""
+    countries: Mapping[str, int] = attrs.field(factory=dict[str, int], hash=False)
+    """Those to send by the country code of their recipient, such as `27`."""
+    channels: Mapping[str, int] = attrs.field(factory=dict[str, int], hash=False)
+    """Those to send by channel."""
     amounts: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
     """Sums of those to send by currency (links only)."""
     seconds: float = 0.0
@@ -95,7 +124,7 @@ class Forecast:
     CALL_SECONDS: ClassVar = 0.5
     """Assumed duration of a call."""
     SHOWN: ClassVar = 20
-    """The most keys in `same_recipient_keys`."""
+    """The most keys that are listed of a kind."""
 
     def __str__(self) -> str:
         note = f" ({self.same_recipient} same recipient)" if self.same_recipient else ""
@@ -104,9 +133,19 @@ class Forecast:
             "to look up": self.to_look_up,
             "final": self.final,
             "refused": self.refused,
+            "gone": self.gone,
         }
         shown = [f"{count} {what}" for what, count in parts.items() if count]
         return _as_line(shown, self.amounts, f"about {self.seconds:.1f} s")
+
+
+def mark_of(request: object) -> str | None:
+    """Return a digest of a link's recipient and amount; None where it is no link."""
+    if not isinstance(request, PaymentLinkRequest):
+        return None
+    amount = format(request.total_amount.normalize(), "f")
+    text = "\0".join((request.to, amount, request.currency))
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 _ZERO: Final = Decimal(0)
@@ -121,6 +160,7 @@ class Totals:
     not_delivered: int = 0
     without_url: int = 0
     declined: int = 0
+    replayed: int = 0
     amounts: dict[str, Decimal] = attrs.field(factory=dict[str, Decimal])
     """By currency; links only."""
 
@@ -137,10 +177,12 @@ class Tally:
 
     Attributes:
         totals: The outcomes so far, by state.
+        gone: Rows of the run that its source has no more.
     """
 
     def __init__(self) -> None:
         self.totals: Final = {state: Totals() for state in State}
+        self.gone = 0
 
     def add(self, outcome: Outcome[Any, Any]) -> None:
         """Count one more."""
@@ -148,6 +190,7 @@ class Tally:
         totals.add_request(outcome.request)
         totals.not_delivered += outcome.delivered is False
         totals.declined += outcome.declined
+        totals.replayed += outcome.by is not None
         if outcome.recovered:
             totals.recovered += 1
             totals.without_url += outcome.without_url
@@ -161,6 +204,8 @@ class Tally:
             not_delivered=applied.not_delivered,
             without_url=applied.without_url,
             declined=self.totals[State.REJECTED].declined,
+            replayed=self.totals[State.SKIPPED].replayed,
+            gone=self.gone,
             amounts=dict(applied.amounts),
             elapsed=elapsed,
         )

@@ -168,17 +168,22 @@ class Printer:
             ("to send", forecast.to_send, _money(forecast.amounts), ""),
             ("to look up", forecast.to_look_up, "", "outcome unknown after an earlier run"),
             ("finished", forecast.final, "", "by an earlier run or call"),
-            ("rejected", forecast.refused, "", "key occurs twice, or row changed"),
-            ("look-alikes", forecast.lookalikes, "", "differ from known orders in their look only"),
+            ("rejected before", forecast.rejected, "", "--retry-rejected sends them again"),
+            ("changed", forecast.changed, "", "differ from what was sent, and are not sent"),
+            ("repeated", forecast.repeated, "", "are in the file more than once, and sent once"),
+            (
+                *("look-alikes", forecast.lookalikes, ""),
+                f"look like known orders: {_pairs(forecast)}",
+            ),
             ("gone", forecast.gone, "", "in the run, and not in the file any more"),
             (
                 *("repeated recipients", forecast.same_recipient, ""),
                 f"get more than one link: {keys}{more}",
             ),
-            *(("channel", count, "", name) for name, count in sorted(check.channels.items())),
+            *(("channel", count, "", name) for name, count in sorted(forecast.channels.items())),
             *(
                 ("country prefix", count, "", f"+{prefix}" if prefix else "not known")
-                for prefix, count in sorted(check.recipients.items())
+                for prefix, count in sorted(forecast.countries.items())
             ),
         ]
         seconds = max(forecast.seconds, 1)
@@ -265,6 +270,11 @@ def fields_of_outcome(outcome: Outcome[Any, Any]) -> dict[str, Any]:
         "result": None if outcome.result is None else fields_of(outcome.result),
         "error": None if error is None else {"type": type(error).__name__, "text": str(error)},
     }
+
+
+def _pairs(forecast: Forecast) -> str:
+    found = [f"{key} like {other}" for key, other in forecast.lookalike_keys]
+    return ", ".join(found + ["…"] * (forecast.lookalikes > len(found)))
 
 
 def accounted(rows: Mapping[str, int]) -> str:

@@ -74,6 +74,7 @@ class RunController:
         self._problems = self._earlier_problems = 0
         self._summary = Summary()
         self._forecast: bulk.Forecast | None = None
+        self._compared: bulk.Forecast | None = None
 
     def run_checked(self, items: Callable[[], Iterable[Any]]) -> int:
         """Compare a file with the journal, ask, and send what is new.
@@ -97,7 +98,7 @@ class RunController:
         if not self._may_send():
             print_error("Nothing was sent.")
             return ExitCode.FAILED
-        self._forecast = None
+        self._compared, self._forecast = forecast, None
         self._problems = self._earlier_problems = 0
         self._display = Display(self._job.title, forecast.to_send + forecast.to_look_up)
         return self.run(items())
@@ -114,10 +115,17 @@ class RunController:
     def _refusal(self, forecast: bulk.Forecast) -> str:
         if not forecast.lookalikes or self._options.allow_lookalikes:
             return ""
-        return (
-            f"Nothing was sent. {forecast.lookalikes:,} rows look like orders that the journal "
-            "knows already, perhaps because a spreadsheet has rewritten them. Correct them, or "
-            "pass --allow-lookalikes to send them as new ones."
+        lines = [f"{key}: looks like {other}" for key, other in forecast.lookalike_keys]
+        if forecast.lookalikes > len(lines):
+            lines.append(f"… and {forecast.lookalikes - len(lines):,} more")
+        return "\n".join(
+            (
+                *lines,
+                f"Nothing was sent. {forecast.lookalikes:,} rows look like orders that the journal "
+                "knows already, or that are gone from this run: has a spreadsheet rewritten them? "
+                "Correct them; or pass --allow-lookalikes to send them as new orders, or --run "
+                "NAME if this is a new campaign.",
+            )
         )
 
     def _announce(self, forecast: bulk.Forecast) -> None:
@@ -160,6 +168,7 @@ class RunController:
                 "settings": self._plan.settings,
                 "retry_rejected": options.retry_rejected,
                 "allow_lookalikes": options.allow_lookalikes,
+                "compare": self._compared,
             }
         return shared | ({"check_existing": True} if self._plan.check_existing else {})
 
@@ -228,7 +237,7 @@ class RunController:
                 self._display.stop("interrupted (press Ctrl-C again to stop at once)")
 
     def _take(self, outcome: Outcome[Any, Any]) -> None:
-        if self._is_comparing and not self._options.dry_run and not _is_lookalike(outcome):
+        if self._is_comparing and not self._options.dry_run:
             return  # the run itself will say it
         self._printer.outcome(outcome)
         problem = problem_of(outcome)
@@ -345,16 +354,13 @@ def _text_of(failure: Exception) -> str:
     return text.replace("give_up_after=", "--give-up-after ")
 
 
-def _is_lookalike(outcome: Outcome[Any, Any]) -> bool:
-    return isinstance(outcome.error, LookalikeError)
-
-
 def compared(forecast: bulk.Forecast) -> str:
     """Say how a file compares with what its run has done before; empty if there is nothing."""
     parts = {
         "done": forecast.final,
         "to look up": forecast.to_look_up,
-        "changed or repeated": forecast.refused,
+        "changed": forecast.changed,
+        "repeated": forecast.repeated,
         "gone from the file": forecast.gone,
     }
     told = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)

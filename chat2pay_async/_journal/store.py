@@ -69,12 +69,12 @@ class Account:
 
 @attrs.frozen
 class Holder:
-    """Who made a row: a run, or a single call."""
+    """Maker of a row: a run, or a single call."""
 
     run: str | None
     """The run's name; None for a single call."""
     at: datetime
-    """When, by the clock of the machine that wrote it."""
+    """The time, by the clock of the machine that wrote it."""
 
 
 @attrs.frozen
@@ -91,14 +91,14 @@ class Row:
     identity: str = attrs.field(repr=False)
     """The order number or the payment link reference, by which it is looked up."""
     claimed_by: Holder
-    """Who sent it, or is about to."""
+    """The run or call that sent it, or is about to."""
     ended_at: datetime | None = None
     target: str | None = None
     """Of the latest POST; None where none left, or where it is not kept."""
     body: bytes | None = attrs.field(default=None, repr=False)
     request_id: str | None = None
     first_at: float = 0.0
-    """When this very request first left, in seconds since 1970."""
+    """The time at which this very request first left, in seconds since 1970."""
     last_at: float = 0.0
     service_at: float | None = None
     """The first on the service's clock; None where that was not known."""

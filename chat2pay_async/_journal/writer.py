@@ -7,15 +7,11 @@ single call has no scope that could hold one. It ends when it is told to, or wit
 
 from __future__ import annotations
 
-import asyncio
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Generic, TypeVar
-
-import anyio.lowlevel
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._tracebacks import hiding_frames
@@ -34,7 +30,7 @@ MOST: Final = 1_000
 class Entry(Generic[T]):
     """One thing that is to be done, and what came of it."""
 
-    __slots__ = ("done", "error", "is_alone", "result", "wake", "work")
+    __slots__ = ("done", "error", "is_alone", "loop", "result", "wake", "work")
 
     def __init__(self, work: Work[T], *, is_alone: bool, is_awaited: bool) -> None:
         self.work = work
@@ -43,17 +39,12 @@ class Entry(Generic[T]):
         self.result: T | None = None
         self.error: BaseException | None = None
         self.done = clock.Event() if is_awaited else None
-        self.wake = _waker() if is_awaited else None
+        self.loop = clock.current_loop() if is_awaited else None
+        self.wake = clock.wake_of_this_loop() if is_awaited else _nothing
 
 
-def _waker() -> Callable[[Callable[[], object]], object]:
-    """Return what calls a function in the thread of the running loop."""
-    loop = asyncio._get_running_loop()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    if loop is not None:
-        return loop.call_soon_threadsafe
-    token: Any = anyio.lowlevel.current_token().native_token
-    wake: Callable[[Callable[[], object]], object] = token.run_sync_soon
-    return wake
+def _nothing(_: Callable[[], object]) -> None:
+    """Wake nobody."""
 
 
 class Writer:
@@ -99,7 +90,7 @@ class Writer:
         await entry.done.wait()
         if entry.error is not None:
             raise entry.error.with_traceback(None)
-        result: Any = entry.result
+        result: T = entry.result  # type: ignore[assignment]  # it is done
         return result
 
     def stop(self) -> None:
@@ -142,13 +133,12 @@ class Writer:
 
 def _wake(batch: Sequence[Entry[Any]]) -> None:
     """Wake the tasks that wait, each loop once."""
-    by_loop: dict[Any, list[clock.Event]] = {}
+    by_loop: dict[object, tuple[clock.Wake, list[clock.Event]]] = {}
     for entry in batch:
         if entry.done is not None:
-            by_loop.setdefault(entry.wake, []).append(entry.done)
-    for wake, events in by_loop.items():
-        with suppress(RuntimeError):  # the loop has ended, and so have its tasks
-            wake(partial(_set, events))
+            by_loop.setdefault(entry.loop, (entry.wake, []))[1].append(entry.done)
+    for wake, events in by_loop.values():
+        wake(partial(_set, events))
 
 
 def _set(events: Sequence[clock.Event]) -> None:

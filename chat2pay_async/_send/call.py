@@ -16,7 +16,7 @@ from chat2pay_async._api.responses import Outcome
 from chat2pay_async._config import ApiKey, RetryPolicy, Timeout
 from chat2pay_async._journal.store import Claim, Intent, Response, Store
 from chat2pay_async._send.stored import results_of
-from chat2pay_async._transport.base import WireResponse
+from chat2pay_async._transport.base import SendGuard, WireResponse
 from chat2pay_async.errors import (
     Attempt,
     Chat2PayError,

@@ -123,6 +123,11 @@ class KeyedCalls:
         self._flights = Flights(place)
         self._opened_at: float | None = None
 
+    @property
+    def store(self) -> Store | None:
+        """The journal; runs open it by themselves."""
+        return self._store
+
     # Calls ----------------------------------------------------------------------------------------
 
     async def send(

@@ -9,8 +9,8 @@ place is held against what was to take place, by the ledger:
 - pending: rows that a kill left unresolved, counted in a copy of the journal before each resume:
   never more than the run's concurrency. In the end there are none.
 
-Besides: rows that were changed or removed between two runs, a service that was down, a second
-process on the same journal, and a disk that was full.
+Besides: rows that were changed or removed between two runs, a service that was down, two processes
+with the same rows at the same time, and a disk that was full.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from chat2pay_async import (
 )
 
 KEY: Final = "kill-key"
+RUN: Final = "kill"
 CONCURRENCY: Final = 50
 SETTLE: Final = 2.5
 """Above what `LATE` and `LAG` come to, with a good deal for a busy machine."""
@@ -210,8 +211,6 @@ class Job:
     """Orders that the source has no more."""
     concurrency: int = CONCURRENCY
     read_timeout: float = READ_TIMEOUT
-    waits: bool = False
-    """True if it waits, once the journal is open, until its input ends."""
     file_limit: int | None = None
     """Bytes that no file of it may grow beyond: what it meets is a full disk."""
 
@@ -246,7 +245,7 @@ def requests(job: Job) -> Iterator[PaymentLinkRequest]:
 def run_of(job: Job, client: AsyncChat2Pay) -> bulk.Run[Any, Any]:
     """The run that a job is about."""
     options: bulk.RunOptions = {
-        "journal": job.journal,
+        "run": RUN,
         "concurrency": job.concurrency,
         "give_up_after": GIVE_UP_AFTER,
     }
@@ -260,13 +259,12 @@ async def work(job: Job) -> None:
     client = AsyncChat2Pay(
         KEY,
         base_url=job.url,
+        journal=job.journal,
         timeout=Timeout(read=job.read_timeout),
         retry=RetryPolicy(settle=SETTLE, initial=0.2, maximum=1.0),
     )
     async with client, run_of(job, client) as run:
         print("ready", flush=True)
-        if job.waits:
-            await anyio.to_thread.run_sync(sys.stdin.read)
         async for outcome in run:
             wrong = " ".join(str(outcome.error or "").split())
             print(f"{outcome.state.value} {outcome.key} {wrong}", flush=True)
@@ -343,11 +341,11 @@ class Reported:
 @contextmanager
 def started(job: Job) -> Iterator[subprocess.Popen[str]]:
     """Start a run's process."""
-    reported = Path(f"{job.journal}.job")
+    reported = Path(f"{job.journal}.{job.concurrency}.job")
     reported.write_text(json.dumps(attrs.asdict(job)), encoding="utf-8")
     command = [sys.executable, __file__, str(reported)]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:  # noqa: S603
         try:
             yield process
         finally:
@@ -391,7 +389,7 @@ def rows(journal: str) -> dict[str, str]:
         if log.exists():
             shutil.copyfile(log, f"{copy}-wal")
         with closing(sqlite3.connect(copy)) as db:
-            return dict(db.execute("SELECT key, state FROM item"))
+            return dict(db.execute("SELECT key, state FROM item WHERE state <> 'claimed'"))
 
 
 # Reports ------------------------------------------------------------------------------------------
@@ -605,29 +603,26 @@ def down(orders: int, seed: int, _kills: int, folder: Path) -> Report:
     return report
 
 
-def second(orders: int, seed: int, _kills: int, folder: Path) -> Report:
-    """A second process on the same journal: it says who has it, and sends nothing."""
-    report = Report("second process", orders)
-    with served(seed=seed) as service:
-        job = Job("create_payment_link", service.url, str(folder / "second.db"), orders)
-        with started(attrs.evolve(job, waits=True)) as first:
-            assert first.stdout is not None
-            assert first.stdin is not None
-            ready = first.stdout.readline()
-            report.check(ready == "ready\n", f"the first said {ready!r}")
-            refused = report.run(job)
-            report.check(refused.code == JOURNAL_ERROR, f"exit {refused.code}")
-            report.check(f"process {first.pid} " in refused.errors, f"said: {refused.errors}")
-            met = service.ledger().body["requests"]
-            report.check(not met and not refused.lines, f"the second sent something: {met}")
-            first.stdin.close()
-            reported = follow(first)
-        report.check(
-            reported.states == {"applied": orders},
-            f"the first: {reported.states}, {reported.errors}",
-        )
-        report.runs += 1
+def together(orders: int, seed: int, _kills: int, folder: Path) -> Report:
+    """Two processes with the same rows at the same time: each row is sent by one of them."""
+    report = Report("two processes", orders)
+    with served(plan(seed), seed) as service:
+        job = Job("create_payment_link", service.url, str(folder / "together.db"), orders)
+        with (
+            started(job) as first,
+            started(attrs.evolve(job, concurrency=CONCURRENCY - 1)) as other,
+        ):
+            reports = [follow(first), follow(other)]
+        report.runs += 2
+        for reported in reports:
+            report.check(not reported.code, f"exit {reported.code}: {reported.errors}")
+            report.check(len(reported.lines) == orders, f"{len(reported.lines)} outcomes")
+        sent = [reported.keys("applied", "unknown", "failed") for reported in reports]
+        report.check(bool(sent[0] and sent[1]), "one of them sent nothing")
+        report.check(not sent[0] & sent[1], f"sent by both: {sorted(sent[0] & sent[1])[:5]}")
+        finish(job, report, iter(()))
         check_once_more(job, report, service)
+        service.calm()
         report.judge(service.ledger(), job, [*map(order, range(orders))], set())
     return report
 
@@ -654,7 +649,7 @@ SCENARIOS: Final[Mapping[str, Scenario]] = {
     "edited": edited,
     "removed": removed,
     "down": down,
-    "second": second,
+    "together": together,
     "full": full,
 }
 

@@ -52,9 +52,15 @@ def test_three_orders_pending_are_settled_though_their_rows_changed(
     assert (report.kills, report.pending) == (1, [3])
 
 
-@pytest.mark.parametrize("scenario", ["down", "second", "full"])
+@pytest.mark.parametrize("scenario", ["down", "full"])
 def test_a_run_that_could_not_work_is_done_by_the_next(scenario: str, seed: int) -> None:
     assert play(scenario, FEW, seed).runs >= 3
+
+
+def test_two_processes_with_the_same_rows_send_each_once(seed: int) -> None:
+    report = play("together", 4 * FEW, seed)
+    assert report.runs >= 3
+    assert report.faults.total() >= FEW // 2
 
 
 # A check that can't fail would show nothing -------------------------------------------------------
