@@ -251,9 +251,7 @@ class Items(Generic[Q, R]):
         if changed:
             item.outcome = self._conflict(item, changed)
         elif not item.is_resumed:
-            item.outcome = attrs.evolve(
-                outcome_of(row, item.request, State.SKIPPED), key=item.key
-            )
+            item.outcome = attrs.evolve(outcome_of(row, item.request, State.SKIPPED), key=item.key)
         return True
 
     def _refused(self, item: Item[Q, R], problem: str) -> Outcome[Q, R]:
@@ -456,9 +454,7 @@ class Items(Generic[Q, R]):
         attempts = tuple(dict.fromkeys(attempts))
         if verdict is Verdict.APPLIED:
             state = State(state_after(resolution.result).value)
-            item.outcome = Outcome(
-                item.key, item.request, state, resolution.result, None, attempts
-            )
+            item.outcome = Outcome(item.key, item.request, state, resolution.result, None, attempts)
         elif verdict is Verdict.ABSENT and not prior.was_applied:
             absent = errors.RequestTimeoutError(
                 f"{name}: the process that sent it ended, and it had no effect; it was not sent "

@@ -118,15 +118,13 @@ class RunController:
         lines = [f"{key}: looks like {other}" for key, other in forecast.lookalike_keys]
         if forecast.lookalikes > len(lines):
             lines.append(f"… and {forecast.lookalikes - len(lines):,} more")
-        return "\n".join(
-            (
-                *lines,
-                f"Nothing was sent. {forecast.lookalikes:,} rows look like orders that the journal "
-                "knows already, or that are gone from this run: has a spreadsheet rewritten them? "
-                "Correct them; or pass --allow-lookalikes to send them as new orders, or --run "
-                "NAME if this is a new campaign.",
-            )
+        lines.append(
+            f"Nothing was sent. {forecast.lookalikes:,} rows look like orders that the journal "
+            "knows already, or that are gone from this run: has a spreadsheet rewritten them? "
+            "Correct them; or pass --allow-lookalikes to send them as new orders, or --run NAME "
+            "if this is a new campaign."
         )
+        return "\n".join(lines)
 
     def _announce(self, forecast: bulk.Forecast) -> None:
         """Say what goes where."""
