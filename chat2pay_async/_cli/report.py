@@ -132,13 +132,14 @@ class Report:
     def source(self) -> dict[str, int]:
         """The rows of the file: how many it had, and what of them is not in the journal."""
         counts: dict[str, int] = msgspec.json.decode(self.run.settings.get("counts", "{}"))
-        if counts:
-            counts |= {
-                "rows": counts["good"] + counts["bad"],
-                "sent": self.in_journal,
-                "not_reached": max(0, counts.pop("good") - self.in_journal),
-            }
-        return counts
+        if not counts:
+            return {}
+        return {
+            "rows": counts["good"] + counts["bad"],
+            "sent": self.in_journal,
+            "not_reached": max(0, counts["good"] - self.in_journal),
+            "bad": counts["bad"],
+        }
 
     def _faults(self) -> Iterator[tuple[int, str, str]]:
         faults: list[tuple[int, str, str]] = msgspec.json.decode(

@@ -47,6 +47,8 @@ class Plan:
     """The exit code where all goes well."""
     resume: str = ""
     """The arguments of `resume` that continue it. Default: its name."""
+    is_selection: bool = False
+    """Whether its items are selected anew each time, so that it does not matter what is gone."""
     is_again: bool = False
     """Whether customers get a second message, which is always asked about."""
 
@@ -100,7 +102,8 @@ class RunController:
             return ExitCode.FAILED
         self._compared, self._forecast = forecast, None
         self._problems = self._earlier_problems = 0
-        self._display = Display(self._job.title, forecast.to_send + forecast.to_look_up)
+        total = forecast.to_send + forecast.to_look_up + forecast.refused
+        self._display = Display(self._job.title, total)
         return self.run(items())
 
     def run(self, source: Iterable[Any]) -> int:
@@ -135,7 +138,7 @@ class RunController:
         print_error(
             f"Sending {what}, to {base_url} ({kind}), run {self._plan.run}, journal {journal}"
         )
-        if line := compared(forecast):
+        if line := _compared(forecast, gone=not self._plan.is_selection):
             print_error(line)
 
     @property
@@ -304,7 +307,7 @@ class RunController:
             "done_before": found.skipped,
             "not_reached": max(0, check.good - of_file),
             "bad": check.bad,
-            "gone": found.gone,
+            "gone": 0 if self._plan.is_selection else found.gone,
         }
 
     def _code(self) -> ExitCode:
@@ -352,14 +355,14 @@ def _text_of(failure: Exception) -> str:
     return text.replace("give_up_after=", "--give-up-after ")
 
 
-def compared(forecast: bulk.Forecast) -> str:
+def _compared(forecast: bulk.Forecast, *, gone: bool) -> str:
     """Say how a file compares with what its run has done before; empty if there is nothing."""
     parts = {
         "done": forecast.final,
         "to look up": forecast.to_look_up,
         "changed": forecast.changed,
         "repeated": forecast.repeated,
-        "gone from the file": forecast.gone,
+        "gone from the file": forecast.gone if gone else 0,
     }
     told = ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
     return f"Not sent again: {told}" if told else ""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import anyio
@@ -232,8 +233,18 @@ def _start_from(job: Job, from_run: str, options: FileOptions) -> int:
     if is_resend and not (options.yes or sys.stdin.isatty()):
         raise ConfigurationError("customers would get a second link: pass --yes to confirm it")
     select = expired_links(options.run) if is_resend else references(job.only)
-    with selected(options, from_run, select) as path:
-        return _start(job, path, options, from_run=from_run)
+    with TemporaryDirectory(prefix="chat2pay-") as folder:
+        path = Path(folder, f"{from_run}.jsonl")
+        with path.open("w", encoding="utf-8") as file:
+            counts = anyio.run(select, options, from_run, file)
+        print_error(f"run {from_run}: {counts}")
+        if counts.taken:
+            code = _start(job, path, options, from_run=from_run)
+        else:  # what an earlier attempt has left open is looked up
+            settings = _settings(options, check_existing=False) | {"from_run": from_run}
+            plan = Plan(options.run, settings=settings, is_selection=True)
+            code = RunController(job, plan, options).run(())
+    return ExitCode.PROBLEMS if counts.unclear and not code else code
 
 
 def run_name(path: Path, job: Job) -> str:
@@ -291,6 +302,7 @@ def _start(  # noqa: PLR0913 - the last three are of special cases
             check=check,
             check_existing=check_existing,
             done=ExitCode.PROBLEMS if check.bad else ExitCode.DONE,
+            is_selection=bool(from_run),
             is_again=bool(from_run) and job.name == "links",
         )
         code = RunController(job, plan, options).run_checked(lambda: _items(file))
@@ -360,20 +372,3 @@ def _restored(run: str, kept: Mapping[str, str], options: JobOptions) -> tuple[F
 
 def _text(value: object) -> str:
     return msgspec.json.encode(value).decode()
-
-
-@contextmanager
-def selected(
-    options: JobOptions, run: str, select: Callable[..., Any]
-) -> Generator[Path, None, None]:
-    """Write what is selected of a run to a file that is gone afterwards."""
-    import tempfile  # noqa: PLC0415 - few jobs need it
-
-    with tempfile.TemporaryDirectory(prefix="chat2pay-") as folder:
-        path = Path(folder, f"{run}.jsonl")
-        with path.open("w", encoding="utf-8") as file:
-            counts = anyio.run(select, options, run, file)
-        if not counts.taken:
-            raise ConfigurationError(f"run {run}: {counts}; there is nothing to send")
-        print_error(f"run {run}: {counts}")
-        yield path

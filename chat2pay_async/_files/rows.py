@@ -27,10 +27,10 @@ line and column, and none of them repeats the content of a cell.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -172,6 +172,7 @@ def read_rows(
         )
         of_reports = ignored_columns(sheet.columns or (), kind.fields)
         ignore = (*reading.ignore, *of_reports)
+        had_no_effect = _without_effect(kind) if of_reports else _never
         found = layout(source, kind, sheet.columns, attrs.evolve(reading, ignore=ignore))
         commas = _Commas.of(found, sheet.delimiter)
         reader = _Rows(kind, found, commas, reading.country, in_workbook=bool(sheet.name))
@@ -179,7 +180,7 @@ def read_rows(
         last = sheet.columns[-1] if sheet.columns and sheet.delimiter else ""
         may_be_blank = bool(last) and not found.is_required(last)
         for line in sheet.lines:
-            if line.is_blank:
+            if line.is_blank or had_no_effect(line):
                 if with_blank:
                     yield Row(line.number, None)
                 continue
@@ -192,6 +193,22 @@ def read_rows(
             raise ConfigurationError(f"{source}: has a header, and no rows")
 
 
+def _without_effect(kind: Kind[Any]) -> Callable[[Line], bool]:
+    """Return a function that finds the rows of a report that name nothing, as nothing was made."""
+    names = kind.required or _IDENTITIES
+
+    def find(line: Line) -> bool:
+        return line.cells.get("state") in _NO_EFFECT and not any(map(line.cells.get, names))
+
+    return find
+
+
+def _never(_line: Line) -> bool:
+    return False
+
+
+_NO_EFFECT: Final = frozenset({"bad", "rejected", "failed"})
+_IDENTITIES: Final = ("order_number", "payment_link_ref", "receipt_link_ref")
 _SURPLUS = (
     "has more cells than the header, so that an unquoted comma may have moved them: write a value "
     "with commas in quotation marks, and no comma after the last column"
