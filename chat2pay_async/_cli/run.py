@@ -184,7 +184,8 @@ class RunController:
         async with client_of(self._options, hooks, with_journal=has_journal) as client:
             run = self._job.start(client, self._watched(source), **options)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._listen, run, tasks.cancel_scope)
+                if not is_dry:  # there is nothing in progress that Ctrl-C could cut off
+                    tasks.start_soon(self._listen, run, tasks.cancel_scope)
                 try:
                     with nullcontext() if is_dry else self._display:
                         await self._read(run)

@@ -16,7 +16,7 @@ from spreadsheets import write_xlsx
 
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
 from chat2pay_async._cli import run as run_module
-from chat2pay_async._cli.job import client_of
+from chat2pay_async._cli.single_call import client_of
 from chat2pay_async._cli.options import JobOptions
 from chat2pay_async._files import campaign, rows
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
@@ -45,9 +45,9 @@ def test_campaign_creates_a_link_for_each_row(
     assert ran.code == 0
     assert sandbox.ledger.count("link_created") == 3
     assert "ZAR 599.70" in ran.out
-    assert f"chat2pay report {JOURNAL}" in ran.err
+    assert "chat2pay report spring" in ran.err
     assert "payment links: 3 of 3" in ran.err
-    assert states_in(JOURNAL) == {"A-1": "applied", "A-2": "applied", "A-3": "applied"}
+    assert states_in("spring") == {"A-1": "applied", "A-2": "applied", "A-3": "applied"}
 
 
 def test_json_output_has_one_object_per_line(

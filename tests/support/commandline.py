@@ -22,13 +22,16 @@ import msgspec
 import pytest
 
 from chat2pay_async import Timeout
-from chat2pay_async._cli import job
-from chat2pay_async._cli.report import Report
+from chat2pay_async._cli import single_call
+from chat2pay_async._journal.schema import read_account
+from chat2pay_async._journal.sqlite_store import SQLiteStore
 from chat2pay_async.cli import main
 from chat2pay_async.sandbox import Sandbox
 from chat2pay_async.sandbox._server import server
 
 PHONE = "2783123456"
+JOURNAL = "payments.db"
+"""The journal of the account, in the folder of a test."""
 HEADER = "order_number,channel,to,currency,total_amount"
 _read_json = msgspec.json.Decoder(float_hook=Decimal).decode
 
@@ -57,7 +60,8 @@ def served(monkeypatch: pytest.MonkeyPatch, where: Path) -> Iterator[Sandbox]:
     monkeypatch.chdir(where)
     monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
     # What was lost is looked up until it would have timed out by itself.
-    monkeypatch.setattr(job, "TIMEOUT", Timeout(read=1.0))
+    monkeypatch.setattr(single_call, "TIMEOUT", Timeout(read=1.0))
+    monkeypatch.setenv("CHAT2PAY_JOURNAL", str(where / JOURNAL))
     sandbox.url, stop = server.start_server(sandbox.app, ("127.0.0.1", 0))
     monkeypatch.setenv("CHAT2PAY_BASE_URL", sandbox.url)
     try:
@@ -93,9 +97,18 @@ class Terminal:
         return ran
 
 
-def states_in(journal: Path | str) -> dict[str, str]:
-    with Report(Path(journal)) as report:
-        return {line.row.key: line.outcome.state.value for line in report.lines()}
+def states_in(run: str, journal: Path | str = JOURNAL) -> dict[str, str]:
+    """Return the states of a run's rows, by key."""
+
+    async def read() -> dict[str, str]:
+        store = SQLiteStore(journal)
+        await store.open(read_account(Path(journal))[0])
+        try:
+            return {row.key: row.state.value for row, _line in await store.rows(run=run)}
+        finally:
+            await store.aclose()
+
+    return anyio.run(read)
 
 
 class FullDisk(io.StringIO):
@@ -124,8 +137,8 @@ _INTERRUPTIBLE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from chat2pay_async import Timeout
-from chat2pay_async._cli import job
-job.TIMEOUT = Timeout(read=1.0)
+from chat2pay_async._cli import single_call
+single_call.TIMEOUT = Timeout(read=1.0)
 from chat2pay_async.cli import main
 sys.exit(main())
 """
