@@ -356,6 +356,9 @@ class Log:
     def record_attempt(self, attempt: Attempt, _response: WireResponse | None) -> None:
         self._lines.append(f"attempt {attempt.proof}")
 
+    async def others(self, _pending: Pending) -> list[tuple[str, Any]]:
+        return []
+
     def record_pending(self, pending: Pending) -> None:
         self._lines.append(f"pending {pending.identity}")
 

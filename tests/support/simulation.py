@@ -126,6 +126,9 @@ class Log:
 
     def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None: ...
 
+    async def others(self, _pending: Pending) -> list[tuple[str, Any]]:
+        return []
+
     def record_pending(self, pending: Pending) -> None:
         if not self.process.is_dead:
             self.job.keep(pending)
