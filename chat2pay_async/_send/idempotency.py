@@ -299,7 +299,7 @@ class KeyedCalls:
             )
             raise about(error, call)
 
-    async def _settle(self, store: Store, log: ClaimLog, prior: Prior, options: Options) -> Verdict:
+    async def settle(self, store: Store, log: ClaimLog, prior: Prior, options: Options) -> Verdict:
         """Look up what a row sent; write the verdict, and give the claim back."""
         pending = prior.pending
         try:
