@@ -257,10 +257,11 @@ class Process:
         return (pending.operation, pending.identity) == (operation.name, job.about)
 
     async def _send(self, job: Job, prior: Pending | None) -> None:
-        send, options = inner(self.client)
+        calls, options = inner(self.client)
         log = Log(self, job) if job.has_journal else None
         try:
-            raw = await send.send(OPERATIONS[job.kind], job.request, options, log, prior)
+            operation = OPERATIONS[job.kind]
+            raw = await calls.sender.send(operation, job.request, options, log, prior)
         except OutcomeUnknownError as error:
             job.end("unknown", error.pending)
         except Chat2PayError:
