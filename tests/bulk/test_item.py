@@ -33,7 +33,7 @@ from scripted import (
     not_sent,
     options,
 )
-from shop import Shop, shop
+from shop import Shop, copy_journal, rows_in, shop
 
 from chat2pay_async import (
     AuthenticationError,
@@ -58,9 +58,7 @@ from chat2pay_async._api import operations, requests
 from chat2pay_async._bulk import store
 from chat2pay_async._bulk.item import Item
 from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._bulk.serialization import write_detail
-from chat2pay_async._journal.base import Row
-from chat2pay_async._journal.sqlite import Journal
+from chat2pay_async._journal.store import Row
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Fault, Proof
 
@@ -90,13 +88,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "spring.db"
 
 
-def rows_of(path: Path) -> list[Row]:
-    journal = Journal(path)
-    journal.open_to_read()
-    try:
-        return [row for _, row in journal.page(0, unresolved_only=False)]
-    finally:
-        journal.close()
+rows_of = rows_in
 
 
 def row_of(path: Path) -> Row:
@@ -111,10 +103,9 @@ def history_of(path: Path) -> list[tuple[str, int | None]]:
 
 @contextmanager
 def editing(path: Path) -> Iterator[sqlite3.Connection]:
-    """Change a journal by hand; it is complete then, like a closed one."""
+    """Change a journal by hand."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         yield db
-        db.execute("UPDATE note SET value = 'yes' WHERE name = 'closed'")
 
 
 def crash_at(path: Path, act: Act, *left: Path) -> Act:
@@ -132,10 +123,7 @@ def crash_at(path: Path, act: Act, *left: Path) -> Act:
     return performed
 
 
-def copy(path: Path, left: Path) -> None:
-    for end in ("", "-wal"):
-        if path.with_name(path.name + end).exists():
-            shutil.copy(path.with_name(path.name + end), left.with_name(left.name + end))
+copy = copy_journal
 
 
 async def crashed(
@@ -447,7 +435,7 @@ async def test_all_items_wait_for_the_longest_throttle() -> None:
 async def test_check_existing_sends_an_order_that_is_absent_when_its_window_has_ended() -> None:
     made = bench(CREATED, look_ups=[NOWHERE])
     started = anyio.current_time()
-    with shop(made, check_existing=True) as one:
+    with shop(made, choices={'check_existing': True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.APPLIED
     assert [at - started for at in made.engine.looked] == pytest.approx([0, READ + SETTLE])
@@ -456,7 +444,7 @@ async def test_check_existing_sends_an_order_that_is_absent_when_its_window_has_
 
 async def test_check_existing_finds_what_a_dead_process_still_has_on_its_way() -> None:
     made = bench(look_ups=[NOWHERE, shown()])
-    with shop(made, check_existing=True) as one:
+    with shop(made, choices={'check_existing': True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.SKIPPED
     assert made.engine.sent == []
@@ -465,7 +453,7 @@ async def test_check_existing_finds_what_a_dead_process_still_has_on_its_way() -
 async def test_check_existing_waits_for_its_window_once_in_a_run() -> None:
     made = bench(CREATED, answer(201, b'{"paymentLinkRef": "ref-2"}'), look_ups=[NOWHERE])
     other = NOWHERE.body.replace(b"A-1", b"A-2")
-    with shop(made, check_existing=True) as one:
+    with shop(made, choices={'check_existing': True}) as one:
         await one.finish()
         made.engine.look_ups[:] = [answer(404, other)]
         then = anyio.current_time()
@@ -477,7 +465,7 @@ async def test_check_existing_waits_for_its_window_once_in_a_run() -> None:
 
 async def test_check_existing_skips_an_existing_order_whoever_made_it(path: Path) -> None:
     made = bench(look_ups=[shown(additionalData='{"sdkRequestId": "another\'s"}')])
-    with shop(made, path, check_existing=True) as one:
+    with shop(made, path, choices={'check_existing': True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.SKIPPED
     assert outcome.result.payment_link_ref == "ref-1"
@@ -503,7 +491,7 @@ async def test_check_existing_skips_an_existing_order_whoever_made_it(path: Path
 async def test_check_existing_does_not_send_an_order_that_may_exist(looked_up: Act) -> None:
     made = bench(look_ups=[looked_up])
     started = anyio.current_time()
-    with shop(made, check_existing=True) as one:
+    with shop(made, choices={'check_existing': True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.FAILED
     assert type(outcome.error) is Chat2PayError
@@ -514,7 +502,7 @@ async def test_check_existing_does_not_send_an_order_that_may_exist(looked_up: A
 
 
 async def test_check_existing_reports_a_wrong_key_as_such() -> None:
-    with shop(bench(look_ups=[WRONG_KEY]), check_existing=True) as one:
+    with shop(bench(look_ups=[WRONG_KEY]), choices={'check_existing': True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.FAILED
     assert type(outcome.error) is AuthenticationError
@@ -523,7 +511,7 @@ async def test_check_existing_reports_a_wrong_key_as_such() -> None:
 
 async def test_check_existing_stops_the_run_where_somebody_else_answers() -> None:
     page = answer(403, b"<html>", content_type="text/html")
-    with shop(bench(look_ups=[page]), check_existing=True) as one:
+    with shop(bench(look_ups=[page]), choices={'check_existing': True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.FAILED
     reason = one.items.reason_to_stop(outcome)
@@ -533,7 +521,7 @@ async def test_check_existing_stops_the_run_where_somebody_else_answers() -> Non
 
 async def test_check_existing_waits_out_an_outage() -> None:
     made = bench(CREATED, look_ups=[not_sent()])
-    with shop(made, check_existing=True, give_up_after=600.0) as one:
+    with shop(made, choices={'check_existing': True}, give_up_after=600.0) as one:
         async with anyio.create_task_group() as tasks:
             outcomes: list[Any] = []
 
@@ -548,10 +536,10 @@ async def test_check_existing_waits_out_an_outage() -> None:
 
 async def test_check_existing_looks_up_before_the_first_post_only(path: Path) -> None:
     made = bench(*[not_sent()] * 4, look_ups=[NOWHERE])
-    with shop(made, path, check_existing=True) as one:
+    with shop(made, path, choices={'check_existing': True}) as one:
         assert (await one.finish()).state is State.FAILED
     again = bench(CREATED)
-    with shop(again, path, check_existing=True) as one:
+    with shop(again, path, choices={'check_existing': True}) as one:
         assert (await one.finish()).state is State.APPLIED
 
 
@@ -1103,7 +1091,7 @@ async def test_an_item_found_to_exist_keeps_its_row(path: Path) -> None:
         assert (await one.finish()).state is State.FAILED
     before = row_of(path)
     there = shown(orderNumber="A-1")
-    with shop(bench(look_ups=[there]), path, check_existing=True) as one:
+    with shop(bench(look_ups=[there]), path, choices={'check_existing': True}) as one:
         outcome = await one.finish(attrs.evolve(LINK, total_amount="1.00"))
     assert outcome.state is State.SKIPPED
     assert row_of(path) == before
