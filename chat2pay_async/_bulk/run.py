@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, Generic, Self, TypeVar
 
 import anyio
@@ -429,8 +429,13 @@ class Run(Generic[Q, R]):
 
         Their claims, too: the journal stays open, and whatever is held looks as if it were sent.
         """
-        self._leave(*self._items_begun)
-        await self._items.release(self._to_release)
+        try:
+            with anyio.CancelScope(shield=True), suppress(JournalError):
+                await self._items.find_rows(self._items_begun)
+        finally:
+            self._leave(*self._items_begun)
+            with suppress(JournalError):
+                await self._items.release(self._to_release)
 
     def _leave(self, *items: Item[Q, R]) -> None:
         """Give up items that were stopped on their way."""

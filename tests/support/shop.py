@@ -152,7 +152,10 @@ class Shop:
         """Bring the request of the one open row to its outcome: the source has it still."""
         assert self.path is not None
         (row,) = (row for row in rows_in(self.path) if row.state in OPEN)
-        return await self.finish(request_of_row(row))
+        request = request_of_row(row)
+        if hasattr(request, "timestamp"):  # it was the default, which is no content
+            request = attrs.evolve(request, timestamp=request.timestamp.replace(fold=1))
+        return await self.finish(request)
 
     async def settle_rows(self) -> list[Any]:
         """Settle the rows that dead processes left open."""
