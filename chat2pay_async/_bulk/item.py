@@ -189,21 +189,25 @@ class Items(Generic[Q, R]):
         assert item.asked is not None  # noqa: S101 - it is the source's
         return self._store.register(item.asked)
 
-    async def look_up(self, items: Sequence[Item[Q, R]]) -> list[bool]:
+    async def look_up(self, items: Sequence[Item[Q, R]]) -> list[bool | Exception]:
         """Register items that may not be new, and tell which of them are finished by that.
 
-        An item is finished without an outcome if this run has settled the row of its key.
+        Returns:
+            For each, whether it is finished (without an outcome if this run has settled the row of
+            its key); or why its row can't be read.
 
         Raises:
-            JournalError: Their keys can't be indexed, or claimed, or a row can't be read.
+            JournalError: Their keys can't be indexed, or claimed.
         """
         known = await self._store.look_up([item.asked for item in items if item.asked is not None])
         for item, registered in zip(items, known, strict=True):
             item.claimed, item.is_resumed = registered.claimed, registered.resumed
-        finished = [
-            self._is_finished(item, registered)
-            for item, registered in zip(items, known, strict=True)
-        ]
+        finished: list[bool | Exception] = []
+        for item, registered in zip(items, known, strict=True):
+            try:
+                finished.append(self._is_finished(item, registered))
+            except Exception as error:  # noqa: BLE001 - it is this row's alone
+                finished.append(error)
         idle = [item for item, is_finished in zip(items, finished, strict=True) if is_finished]
         await self.release(idle)
         return finished

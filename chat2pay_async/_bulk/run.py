@@ -251,10 +251,10 @@ class Run(Generic[Q, R]):
     async def _close(self, error: BaseException | None) -> None:
         try:
             await self._store.close()
-        except JournalError as failure:  # pragma: no cover
+        except JournalError as failure:
             if error is None:
                 raise
-            error.add_note(f"Its index could not be closed: {failure}")
+            error.add_note(f"Its keys could not be closed: {failure}")
 
     # The tasks ------------------------------------------------------------------------------------
 
@@ -391,7 +391,10 @@ class Run(Generic[Q, R]):
                 self._leave(*page, *self._to_look_up)
                 raise
             for item, is_finished in zip(page, finished, strict=True):
-                if is_finished:
+                if isinstance(is_finished, Exception):
+                    self._leave(item)
+                    self._fail(is_finished)
+                elif is_finished:
                     self._complete(item)
                 else:
                     self._employ(item)
