@@ -50,7 +50,7 @@ class Table:
 class Openable(Protocol):
     """A file, or a copy of one."""
 
-    def open(self, mode: Literal["rb"]) -> BinaryIO:
+    def open(self, mode: Literal["rb"], /) -> BinaryIO:
         """Begin a reading."""
         ...
 

@@ -157,7 +157,7 @@ def test_json_line_repeats_another_whatever_the_order_of_its_keys(tmp_path: Path
         "total_amount": 1,
         "additional_data": {"a": [1]},
     }
-    second = dict(reversed(first.items()))
+    second = dict(reversed(list(first.items())))
     path = lines_to(tmp_path / "t.jsonl", json.dumps(first), json.dumps(second))
     assert check_of(path)[0].repeated.first == ((2, 1),)
 

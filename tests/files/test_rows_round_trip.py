@@ -28,7 +28,7 @@ encode = msgspec.json.Encoder(decimal_format="number").encode
 def is_kept(text: str) -> bool:
     """Tell whether a cell keeps a text: it has no blanks around it, and stands for itself."""
     try:
-        return LINKS.fields["order_number"](text) == text != ""
+        return bool(LINKS.fields["order_number"](text) == text != "")
     except CellError:
         return False
 
