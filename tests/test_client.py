@@ -164,6 +164,18 @@ async def test_an_authorization_is_captured_once_in_part_or_whole(
     assert sandbox.ledger.total("captured", "ZAR") == Decimal("299.90")
 
 
+async def test_a_capture_of_more_than_two_decimals_needs_its_currency(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    ref = await paid(client, sandbox, "A-1")
+    with pytest.raises(RequestValidationError, match="pass its currency, too"):
+        await client.capture_payment(ref, "10.000")
+    with pytest.raises(RequestValidationError, match="ZAR has 2: round it"):
+        await client.capture_payment(ref, "10.001", currency="ZAR")
+    assert (await client.capture_payment(ref, "10.00", currency="ZAR")).succeeded is True
+    assert sandbox.ledger.total("captured", "ZAR") == Decimal("10.00")
+
+
 async def test_a_declined_capture_is_returned_as_not_succeeded(
     client: AsyncChat2Pay, sandbox: Sandbox
 ) -> None:

@@ -44,7 +44,7 @@ def broken() -> Iterator[Any]:
 
 
 MADE: dict[str, Callable[[], object]] = {
-    "a phone number with blanks": lambda: link(to=f"{PHONE} "),
+    "a phone number with letters": lambda: link(to=f"{PHONE} x"),
     "an order number that is blank": lambda: link(order_number=" "),
     "an amount that is a float": lambda: link(total_amount=1.0),
     "additional data that is no JSON": lambda: link(additional_data={"card": CARD, "x": object()}),

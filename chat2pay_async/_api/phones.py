@@ -224,9 +224,9 @@ def _local(library: Any, digits: str, region: str) -> str | None:
     """Return a local number's international digits; None if it is none of the country's."""
     found = _parsed(library, digits, region)
     # Not the region itself: Guernsey and Canada share the codes of others.
-    if found is None or found.country_code != library.country_code_for_region(region):
-        return None
-    return _e164(library, found) if library.is_valid_number(found) else None
+    code = library.country_code_for_region(region)
+    is_its = found is not None and found.country_code == code and library.is_valid_number(found)
+    return _e164(library, found) if found is not None and is_its else None
 
 
 def _without_trunk_zero(library: Any, text: str, region: str | None) -> str:

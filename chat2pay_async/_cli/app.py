@@ -14,7 +14,14 @@ from cyclopts.validators import Number
 
 from chat2pay_async._api import models, requests
 from chat2pay_async._cli.job import LINK_JOB, OTHER_JOBS, ExitCode, Job
-from chat2pay_async._cli.options import FileOptions, JobOptions, ServiceOptions, finite
+from chat2pay_async._cli.options import (
+    FileOptions,
+    JobOptions,
+    ServiceOptions,
+    finite,
+    number,
+    whole,
+)
 from chat2pay_async._cli.printing import Printer, faults_of, print_error, write_csv
 from chat2pay_async._cli.report import Report
 from chat2pay_async._cli.single_call import make_call
@@ -274,7 +281,7 @@ def status(  # noqa: PLR0913 - each is an option
     file: Path | None = None,
     watch: bool = False,
     ignore: tuple[str, ...] = (),
-    every: Annotated[float, Parameter(validator=(finite, Number(gt=0)))] = 5.0,
+    every: Annotated[float, Parameter(converter=number, validator=(finite, Number(gt=0)))] = 5.0,
     service: ServiceOptions = ServiceOptions(),
 ) -> int:
     """Show the status of links and payments.
@@ -310,10 +317,10 @@ def status(  # noqa: PLR0913 - each is an option
 def sandbox(
     *,
     host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(validator=Number(gte=0, lte=65535))] = 0,
+    port: Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lte=65535))] = 0,
     api_key: str = "sandbox-key",
     faults: str | None = None,
-    seed: int | None = None,
+    seed: Annotated[int | None, Parameter(converter=whole)] = None,
 ) -> int:
     """Run a Chat 2 Pay service on this machine, for tests. No message is sent, no money moves.
 

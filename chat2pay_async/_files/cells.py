@@ -56,6 +56,8 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,30}")
 _COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 _POINT = re.compile(r"[+-]?[0-9]*\.[0-9]*")
 
+# Most identities and phone numbers: none of the patterns below is like that.
+_SURE = re.compile(r"[A-Za-z]*[0-9][A-Za-z0-9]*|[A-Za-z][A-Za-z-]*[0-9][A-Za-z0-9-]*")
 # What pandas, SQL, R, SAS, JavaScript, Ruby and Go write for nothing; MySQL writes \N.
 _NOTHING = re.compile(
     r"[<(\[]?(?:(?i:none|null|nan|nil|undefined|n/a)|NaT|NA)[>)\]]?"
@@ -169,6 +171,8 @@ def plain_text(value: Any) -> str:
 
 def _meant(value: Any) -> str:
     """Return text that was meant: no error, no formula, and no word for nothing."""
+    if isinstance(value, str) and _SURE.fullmatch(value):
+        return value
     text = plain_text(value)
     if _NOTHING.fullmatch(text):
         raise CellError(_NOTHING_IS)
@@ -182,6 +186,8 @@ def _meant(value: Any) -> str:
 def _identity(value: Any) -> str:
     """Return a name that is looked up again: it must be the one that was meant, to the letter."""
     text = _meant(value)
+    if _SURE.fullmatch(text):
+        return text
     if _QUOTED.fullmatch(text):
         raise CellError("is in quotation marks, or begins with one: write the value alone")
     if _FRACTION.fullmatch(text):

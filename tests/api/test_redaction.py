@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from chat2pay_async._api.redaction import redact
+from chat2pay_async._api.redaction import redact, shortened, stated_in, stated_in_text
 
 PHONE = "27831234567"
 
@@ -45,3 +47,78 @@ def test_an_order_number_that_occurs_within_a_phone_number_uncovers_none_of_it(
     identity: str, number: str
 ) -> None:
     assert redact(f"order {identity}, to {number}!", identity) == f"order {identity}, to ***!"
+
+
+# What a refusal states ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "message", "reasons"),
+    [
+        ({"message": "no", "errors": ["a", "b"]}, "no", ["a", "b"]),
+        ({"errors": {"to": "is blocked", "amount": ["is 0", "is odd"]}}, None, [
+            "to: is blocked", "amount: is 0", "amount: is odd"]),
+        ({"errors": [{"message": "a"}, {"field": "to", "defaultMessage": "b", "code": "X"}]},
+            None, ["a", "to: b"]),
+        ({"title": "Bad", "detail": "amount is 0", "type": "about:blank"}, "amount is 0", []),
+        ({"detail": [{"loc": ["body", "to", 0], "msg": "required", "type": "x"}, {"msg": "odd"}]},
+            "body.to.0: required", ["odd"]),
+        ({"error": "invalid_client", "error_description": "key is off"}, "key is off", []),
+        ({"error": {"code": 400, "message": "no", "status": "X"}}, "no", []),
+        ({"fault": {"faultstring": "quota", "detail": {"errorcode": "q"}}}, "quota", []),
+        ({"title": "Teapot", "status": 400}, "Teapot", []),
+        ({"Message": "no", "ModelState": {"a": "b"}}, "no", []),
+        ({"Title": "One or more", "Errors": {"To": ["is required"]}}, "One or more", [
+            "To: is required"]),
+        ({"invalid-params": [{"name": "to", "reason": "odd"}]}, None, ["to: odd"]),
+        ({"errors": [{"title": "t", "detail": "d", "source": {"pointer": "/a"}}]}, None, ["/a: d"]),
+        ({"violations": [{"propertyPath": "to", "message": "m"}]}, None, ["to: m"]),
+        ({"errors": [{"field": 7, "source": {"x": None}, "message": "m"}]}, None, ["m"]),
+        ({"message": "  two\r\n lines \x1b[31m "}, "two lines [31m", []),
+        ({"errors": [[["deep"]]]}, None, ["deep"]),
+        ({"errors": [[[[[[["too deep"]]]]]]]}, None, []),
+        ({"message": " ", "errors": [None, 7, "", {"a": 1}, []]}, None, []),
+        ({"errors": ["x"] * 50}, None, ["x"] * 20),
+        ({}, None, []),
+        (["in a list", {"message": "b"}], "in a list", ["b"]),
+        ("text", "text", []),
+        (7, None, []),
+        (None, None, []),
+    ],
+)  # fmt: skip
+def test_a_refusal_states_its_message_and_its_reasons(
+    data: Any, message: str | None, reasons: list[str]
+) -> None:
+    assert stated_in(data) == (message, reasons)
+
+
+XML = b'<?xml version="1.0"?><e:Error><code>7</code><%s a="b">no\n &amp; never</%s></e:Error>'
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "message"),
+    [
+        (b" blocked\r\nby policy ", "text/plain", "blocked by policy"),
+        (b" ", "text/plain", None),
+        (b"\xff\x00", "text/plain", "\ufffd"),
+        (XML % (b"Message", b"Message"), "application/xml", "no & never"),
+        (XML % (b"soap:faultstring", b"soap:faultstring"), "text/xml", "no & never"),
+        (XML % (b"detail", b"detail"), "application/problem+xml", "no & never"),
+        (XML % (b"other", b"other"), "application/xml", None),
+        (XML % (b"title", b"title"), "application/xhtml+xml", None),
+        (b"<html><title>403</title></html>", "text/html", None),
+        (b"blocked", "no content type", None),
+    ],
+)
+def test_a_refusal_that_is_no_json_states_its_text(
+    body: bytes, media_type: str, message: str | None
+) -> None:
+    assert stated_in_text(body, media_type) == message
+
+
+def test_a_long_text_is_cut() -> None:
+    assert shortened("x" * 300) == "x" * 300
+    assert shortened("x" * 301) == "x" * 300 + "…"
+    stated = stated_in({"message": "x" * 100_000})[0]
+    assert stated is not None
+    assert len(stated) < 10_000

@@ -26,6 +26,7 @@ from chat2pay_async._api.requests import (
     PaymentLinkRequest,
     ReceiptRequest,
     TransactionQuery,
+    delivery_problem,
 )
 from chat2pay_async.errors import Chat2PayError, RequestValidationError
 
@@ -957,3 +958,20 @@ def test_an_amount_either_passes_in_its_one_form_or_is_refused_as_a_fault(value:
         assert set(str(kept)) <= set("0123456789.E-")
         assert len(Decimal(value).as_tuple().digits) <= 30
     assert fields in ([], ["amount"])
+
+
+# Delivery ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shows_link", [None, False])
+def test_a_link_that_nobody_would_get_has_a_problem(shows_link: bool | None) -> None:  # noqa: FBT001 - a field
+    request = link(channel="none", return_payment_link=shows_link)
+    assert str(delivery_problem(request)).endswith(
+        "nobody would get the link; set it, or write sms or whatsapp"
+    )
+
+
+def test_a_link_that_is_sent_or_returned_has_none() -> None:
+    assert delivery_problem(link(channel="none", return_payment_link=True)) is None
+    assert delivery_problem(link(channel="sms")) is None
+    assert delivery_problem(link(channel="whatsapp", return_payment_link=False)) is None

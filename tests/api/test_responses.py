@@ -455,6 +455,49 @@ def test_an_error_needs_no_readable_body(body: bytes) -> None:
         assert error.body == body
 
 
+@pytest.mark.parametrize(
+    ("body", "media_type"),
+    [
+        (b"no such key: sk-1234 of 27831234567", "text/plain; charset=utf-8"),
+        (b"<e><message>no such key: sk-1234 of 27831234567</message></e>", "application/xml"),
+        (b'"no such key: sk-1234 of 27831234567"', "application/json"),
+        (b'[{"message": "no such key: sk-1234 of 27831234567"}]', "application/json"),
+    ],
+)
+def test_a_refusal_that_is_no_json_object_states_its_reason_and_proves_nothing(
+    body: bytes, media_type: str
+) -> None:
+    response = WireResponse(400, {"content-type": media_type}, body)
+    request = REQUESTS[CAPTURE_PAYMENT.name]
+    outcome = read_response(CAPTURE_PAYMENT, request, response, ApiKey("sk-1234"))
+    assert outcome.proof is Proof.UNKNOWN
+    assert isinstance(outcome.error, errors.BadRequestError)
+    assert outcome.error.message == "no such key: *** of ***"
+    assert str(outcome.error).startswith(
+        "capture_payment: 400: no such key: *** of ***; what answers at the base URL does not look"
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"errors": {"to": "is blocked"}},
+        {"detail": "is blocked"},
+        {"error": {"message": "is blocked"}},
+        {"violations": [{"message": "is blocked"}]},
+    ],
+)
+def test_a_reason_in_a_form_that_is_not_the_services_proves_nothing(body: Any) -> None:
+    outcome = respond(CAPTURE_PAYMENT, 400, body)
+    assert outcome.proof is Proof.UNKNOWN
+    assert "is blocked" in str(outcome.error)
+
+
+def test_a_long_reason_is_cut_after_its_secrets_are_masked() -> None:
+    error = refusal(CAPTURE_PAYMENT, 400, {"message": "x" * 295 + " 27831234567 blocked"})
+    assert error.message == "x" * 295 + " *** …"
+
+
 def test_an_error_without_a_reason_says_so() -> None:
     error = refusal(CAPTURE_PAYMENT, 400, b'{"amount": 1e999999999999999999999}')
     assert str(error) == "capture_payment: 400: no reason given"

@@ -86,7 +86,12 @@ def test_only_items_applied_in_this_run_are_summed() -> None:
 
 def test_amounts_are_summed_exactly_and_by_currency() -> None:
     tally = Tally()
-    for currency, amount in [("ZAR", "0.10"), ("JPY", "500"), ("ZAR", "0.20"), ("ZAR", "1e25")]:
+    for currency, amount in [
+        ("ZAR", "0.10"),
+        ("JPY", "500"),
+        ("ZAR", "0.20"),
+        ("ZAR", "1" + "0" * 25),
+    ]:
         tally.add(outcome(request=request_for(currency, amount)))
     assert tally.summary(0.0).amounts == {
         "JPY": Decimal(500),

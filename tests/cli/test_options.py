@@ -61,15 +61,11 @@ def test_missing_file_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("--concurrency", "0"),
         ("--rate-limit", "0"),
-        ("--rate-limit", "nan"),
-        ("--rate-limit", "inf"),
+        ("--rate-limit", "9" * 400),
         ("--stop-at-failure-rate", "5"),
         ("--stop-at-failure-rate", "-0.1"),
-        ("--stop-at-failure-rate", "nan"),
         ("--give-up-after", "-1"),
-        ("--give-up-after", "inf"),
         ("--settle", "-1"),
-        ("--settle", "inf"),
     ],
 )
 def test_number_out_of_range_is_reported_with_its_option(
@@ -80,6 +76,43 @@ def test_number_out_of_range_is_reported_with_its_option(
         streams = capsys.readouterr()
         assert f"for {option}." in streams.err
         assert not streams.out
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--concurrency", one) for one in ("1_000", "1e3", "0x10", "2.0", "2.7", "\u0662", "")),
+        *(("--rate-limit", one) for one in ("nan", "inf", "1_0", "1e3", "1,5", "\u0662", ".", "")),
+        *((one, "nan") for one in ("--settle", "--give-up-after", "--stop-at-failure-rate")),
+        *((one, "Infinity") for one in ("--settle", "--give-up-after", "--stop-at-failure-rate")),
+    ],
+)
+def test_number_in_another_form_than_digits_is_refused(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["links", "send", "no-such.csv", f"{option}={value}"]) == 2
+    assert f"for {option}: Must be a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["status", "ref", "--watch", "--every", "1e3"],
+        ["sandbox", "--port", "80_80"],
+        ["sandbox", "--seed", "1.5"],
+    ],
+)
+def test_number_of_another_command_is_written_with_digits_too(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert f"for {arguments[-2]}: Must be a" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [".5", "1.", "+2", "0.25"])
+def test_number_may_have_a_point_anywhere(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["links", "send", "no-such.csv", "--settle", value]) == 1
+    assert capsys.readouterr().err.startswith("chat2pay: no-such.csv: ")
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chat2pay_async._api.requests import LineItem, PaymentLinkRequest
+from chat2pay_async._files import cells
 from chat2pay_async._files.cells import (
     CellError,
     amount,
@@ -19,6 +22,7 @@ from chat2pay_async._files.cells import (
     read_json,
     shown,
 )
+from chat2pay_async._texts import invisible_in, stripped
 from chat2pay_async._workbooks.formats import Odd
 from chat2pay_async.errors import ConfigurationError
 
@@ -97,6 +101,15 @@ def test_error_of_a_spreadsheet_is_refused_in_every_text(value: str) -> None:
     for convert in (*(LINK[name] for name in ("order_number", "from_", "channel")), phone):
         assert refusal(convert, value) == message
     assert refusal(plain_text, value) == message
+
+
+@given(st.from_regex(cells._SURE, fullmatch=True))
+def test_text_that_is_sure_at_a_glance_is_one_by_every_pattern(value: str) -> None:
+    patterns = (cells._NOTHING, cells._ERROR, cells._FORMULA, cells._EXPONENT)
+    for pattern in (*patterns, cells._QUOTED, cells._FRACTION):
+        assert not pattern.fullmatch(value)
+    assert stripped(value) == value
+    assert invisible_in(value) is None
 
 
 def test_channel_none_is_a_channel_unless_it_is_pythons_nothing() -> None:

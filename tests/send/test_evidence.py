@@ -71,7 +71,7 @@ def case(
         case "create_payment_link":
             request = requests.PaymentLinkRequest(**{**LINK, **fields})
         case "capture_payment":
-            request = requests.Capture(payment_link_ref=REF, amount=amount)
+            request = requests.Capture(payment_link_ref=REF, amount=amount, currency="XXX")
         case "create_receipt":
             request = requests.ReceiptRequest(payment_link_ref=REF, receipt_link="https://r.test")
     row: Any = next(one for one in operations.OPERATIONS if one.name == operation)
