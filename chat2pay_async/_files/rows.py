@@ -1,4 +1,4 @@
-r"""The rows of a file as checked requests: CSV, JSON lines or Excel.
+r"""The rows of a file as checked requests: CSV, JSON lines or workbooks.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -77,7 +77,7 @@ class Package:
                 parser.Parse(piece)
                 yield
             parser.Parse(b"", 1)
-        except (expat.ExpatError, LookupError, ValueError):
+        except (expat.ExpatError, ArithmeticError, LookupError, ValueError):
             raise WorkbookError(_BROKEN) from None
         yield
 
