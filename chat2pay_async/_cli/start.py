@@ -96,7 +96,10 @@ def _check_and_send(
         return ExitCode.FAILED
     done = _end_of(check)
     controller = RunController(job, journal(), options, total=check.good, done=done)
-    return controller.run(file.requests())
+    code = controller.run(file.requests())
+    if change := file.change():
+        print_error(change)
+    return code
 
 
 def _forecast(job: Job, file: CampaignFile[Any], journal: Journal, options: JobOptions) -> int:
