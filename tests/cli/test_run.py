@@ -30,7 +30,7 @@ from commandline import (
 from chat2pay_async import ConfigurationError, bulk
 from chat2pay_async._cli.report import Report
 from chat2pay_async._cli.run import RunController
-from chat2pay_async._files.campaign import CampaignFile
+from chat2pay_async._files.campaign import CampaignFile, Check
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
 JOURNAL = "spring.csv.links.journal"
@@ -287,7 +287,13 @@ def test_failed_source_is_reported_while_items_are_in_progress(
     assert ran.code == 1
     assert_said_once(ran, "Stopping: it was changed while it was being sent", "; 1 in progress")
     assert "chat2pay: it was changed" in ran.err
-    monkeypatch.setattr(CampaignFile, "checked", lambda file, _check: read(file))
+    really_check = CampaignFile.checked
+
+    def check(file: CampaignFile[Any], found: Check) -> Iterator[Any]:
+        yield from islice(really_check(file, found), 2)
+        raise ConfigurationError("it can't be read any more")
+
+    monkeypatch.setattr(CampaignFile, "checked", check)
     dry = run("links", "send", tmp_path / "spring.csv", "--dry-run")
     assert (dry.code, dry.out) == (1, ""), "half a forecast would mislead"
     assert sandbox.ledger.count("link_created") == 2
