@@ -129,7 +129,7 @@ _SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "order_number": (
         *("order", "invoice", "orderno", "orderid", "invoiceno", "invoicenumber", "invoiceid"),
-        *("ordernr", "ordercode", "orderref", "orderreference", "invoicenr", "name", "id"),
+        *("ordernr", "ordercode", "orderref", "orderreference", "invoicenr"),
     ),
     "payment_link_ref": ("ref", "reference", "link", "linkref", "paymentref", "paymentlink"),
     "currency": ("ccy", "cur", "currencycode", "curr"),

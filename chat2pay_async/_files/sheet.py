@@ -18,6 +18,7 @@ from chat2pay_async.errors import ConfigurationError
 __all__ = ["Line", "Sheet", "table"]
 
 _NAMELESS = "has a value in a column without a name"
+_LONGER = "has {} cells; the header has {}: put values with separators in quotation marks"
 
 
 @attrs.frozen
@@ -70,7 +71,7 @@ def _lines(columns: tuple[str, ...], rows: Iterable[tuple[int, Sequence[str]]]) 
                 given[column] = text
         surplus = len(cells) - width
         if surplus > 0 and any(map(stripped, cells[width:])):
-            yield Line(number, given, f"has {len(cells)} cells; the header has {width}")
+            yield Line(number, given, _LONGER.format(len(cells), width))
         elif not given:
             yield Line(number, given, is_blank=True)
         else:

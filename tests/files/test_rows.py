@@ -197,7 +197,17 @@ def test_row_after_a_faulty_one_is_read(tmp_path: Path) -> None:
     path.write_text("payment_link_ref,amount\n8a1f,0\n\n8a2f,1,2\n8a3f,1\n")
     assert list(read_rows(path, CAPTURES)) == [
         Row(2, None, (RowFault(2, "amount", "must be greater than 0"),)),
-        Row(4, None, (RowFault(4, "", "has 3 cells; the header has 2"),)),
+        Row(
+            4,
+            None,
+            (
+                RowFault(
+                    4,
+                    "",
+                    "has 3 cells; the header has 2: put values with separators in quotation marks",
+                ),
+            ),
+        ),
         Row(5, Capture(payment_link_ref="8a3f", amount=Decimal(1))),
     ]
 
