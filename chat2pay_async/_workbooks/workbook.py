@@ -96,7 +96,7 @@ def _opened(file: BinaryIO) -> Generator[Book, None, None]:
     if start.startswith(_ZIP):
         try:
             zipped = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, NotImplementedError):
+        except (zipfile.BadZipFile, NotImplementedError, ValueError):
             raise WorkbookError(
                 "is damaged or incomplete: fetch it again, or open it in Excel or LibreOffice and "
                 "save it"
