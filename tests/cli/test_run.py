@@ -29,7 +29,7 @@ from commandline import (
 
 from chat2pay_async import ConfigurationError, bulk
 from chat2pay_async._cli.run import RunController
-from chat2pay_async._files.campaign import CampaignFile
+from chat2pay_async._files.campaign import CampaignFile, Check
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
 

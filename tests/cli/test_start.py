@@ -178,6 +178,23 @@ def test_dry_run_reads_the_file_once(
     assert not sandbox.ledger.requests
 
 
+def test_file_that_is_replaced_during_its_run_is_sent_as_it_was_checked(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 3)
+    really_read = campaign.CampaignFile.requests
+
+    def read(file: campaign.CampaignFile[Any]) -> Iterator[Any]:
+        links_csv(path, 9)
+        yield from really_read(file)
+
+    monkeypatch.setattr(campaign.CampaignFile, "requests", read)
+    ran = run("links", "send", path)
+    assert ran.code == 0
+    assert f"{path} was changed or replaced after it was checked." in ran.err.replace("\n", " ")
+    assert sandbox.ledger.count("link_created") == 3
+
+
 def test_named_pipe_is_refused_at_once(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     pipe = tmp_path / "spring.csv"
     os.mkfifo(pipe)
