@@ -22,7 +22,7 @@ PACKAGE = "chat2pay_async"
 FOLDER = Path(chat2pay_async.__file__).parent
 
 FLOORS = (
-    ("errors", "_eventloop", "_tracebacks", "_texts", "_values"),
+    ("errors", "_eventloop", "_tracebacks", "_phones", "_texts", "_values"),
     ("_config", "events"),
     ("_transport", "_journal", "_workbooks"),
     ("_api",),

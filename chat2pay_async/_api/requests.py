@@ -20,7 +20,7 @@ from typing import Any
 import attrs
 
 from chat2pay_async._api.enums import Channel, IntegrationStatus, TransactionType
-from chat2pay_async._api.phones import phone_digits, phone_problem
+from chat2pay_async._phones import phone_digits, phone_problem
 from chat2pay_async._api.redaction import redact
 from chat2pay_async._api.validation import (
     NO_CURRENCY,

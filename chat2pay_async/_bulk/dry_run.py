@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, TypeVar
 
-from chat2pay_async._api.phones import country_prefix
+from chat2pay_async._phones import country_prefix
 from chat2pay_async._bulk.item import Item, Items
 from chat2pay_async._bulk.outcomes import State, request_of_row
 from chat2pay_async._bulk.store import Asked, Registered

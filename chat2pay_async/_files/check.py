@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Final, TextIO
 
 import attrs
 
-from chat2pay_async._api.phones import country_prefix
+from chat2pay_async._phones import country_prefix
 from chat2pay_async._api.requests import Capture, PaymentLinkRequest
 from chat2pay_async._api.validation import exact_sum
 from chat2pay_async._files.columns import KEY

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chat2pay_async._api.phones import (
+from chat2pay_async._phones import (
     check_country,
     country_prefix,
     international,
