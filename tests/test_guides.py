@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import xlsxwriter
 from commandline import served
 from pasted import run_as_file
 
+from chat2pay_async.cli import main
 from chat2pay_async.sandbox import Sandbox
 
 GUIDES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
@@ -39,3 +42,41 @@ def test_a_guides_examples_print_what_it_says(
         f"{one}\n" for one in promised
     ]
     assert not sandbox.ledger.twice("link_created") or "second link" in text
+
+
+def workbook(path: Path) -> None:
+    """Write the orders that the guide shows, and those of its rows alone."""
+    text = (GUIDES[0].parent / "from-workbook-to-report.md").read_text("utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    ]
+    with xlsxwriter.Workbook(path) as book:
+        sheet = book.add_worksheet()
+        money = book.add_format({"num_format": "0.00"})
+        for number, cells in enumerate(rows):
+            for column, cell in enumerate(cells):
+                if number and column == rows[0].index("Amount due"):
+                    sheet.write_number(number, column, float(cell), money)
+                else:
+                    sheet.write_string(number, column, cell)
+
+
+def test_a_workbook_is_sent_captured_reconciled_and_reported_by_the_guides_commands(
+    sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guide = (GUIDES[0].parent / "from-workbook-to-report.md").read_text("utf-8")
+    blocks = re.findall(r"```console\n(.*?)```", guide, flags=re.DOTALL)
+    commands = [shlex.split(line) for line in "".join(blocks).splitlines()]
+    workbook(tmp_path / "spring.xlsx")
+    printed: list[str] = []
+    for program, *arguments in commands:
+        if arguments[0] == "captures":
+            for link in sandbox.links():
+                sandbox.pay(link["paymentLinkRef"])
+        assert (program, main(arguments)) == ("chat2pay", 0), capsys.readouterr().err
+        printed.append(capsys.readouterr().out)
+    assert sandbox.ledger.counts == {"link_created": 2, "paid": 2, "captured": 2}
+    assert "001001" in printed[-1]
+    assert (tmp_path / "spring-report.xlsx").stat().st_size > 1000
