@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cyclopts import App, Parameter
 
@@ -112,7 +112,7 @@ def run(arguments: Sequence[str]) -> int:
         The exit code.
     """
     try:
-        code = _apps()(arguments, result_action="return_value")
+        code = _apps()(list(_with_standard_input(arguments)), result_action="return_value")
     except SystemExit as stop:
         return ExitCode.WRONG_USE if stop.code else ExitCode.DONE
     except KeyboardInterrupt:
@@ -126,3 +126,14 @@ def run(arguments: Sequence[str]) -> int:
         is_unknown = isinstance(error, OutcomeUnknownError)
         return ExitCode.UNKNOWN if is_unknown else ExitCode.FAILED
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _with_standard_input(arguments: Sequence[str]) -> Iterator[str]:
+    """Name standard input, since cyclopts takes a hyphen alone for an option.
+
+    One that follows an option is its value.
+    """
+    before = ""
+    for one in arguments:
+        yield "/dev/stdin" if one == "-" and not before.startswith("--") else one
+        before = one
