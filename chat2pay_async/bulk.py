@@ -114,6 +114,7 @@ from chat2pay_async._bulk.factory import (
     reverse_payments,
 )
 from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._bulk.reconcile import Reconciled, Reconciliation, reconcile
 from chat2pay_async._bulk.run import Run
 from chat2pay_async._bulk.source import Keyed
 from chat2pay_async._bulk.summary import Forecast, Summary
@@ -126,6 +127,8 @@ __all__ = [
     "Outcome",
     "ReadOptions",
     "ReceiptRequest",
+    "Reconciled",
+    "Reconciliation",
     "Run",
     "RunOptions",
     "State",
@@ -136,5 +139,6 @@ __all__ = [
     "create_payment_links",
     "create_receipts",
     "get_transactions",
+    "reconcile",
     "reverse_payments",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -43,7 +43,14 @@ from chat2pay_async._send.stored import (
     state_of,
 )
 from chat2pay_async._texts import alike_number
-from chat2pay_async.errors import Attempt, Chat2PayError, Fault, Proof, RequestValidationError
+from chat2pay_async.errors import (
+    Attempt,
+    Chat2PayError,
+    Fault,
+    Pending,
+    Proof,
+    RequestValidationError,
+)
 
 __all__ = ["GIVE_UP_AFTER", "Choices", "Item", "Items"]
 
@@ -182,24 +189,41 @@ class Items(Generic[Q, R]):
         assert item.asked is not None  # noqa: S101 - it is the source's
         return self._store.register(item.asked)
 
-    async def look_up(self, items: Sequence[Item[Q, R]]) -> list[bool]:
+    async def look_up(self, items: Sequence[Item[Q, R]]) -> list[bool | Exception]:
         """Register items that may not be new, and tell which of them are finished by that.
 
-        An item is finished without an outcome if this run has settled the row of its key.
+        Returns:
+            For each, whether it is finished (without an outcome if this run has settled the row of
+            its key); or why its row can't be read.
 
         Raises:
-            JournalError: Their keys can't be indexed, or claimed, or a row can't be read.
+            JournalError: Their keys can't be indexed, or claimed.
         """
         known = await self._store.look_up([item.asked for item in items if item.asked is not None])
         for item, registered in zip(items, known, strict=True):
             item.claimed, item.is_resumed = registered.claimed, registered.resumed
-        finished = [
-            self._is_finished(item, registered)
-            for item, registered in zip(items, known, strict=True)
-        ]
+        finished: list[bool | Exception] = []
+        for item, registered in zip(items, known, strict=True):
+            try:
+                finished.append(self._is_finished(item, registered))
+            except Exception as error:  # noqa: BLE001 - it is this row's alone
+                finished.append(error)
         idle = [item for item, is_finished in zip(items, finished, strict=True) if is_finished]
         await self.release(idle)
         return finished
+
+    async def find_rows(self, items: Iterable[Item[Q, R]]) -> None:
+        """Find the journal's rows of items that are given up before they were looked up.
+
+        Those that are finished are not to pass for unsent.
+
+        Raises:
+            JournalError: They can't be read.
+        """
+        idle = [item for item in items if item.claimed is None and item.claim is not None]
+        claims = [item.claim for item in idle if item.claim is not None]
+        for item, claimed in zip(idle, await self._store.read(claims), strict=True):
+            item.claimed = claimed
 
     async def release(self, items: Sequence[Item[Q, R]]) -> None:
         """Give the claims of items back, also in a task that was cancelled."""
@@ -299,12 +323,11 @@ class Items(Generic[Q, R]):
 
     def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:
         """Return the outcome of an item that was stopped on its way."""
-        name, log, row = self._operation.name, item.log, item.row
+        name, log = self._operation.name, item.log
         if item.outcome is not None:
             return item.outcome
-        if log is None and item.claimed is not None and self._is_known(item):
-            if item.outcome is not None:
-                return item.outcome
+        if log is None and self._is_known(item) and item.outcome is not None:
+            return item.outcome
         pending = None if log is None else log.pending
         prior = self._prior_of(item)
         if prior is not None and prior.is_unresolved and (log is None or log.sent is None):
@@ -320,7 +343,6 @@ class Items(Generic[Q, R]):
         )
         ends = pending.first_attempt, pending.last_attempt
         unknown.operation, unknown.attempts = name, tuple(dict.fromkeys(ends))
-        del row
         return self._failed(item, unknown)
 
     def _prior_of(self, item: Item[Q, R]) -> Prior | None:
@@ -418,7 +440,7 @@ class Items(Generic[Q, R]):
             return
         was_open = prior is not None and prior.is_unresolved
         is_news = log.sent is not None or item.is_existing
-        if not is_news and (not was_open or outcome.state is State.UNKNOWN):
+        if not is_news and not was_open:
             await journal.release(token)
             return
         state = RowState.APPLIED if item.is_existing else RowState(outcome.state.value)
@@ -486,8 +508,9 @@ class Items(Generic[Q, R]):
             if verdict is not Verdict.ABSENT:
                 return
             item.outcome = None
-            prior = None if changed else Prior(prior.pending, is_unresolved=False)
-            item.outcome = await self._send(item, log, prior, after_unknown=True)
+            before = prior.pending
+            prior = None if changed else Prior(before, is_unresolved=False)
+            item.outcome = await self._send(item, log, prior, before)
             return
         if is_anew:
             prior = None
@@ -509,10 +532,16 @@ class Items(Generic[Q, R]):
         item: Item[Q, R],
         log: ClaimLog,
         prior: Prior | None,
-        *,
-        after_unknown: bool = False,
+        absent: Pending | None = None,
     ) -> Outcome[Q, R]:
-        """Send an item, and wait where that is no use now: for a throttle, or for an outage."""
+        """Send an item, and wait where that is no use now: for a throttle, or for an outage.
+
+        Args:
+            item: The item.
+            log: Its log.
+            prior: What was sent for it before, if the same is sent again.
+            absent: What was sent with its key before, and has had no effect so far.
+        """
         failure: Chat2PayError | None = None
         while True:
             if self._paused_until > clock.now():
@@ -521,7 +550,7 @@ class Items(Generic[Q, R]):
                 if self._outage.has_given_up or self._is_stopped:
                     return self.stopped(item) if failure is None else self._failed(item, failure)
                 began = clock.now()
-                call = self._call(item, log, prior, after_unknown=after_unknown, is_try=is_try)
+                call = self._call(item, log, prior, absent, is_try=is_try)
                 try:
                     outcome = await self._send_once(item, call, prior)
                 except (errors.ConfigurationError, errors.JournalError):
@@ -546,8 +575,8 @@ class Items(Generic[Q, R]):
         item: Item[Q, R],
         log: ClaimLog,
         prior: Prior | None,
+        absent: Pending | None,
         *,
-        after_unknown: bool,
         is_try: bool,
     ) -> Call[Q, R]:
         options = self._options
@@ -562,8 +591,11 @@ class Items(Generic[Q, R]):
         asked = item.asked
         if asked is not None and asked.key != key_of(self._operation, item.request):
             call.idempotency_key = asked.key
-        # What was found absent may come all the same: each POST follows a look-up of its own.
-        call.was_unknown = after_unknown
+        if absent is not None:
+            # It may come all the same: each POST follows a look-up of its own.
+            call.was_unknown = True
+            call.attempts = list(dict.fromkeys((absent.first_attempt, absent.last_attempt)))
+            call.earlier, call.service_time = len(call.attempts), absent.service_time
         return call
 
     def _delay_after(

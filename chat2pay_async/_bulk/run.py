@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Final, Generic, Self, TypeVar
 
 import anyio
@@ -251,10 +251,10 @@ class Run(Generic[Q, R]):
     async def _close(self, error: BaseException | None) -> None:
         try:
             await self._store.close()
-        except JournalError as failure:  # pragma: no cover
+        except JournalError as failure:
             if error is None:
                 raise
-            error.add_note(f"Its index could not be closed: {failure}")
+            error.add_note(f"Its keys could not be closed: {failure}")
 
     # The tasks ------------------------------------------------------------------------------------
 
@@ -391,7 +391,10 @@ class Run(Generic[Q, R]):
                 self._leave(*page, *self._to_look_up)
                 raise
             for item, is_finished in zip(page, finished, strict=True):
-                if is_finished:
+                if isinstance(is_finished, Exception):
+                    self._leave(item)
+                    self._fail(is_finished)
+                elif is_finished:
                     self._complete(item)
                 else:
                     self._employ(item)
@@ -429,8 +432,13 @@ class Run(Generic[Q, R]):
 
         Their claims, too: the journal stays open, and whatever is held looks as if it were sent.
         """
-        self._leave(*self._items_begun)
-        await self._items.release(self._to_release)
+        try:
+            with anyio.CancelScope(shield=True), suppress(JournalError):
+                await self._items.find_rows(self._items_begun)
+        finally:
+            self._leave(*self._items_begun)
+            with suppress(JournalError):
+                await self._items.release(self._to_release)
 
     def _leave(self, *items: Item[Q, R]) -> None:
         """Give up items that were stopped on their way."""

@@ -212,7 +212,18 @@ class RunStore:
             return []
         if self._claims:
             return await self.journal.claim_all(claims)
-        rows = await self.journal.find_all(claims[0].operation, [claim.key for claim in claims])
+        return await self.read(claims)
+
+    async def read(self, claims: Sequence[Claim]) -> list[Claimed]:
+        """Say what claims would be answered, as far as rows alone tell; claim nothing.
+
+        Raises:
+            JournalError: The rows can't be read.
+        """
+        rows: dict[str, Row] = {}
+        if self.journal is not None and claims:
+            keys = [claim.key for claim in claims]
+            rows = await self.journal.find_all(claims[0].operation, keys)
         return [_answer(rows.get(claim.key), claim) for claim in claims]
 
     async def _find_lookalikes(self, asked: Sequence[Asked], registered: list[Registered]) -> None:

@@ -33,7 +33,7 @@ from scripted import (
     not_sent,
     options,
 )
-from shop import Shop, shop
+from shop import Shop, copy_journal, rows_in, shop
 
 from chat2pay_async import (
     AuthenticationError,
@@ -41,6 +41,7 @@ from chat2pay_async import (
     Chat2PayError,
     ConfigurationError,
     ConnectionFailedError,
+    IdempotencyConflictError,
     JournalError,
     NotFoundError,
     OutcomeUnknownError,
@@ -58,9 +59,9 @@ from chat2pay_async._api import operations, requests
 from chat2pay_async._bulk import store
 from chat2pay_async._bulk.item import Item
 from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._bulk.serialization import write_detail
-from chat2pay_async._journal.base import Row
-from chat2pay_async._journal.sqlite import Journal
+from chat2pay_async._journal.database import Database
+from chat2pay_async._journal.store import RowState
+from chat2pay_async._send.stored import end_of
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Attempt, Fault, Proof
 
@@ -90,16 +91,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "spring.db"
 
 
-def rows_of(path: Path) -> list[Row]:
-    journal = Journal(path)
-    journal.open_to_read()
-    try:
-        return [row for _, row in journal.page(0, unresolved_only=False)]
-    finally:
-        journal.close()
+rows_of = rows_in
 
 
-def row_of(path: Path) -> Row:
+def row_of(path: Path) -> Any:
     (row,) = rows_of(path)
     return row
 
@@ -111,10 +106,9 @@ def history_of(path: Path) -> list[tuple[str, int | None]]:
 
 @contextmanager
 def editing(path: Path) -> Iterator[sqlite3.Connection]:
-    """Change a journal by hand; it is complete then, like a closed one."""
+    """Change a journal by hand."""
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         yield db
-        db.execute("UPDATE note SET value = 'yes' WHERE name = 'closed'")
 
 
 def crash_at(path: Path, act: Act, *left: Path) -> Act:
@@ -132,10 +126,7 @@ def crash_at(path: Path, act: Act, *left: Path) -> Act:
     return performed
 
 
-def copy(path: Path, left: Path) -> None:
-    for end in ("", "-wal"):
-        if path.with_name(path.name + end).exists():
-            shutil.copy(path.with_name(path.name + end), left.with_name(left.name + end))
+copy = copy_journal
 
 
 async def crashed(
@@ -299,7 +290,7 @@ async def test_a_repeated_post_is_in_the_journal_with_the_responses_before_it(
         await one.finish()
     assert [row_of(left).posts for left in (first, second, third)] == [1, 2, 3]
     assert [row_of(left).state for left in (first, second, third)] == ["sent"] * 3
-    post = ("POST /api/v2/chat-2-pay", None)
+    post = ("request", None)
     assert history_of(first) == []
     assert history_of(second) == [post]
     assert history_of(third) == [post, post, ("response", 429)]
@@ -322,32 +313,37 @@ async def test_an_outcome_that_can_not_be_written_leaves_the_row_unresolved(
 ) -> None:
     with shop(bench(CREATED), path) as one:
 
-        def full(_notes: Any) -> None:
+        def full(*_notes: Any) -> None:
             raise JournalError("full")
 
         async def created() -> WireResponse:
             await anyio.lowlevel.checkpoint()
-            monkeypatch.setattr(one.journal, "write", full)
+            monkeypatch.setattr(Database, "record_end", full)
             return CREATED
 
         one.made.engine.script[:] = [created]
         item = one.items.new(LINK)
+        await one.items.look_up([item])
         with pytest.raises(JournalError, match="full"):
             await one.items.finish(item)
         assert one.items.stopped(item).state is State.APPLIED
     assert row_of(path).state == "sent"
 
 
-async def test_a_post_that_can_not_be_written_is_not_sent(path: Path) -> None:
+async def test_a_post_that_can_not_be_written_is_not_sent(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_notes: Any) -> None:
+        raise JournalError("the disk is full")
+
+    monkeypatch.setattr(Database, "record_intent", full)
     with shop(bench(CREATED), path) as one:
-        assert one.journal is not None
-        db = one.journal._opened()
-        (pages,) = db.execute("PRAGMA page_count").fetchone()
-        db.execute(f"PRAGMA max_page_count = {pages}")
-        item = one.items.new(attrs.evolve(LINK, additional_data={"note": "x" * 10_000}))
+        item = one.items.new(LINK)
+        await one.items.look_up([item])
         with pytest.raises(JournalError, match="the disk is full"):
             await one.items.finish(item)
         assert one.items.stopped(item).state is State.FAILED
+        await one.items.release([item])
     assert one.made.engine.sent == []
     assert rows_of(path) == []
 
@@ -447,7 +443,7 @@ async def test_all_items_wait_for_the_longest_throttle() -> None:
 async def test_check_existing_sends_an_order_that_is_absent_when_its_window_has_ended() -> None:
     made = bench(CREATED, look_ups=[NOWHERE])
     started = anyio.current_time()
-    with shop(made, check_existing=True) as one:
+    with shop(made, choices={'check_existing': True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.APPLIED
     assert [at - started for at in made.engine.looked] == pytest.approx([0, READ + SETTLE])
@@ -456,7 +452,7 @@ async def test_check_existing_sends_an_order_that_is_absent_when_its_window_has_
 
 async def test_check_existing_finds_what_a_dead_process_still_has_on_its_way() -> None:
     made = bench(look_ups=[NOWHERE, shown()])
-    with shop(made, check_existing=True) as one:
+    with shop(made, choices={'check_existing': True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.SKIPPED
     assert made.engine.sent == []
@@ -465,7 +461,7 @@ async def test_check_existing_finds_what_a_dead_process_still_has_on_its_way() -
 async def test_check_existing_waits_for_its_window_once_in_a_run() -> None:
     made = bench(CREATED, answer(201, b'{"paymentLinkRef": "ref-2"}'), look_ups=[NOWHERE])
     other = NOWHERE.body.replace(b"A-1", b"A-2")
-    with shop(made, check_existing=True) as one:
+    with shop(made, choices={'check_existing': True}) as one:
         await one.finish()
         made.engine.look_ups[:] = [answer(404, other)]
         then = anyio.current_time()
@@ -477,13 +473,13 @@ async def test_check_existing_waits_for_its_window_once_in_a_run() -> None:
 
 async def test_check_existing_skips_an_existing_order_whoever_made_it(path: Path) -> None:
     made = bench(look_ups=[shown(additionalData='{"sdkRequestId": "another\'s"}')])
-    with shop(made, path, check_existing=True) as one:
+    with shop(made, path, choices={'check_existing': True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.SKIPPED
     assert outcome.result.payment_link_ref == "ref-1"
     assert outcome.result.transaction_status is TransactionStatus.PAYMENT_LINK_SENT
     assert made.engine.sent == []
-    assert rows_of(path) == []
+    assert (row_of(path).state, row_of(path).posts) == ("applied", 0)
 
 
 @pytest.mark.parametrize(
@@ -503,7 +499,7 @@ async def test_check_existing_skips_an_existing_order_whoever_made_it(path: Path
 async def test_check_existing_does_not_send_an_order_that_may_exist(looked_up: Act) -> None:
     made = bench(look_ups=[looked_up])
     started = anyio.current_time()
-    with shop(made, check_existing=True) as one:
+    with shop(made, choices={'check_existing': True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.FAILED
     assert type(outcome.error) is Chat2PayError
@@ -514,7 +510,7 @@ async def test_check_existing_does_not_send_an_order_that_may_exist(looked_up: A
 
 
 async def test_check_existing_reports_a_wrong_key_as_such() -> None:
-    with shop(bench(look_ups=[WRONG_KEY]), check_existing=True) as one:
+    with shop(bench(look_ups=[WRONG_KEY]), choices={'check_existing': True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.FAILED
     assert type(outcome.error) is AuthenticationError
@@ -523,7 +519,7 @@ async def test_check_existing_reports_a_wrong_key_as_such() -> None:
 
 async def test_check_existing_stops_the_run_where_somebody_else_answers() -> None:
     page = answer(403, b"<html>", content_type="text/html")
-    with shop(bench(look_ups=[page]), check_existing=True) as one:
+    with shop(bench(look_ups=[page]), choices={'check_existing': True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.FAILED
     reason = one.items.reason_to_stop(outcome)
@@ -533,7 +529,7 @@ async def test_check_existing_stops_the_run_where_somebody_else_answers() -> Non
 
 async def test_check_existing_waits_out_an_outage() -> None:
     made = bench(CREATED, look_ups=[not_sent()])
-    with shop(made, check_existing=True, give_up_after=600.0) as one:
+    with shop(made, choices={'check_existing': True}, give_up_after=600.0) as one:
         async with anyio.create_task_group() as tasks:
             outcomes: list[Any] = []
 
@@ -548,10 +544,10 @@ async def test_check_existing_waits_out_an_outage() -> None:
 
 async def test_check_existing_looks_up_before_the_first_post_only(path: Path) -> None:
     made = bench(*[not_sent()] * 4, look_ups=[NOWHERE])
-    with shop(made, path, check_existing=True) as one:
+    with shop(made, path, choices={'check_existing': True}) as one:
         assert (await one.finish()).state is State.FAILED
     again = bench(CREATED)
-    with shop(again, path, check_existing=True) as one:
+    with shop(again, path, choices={'check_existing': True}) as one:
         assert (await one.finish()).state is State.APPLIED
 
 
@@ -622,14 +618,14 @@ async def test_a_repeated_request_of_a_subclass_is_rejected() -> None:
 async def test_an_item_waits_until_the_new_keys_are_indexed_if_many_are_in_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store, "_UNINDEXED", 2)
+    monkeypatch.setattr(store, "_UNINDEXED", 4)
     made = [answer(201, b'{"paymentLinkRef": "ref-%d"}' % number) for number in range(4)]
     with shop(bench(*made)) as one:
         waiting: list[int] = []
         for number in range(4):
             await one.finish(attrs.evolve(LINK, order_number=f"A-{number}"))
             waiting.append(len(one.store._unindexed))
-    assert waiting == [1, 0, 1, 0]
+    assert waiting == [2, 0, 2, 0]
 
 
 # The next run: finished items ---------------------------------------------------------------------
@@ -641,7 +637,11 @@ async def test_an_applied_item_is_skipped_with_its_result(path: Path) -> None:
     made = bench()
     with shop(made, path) as one:
         outcome = await one.finish()
-    assert outcome == attrs.evolve(then, state=State.SKIPPED)
+    assert outcome.attempts == then.attempts
+    assert (outcome.state, outcome.by) == (State.SKIPPED, "spring")
+    assert outcome.result == attrs.evolve(then.result, replayed=True)
+    assert then.at is None
+    assert outcome.at is not None
     assert outcome.result.payment_link == "https://pay.test/1"
     assert made.engine.sent == []
 
@@ -679,7 +679,7 @@ async def test_a_recovered_item_is_skipped_as_recovered(path: Path) -> None:
     with shop(bench(), path) as one:
         outcome = await one.finish()
     assert (outcome.state, outcome.recovered) == (State.SKIPPED, True)
-    assert outcome.result == then.result
+    assert outcome.result == attrs.evolve(then.result, replayed=True)
 
 
 def stamped(made: Bench, **fields: Any) -> Act:
@@ -699,10 +699,9 @@ async def test_a_failed_item_is_sent_again_to_the_byte(path: Path) -> None:
     made = bench(*[not_sent()] * 4)
     with shop(made, path) as one:
         assert (await one.finish()).state is State.FAILED
-    later = attrs.evolve(LINK, timestamp=LINK.timestamp + timedelta(hours=1))
     again = bench(CREATED)
     with shop(again, path) as one:
-        outcome = await one.finish(later)
+        outcome = await one.finish()
     assert outcome.state is State.APPLIED
     assert again.engine.sent == [made.engine.sent[0]]
     assert row_of(path).posts == 5
@@ -729,7 +728,7 @@ async def test_an_unresolved_item_that_was_applied_is_read_back(path: Path, tmp_
     left, before = await crashed(path, tmp_path)
     made = bench(look_ups=[shown(before)])
     with shop(made, left) as one:
-        outcome = await one.resume_row()
+        (outcome,) = await one.settle_rows()
         assert await one.finish() is None  # the source has it too: it is not reported twice
     assert (outcome.state, outcome.recovered) == (State.APPLIED, True)
     assert made.engine.sent == []
@@ -759,8 +758,8 @@ async def test_the_window_of_an_earlier_run_starts_now_whatever_time_was_written
     left, _ = await crashed(path, tmp_path)
     at = datetime.now(UTC) + timedelta(seconds=ended)
     attempt = Attempt(at, 5.0, Proof.UNKNOWN)
-    reported: Outcome[Any, Any] = Outcome("A-1", None, State.UNKNOWN, attempts=(attempt,))
-    detail = write_detail(reported) if state == "unknown" else None
+    end = end_of(RowState.UNKNOWN, None, None, (attempt,))
+    detail = end.detail if state == "unknown" else None
     with editing(left) as db:
         query = "UPDATE item SET state = ?, first_at = ?, last_at = ?, detail = ?"
         db.execute(query, (state, at.timestamp(), at.timestamp(), detail))
@@ -856,7 +855,7 @@ async def test_a_campaign_stopped_and_killed_in_a_hole_of_the_network_is_sent_on
     with shop(made, path) as one:
         item = one.items.new(LINK)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(one.items.finish, item)
+            tasks.start_soon(stopped_or_ended, one, item)
             await anyio.sleep(5)
             one.items.stop()  # the first Ctrl-C
             await anyio.sleep(5)
@@ -904,7 +903,7 @@ async def test_resend_when_absent_false_holds_in_the_next_run(path: Path, tmp_pa
     left, _ = await crashed(path, tmp_path)
     made = bench(look_ups=[NOWHERE])
     with shop(made, left, resend_when_absent=False) as one:
-        outcome = await one.resume_row()
+        (outcome,) = await one.settle_rows()
         assert await one.finish() is None
     assert outcome.state is State.UNKNOWN
     assert made.engine.sent == []
@@ -937,67 +936,255 @@ async def test_an_absent_item_that_is_then_rejected_is_rejected(path: Path, tmp_
     assert len(made.engine.sent) == 1
 
 
-async def test_a_resumed_item_has_no_second_outcome_for_its_source(
+async def test_a_row_without_effect_is_sent_once_its_source_comes_to_it(
     path: Path, tmp_path: Path
 ) -> None:
-    left, _ = await crashed(path, tmp_path)
-    made = bench(*[not_sent()] * 4, look_ups=[NOWHERE])
+    left, before = await crashed(path, tmp_path)
+    made = bench(CREATED, look_ups=[NOWHERE])
+    started = anyio.current_time()
     with shop(made, left) as one:
-        assert (await one.resume_row()).state is State.FAILED
-        assert await one.finish() is None
+        assert await one.settle_rows() == [None]
+        assert row_of(left).state == "failed"
+        outcome = await one.finish()
         assert (await one.finish()).state is State.REJECTED  # the source has it twice
-    assert made.engine.script == []
-    assert row_of(left).state == "failed"
+    assert outcome.state is State.APPLIED
+    assert made.engine.sent == before.engine.sent
+    # The window is over: one more look-up is enough.
+    assert made.engine.times[0] - started == pytest.approx(READ + SETTLE, abs=1)
+    assert 0 <= made.engine.times[0] - made.engine.looked[-1] <= 1
 
 
 # The next run: changed items ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("script", "look_ups", "state"),
-    [
-        ([CREATED], [], "applied"),
-        ([REFUSED], [], "rejected"),
-        ([lost()], [answer(500)], "unknown"),
-    ],
-)
-async def test_a_changed_item_is_rejected_with_the_field(
-    script: list[Act], look_ups: list[Act], state: str, path: Path
-) -> None:
-    with shop(bench(*script, look_ups=look_ups), path) as one:
-        await one.finish()
-    made = bench()
-    with shop(made, path) as one:
-        outcome = await one.finish(attrs.evolve(LINK, total_amount="5.00", to="27000000001"))
-    assert outcome.state is State.REJECTED
-    assert isinstance(outcome.error, RequestValidationError)
-    assert {fault.field for fault in outcome.error.faults} == {"to", "total_amount"}
-    assert outcome.error.operation == "create_payment_link"
-    assert "27000000001" not in str(outcome.error)
-    assert made.engine.sent == []
-    assert row_of(path).state == state
+CHANGED = attrs.evolve(LINK, total_amount="5.00", to="27000000001")
 
 
-async def test_an_unresolved_item_is_reconciled_as_it_was_sent(path: Path, tmp_path: Path) -> None:
-    left, before = await crashed(path, tmp_path)
-    made = bench(CREATED, look_ups=[NOWHERE])
-    with shop(made, left) as one:
-        resolved = await one.resume_row()
-        changed = await one.finish(attrs.evolve(LINK, total_amount="5.00"))
-    assert resolved.state is State.APPLIED
-    assert resolved.request.total_amount == LINK.total_amount
-    assert (resolved.request.to, resolved.request.additional_data) == (LINK.to, None)
-    assert made.engine.sent == before.engine.sent
-    assert changed.state is State.REJECTED
-    assert changed.error.faults[0].field == "total_amount"
-
-
-async def test_a_new_timestamp_is_not_a_change(path: Path) -> None:
+async def test_what_was_applied_with_other_content_is_a_conflict(path: Path) -> None:
     with shop(bench(CREATED), path) as one:
         await one.finish()
     with shop(bench(), path) as one:
-        later = attrs.evolve(LINK, timestamp=LINK.timestamp + timedelta(hours=1))
-        assert (await one.finish(later)).state is State.SKIPPED
+        outcome = await one.finish(CHANGED)
+    assert outcome.state is State.REJECTED
+    assert isinstance(outcome.error, IdempotencyConflictError)
+    assert outcome.error.differences == ("to", "total_amount")
+    assert outcome.error.operation == "create_payment_link"
+    assert "27000000001" not in str(outcome.error)
+    assert row_of(path).state == "applied"
+
+
+async def test_what_was_rejected_may_be_corrected(path: Path) -> None:
+    with shop(bench(REFUSED), path) as one:
+        await one.finish()
+    made = bench(CREATED)
+    with shop(made, path) as one:
+        outcome = await one.finish(CHANGED)
+    assert outcome.state is State.APPLIED
+    assert b"27000000001" in (made.engine.sent[0].body or b"")
+    assert row_of(path).state == "applied"
+
+
+@pytest.mark.parametrize("operation", ["create", "capture"])
+async def test_what_was_rejected_is_sent_again_if_that_is_asked_for(
+    path: Path, operation: str
+) -> None:
+    kind, request = operations.CREATE_PAYMENT_LINK, LINK
+    script: list[Act] = [REFUSED, CREATED]
+    if operation == "capture":
+        kind, request = operations.CAPTURE_PAYMENT, CAPTURE
+        script = [
+            answer(200, f'{{"transactionType": "CAPTURE", "paymentGatewayDecision": "{one}"}}'.encode())
+            for one in ("DECLINE", "ACCEPT")
+        ]
+    with shop(bench(script[0]), path, kind) as one:
+        assert (await one.finish(request)).state is State.REJECTED
+    with shop(bench(script[1]), path, kind, choices={"retry_rejected": True}) as one:
+        assert (await one.finish(request)).state is State.APPLIED
+    assert (row_of(path).state, row_of(path).posts) == ("applied", 2)
+
+
+async def test_an_open_row_of_other_content_that_was_applied_is_a_conflict(
+    path: Path, tmp_path: Path
+) -> None:
+    left, before = await crashed(path, tmp_path)
+    made = bench(look_ups=[shown(before, totalAmount="199.90", currency="ZAR")])
+    with shop(made, left) as one:
+        outcome = await one.finish(CHANGED)
+    assert outcome.state is State.REJECTED
+    assert outcome.error.differences == ("to", "total_amount")
+    assert made.engine.sent == []
+    assert row_of(left).state == "applied"
+
+
+async def test_an_open_row_of_other_content_that_is_absent_gives_way_to_the_new_content(
+    path: Path, tmp_path: Path
+) -> None:
+    left, _ = await crashed(path, tmp_path)
+    made = bench(CREATED, look_ups=[NOWHERE])
+    started = anyio.current_time()
+    with shop(made, left) as one:
+        outcome = await one.finish(CHANGED)
+    assert outcome.state is State.APPLIED
+    assert b"27000000001" in (made.engine.sent[0].body or b"")
+    assert made.engine.times[0] - started == pytest.approx(READ + SETTLE, abs=1)
+    assert 0 <= made.engine.times[0] - made.engine.looked[-1] <= 1
+    assert row_of(left).sent == made.engine.sent[0]
+
+
+async def test_an_open_row_of_other_content_that_stays_unknown_keeps_the_new_one_back(
+    path: Path, tmp_path: Path
+) -> None:
+    left, before = await crashed(path, tmp_path)
+    made = bench(look_ups=[answer(500)])
+    with shop(made, left) as one:
+        outcome = await one.finish(CHANGED)
+    assert outcome.state is State.UNKNOWN
+    assert outcome.error.pending.request == before.engine.sent[0]
+    assert made.engine.sent == []
+    assert row_of(left).sent == before.engine.sent[0]
+
+
+async def test_a_default_timestamp_is_no_content(path: Path) -> None:
+    with shop(bench(CREATED), path) as one:
+        await one.finish(PaymentLinkRequest(**ASKED))
+    with shop(bench(), path) as one:
+        assert (await one.finish(PaymentLinkRequest(**ASKED))).state is State.SKIPPED
+
+
+ASKED: Any = {
+    "order_number": "A-1",
+    "to": "27825550100",
+    "channel": "sms",
+    "currency": "ZAR",
+    "total_amount": "10",
+}
+
+
+# Keys ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", ["a-1", "A 1", "A\u20111", "A1", "A-1\u200b"])
+async def test_a_new_key_that_looks_like_a_known_one_is_not_sent(path: Path, other: str) -> None:
+    with shop(bench(CREATED), path, run="winter") as one:
+        await one.finish()
+    made = bench(answer(201, b'{"paymentLinkRef": "ref-2"}'))
+    with shop(made, path) as one:
+        outcome = await one.finish(attrs.evolve(LINK, order_number=other))
+    assert outcome.state is State.REJECTED
+    (fault,) = outcome.error.faults
+    assert repr(other) in fault.problem
+    assert "'A-1'" in fault.problem
+    assert [row.key for row in rows_of(path)] == ["A-1"]
+    with shop(made, path, choices={"allow_lookalikes": True}) as one:
+        outcome = await one.finish(attrs.evolve(LINK, order_number=other))
+    assert outcome.state is State.APPLIED
+
+
+@pytest.mark.parametrize("journalled", [True, False])
+async def test_of_two_keys_of_a_run_that_look_alike_the_second_is_not_sent(
+    path: Path, *, journalled: bool
+) -> None:
+    with shop(bench(CREATED), path if journalled else None) as one:
+        items = [
+            one.items.new(attrs.evolve(LINK, order_number=order)) for order in ("001", "1.0", "2")
+        ]
+        if journalled:
+            assert await one.items.look_up(items) == [False, True, False]
+        else:
+            assert [one.items.register(item) for item in items] == [True, False, True]
+            assert await one.items.look_up([items[1]]) == [True]
+        assert items[1].outcome is not None
+        assert "'001'" in str(items[1].outcome.error)
+
+
+async def test_a_second_link_for_one_order_has_a_key_of_its_own(path: Path) -> None:
+    made = bench(CREATED, answer(201, b'{"paymentLinkRef": "ref-2"}'))
+    with shop(made, path) as one:
+        assert (await one.finish()).state is State.APPLIED
+        outcome = await one.finish(LINK, "second link")
+    assert (outcome.state, outcome.key) == (State.APPLIED, "second link")
+    assert [(row.key, row.identity) for row in rows_of(path)] == [
+        ("A-1", "A-1"),
+        ("second link", "A-1"),
+    ]
+
+
+async def test_a_key_that_another_session_holds_is_waited_for(
+    path: Path,
+) -> None:
+    slow = bench(CREATED)
+
+    async def slowly() -> WireResponse:
+        await anyio.sleep(5)
+        return CREATED
+
+    slow.engine.script[:] = [slowly]
+    fast = bench()
+    with shop(slow, path, run="winter") as one, shop(fast, path) as other:
+        outcomes: list[Any] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.finish)
+            await anyio.sleep(1)
+            changed = await other.finish(CHANGED, "A-1")
+            outcomes.append(changed)
+    assert changed.state is State.REJECTED
+    assert isinstance(changed.error, IdempotencyConflictError)
+
+
+async def test_a_held_key_of_the_same_content_ends_as_its_holder_did(path: Path) -> None:
+    slow = bench(CREATED)
+
+    async def slowly() -> WireResponse:
+        await anyio.sleep(5)
+        return CREATED
+
+    slow.engine.script[:] = [slowly]
+    with shop(slow, path, run="winter") as one, shop(bench(), path) as other:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.finish)
+            await anyio.sleep(1)
+            outcome = await other.finish()
+    assert (outcome.state, outcome.by) == (State.SKIPPED, "winter")
+
+
+async def test_a_held_key_whose_holder_failed_is_sent(path: Path) -> None:
+    slow = bench()
+
+    async def slowly() -> WireResponse:
+        await anyio.sleep(5)
+        return WRONG_KEY
+
+    slow.engine.script[:] = [slowly]
+    with shop(slow, path, run="winter") as one, shop(bench(CREATED), path) as other:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.finish)
+            await anyio.sleep(1)
+            outcome = await other.finish()
+    assert outcome.state is State.APPLIED
+
+
+@pytest.mark.parametrize(
+    ("fields", "differences"),
+    [
+        ({"totalAmount": "199.90", "currency": "ZAR"}, None),
+        ({"totalAmount": "5.00", "currency": "ZAR"}, ("total_amount",)),
+        ({"currency": "USD"}, ("currency",)),
+        ({"channelName": "whatsapp"}, ("channel",)),
+    ],
+)
+async def test_an_order_that_exists_as_another_is_a_conflict(
+    path: Path, fields: dict[str, Any], differences: tuple[str, ...] | None
+) -> None:
+    made = bench(look_ups=[shown(**fields)])
+    with shop(made, path, choices={"check_existing": True}) as one:
+        outcome = await one.finish()
+    assert made.engine.sent == []
+    if differences is None:
+        assert (outcome.state, outcome.recovered) == (State.SKIPPED, True)
+    else:
+        assert outcome.state is State.REJECTED
+        assert outcome.error.differences == differences
+        assert rows_of(path) == []
 
 
 # Recovered links ----------------------------------------------------------------------------------
@@ -1047,13 +1234,16 @@ async def test_an_item_that_is_still_absent_is_sent_again_to_the_byte(path: Path
     assert again.engine.sent == before.engine.sent[:1]
 
 
-async def test_an_item_that_was_lost_once_may_not_change(path: Path) -> None:
+async def test_an_item_that_was_lost_once_is_looked_up_before_it_is_sent_as_it_is_now(
+    path: Path,
+) -> None:
     await failed_after_unknown(path)
-    again = bench(look_ups=[NOWHERE])
+    again = bench(CREATED, look_ups=[NOWHERE])
+    started = anyio.current_time()
     with shop(again, path) as one:
         outcome = await one.finish(attrs.evolve(LINK, total_amount="1.00"))
-    assert outcome.state is State.REJECTED
-    assert again.engine.sent == []
+    assert outcome.state is State.APPLIED
+    assert again.engine.times[0] - started == pytest.approx(READ + SETTLE, abs=1)
 
 
 async def test_an_answered_item_is_never_sent_again(path: Path) -> None:
@@ -1098,17 +1288,6 @@ async def test_an_answered_item_is_never_sent_again_whatever_the_clock_was_set_t
     assert again.engine.sent == []
 
 
-async def test_an_item_found_to_exist_keeps_its_row(path: Path) -> None:
-    with shop(bench(WRONG_KEY), path) as one:
-        assert (await one.finish()).state is State.FAILED
-    before = row_of(path)
-    there = shown(orderNumber="A-1")
-    with shop(bench(look_ups=[there]), path, check_existing=True) as one:
-        outcome = await one.finish(attrs.evolve(LINK, total_amount="1.00"))
-    assert outcome.state is State.SKIPPED
-    assert row_of(path) == before
-
-
 async def test_the_request_that_a_changed_item_replaces_is_kept(path: Path) -> None:
     with shop(bench(WRONG_KEY), path) as one:
         await one.finish()
@@ -1117,7 +1296,7 @@ async def test_the_request_that_a_changed_item_replaces_is_kept(path: Path) -> N
         assert (await one.finish(attrs.evolve(LINK, total_amount="1.00"))).state is State.APPLIED
     with editing(path) as db:
         kept = db.execute("SELECT what, body FROM history ORDER BY id").fetchall()
-    assert kept == [("POST /api/v2/chat-2-pay", first), ("response", WRONG_KEY.body)]
+    assert kept == [("request", first)]
 
 
 # Hooks --------------------------------------------------------------------------------------------
@@ -1128,13 +1307,14 @@ async def test_the_journal_knows_of_an_unknown_outcome_before_any_hook(path: Pat
     told: list[tuple[str, bool]] = []
     with shop(bench(lost(), look_ups=[answer(500)]), path) as one:
         item = one.items.new(LINK)
+        await one.items.look_up([item])
 
         def hook(event: events.Event) -> None:
             if not isinstance(event, events.OutcomeUnknown):
                 return
             assert one.journal is not None
             assert item.log is not None
-            told.append((one.journal.rows(["A-1"])["A-1"].state, item.log.pending is not None))
+            told.append((row_of(path).state, item.log.pending is not None))
             raise KeyboardInterrupt
 
         one.made.sender.hooks._hooks = (hook,)
@@ -1148,7 +1328,14 @@ async def test_the_journal_knows_of_an_unknown_outcome_before_any_hook(path: Pat
 # Stopped items ------------------------------------------------------------------------------------
 
 
+async def stopped_or_ended(one: Shop, item: Item[Any, Any]) -> None:
+    await one.items.look_up([item])
+    await one.items.finish(item)
+
+
 async def stopped(one: Shop, item: Item[Any, Any], after: float = 1.0) -> Any:
+    if item.claimed is None and not one.items.register(item):
+        await one.items.look_up([item])
     with anyio.move_on_after(after) as scope:
         await one.items.finish(item)
     assert scope.cancelled_caught
@@ -1215,7 +1402,7 @@ async def test_a_stopped_item_that_an_earlier_run_did_not_send_has_failed(path: 
     with shop(bench(), path) as one:
         item = one.items.new(LINK)
         await one.items.find_rows([item])
-        assert item.earlier is not None
+        assert item.row is not None
         assert one.items.stopped(item).state is State.FAILED
 
 
@@ -1228,7 +1415,6 @@ async def test_a_stopped_item_that_waits_out_a_throttle_has_failed(path: Path) -
     with shop(bench(answer(429, retry_after="90")), path) as one:
         outcome = await stopped(one, one.items.new(LINK))
     assert outcome.state is State.FAILED
-    assert history_of(path) == [("response", 429)]
 
 
 @pytest.mark.parametrize("begun", [True, False])
@@ -1237,8 +1423,9 @@ async def test_a_stopped_item_of_an_earlier_run_is_unknown_until_it_is_looked_up
 ) -> None:
     left, before = await crashed(path, tmp_path)
     with shop(bench(look_ups=[forever]), left) as one:
-        ((_number, row),) = one.store._unresolved_page(0)
-        item = one.items.resume(row)
+        (claimed,) = [claimed async for claimed in one.store.left_open()]
+        row, item = claimed.row, one.items.resume(claimed)
+        assert row is not None
         one.items._paused_until = anyio.current_time() + 3600
         outcome: Any = await stopped(one, item) if begun else one.items.stopped(item)
     assert outcome.state is State.UNKNOWN
@@ -1257,8 +1444,8 @@ async def test_a_stopped_item_of_an_earlier_run_is_unknown_during_its_look_up(
 ) -> None:
     left, before = await crashed(path, tmp_path)
     with shop(bench(look_ups=[forever]), left) as one:
-        ((_number, row),) = one.store._unresolved_page(0)
-        outcome = await stopped(one, one.items.resume(row))
+        (claimed,) = [claimed async for claimed in one.store.left_open()]
+        outcome = await stopped(one, one.items.resume(claimed))
     assert outcome.state is State.UNKNOWN
     assert outcome.error.pending.request == before.engine.sent[0]
 
@@ -1269,8 +1456,7 @@ async def test_a_stopped_item_of_an_earlier_run_that_was_throttled_has_failed(
     left, _ = await crashed(path, tmp_path)
     made = bench(answer(429, retry_after="90"), look_ups=[NOWHERE])
     with shop(made, left) as one:
-        ((_number, row),) = one.store._unresolved_page(0)
-        outcome = await stopped(one, one.items.resume(row), after=60)
+        outcome = await stopped(one, one.items.new(LINK), after=60)
     assert len(made.engine.sent) == 1
     assert outcome.state is State.FAILED
 

@@ -39,13 +39,13 @@ from chat2pay_async._bulk.item import Item
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run, Setup
 from chat2pay_async._bulk.summary import Forecast, Summary
-from chat2pay_async._journal.sqlite_file import Binding
+from chat2pay_async._journal.store import Account
 from chat2pay_async.errors import Fault
 from chat2pay_async.events import Hooks, ItemFinished
 
 pytestmark = pytest.mark.anyio
 
-BINDING = Binding("create_payment_link", "https://s.test", "0123456789abcdef")
+BINDING = Account("https://s.test", "0123456789abcdef")
 NOT_REACHED = ConnectionFailedError("no")
 
 
@@ -68,11 +68,13 @@ class Store:
     """Store that has only unresolved rows."""
 
     rows: list[str] = attrs.field(factory=list[str])
+    gone_rows: list[tuple[str, bool]] = attrs.field(factory=list[tuple[str, bool]])
+    name: Any = None
     story: list[str] = attrs.field(factory=list[str])
     refusal: BaseException | None = None
     late_refusal: BaseException | None = None
 
-    async def open(self, binding: Binding) -> None:
+    async def open(self, binding: Account) -> None:
         assert binding is BINDING
         self.story.append("opened")
         await anyio.lowlevel.checkpoint()
@@ -82,8 +84,13 @@ class Store:
     async def serve(self) -> None:
         await anyio.sleep_forever()
 
-    async def unresolved_rows(self) -> AsyncGenerator[str]:
+    async def left_open(self) -> AsyncGenerator[str]:
         for row in self.rows:
+            await anyio.lowlevel.checkpoint()
+            yield row
+
+    async def gone(self) -> AsyncGenerator[tuple[str, bool]]:
+        for row in self.gone_rows:
             await anyio.lowlevel.checkpoint()
             yield row
 
@@ -116,8 +123,25 @@ class Items:
     pages: list[list[str]] = attrs.field(factory=list[list[str]])
     found: list[str] = attrs.field(factory=list[str])
 
-    def new(self, request: Any) -> Item[Any, Any]:
-        return Item(str(request), request)
+    released: list[str] = attrs.field(factory=list[str])
+
+    def new(
+        self, request: Any, own_key: str | None = None, line: int | None = None
+    ) -> Item[Any, Any]:
+        del line
+        return Item(own_key or str(request), request)
+
+    async def gone(self, row: str) -> None:
+        self.found.append(row)
+
+    def outcome_of_gone(self, row: str) -> Outcome[Any, Any]:
+        return Outcome(row, row, State.FAILED)
+
+    async def release(self, items: Sequence[Item[Any, Any]]) -> None:
+        self.released += keys(items)
+
+    async def wait(self, item: Item[Any, Any]) -> None:
+        await self.act(item)
 
     def resume(self, row: str) -> Item[Any, Any]:
         return Item(row, row)
@@ -125,17 +149,19 @@ class Items:
     def register(self, item: Item[Any, Any]) -> bool:
         return item.key not in self.known
 
-    async def look_up(self, items: Sequence[Item[Any, Any]]) -> list[str]:
+    async def look_up(self, items: Sequence[Item[Any, Any]]) -> list[bool | Exception]:
         self.pages.append(keys(items))
         await self.answer(items)
-        return keys(items)
+        finished: list[bool | Exception] = []
+        for item in items:
+            try:
+                finished.append(self.known[item.key](item))
+            except JournalError as error:
+                finished.append(error)
+        return finished
 
     async def find_rows(self, items: Iterable[Item[Any, Any]]) -> None:
         self.found += keys([*items])
-
-    def finish_known(self, item: Item[Any, Any], known: str) -> bool:
-        assert known == item.key
-        return self.known[known](item)
 
     async def finish_at_once(self, _item: Item[Any, Any]) -> bool:
         return False
@@ -223,7 +249,7 @@ def bench(
     **setup: Any,
 ) -> Bench:
     items, store, received = Items(act), Store(rows or []), list[Event]()
-    made = Setup(source=source, read=read, binding=BINDING, **setup)
+    made = Setup(source=source, read=read, operation="create_payment_link", account=BINDING, **setup)
     stand_in: Any = store
     run = Run[Any, Any](made, stand_in, cast("Any", items), Hooks([received.append]))
     return Bench(run, items, store, received)
@@ -1395,7 +1421,7 @@ async def test_an_exception_of_the_block_is_not_replaced_by_an_error_of_closing(
         async with made.run:
             raise mistake
     assert caught.value is mistake
-    assert mistake.__notes__ == ["Its journal could not be closed: the disk is full"]
+    assert mistake.__notes__ == ["Its keys could not be closed: the disk is full"]
 
 
 async def test_a_cancellation_is_not_replaced_by_an_error_of_closing() -> None:
