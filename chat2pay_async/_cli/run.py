@@ -183,7 +183,9 @@ class RunController:
             has_journal = path_of(self._options).exists()
         options = self._options_of_run(is_dry=is_dry, has_journal=has_journal)
         hooks = [] if is_dry else [self._display]
-        async with client_of(self._options, hooks, with_journal=has_journal) as client:
+        async with client_of(
+            self._options, hooks, with_journal=has_journal, needs_key=has_journal
+        ) as client:
             run = self._job.start(client, self._watched(source), **options)
             async with anyio.create_task_group() as tasks:
                 if not is_dry:  # there is nothing in progress that Ctrl-C could cut off
