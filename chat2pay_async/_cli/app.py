@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from cyclopts import App, Parameter
 
 from chat2pay_async._cli.options import ExitCode
-from chat2pay_async._cli.stdout import print_error
+from chat2pay_async._cli.stdout import Output, print_error
 from chat2pay_async._config import __version__
 from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError, RequestValidationError
 
@@ -28,7 +28,7 @@ Exit codes:
 130: interrupted"""
 
 
-def _apps() -> App:
+def _apps(arguments: Sequence[str]) -> App:
     shared = Parameter(negative=(), show_default=False)
     app = App(
         name="chat2pay",
@@ -41,11 +41,15 @@ def _apps() -> App:
     groups = {name: App(name=name, help=help_text) for name, help_text in _GROUPS.items()}
     for group in groups.values():
         app.command(group)
+    chosen = " ".join(arguments[:2])
     for names, place, help_text in _COMMANDS:
         group, _, _ = names[0].rpartition(" ")
         own = [name.rpartition(" ")[2] for name in names]
         target = groups[group] if group else app
-        target.command(f"chat2pay_async._cli.{place}", name=own, help=help_text)
+        # The help of a command itself is its docstring, for which it has to be imported.
+        is_chosen = any(f"{chosen} ".startswith(f"{name} ") for name in names)
+        brief = {} if is_chosen else {"help": help_text}
+        target.command(f"chat2pay_async._cli.{place}", name=own, **brief)
     return app
 
 
@@ -112,7 +116,12 @@ def run(arguments: Sequence[str]) -> int:
         The exit code.
     """
     try:
-        code = _apps()(arguments, result_action="return_value")
+        app = _apps(arguments)
+        code = app(
+            list(_with_standard_input(arguments)),
+            console=Output(for_programs=False),
+            result_action="return_value",
+        )
     except SystemExit as stop:
         return ExitCode.WRONG_USE if stop.code else ExitCode.DONE
     except KeyboardInterrupt:
@@ -126,3 +135,14 @@ def run(arguments: Sequence[str]) -> int:
         is_unknown = isinstance(error, OutcomeUnknownError)
         return ExitCode.UNKNOWN if is_unknown else ExitCode.FAILED
     return code if isinstance(code, int) else ExitCode.DONE
+
+
+def _with_standard_input(arguments: Sequence[str]) -> Iterator[str]:
+    """Name standard input, since cyclopts takes a hyphen alone for an option.
+
+    One that follows an option is its value.
+    """
+    before = ""
+    for one in arguments:
+        yield "/dev/stdin" if one == "-" and not before.startswith("--") else one
+        before = one

@@ -126,7 +126,7 @@ class Printer:
         )
         totals[State.REJECTED].declined = summary.declined
         self.totals(f"{title} in {summary.elapsed:.1f} s", totals)
-        if rows["rows"]:
+        if rows["rows"]:  # it was begun from a file
             self.text(accounted(rows))
 
     def fields(self, title: str, fields: Mapping[str, object]) -> None:

@@ -177,11 +177,15 @@ class RunController:
         is_dry = self._is_comparing
         # Without a key there is no account to compare with, and a dry run needs none.
         has_journal = has_key() or not self._options.dry_run
-        if has_journal and self._options.dry_run and not path_of(self._options).exists():
-            has_journal = False
+        if not has_journal:
+            print_error("Not compared with the journal, since CHAT2PAY_API_KEY is not set.")
+        elif self._options.dry_run:
+            has_journal = path_of(self._options).exists()
         options = self._options_of_run(is_dry=is_dry, has_journal=has_journal)
         hooks = [] if is_dry else [self._display]
-        async with client_of(self._options, hooks, with_journal=has_journal) as client:
+        async with client_of(
+            self._options, hooks, with_journal=has_journal, needs_key=has_journal
+        ) as client:
             run = self._job.start(client, self._watched(source), **options)
             async with anyio.create_task_group() as tasks:
                 if not is_dry:  # there is nothing in progress that Ctrl-C could cut off

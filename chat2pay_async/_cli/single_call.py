@@ -60,20 +60,25 @@ def has_key() -> bool:
 
 
 def client_of(
-    options: ServiceOptions, hooks: Iterable[Any] = (), *, with_journal: bool = True
+    options: ServiceOptions,
+    hooks: Iterable[Any] = (),
+    *,
+    with_journal: bool = True,
+    needs_key: bool = True,
 ) -> AsyncChat2Pay:
     """Make a client. Its key comes from the environment, since arguments show up in `ps`.
 
     Args:
         options: Its settings.
         hooks: Called with every event.
-        with_journal: Whether it has the account's journal, for which the key must be there.
+        with_journal: Whether it has the account's journal.
+        needs_key: Whether anything is sent or compared, for which the key must be there.
 
     Raises:
         ConfigurationError: The key is missing, or a setting can't work.
     """
     key = os.environ.get("CHAT2PAY_API_KEY", "").strip()
-    if not key and with_journal:
+    if not key and needs_key:
         raise ConfigurationError(
             "no API key: set the environment variable CHAT2PAY_API_KEY. There is no option for "
             "it, because other users of this machine can see command lines"

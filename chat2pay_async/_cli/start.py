@@ -253,7 +253,7 @@ def run_name(path: Path, job: Job) -> str:
     Raises:
         ConfigurationError: Standard input has no name.
     """
-    if str(path) == "-":
+    if str(path) in {"-", "/dev/stdin"}:
         raise ConfigurationError("name the run: pass --run NAME, since standard input has no name")
     stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
     return stem if job.name == "links" or stem.endswith(job.name) else f"{stem}-{job.name}"

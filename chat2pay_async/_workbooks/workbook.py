@@ -137,6 +137,10 @@ def _book(package: Package) -> Book:
 # The sheet ---------------------------------------------------------------------------------------
 
 
+_OF_A_REPORT = ["report", "summary"]
+"""The sheets of our own reports, of which the second is made from the first."""
+
+
 def _chosen(path: Openable, book: Book, asked: str | None) -> str:
     if asked is not None:
         if asked in book.sheets:
@@ -144,6 +148,8 @@ def _chosen(path: Openable, book: Book, asked: str | None) -> str:
         raise ConfigurationError(f"{path}: has no sheet {asked!r}; it has {_listed(book)}")
     filled = [name for name in book.sheets if any(row.cells for row in book.grid(name).rows())]
     visible = [name for name in filled if not book.sheets[name]]
+    if visible == filled == _OF_A_REPORT:
+        return filled[0]
     if not filled:
         raise WorkbookError(_EMPTY)
     if len(visible) == 1 and filled[0] == visible[0]:

@@ -8,9 +8,11 @@ import pytest
 
 from chat2pay_async import ConfigurationError, RateLimit, RetryPolicy, Timeout
 from chat2pay_async._api.operations import OPERATIONS
-from chat2pay_async._cli import job
-from chat2pay_async._cli.job import LINK_JOB, OTHER_JOBS, client_of
-from chat2pay_async._cli.options import JobOptions
+from chat2pay_async._cli import single_call
+from chat2pay_async._cli.job import JOBS
+from chat2pay_async._cli.options import JobOptions, ServiceOptions
+from chat2pay_async._cli.single_call import client_of
+from chat2pay_async._journal.settings import Journal
 
 
 @pytest.fixture
@@ -18,9 +20,12 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The settings of the clients that were made."""
     clients: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        job, "AsyncChat2Pay", lambda key, **settings: clients.append({"key": key, **settings})
+        single_call,
+        "AsyncChat2Pay",
+        lambda key, **settings: clients.append({"key": key, **settings}),
     )
     monkeypatch.setenv("CHAT2PAY_API_KEY", " a key ")
+    monkeypatch.setenv("CHAT2PAY_JOURNAL", "/somewhere/payments.db")
     return clients
 
 
@@ -36,6 +41,7 @@ def test_default_options_make_the_default_client(
             "retry": RetryPolicy(),
             "rate_limit": None,
             "max_connections": 100,
+            "journal": Journal("/somewhere/payments.db"),
             "hooks": (),
         }
     ]
@@ -46,6 +52,12 @@ def test_options_become_settings_of_the_client(made: list[dict[str, Any]]) -> No
     (client,) = made
     assert client["retry"] == RetryPolicy(settle=3, resend_when_absent=False)
     assert (client["rate_limit"], client["hooks"]) == (RateLimit(5), [print])
+
+
+def test_commands_that_change_nothing_have_no_journal(made: list[dict[str, Any]]) -> None:
+    client_of(ServiceOptions())
+    client_of(JobOptions(), with_journal=False)
+    assert [one["journal"] for one in made] == [None, None]
 
 
 @pytest.mark.parametrize(("concurrency", "connections"), [(1, 100), (100, 100), (101, 101)])
@@ -73,4 +85,4 @@ def test_missing_key_is_an_error_that_names_the_environment_variable(
 
 def test_every_job_has_an_operation_that_journals_know() -> None:
     known = {operation.name for operation in OPERATIONS}
-    assert {one.operation for one in (LINK_JOB, *OTHER_JOBS)} <= known
+    assert {one.operation for one in JOBS.values()} <= known

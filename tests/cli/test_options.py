@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chat2pay_async import Chat2PayError, OutcomeUnknownError
-from chat2pay_async._cli import app
+from chat2pay_async._cli import single_call
 from chat2pay_async._cli.options import finite
 from chat2pay_async._cli.stdout import OutputError
 from chat2pay_async.cli import main
@@ -19,7 +19,7 @@ def config_that_raises(monkeypatch: pytest.MonkeyPatch, error: BaseException) ->
     def make_call(*_arguments: object) -> int:
         raise error
 
-    monkeypatch.setattr(app, "make_call", make_call)
+    monkeypatch.setattr(single_call, "make_call", make_call)
     return main(["config"])
 
 

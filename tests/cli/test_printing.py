@@ -14,9 +14,9 @@ from rich.console import Console
 from chat2pay_async import models
 from chat2pay_async._bulk.outcomes import State
 from chat2pay_async._bulk.summary import Forecast, Summary
-from chat2pay_async._cli.printing import Printer, faults_of, shown
+from chat2pay_async._cli.printing import Printer, accounted, faults_of, shown
 from chat2pay_async._files.campaign import Check
-from chat2pay_async._files.rows import RowFault
+from chat2pay_async._files.rows import Row, RowFault
 
 
 class Screen:
@@ -77,6 +77,7 @@ def test_summary_explains_states_and_leaves_out_empty_ones() -> None:
             amounts={"ZAR": Decimal("1234567.80"), "JPY": Decimal(5)},
             elapsed=12.34,
         ),
+        {"rows": 0},
     )
     assert screen.lines == [
         "captures in 12.3 s",
@@ -90,7 +91,9 @@ def test_summary_explains_states_and_leaves_out_empty_ones() -> None:
 def test_amounts_are_not_broken_on_a_narrow_terminal() -> None:
     screen = Screen(terminal=60)
     amounts = {"ZAR": Decimal("1234567.80"), "JPY": Decimal(5)}
-    screen.printer.summary("captures", Summary(applied=7, not_delivered=123, amounts=amounts))
+    screen.printer.summary(
+        "captures", Summary(applied=7, not_delivered=123, amounts=amounts), {"rows": 0}
+    )
     assert [line for line in screen.lines if "JPY 5 " in line]
     assert [line for line in screen.lines if "ZAR 1,234,567.80" in line]
 
@@ -151,18 +154,42 @@ def test_data_is_not_markup(terminal: int | None) -> None:
 def test_forecast_shows_what_would_be_sent_and_leaves_out_zeros() -> None:
     screen = Screen()
     amounts = {"ZAR": Decimal("1.50")}
-    screen.printer.forecast("payment links", Forecast(to_send=1200, amounts=amounts, seconds=9.4))
+    found = Forecast(to_send=1200, amounts=amounts, seconds=9.4)
+    screen.printer.forecast("payment links", found, Check())
     title = "payment links: dry run, nothing was sent; a run takes about 9 s"
     assert screen.lines == [title, "         items  amounts", "to send  1,200  ZAR 1.50"]
     keys = tuple(f"A-{number}" for number in range(Forecast.SHOWN))
-    screen.printer.forecast("links", Forecast(1, 2, 3, 4, 21, keys))
+    found = Forecast(
+        to_send=1,
+        to_look_up=2,
+        final=3,
+        rejected=4,
+        changed=5,
+        repeated=6,
+        lookalikes=21,
+        lookalike_keys=(("1001", "001001"),),
+        gone=7,
+        same_recipient=21,
+        same_recipient_keys=keys,
+        channels={"sms": 8, "none": 9},
+        countries={"27": 10, "": 11},
+    )
+    screen.printer.forecast("links", found, Check())
     shown_keys = ", ".join(keys)
     assert screen.lines[5:] == [
         "to send              1",
         "to look up           2               outcome unknown after an earlier run",
-        "finished             3               by an earlier run",
-        "rejected             4               key occurs twice, or row changed",
+        "finished             3               by an earlier run or call",
+        "rejected before      4               --retry-rejected sends them again",
+        "changed              5               differ from what was sent, and are not sent",
+        "repeated             6               are in the file more than once, and sent once",
+        "look-alikes          21              look like known orders: 1001 like 001001, …",
+        "gone                 7               in the run, and not in the file any more",
         f"repeated recipients  21              get more than one link: {shown_keys}, …",
+        "channel              9               none",
+        "channel              8               sms",
+        "country prefix       11              not known",
+        "country prefix       10              +27",
     ]
 
 
@@ -174,18 +201,31 @@ def test_piped_table_breaks_no_reference(
     assert capsys.readouterr().out.count(reference) == 4
 
 
-def test_faults_of_a_file_are_one_line_each_and_a_count() -> None:
-    check = Check(1200, 2, (RowFault(3, "to", "is required"), RowFault(4, "", "is cut off")))
+def checked(*faults: RowFault, good: int = 0) -> Check:
+    check = Check(good)
+    for fault in faults:
+        check.add(Row(fault.line, None, (fault,)))
+    return check
+
+
+def test_faults_of_a_file_are_one_line_for_each_kind_and_a_count() -> None:
+    faults = [RowFault(line, "to", "is required") for line in (3, 7, 9, 12)]
+    check = checked(RowFault(4, "", "is cut off"), *faults, good=1200)
     assert faults_of(Path("a.csv"), check) == [
-        "a.csv: line 3, to: is required",
+        "a.csv: 4 rows: to: is required; first rows 3, 7, 9",
         "a.csv: line 4: is cut off",
-        "a.csv: 2 bad and 1,200 valid rows",
+        "a.csv: 5 bad and 1,200 valid rows",
     ]
-    assert faults_of(Path("a.csv"), Check(1, 0, ())) == []
+    assert faults_of(Path("a.csv"), checked(good=1)) == []
 
 
-def test_hidden_problems_of_a_file_are_mentioned() -> None:
-    faults = tuple(RowFault(line, "to", "is required") for line in range(2, 22))
-    *_, mention, counts = faults_of(Path("a.csv"), Check(0, 90, faults))
-    assert mention == "a.csv: only the first 20 problems are shown"
-    assert counts == "a.csv: 90 bad and 0 valid rows"
+def test_hidden_kinds_of_problems_of_a_file_are_mentioned() -> None:
+    faults = [RowFault(line, f"column{line}", "is required") for line in range(2, 24)]
+    *_, mention, counts = faults_of(Path("a.csv"), checked(*faults))
+    assert mention == "a.csv: and 2 more kinds of problems; --faults FILE writes all"
+    assert counts == "a.csv: 22 bad and 0 valid rows"
+
+
+def test_every_row_of_a_file_is_accounted_for() -> None:
+    rows = {"rows": 2000, "sent": 128, "done_before": 0, "not_reached": 1872, "bad": 0, "gone": 0}
+    assert accounted(rows) == "of 2,000 rows: 128 sent, 1,872 not reached"

@@ -29,7 +29,7 @@ from commandline import (
 
 from chat2pay_async import ConfigurationError, bulk
 from chat2pay_async._cli.run import RunController
-from chat2pay_async._files.campaign import CampaignFile, Check
+from chat2pay_async._files.campaign import CampaignFile
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
 
@@ -194,7 +194,7 @@ def test_outage_that_is_too_long_stops_the_run(
     options = ("--base-url", "http://127.0.0.1:1", "--give-up-after", "0")
     ran = run("links", "send", path, *options)
     assert ran.code == 1
-    assert "A-1: failed: create_payment_link: could not connect to 127.0.0.1:1" in ran.err
+    assert ": failed: create_payment_link: could not connect to 127.0.0.1:1" in ran.err
     assert "--give-up-after 0 allows no more" in ran.err
     assert "give_up_after" not in ran.err
     assert not sandbox.ledger.counts

@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ import anyio.to_thread
 import pytest
 from commandline import PHONE, FullDisk, Terminal, begun, full_output, served, until
 
+from chat2pay_async import RetryPolicy
 from chat2pay_async._cli import single_call
-from chat2pay_async._cli.options import JobOptions
 from chat2pay_async.sandbox import Sandbox
 
 LINK = ("link", "--to", f"{PHONE}1", "--order-number", "B-1", "--currency", "ZAR")
@@ -38,13 +37,14 @@ def run(capsys: pytest.CaptureFixture[str]) -> Terminal:
 
 
 def test_link_with_unknown_outcome_has_its_own_exit_code(
-    sandbox: Sandbox, run: Terminal, monkeypatch: pytest.MonkeyPatch
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = partial(JobOptions, settle=0.1, never_resend=True)
-    monkeypatch.setattr(single_call, "JobOptions", options)
+    policy = RetryPolicy(settle=0.1, resend_when_absent=False)
+    monkeypatch.setattr(single_call, "RetryPolicy", lambda **_settings: policy)
     sandbox.next_faults("create_payment_link", ["drop_before"] * 2)
     url = os.environ["CHAT2PAY_BASE_URL"]
     for option, also in (((), ""), (("--base-url", url), f" --base-url {url}")):
+        monkeypatch.setenv("CHAT2PAY_JOURNAL", str(tmp_path / f"{len(option)}.db"))
         ran = run(*LINK, "--total-amount", "1.50", *option)
         assert (ran.code, ran.out) == (4, "")
         assert ran.err == (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
@@ -11,17 +13,16 @@ from typing import Any
 
 import anyio
 import pytest
-from commandline import HEADER, PHONE, Terminal, lines_to, links_csv, served, states_in
+from commandline import HEADER, JOURNAL, PHONE, Terminal, lines_to, links_csv, served, states_in
 from spreadsheets import write_xlsx
 
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
 from chat2pay_async._cli import run as run_module
-from chat2pay_async._cli.single_call import client_of
+from chat2pay_async._cli import start
+from chat2pay_async._cli.job import JOBS
 from chat2pay_async._cli.options import JobOptions
-from chat2pay_async._files import campaign, rows
+from chat2pay_async._cli.single_call import client_of
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
-
-JOURNAL = "spring.csv.links.journal"
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_json_output_has_one_object_per_line(
     assert (summary["applied"], summary["total"]) == (2, 2)
     assert summary["amounts"]["ZAR"] == Decimal("399.80")
     assert isinstance(summary["amounts"]["ZAR"], Decimal)
-    assert JOURNAL not in ran.err
+    assert "chat2pay report" not in ran.err
 
 
 def test_repeated_command_sends_nothing_twice(
@@ -86,7 +87,6 @@ def test_workbook_is_sent_like_a_csv_file(sandbox: Sandbox, run: Terminal, tmp_p
     ran = run("links", "send", "spring.xlsx")
     assert ran.code == 0
     assert sandbox.ledger.total("link_created", "ZAR") == Decimal("12.50")
-    assert (tmp_path / "spring.xlsx.links.journal").exists()
 
 
 def test_workbook_without_the_extra_says_what_to_install(
@@ -116,8 +116,8 @@ def test_bad_rows_are_reported_and_nothing_is_sent(
 ) -> None:
     ran = run("links", "send", bad_campaign(tmp_path), "--journal", "elsewhere.db")
     assert ran.code == 1
-    assert "line 3, total_amount: " in ran.err
-    assert "line 4, to: " in ran.err
+    assert "line 3: total_amount: " in ran.err
+    assert "line 4: to: " in ran.err
     assert "2 bad and 1 valid rows" in ran.err
     assert "--skip-bad-rows" in ran.err
     assert not ran.out
@@ -130,7 +130,7 @@ def test_skip_bad_rows_sends_the_valid_rows(
 ) -> None:
     ran = run("links", "send", bad_campaign(tmp_path), "--skip-bad-rows")
     assert ran.code == 3
-    assert "line 3, total_amount: " in ran.err
+    assert "line 3: total_amount: " in ran.err
     assert sandbox.ledger.count("link_created") == 1
 
 
@@ -141,7 +141,7 @@ def test_unknown_column_must_be_ignored_explicitly(
     assert run("links", "send", path).code == 1
     assert run("links", "send", path, "--ignore", "note").code == 0
     assert sandbox.ledger.count("link_created") == 1
-    resumed = run("resume", JOURNAL)
+    resumed = run("resume", "spring")
     assert (resumed.code, sandbox.ledger.count("link_created")) == (0, 1)
 
 
@@ -163,38 +163,6 @@ def test_dry_run_shows_what_would_be_sent_and_writes_no_file(
     assert [path.name for path in tmp_path.iterdir()] == ["spring.csv"]
 
 
-def test_dry_run_reads_the_file_once(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    really_read, readings = rows.read_rows, []
-
-    def read(*arguments: Any, **options: Any) -> Any:
-        readings.append(arguments)
-        return really_read(*arguments, **options)
-
-    monkeypatch.setattr(campaign, "read_rows", read)
-    ran = run("links", "send", links_csv(tmp_path / "spring.csv", 2), "--dry-run")
-    assert (ran.code, len(readings)) == (0, 1)
-    assert not sandbox.ledger.requests
-
-
-def test_file_that_is_replaced_during_its_run_is_sent_as_it_was_checked(
-    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = links_csv(tmp_path / "spring.csv", 3)
-    really_read = campaign.CampaignFile.requests
-
-    def read(file: campaign.CampaignFile[Any]) -> Iterator[Any]:
-        links_csv(path, 9)
-        yield from really_read(file)
-
-    monkeypatch.setattr(campaign.CampaignFile, "requests", read)
-    ran = run("links", "send", path)
-    assert ran.code == 0
-    assert f"{path} was changed or replaced after it was checked." in ran.err.replace("\n", " ")
-    assert sandbox.ledger.count("link_created") == 3
-
-
 def test_named_pipe_is_refused_at_once(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     pipe = tmp_path / "spring.csv"
     os.mkfifo(pipe)
@@ -212,7 +180,7 @@ def test_dry_run_reports_bad_rows(
     path = lines_to(tmp_path / "spring.csv", HEADER, *rows)
     ran = run("links", "send", path, "--dry-run", *["--skip-bad-rows"] * skipped)
     assert ran.code == (3 if skipped else 1)
-    assert "line 3, total_amount: is required" in ran.err
+    assert "line 3: total_amount: is required" in ran.err
     assert "1 bad and 2 valid rows" in ran.err
     assert ("Nothing was sent. Fix these rows" in ran.err) is not skipped
     assert ("ZAR 2.00" in ran.out) is skipped
@@ -244,15 +212,11 @@ def test_dry_run_of_a_new_job_needs_no_api_key(
     path = links_csv(tmp_path / "spring.csv", 2)
     monkeypatch.delenv("CHAT2PAY_API_KEY")
     ran = run("links", "send", path, "--dry-run")
-    assert (ran.code, ran.err) == (0, "")
-    assert "ZAR 399.80" in ran.out
+    assert (ran.code, "ZAR 399.80" in ran.out) == (0, True)
+    assert ran.err == "Not compared with the journal, since CHAT2PAY_API_KEY is not set.\n"
     monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
     run("links", "send", path)
     assert run("links", "send", path, "--dry-run").code == 0
-    monkeypatch.delenv("CHAT2PAY_API_KEY")
-    known = run("links", "send", path, "--dry-run")
-    assert (known.code, known.out) == (1, "")
-    assert "CHAT2PAY_API_KEY" in known.err, "a journal is of one key"
     assert sandbox.ledger.count("link_created") == 2
 
 
@@ -275,33 +239,233 @@ def test_dry_run_without_amounts_prints_no_sum(
     assert not sandbox.ledger.requests
 
 
-# Where the journal is -----------------------------------------------------------------------------
+# The journal of the account -----------------------------------------------------------------------
 
 
-def test_journal_elsewhere_is_found_again_from_the_usual_place(
+def test_copy_of_a_file_under_another_name_sends_nothing_twice(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    run("links", "create", links_csv(tmp_path / "spring.csv", 2))
+    copy = run("links", "create", links_csv(tmp_path / "spring (1).csv", 2), "--json")
+    assert {one["state"] for one in copy.outcomes().values()} == {"skipped"}
+    assert sandbox.ledger.count("link_created") == 2
+
+
+def test_first_line_says_what_goes_where(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    ran = run("links", "create", links_csv(tmp_path / "spring.csv", 3))
+    assert ran.err.splitlines()[0] == (
+        f"Sending 3 payment links, ZAR 599.70, to {sandbox.url} (not production), run spring, "
+        f"journal {tmp_path / JOURNAL}"
+    )
+
+
+def test_rewritten_order_numbers_are_refused_unless_allowed(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    row = f"sms,{PHONE}1,ZAR,1.00"
+    run("links", "create", lines_to(tmp_path / "spring.csv", HEADER, f"001001,{row}"))
+    path = lines_to(tmp_path / "again.csv", HEADER, f"1001,{row}")
+    refused = run("links", "create", path)
+    assert (refused.code, sandbox.ledger.count("link_created")) == (1, 1)
+    assert "1001: looks like 001001" in refused.err
+    assert "Nothing was sent. 1 rows look like orders" in refused.err
+    allowed = run("links", "create", path, "--allow-lookalikes")
+    assert (allowed.code, sandbox.ledger.count("link_created")) == (0, 2)
+
+
+def test_changed_and_gone_rows_are_told_and_not_sent(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 3)
+    run("links", "create", path)
+    lines_to(path, HEADER, f"A-1,sms,{PHONE}1,ZAR,199.90", f"A-2,sms,{PHONE}2,ZAR,2.00")
+    again = run("links", "create", path)
+    assert again.code == 3
+    assert "Not sent again: 1 done, 1 changed, 1 gone from the file" in again.err
+    assert "of 2 rows: " in again.out
+    assert sandbox.ledger.count("link_created") == 3
+
+
+def test_rejected_rows_are_sent_again_on_demand(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
-    (tmp_path / "safe").mkdir()
-    assert run("links", "send", path, "--journal", "safe/a.db").code == 0
-    assert (tmp_path / JOURNAL).resolve() == tmp_path / "safe" / "a.db"
-    again = run("links", "send", path, "--json")
-    assert again.outcomes()["A-1"]["state"] == "skipped"
+    sandbox.next_faults("create_payment_link", [InjectedFault("not_found", form="json")])
+    assert run("links", "create", path).code == 3
+    assert run("links", "create", path).code == 3
+    assert sandbox.ledger.count("link_created") == 0
+    assert run("links", "create", path, "--retry-rejected").code == 0
     assert sandbox.ledger.count("link_created") == 1
 
 
-def test_second_journal_is_refused_unless_forced(
+def test_columns_are_mapped_and_set_and_the_run_keeps_it(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
-    path = links_csv(tmp_path / "spring.csv", 1)
-    run("links", "send", path)
-    refused = run("links", "send", path, "--journal", "second.db")
-    assert refused.code == 1
-    assert "--force" in refused.err
-    assert sandbox.ledger.count("link_created") == 1
-    forced = run("links", "send", path, "--journal", "second.db", "--force", "--check-existing")
-    assert "skipped" in forced.out, "without --check-existing it would have been sent again"
-    assert sandbox.ledger.count("link_created") == 1
+    rows = ("Order number;Cell;Amount due", "A-1;+27 83 123 4561;199,90")
+    path = lines_to(tmp_path / "spring.csv", *rows)
+    options = ("--map", "Cell=to", "--map", "Amount due=total_amount", "--set", "channel=sms")
+    ran = run("links", "create", path, *options, "--set", "currency=ZAR")
+    assert (ran.code, "ZAR 199.90" in ran.out) == (0, True)
+    lines_to(path, *rows, "A-2;+27 83 123 4562;1,00")
+    resumed = run("resume", "spring")
+    assert (resumed.code, sandbox.ledger.count("link_created")) == (0, 2)
+    assert f"{path} has changed since run spring was begun." in resumed.err
+
+
+@pytest.mark.parametrize("option", ["--map", "--set"])
+def test_pair_without_an_equals_sign_is_wrong_use(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, option: str
+) -> None:
+    ran = run("links", "create", links_csv(tmp_path / "spring.csv", 1), option, "channel")
+    assert (ran.code, "NAME=VALUE" in ran.err) == (2, True)
+    assert not sandbox.ledger.requests
+
+
+def test_all_faults_are_written_to_a_file(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    bad = [f"A-{n},sms,{PHONE}{n},ZAR,much" for n in range(40)]
+    path = lines_to(tmp_path / "spring.csv", HEADER, *bad)
+    ran = run("links", "create", path, "--faults", "faults.csv")
+    assert ran.code == 1
+    assert "40 rows: total_amount: " in ran.err
+    assert len((tmp_path / "faults.csv").read_text("utf-8-sig").splitlines()) == 41
+    assert not sandbox.ledger.requests
+
+
+def test_standard_input_needs_a_name(sandbox: Sandbox, run: Terminal) -> None:
+    ran = run("links", "create", "-")
+    assert (ran.code, "--run NAME" in ran.err) == (1, True)
+    assert not sandbox.ledger.requests
+
+
+@pytest.mark.parametrize(
+    ("name", "job", "expected"),
+    [
+        ("spring.csv", "links", "spring"),
+        ("spring.csv.gz", "links", "spring"),
+        ("spring", "links", "spring"),
+        ("spring.csv", "captures", "spring-captures"),
+        ("june-captures.xlsx", "captures", "june-captures"),
+    ],
+)
+def test_run_is_named_by_its_file(name: str, job: str, expected: str) -> None:
+    assert start.run_name(Path("somewhere", name), JOBS[job]) == expected
+
+
+# Asking ------------------------------------------------------------------------------------------
+
+
+class Keyboard(io.StringIO):
+    """Standard input or error of a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("typed", "sent"), [("y\n", 1), ("Yes\n", 1), ("\n", 0), ("no\n", 0)])
+def test_somebody_at_a_terminal_is_asked_once_before_production(  # noqa: PLR0913, PLR0917 - fixtures
+    sandbox: Sandbox,
+    run: Terminal,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    typed: str,
+    sent: int,
+) -> None:
+    monkeypatch.setattr(run_module, "DEFAULT_BASE_URL", f"{sandbox.url}/")
+    monkeypatch.setattr(sys, "stdin", Keyboard(typed))
+    shown = Keyboard()
+    monkeypatch.setattr(sys, "stderr", shown)
+    ran = run("links", "create", links_csv(tmp_path / "spring.csv", 1))
+    assert (ran.code, sandbox.ledger.count("link_created")) == (0 if sent else 1, sent)
+    assert shown.getvalue().count("Send? [y/N]") == 1
+    assert "(production)" in shown.getvalue()
+    assert ("Nothing was sent." in shown.getvalue()) is not sent
+
+
+def test_nobody_is_asked_with_yes_or_without_a_terminal(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "DEFAULT_BASE_URL", f"{sandbox.url}/")
+    assert run("links", "create", links_csv(tmp_path / "spring.csv", 1)).code == 0
+    monkeypatch.setattr(sys, "stdin", Keyboard())
+    assert run("links", "create", links_csv(tmp_path / "june.csv", 2), "--yes").code == 0
+    assert sandbox.ledger.count("link_created") == 2
+
+
+# From another run --------------------------------------------------------------------------------
+
+
+def authorizations(sandbox: Sandbox, run: Terminal, tmp_path: Path, count: int) -> list[str]:
+    """Make links of authorizations, of which the first one is paid; return their references."""
+    rows = [f"A-{n},sms,{PHONE}{n},ZAR,9.90,authorization" for n in range(1, count + 1)]
+    path = lines_to(tmp_path / "spring.csv", f"{HEADER},transaction_type", *rows)
+    assert run("links", "create", path).code == 0
+    refs = [sandbox.ref_of(f"A-{n}") for n in range(1, count + 1)]
+    sandbox.pay(refs[0])
+    return refs
+
+
+def test_authorized_payments_of_a_run_are_captured_once(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    refs = authorizations(sandbox, run, tmp_path, 3)
+    first = run("captures", "--from-run", "spring")
+    assert (first.code, sandbox.ledger.count("captured")) == (0, 1)
+    assert "run spring: 1 of 3 are authorized" in first.err
+    sandbox.pay(refs[1])
+    second = run("resume", "spring-captures")
+    assert (second.code, sandbox.ledger.count("captured")) == (0, 2)
+    third = run("captures", "--from-run", "spring")
+    assert (third.code, "0 of 3 are authorized" in third.err) == (0, True)
+    assert sandbox.ledger.count("captured") == 2
+
+
+def test_open_links_of_a_run_are_cancelled(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    authorizations(sandbox, run, tmp_path, 2)
+    assert run("cancellations", "--from-run", "spring").code == 0
+    assert sandbox.ledger.count("link_cancelled") == 1
+
+
+def test_authorizations_of_a_run_are_reversed(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    authorizations(sandbox, run, tmp_path, 2)
+    assert run("reversals", "--from-run", "spring").code == 0
+    assert sandbox.ledger.count("reversed") == 1
+
+
+def test_expired_links_are_made_again_once(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    run("links", "create", links_csv(tmp_path / "spring.csv", 2))
+    sandbox.expire(sandbox.ref_of("A-1"))
+    command = ("links", "resend", "--expired", "--from-run", "spring", "--yes")
+    assert run(*command).code == 0
+    assert sandbox.ledger.count("link_created") == 3
+    assert states_in("spring-resend") == {"A-1 (spring-resend)": "applied"}
+    assert run(*command).code == 0
+    assert sandbox.ledger.count("link_created") == 3
+
+
+def test_resending_is_confirmed_in_two_words(sandbox: Sandbox, run: Terminal) -> None:
+    assert run("links", "resend", "--from-run", "spring", "--yes").code == 1
+    assert run("links", "resend", "--from-run", "spring", "--expired").code == 1
+    assert not sandbox.ledger.requests
+
+
+@pytest.mark.parametrize("arguments", [(), ("a.csv", "--from-run", "spring")])
+def test_captures_are_of_a_file_or_of_a_run(
+    sandbox: Sandbox, run: Terminal, arguments: tuple[str, ...]
+) -> None:
+    ran = run("captures", *arguments)
+    assert (ran.code, "pass a file, or --from-run RUN" in ran.err) == (1, True)
+    assert not sandbox.ledger.requests
+
+
+def test_report_is_a_file_of_captures(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    authorizations(sandbox, run, tmp_path, 1)
+    run("report", "spring", "--csv", "report.csv")
+    run("report", "spring", "--xlsx", "report.xlsx")
+    assert run("captures", "report.csv").code == 0
+    assert run("captures", "report.xlsx").code == 0
+    assert sandbox.ledger.count("captured") == 1
 
 
 # Resume -----------------------------------------------------------------------------------------
@@ -314,8 +478,8 @@ def test_interrupted_job_is_resumed_from_its_journal(
     sandbox.next_faults("create_payment_link", [InjectedFault("denied", form="401")])
     stopped = run("links", "send", path, "--concurrency", "1")
     assert stopped.code == 1
-    assert f"chat2pay resume {JOURNAL}" in stopped.err
-    resumed = run("resume", JOURNAL)
+    assert "chat2pay resume spring" in stopped.err
+    resumed = run("resume", "spring")
     assert resumed.code == 0
     assert sandbox.ledger.count("link_created") == 3
     assert not sandbox.ledger.twice("link_created")
@@ -330,14 +494,18 @@ def test_resume_without_source_only_looks_up_unknown_outcomes(
     sandbox.next_faults("create_payment_link", ["drop_before"])
     unknown = run("links", "send", path, "--settle", "0.2")
     assert unknown.code == 4
-    assert f"chat2pay resume {JOURNAL}" in unknown.err
+    assert "chat2pay resume spring" in unknown.err
     assert "A-1: unknown: " in unknown.err
     path.unlink()
     sandbox.set_faults(None)
-    resumed = run("resume", JOURNAL, "--settle", "0.2")
-    assert f"The source file {path} is gone." in resumed.err
+    resumed = run("resume", "spring", "--settle", "0.2")
+    assert f"The file {path} is gone" in resumed.err
     # It may have had more, so this is no success.
-    assert (resumed.code, sandbox.ledger.count("link_created")) == (1, 1)
+    assert (resumed.code, sandbox.ledger.count("link_created")) == (3, 0)
+    assert "chat2pay resume spring FILE" in resumed.err
+    moved = links_csv(tmp_path / "elsewhere.csv", 2)
+    assert run("resume", "spring", moved).code == 0
+    assert sandbox.ledger.count("link_created") == 2
 
 
 def test_never_resend_holds_in_a_resume_without_source(
@@ -347,20 +515,21 @@ def test_never_resend_holds_in_a_resume_without_source(
     sandbox.next_faults("create_payment_link", ["drop_before"])
     assert run("links", "send", path, "--never-resend", "--settle", "0.2").code == 4
     path.unlink()
-    assert run("resume", JOURNAL).code == 4
+    assert run("resume", "spring").code == 4
     assert sandbox.ledger.count("link_created") == 0
 
 
 def test_check_existing_holds_in_a_resume(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     path = links_csv(tmp_path / "spring.csv", 2)
     run("links", "send", path)
-    (tmp_path / JOURNAL).unlink()
+    for part in tmp_path.glob(f"{JOURNAL}*"):
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
     sandbox.next_faults("get_transaction", [InjectedFault("denied", form="401")] * 100)
     options = ("--concurrency", "1", "--check-existing", "--never-resend", "--settle", "0.2")
     assert run("links", "send", path, *options).code == 1
     sandbox.set_faults(None)
     assert not sandbox.ledger.twice("link_created")
-    resumed = run("resume", JOURNAL, "--json")
+    resumed = run("resume", "spring", "--json")
     assert {one["state"] for one in resumed.outcomes().values()} == {"skipped"}
     assert not sandbox.ledger.twice("link_created")
 
@@ -387,7 +556,7 @@ def test_settle_is_remembered_unless_another_is_given(
 
     monkeypatch.setattr(run_module, "client_of", noted)
     assert run("links", "send", links_csv(tmp_path / "spring.csv", 1), *given(begun)).code == 0
-    assert run("resume", JOURNAL, *given(resumed)).code == 0
+    assert run("resume", "spring", *given(resumed)).code == 0
     assert used[-1].settle == settle
     assert sandbox.ledger.count("link_created") == 1
 
@@ -396,34 +565,32 @@ def test_never_resend_holds_in_a_resume(sandbox: Sandbox, run: Terminal, tmp_pat
     path = links_csv(tmp_path / "spring.csv", 1)
     sandbox.next_faults("create_payment_link", ["drop_before"])
     assert run("links", "send", path, "--never-resend", "--settle", "0.2").code == 4
-    assert run("resume", JOURNAL).code == 4
+    assert run("resume", "spring").code == 4
     assert sandbox.ledger.count("link_created") == 0
 
 
-@pytest.mark.parametrize("notes", [{}, {"source": "a table of ours"}])
-def test_journal_of_a_program_names_no_source(
-    sandbox: Sandbox, run: Terminal, notes: dict[str, str]
-) -> None:
+def test_run_of_a_program_names_no_source(sandbox: Sandbox, run: Terminal) -> None:
     async def campaign() -> None:
         request = PaymentLinkRequest(
             channel="sms", to=f"{PHONE}1", order_number="P-1", currency="ZAR", total_amount=1
         )
-        journal = bulk.Journal("own.db", notes=notes)
         async with (
-            AsyncChat2Pay() as client,
-            bulk.create_payment_links(client, [request], journal=journal) as started,
+            AsyncChat2Pay(journal=JOURNAL) as client,
+            bulk.create_payment_links(client, [request], run="own") as started,
         ):
             assert [outcome.key async for outcome in started] == ["P-1"]
 
     anyio.run(campaign)
-    resumed = run("resume", "own.db")
-    assert resumed.code == 0
-    assert "own.db names no source file." in resumed.err
+    resumed = run("resume", "own")
+    assert "Run own was not begun from a file. Only unknown outcomes are looked up." in resumed.err
     assert sandbox.ledger.count("link_created") == 1
 
 
-def test_resume_without_a_journal_is_an_error(sandbox: Sandbox, run: Terminal) -> None:
-    ran = run("resume", "none.journal")
+def test_unknown_run_is_an_error_that_names_the_known_ones(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    run("links", "create", links_csv(tmp_path / "spring.csv", 1))
+    ran = run("resume", "sprung")
     assert ran.code == 1
-    assert ran.err.startswith("chat2pay: ")
-    assert not sandbox.ledger.requests
+    assert "has no run 'sprung'; its latest runs: spring" in ran.err
+    assert sandbox.ledger.count("link_created") == 1
