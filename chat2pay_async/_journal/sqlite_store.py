@@ -86,14 +86,18 @@ class _Opened:
             with guarded(self.path):
                 commit = self._transact(batch)
                 self.session.note(commit)
-        except JournalError as error:
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            # Nothing of the batch is written, whatever was wrong with one of it.
             for entry in batch:
                 entry.result, entry.error = None, error
+                if entry.token is not None:
+                    self.failed.append(entry.token)
 
     def _transact(self, batch: Sequence[Entry[Any]]) -> int:
         db = self.database.db
         db.execute("BEGIN IMMEDIATE")
         try:
+            released = len(self.failed)
             for token in self.failed:
                 self.database.release(token)
             for entry in batch:
@@ -104,7 +108,7 @@ class _Opened:
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             raise
-        self.failed.clear()
+        del self.failed[:released]  # what came meanwhile stays
         return commit
 
     def close(self, _: object = None) -> None:
@@ -357,13 +361,8 @@ class SQLiteStore:
 
     async def _end(self, token: str, work: Callable[[_Opened], T]) -> T:
         writer = self._running()
-        entry = writer.submit(work)
-        try:
-            return await writer.wait(entry)
-        except JournalError:
-            # Nobody works on it any more, but that could not be written: it is, once it can be.
-            writer.post(lambda opened: opened.failed.append(token))
-            raise
+        # Nobody works on it any more, whether that can be written or the task is cancelled.
+        return await writer.wait(writer.submit(work, token=token))
 
     async def end_open(self, row: Row, end: End) -> bool:
         """Write how a row that nobody holds was settled elsewhere."""
@@ -475,6 +474,7 @@ class SQLiteStore:
 def _release(opened: _Opened, claims: Sequence[Claimed]) -> None:
     for claimed in claims:
         if claimed.token is not None:
+            opened.failed.append(claimed.token)  # for the next commit, if this one fails
             opened.database.release(claimed.token)
 
 
