@@ -236,7 +236,10 @@ class SQLiteStore:
         return opened
 
     def _make(self, account: Account, sessions: Sessions) -> None:
-        if (sessions.has_base or sessions.names()) and not self._accept_loss:
+        was_used = sessions.has_base or sessions.names()
+        if self.path.exists():
+            return  # another process has just made it
+        if was_used and not self._accept_loss:
             raise JournalError(
                 f"the journal {self.path} is missing, but files beside it show that there was one. "
                 "Restore it. If it is lost, pass accept_loss=True (--accept-loss): then everything "
@@ -247,18 +250,20 @@ class SQLiteStore:
             attrs.asdict(account)
             | {"salt": secrets.token_hex(16), "lossy": "yes" if self._accept_loss else "no"},
         )
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as db:
-            noted = sessions.noted()
-            db.execute("UPDATE counter SET commits = max(commits, ?)", (noted + 1,))
         if not sessions.has_base:
             sessions.raise_base(0)
             sync_folder(self.path.parent)
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as db:
+            noted = sessions.noted()
+            db.execute("UPDATE counter SET commits = max(commits, ?)", (noted + 1,))
 
     def _check_commits(self, opened: _Opened) -> None:
         """Check that no commit is missing that anybody was told to be durable."""
         database, sessions = opened.database, opened.sessions
         noted, is_backup = sessions.noted(), database.note("backup") == "yes"
-        is_complete = sessions.has_base and not is_backup and noted <= database.commits
+        # One that was never opened has nothing to lose: its maker died, or is about to begin.
+        has_base = sessions.has_base or database.commits == 1
+        is_complete = has_base and not is_backup and noted <= database.commits
         if is_complete:
             return
         if not self._accept_loss:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from chat2pay_async._journal.sessions import Sessions
 from chat2pay_async._journal.sqlite_store import SQLiteStore
 from chat2pay_async._journal.store import Account, Answer, Claim, End, Intent, RowState
 from chat2pay_async.errors import Attempt, JournalError, Pending, Proof, SentRequest
@@ -99,3 +100,19 @@ async def test_store_goes_on_after_a_claim_that_no_database_can_hold(tmp_path: P
         with pytest.raises(UnicodeEncodeError):
             await store.claim(claim_of("\ud800"))
         assert (await store.claim(claim_of("A-1"))).answer is Answer.NEW
+
+
+@pytest.mark.one_loop
+async def test_journal_whose_maker_died_before_it_was_opened_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise OSError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sessions, "raise_base", die)
+        with pytest.raises(JournalError):
+            await SQLiteStore(tmp_path / "j.db").open(Account("https://api.example", "f00d"))
+    assert (tmp_path / "j.db").exists()
+    async with opened(tmp_path) as store:
+        assert not store.is_lossy
