@@ -86,14 +86,18 @@ class _Opened:
             with guarded(self.path):
                 commit = self._transact(batch)
                 self.session.note(commit)
-        except JournalError as error:
+        except Exception as error:  # noqa: BLE001 - raised where it is waited for
+            # Nothing of the batch is written, whatever was wrong with one of it.
             for entry in batch:
                 entry.result, entry.error = None, error
+                if entry.token is not None:
+                    self.failed.append(entry.token)
 
     def _transact(self, batch: Sequence[Entry[Any]]) -> int:
         db = self.database.db
         db.execute("BEGIN IMMEDIATE")
         try:
+            released = len(self.failed)
             for token in self.failed:
                 self.database.release(token)
             for entry in batch:
@@ -104,7 +108,7 @@ class _Opened:
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
             raise
-        self.failed.clear()
+        del self.failed[:released]  # what came meanwhile stays
         return commit
 
     def close(self, _: object = None) -> None:
@@ -232,7 +236,10 @@ class SQLiteStore:
         return opened
 
     def _make(self, account: Account, sessions: Sessions) -> None:
-        if (sessions.has_base or sessions.names()) and not self._accept_loss:
+        was_used = sessions.has_base or sessions.names()
+        if self.path.exists():
+            return  # another process has just made it
+        if was_used and not self._accept_loss:
             raise JournalError(
                 f"the journal {self.path} is missing, but files beside it show that there was one. "
                 "Restore it. If it is lost, pass accept_loss=True (--accept-loss): then everything "
@@ -243,18 +250,20 @@ class SQLiteStore:
             attrs.asdict(account)
             | {"salt": secrets.token_hex(16), "lossy": "yes" if self._accept_loss else "no"},
         )
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as db:
-            noted = sessions.noted()
-            db.execute("UPDATE counter SET commits = max(commits, ?)", (noted + 1,))
         if not sessions.has_base:
             sessions.raise_base(0)
             sync_folder(self.path.parent)
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as db:
+            noted = sessions.noted()
+            db.execute("UPDATE counter SET commits = max(commits, ?)", (noted + 1,))
 
     def _check_commits(self, opened: _Opened) -> None:
         """Check that no commit is missing that anybody was told to be durable."""
         database, sessions = opened.database, opened.sessions
         noted, is_backup = sessions.noted(), database.note("backup") == "yes"
-        is_complete = sessions.has_base and not is_backup and noted <= database.commits
+        # One that was never opened has nothing to lose: its maker died, or is about to begin.
+        has_base = sessions.has_base or database.commits == 1
+        is_complete = has_base and not is_backup and noted <= database.commits
         if is_complete:
             return
         if not self._accept_loss:
@@ -357,13 +366,8 @@ class SQLiteStore:
 
     async def _end(self, token: str, work: Callable[[_Opened], T]) -> T:
         writer = self._running()
-        entry = writer.submit(work)
-        try:
-            return await writer.wait(entry)
-        except JournalError:
-            # Nobody works on it any more, but that could not be written: it is, once it can be.
-            writer.post(lambda opened: opened.failed.append(token))
-            raise
+        # Nobody works on it any more, whether that can be written or the task is cancelled.
+        return await writer.wait(writer.submit(work, token=token))
 
     async def end_open(self, row: Row, end: End) -> bool:
         """Write how a row that nobody holds was settled elsewhere."""
@@ -475,6 +479,7 @@ class SQLiteStore:
 def _release(opened: _Opened, claims: Sequence[Claimed]) -> None:
     for claimed in claims:
         if claimed.token is not None:
+            opened.failed.append(claimed.token)  # for the next commit, if this one fails
             opened.database.release(claimed.token)
 
 
