@@ -20,7 +20,6 @@ from typing import Any
 import attrs
 
 from chat2pay_async._api.enums import Channel, IntegrationStatus, TransactionType
-from chat2pay_async._phones import phone_digits, phone_problem
 from chat2pay_async._api.redaction import redact
 from chat2pay_async._api.validation import (
     NO_CURRENCY,
@@ -42,6 +41,7 @@ from chat2pay_async._api.validation import (
     snapshot,
     text_problem,
 )
+from chat2pay_async._phones import phone_digits, phone_problem
 from chat2pay_async._tracebacks import hiding_fields
 from chat2pay_async._values import Plain
 from chat2pay_async.errors import Fault, RequestValidationError

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, TypeVar
 
-from chat2pay_async._phones import country_prefix
 from chat2pay_async._bulk.item import Item, Items
 from chat2pay_async._bulk.outcomes import State, request_of_row
 from chat2pay_async._bulk.store import Asked, Registered
 from chat2pay_async._bulk.summary import Forecast, Totals, mark_of
 from chat2pay_async._journal.store import Answer, Claim, Claimed, Row, RowState
+from chat2pay_async._phones import country_prefix
 from chat2pay_async.errors import IdempotencyConflictError
 
 __all__ = ["DryRun"]

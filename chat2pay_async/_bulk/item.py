@@ -38,7 +38,6 @@ from chat2pay_async._send.stored import (
     conflict,
     end_of,
     prior_of,
-    results_of,
     state_after,
     state_of,
 )

@@ -29,8 +29,8 @@ from typing import Any, Final, TypeAlias, get_args, get_type_hints
 import attrs
 
 from chat2pay_async._api.enums import TransactionType
-from chat2pay_async._phones import international, phone_digits, phone_problem
 from chat2pay_async._api.redaction import redact
+from chat2pay_async._phones import international, phone_digits, phone_problem
 from chat2pay_async._texts import invisible_in, stripped
 from chat2pay_async._workbooks.formats import Odd
 

@@ -10,11 +10,11 @@ from typing import Any, ClassVar, Final, TextIO
 
 import attrs
 
-from chat2pay_async._phones import country_prefix
 from chat2pay_async._api.requests import Capture, PaymentLinkRequest
 from chat2pay_async._api.validation import exact_sum
 from chat2pay_async._files.columns import KEY
 from chat2pay_async._files.rows import Row, RowFault
+from chat2pay_async._phones import country_prefix
 from chat2pay_async._texts import alike
 
 __all__ = ["Check", "Comparison", "FaultGroup", "faults_to_csv"]

@@ -51,11 +51,10 @@ from chat2pay_async._api.responses import (
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import MAY_BE_APPLIED, Call, CallLog, Options, about
 from chat2pay_async._send.evidence import Evidence, Shows
-from chat2pay_async._send.follow_up import read_back
 from chat2pay_async._send.limited_transport import KeyUnavailableError, LimitedTransport
 from chat2pay_async._send.reconciliation import FRESH, Finding, Reconciler, Resolution, Verdict
 from chat2pay_async._send.references import References
-from chat2pay_async._send.retry import Quota, delay_before_next
+from chat2pay_async._send.retry import Quota, delay_before_next, read_back
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof
 
