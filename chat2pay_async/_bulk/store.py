@@ -16,7 +16,16 @@ import attrs
 
 from chat2pay_async._journal.group_commit import GroupCommit
 from chat2pay_async._journal.key_index import BloomFilter, KeyIndex
-from chat2pay_async._journal.store import OPEN, Account, Answer, Claim, Claimed, Row, RowState, Store
+from chat2pay_async._journal.store import (
+    OPEN,
+    Account,
+    Answer,
+    Claim,
+    Claimed,
+    Row,
+    RowState,
+    Store,
+)
 from chat2pay_async._send.call import ClaimLog
 from chat2pay_async.errors import Pending
 
@@ -217,9 +226,7 @@ class RunStore:
             rows = await self.journal.find_all(claims[0].operation, keys)
         return [_answer(rows.get(claim.key), claim) for claim in claims]
 
-    async def _find_lookalikes(
-        self, asked: Sequence[Asked], registered: list[Registered]
-    ) -> None:
+    async def _find_lookalikes(self, asked: Sequence[Asked], registered: list[Registered]) -> None:
         """Find keys of the journal that new ones look like; those of this page have an order."""
         if self.journal is None or not self._finds_lookalikes:
             return

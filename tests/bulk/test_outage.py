@@ -38,7 +38,6 @@ from chat2pay_async import (
 )
 from chat2pay_async._api import operations
 from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._send.sender import TRIES
 from chat2pay_async._transport.base import WireResponse
 
@@ -354,12 +353,7 @@ async def test_an_unknown_outcome_of_another_kind_stops_no_run() -> None:
 
 
 def rows_in(path: Path) -> list[str]:
-    journal = Journal(path)
-    journal.open_to_read()
-    try:
-        return [row.state for _, row in journal.page(0, unresolved_only=False)]
-    finally:
-        journal.close()
+    return [row.state.value for row in rows_in(path)]
 
 
 @pytest.fixture
