@@ -473,8 +473,8 @@ class Items(Generic[Q, R]):
         resolution: Resolution = await self._sender.resolve(
             pending, self._options, another_key=True
         )
-        verdict, attempts = resolution.verdict, (pending.first_attempt, pending.last_attempt)
-        attempts = tuple(dict.fromkeys(attempts))
+        verdict = resolution.verdict
+        attempts = tuple(dict.fromkeys((pending.first_attempt, pending.last_attempt)))
         if verdict is Verdict.APPLIED:
             state = State(state_after(resolution.result).value)
             item.outcome = Outcome(item.key, item.request, state, resolution.result, None, attempts)

@@ -138,7 +138,14 @@ def test_an_error_that_is_no_rejection_is_never_final() -> None:
         for kind in kinds
         if issubclass(kind, Chat2PayError)
         and not issubclass(
-            kind, (ApiError, RequestValidationError, ResponseDecodeError, OutcomeUnknownError)
+            kind,
+            (
+                ApiError,
+                errors.IdempotencyConflictError,
+                RequestValidationError,
+                ResponseDecodeError,
+                OutcomeUnknownError,
+            ),
         )
     ]
     assert JournalError in map(type, plain)

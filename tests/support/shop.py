@@ -177,7 +177,7 @@ class Shop:
 
 
 @contextmanager
-def shop(
+def shop(  # noqa: PLR0913 - whatever can be different
     made: Bench,
     path: Path | None = None,
     operation: operations.Operation[Any, Any] = CREATE,
