@@ -27,7 +27,7 @@ from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy, Timeout, __version__
 from chat2pay_async._journal.settings import Journal
 from chat2pay_async._raw_client import RawChat2Pay
-from chat2pay_async._send.idempotency import Recovered
+from chat2pay_async._recovery import Recovered
 from chat2pay_async._send.limits import Limiter, RateLimit
 from chat2pay_async._send.reconciliation import Resolution, Verdict
 from chat2pay_async._transport.factory import http_client_for
