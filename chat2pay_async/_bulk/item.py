@@ -327,8 +327,11 @@ class Items(Generic[Q, R]):
         name, log = self._operation.name, item.log
         if item.outcome is not None:
             return item.outcome
-        if log is None and self._is_known(item) and item.outcome is not None:
-            return item.outcome
+        if log is None:
+            self._is_known(item)
+            known: Outcome[Q, R] | None = item.outcome
+            if known is not None:
+                return known
         pending = None if log is None else log.pending
         prior = self._prior_of(item)
         if prior is not None and prior.is_unresolved and (log is None or log.sent is None):

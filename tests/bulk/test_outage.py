@@ -26,7 +26,7 @@ from scripted import (
     lost,
     not_sent,
 )
-from shop import Shop, shop
+from shop import rows_in, shop
 
 from chat2pay_async import (
     BadRequestError,
