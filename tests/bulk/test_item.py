@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -57,8 +56,8 @@ from chat2pay_async import (
 )
 from chat2pay_async._api import operations, requests
 from chat2pay_async._bulk import store
-from chat2pay_async._bulk.item import Item
-from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._bulk.known import Item
+from chat2pay_async._bulk.outcomes import State
 from chat2pay_async._journal.database import Database
 from chat2pay_async._journal.store import RowState
 from chat2pay_async._send.stored import end_of

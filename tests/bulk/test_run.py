@@ -35,7 +35,7 @@ from chat2pay_async import (
     RequestValidationError,
     RunStoppedError,
 )
-from chat2pay_async._bulk.item import Item
+from chat2pay_async._bulk.known import Item
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run, Setup
 from chat2pay_async._bulk.summary import Forecast, Summary
@@ -156,7 +156,7 @@ class Items:
         for item in items:
             try:
                 finished.append(self.known[item.key](item))
-            except JournalError as error:
+            except MistakeError as error:
                 finished.append(error)
         return finished
 

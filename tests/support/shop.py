@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-import shutil
-import sqlite3
 from typing import Any
 
 import anyio
@@ -15,7 +15,8 @@ import attrs
 from scripted import LINK, Bench, options
 
 from chat2pay_async._api import operations
-from chat2pay_async._bulk.item import Choices, Items
+from chat2pay_async._bulk.item import Items
+from chat2pay_async._bulk.known import Choices
 from chat2pay_async._bulk.outcomes import request_of_row
 from chat2pay_async._bulk.store import Name, RunStore
 from chat2pay_async._config import ApiKey
@@ -177,7 +178,7 @@ class Shop:
 
 
 @contextmanager
-def shop(
+def shop(  # noqa: PLR0913 - whatever can be different
     made: Bench,
     path: Path | None = None,
     operation: operations.Operation[Any, Any] = CREATE,
