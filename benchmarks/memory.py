@@ -63,7 +63,7 @@ class CannedTransport:
 def client() -> AsyncChat2Pay:
     """A client whose requests go nowhere."""
     made = AsyncChat2Pay("a-key", base_url="http://127.0.0.1:9")
-    sender = inner(made)[0]
+    sender = inner(made)[0].sender
     sender._transport._transport = CannedTransport()  # noqa: SLF001 - what is measured lies above it
     return made
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from chat2pay_async._config import RetryPolicy, Timeout, __version__
     from chat2pay_async._journal.settings import Journal
     from chat2pay_async._raw_client import RawChat2Pay
-    from chat2pay_async._send.idempotency import Recovered
+    from chat2pay_async._recovery import Recovered
     from chat2pay_async._send.limits import Limiter, RateLimit
     from chat2pay_async._send.reconciliation import Resolution, Verdict
     from chat2pay_async._transport.factory import http_client_for
@@ -58,7 +58,7 @@ else:
     _DOORS = frozenset({"bulk", "errors", "events", "files", "models"})
     _PLACES = (
         *("errors", "_config", "events", "_api.models", "_api.responses", "_journal.settings"),
-        *("_send.limits", "_send.reconciliation", "_send.idempotency", "_transport.factory"),
+        *("_send.limits", "_send.reconciliation", "_recovery", "_transport.factory"),
         *("_raw_client", "_client"),
     )
 

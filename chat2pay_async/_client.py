@@ -17,7 +17,7 @@ from chat2pay_async._api import models, operations
 from chat2pay_async._api.headers import AskForKey, KeySource, added_headers, key_or_source
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import RetryPolicy, Timeout
-from chat2pay_async._journal.settings import Journal, as_journal
+from chat2pay_async._journal.settings import Journal, as_journal, store_of
 from chat2pay_async._polling import wait_for_payment
 from chat2pay_async._raw_client import RawChat2Pay, link_request
 from chat2pay_async._recovery import Recovery
@@ -171,7 +171,7 @@ class AsyncChat2Pay(Recovery):
         limited = LimitedTransport(exchanges, slots, limiter, given, added)
         known = references_over(transport if http_client is None else http_client)
         sender, kept = Sender(limited, all_hooks, key, url, known), as_journal(journal)
-        store = None if kept is None else kept.store()
+        store = None if kept is None else store_of(kept)
         # Calls with the same key are one where these are the same.
         whose = (url, id(key) if isinstance(key, KeySource) else key.fingerprint)
         calls = KeyedCalls(sender, store, whose if kept is None else kept.path)

@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+from typing import Final
+
 import anyio
+import attrs
 
+from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
-from chat2pay_async._send.call import Options
-from chat2pay_async._send.idempotency import KeyedCalls, Recovered
-from chat2pay_async._send.reconciliation import Resolution
+from chat2pay_async._journal.store import OPEN, Answer, Claimed, Store
+from chat2pay_async._send.call import ClaimLog, Options
+from chat2pay_async._send.idempotency import KeyedCalls, account_of, released
+from chat2pay_async._send.reconciliation import Resolution, Verdict
+from chat2pay_async._send.references import owner_in
+from chat2pay_async._send.stored import (
+    Prior,
+    claim_again,
+    end_after,
+    prior_of,
+    result_of,
+    results_of,
+)
 from chat2pay_async._tracebacks import hiding_arguments
+from chat2pay_async.errors import Pending
 
-__all__ = ["Recovery"]
+__all__ = ["Recovered", "Recovery"]
+
+_PAGE: Final = 100
+_AT_ONCE: Final = 16
+"""Rows that are settled side by side."""
+
+
+@attrs.frozen
+class Recovered:
+    """End of the calls that dead processes left: `client.recover`'s result."""
+
+    applied: int = 0
+    """Calls that had taken effect; their results are in the journal now."""
+    absent: int = 0
+    """Calls that had no effect; they may be made again."""
+    undetermined: tuple[Pending, ...] = ()
+    """Calls whose outcome is still unknown; they stay open in the journal."""
 
 
 class Recovery:
@@ -46,7 +78,7 @@ class Recovery:
         given: object = pending
         if not isinstance(given, errors.Pending):
             raise TypeError(f"resolve takes an error's `.pending`, not {type(given).__name__}")
-        resolution = await self._calls.resolve(pending, self._options, another_key=another_key)
+        resolution = await _resolve(self._calls, pending, self._options, another_key=another_key)
         self._calls.sender.forget_settled({pending: resolution})
         return resolution
 
@@ -73,7 +105,7 @@ class Recovery:
 
         async def settle(pending: errors.Pending) -> None:
             try:
-                resolutions[pending] = await self._calls.resolve(pending, self._options)
+                resolutions[pending] = await _resolve(self._calls, pending, self._options)
             except Exception as error:  # noqa: BLE001 - raised below: a group would wrap it
                 failures.append(error)
                 group.cancel_scope.cancel()
@@ -100,4 +132,94 @@ class Recovery:
             ConfigurationError: The client has no journal.
             JournalError: It can't be used.
         """
-        return await self._calls.recover(self._options)
+        return await _recover(self._calls, self._options)
+
+
+async def _recover(calls: KeyedCalls, options: Options) -> Recovered:
+    """Settle what dead processes left in the journal, side by side.
+
+    Raises:
+        ConfigurationError: There is no journal.
+    """
+    store = await calls.opened()
+    if store is None:
+        raise errors.ConfigurationError(
+            "recover settles what a journal has: make the client with journal="
+        )
+    verdicts: list[tuple[Verdict, Pending]] = []
+    failures: list[Exception] = []
+    slots = anyio.Semaphore(_AT_ONCE)
+
+    async def settle(claimed: Claimed) -> None:
+        assert claimed.row is not None  # noqa: S101 - only rows are taken over
+        assert claimed.token is not None  # noqa: S101 - likewise
+        try:
+            async with slots:
+                prior = prior_of(claimed.row, account)
+                assert prior is not None  # noqa: S101 - open rows are kept whole
+                log = ClaimLog(store, claim_again(claimed.row), claimed.token)
+                verdicts.append((await calls.settle(store, log, prior, options), prior.pending))
+        except Exception as error:  # noqa: BLE001 - raised below: a group would wrap it
+            failures.append(error)
+            group.cancel_scope.cancel()
+
+    after, account = 0, account_of(store)
+    while page := await store.take_over(_PAGE, after=after):
+        async with anyio.create_task_group() as group:
+            for claimed in page:
+                group.start_soon(settle, claimed)
+        if failures:
+            raise failures[0]
+        after = max(claimed.row.id for claimed in page if claimed.row is not None)
+    return Recovered(
+        applied=sum(verdict is Verdict.APPLIED for verdict, _ in verdicts),
+        absent=sum(verdict is Verdict.ABSENT for verdict, _ in verdicts),
+        undetermined=tuple(
+            pending for verdict, pending in verdicts if verdict is Verdict.UNDETERMINED
+        ),
+    )
+
+
+async def _resolve(
+    calls: KeyedCalls, pending: Pending, options: Options, *, another_key: bool = False
+) -> Resolution:
+    """Settle a pending call; see `Reconciler.resolve`. The journal is told the verdict."""
+    key = owner_in(pending)[-1]
+    flight = calls.flights.find(pending.operation, key)
+    if flight is not None and not await _in_time(flight.ended(), options):
+        return Resolution(Verdict.UNDETERMINED)
+    store = await calls.opened() if key else None
+    found = None if store is None else await _found(store, pending, key, options)
+    if store is None or found is None or found.row is None:
+        return await calls.sender.resolve(pending, options, another_key=another_key)
+    row = found.row
+    if found.answer is Answer.HELD:
+        return Resolution(Verdict.UNDETERMINED)
+    if row.state not in OPEN and (result := result_of(row)[0]) is not None:
+        return Resolution(Verdict.APPLIED, result)
+    others = await store.rows_of_identity(pending.operation, pending.identity)
+    calls.sender.note_others(pending, results_of(others, besides=key))
+    resolution = await calls.sender.resolve(pending, options, another_key=another_key)
+    if resolution.verdict is not Verdict.UNDETERMINED:
+        await store.end_open(row, end_after(resolution, Prior(pending, is_unresolved=True)))
+    return resolution
+
+
+async def _found(store: Store, pending: Pending, key: str, options: Options) -> Claimed | None:
+    """Read the row that a pending call has, once nobody alive works on it any more."""
+    found = await store.find(pending.operation, key)
+    if found is not None and found.answer is Answer.HELD:
+        await _in_time(released(store, pending.operation, key), options)
+        found = await store.find(pending.operation, key)
+    is_its = found is not None and found.row is not None and found.row.sent == pending.request
+    return found if is_its else None
+
+
+async def _in_time(awaitable: Awaitable[object], options: Options) -> bool:
+    """Await something for as long as a call may take; return whether it has ended."""
+    total = options.timeout.total
+    try:
+        await (awaitable if total is None else clock.within(total, awaitable))
+    except clock.DeadlinePassed:
+        return False
+    return True

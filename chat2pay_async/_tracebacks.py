@@ -46,6 +46,10 @@ _OURS: Final = (
     "chat2pay_async._config",
     "chat2pay_async._files.",
     "chat2pay_async._journal.",
+    "chat2pay_async._send.flights",
+    "chat2pay_async._send.idempotency",
+    "chat2pay_async._recovery",
+    "chat2pay_async._send.stored",
     "chat2pay_async._tracebacks",
     "chat2pay_async._transport.",
 )

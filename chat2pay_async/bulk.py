@@ -2,8 +2,8 @@
 
     from chat2pay_async import AsyncChat2Pay, bulk
 
-    async with AsyncChat2Pay() as client:
-        async with bulk.create_payment_links(client, requests, journal="spring.db") as run:
+    async with AsyncChat2Pay(journal="payments.db") as client:
+        async with bulk.create_payment_links(client, requests, run="spring") as run:
             async for outcome in run:
                 if outcome.state is bulk.State.APPLIED:
                     print(outcome.key, outcome.result.payment_link_ref)
@@ -22,7 +22,8 @@ Outcomes come as they finish, in any order. A slow reader slows the run down, an
 - `FAILED`: nothing was applied. The next run sends the item again.
 - `UNKNOWN`: the item may have been applied. The next run looks it up first, and so does
   `client.resolve(outcome.error.pending)`. Without an error, a gateway has not decided yet.
-- `SKIPPED`: an earlier run had finished the item.
+- `SKIPPED`: another run, or a single call, had finished the item: `outcome.by` and `outcome.at`
+  say who, and when.
 
 Some outcomes need a look even so: a link whose message was not sent (`outcome.delivered is False`),
 a link whose payment URL was asked for and went with a lost response (`outcome.without_url`), or a
@@ -46,44 +47,61 @@ A run has no deadline: `Timeout.total` is for single calls.
 
 # Leaving early, and stopping
 
-You may leave the loop at any time. Then nothing more is taken from the source, the items in
-progress (at most `concurrency`) may finish for up to `drain` seconds, and `run.undelivered` has the
-outcomes that you did not take. What waits for the end of an outage is `FAILED` then, at once. After
-`run.stop()`, or when a run stops itself, the loop goes on with the items in progress, as long as
-they take; leave the loop to wait no longer than `drain`. A run that is cancelled does not wait: its
-items in progress are `UNKNOWN`, or `FAILED` if they were not sent yet.
+`run.stop()` sends nothing more that is not on the wire: items that wait for the rate, for a slot, or
+for the end of a pause or an outage are `FAILED` at once, and the next run sends them. What is on the
+wire comes to its end, and its look-ups, too; then the loop ends. A run that stops itself does the
+same.
+
+You may leave the loop at any time. Then the run is stopped, what is on the wire may finish for up to
+`drain` seconds, and `run.undelivered` has the outcomes that you did not take. A run that is cancelled
+does not wait: what is on the wire is `UNKNOWN`, all else `FAILED`.
 
 A generator that you pass is yours: a run that stops early does not close it. If an async generator
 holds something open, wrap it in `aclosing`.
 
-# Resuming
+# Journals
 
-With a journal, every POST is on the disk before it is sent, and every outcome before you see it. If
-the process dies, start the same run again, with the same journal. Unresolved items are looked up
-first, for `Timeout.read` and `RetryPolicy.settle` seconds from now on (what the dead process sent
-may still arrive), and sent again only if they are explicitly absent then. Finished items are
-`SKIPPED`, with their results. The other items are sent. Nothing is sent twice, and nothing is lost.
+A client with a journal writes every POST to the disk before it is sent, and every outcome before you
+see it. A run is a name in that journal: a set of keys with their outcomes. If the process dies, make
+the same run again. What was left unresolved is looked up first, for `Timeout.read` and
+`RetryPolicy.settle` seconds from now on (what the dead process sent may still arrive), and sent again
+only if it is explicitly absent then. What is finished, by whatever run or call, is `SKIPPED`, with
+its result. The other items are sent. Nothing is sent twice, and nothing is lost.
 
-- A journal belongs to one operation, one base URL and one API key, and to one run at a time. Where
-  the client asks for its key (`api_key` is a callable), that is the key when the run began; later
-  ones may be others within a run, and not for the run that resumes it.
-- An item that differs from what was sent is rejected, and its error names the fields. Undo the
-  change, or give the new version its own order number. An item that `FAILED` may be changed.
-- Unresolved items are looked up even if the source has them no more.
-- A journal is an SQLite file, with a second one beside it (`-wal`) while it is in use: keep them
-  together. It must be on a local disk, and it holds personal data.
-- Two journals do not know each other. If you have lost a journal, `check_existing=True` looks each
-  order up before it is sent for the first time, at the price of one more request for each. What the
-  lost run sent last may still be on its way, so the first orders wait for `Timeout.read` and
-  `RetryPolicy.settle`.
+- The key of an item is its order number, its payment link reference, or the reference and the URL of
+  a receipt. `bulk.Keyed(request, "another key")` names another one: so a second link for an order is
+  made on purpose.
+- What was applied and is another one now is rejected (`IdempotencyConflictError` names the fields).
+  What was rejected, and is another one now, is sent. `retry_rejected=True` sends all of the rejected
+  again, declined captures included.
+- A new key that differs from a known one only in case, blanks, hyphens, invisible characters, leading
+  zeros or a trailing `.0` is not sent: a spreadsheet rewrites such keys. If both are meant, pass
+  `allow_lookalikes=True`.
+- What another process works on is waited for; the other items go on meanwhile.
+- Rows of the run that the source has no more are settled all the same, and counted:
+  `run.summary.gone`.
+- If you have lost your journal, `check_existing=True` looks each order up before it is sent for the
+  first time, at the price of one more request for each. What the lost run sent last may still be on
+  its way, so the first orders wait for `Timeout.read` and `RetryPolicy.settle`. An order that exists
+  with another amount, currency or channel is rejected.
 
 Without a journal, a run can't be resumed. All else holds.
+
+`bulk.reconcile(client)` looks each applied row of the journal up, and says what disagrees:
+
+    async with bulk.reconcile(client, run="spring") as reconciliation:
+        async for row in reconciliation:
+            if row.problem:
+                print(row.key, row.status, row.problem)
 
 # Dry runs
 
 `dry_run=True` reads the whole source, sends nothing, and yields only the outcomes of items that
 would not be sent. `run.forecast` then has the number of items that would be sent, the sums for each
-currency, the recipients that would get more than one link, and the time that it would take.
+currency, the recipients that would get more than one link, and the time that it would take. With a
+journal it also says what is done, changed or gone, and what looks like known rows; passed to the run
+that sends (`compare=run.forecast`), it keeps back new orders that have the recipient and the amount
+of one that is gone.
 
     async with bulk.create_payment_links(client, requests, dry_run=True) as run:
         problems = [outcome async for outcome in run]
@@ -92,7 +110,7 @@ currency, the recipients that would get more than one link, and the time that it
 # Captures, reversals, receipts
 
     async with bulk.capture_payments(
-        client, [bulk.Capture(ref) for ref in refs], journal="captures.db"
+        client, [bulk.Capture(ref) for ref in refs], run="captures"
     ) as run:
         async for outcome in run:
             if outcome.declined:

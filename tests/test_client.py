@@ -605,7 +605,7 @@ async def test_what_stays_undetermined_stays_unsettled(
     async def undetermined(_pending: Pending, _options: Any, **_: Any) -> Resolution:
         return Resolution(Verdict.UNDETERMINED)
 
-    monkeypatch.setattr(inner(slow)[0], "resolve", undetermined)
+    monkeypatch.setattr(inner(slow)[0].sender, "resolve", undetermined)
     resolutions = await slow.resolve_all()
     assert resolutions == {before[0]: Resolution(Verdict.UNDETERMINED)}
     assert (await slow.resolve(before[0])).verdict is Verdict.UNDETERMINED
@@ -618,11 +618,11 @@ async def test_an_error_of_resolve_all_comes_bare_and_settles_nothing(
 ) -> None:
     await cancelled(slow, "A-1", "A-2", "A-3")
     before = slow.unsettled
-    sender = inner(slow)[0]
+    sender = inner(slow)[0].sender
     resolve = sender.resolve
 
-    async def breaking(pending: Pending, options: Any) -> Any:
-        resolution = await resolve(pending, options)
+    async def breaking(pending: Pending, options: Any, **named: Any) -> Any:
+        resolution = await resolve(pending, options, **named)
         if pending.identity == "A-3":
             raise ConfigurationError("a limiter of the user's is broken")
         return resolution
@@ -640,11 +640,11 @@ async def test_a_resolve_all_that_is_cancelled_settles_nothing(
 ) -> None:
     await cancelled(slow, "A-1", "A-2")
     before = slow.unsettled
-    sender = inner(slow)[0]
+    sender = inner(slow)[0].sender
     resolve = sender.resolve
 
-    async def slowly(pending: Pending, options: Any) -> Any:
-        resolution = await resolve(pending, options)
+    async def slowly(pending: Pending, options: Any, **named: Any) -> Any:
+        resolution = await resolve(pending, options, **named)
         if pending.identity == "A-2":
             await anyio.sleep(100)
         return resolution

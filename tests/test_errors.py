@@ -59,6 +59,8 @@ SAMPLES: dict[str, Any] = {
     "body": b'{"message":"Request failed"}',
     "receipt": models.Receipt(receipt_link_ref="rcpt-1", extra={"new": 1}),
     "retry_after": 2.5,
+    "key": "A-1",
+    "differences": ("currency", "total_amount"),
     "pending": PENDING,
     "is_foreign": True,
 }
@@ -156,6 +158,7 @@ def test_the_tree_is_the_published_one() -> None:
         "RateLimitedError": "ApiError",
         "ServerError": "ApiError",
         "ResponseDecodeError": "Chat2PayError",
+        "IdempotencyConflictError": "Chat2PayError",
         "JournalError": "Chat2PayError",
         "RunStoppedError": "Chat2PayError",
         "OutcomeUnknownError": "Chat2PayError",

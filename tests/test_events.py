@@ -51,6 +51,7 @@ STORY: tuple[Event, ...] = (
     events.AttemptFinished("c1", "create_payment_link", 1, ATTEMPT),
     events.RetryScheduled("c1", "create_payment_link", 1, 0.5, Proof.NOT_SENT),
     events.Paused("c1", "create_payment_link", 2.0),
+    events.JournalBehind("c1", "create_payment_link", "the disk is full"),
     events.Unreachable("c1", "create_payment_link", 4.0, 2.0, "could not connect to s.test:443"),
     events.LookedUp("c1", "create_payment_link", "nothing", "404 {errors: [str], message: str}"),
     events.OutcomeUnknown("c1", "create_payment_link", PENDING),
@@ -66,6 +67,7 @@ LEVELS = {
     events.AttemptFinished: logging.DEBUG,
     events.RetryScheduled: logging.INFO,
     events.Paused: logging.INFO,
+    events.JournalBehind: logging.ERROR,
     events.Unreachable: logging.WARNING,
     events.LookedUp: logging.DEBUG,
     events.OutcomeUnknown: logging.WARNING,
@@ -233,7 +235,13 @@ def test_events_are_logged_with_no_hook_at_all(caplog: pytest.LogCaptureFixture)
     caplog.set_level(logging.INFO, logger=LOGGER)
     for event in STORY:
         Hooks([]).emit(event)
-    assert [record.levelname for record in caplog.records] == ["INFO", "INFO", "WARNING", "WARNING"]
+    assert [record.levelname for record in caplog.records] == [
+        "INFO",
+        "INFO",
+        "ERROR",
+        "WARNING",
+        "WARNING",
+    ]
 
 
 def test_no_event_shows_the_request(caplog: pytest.LogCaptureFixture) -> None:
@@ -355,6 +363,9 @@ class Log:
 
     def record_attempt(self, attempt: Attempt, _response: WireResponse | None) -> None:
         self._lines.append(f"attempt {attempt.proof}")
+
+    async def others(self, _pending: Pending) -> list[tuple[str, Any]]:
+        return []
 
     def record_pending(self, pending: Pending) -> None:
         self._lines.append(f"pending {pending.identity}")

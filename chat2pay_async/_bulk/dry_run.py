@@ -110,7 +110,7 @@ class DryRun(Items[Q, R]):
             self._same_recipient_keys.append(item.key)
 
     def resume(self, claimed: Claimed) -> Item[Q, R]:
-        """Make an item of a row that an earlier process left open: it is counted at the source."""
+        """Make an item of a row that is open: it is counted where the source has it."""
         return super().resume(claimed)
 
     async def finish(self, item: Item[Q, R]) -> None:

@@ -38,7 +38,6 @@ from chat2pay_async._send.stored import (
     conflict,
     end_of,
     prior_of,
-    results_of,
     state_after,
     state_of,
 )
@@ -90,6 +89,8 @@ class Item(Generic[Q, R]):
     """True if the run settles, or has settled, the row of its key for itself."""
     is_existing: bool = False
     """True if it was found where nothing was sent for it."""
+    is_finished: bool = False
+    """True if what others did is all that there is to say of it."""
     log: ClaimLog | None = None
     call: Call[Q, R] | None = None
     scope: anyio.CancelScope | None = None
@@ -326,8 +327,11 @@ class Items(Generic[Q, R]):
         name, log = self._operation.name, item.log
         if item.outcome is not None:
             return item.outcome
-        if log is None and self._is_known(item) and item.outcome is not None:
-            return item.outcome
+        if log is None:
+            self._is_known(item)
+            known: Outcome[Q, R] | None = item.outcome
+            if known is not None:
+                return known
         pending = None if log is None else log.pending
         prior = self._prior_of(item)
         if prior is not None and prior.is_unresolved and (log is None or log.sent is None):
@@ -377,6 +381,7 @@ class Items(Generic[Q, R]):
             await self._stoppable(item, lambda: self._claim(item))
         finally:
             self._in_progress.discard(item)
+        item.is_finished = item.is_finished or item.outcome is not None
 
     async def _claim(self, item: Item[Q, R]) -> None:
         journal, claim = self._store.journal, item.claim
@@ -389,18 +394,17 @@ class Items(Generic[Q, R]):
             if item.is_held:
                 await released(journal, claim.operation, claim.key)
             item.claimed = await self._store.claim(claim)
-            if self._is_known(item) or not item.is_held:
+            item.is_finished = self._is_known(item)
+            if item.is_finished or not item.is_held:
                 return
 
     async def _finish_once(self, item: Item[Q, R]) -> bool:
         """Bring an item to its outcome; False where its claim was found to be another's."""
-        if item.claimed is not None and item.claimed.token is None:
+        while not item.is_finished and item.claimed is not None and item.claimed.token is None:
             await self.wait(item)
-            if item.outcome is not None or item.claimed.token is None:
-                return True
-            if item.claimed.answer is Answer.OPEN and item.is_resumed:
-                await self.release([item])
-                return True
+        if item.is_finished:
+            await self.release([item])
+            return True
         prior = self._prior_of(item)
         item.log = log = self._log_of(item)
         try:
@@ -472,8 +476,8 @@ class Items(Generic[Q, R]):
         resolution: Resolution = await self._sender.resolve(
             pending, self._options, another_key=True
         )
-        verdict, attempts = resolution.verdict, (pending.first_attempt, pending.last_attempt)
-        attempts = tuple(dict.fromkeys(attempts))
+        verdict = resolution.verdict
+        attempts = tuple(dict.fromkeys((pending.first_attempt, pending.last_attempt)))
         if verdict is Verdict.APPLIED:
             state = State(state_after(resolution.result).value)
             item.outcome = Outcome(item.key, item.request, state, resolution.result, None, attempts)

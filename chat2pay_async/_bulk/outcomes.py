@@ -5,10 +5,12 @@ Every item of a run ends in one of five states:
 | State | Meaning | The next run with the same journal |
 |---|---|---|
 | `APPLIED` | it took effect | skips it |
-| `REJECTED` | the service, the gateway, or a check before it was sent refused it | skips it, unless `retry_rejected=True` |
+| `REJECTED` | the service, the gateway, or a check before it was sent refused it | skips it ¹ |
 | `FAILED` | nothing was applied: no connection, too many throttles, a wrong key | sends it |
 | `UNKNOWN` | it may have been applied | looks it up first |
 | `SKIPPED` | another run, or a call, had finished it; the result is that one's | skips it |
+
+¹ Unless it is another one now, or `retry_rejected=True` says so.
 """
 
 from __future__ import annotations

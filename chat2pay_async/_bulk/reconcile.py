@@ -126,7 +126,7 @@ class Reconciliation:
         self._counts["problems"] += found.problem is not None
         return found
 
-    async def _queries(self) -> AsyncGenerator[Keyed[TransactionQuery]]:
+    async def _queries(self) -> AsyncGenerator[Keyed[TransactionQuery | str]]:
         after = 0
         while page := await self._store.rows(
             run=self._run, operation=self._operation, states=_APPLIED, after=after, limit=_PAGE
@@ -201,7 +201,7 @@ def reconcile(
 
 
 def _query_of(row: Row) -> TransactionQuery:
-    """Return the query for a row's link: by its reference, since an order may have several links."""
+    """Return the query for a row's link: by its reference, as an order may have several links."""
     if row.operation != _CREATE:
         return TransactionQuery(payment_link_ref=row.identity)
     result, _error, _attempts = result_of(row)

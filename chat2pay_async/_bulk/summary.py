@@ -144,7 +144,7 @@ def mark_of(request: object) -> str | None:
     if not isinstance(request, PaymentLinkRequest):
         return None
     amount = format(request.total_amount.normalize(), "f")
-    text = "\0".join((request.to, amount, request.currency))
+    text = f"{request.to} {amount} {request.currency}"
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import attrs
 
+from chat2pay_async._journal.store import Store
 from chat2pay_async.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from chat2pay_async._journal.sqlite_store import SQLiteStore
-
-__all__ = ["Journal", "as_journal"]
+__all__ = ["Journal", "as_journal", "store_of"]
 
 _KEEPS = ("all", "results")
 
@@ -51,14 +49,18 @@ class Journal:
         if self.keep not in _KEEPS:
             raise ConfigurationError(f"keep must be one of {', '.join(_KEEPS)}")
 
-    def store(self) -> SQLiteStore:
-        """Make the store, which is still to be opened."""
-        # SQLite is loaded where there is a journal.
-        from chat2pay_async._journal.sqlite_store import SQLiteStore  # noqa: PLC0415
 
-        return SQLiteStore(
-            self.path, keep=self.keep, new_key=self.new_key, accept_loss=self.accept_loss
-        )
+def store_of(journal: Journal) -> Store:
+    """Make the store of a journal, which is still to be opened."""
+    # SQLite is loaded where there is a journal.
+    from chat2pay_async._journal.sqlite_store import SQLiteStore  # noqa: PLC0415
+
+    return SQLiteStore(
+        journal.path,
+        keep=journal.keep,
+        new_key=journal.new_key,
+        accept_loss=journal.accept_loss,
+    )
 
 
 def as_journal(journal: object) -> Journal | None:

@@ -114,7 +114,7 @@ class ClaimLog(CallLog):
         self.pending: Pending | None = None
         """Set where the call ends unresolved."""
         self.sent: Pending | None = None
-        """What left so far; None: nothing did."""
+        """The call as far as it left; None: nothing did."""
         self.failed = 0
         """The number of attempts that the service, or what is between, did not carry out."""
 

@@ -30,7 +30,6 @@ from chat2pay_async._api.operations import Operation, Safety, key_of
 from chat2pay_async._api.responses import Outcome, RawResponse
 from chat2pay_async._journal.content import differences
 from chat2pay_async._journal.store import (
-    OPEN,
     Account,
     Answer,
     Claim,
@@ -41,28 +40,24 @@ from chat2pay_async._journal.store import (
 )
 from chat2pay_async._send.call import Call, ClaimLog, Options, about
 from chat2pay_async._send.flights import Flights
-from chat2pay_async._send.reconciliation import Resolution, Verdict
-from chat2pay_async._send.references import owner_in
+from chat2pay_async._send.reconciliation import Verdict
 from chat2pay_async._send.sender import Sender, raw_response
 from chat2pay_async._send.stored import (
     Prior,
     changed_in,
-    claim_again,
     claim_of,
     conflict,
     content_in,
     end_after,
     end_of,
     prior_of,
-    result_of,
-    results_of,
     state_after,
     state_of,
     stored_outcome,
 )
 from chat2pay_async.errors import Chat2PayError, JournalError, Pending, Proof
 
-__all__ = ["KeyedCalls", "Recovered", "checked_key", "released"]
+__all__ = ["KeyedCalls", "account_of", "checked_key", "released"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -70,21 +65,6 @@ R = TypeVar("R")
 LONGEST_KEY: Final = 255
 _FIRST_GAP, _LONGEST_GAP = 0.02, 0.5
 """Seconds between two looks at a key that another process holds."""
-_PAGE: Final = 100
-_AT_ONCE: Final = 16
-"""Rows that are settled side by side."""
-
-
-@attrs.frozen
-class Recovered:
-    """What became of the calls that dead processes left: `client.recover`'s result."""
-
-    applied: int = 0
-    """Calls that had taken effect; their results are in the journal now."""
-    absent: int = 0
-    """Calls that had no effect; they may be made again."""
-    undetermined: tuple[Pending, ...] = ()
-    """Calls whose outcome is still unknown; they stay open in the journal."""
 
 
 def checked_key(operation: str, key: object) -> str | None:
@@ -120,7 +100,7 @@ class KeyedCalls:
         """
         self.sender = sender
         self._store = store
-        self._flights = Flights(place)
+        self.flights = Flights(place)
         self._opened_at: float | None = None
 
     @property
@@ -154,7 +134,7 @@ class KeyedCalls:
         call.idempotency_key = None if key == own else key
         prior: Pending | None = None
         while True:
-            flight, is_first = self._flights.join(name, key, call)
+            flight, is_first = self.flights.join(name, key, call)
             if is_first:
                 return await self._fly(call, key, prior)
             self._compare(call, key, content_in(flight.call), content_in(call))
@@ -176,7 +156,7 @@ class KeyedCalls:
             pending = None
             if outcome is None and call.is_unresolved and self._store is None:
                 pending = self.sender.pending(call)
-            self._flights.leave(call.operation.name, key, outcome, pending)
+            self.flights.leave(call.operation.name, key, outcome, pending)
         return outcome
 
     def _compare(self, call: Call[Any, Any], key: str, stored: bytes, given: bytes) -> None:
@@ -313,7 +293,7 @@ class KeyedCalls:
             IdempotencyConflictError: It was applied.
             OutcomeUnknownError: It may have been.
         """
-        verdict = await self._settle(store, log, prior, call.options)
+        verdict = await self.settle(store, log, prior, call.options)
         if verdict is Verdict.APPLIED:
             raise about(conflict(call.operation.name, log.key, changed), call)
         if verdict is Verdict.UNDETERMINED:
@@ -324,7 +304,7 @@ class KeyedCalls:
             )
             raise about(error, call)
 
-    async def _settle(self, store: Store, log: ClaimLog, prior: Prior, options: Options) -> Verdict:
+    async def settle(self, store: Store, log: ClaimLog, prior: Prior, options: Options) -> Verdict:
         """Look up what a row sent; write the verdict, and give the claim back."""
         pending = prior.pending
         try:
@@ -413,87 +393,6 @@ class KeyedCalls:
             hooks, name = self.sender.hooks, call.operation.name
             hooks.emit(events.JournalBehind(call.call_id, name, str(error)))
 
-    # What others left -----------------------------------------------------------------------------
-
-    async def recover(self, options: Options) -> Recovered:
-        """Settle what dead processes left in the journal, side by side.
-
-        Raises:
-            ConfigurationError: There is no journal.
-        """
-        store = await self.opened()
-        if store is None:
-            raise errors.ConfigurationError(
-                "recover settles what a journal has: make the client with journal="
-            )
-        verdicts: list[tuple[Verdict, Pending]] = []
-        failures: list[Exception] = []
-        slots = anyio.Semaphore(_AT_ONCE)
-
-        async def settle(claimed: Claimed) -> None:
-            assert claimed.row is not None  # noqa: S101 - only rows are taken over
-            assert claimed.token is not None  # noqa: S101 - likewise
-            try:
-                async with slots:
-                    prior = prior_of(claimed.row, account)
-                    assert prior is not None  # noqa: S101 - open rows are kept whole
-                    log = ClaimLog(store, claim_again(claimed.row), claimed.token)
-                    verdicts.append((await self._settle(store, log, prior, options), prior.pending))
-            except Exception as error:  # noqa: BLE001 - raised below: a group would wrap it
-                failures.append(error)
-                group.cancel_scope.cancel()
-
-        after, account = 0, account_of(store)
-        while page := await store.take_over(_PAGE, after=after):
-            async with anyio.create_task_group() as group:
-                for claimed in page:
-                    group.start_soon(settle, claimed)
-            if failures:
-                raise failures[0]
-            after = max(claimed.row.id for claimed in page if claimed.row is not None)
-        return Recovered(
-            applied=sum(verdict is Verdict.APPLIED for verdict, _ in verdicts),
-            absent=sum(verdict is Verdict.ABSENT for verdict, _ in verdicts),
-            undetermined=tuple(
-                pending for verdict, pending in verdicts if verdict is Verdict.UNDETERMINED
-            ),
-        )
-
-    async def resolve(
-        self, pending: Pending, options: Options, *, another_key: bool = False
-    ) -> Resolution:
-        """Settle a pending call; see `Reconciler.resolve`. The journal is told the verdict."""
-        key = owner_in(pending)[2]
-        flight = self._flights.find(pending.operation, key)
-        if flight is not None and not await _in_time(flight.ended(), options):
-            return Resolution(Verdict.UNDETERMINED)
-        store = await self.opened() if key else None
-        found = None if store is None else await self._found(store, pending, key, options)
-        if store is None or found is None or found.row is None:
-            return await self.sender.resolve(pending, options, another_key=another_key)
-        row = found.row
-        if found.answer is Answer.HELD:
-            return Resolution(Verdict.UNDETERMINED)
-        if row.state not in OPEN and (result := result_of(row)[0]) is not None:
-            return Resolution(Verdict.APPLIED, result)
-        others = await store.rows_of_identity(pending.operation, pending.identity)
-        self.sender.note_others(pending, results_of(others, besides=key))
-        resolution = await self.sender.resolve(pending, options, another_key=another_key)
-        if resolution.verdict is not Verdict.UNDETERMINED:
-            await store.end_open(row, end_after(resolution, Prior(pending, is_unresolved=True)))
-        return resolution
-
-    async def _found(
-        self, store: Store, pending: Pending, key: str, options: Options
-    ) -> Claimed | None:
-        """Read the row that a pending call has, once nobody alive works on it any more."""
-        found = await store.find(pending.operation, key)
-        if found is not None and found.answer is Answer.HELD:
-            await _in_time(released(store, pending.operation, key), options)
-            found = await store.find(pending.operation, key)
-        is_its = found is not None and found.row is not None and found.row.sent == pending.request
-        return found if is_its else None
-
     async def aclose(self) -> None:
         """Close the journal."""
         if self._store is not None:
@@ -523,13 +422,3 @@ async def released(store: Store, operation: str, key: str) -> None:
         if found is None or found.answer is not Answer.HELD:
             return
         gap = min(2 * gap, _LONGEST_GAP)
-
-
-async def _in_time(awaitable: Awaitable[object], options: Options) -> bool:
-    """Await something for as long as a call may take; return whether it has ended."""
-    total = options.timeout.total
-    try:
-        await (awaitable if total is None else clock.within(total, awaitable))
-    except clock.DeadlinePassed:
-        return False
-    return True

@@ -45,7 +45,7 @@ from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, Options, about, reason_in
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
 from chat2pay_async._send.limited_transport import KeyUnavailableError, LimitedTransport
-from chat2pay_async._send.references import References, owner_in, owner_of, reference_in
+from chat2pay_async._send.references import References, owner_by, owner_in, owner_of, reference_in
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Pending, Proof, SentRequest
 from chat2pay_async.events import Hooks, LookedUp, Paused
@@ -304,21 +304,11 @@ class Reconciler:
             self.note_others(pending, await call.log.others(pending))
         known = self._memory.of(pending)
         known.seen.has_any = False
-        look_ups = look_up(
-            call.window_ends,
-            retry.settle,
-            clock.now(),
-            is_foreign=call.is_foreign,
-            seen=known.seen,
-        )
+        ends, seen, is_foreign = call.window_ends, known.seen, call.is_foreign
+        look_ups = look_up(ends, retry.settle, clock.now(), is_foreign=is_foreign, seen=seen)
         try:
             finding = await self._drive(
-                look_ups,
-                pending,
-                call.sent_at,
-                call.options,
-                call.call_id,
-                lease=lease,
+                look_ups, pending, call.sent_at, call.options, call.call_id, lease=lease
             )
         except BaseException:
             if known.seen.has_any:  # it contradicts the *absent* of the look-ups before
@@ -375,7 +365,7 @@ class Reconciler:
         """Keep the references of other calls for the same identity: they are not this one's."""
         name, identity = pending.operation, pending.identity
         for key, result in others:
-            self.known.add(reference_in(name, result), (name, identity, key))
+            self.known.add(reference_in(name, result), owner_by(name, identity, key))
 
     def claim(self, call: Call[Any, Any], result: Any) -> bool:
         """Keep the reference that a call received; False where another call received it before."""

@@ -12,11 +12,19 @@ from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.operations import is_reference, receipt_key
 from chat2pay_async.errors import Pending, SentRequest
 
-__all__ = ["Owner", "References", "owner_in", "owner_of", "reference_in", "references_over"]
+__all__ = [
+    "Owner",
+    "References",
+    "owner_by",
+    "owner_in",
+    "owner_of",
+    "reference_in",
+    "references_over",
+]
 
-Owner: TypeAlias = tuple[str, str, str]
+Owner: TypeAlias = tuple[str, ...]
 """The call that received a reference, the same for each of its attempts, in any process: its
-operation, its identity and its idempotency key."""
+operation and identity, and its idempotency key where that is another than the identity."""
 
 _CREATE: Final = operations.CREATE_PAYMENT_LINK.name
 _CANCEL: Final = operations.CANCEL_PAYMENT_LINK.name
@@ -30,12 +38,17 @@ _REFERENCES: Final = {
 }
 
 
-def owner_of(operation: str, identity: str, request: SentRequest, key: str | None) -> Owner:
+def owner_of(operation: str, identity: str, request: SentRequest, key: str | None = None) -> Owner:
     """Return the call that a response is for; a link has many receipts, each with its own URL."""
     if key is None and operation == operations.CREATE_RECEIPT.name:
         body = decode_object(request.body or b"{}") or {}
         key = receipt_key(identity, f"{body.get('receiptLink')}")
-    return operation, identity, identity if key is None else key
+    return owner_by(operation, identity, key)
+
+
+def owner_by(operation: str, identity: str, key: str | None) -> Owner:
+    """Return the call with an idempotency key; None: the identity is its key."""
+    return (operation, identity) if key in {None, identity} else (operation, identity, f"{key}")
 
 
 def owner_in(pending: Pending) -> Owner:
@@ -79,8 +92,7 @@ class References:
         """
         if isinstance(result, models.Transaction):
             if result.order_number is not None:  # it is the link of whoever made this order
-                order = result.order_number
-                self.add(result.payment_link_ref, (_CREATE, order, order))
+                self.add(result.payment_link_ref, (_CREATE, result.order_number))
         elif isinstance(result, models.Cancellation):  # of a link that may have its owner
             self.add(result.payment_link_ref, owner)
         else:
@@ -98,7 +110,7 @@ class References:
         if not link:
             return False
         order: str | None = getattr(result, "order_number", None)
-        operation, identity, _key = self._owners.get(link, ("", "", ""))
+        operation, identity = self._owners.get(link, ("", ""))[:2]
         return operation == _CREATE and order not in {None, "", identity}
 
     def is_of_another(

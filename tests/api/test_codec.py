@@ -404,7 +404,7 @@ def test_recovered_is_never_read_from_the_wire() -> None:
 def test_null_is_nothing_everywhere() -> None:
     for kind in ANSWERS:
         attributes = [field.name for field in attrs.fields(kind)]
-        attributes = [name for name in attributes if name not in {"extra", "recovered"}]
+        attributes = [name for name in attributes if name not in {"extra", "recovered", "replayed"}]
         read = structure(kind, {wire_name(name): None for name in attributes})
         assert {getattr(read, name) for name in attributes} <= {None, ()}
         assert read.extra == {}
@@ -673,7 +673,7 @@ def lost(kind: type[Any], data: dict[str, Any], read: Any) -> list[str]:
     attributes = {
         wire_name(field.name): field.name
         for field in attrs.fields(kind)
-        if field.name not in {"extra", "recovered"}
+        if field.name not in {"extra", "recovered", "replayed"}
     }
     missing = [name for name in read.extra if name not in data]
     for name, raw in data.items():

@@ -84,7 +84,7 @@ ANY_JSON_REFERENCE = {"$ref": "#/components/schemas/JsonNode"}
 
 # One class serves both integrators; in a transaction there is less to tell.
 LACKING = {"IntegratorResponse": {"status", "type"}}
-OWN_ATTRIBUTES = {"extra", "recovered"}
+OWN_ATTRIBUTES = {"extra", "recovered", "replayed"}
 
 # Texts of the contract that are more than text: it declares `additionalData` a string in some
 # answers, and sends JSON; ids are integers here and strings there.

@@ -18,7 +18,6 @@ import pytest
 
 from chat2pay_async import (
     AsyncChat2Pay,
-    JournalError,
     PaymentLinkRequest,
     RateLimit,
     RequestValidationError,
@@ -71,7 +70,7 @@ async def dry_run_of(
     source: Any, make: Any = bulk.create_payment_links, **options: Any
 ) -> tuple[Forecast, list[Any]]:
     service = Service()
-    settings = {"rate_limit": options.pop("rate_limit", None)}
+    settings = {name: options.pop(name, None) for name in ("rate_limit", "journal")}
     async with client_of(service, **settings) as client:
         run = make(client, source, dry_run=True, **options)
         outcomes = await read(run)
@@ -212,8 +211,8 @@ def content_of(path: Path) -> list[tuple[Any, ...]]:
 async def test_a_dry_run_reads_a_journal_without_changing_it(tmp_path: Path) -> None:
     path = tmp_path / "spring.db"
     source = [request_for(number) for number in range(1, 6)]
-    async with client_of(Service(by_order)) as client:
-        done = await read(bulk.create_payment_links(client, source, journal=path))
+    async with client_of(Service(by_order), journal=path) as client:
+        done = await read(bulk.create_payment_links(client, source, run="spring"))
     assert Counter(outcome.state for outcome in done) == {
         State.APPLIED: 2,
         State.REJECTED: 1,
@@ -223,7 +222,7 @@ async def test_a_dry_run_reads_a_journal_without_changing_it(tmp_path: Path) -> 
     before = content_of(path)
     changed = request_for(5, total_amount="1.00")
     forecast, outcomes = await dry_run_of(
-        [*source[:4], changed, request_for(6)], journal=path, concurrency=1
+        [*source[:4], changed, request_for(6)], journal=path, run="spring", concurrency=1
     )
     assert (forecast.to_send, forecast.to_look_up) == (2, 1)
     assert (forecast.final, forecast.refused) == (2, 1)
@@ -238,17 +237,50 @@ async def test_a_dry_run_reads_a_journal_without_changing_it(tmp_path: Path) -> 
     assert content_of(path) == before
 
 
-@pytest.mark.parametrize("as_text", [True, False])
-async def test_a_dry_run_makes_no_journal(tmp_path: Path, *, as_text: bool) -> None:
-    path = tmp_path / "spring.db"
-    forecast, _ = await dry_run_of([request_for(1)], journal=str(path) if as_text else path)
-    assert forecast.to_send == 1
-    assert names_in(tmp_path) == []
+async def test_a_forecast_tells_new_done_changed_gone_and_alike_apart(tmp_path: Path) -> None:
+    path = tmp_path / "payments.db"
+    source = [request_for(number) for number in range(10, 16)]
+    async with client_of(Service(by_order), journal=path) as client:
+        await read(bulk.create_payment_links(client, source, run="spring"))
+    new = [
+        request_for(10),
+        request_for(11, total_amount="1.00"),
+        request_for(11),
+        request_for(99, order_number="a 12"),
+        request_for(98, order_number="new", to=source[3].to),
+        request_for(97, to="4915112345678", channel="whatsapp"),
+    ]
+    forecast, outcomes = await dry_run_of(new, journal=path, run="spring", concurrency=1)
+    assert (forecast.final, forecast.changed, forecast.repeated) == (1, 1, 1)
+    assert (forecast.new, forecast.to_send, forecast.gone) == (2, 2, 4)
+    assert forecast.lookalikes == 2
+    assert forecast.lookalike_keys == (("a 12", "A-12"), ("new", "A-13"))
+    assert list(forecast.moved.values()) == ["A-13"]
+    assert forecast.recipients == 2
+    assert forecast.countries == {"27": 1, "49": 1}
+    assert forecast.channels == {"sms": 1, "whatsapp": 1}
+    assert len(outcomes) == 4
+    assert str(forecast).startswith("2 to send, 1 final, 3 refused, 4 gone; ZAR 20.20; about")
 
 
-async def test_a_dry_run_refuses_the_journal_of_another_run(tmp_path: Path) -> None:
-    path = tmp_path / "spring.db"
-    async with client_of(Service()) as client:
-        await read(bulk.cancel_payment_links(client, [], journal=path))
-    with pytest.raises(JournalError, match="belongs to another run"):
-        await dry_run_of([request_for(1)], journal=path)
+async def test_what_a_dry_run_took_for_a_rewritten_row_is_not_sent(tmp_path: Path) -> None:
+    path = tmp_path / "payments.db"
+    before, now = [request_for(10)], [request_for(1, to=request_for(10).to)]
+    async with client_of(Service(by_order), journal=path) as client:
+        await read(bulk.create_payment_links(client, before, run="spring"))
+        run = bulk.create_payment_links(client, now, run="spring", dry_run=True)
+        await read(run)
+        (outcome,) = await read(
+            bulk.create_payment_links(client, now, run="spring", compare=run.forecast)
+        )
+        assert outcome.state is State.REJECTED
+        assert "'A-1'" in str(outcome.error)
+        assert "'A-10'" in str(outcome.error)
+        # Next month has the same customers, and a name of its own.
+        monthly = bulk.create_payment_links(client, now, run="summer", dry_run=True)
+        assert await read(monthly) == []
+        assert monthly.forecast is not None
+        assert monthly.forecast.lookalikes == 0
+        options: Any = {"compare": monthly.forecast}
+        (outcome,) = await read(bulk.create_payment_links(client, now, run="summer", **options))
+        assert outcome.state is State.APPLIED

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -58,7 +57,7 @@ from chat2pay_async import (
 from chat2pay_async._api import operations, requests
 from chat2pay_async._bulk import store
 from chat2pay_async._bulk.item import Item
-from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._bulk.outcomes import State
 from chat2pay_async._journal.database import Database
 from chat2pay_async._journal.store import RowState
 from chat2pay_async._send.stored import end_of
@@ -443,7 +442,7 @@ async def test_all_items_wait_for_the_longest_throttle() -> None:
 async def test_check_existing_sends_an_order_that_is_absent_when_its_window_has_ended() -> None:
     made = bench(CREATED, look_ups=[NOWHERE])
     started = anyio.current_time()
-    with shop(made, choices={'check_existing': True}) as one:
+    with shop(made, choices={"check_existing": True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.APPLIED
     assert [at - started for at in made.engine.looked] == pytest.approx([0, READ + SETTLE])
@@ -452,7 +451,7 @@ async def test_check_existing_sends_an_order_that_is_absent_when_its_window_has_
 
 async def test_check_existing_finds_what_a_dead_process_still_has_on_its_way() -> None:
     made = bench(look_ups=[NOWHERE, shown()])
-    with shop(made, choices={'check_existing': True}) as one:
+    with shop(made, choices={"check_existing": True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.SKIPPED
     assert made.engine.sent == []
@@ -461,7 +460,7 @@ async def test_check_existing_finds_what_a_dead_process_still_has_on_its_way() -
 async def test_check_existing_waits_for_its_window_once_in_a_run() -> None:
     made = bench(CREATED, answer(201, b'{"paymentLinkRef": "ref-2"}'), look_ups=[NOWHERE])
     other = NOWHERE.body.replace(b"A-1", b"A-2")
-    with shop(made, choices={'check_existing': True}) as one:
+    with shop(made, choices={"check_existing": True}) as one:
         await one.finish()
         made.engine.look_ups[:] = [answer(404, other)]
         then = anyio.current_time()
@@ -473,7 +472,7 @@ async def test_check_existing_waits_for_its_window_once_in_a_run() -> None:
 
 async def test_check_existing_skips_an_existing_order_whoever_made_it(path: Path) -> None:
     made = bench(look_ups=[shown(additionalData='{"sdkRequestId": "another\'s"}')])
-    with shop(made, path, choices={'check_existing': True}) as one:
+    with shop(made, path, choices={"check_existing": True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.SKIPPED
     assert outcome.result.payment_link_ref == "ref-1"
@@ -499,7 +498,7 @@ async def test_check_existing_skips_an_existing_order_whoever_made_it(path: Path
 async def test_check_existing_does_not_send_an_order_that_may_exist(looked_up: Act) -> None:
     made = bench(look_ups=[looked_up])
     started = anyio.current_time()
-    with shop(made, choices={'check_existing': True}) as one:
+    with shop(made, choices={"check_existing": True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.FAILED
     assert type(outcome.error) is Chat2PayError
@@ -510,7 +509,7 @@ async def test_check_existing_does_not_send_an_order_that_may_exist(looked_up: A
 
 
 async def test_check_existing_reports_a_wrong_key_as_such() -> None:
-    with shop(bench(look_ups=[WRONG_KEY]), choices={'check_existing': True}) as one:
+    with shop(bench(look_ups=[WRONG_KEY]), choices={"check_existing": True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.FAILED
     assert type(outcome.error) is AuthenticationError
@@ -519,7 +518,7 @@ async def test_check_existing_reports_a_wrong_key_as_such() -> None:
 
 async def test_check_existing_stops_the_run_where_somebody_else_answers() -> None:
     page = answer(403, b"<html>", content_type="text/html")
-    with shop(bench(look_ups=[page]), choices={'check_existing': True}) as one:
+    with shop(bench(look_ups=[page]), choices={"check_existing": True}) as one:
         outcome = await one.finish()
     assert outcome.state is State.FAILED
     reason = one.items.reason_to_stop(outcome)
@@ -529,7 +528,7 @@ async def test_check_existing_stops_the_run_where_somebody_else_answers() -> Non
 
 async def test_check_existing_waits_out_an_outage() -> None:
     made = bench(CREATED, look_ups=[not_sent()])
-    with shop(made, choices={'check_existing': True}, give_up_after=600.0) as one:
+    with shop(made, choices={"check_existing": True}, give_up_after=600.0) as one:
         async with anyio.create_task_group() as tasks:
             outcomes: list[Any] = []
 
@@ -544,10 +543,10 @@ async def test_check_existing_waits_out_an_outage() -> None:
 
 async def test_check_existing_looks_up_before_the_first_post_only(path: Path) -> None:
     made = bench(*[not_sent()] * 4, look_ups=[NOWHERE])
-    with shop(made, path, choices={'check_existing': True}) as one:
+    with shop(made, path, choices={"check_existing": True}) as one:
         assert (await one.finish()).state is State.FAILED
     again = bench(CREATED)
-    with shop(again, path, choices={'check_existing': True}) as one:
+    with shop(again, path, choices={"check_existing": True}) as one:
         assert (await one.finish()).state is State.APPLIED
 
 
@@ -993,7 +992,9 @@ async def test_what_was_rejected_is_sent_again_if_that_is_asked_for(
     if operation == "capture":
         kind, request = operations.CAPTURE_PAYMENT, CAPTURE
         script = [
-            answer(200, f'{{"transactionType": "CAPTURE", "paymentGatewayDecision": "{one}"}}'.encode())
+            answer(
+                200, f'{{"transactionType": "CAPTURE", "paymentGatewayDecision": "{one}"}}'.encode()
+            )
             for one in ("DECLINE", "ACCEPT")
         ]
     with shop(bench(script[0]), path, kind) as one:

@@ -26,7 +26,7 @@ from scripted import (
     lost,
     not_sent,
 )
-from shop import Shop, shop
+from shop import rows_in, shop
 
 from chat2pay_async import (
     BadRequestError,
@@ -38,7 +38,6 @@ from chat2pay_async import (
 )
 from chat2pay_async._api import operations
 from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._journal.sqlite import Journal
 from chat2pay_async._send.sender import TRIES
 from chat2pay_async._transport.base import WireResponse
 
@@ -180,7 +179,7 @@ async def test_a_run_gives_up_after_an_outage_that_is_too_long(path: Path) -> No
     assert isinstance(reason, RunStoppedError)
     assert "nothing could be sent for 600 s, and give_up_after=600 allows no more" in str(reason)
     assert "no response from s.test:443" in str(reason)
-    assert set(rows_in(path)) == {"failed"}
+    assert set(states_in(path)) == {"failed"}
 
 
 async def test_what_was_not_begun_is_not_sent_after_giving_up(path: Path) -> None:
@@ -353,13 +352,8 @@ async def test_an_unknown_outcome_of_another_kind_stops_no_run() -> None:
     assert one.items.reason_to_stop(outcome) is None
 
 
-def rows_in(path: Path) -> list[str]:
-    journal = Journal(path)
-    journal.open_to_read()
-    try:
-        return [row.state for _, row in journal.page(0, unresolved_only=False)]
-    finally:
-        journal.close()
+def states_in(path: Path) -> list[str]:
+    return [row.state.value for row in rows_in(path)]
 
 
 @pytest.fixture

@@ -33,10 +33,20 @@ from chat2pay_async import (
     TransactionStatus,
     errors,
 )
-from chat2pay_async._bulk.outcomes import Outcome, State, state_after, state_of
+from chat2pay_async._bulk.outcomes import Outcome, State
+from chat2pay_async._send import stored
 from chat2pay_async.errors import Attempt, Pending, SentRequest
 from chat2pay_async.models import Cancellation
 from chat2pay_async.models import Transaction as FoundTransaction
+
+
+def state_after(result: Any) -> State:
+    return State(stored.state_after(result).value)
+
+
+def state_of(error: Any) -> State:
+    return State(stored.state_of(error).value)
+
 
 MOMENT = datetime(2026, 5, 4, tzinfo=UTC)
 SENT = TransactionStatus.PAYMENT_LINK_SENT
@@ -128,7 +138,14 @@ def test_an_error_that_is_no_rejection_is_never_final() -> None:
         for kind in kinds
         if issubclass(kind, Chat2PayError)
         and not issubclass(
-            kind, (ApiError, RequestValidationError, ResponseDecodeError, OutcomeUnknownError)
+            kind,
+            (
+                ApiError,
+                errors.IdempotencyConflictError,
+                RequestValidationError,
+                ResponseDecodeError,
+                OutcomeUnknownError,
+            ),
         )
     ]
     assert JournalError in map(type, plain)

@@ -156,7 +156,7 @@ class Items:
         for item in items:
             try:
                 finished.append(self.known[item.key](item))
-            except JournalError as error:
+            except MistakeError as error:
                 finished.append(error)
         return finished
 
@@ -249,7 +249,9 @@ def bench(
     **setup: Any,
 ) -> Bench:
     items, store, received = Items(act), Store(rows or []), list[Event]()
-    made = Setup(source=source, read=read, operation="create_payment_link", account=BINDING, **setup)
+    made = Setup(
+        source=source, read=read, operation="create_payment_link", account=BINDING, **setup
+    )
     stand_in: Any = store
     run = Run[Any, Any](made, stand_in, cast("Any", items), Hooks([received.append]))
     return Bench(run, items, store, received)

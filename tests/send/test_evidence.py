@@ -943,7 +943,7 @@ def test_a_call_recognises_its_own_reference() -> None:
     assert shows(case("reverse_payment", known=own), paid(entry("Void"))) is OURS
     assert shows(case(known={REF: ("create_payment_link", "A-1")}), shown()) is OURS
     of_link = shown(receiptLinkRef="rec-1", transactionStatuses=[step("RECEIPT_LINK_SENT")])
-    receipt = {"rec-1": ("create_receipt", f"{REF} https://r.test")}
+    receipt = {"rec-1": ("create_receipt", REF, f'["{REF}", "https://r.test"]')}
     assert shows(case("create_receipt", known=receipt), of_link) is OURS
 
 

@@ -72,6 +72,9 @@ class Log:
 
     def record_attempt(self, *_: Any) -> None: ...
 
+    async def others(self, _pending: Pending) -> list[tuple[str, Any]]:
+        return []
+
     def record_pending(self, pending: Pending) -> None:
         self.pending = pending
 

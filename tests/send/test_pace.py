@@ -19,8 +19,7 @@ from chat2pay_async._api.operations import CREATE_PAYMENT_LINK
 from chat2pay_async._config import ApiKey, HeaderFields
 from chat2pay_async._send.call import Options
 from chat2pay_async._send.limited_transport import LimitedTransport
-from chat2pay_async._send.limits import RateLimiter, Slots
-from chat2pay_async._send.limits import Pace
+from chat2pay_async._send.limits import Pace, RateLimiter, Slots
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._transport.base import SendGuard, WireResponse
 from chat2pay_async.errors import Chat2PayError

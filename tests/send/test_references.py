@@ -208,7 +208,7 @@ def test_a_receipt_is_one_of_many_for_its_link() -> None:
         return owner_of("create_receipt", "ref-1", SentRequest("POST", "/r", body))
 
     one, other = b'{"receiptLink":"https://r.test/1"}', b'{"receiptLink":"https://r.test/2"}'
-    assert owner(one) == owner(one) == ("create_receipt", "ref-1 https://r.test/1")
+    assert owner(one) == owner(one) == ("create_receipt", "ref-1", '["ref-1", "https://r.test/1"]')
     assert owner(one) != owner(other)
     assert owner(None) == owner(b"{}") == owner(b"[]")
 

@@ -602,6 +602,9 @@ class Log:
         del response
         self.told.append(("attempt", attempt))
 
+    async def others(self, _pending: Pending) -> list[tuple[str, Any]]:
+        return []
+
     def record_pending(self, pending: Pending) -> None:
         self.told.append(("pending", pending))
 

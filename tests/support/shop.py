@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-import shutil
-import sqlite3
 from typing import Any
 
 import anyio
@@ -24,7 +24,16 @@ from chat2pay_async._journal.database import Database
 from chat2pay_async._journal.sqlite_store import SQLiteStore
 from chat2pay_async._journal.store import OPEN, Account, Row
 
-__all__ = ["ACCOUNT", "Inline", "InlineWriter", "Shop", "at_once", "copy_journal", "rows_in", "shop"]
+__all__ = [
+    "ACCOUNT",
+    "Inline",
+    "InlineWriter",
+    "Shop",
+    "at_once",
+    "copy_journal",
+    "rows_in",
+    "shop",
+]
 
 CREATE = operations.CREATE_PAYMENT_LINK
 ACCOUNT = Account("https://s.test", ApiKey("secret-key").fingerprint)
@@ -168,7 +177,7 @@ class Shop:
 
 
 @contextmanager
-def shop(
+def shop(  # noqa: PLR0913 - whatever can be different
     made: Bench,
     path: Path | None = None,
     operation: operations.Operation[Any, Any] = CREATE,
@@ -181,9 +190,7 @@ def shop(
 ) -> Iterator[Shop]:
     """Open the items of a run. By default it waits for no outage."""
     chosen = Choices(give_up_after=give_up_after, **(choices or {}))
-    with (
-        opened(path, accept_loss=accept_loss) if path is not None else _none()
-    ) as journal:
+    with opened(path, accept_loss=accept_loss) if path is not None else _none() as journal:
         name = None if journal is None else Name(run, operation.name, {})
         store = RunStore(journal, name, finds_lookalikes=not chosen.allow_lookalikes)
         inline: Any = Inline(store._work)

@@ -126,6 +126,9 @@ class Log:
 
     def record_attempt(self, attempt: Attempt, response: WireResponse | None) -> None: ...
 
+    async def others(self, _pending: Pending) -> list[tuple[str, Any]]:
+        return []
+
     def record_pending(self, pending: Pending) -> None:
         if not self.process.is_dead:
             self.job.keep(pending)
@@ -254,10 +257,11 @@ class Process:
         return (pending.operation, pending.identity) == (operation.name, job.about)
 
     async def _send(self, job: Job, prior: Pending | None) -> None:
-        send, options = inner(self.client)
+        calls, options = inner(self.client)
         log = Log(self, job) if job.has_journal else None
         try:
-            raw = await send.send(OPERATIONS[job.kind], job.request, options, log, prior)
+            operation = OPERATIONS[job.kind]
+            raw = await calls.sender.send(operation, job.request, options, log, prior)
         except OutcomeUnknownError as error:
             job.end("unknown", error.pending)
         except Chat2PayError:
