@@ -58,8 +58,8 @@ else:
     _DOORS = frozenset({"bulk", "errors", "events", "files", "models"})
     _PLACES = (
         *("errors", "_config", "events", "_api.models", "_api.responses", "_journal.settings"),
-        *("_send.limits", "_send.reconciliation", "_transport.factory"),
-        *("_recovery", "_raw_client", "_client"),
+        *("_send.limits", "_send.reconciliation", "_recovery", "_transport.factory"),
+        *("_raw_client", "_client"),
     )
 
 __all__ = [

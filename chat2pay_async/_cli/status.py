@@ -363,32 +363,34 @@ def reconcile(
     """
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
-        problems = 0
-        records: list[Any] = []
         async with bulk.reconcile(client, run=run) as found:
-            async for one in found:
-                problems += one.problem is not None
-                if csv is not None:
-                    records.append(status_record(one.transaction, problem=one.problem))
-                elif printer.as_json:
-                    printer.json(_fields_of(one))
-                elif one.problem is not None:
-                    print_error(f"{one.key}: {one.problem}")
-            summary = found.summary
-        if csv is not None:
-            write_tables(status_table(records), Sheet((), ()), csv=csv, xlsx=None)
-        else:
-            printer.fields("Journal and service", attrs.asdict(summary))
-        return ExitCode.PROBLEMS if problems else ExitCode.DONE
+            if csv is None:
+                async for one in found:
+                    _show(printer, one)
+            else:
+                await _write_reconciled(csv, found)
+            counts = found.counts
+        if csv is None:
+            printer.fields("Journal and service", dict(counts))
+        problems, unknown = counts.get("problems", 0), counts.get("unknown", 0)
+        if problems > unknown:
+            return ExitCode.PROBLEMS
+        return ExitCode.UNKNOWN if unknown else ExitCode.DONE
 
     return make_call(options, work)
 
 
-def _fields_of(one: Any) -> dict[str, Any]:
-    found = one.transaction
-    return {
-        "key": one.key,
-        "operation": getattr(one, "operation", None),
-        "problem": one.problem,
-        "transaction": None if found is None else found.to_dict(),
-    }
+def _show(printer: Printer, one: bulk.Reconciled) -> None:
+    if printer.as_json:
+        fields = attrs.asdict(one, recurse=False)
+        found = one.transaction
+        printer.json(fields | {"transaction": None if found is None else found.to_dict()})
+    elif one.problem is not None:
+        print_error(f"{one.key}: {one.problem}")
+
+
+async def _write_reconciled(csv: Path, found: bulk.Reconciliation) -> None:
+    records = [
+        status_record(one.transaction, row=one.line, problem=one.problem) async for one in found
+    ]
+    write_tables(status_table(records), Sheet((), ()), csv=csv, xlsx=None)

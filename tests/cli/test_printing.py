@@ -139,7 +139,11 @@ def test_error_within_a_result_is_shown_in_words() -> None:
     screen = Screen()
     error = models.ThirdPartyError(code=7, description="no credit")
     screen.printer.model(models.PaymentLink(payment_link_ref="ref-1", error=error))
-    assert screen.lines[2:] == ["error             7, no credit", "recovered         no"]
+    assert screen.lines[2:] == [
+        "error             7, no credit",
+        "recovered         no",
+        "replayed          no",
+    ]
 
 
 @pytest.mark.parametrize("terminal", [None, 80])

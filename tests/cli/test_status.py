@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from commandline import Terminal, links_csv, served
 from rich.console import Console
 
-from chat2pay_async._cli import single_call
+from chat2pay_async._cli import single_call, status
 from chat2pay_async._cli.printing import Printer
 from chat2pay_async._cli.status import table_of
 from chat2pay_async.sandbox import InjectedFault, Sandbox
@@ -151,3 +152,85 @@ def test_missing_payment_ends_the_watch(sandbox: Sandbox, run: Terminal) -> None
     ran = run("status", "no-such-reference", "--watch")
     assert ran.code == 3
     assert sandbox.ledger.answered("get_transaction") == 1
+
+
+# Of a run, of a kind ------------------------------------------------------------------------------
+
+
+def links_of_a_run(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> list[str]:
+    """Make three links: one is paid, one has expired, one is open."""
+    run("links", "create", links_csv(tmp_path / "spring.csv", 3))
+    refs = [sandbox.ref_of(f"A-{number}") for number in (1, 2, 3)]
+    sandbox.pay(refs[0])
+    sandbox.expire(refs[1])
+    return refs
+
+
+@pytest.mark.parametrize(
+    ("only", "orders"),
+    [
+        ("paid", ["A-1"]),
+        ("expired", ["A-2"]),
+        ("open", ["A-3"]),
+        ("unpaid", ["A-2", "A-3"]),
+        ("authorized", []),
+    ],
+)
+def test_links_of_a_run_are_shown_by_kind(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, only: str, orders: list[str]
+) -> None:
+    links_of_a_run(sandbox, run, tmp_path)
+    ran = run("status", "--from-run", "spring", "--only", only, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    assert [line["result"]["order_number"] for line in ran.lines] == orders
+
+
+def test_report_is_a_file_of_look_ups_and_so_is_a_status(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    links_of_a_run(sandbox, run, tmp_path)
+    run("report", "spring", "--csv", "report.csv")
+    assert run("status", "report.csv", "--csv", "status.csv").code == 0
+    assert run("status", "report.csv", "--xlsx", "status.xlsx").code == 0
+    with Path("status.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["state"] for row in rows] == ["paid", "expired", "open"]
+    again = run("status", "status.csv", "--only", "paid", "--csv", "-")
+    (row,) = csv.DictReader(io.StringIO(again.out))
+    assert (row["order_number"], row["paid_amount"], row["currency"]) == ("A-1", "199.90", "ZAR")
+
+
+def test_payment_that_can_not_be_judged_is_told_and_not_shown(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    links_of_a_run(sandbox, run, tmp_path)
+    monkeypatch.setattr(status, "matches", lambda _found, _only: None)
+    ran = run("status", "--from-run", "spring", "--only", "paid", "--json")
+    assert (ran.code, ran.out) == (3, "")
+    assert "3 payments are not shown, since it can't be known whether they are paid" in ran.err
+
+
+# Against the journal ------------------------------------------------------------------------------
+
+
+def test_journal_that_agrees_is_reconciled(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    links_of_a_run(sandbox, run, tmp_path)
+    ran = run("reconcile")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines()[0] == "Journal and service"
+    *items, counts = run("reconcile", "spring", "--json").lines
+    assert sorted(one["status"] for one in items) == ["captured", "expired", "open"]
+    assert {one["problem"] for one in items} == {None}
+    assert counts["problems"] == 0
+
+
+def test_link_that_the_service_does_not_know_is_a_problem(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    run("links", "create", links_csv(tmp_path / "spring.csv", 1))
+    sandbox.next_faults("get_transaction", [InjectedFault("not_found", form="json")] * 4)
+    ran = run("reconcile", "spring")
+    assert (ran.code, ran.err) == (3, "A-1: the service does not know it\n")
+    assert run("reconcile", "--csv", "found.csv").code == 3
+    (row,) = csv.DictReader(io.StringIO(Path("found.csv").read_text("utf-8-sig")))
+    assert (row["row"], row["problem"]) == ("2", "the service does not know it")
