@@ -16,6 +16,7 @@ import msgspec
 from chat2pay_async._journal.content import digested
 from chat2pay_async._journal.key_index import marks
 from chat2pay_async._journal.rows import (
+    CHUNK,
     COLUMNS,
     STATE,
     TOKEN,
@@ -230,7 +231,7 @@ class Database:
             values.append(operation)
         return self.db.execute(
             f"SELECT {COLUMNS} FROM item WHERE {_IS_OPEN} AND id > ?{where} "  # noqa: S608 - the two above
-            f"ORDER BY id LIMIT {_CHUNK}",
+            f"ORDER BY id LIMIT {CHUNK}",
             (after, *values),
         ).fetchall()
 
@@ -411,7 +412,8 @@ class Database:
                 f"the run {name} is one of {before.operation}, not of {operation}. Pass another "
                 "name for this run"
             )
-        written = msgspec.json.encode(dict(settings)).decode()
+        kept = settings if before is None else settings or before.settings
+        written = msgspec.json.encode(dict(kept)).decode()
         if before is None:
             self.db.execute(
                 "INSERT INTO run (name, operation, begun_at, last_at, opening, settings) "
@@ -421,7 +423,7 @@ class Database:
         else:
             self.db.execute(
                 "UPDATE run SET last_at = ?, opening = opening + 1, settings = ? WHERE name = ?",
-                (now, written if settings else _settings_of(before), name),
+                (now, written, name),
             )
         query = "SELECT id, opening FROM run WHERE name = ?"
         self._openings[name] = self.db.execute(query, (name,)).fetchone()
@@ -500,7 +502,3 @@ class Database:
         """Count the rows that are open."""
         query = f"SELECT count(*) FROM item WHERE {_IS_OPEN}"  # noqa: S608 - a constant
         return int(self.db.execute(query).fetchone()[0])
-
-
-def _settings_of(record: RunRecord) -> str:
-    return msgspec.json.encode(dict(record.settings)).decode()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from chat2pay_async._journal.store import Claim, Holder, Row, RowState
 
-__all__ = ["COLUMNS", "STATE", "TOKEN", "by_operation", "chunks", "moment", "read_row"]
+__all__ = ["CHUNK", "COLUMNS", "STATE", "TOKEN", "by_operation", "chunks", "moment", "read_row"]
 
 _ROW: Final = (
     *("id", "operation", "key", "content", "state", "identity", "run", "at", "ended_at"),
@@ -19,11 +19,12 @@ COLUMNS: Final = ", ".join(f"item.{name}" for name in (*_ROW, "token", "session"
 STATE: Final = _ROW.index("state")
 TOKEN: Final = len(_ROW)
 """Where the token is among the columns; the session comes next."""
-_CHUNK: Final = 400
+CHUNK: Final = 400
 """Keys in one statement; SQLite takes at least 999 values."""
 
 
 def read_row(values: tuple[Any, ...]) -> Row:
+    """Read a row from the values of `COLUMNS`."""
     made = dict(zip(_ROW, values, strict=False))
     ended_at = made.pop("ended_at")
     return Row(
@@ -36,6 +37,7 @@ def read_row(values: tuple[Any, ...]) -> Row:
 
 
 def by_operation(claims: Sequence[Claim]) -> dict[str, list[str]]:
+    """Gather the keys of claims by their operation."""
     keys: dict[str, list[str]] = {}
     for claim in claims:
         keys.setdefault(claim.operation, []).append(claim.key)
@@ -43,8 +45,10 @@ def by_operation(claims: Sequence[Claim]) -> dict[str, list[str]]:
 
 
 def chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
+    """Divide values into what one statement takes."""
+    return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
 
 
 def moment(seconds: float) -> datetime:
+    """Read a time, in seconds since 1970."""
     return datetime.fromtimestamp(seconds, UTC)
