@@ -9,13 +9,22 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from chat2pay_async._journal.content import digested
 from chat2pay_async._journal.key_index import marks
+from chat2pay_async._journal.rows import (
+    CHUNK,
+    COLUMNS,
+    STATE,
+    TOKEN,
+    by_operation,
+    chunks,
+    moment,
+    read_row,
+)
 from chat2pay_async._journal.schema import USED
 from chat2pay_async._journal.sessions import Sessions
 from chat2pay_async._journal.store import (
@@ -24,7 +33,6 @@ from chat2pay_async._journal.store import (
     Claim,
     Claimed,
     End,
-    Holder,
     Intent,
     Response,
     Row,
@@ -35,16 +43,11 @@ from chat2pay_async.errors import JournalError
 
 __all__ = ["Database"]
 
-_ROW: Final = (
-    *("id", "operation", "key", "content", "state", "identity", "run", "at", "ended_at"),
-    *("target", "body", "request_id", "first_at", "last_at", "service_at"),
-    *("settle", "read_timeout", "resend_when_absent", "posts", "response", "result", "detail"),
-)
-_COLUMNS: Final = ", ".join(f"item.{name}" for name in (*_ROW, "token", "session", "before"))
-_STATE: Final = _ROW.index("state")
 _IS_OPEN: Final = "(token IS NOT NULL OR state IN ('sent', 'unknown'))"
-_CHUNK: Final = 400
-"""Keys in one statement; SQLite takes at least 999 values."""
+_NOTHING_BEFORE: Final = (
+    "before = NULL, content_before = NULL, identity_before = NULL, run_before = NULL, "
+    "at_before = NULL"
+)
 _FINAL: Final = frozenset({RowState.APPLIED, RowState.REJECTED})
 """States of rows whose request nobody needs any more."""
 
@@ -75,9 +78,10 @@ class Database:
     def claim_all(self, claims: Sequence[Claim]) -> list[Claimed]:
         """Answer claims, in their order."""
         found: dict[tuple[str, str], tuple[Any, ...]] = {}
-        for operation, keys in _by_operation(claims).items():
+        for operation, keys in by_operation(claims).items():
             for row in self._rows_of(operation, keys):
                 found[operation, row[2]] = row
+        self._check_opened(claims)
         answers: list[Claimed] = []
         now, seen = time.time(), set[tuple[str, str]]()
         for claim in claims:
@@ -88,10 +92,13 @@ class Database:
         return answers
 
     def _claim(self, claim: Claim, values: tuple[Any, ...] | None, now: float) -> Claimed:
+        if values is not None and self._is_left(values):
+            self._release("id = ?", (values[0],))
+            values = self._values(claim.operation, claim.key)
         if values is None:
             return self._insert(claim, now)
-        row = _row(values)
-        answer, state = self._answer(values, takes_rejected=claim.takes_rejected)
+        row = read_row(values)
+        answer = self._answer(values, takes_rejected=claim.takes_rejected)
         self._join(claim, row.id)
         if answer in {Answer.HELD, Answer.ENDED}:
             return Claimed(answer, row)
@@ -100,10 +107,11 @@ class Database:
             # Its content is another one now, but not before something is sent.
             self.db.execute(
                 "UPDATE item SET token = ?, session = ?, state = 'claimed', before = ?, "
-                "content_before = coalesce(content_before, content), content = ?, identity = ?, "
+                "content_before = content, identity_before = identity, run_before = run, "
+                "at_before = at, content = ?, identity = ?, "
                 "folded = ?, run = ?, at = ? WHERE id = ?",
                 (
-                    *(token, self._session, state, claim.content, claim.identity, claim.folded),
+                    *(token, self._session, row.state, claim.content, claim.identity, claim.folded),
                     *(claim.run, now, row.id),
                 ),
             )
@@ -127,31 +135,30 @@ class Database:
         self._join(claim, cursor.lastrowid or 0)
         return Claimed(Answer.NEW, None, token)
 
-    def _answer(
-        self, values: tuple[Any, ...], *, takes_rejected: bool
-    ) -> tuple[Answer, RowState | None]:
-        """Decide what a claim is answered, and the state to which a release would go back."""
-        *_, token, session, before = values[: len(_ROW) + 3]
-        state, before = RowState(values[_STATE]), None if before is None else RowState(before)
-        if token is not None and session == self._session:
-            return Answer.HELD, before
-        if token is not None and self._sessions.is_alive(session):
-            return Answer.HELD, before
-        if state is RowState.CLAIMED:
-            return Answer.NEW, before
+    def _answer(self, values: tuple[Any, ...], *, takes_rejected: bool) -> Answer:
+        """Decide what a claim is answered."""
+        token, session = values[TOKEN : TOKEN + 2]
+        state = RowState(values[STATE])
+        if token is not None and self._is_alive(session):
+            return Answer.HELD
         if state in OPEN:
-            return Answer.OPEN, before
+            return Answer.OPEN
         if state is RowState.APPLIED or (state is RowState.REJECTED and not takes_rejected):
-            return Answer.ENDED, before
-        return Answer.NEW, state
+            return Answer.ENDED
+        return Answer.NEW
+
+    def _is_left(self, values: tuple[Any, ...]) -> bool:
+        """Tell whether a row was claimed by a dead session, and nothing was sent."""
+        is_claimed = values[STATE] == RowState.CLAIMED
+        return is_claimed and not self._is_alive(values[TOKEN + 1])
+
+    def _is_alive(self, session: str) -> bool:
+        return session == self._session or self._sessions.is_alive(session)
 
     def _join(self, claim: Claim, item: int) -> None:
         if claim.run is None:
             return
-        opened = self._openings.get(claim.run)
-        if opened is None:
-            raise JournalError(f"the run {claim.run} was not opened")
-        run, opening = opened
+        run, opening = self._openings[claim.run]
         self.db.execute(
             "INSERT INTO run_item (run, item, line, opening) VALUES (?, ?, ?, ?) "
             "ON CONFLICT DO UPDATE SET line = coalesce(excluded.line, line), "
@@ -159,13 +166,18 @@ class Database:
             (run, item, claim.line, opening),
         )
 
+    def _check_opened(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            if claim.run is not None and claim.run not in self._openings:
+                raise JournalError(f"the run {claim.run} was not opened")
+
     def release(self, token: str) -> None:
         """Give a claim back."""
         self._release("token = ?", (token,))
 
     def release_all(self) -> None:
         """Give back all claims of this session."""
-        self._release("session = ?", (self._session,))
+        self._release("session = ? AND token IS NOT NULL", (self._session,))
 
     def _release(self, which: str, values: tuple[Any, ...]) -> None:
         gone = f"SELECT id FROM item WHERE {which} AND state = 'claimed' AND before IS NULL"  # noqa: S608 - the two above
@@ -173,8 +185,10 @@ class Database:
         self.db.execute(f"DELETE FROM item WHERE id IN ({gone})", values)  # noqa: S608 - the same
         self.db.execute(
             "UPDATE item SET state = CASE state WHEN 'claimed' THEN before ELSE state END, "  # noqa: S608 - the same
-            "content = CASE state WHEN 'claimed' THEN coalesce(content_before, content) "
-            "ELSE content END, content_before = NULL, token = NULL, session = NULL, before = NULL "
+            "content = coalesce(content_before, content), "
+            "identity = coalesce(identity_before, identity), "
+            "run = CASE state WHEN 'claimed' THEN run_before ELSE run END, "
+            f"at = coalesce(at_before, at), token = NULL, session = NULL, {_NOTHING_BEFORE} "
             f"WHERE {which}",
             values,
         )
@@ -190,18 +204,17 @@ class Database:
                 break
             for values in page:
                 after = values[0]
-                answer, _state = self._answer(values, takes_rejected=False)
-                if answer is Answer.HELD:
-                    continue
-                if RowState(values[_STATE]) is RowState.CLAIMED:
+                if self._is_left(values):
                     self._release("id = ?", (values[0],))
+                    continue
+                if self._answer(values, takes_rejected=False) is not Answer.OPEN:
                     continue
                 token = secrets.token_hex(8)
                 self.db.execute(
                     "UPDATE item SET token = ?, session = ? WHERE id = ?",
                     (token, self._session, values[0]),
                 )
-                taken.append(Claimed(Answer.OPEN, _row(values), token))
+                taken.append(Claimed(Answer.OPEN, read_row(values), token))
                 if len(taken) == limit:
                     break
         return taken
@@ -218,8 +231,8 @@ class Database:
             where += " AND operation = ?"
             values.append(operation)
         return self.db.execute(
-            f"SELECT {_COLUMNS} FROM item WHERE {_IS_OPEN} AND id > ?{where} "  # noqa: S608 - the two above
-            f"ORDER BY id LIMIT {_CHUNK}",
+            f"SELECT {COLUMNS} FROM item WHERE {_IS_OPEN} AND id > ?{where} "  # noqa: S608 - the two above
+            f"ORDER BY id LIMIT {CHUNK}",
             (after, *values),
         ).fetchall()
 
@@ -232,12 +245,18 @@ class Database:
         service = pending.service_time
         self.db.execute(
             "INSERT INTO history (item, at, what, target, body) SELECT id, last_at, 'request', "
-            "target, body FROM item WHERE token = ? AND session = ? AND posts > 0",
+            "target, body FROM item WHERE token = ? AND session = ? AND target IS NOT NULL",
+            (token, self._session),
+        )
+        self.db.execute(
+            "INSERT INTO history (item, at, what, body) SELECT id, ended_at, 'response', response "
+            "FROM item WHERE token = ? AND session = ? AND response IS NOT NULL "
+            "AND ended_at IS NOT NULL",
             (token, self._session),
         )
         cursor = self.db.execute(
-            "UPDATE item SET state = 'sent', content = coalesce(?, content), before = NULL, "
-            "content_before = NULL, target = ?, body = ?, request_id = ?, first_at = ?, "
+            "UPDATE item SET state = 'sent', content = coalesce(?, content), "  # noqa: S608 - a constant
+            f"{_NOTHING_BEFORE}, target = ?, body = ?, request_id = ?, first_at = ?, "
             "last_at = ?, service_at = ?, settle = ?, read_timeout = ?, resend_when_absent = ?, "
             "posts = posts + 1, response = NULL, result = NULL, detail = NULL, ended_at = NULL "
             "WHERE token = ? AND session = ?",
@@ -266,17 +285,17 @@ class Database:
     def end_open(self, row: Row, end: End) -> bool:
         """Write how a row that nobody holds was settled, if it is still that very POST's."""
         values = self._values(row.operation, row.key)
-        if values is None or self._answer(values, takes_rejected=False)[0] is not Answer.OPEN:
+        if values is None or self._answer(values, takes_rejected=False) is not Answer.OPEN:
             return False
-        return self._end("id = ? AND posts = ?", (row.id, row.posts), end)
+        which = "id = ? AND posts = ? AND last_at = ?"  # ids of deleted rows come again
+        return self._end(which, (row.id, row.posts, row.last_at), end)
 
     def _end(self, which: str, values: tuple[Any, ...], end: End) -> bool:
         if self._salt is not None and end.state in _FINAL:
             self._digest(which, values)
         cursor = self.db.execute(
             "UPDATE item SET state = ?, response = coalesce(?, response), result = ?, detail = ?, "  # noqa: S608 - one of two, above
-            "ended_at = ?, token = NULL, session = NULL, before = NULL, content_before = NULL "
-            f"WHERE {which}",
+            f"ended_at = ?, token = NULL, session = NULL, {_NOTHING_BEFORE} WHERE {which}",
             (end.state, end.response, end.result, end.detail, time.time(), *values),
         )
         return cursor.rowcount == 1
@@ -287,7 +306,7 @@ class Database:
         query = f"SELECT id, content FROM item WHERE {which}"  # noqa: S608 - one of two, above
         for item, content in self.db.execute(query, values).fetchall():
             self.db.execute(
-                "UPDATE item SET content = ?, body = NULL WHERE id = ?",
+                "UPDATE item SET content = ?, target = NULL, body = NULL WHERE id = ?",
                 (digested(content, self._salt), item),
             )
             self.db.execute("DELETE FROM history WHERE item = ? AND what = 'request'", (item,))
@@ -299,36 +318,36 @@ class Database:
         values = self._values(operation, key)
         if values is None:
             return None
-        return Claimed(self._answer(values, takes_rejected=True)[0], _row(values))
+        return Claimed(self._answer(values, takes_rejected=True), read_row(values))
 
     def find_all(self, operation: str, keys: Sequence[str]) -> dict[str, Row]:
         """Read the rows of many keys."""
-        return {values[2]: _row(values) for values in self._rows_of(operation, keys)}
+        return {values[2]: read_row(values) for values in self._rows_of(operation, keys)}
 
     def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[Row]]:
         """Read the rows whose folded key is one of these."""
         found: dict[str, list[Row]] = {}
-        for chunk in _chunks(folded):
+        for chunk in chunks(list(dict.fromkeys(folded))):
             # A key that is its own folded form is not in the index of the others.
             for column in ("folded", "key"):
                 of_others = " AND folded <> key" if column == "folded" else " AND folded = key"
                 query = (
-                    f"SELECT {_COLUMNS}, folded FROM item WHERE operation = ? "  # noqa: S608 - columns, placeholders
+                    f"SELECT {COLUMNS}, folded FROM item WHERE operation = ? "  # noqa: S608 - columns, placeholders
                     f"AND {column} IN (VALUES {marks(len(chunk))}){of_others}"
                 )
                 for values in self.db.execute(query, (operation, *chunk)):
-                    found.setdefault(values[-1], []).append(_row(values))
+                    found.setdefault(values[-1], []).append(read_row(values))
         return found
 
     def rows_of_identity(self, operation: str, identity: str) -> list[Row]:
         """Read the rows of one order or payment link, under whatever key."""
         query = (
-            f"SELECT {_COLUMNS} FROM item WHERE operation = ? AND identity = ? "  # noqa: S608 - columns
-            f"AND identity <> key UNION ALL SELECT {_COLUMNS} FROM item WHERE operation = ? "
+            f"SELECT {COLUMNS} FROM item WHERE operation = ? AND identity = ? "  # noqa: S608 - columns
+            f"AND identity <> key UNION ALL SELECT {COLUMNS} FROM item WHERE operation = ? "
             "AND key = ? AND identity = key"
         )
         found = self.db.execute(query, (operation, identity, operation, identity))
-        return [_row(values) for values in found]
+        return [read_row(values) for values in found]
 
     def rows(
         self,
@@ -353,32 +372,32 @@ class Database:
             where.append("run_item.run = (SELECT id FROM run WHERE name = ?)")
             values.append(run)
         query = (
-            f"SELECT {_COLUMNS}, {line} FROM {source} WHERE {' AND '.join(where)} "  # noqa: S608 - texts of this function
+            f"SELECT {COLUMNS}, {line} FROM {source} WHERE {' AND '.join(where)} "  # noqa: S608 - texts of this function
             "ORDER BY item.id LIMIT ?"
         )
         found = self.db.execute(query, (*values, limit))
-        return [(_row(values), values[-1]) for values in found]
+        return [(read_row(values), values[-1]) for values in found]
 
     def unseen(self, run: str, after: int, limit: int) -> list[Row]:
         """Read a page of the run's rows that were not claimed since it was opened."""
         number, opening = self._openings.get(run, (0, 0))
         found = self.db.execute(
-            f"SELECT {_COLUMNS} FROM run_item JOIN item ON item.id = run_item.item "  # noqa: S608 - columns
+            f"SELECT {COLUMNS} FROM run_item JOIN item ON item.id = run_item.item "  # noqa: S608 - columns
             "WHERE run_item.run = ? AND run_item.opening < ? AND item.id > ? "
             "ORDER BY item.id LIMIT ?",
             (number, opening, after, limit),
         )
-        return [_row(values) for values in found]
+        return [read_row(values) for values in found]
 
     def _values(self, operation: str, key: str) -> tuple[Any, ...] | None:
-        query = f"SELECT {_COLUMNS} FROM item WHERE operation = ? AND key = ?"  # noqa: S608 - columns
+        query = f"SELECT {COLUMNS} FROM item WHERE operation = ? AND key = ?"  # noqa: S608 - columns
         found: tuple[Any, ...] | None = self.db.execute(query, (operation, key)).fetchone()
         return found
 
     def _rows_of(self, operation: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        for chunk in _chunks(keys):
+        for chunk in chunks(keys):
             query = (
-                f"SELECT {_COLUMNS} FROM item WHERE operation = ? "  # noqa: S608 - columns, placeholders
+                f"SELECT {COLUMNS} FROM item WHERE operation = ? "  # noqa: S608 - columns, placeholders
                 f"AND key IN (VALUES {marks(len(chunk))})"
             )
             yield from self.db.execute(query, (operation, *chunk))
@@ -394,7 +413,8 @@ class Database:
                 f"the run {name} is one of {before.operation}, not of {operation}. Pass another "
                 "name for this run"
             )
-        written = msgspec.json.encode(dict(settings)).decode()
+        kept = settings if before is None else settings or before.settings
+        written = msgspec.json.encode(dict(kept)).decode()
         if before is None:
             self.db.execute(
                 "INSERT INTO run (name, operation, begun_at, last_at, opening, settings) "
@@ -404,7 +424,7 @@ class Database:
         else:
             self.db.execute(
                 "UPDATE run SET last_at = ?, opening = opening + 1, settings = ? WHERE name = ?",
-                (now, written if settings else _settings_of(before), name),
+                (now, written, name),
             )
         query = "SELECT id, opening FROM run WHERE name = ?"
         self._openings[name] = self.db.execute(query, (name,)).fetchone()
@@ -422,8 +442,8 @@ class Database:
             RunRecord(
                 name=name,
                 operation=operation,
-                begun_at=_moment(begun_at),
-                last_at=_moment(last_at),
+                begun_at=moment(begun_at),
+                last_at=moment(last_at),
                 settings=msgspec.json.decode(settings),
                 counts=self._counts(number),
             )
@@ -483,34 +503,3 @@ class Database:
         """Count the rows that are open."""
         query = f"SELECT count(*) FROM item WHERE {_IS_OPEN}"  # noqa: S608 - a constant
         return int(self.db.execute(query).fetchone()[0])
-
-
-def _row(values: tuple[Any, ...]) -> Row:
-    made = dict(zip(_ROW, values, strict=False))
-    ended_at = made.pop("ended_at")
-    return Row(
-        state=RowState(made.pop("state")),
-        claimed_by=Holder(made.pop("run"), _moment(made.pop("at"))),
-        ended_at=None if ended_at is None else _moment(ended_at),
-        resend_when_absent=bool(made.pop("resend_when_absent")),
-        **made,
-    )
-
-
-def _by_operation(claims: Sequence[Claim]) -> dict[str, list[str]]:
-    keys: dict[str, list[str]] = {}
-    for claim in claims:
-        keys.setdefault(claim.operation, []).append(claim.key)
-    return keys
-
-
-def _chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (values[start : start + _CHUNK] for start in range(0, len(values), _CHUNK))
-
-
-def _settings_of(record: RunRecord) -> str:
-    return msgspec.json.encode(dict(record.settings)).decode()
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

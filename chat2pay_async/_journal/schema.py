@@ -48,6 +48,9 @@ CREATE TABLE item (
     session TEXT,
     before TEXT,
     content_before BLOB,
+    identity_before TEXT,
+    run_before TEXT,
+    at_before REAL,
     target TEXT,
     body BLOB,
     request_id TEXT,
@@ -141,11 +144,19 @@ def explanation(error: sqlite3.Error) -> str:
     return known or f"can't be used: {error}"
 
 
-def make_file(path: Path, notes: Mapping[str, str]) -> None:
-    """Make a journal in a temporary folder, and link it to its path when it is complete."""
+def make_file(path: Path, notes: Mapping[str, str], *, replaces_log: bool = False) -> None:
+    """Make a journal in a temporary folder, and link it to its path when it is complete.
+
+    Args:
+        path: The file.
+        notes: The journal's first notes.
+        replaces_log: A log that a lost journal left is put aside.
+    """
     check_local(path)
     folder, name = path.absolute().parent, path.name
     left = path.with_name(f"{name}-wal")
+    if left.exists() and replaces_log:
+        left.replace(path.with_name(f"{name}-lost"))
     if left.exists():  # SQLite would take it for the new file's
         raise JournalError(
             f"the journal {path} is missing, but a part of it is left, {left.name}. Restore the "
@@ -204,8 +215,9 @@ def connect(path: Path) -> sqlite3.Connection:
     try:
         _check_identity(db, path)
         db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA foreign_keys = OFF")
+        db.execute("PRAGMA secure_delete = ON")  # what is deleted, or digested, is not in the file
         _check_complete(db, path)
+        db.execute("PRAGMA journal_mode = WAL")  # a backup has none
     except BaseException:
         db.close()
         raise

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 from weakref import WeakSet
 
+from chat2pay_async._journal.schema import sync_folder
 from chat2pay_async.errors import JournalError
 
 try:
@@ -43,7 +44,7 @@ class Session:
         self.id = path.name
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(self._file, fcntl.LOCK_EX)  # whoever asks for it now lets go at once
         _open.add(self)
 
     @property
@@ -107,7 +108,8 @@ class Sessions:
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Shared, so that two who ask don't take each other for its owner.
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         finally:
@@ -139,6 +141,13 @@ class Sessions:
         """Return the greatest number of commits that any session noted."""
         files = [self._base, *(self._folder / name for name in self.names())]
         return max(_number_in(file) for file in files)
+
+    def begin_base(self) -> None:
+        """Make the file of the least number, unless it is there."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with suppress(FileExistsError):
+            os.close(os.open(self._base, flags, 0o600))
+            sync_folder(self._base.parent)
 
     def raise_base(self, commit: int) -> None:
         """Note a number that outlives the sessions."""

@@ -14,21 +14,19 @@ numbers are, a digest hides none from those who have the file.
 from __future__ import annotations
 
 import os
-import secrets
-import sqlite3
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 import attrs
 
-from chat2pay_async._journal.database import Database
-from chat2pay_async._journal.schema import connect, guarded, make_file, sync_folder
-from chat2pay_async._journal.sessions import Session, Sessions
+from chat2pay_async._journal.opening import Opened, Terms, begin
+from chat2pay_async._journal.opening import copy as copy_to
+from chat2pay_async._journal.schema import guarded
 from chat2pay_async._journal.store import (
     Account,
     Claim,
@@ -47,8 +45,9 @@ __all__ = ["Checked", "SQLiteStore"]
 
 T = TypeVar("T")
 
-_inherited: Final[list[object]] = []
-"""Connections of a parent process: to close one in the child could damage the journal."""
+_writers: Final[weakref.WeakSet[Writer]] = weakref.WeakSet()
+_inherited: Final[list[Writer]] = []
+"""Those of a parent process, with its connections."""
 
 
 @attrs.frozen
@@ -64,84 +63,6 @@ class Checked:
     """Rows that somebody works on, or that may have had an effect nobody knows of yet."""
     sessions: int
     """Processes, or clients of them, that use it now, this check included."""
-
-
-@attrs.define(eq=False)
-class _Opened:
-    """Everything that the thread has open."""
-
-    path: Path
-    database: Database
-    sessions: Sessions
-    session: Session
-    failed: list[str] = attrs.field(factory=list)
-    """Tokens whose release or end could not be written: nobody works on them."""
-
-    def work_off(self, batch: Sequence[Entry[Any]]) -> None:
-        """Do a batch in one commit; where that fails, all of it has failed."""
-        if batch[0].is_alone:
-            _do(batch[0], self)
-            return
-        try:
-            with guarded(self.path):
-                commit = self._transact(batch)
-                self.session.note(commit)
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            # Nothing of the batch is written, whatever was wrong with one of it.
-            for entry in batch:
-                entry.result, entry.error = None, error
-                if entry.token is not None:
-                    self.failed.append(entry.token)
-
-    def _transact(self, batch: Sequence[Entry[Any]]) -> int:
-        db = self.database.db
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            released = len(self.failed)
-            for token in self.failed:
-                self.database.release(token)
-            for entry in batch:
-                _do(entry, self)
-            commit = self.database.count_commit()
-            db.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            raise
-        del self.failed[:released]  # what came meanwhile stays
-        return commit
-
-    def close(self, _: object = None) -> None:
-        """End the session, and leave a file that is complete without its log."""
-        db = self.database.db
-        with suppress(sqlite3.Error, OSError):
-            db.execute("BEGIN IMMEDIATE")
-            self.database.release_all()
-            commit = self.database.count_commit()
-            db.execute("COMMIT")
-            self.session.note(commit)
-            self.fold()
-        with suppress(sqlite3.Error):
-            db.close()
-        with suppress(OSError):
-            self.session.close()
-
-    def fold(self) -> None:
-        """Let the number of commits outlive the sessions, and remove what dead ones left."""
-        db = self.database.db
-        db.execute("BEGIN IMMEDIATE")  # so that no two do it at a time
-        try:
-            self.sessions.raise_base(self.database.commits)
-            self.sessions.clean()
-        finally:
-            db.execute("ROLLBACK")
-
-
-def _do(entry: Entry[Any], opened: _Opened) -> None:
-    try:
-        entry.result = entry.work(opened)
-    except JournalError as error:
-        entry.error = error  # it changed nothing, and the others of its batch can go on
 
 
 class SQLiteStore:
@@ -167,140 +88,63 @@ class SQLiteStore:
         self.path = Path(path).absolute()
         self.account: Account | None = None
         self.is_lossy = False
-        self._keep = keep
-        self._new_key = new_key
-        self._accept_loss = accept_loss
+        self._terms = Terms(keeps_requests=keep == "all", new_key=new_key, accept_loss=accept_loss)
         self._writer: Writer | None = None
         self._process = 0
-        self._stop: Callable[[], object] | None = None
+        self._stop: Callable[[], object] = _nothing
+        self._is_ready = False
 
     # Opening and closing --------------------------------------------------------------------------
 
     async def open(self, account: Account) -> None:
         """Open it, or make it, and begin a session."""
-        if self._writer is not None and self._process == os.getpid():
-            if account != self.account:
-                raise JournalError(f"the journal {self.path} is open for another account")
+        if self._writer is None or self._process != os.getpid():
+            self._start(account)
+        elif account != self.account:
+            raise JournalError(f"the journal {self.path} is open for another account")
+        elif self._is_ready:
             return
-        if self._writer is not None:
-            _inherited.append(self._writer)
-        self.account = account
-        opened: list[_Opened] = []
+        writer = self._writer
+        try:
+            await self._ask(_nothing, is_alone=True)
+        except BaseException:
+            if self._writer is writer:
+                self._writer = None
+                self._stop()
+            raise
+        if self._writer is not writer:  # another task that opened it was cancelled
+            await self.open(account)
 
-        def begin(_: object) -> None:
-            with guarded(self.path):
-                opened.append(self._begin(account))
+    def _start(self, account: Account) -> None:
+        """Start a thread that opens the journal before it does anything else."""
+        self.account, self._is_ready = account, False
+        opened: list[Opened] = []
+        errors: list[Exception] = []
 
-        writer = Writer(lambda batch: _work_off(batch, opened), lambda _: _close(opened))
+        def start(_: object) -> None:
+            try:
+                with guarded(self.path):
+                    opened.append(begin(self.path, account, self._terms))
+                self.is_lossy = opened[0].database.note("lossy") == "yes"
+                self._is_ready = True
+            except Exception as error:  # noqa: BLE001 - raised where it is waited for
+                errors.append(error)
+
+        def work_off(batch: Sequence[Entry[Any]]) -> None:
+            if opened:
+                opened[0].work_off(batch)
+            elif not errors:
+                batch[0].work(None)  # this opens it
+            else:
+                for entry in batch:
+                    entry.error = errors[0]
+
+        writer = Writer(work_off, lambda: _close(opened))
         self._writer, self._process = writer, os.getpid()
+        _writers.add(writer)
         # An interpreter that ends, or a store that is dropped, ends the thread and the session.
         self._stop = weakref.finalize(self, _stop_in, self._process, writer)
-        try:
-            await writer.wait(writer.submit(begin, is_alone=True))
-        except BaseException:
-            self._writer = None
-            self._stop()
-            raise
-        self.is_lossy = opened[0].database.note("lossy") == "yes"
-
-    def _begin(self, account: Account) -> _Opened:
-        sessions = Sessions(self.path)
-        if not self.path.exists():
-            self._make(account, sessions)
-        db = connect(self.path)
-        try:
-            session = sessions.begin()
-        except BaseException:
-            db.close()
-            raise
-        opened = _Opened(self.path, Database(db, sessions, session.id, None), sessions, session)
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                self._check_commits(opened)
-                self._check_account(opened.database, sessions, account)
-                commit = opened.database.count_commit()
-                db.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    db.execute("ROLLBACK")
-                raise
-            session.note(commit)
-            opened.fold()
-        except BaseException:
-            db.close()
-            session.close()
-            raise
-        salt = opened.database.note("salt") if self._keep == "results" else None
-        opened.database = Database(db, sessions, session.id, salt)
-        return opened
-
-    def _make(self, account: Account, sessions: Sessions) -> None:
-        was_used = sessions.has_base or sessions.names()
-        if self.path.exists():
-            return  # another process has just made it
-        if was_used and not self._accept_loss:
-            raise JournalError(
-                f"the journal {self.path} is missing, but files beside it show that there was one. "
-                "Restore it. If it is lost, pass accept_loss=True (--accept-loss): then everything "
-                "is looked up before it is sent"
-            )
-        make_file(
-            self.path,
-            attrs.asdict(account)
-            | {"salt": secrets.token_hex(16), "lossy": "yes" if self._accept_loss else "no"},
-        )
-        if not sessions.has_base:
-            sessions.raise_base(0)
-            sync_folder(self.path.parent)
-        with closing(sqlite3.connect(self.path, isolation_level=None)) as db:
-            noted = sessions.noted()
-            db.execute("UPDATE counter SET commits = max(commits, ?)", (noted + 1,))
-
-    def _check_commits(self, opened: _Opened) -> None:
-        """Check that no commit is missing that anybody was told to be durable."""
-        database, sessions = opened.database, opened.sessions
-        noted, is_backup = sessions.noted(), database.note("backup") == "yes"
-        # One that was never opened has nothing to lose: its maker died, or is about to begin.
-        has_base = sessions.has_base or database.commits == 1
-        is_complete = has_base and not is_backup and noted <= database.commits
-        if is_complete:
-            return
-        if not self._accept_loss:
-            why = (
-                "is a backup, which lacks what came after it"
-                if is_backup
-                else "lacks its latest commits: the file beside it that ends in -wal, or -counter, "
-                "is missing, cut or older"
-            )
-            raise JournalError(
-                f"the journal {self.path} {why}. Restore the files as they were. If they are lost, "
-                "pass accept_loss=True (--accept-loss): then everything is looked up before it is "
-                "sent"
-            )
-        database.set_note("lossy", "yes")
-        database.set_note("backup", "no")
-        database.db.execute("UPDATE counter SET commits = max(commits, ?)", (noted + 1,))
-        sessions.raise_base(0)
-
-    def _check_account(self, database: Database, sessions: Sessions, account: Account) -> None:
-        base_url, fingerprint = database.note("base_url"), database.note("key_fingerprint")
-        if (base_url, fingerprint) == (account.base_url, account.key_fingerprint):
-            return
-        is_used = database.has_sent() or sum(map(sessions.is_alive, sessions.names())) > 1
-        if is_used and base_url != account.base_url:
-            raise JournalError(
-                f"the journal {self.path} belongs to {base_url}, not to {account.base_url}. Use "
-                "another journal for another base URL"
-            )
-        if is_used and not self._new_key:
-            raise JournalError(
-                f"the journal {self.path} was used with another API key. If this is another "
-                "account, use another journal; if the account's key was changed, pass new_key=True "
-                "(--new-key)"
-            )
-        database.set_note("base_url", account.base_url)
-        database.set_note("key_fingerprint", account.key_fingerprint)
+        writer.post(start, is_alone=True)
 
     async def aclose(self) -> None:
         """End the session: what it still holds becomes free for others. Also when cancelled."""
@@ -309,10 +153,10 @@ class SQLiteStore:
             return
         entry = writer.submit(lambda opened: opened.close(), is_alone=True)
         try:
-            await writer.wait(entry)
+            with suppress(JournalError):  # it could not be opened
+                await writer.wait(entry)
         finally:
-            if self._stop is not None:
-                self._stop()
+            self._stop()
 
     # Claims ---------------------------------------------------------------------------------------
 
@@ -330,15 +174,13 @@ class SQLiteStore:
         """Wait for claims; cancelled, they are given back, whenever they were made."""
         try:
             return await writer.wait(entry)
-        except JournalError:
-            raise
         except BaseException:
-            writer.post(lambda opened: _release(opened, entry.result or []))
+            writer.post(lambda opened: _release_all(opened, entry.result or []))
             raise
 
     async def release(self, token: str) -> None:
         """Give a claim back: the row is as it was before it, or gone where it was new."""
-        await self._end(token, lambda opened: opened.database.release(token))
+        await self._ask(lambda opened: _release(opened, token))
 
     async def take_over(
         self, limit: int, *, after: int = 0, run: str | None = None, operation: str | None = None
@@ -362,12 +204,12 @@ class SQLiteStore:
 
     async def record_end(self, token: str, end: End) -> bool:
         """Write durably how a call ended, and give the claim back, also when cancelled."""
-        return await self._end(token, lambda opened: opened.database.record_end(token, end))
 
-    async def _end(self, token: str, work: Callable[[_Opened], T]) -> T:
-        writer = self._running()
-        # Nobody works on it any more, whether that can be written or the task is cancelled.
-        return await writer.wait(writer.submit(work, token=token))
+        def write(opened: Opened) -> bool:
+            opened.ending.append(token)
+            return opened.database.record_end(token, end)
+
+        return await self._ask(write)
 
     async def end_open(self, row: Row, end: End) -> bool:
         """Write how a row that nobody holds was settled elsewhere."""
@@ -431,26 +273,25 @@ class SQLiteStore:
         """
         target = Path(destination).absolute()  # noqa: ASYNC240 - asks for the folder only
 
-        def copy(opened: _Opened) -> None:
+        def copy(opened: Opened) -> None:
             with guarded(target):
-                _copy(opened.database.db, target)
+                copy_to(opened.database.db, target)
 
         await self._ask(copy, is_alone=True)
 
     async def check(self) -> Checked:
         """Look for damage, and count what is open."""
 
-        def look(opened: _Opened) -> Checked:
-            with guarded(self.path):
-                database, db = opened.database, opened.database.db
-                alive = map(opened.sessions.is_alive, opened.sessions.names())
-                return Checked(
-                    is_sound=db.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",),
-                    is_lossy=database.note("lossy") == "yes",
-                    rows=db.execute("SELECT count(*) FROM item").fetchone()[0],
-                    open_rows=database.open_count(),
-                    sessions=sum(alive),
-                )
+        def look(opened: Opened) -> Checked:
+            database, db = opened.database, opened.database.db
+            alive = map(opened.sessions.is_alive, opened.sessions.names())
+            return Checked(
+                is_sound=db.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",),
+                is_lossy=database.note("lossy") == "yes",
+                rows=db.execute("SELECT count(*) FROM item").fetchone()[0],
+                open_rows=database.open_count(),
+                sessions=sum(alive),
+            )
 
         return await self._ask(look, is_alone=True)
 
@@ -467,34 +308,33 @@ class SQLiteStore:
     # ----------------------------------------------------------------------------------------------
 
     def _running(self) -> Writer:
-        if self._writer is None or self._process != os.getpid():
+        if self._writer is not None and self.account is not None and self._process != os.getpid():
+            self._start(self.account)  # a forked child has a session of its own
+        if self._writer is None:
             raise JournalError(f"the journal {self.path} is not open")
         return self._writer
 
-    async def _ask(self, work: Callable[[_Opened], T], *, is_alone: bool = False) -> T:
+    async def _ask(self, work: Callable[[Opened], T], *, is_alone: bool = False) -> T:
         writer = self._running()
         return await writer.wait(writer.submit(work, is_alone=is_alone))
 
 
-def _release(opened: _Opened, claims: Sequence[Claimed]) -> None:
+def _nothing(_: object = None) -> None:
+    """Do nothing, in its turn."""
+
+
+def _release(opened: Opened, token: str) -> None:
+    opened.ending.append(token)
+    opened.database.release(token)
+
+
+def _release_all(opened: Opened, claims: Sequence[Claimed]) -> None:
     for claimed in claims:
         if claimed.token is not None:
-            opened.failed.append(claimed.token)  # for the next commit, if this one fails
-            opened.database.release(claimed.token)
+            _release(opened, claimed.token)
 
 
-def _work_off(batch: Sequence[Entry[Any]], opened: list[_Opened]) -> None:
-    if opened:
-        opened[0].work_off(batch)
-        return
-    for entry in batch:
-        try:
-            entry.result = entry.work(None)
-        except Exception as error:  # noqa: BLE001 - raised where it is waited for
-            entry.error = error
-
-
-def _close(opened: list[_Opened]) -> None:
+def _close(opened: list[Opened]) -> None:
     if opened and opened[0].session.is_open:
         opened[0].close()
 
@@ -504,23 +344,10 @@ def _stop_in(process: int, writer: Writer) -> None:
         writer.stop()
 
 
-def _copy(db: sqlite3.Connection, target: Path) -> None:
-    """Copy a journal: completely, or not at all."""
-    if target.exists():
-        raise JournalError(f"{target} exists already. Name a new file for the backup")
-    new = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        with closing(sqlite3.connect(new, isolation_level=None)) as copied:
-            new.chmod(0o600)
-            db.backup(copied)
-            copied.execute("INSERT OR REPLACE INTO note VALUES ('backup', 'yes')")
-            copied.execute(
-                "INSERT OR REPLACE INTO note VALUES ('backup_at', ?)",
-                (datetime.now(UTC).isoformat(),),
-            )
-            copied.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            copied.execute("PRAGMA journal_mode = DELETE")
-        os.link(new, target)
-        sync_folder(target.parent)
-    finally:
-        new.unlink(missing_ok=True)
+def _leave_to_the_parent() -> None:
+    """Keep a child's copies of the connections: to close one could damage the journal."""
+    _inherited.extend(_writers)
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows does not fork
+    os.register_at_fork(after_in_child=_leave_to_the_parent)

@@ -52,7 +52,9 @@ def _nothing(_: Callable[[], object]) -> None:
 class Writer:
     """A thread, and the queue of what it has to do."""
 
-    def __init__(self, work_off: Callable[[Sequence[Entry[Any]]], None], end: Work[None]) -> None:
+    def __init__(
+        self, work_off: Callable[[Sequence[Entry[Any]]], None], end: Callable[[], None]
+    ) -> None:
         """Start the thread.
 
         Args:
@@ -63,6 +65,7 @@ class Writer:
         self._end = end
         self._queue: queue.SimpleQueue[Entry[Any] | None] = queue.SimpleQueue()
         self._later: list[Entry[Any]] = []
+        self._ahead: Entry[Any] | None = None
         self._thread = threading.Thread(target=self._run, name="chat2pay-journal", daemon=True)
         self._thread.start()
 
@@ -74,9 +77,9 @@ class Writer:
         entry.token = token
         return self._put(entry)
 
-    def post(self, work: Work[Any]) -> None:
+    def post(self, work: Work[Any], *, is_alone: bool = False) -> None:
         """Have something done that nobody waits for."""
-        self._put(Entry(work, is_alone=False, is_awaited=False))
+        self._put(Entry(work, is_alone=is_alone, is_awaited=False))
 
     def post_later(self, work: Work[Any]) -> None:
         """Have something done together with what comes next."""
@@ -110,31 +113,34 @@ class Writer:
 
     def _run(self) -> None:
         with hiding_frames():
-            ahead: Entry[Any] | None = None
-            while True:
-                first = ahead or self._queue.get()
-                ahead = None
-                if first is None:
-                    break
-                batch = [first]
-                ends = False
-                while not batch[-1].is_alone and len(batch) < MOST:
-                    try:
-                        entry = self._queue.get_nowait()
-                    except queue.Empty:
-                        break
-                    if entry is None:
-                        ends = True
-                        break
-                    if entry.is_alone:
-                        ahead = entry
-                        break
-                    batch.append(entry)
-                self._work_off(batch)
-                _wake(batch)
-                if ends:
-                    break
-            self._end(None)
+            while self._work_off_next():
+                pass
+            self._end()
+
+    def _work_off_next(self) -> bool:
+        """Do the next batch; False: it was the last."""
+        batch, ends = self._next_batch()
+        if batch:
+            self._work_off(batch)
+            _wake(batch)
+        return not ends
+
+    def _next_batch(self) -> tuple[list[Entry[Any]], bool]:
+        batch: list[Entry[Any]] = []
+        entry = self._ahead or self._queue.get()
+        self._ahead = None
+        while entry is not None:
+            if entry.is_alone and batch:
+                self._ahead = entry
+                return batch, False
+            batch.append(entry)
+            if entry.is_alone or len(batch) == MOST:
+                return batch, False
+            try:
+                entry = self._queue.get_nowait()
+            except queue.Empty:
+                return batch, False
+        return batch, True
 
 
 def _wake(batch: Sequence[Entry[Any]]) -> None:
