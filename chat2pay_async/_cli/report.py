@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import attrs
 
@@ -108,7 +108,7 @@ class Report:
             for number, row in page:
                 after = number
                 request = request_of(operation, row.sent, row.request_id)
-                yield Line(row, outcome_of(cast(Any, row), request))
+                yield Line(row, outcome_of(cast("Any", row), request))
 
     def totals(self) -> dict[State, Totals]:
         """Count its items by state."""
