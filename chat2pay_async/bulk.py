@@ -47,43 +47,43 @@ A run has no deadline: `Timeout.total` is for single calls.
 
 # Leaving early, and stopping
 
-`run.stop()` sends nothing more that is not on the wire: items that wait for the rate, for a slot, or
-for the end of a pause or an outage are `FAILED` at once, and the next run sends them. What is on the
-wire comes to its end, and its look-ups, too; then the loop ends. A run that stops itself does the
-same.
+`run.stop()` sends nothing more that is not on the wire: items that wait for the rate, for a slot,
+or for the end of a pause or an outage are `FAILED` at once, and the next run sends them. What is on
+the wire comes to its end, and its look-ups, too; then the loop ends. A run that stops itself does
+the same.
 
-You may leave the loop at any time. Then the run is stopped, what is on the wire may finish for up to
-`drain` seconds, and `run.undelivered` has the outcomes that you did not take. A run that is cancelled
-does not wait: what is on the wire is `UNKNOWN`, all else `FAILED`.
+You may leave the loop at any time. Then the run is stopped, what is on the wire may finish for up
+to `drain` seconds, and `run.undelivered` has the outcomes that you did not take. A run that is
+cancelled does not wait: what is on the wire is `UNKNOWN`, all else `FAILED`.
 
 A generator that you pass is yours: a run that stops early does not close it. If an async generator
 holds something open, wrap it in `aclosing`.
 
 # Journals
 
-A client with a journal writes every POST to the disk before it is sent, and every outcome before you
-see it. A run is a name in that journal: a set of keys with their outcomes. If the process dies, make
-the same run again. What was left unresolved is looked up first, for `Timeout.read` and
-`RetryPolicy.settle` seconds from now on (what the dead process sent may still arrive), and sent again
-only if it is explicitly absent then. What is finished, by whatever run or call, is `SKIPPED`, with
-its result. The other items are sent. Nothing is sent twice, and nothing is lost.
+A client with a journal writes every POST to the disk before it is sent, and every outcome before
+you see it. A run is a name in that journal: a set of keys with their outcomes. If the process dies,
+make the same run again. What was left unresolved is looked up first, for `Timeout.read` and
+`RetryPolicy.settle` seconds from now on (what the dead process sent may still arrive), and sent
+again only if it is explicitly absent then. What is finished, by whatever run or call, is `SKIPPED`,
+with its result. The other items are sent. Nothing is sent twice, and nothing is lost.
 
-- The key of an item is its order number, its payment link reference, or the reference and the URL of
-  a receipt. `bulk.Keyed(request, "another key")` names another one: so a second link for an order is
-  made on purpose.
+- The key of an item is its order number, its payment link reference, or the reference and the URL
+  of a receipt. `bulk.Keyed(request, "another key")` names another one: so a second link for an
+  order is made on purpose.
 - What was applied and is another one now is rejected (`IdempotencyConflictError` names the fields).
-  What was rejected, and is another one now, is sent. `retry_rejected=True` sends all of the rejected
-  again, declined captures included.
-- A new key that differs from a known one only in case, blanks, hyphens, invisible characters, leading
-  zeros or a trailing `.0` is not sent: a spreadsheet rewrites such keys. If both are meant, pass
-  `allow_lookalikes=True`.
+  What was rejected, and is another one now, is sent. `retry_rejected=True` sends all of the
+  rejected again, declined captures included.
+- A new key that differs from a known one only in case, blanks, hyphens, invisible characters,
+  leading zeros or a trailing `.0` is not sent: a spreadsheet rewrites such keys. If both are meant,
+  pass `allow_lookalikes=True`.
 - What another process works on is waited for; the other items go on meanwhile.
 - Rows of the run that the source has no more are settled all the same, and counted:
   `run.summary.gone`.
 - If you have lost your journal, `check_existing=True` looks each order up before it is sent for the
   first time, at the price of one more request for each. What the lost run sent last may still be on
-  its way, so the first orders wait for `Timeout.read` and `RetryPolicy.settle`. An order that exists
-  with another amount, currency or channel is rejected.
+  its way, so the first orders wait for `Timeout.read` and `RetryPolicy.settle`. An order that
+  exists with another amount, currency or channel is rejected.
 
 Without a journal, a run can't be resumed. All else holds.
 
@@ -99,9 +99,9 @@ Without a journal, a run can't be resumed. All else holds.
 `dry_run=True` reads the whole source, sends nothing, and yields only the outcomes of items that
 would not be sent. `run.forecast` then has the number of items that would be sent, the sums for each
 currency, the recipients that would get more than one link, and the time that it would take. With a
-journal it also says what is done, changed or gone, and what looks like known rows; passed to the run
-that sends (`compare=run.forecast`), it keeps back new orders that have the recipient and the amount
-of one that is gone.
+journal it also says what is done, changed or gone, and what looks like known rows; passed to the
+run that sends (`compare=run.forecast`), it keeps back new orders that have the recipient and the
+amount of one that is gone.
 
     async with bulk.create_payment_links(client, requests, dry_run=True) as run:
         problems = [outcome async for outcome in run]

@@ -114,7 +114,7 @@ class DryRun(Items[Q, R]):
         return super().resume(claimed)
 
     async def finish(self, item: Item[Q, R]) -> None:
-        """Count nothing: a row that is open is counted where the source, or what is gone, has it."""
+        """Count nothing: an open row is counted where the source has it, or as gone."""
 
     async def gone(self, row: Row) -> None:
         """Count a row of the run that its source has no more."""

@@ -13,7 +13,8 @@ from chat2pay_async._api import models, operations
 from chat2pay_async._api.operations import Operation, Safety
 from chat2pay_async._api.requests import Capture, LinkReference, ReceiptRequest, TransactionQuery
 from chat2pay_async._bulk.dry_run import DryRun
-from chat2pay_async._bulk.item import GIVE_UP_AFTER, Choices, Items
+from chat2pay_async._bulk.item import Items
+from chat2pay_async._bulk.known import GIVE_UP_AFTER, Choices
 from chat2pay_async._bulk.run import Run, Setup
 from chat2pay_async._bulk.source import Keyed
 from chat2pay_async._bulk.store import Name, RunStore
@@ -225,16 +226,7 @@ def _run(  # noqa: PLR0913 - an operation, its items, and the options
         drain=_checked("drain", options.get("drain", 30.0), math.inf),
         stop_at_failure_rate=None if rate is None else _checked("stop_at_failure_rate", rate, 1.0),
     )
-    compared = options.get("compare")
-    choices = Choices(
-        check_existing=check_existing,
-        retry_rejected=options.get("retry_rejected", False),
-        allow_lookalikes=options.get("allow_lookalikes", False),
-        moved={} if compared is None else compared.moved,
-        give_up_after=_checked(
-            "give_up_after", options.get("give_up_after", GIVE_UP_AFTER), math.inf
-        ),
-    )
+    choices = _choices(options, check_existing=check_existing)
     # A run takes as long as it takes: the deadline of a single call would fail its items.
     timeout = attrs.evolve(call_options.timeout, total=None)
     call_options = attrs.evolve(call_options, timeout=timeout)
@@ -246,6 +238,18 @@ def _run(  # noqa: PLR0913 - an operation, its items, and the options
     kind = DryRun if dry_run else Items
     items = kind(operation, sender, call_options, store, choices, concurrency=concurrency)
     return Run(setup, store, items, sender.hooks)
+
+
+def _choices(options: Mapping[str, Any], *, check_existing: bool) -> Choices:
+    give_up_after = _checked("give_up_after", options.get("give_up_after", GIVE_UP_AFTER), math.inf)
+    compared = options.get("compare")
+    return Choices(
+        check_existing=check_existing,
+        retry_rejected=options.get("retry_rejected", False),
+        allow_lookalikes=options.get("allow_lookalikes", False),
+        moved={} if compared is None else compared.moved,
+        give_up_after=give_up_after,
+    )
 
 
 def _name(

@@ -48,12 +48,12 @@ class Reconciled:
     by: str
     """The run that made it; `"call"`: a single call did."""
     at: datetime
-    """When."""
+    """The time of that."""
     status: str
     """`open`, `authorized`, `captured`, `reversed`, `cancelled`, `expired` or `failed`; `missing`:
     there is no such link; `unknown`: the look-up failed."""
     problem: str | None
-    """What disagrees, in words; None: nothing does."""
+    """A disagreement, in words; None: there is none."""
     transaction: models.Transaction | None = attrs.field(default=None, repr=False)
     """All that the service shows of it."""
 

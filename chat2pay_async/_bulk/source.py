@@ -23,7 +23,7 @@ class Keyed(Generic[T]):
     """
 
     request: T
-    """What the run takes: a request, or a reference."""
+    """A request, or a reference, as the run takes it."""
     idempotency_key: str | None = None
     """The key; None: that of the request."""
     line: int | None = None

@@ -48,7 +48,7 @@ class Asked(NamedTuple):
     folded: str
     """The key as look-alikes share it; blank: it can have none."""
     recipient: str | None = None
-    """Where repeated recipients are asked about."""
+    """Set where repeated recipients are asked about."""
     mark: str | None = None
     """The digest of recipient and amount, likewise."""
     claim: Claim | None = None

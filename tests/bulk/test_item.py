@@ -56,7 +56,7 @@ from chat2pay_async import (
 )
 from chat2pay_async._api import operations, requests
 from chat2pay_async._bulk import store
-from chat2pay_async._bulk.item import Item
+from chat2pay_async._bulk.known import Item
 from chat2pay_async._bulk.outcomes import State
 from chat2pay_async._journal.database import Database
 from chat2pay_async._journal.store import RowState

@@ -26,7 +26,7 @@ from scripted import (
     lost,
     not_sent,
 )
-from shop import rows_in, shop
+from shop import Shop, rows_in, shop
 
 from chat2pay_async import (
     BadRequestError,

@@ -35,7 +35,7 @@ from chat2pay_async import (
     RequestValidationError,
     RunStoppedError,
 )
-from chat2pay_async._bulk.item import Item
+from chat2pay_async._bulk.known import Item
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run, Setup
 from chat2pay_async._bulk.summary import Forecast, Summary

@@ -15,7 +15,8 @@ import attrs
 from scripted import LINK, Bench, options
 
 from chat2pay_async._api import operations
-from chat2pay_async._bulk.item import Choices, Items
+from chat2pay_async._bulk.item import Items
+from chat2pay_async._bulk.known import Choices
 from chat2pay_async._bulk.outcomes import request_of_row
 from chat2pay_async._bulk.store import Name, RunStore
 from chat2pay_async._config import ApiKey
