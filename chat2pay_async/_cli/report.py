@@ -241,9 +241,10 @@ async def _with_run(
         async def read(after: int) -> list[tuple[Row, int | None]]:
             return await store.rows(run=name, after=after, limit=_PAGE)
 
-        await anyio.to_thread.run_sync(
-            work, found, lambda after: anyio.from_thread.run(read, after)
-        )
+        def page(after: int) -> list[tuple[Row, int | None]]:
+            return anyio.from_thread.run(read, after)
+
+        await anyio.to_thread.run_sync(work, found, page)
     return found
 
 
