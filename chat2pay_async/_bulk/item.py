@@ -23,7 +23,7 @@ from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of
 from chat2pay_async._bulk.store import MemoryLog, RunStore
 from chat2pay_async._bulk.summary import Forecast
 from chat2pay_async._journal.content import differences
-from chat2pay_async._journal.store import Answer, Claimed, Row, RowState
+from chat2pay_async._journal.store import OPEN, Answer, Claimed, Row, RowState
 from chat2pay_async._send.call import Call, ClaimLog, ClaimLostError, Options
 from chat2pay_async._send.evidence import Shows
 from chat2pay_async._send.idempotency import released
@@ -226,6 +226,10 @@ class Items(KnownItems[Q, R]):
             return
         was_open = prior is not None and prior.is_unresolved
         is_news = log.sent is not None or item.is_existing
+        if self._is_stopped and not is_news and not was_open:
+            # It was stopped while its intent was written, perhaps: then nothing left all the same.
+            found = await journal.find(self._operation.name, item.journal_key)
+            is_news = found is not None and found.row is not None and found.row.state in OPEN
         if not is_news and not was_open:
             await journal.release(token)
             return

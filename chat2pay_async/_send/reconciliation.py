@@ -481,11 +481,6 @@ class Reconciler:
         return _Look(evidence, response, answered, form)
 
 
-def _owner(pending: Pending) -> Owner:
-    request, key = pending.request, pending.idempotency_key
-    return owner_of(pending.operation, pending.identity, request, key)
-
-
 def _next(look_ups: LookUps, seen: Seen) -> tuple[float, Finding | None]:
     """Return when to look next, or what look-ups came to."""
     try:

@@ -174,7 +174,7 @@ class Sender:
                 finding = await self._look_up(call)
                 if finding.verdict is not Verdict.ABSENT:
                     return self._outcome_after(call, finding)
-            if delay is None:
+            if delay is None or call.is_stopped:
                 assert outcome.error is not None  # noqa: S101 - what was not applied has a reason
                 raise about(outcome.error, call)
             await self._back_off(call, outcome, delay)
@@ -305,8 +305,6 @@ class Sender:
             ago = call.attempts[-1].elapsed
             seconds = self._transport.throttled(outcome.retry_after, ago)
             self.hooks.emit(events.Paused(call.call_id, call.operation.name, seconds))
-        if call.is_stopped:
-            return None
         made = call.attempts[call.earlier :]
         # A deadline, where there is one, ends the wait for a service that throttles.
         throttled_for = call.throttled_for if call.deadline == math.inf else 0.0

@@ -1044,9 +1044,11 @@ async def test_links_that_are_missing_or_can_not_be_looked_up_are_problems(
     async with world.client(journal=path) as client:
         await read(bulk.create_payment_links(client, requests_for(2), run="spring"))
     other = World(Sandbox(seed=4))
-    async with other.client(journal=path, api_key=world.sandbox.api_key) as client:
-        async with bulk.reconcile(client) as reconciliation:
-            found = [one async for one in reconciliation]
+    async with (
+        other.client(journal=path, api_key=world.sandbox.api_key) as client,
+        bulk.reconcile(client) as reconciliation,
+    ):
+        found = [one async for one in reconciliation]
     assert {(one.status, one.problem) for one in found} == {
         ("missing", "the service does not know it")
     }

@@ -1484,3 +1484,47 @@ async def test_a_query_that_finds_nothing_is_rejected() -> None:
     with shop(bench(NOWHERE), None, operations.GET_TRANSACTION) as one:
         outcome = await one.finish(BY_ORDER)
     assert (outcome.state, type(outcome.error)) == (State.REJECTED, NotFoundError)
+
+
+async def test_an_item_that_is_stopped_while_its_intent_is_written_is_not_left_open(
+    path: Path,
+) -> None:
+    made = bench(CREATED)
+    with shop(made, path) as one:
+        outcomes: list[Any] = []
+
+        async def finish() -> None:
+            outcomes.append(await one.finish())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(finish)
+            while [row.state for row in rows_of(path)] != ["sent"]:
+                await anyio.lowlevel.checkpoint()
+            assert made.engine.sent == []
+            one.items.stop()
+    assert [outcome.state for outcome in outcomes] == [State.FAILED]
+    assert made.engine.sent == []
+    assert row_of(path).state == "failed"
+
+
+async def test_an_item_that_is_stopped_before_it_is_begun_has_no_row(path: Path) -> None:
+    with shop(bench(), path) as one:
+        one.items.stop()
+        assert (await one.finish()).state is State.FAILED
+    assert rows_of(path) == []
+
+
+async def test_what_became_unknown_is_looked_up_after_a_stop_and_not_sent_again() -> None:
+    made = bench(lost(), CREATED, look_ups=[NOWHERE])
+    with shop(made) as one:
+        outcomes: list[Any] = []
+
+        async def finish() -> None:
+            outcomes.append(await one.finish())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(finish)
+            await anyio.sleep(5)
+            one.items.stop()
+    assert [outcome.state for outcome in outcomes] == [State.FAILED]
+    assert len(made.engine.sent) == 1
