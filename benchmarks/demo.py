@@ -2,10 +2,10 @@
 
     python benchmarks/demo.py [campaign.csv]
 
-`chat2pay links send` creates the links, and is killed (SIGKILL) in the middle; `chat2pay resume`
+`chat2pay links create` creates the links, and is killed (SIGKILL) in the middle; `chat2pay resume`
 does the rest. Simulated customers pay most of them, `chat2pay captures` captures what they
 authorized, and the summary is compared with the sandbox's own ledger. The exit code is 1 if the two
-disagree, if there are fewer links than rows, or if no fault occurred. The campaign and its journals
+disagree, if there are fewer links than rows, or if no fault occurred. The campaign and the journal
 stay in a folder of their own, for `chat2pay report`.
 """
 
@@ -64,28 +64,29 @@ progress = Console(stderr=True, highlight=False)
 
 @attrs.frozen
 class Sandbox:
-    """The address of the sandbox's process, and the API key that it accepts."""
+    """The address of the sandbox's process, the API key that it accepts, and the journal."""
 
     url: str
     api_key: str
+    journal: Path
 
     @property
     def environment(self) -> dict[str, str]:
         """The environment of commands that use it."""
         own = {"CHAT2PAY_BASE_URL": self.url, "CHAT2PAY_API_KEY": self.api_key}
-        return dict(os.environ) | own
+        return dict(os.environ) | own | {"CHAT2PAY_JOURNAL": str(self.journal)}
 
 
 @contextmanager
-def sandbox_process() -> Iterator[Sandbox]:
-    """Start `chat2pay sandbox`, and stop it in the end."""
+def sandbox_process(folder: Path) -> Iterator[Sandbox]:
+    """Start `chat2pay sandbox`, and stop it in the end; the journal is in a folder."""
     command = chat2pay("sandbox", "--api-key", "demo-key", "--faults", json.dumps(FAULTS))
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         try:
             assert process.stdout is not None  # noqa: S101 - it is a pipe
             words = process.stdout.readline().split()
             url = next(word for word in words if word.startswith("http://"))
-            yield Sandbox(url, "demo-key")
+            yield Sandbox(url, "demo-key", folder / "payments.db")
         finally:
             process.terminate()
 
@@ -116,21 +117,25 @@ def run_and_kill(sandbox: Sandbox, command: Sequence[str], links: int) -> bool:
     return False
 
 
-def run_to_the_end(sandbox: Sandbox, first: Sequence[str], again: Sequence[str]) -> None:
-    """Run a command; resume it while items have failed or are unknown."""
-    command = first
+def run_to_the_end(sandbox: Sandbox, command: Sequence[str], run: str) -> None:
+    """Run a command; resume its run while items have failed or are unknown."""
     for _try in range(TRIES):
         done = subprocess.run(command, env=sandbox.environment, check=False)  # noqa: S603
-        summary = totals(sandbox, Path(again[-1]))
+        summary = totals(sandbox, run)
         if done.returncode in RETURNED and not summary["failed"]["items"]:
             return
-        command = again
+        command = resume(run)
     sys.exit("the job did not end")
 
 
-def totals(sandbox: Sandbox, journal: Path) -> Mapping[str, Any]:
-    """Return the totals of a journal."""
-    report = output(sandbox, "report", str(journal), "--json")
+def resume(run: str) -> list[str]:
+    """Return the command line that resumes a run."""
+    return chat2pay("resume", run, "--settle", str(SETTLE))
+
+
+def totals(sandbox: Sandbox, run: str) -> Mapping[str, Any]:
+    """Return the totals of a run."""
+    report = output(sandbox, "report", run, "--json")
     found: Mapping[str, Any] = json.loads(report)["totals"]
     return found
 
@@ -144,9 +149,9 @@ def output(sandbox: Sandbox, *arguments: str) -> str:
     return done.stdout
 
 
-def rows_of(sandbox: Sandbox, journal: Path) -> list[Row]:
-    """Return the items of a journal."""
-    return list(csv.DictReader(output(sandbox, "report", str(journal), "--csv", "-").splitlines()))
+def rows_of(sandbox: Sandbox, run: str) -> list[Row]:
+    """Return the items of a run."""
+    return list(csv.DictReader(output(sandbox, "report", run, "--csv", "-").splitlines()))
 
 
 def leave_the_bar() -> None:
@@ -158,15 +163,14 @@ def leave_the_bar() -> None:
 
 def make_links(sandbox: Sandbox, campaign: Path, rows: int) -> list[Row]:
     """Send the campaign, kill it, and resume it."""
-    settle = ("--settle", str(SETTLE))
-    journal = campaign.with_name(f"{campaign.name}.links.journal")
-    first = chat2pay("links", "send", str(campaign), *settle)
-    if run_and_kill(sandbox, first, rows // 2):
-        unknown = totals(sandbox, journal)["unknown"]["items"]
+    command, run = chat2pay("links", "create", str(campaign), "--settle", str(SETTLE)), "campaign"
+    if run_and_kill(sandbox, command, rows // 2):
+        unknown = totals(sandbox, run)["unknown"]["items"]
         leave_the_bar()
         progress.print(f"[bold]kill -9[/]: {unknown} links may have been created or not. Resuming:")
-    run_to_the_end(sandbox, first, chat2pay("resume", *settle, str(journal)))
-    return [row for row in rows_of(sandbox, journal) if row["state"] == "applied"]
+        command = resume(run)
+    run_to_the_end(sandbox, command, run)
+    return [row for row in rows_of(sandbox, run) if row["state"] == "applied"]
 
 
 def make_captures(sandbox: Sandbox, folder: Path, captures: Mapping[str, str]) -> list[Row]:
@@ -174,11 +178,9 @@ def make_captures(sandbox: Sandbox, folder: Path, captures: Mapping[str, str]) -
     source = folder / "captures.csv"
     with source.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("payment_link_ref", "amount"), *captures.items()])
-    journal = folder / "captures.csv.captures.journal"
-    settle = ("--settle", str(SETTLE))
-    first = chat2pay("captures", str(source), *settle)
-    run_to_the_end(sandbox, first, chat2pay("resume", *settle, str(journal)))
-    return rows_of(sandbox, journal)
+    command = chat2pay("captures", str(source), "--settle", str(SETTLE))
+    run_to_the_end(sandbox, command, "captures")
+    return rows_of(sandbox, "captures")
 
 
 # The customers ------------------------------------------------------------------------------------
@@ -199,12 +201,12 @@ async def let_customers_act(
     async with httpx.AsyncClient(base_url=f"{sandbox.url}/sandbox/") as customers:
 
         async def act(link: Row) -> None:
-            ref, chance = link["payment_link_ref"], chance_of(link["key"])
+            ref, chance = link["payment_link_ref"], chance_of(link["order_number"])
             verb = chance.choices(list(CUSTOMERS), list(CUSTOMERS.values()))[0]
             (await customers.post(f"links/{ref}/{verb}")).raise_for_status()
             done[verb] += 1
-            if verb == "pay" and link["key"] in authorized:
-                total = Decimal(link["amount"])
+            if verb == "pay" and link["order_number"] in authorized:
+                total = Decimal(link["asked_amount"])
                 partial = chance.random() < PARTIAL_CAPTURES
                 captures[ref] = f"{(total / 2).quantize(total)}" if partial else ""
                 if chance.random() < DECLINED_CAPTURES:
@@ -235,19 +237,19 @@ class Sums:
 
 
 def add_up(links: Sequence[Row], captures: Sequence[Row], acted: Counter[str]) -> Sums:
-    """Sum up the journals."""
+    """Sum up the reports."""
     currencies = {link["payment_link_ref"]: link["currency"] for link in links}
     value: Money = defaultdict(Decimal)
     captured: Money = defaultdict(Decimal)
     done = Counter(acted)
     for link in links:
-        value[link["currency"]] += Decimal(link["amount"])
+        value[link["currency"]] += Decimal(link["asked_amount"])
     for capture in captures:
         if capture["state"] == "applied":
             done["captured"] += 1
-            captured[currencies[capture["payment_link_ref"]]] += Decimal(capture["amount"])
+            captured[currencies[capture["payment_link_ref"]]] += Decimal(capture["answered_amount"])
         else:
-            done["capture declined"] += capture["declined"] == "yes"
+            done["capture declined"] += capture["state"] == "rejected"
     return Sums(Counter(link["currency"] for link in links), value, captured, done)
 
 
@@ -344,7 +346,7 @@ def main() -> int:
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("campaign.csv")
     started = time.perf_counter()
     folder = Path(tempfile.mkdtemp(prefix="chat2pay-demo-"))
-    with sandbox_process() as sandbox:
+    with sandbox_process(folder) as sandbox:
         campaign = folder / "campaign.csv"
         campaign.write_bytes(source.read_bytes())
         rows = list(csv.DictReader(source.read_text("utf-8-sig").splitlines()))
@@ -363,7 +365,7 @@ def main() -> int:
     faults = list(disagreements(sums, ledger, len(rows)))
     for fault in faults:
         console.print(f"[red]DISAGREES[/red] {fault}")
-    console.print(f"The campaign and its journals are in {folder}", soft_wrap=True)
+    console.print(f"The campaign and its journal are in {folder}", soft_wrap=True)
     if not faults:
         console.print("Every sum agrees with the sandbox's ledger; nothing happened twice.")
     return 1 if faults else 0

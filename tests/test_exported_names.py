@@ -124,7 +124,8 @@ def test_nothing_public_is_imported_by_the_menu_without_being_on_it() -> None:
         for name, value in vars(chat2pay_async).items()
         if not name.startswith("_") and not inspect.ismodule(value)
     }
-    assert names == set(MENU) - {"__version__"}
+    # The others are there once they are used.
+    assert names <= {*MENU, "TYPE_CHECKING", "import_module"}
 
 
 @pytest.mark.parametrize("name", MENU)
@@ -265,3 +266,10 @@ def test_the_clients_types_are_the_libraries_own_and_httpx2_need_not_be_installe
     assert not hasattr(vars(_client)["httpx2"], "__wrapped__")
     hints = typing.get_type_hints(http_client_for)
     assert hints["return"] is httpx.AsyncClient
+
+
+def test_names_are_listed_and_unknown_ones_refused() -> None:
+    assert set(chat2pay_async.__all__) | {"bulk", "errors", "files"} <= set(dir(chat2pay_async))
+    assert chat2pay_async.bulk.State.APPLIED == "applied"
+    with pytest.raises(AttributeError, match="has no attribute 'AsyncChat3Pay'"):
+        _ = chat2pay_async.AsyncChat3Pay  # type: ignore[attr-defined]

@@ -38,14 +38,13 @@ def _apps(arguments: Sequence[str]) -> App:
         default_parameter=shared,
         suppress_keyboard_interrupt=False,
     )
-    groups = {name: App(name=name, help=help_text) for name, help_text in _GROUPS.items()}
-    for group in groups.values():
-        app.command(group)
+    apps = {"": app} | {name: App(name=name, help=brief) for name, brief in _GROUPS.items()}
+    for name in _GROUPS:
+        app.command(apps[name])
     chosen = " ".join(arguments[:2])
     for names, place, help_text in _COMMANDS:
-        group, _, _ = names[0].rpartition(" ")
+        target = apps[names[0].rpartition(" ")[0]]
         own = [name.rpartition(" ")[2] for name in names]
-        target = groups[group] if group else app
         # The help of a command itself is its docstring, for which it has to be imported.
         is_chosen = any(f"{chosen} ".startswith(f"{name} ") for name in names)
         brief = {} if is_chosen else {"help": help_text}

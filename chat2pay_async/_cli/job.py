@@ -54,8 +54,9 @@ JOBS: Final = {
 
 def reading_of(source: SourceOptions) -> Reading:
     """Make the choices of a reading of options."""
+    ignore: Any = source.ignore  # mypy can't tell what a converter takes
     return Reading(
-        ignore=source.ignore,
+        ignore=ignore,
         # A header may have an equals sign, and so may a value.
         mapping=dict(_pair(text.rpartition("=")) for text in source.map),
         constants=dict(_pair(text.partition("=")) for text in source.set),

@@ -85,7 +85,8 @@ def record_in(row: Row, line: int | None, outcome: Outcome[Any, Any]) -> Record:
     )
     name = "order_number" if row.operation == CREATE_PAYMENT_LINK.name else "payment_link_ref"
     if getattr(record, name) is None:
-        record = attrs.evolve(record, **{name: row.identity})
+        identity: dict[str, Any] = {name: row.identity}
+        record = attrs.evolve(record, **identity)
     named = {record.order_number, record.payment_link_ref}
     return attrs.evolve(record, idempotency_key=None if row.key in named else row.key)
 
@@ -240,9 +241,10 @@ async def _with_run(
         async def read(after: int) -> list[tuple[Row, int | None]]:
             return await store.rows(run=name, after=after, limit=_PAGE)
 
-        await anyio.to_thread.run_sync(
-            work, found, lambda after: anyio.from_thread.run(read, after)
-        )
+        def page(after: int) -> list[tuple[Row, int | None]]:
+            return anyio.from_thread.run(read, after)
+
+        await anyio.to_thread.run_sync(work, found, page)
     return found
 
 

@@ -29,7 +29,7 @@ from chat2pay_async._config import DEFAULT_BASE_URL, base_url_of
 from chat2pay_async._files.check import Check
 from chat2pay_async.errors import Chat2PayError
 
-__all__ = ["Plan", "RunController"]
+__all__ = ["Plan", "RunController", "compared"]
 
 
 @attrs.frozen
@@ -138,7 +138,7 @@ class RunController:
         print_error(
             f"Sending {what}, to {base_url} ({kind}), run {self._plan.run}, journal {journal}"
         )
-        if line := _compared(forecast, gone=not self._plan.is_selection):
+        if line := compared(forecast, gone=not self._plan.is_selection):
             print_error(line)
 
     @property
@@ -360,7 +360,7 @@ def _text_of(failure: Exception) -> str:
     return text.replace("give_up_after=", "--give-up-after ")
 
 
-def _compared(forecast: bulk.Forecast, *, gone: bool) -> str:
+def compared(forecast: bulk.Forecast, *, gone: bool) -> str:
     """Say how a file compares with what its run has done before; empty if there is nothing."""
     parts = {
         "done": forecast.final,

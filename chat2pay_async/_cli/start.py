@@ -361,12 +361,13 @@ def _restored(run: str, kept: Mapping[str, str], options: JobOptions) -> tuple[F
     """
     values = {name: msgspec.json.decode(kept[name]) for name in ("check_existing", "never_resend")}
     source: dict[str, Any] = msgspec.json.decode(kept["options"])
-    texts = {name: tuple(source[name]) for name in ("ignore", "map", "set")}
+    for name in ("ignore", "map", "set"):
+        source[name] = tuple(source[name])
     given = {field.name: getattr(options, field.name) for field in fields(JobOptions)}
     given["never_resend"] |= values["never_resend"]
     if given["settle"] is None:
         given["settle"] = msgspec.json.decode(kept["settle"])
-    chosen = FileOptions(**given, run=run, source=SourceOptions(**(source | texts)))
+    chosen = FileOptions(**given, run=run, source=SourceOptions(**source))
     return chosen, values["check_existing"]
 
 

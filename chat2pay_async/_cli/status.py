@@ -327,7 +327,7 @@ def _selecting(only: str, line: Callable[[Any, models.Transaction], Any]) -> Cal
                     counts.taken += verdict is True
                     counts.others += verdict is False
                     counts.unclear += verdict is None
-                    if verdict:
+                    if verdict and one.result is not None:
                         fields = line(queries[one.request], one.result)
                         file.write(_line_of_json(fields))
         return counts
@@ -390,7 +390,10 @@ def _show(printer: Printer, one: bulk.Reconciled) -> None:
 
 
 async def _write_reconciled(csv: Path, found: bulk.Reconciliation) -> None:
-    records = [
-        status_record(one.transaction, row=one.line, problem=one.problem) async for one in found
-    ]
+    records: list[Any] = []
+    async for one in found:
+        name = "order_number" if one.operation == "create_payment_link" else "payment_link_ref"
+        query = bulk.TransactionQuery(**{name: one.key})
+        record = status_record(one.transaction, query=query, row=one.line, problem=one.problem)
+        records.append(record)
     write_tables(status_table(records), Sheet((), ()), csv=csv, xlsx=None)

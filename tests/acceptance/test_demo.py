@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import os
 import re
 import subprocess
@@ -37,7 +38,7 @@ demo = load_demo()
 def short_campaign(tmp_path: Path, rows: int) -> Path:
     path = tmp_path / "campaign.csv"
     lines = CAMPAIGN.read_text(encoding="utf-8").splitlines()[: rows + 1]
-    path.write_text("\n".join(lines), encoding="utf-8")
+    path.write_text("\n".join([*lines, ""]), encoding="utf-8")
     return path
 
 
@@ -62,9 +63,16 @@ def test_a_run_that_is_killed_and_resumed_agrees_with_the_ledger(tmp_path: Path)
     assert "120 links" in done.stdout
     assert "Every sum agrees" in done.stdout
     assert "kill -9" in done.stderr
-    hints = re.findall(r"chat2pay report (\S+)", done.stderr)
-    assert hints
-    assert all(Path(hint).exists() for hint in hints), "what it says can be done afterwards"
+    assert set(re.findall(r"chat2pay report (\S+)", done.stderr)) == {"campaign", "captures"}
+    (folder,) = tmp_path.glob("chat2pay-demo-*")
+    known = chat2pay("runs", "--json", "--journal", str(folder / "payments.db"))
+    names = {json.loads(line)["run"] for line in known.splitlines()}
+    assert names == {"campaign", "captures"}, "what it says can be done afterwards"
+
+
+def chat2pay(*arguments: str) -> str:
+    command = demo.chat2pay(*arguments)
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout  # noqa: S603
 
 
 def test_what_happened_is_told_in_words() -> None:
@@ -90,8 +98,13 @@ def test_what_a_killed_process_has_drawn_is_left_behind(
     assert drawn.getvalue() == ("\x1b[?25h\n" if terminal else "")
 
 
-LINK = {"key": "A-1", "payment_link_ref": "ref-1", "amount": "2349.684", "currency": "KWD"}
-CAPTURE = {"payment_link_ref": "ref-1", "amount": "2349.684", "state": "applied", "declined": "no"}
+LINK = {
+    "order_number": "A-1",
+    "payment_link_ref": "ref-1",
+    "asked_amount": "2349.684",
+    "currency": "KWD",
+}
+CAPTURE = {"payment_link_ref": "ref-1", "answered_amount": "2349.684", "state": "applied"}
 AGREED: dict[str, Any] = {
     "counts": {"link_created": 1, "paid": 1, "captured": 1},
     "totals": {

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -273,6 +275,25 @@ def test_rewritten_order_numbers_are_refused_unless_allowed(
     assert (allowed.code, sandbox.ledger.count("link_created")) == (0, 2)
 
 
+def test_many_look_alikes_are_counted(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    run("links", "create", links_csv(tmp_path / "spring.csv", 22, prefix="A"))
+    refused = run("links", "create", links_csv(tmp_path / "again.csv", 22, prefix="a"))
+    assert refused.err.count(": looks like A-") == 20
+    assert "… and 2 more\n" in refused.err
+    assert sandbox.ledger.count("link_created") == 22
+
+
+def test_file_that_changes_meanwhile_is_told(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 1)
+    monkeypatch.setattr(run_module, "compared", lambda *_found, **_options: str(links_csv(path, 2)))
+    ran = run("links", "create", path)
+    assert ran.code == 0
+    assert "was changed or replaced after it was checked" in ran.err
+    assert sandbox.ledger.count("link_created") == 1
+
+
 def test_changed_and_gone_rows_are_told_and_not_sent(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
@@ -321,14 +342,21 @@ def test_pair_without_an_equals_sign_is_wrong_use(
     assert not sandbox.ledger.requests
 
 
-def test_all_faults_are_written_to_a_file(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+def test_all_faults_are_written_to_a_file_and_the_first_ones_kept(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bad = [f"A-{n},sms,{PHONE}{n},ZAR,much" for n in range(40)]
     path = lines_to(tmp_path / "spring.csv", HEADER, *bad)
     ran = run("links", "create", path, "--faults", "faults.csv")
     assert ran.code == 1
     assert "40 rows: total_amount: " in ran.err
+    monkeypatch.setattr(start, "_MOST_FAULTS", 1)
+    good = f"B-1,sms,{PHONE}1,ZAR,1.00"
+    lines_to(path, HEADER, good, *bad)
+    run("links", "create", path, "--skip-bad-rows")
+    assert run("report", "spring", "--csv", "-").out.count(",bad,") == 1
     assert len((tmp_path / "faults.csv").read_text("utf-8-sig").splitlines()) == 41
-    assert not sandbox.ledger.requests
+    assert sandbox.ledger.count("link_created") == 1
 
 
 def test_standard_input_needs_a_name(sandbox: Sandbox, run: Terminal) -> None:
@@ -442,6 +470,18 @@ def test_expired_links_are_made_again_once(sandbox: Sandbox, run: Terminal, tmp_
     assert states_in("spring-resend") == {"A-1 (spring-resend)": "applied"}
     assert run(*command).code == 0
     assert sandbox.ledger.count("link_created") == 3
+
+
+def test_links_whose_requests_are_not_kept_are_not_made_again(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    run("links", "create", links_csv(tmp_path / "spring.csv", 1))
+    sandbox.expire(sandbox.ref_of("A-1"))
+    with closing(sqlite3.connect(JOURNAL)) as db, db:
+        db.execute("UPDATE item SET target = NULL, body = NULL")
+    ran = run("links", "resend", "--expired", "--from-run", "spring", "--yes")
+    assert (ran.code, "the journal keeps no requests" in ran.err) == (1, True)
+    assert sandbox.ledger.count("link_created") == 1
 
 
 def test_resending_is_confirmed_in_two_words(sandbox: Sandbox, run: Terminal) -> None:
@@ -581,6 +621,8 @@ def test_run_of_a_program_names_no_source(sandbox: Sandbox, run: Terminal) -> No
             assert [outcome.key async for outcome in started] == ["P-1"]
 
     anyio.run(campaign)
+    report = run("report", "own")
+    assert (report.code, " rows: " in report.out) == (0, False)
     resumed = run("resume", "own")
     assert "Run own was not begun from a file. Only unknown outcomes are looked up." in resumed.err
     assert sandbox.ledger.count("link_created") == 1

@@ -231,6 +231,7 @@ def test_link_that_the_service_does_not_know_is_a_problem(
     sandbox.next_faults("get_transaction", [InjectedFault("not_found", form="json")] * 4)
     ran = run("reconcile", "spring")
     assert (ran.code, ran.err) == (3, "A-1: the service does not know it\n")
-    assert run("reconcile", "--csv", "found.csv").code == 3
+    assert run("reconcile", "spring", "--csv", "found.csv").code == 3
     (row,) = csv.DictReader(io.StringIO(Path("found.csv").read_text("utf-8-sig")))
-    assert (row["row"], row["problem"]) == ("2", "the service does not know it")
+    assert (row["row"], row["order_number"]) == ("2", "A-1")
+    assert row["problem"] == "the service does not know it"
