@@ -30,14 +30,12 @@ MOST: Final = 1_000
 class Entry(Generic[T]):
     """One thing that is to be done, and what came of it."""
 
-    __slots__ = ("done", "error", "is_alone", "loop", "result", "token", "wake", "work")
+    __slots__ = ("done", "error", "is_alone", "loop", "result", "wake", "work")
 
     def __init__(self, work: Work[T], *, is_alone: bool, is_awaited: bool) -> None:
         self.work = work
         self.is_alone = is_alone
         """True if no other may be done in its batch."""
-        self.token: str | None = None
-        """The claim that it gives back, which is given back later where it fails."""
         self.result: T | None = None
         self.error: BaseException | None = None
         self.done = clock.Event() if is_awaited else None
@@ -69,13 +67,9 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="chat2pay-journal", daemon=True)
         self._thread.start()
 
-    def submit(
-        self, work: Work[T], *, is_alone: bool = False, token: str | None = None
-    ) -> Entry[T]:
+    def submit(self, work: Work[T], *, is_alone: bool = False) -> Entry[T]:
         """Have something done that the running task waits for: `wait` for it."""
-        entry = Entry(work, is_alone=is_alone, is_awaited=True)
-        entry.token = token
-        return self._put(entry)
+        return self._put(Entry(work, is_alone=is_alone, is_awaited=True))
 
     def post(self, work: Work[Any], *, is_alone: bool = False) -> None:
         """Have something done that nobody waits for."""

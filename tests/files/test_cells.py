@@ -7,8 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from chat2pay_async._api.requests import LineItem, PaymentLinkRequest
 from chat2pay_async._files.cells import (
@@ -21,7 +19,6 @@ from chat2pay_async._files.cells import (
     read_json,
     shown,
 )
-from chat2pay_async._texts import invisible_in, stripped
 from chat2pay_async._workbooks.formats import Odd
 from chat2pay_async.errors import ConfigurationError
 

@@ -23,8 +23,8 @@ from chat2pay_async._api.enums import IntegrationStatus
 from chat2pay_async._api.requests import IntegrationRequest
 from chat2pay_async._api.responses import Outcome
 from chat2pay_async._send.evidence import Evidence, Shows
-from chat2pay_async._send.retry import read_back
 from chat2pay_async._send.reconciliation import Finding, Verdict
+from chat2pay_async._send.retry import read_back
 from chat2pay_async._transport.base import WireResponse
 
 pytestmark = pytest.mark.anyio

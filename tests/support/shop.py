@@ -72,7 +72,7 @@ class InlineWriter:
     """A journal's writer without a thread."""
 
     def __init__(
-        self, work_off: Callable[[Sequence[Any]], None], end: Callable[[Any], object]
+        self, work_off: Callable[[Sequence[Any]], None], end: Callable[[], object]
     ) -> None:
         self._work_off = work_off
         self._end = end
@@ -86,8 +86,8 @@ class InlineWriter:
             self._work_off(batch)
         return entry
 
-    def post(self, work: Callable[[Any], Any]) -> None:
-        self.submit(work)
+    def post(self, work: Callable[[Any], Any], *, is_alone: bool = False) -> None:
+        self.submit(work, is_alone=is_alone)
 
     def post_later(self, work: Callable[[Any], Any]) -> None:
         self._later.append(_Entry(work))
@@ -100,7 +100,7 @@ class InlineWriter:
         return entry.result
 
     def stop(self) -> None:
-        self._end(None)
+        self._end()
 
 
 def at_once(work: Coroutine[Any, Any, Any]) -> Any:
