@@ -3,6 +3,7 @@
     Chat2PayError
     ├── ConfigurationError            no key, a bad base URL, plain http to another machine, …
     ├── RequestValidationError        it breaks the contract and was not sent (a ValueError)
+    ├── FileFaultsError               rows of a file have faults; nothing was sent (a ValueError)
     ├── TransportError                no usable response; not applied, or harmless to repeat
     │   ├── ConnectionFailedError     no connection, or one that broke
     │   └── RequestTimeoutError       a phase of the exchange, or the total deadline, ran out

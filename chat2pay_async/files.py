@@ -82,17 +82,17 @@ class FileOptions(TypedDict, total=False):
     sheet: str | None
     """The sheet of a workbook. Default: the only one with rows."""
     include_hidden: bool
-    """Whether hidden rows and columns of a workbook are read. Default: False."""
+    """Read hidden rows and columns of a workbook, too. Default: False."""
     country: str | None
     """The country of phone numbers without a country code, such as `ZA`. Default: None."""
     last_line_is_complete: bool
-    """Whether the last line of a text table may lack its line end. Default: False, since such a
+    """Take a text table whose last line lacks its line end. Default: False, since such a
     file may be cut off."""
     allow_alike: bool
-    """Whether order numbers may differ in nothing but case, blanks, hyphens or invisible
+    """Allow order numbers that differ in nothing but case, blanks, hyphens or invisible
     characters. Default: False."""
     skip_bad_rows: bool
-    """Whether rows with faults are left out. Default: False, no request is given away then."""
+    """Leave out rows with faults. Default: False, no request is given away then."""
 
 
 def read_payment_links(

@@ -54,7 +54,9 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
 
 def test_the_readmes_example_makes_a_link(sandbox: Sandbox, tmp_path: Path) -> None:
     single, _campaign = readme_blocks("python")
-    assert re.fullmatch(r"[0-9a-f-]{36} True\n", run_as_file(single, sandbox, tmp_path))
+    assert re.fullmatch(r"[0-9a-f-]{36} True False\n", run_as_file(single, sandbox, tmp_path))
+    assert re.fullmatch(r"[0-9a-f-]{36} True True\n", run_as_file(single, sandbox, tmp_path))
+    assert sandbox.ledger.count("link_created") == 1
 
 
 def test_the_readmes_campaign_sends_nothing_twice_when_it_is_run_again(
@@ -114,12 +116,12 @@ def orders(count: int, kind: str = "sale") -> list[PaymentLinkRequest]:
 async def test_the_guides_of_bulk_runs_do_what_they_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    campaign, dry_run, captures = blocks_of(bulk.__doc__ or "")
+    campaign, reconcile, dry_run, captures = blocks_of(bulk.__doc__ or "")
     monkeypatch.chdir(tmp_path)
     async with serve_sandbox() as sandbox:
         monkeypatch.setenv("CHAT2PAY_API_KEY", sandbox.api_key)
         monkeypatch.setenv("CHAT2PAY_BASE_URL", sandbox.url)
-        async with AsyncChat2Pay() as client:
+        async with AsyncChat2Pay(journal="payments.db") as client:
             paid = orders(3, "authorization")
             refs = [(await client.create_payment_link(one)).payment_link_ref for one in paid]
             for ref in refs:
@@ -128,6 +130,7 @@ async def test_the_guides_of_bulk_runs_do_what_they_say(
             names = {"client": client, "refs": refs, "requests": orders(5), "bulk": bulk}
             sources = (dry_run, campaign, captures)
             runs = [await run_of(source, names) for source in sources]
+            await run_of(reconcile, names | {"run": None})
         counts = sandbox.ledger.counts
     assert runs[0].forecast.to_send == 5
     assert [runs[1].summary.applied, runs[2].summary.applied, runs[2].summary.declined] == [5, 2, 1]

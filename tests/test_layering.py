@@ -22,8 +22,8 @@ PACKAGE = "chat2pay_async"
 FOLDER = Path(chat2pay_async.__file__).parent
 
 FLOORS = (
-    ("errors", "_eventloop", "_tracebacks", "_phones", "_texts", "_values"),
-    ("_config", "events"),
+    ("errors", "_eventloop", "_tracebacks", "_texts", "_values"),
+    ("_config", "events", "_phones"),
     ("_transport", "_journal", "_workbooks"),
     ("_api",),
     ("_send", "_files"),

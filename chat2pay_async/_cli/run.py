@@ -48,9 +48,9 @@ class Plan:
     resume: str = ""
     """The arguments of `resume` that continue it. Default: its name."""
     is_selection: bool = False
-    """Whether its items are selected anew each time, so that it does not matter what is gone."""
+    """True if its items are selected anew each time: it does not matter what is gone."""
     is_again: bool = False
-    """Whether customers get a second message, which is always asked about."""
+    """True if customers get a second message, which is always asked about."""
 
 
 @attrs.define(eq=False, repr=False, slots=False)

@@ -280,7 +280,7 @@ def table_of(payments: Iterable[Sequence[str]]) -> Table:
 
 @attrs.define
 class Selection:
-    """What was selected of a run, in numbers."""
+    """Numbers of what was selected of a run."""
 
     only: str
     taken: int = 0

@@ -97,13 +97,13 @@ class Reading:
     sheet: str | None = None
     """The sheet of a workbook. Default: the only one with rows."""
     include_hidden: bool = False
-    """Whether hidden rows and columns of a workbook are read."""
+    """Read hidden rows and columns of a workbook, too."""
     country: str | None = None
     """The country of phone numbers without a country code, such as `ZA`."""
     last_line_is_complete: bool = False
-    """Whether the last line of a text table may lack its line end."""
+    """Take a text table whose last line lacks its line end."""
     allow_alike: bool = False
-    """Whether order numbers may differ in nothing but case, blanks, hyphens or invisible
+    """Allow order numbers that differ in nothing but case, blanks, hyphens or invisible
     characters."""
 
 

@@ -18,7 +18,7 @@ _ROW: Final = (
 COLUMNS: Final = ", ".join(f"item.{name}" for name in (*_ROW, "token", "session"))
 STATE: Final = _ROW.index("state")
 TOKEN: Final = len(_ROW)
-"""Where the token is among the columns; the session comes next."""
+"""Place of the token among the columns; the session comes next."""
 CHUNK: Final = 400
 """Keys in one statement; SQLite takes at least 999 values."""
 

@@ -7,6 +7,7 @@ the process and of the machine.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import tempfile
 from collections.abc import Generator, Mapping
@@ -14,11 +15,10 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from chat2pay_async._journal.local_disk import check_local
 from chat2pay_async._journal.store import Account
 from chat2pay_async.errors import JournalError
 
-__all__ = ["USED", "connect", "guarded", "make_file", "read_account", "sync_folder"]
+__all__ = ["USED", "check_local", "connect", "guarded", "make_file", "read_account", "sync_folder"]
 
 _APPLICATION: Final = 0x43325041
 """`C2PA`: tells a journal from any other SQLite file."""
@@ -245,3 +245,43 @@ def _check_complete(db: sqlite3.Connection, path: Path) -> None:
     in_log = log.stat().st_size if log.exists() else 0
     if not is_sound or path.stat().st_size + in_log < pages * size:
         raise JournalError(f"the journal {path} {_EXPLANATIONS[sqlite3.SQLITE_CORRUPT]}")
+
+
+# Local disks: a network file system neither locks nor syncs reliably -----------------------------
+
+_NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {"9p", "afs", "beegfs", "ceph", "cifs", "fuse.cephfs", "fuse.glusterfs", "fuse.rclone"}
+    | {"fuse.s3fs", "fuse.sshfs", "gfs2", "glusterfs", "lustre", "ncpfs", "nfs", "nfs4", "ocfs2"}
+    | {"smb2", "smb3", "smbfs", "a share"}
+)
+_MOUNTS: Final = Path("/proc/self/mountinfo")
+
+
+def check_local(path: Path, mounts: Path = _MOUNTS) -> None:
+    """Refuse a path on a network, as far as the system tells (Linux, and shares of Windows).
+
+    Raises:
+        JournalError: The path is on a network file system.
+    """
+    folder = path.resolve().parent
+    kind = "a share" if str(folder).startswith("\\\\") else _file_system(folder, mounts)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise JournalError(
+            f"the journal {path} would be on a network file system ({kind}), whose locks and syncs "
+            "are not reliable. Put it on a local disk"
+        )
+
+
+def _file_system(folder: Path, mounts: Path) -> str:
+    """Find the kind of a folder's file system; empty where it is not known."""
+    if not mounts.exists():
+        return ""
+    best, kind = "", ""
+    # Only blanks and line feeds separate: a name may have any other character.
+    for line in filter(None, mounts.read_text("utf-8", "surrogateescape").split("\n")):
+        # 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
+        left, _, right = line.partition(" - ")
+        point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), left.split(" ")[4])
+        if folder.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, right.partition(" ")[0]
+    return kind

@@ -1297,7 +1297,8 @@ async def test_the_request_that_a_changed_item_replaces_is_kept(path: Path) -> N
         assert (await one.finish(attrs.evolve(LINK, total_amount="1.00"))).state is State.APPLIED
     with editing(path) as db:
         kept = db.execute("SELECT what, body FROM history ORDER BY id").fetchall()
-    assert kept == [("request", first)]
+    refusal = b'{"status": 401, "errors": ["no such key"]}'
+    assert kept == [("request", first), ("response", refusal)]
 
 
 # Hooks --------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from chat2pay_async import bulk
-from chat2pay_async._bulk.outcomes import Outcome, State, state_after
+from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.records import (
     FILTERS,
     Record,
@@ -27,6 +27,7 @@ from chat2pay_async._bulk.records import (
 )
 from chat2pay_async._files.rows import CAPTURES, LINKS, QUERIES, RECEIPTS, REFERENCES, read_rows
 from chat2pay_async._files.tables import REPORT_COLUMNS, Table, is_report, write_csv, write_xlsx
+from chat2pay_async._send.stored import state_after
 from chat2pay_async.errors import (
     Attempt,
     ConfigurationError,

@@ -1,4 +1,4 @@
-"""What is found in a file: every row is counted, and faults are grouped."""
+"""Findings in a file: every row is counted, and faults are grouped."""
 
 from __future__ import annotations
 

@@ -577,7 +577,7 @@ STEPS = st.lists(
 
 
 class Model:
-    """What two stores must answer: each key's state, and who holds it."""
+    """Answers that two stores must give: each key's state, and who holds it."""
 
     def __init__(self) -> None:
         self.state: dict[str, RowState] = {}

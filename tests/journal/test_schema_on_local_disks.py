@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chat2pay_async._journal.local_disk import check_local
+from chat2pay_async._journal.schema import check_local
 from chat2pay_async.errors import JournalError
 
 
