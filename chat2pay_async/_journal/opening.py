@@ -209,7 +209,8 @@ def _check_account(
     base_url, fingerprint = database.note("base_url"), database.note("key_fingerprint")
     if (base_url, fingerprint) == (account.base_url, account.key_fingerprint):
         return
-    is_used = database.has_sent() or sum(map(sessions.is_alive, sessions.names())) > 1
+    has_sent = database.db.execute("SELECT 1 FROM item WHERE posts > 0 LIMIT 1").fetchone()
+    is_used = has_sent is not None or sum(map(sessions.is_alive, sessions.names())) > 1
     if is_used and base_url != account.base_url:
         raise JournalError(
             f"the journal {path} belongs to {base_url}, not to {account.base_url}. Use "
