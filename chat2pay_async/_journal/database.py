@@ -216,7 +216,7 @@ class Database:
         return taken
 
     def _open_page(self, after: int, run: str | None, operation: str | None) -> list[Any]:
-        where, values = "", []
+        where, values = "", list[str]()
         if run is not None:
             where += (
                 " AND id IN (SELECT item FROM run_item "
