@@ -147,9 +147,10 @@ def by_processes(path: Path, count: int) -> float:
         subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True)  # noqa: S603 - this very file
         for number in range(PROCESSES)
     ]
-    times = [tuple(map(float, process.communicate()[0].split())) for process in started]
-    begins, ends = zip(*times, strict=True)
-    return count / (max(ends) - min(begins))
+    times: list[list[float]] = [
+        [float(word) for word in process.communicate()[0].split()] for process in started
+    ]
+    return count / (max(end for _, end in times) - min(begin for begin, _ in times))
 
 
 def show_written(console: Console, place: Path, count: int, rounds: int) -> None:
