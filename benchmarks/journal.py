@@ -2,9 +2,10 @@
 
     python benchmarks/journal.py [--folder .] [--orders 20000] [--links 4000] [--rounds 5]
 
-First without any HTTP: how many POSTs can be written down durably before they leave, 50 at a time,
-and what it would be with a commit for each. Then a campaign against a server that does nothing but
-answer, in a process of its own: with a journal and without, taking turns.
+First without any HTTP: how many calls can be written down durably, 50 at a time, in one process and
+in four that share the journal, and how long a call waits until its POST may leave. Then a campaign
+against a server that does nothing but answer, in a process of its own: with a journal and without,
+taking turns.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import anyio
 from payload import of_a_new_link
@@ -29,15 +30,13 @@ from rich.table import Table
 
 from chat2pay_async import AsyncChat2Pay, Attempt, PaymentLinkRequest, Pending, Proof, bulk
 from chat2pay_async._api.operations import CREATE_PAYMENT_LINK, prepare
-from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._bulk.store import ItemLog, RunStore
-from chat2pay_async._journal.base import Intent
-from chat2pay_async._journal.sqlite import Journal
-from chat2pay_async._journal.sqlite_file import Binding
-from chat2pay_async._transport.base import WireResponse
+from chat2pay_async._bulk.outcomes import State
+from chat2pay_async._journal.sqlite_store import SQLiteStore
+from chat2pay_async._journal.store import Account, Claim, End, Intent, RowState
 
 CONCURRENCY: Final = 50
-BINDING: Final = Binding("create_payment_link", "http://127.0.0.1", "a-fingerprint")
+PROCESSES: Final = 4
+ACCOUNT: Final = Account("http://127.0.0.1", "a-fingerprint")
 CREATED: Final = (
     b'{"paymentLinkRef":"0b6f1c9e-5a52-4a8e-8d39-6f3b6f0d7c11",'
     b'"paymentLink":"https://pay.example/0b6f1c9e"}'
@@ -64,8 +63,6 @@ def orders(count: int) -> Iterator[PaymentLinkRequest]:
 
 # Without HTTP -------------------------------------------------------------------------------------
 
-Work = Callable[[RunStore, str, Pending], Awaitable[None]]
-
 
 def pending_of(request: PaymentLinkRequest) -> Pending:
     """The call that an order's POST begins."""
@@ -74,78 +71,109 @@ def pending_of(request: PaymentLinkRequest) -> Pending:
         operation=CREATE_PAYMENT_LINK.name,
         identity=request.order_number,
         request=prepare(CREATE_PAYMENT_LINK, request),
-        base_url=BINDING.base_url,
-        key_fingerprint=BINDING.key_fingerprint,
+        base_url=ACCOUNT.base_url,
+        key_fingerprint=ACCOUNT.key_fingerprint,
         request_id=None,
         first_attempt=attempt,
         last_attempt=attempt,
     )
 
 
-async def intent(store: RunStore, key: str, pending: Pending) -> None:
-    """Write down that a POST leaves."""
-    await ItemLog(store, key, again=False).record_intent(pending)
+def claim_of(pending: Pending, key: str) -> Claim:
+    """The claim that comes before it."""
+    return Claim(pending.operation, key, key, pending.request.body or b"", folded=key.lower())
 
 
-async def whole(store: RunStore, key: str, pending: Pending) -> None:
-    """All that an order's run has to do with a journal."""
-    store.register(key)
-    await store.index()
-    await intent(store, key, pending)
-    outcome: Outcome[Any, Any] = Outcome(key, None, State.APPLIED)
-    await store.record_outcome(outcome, WireResponse(201, {}, CREATED))
+@contextlib.asynccontextmanager
+async def opened(path: Path) -> AsyncIterator[SQLiteStore]:
+    """A store."""
+    store = SQLiteStore(path)
+    await store.open(ACCOUNT)
+    try:
+        yield store
+    finally:
+        await store.aclose()
 
 
-async def written(work: Work, sent: list[Pending], folder: str) -> float:
-    """Orders a second, `CONCURRENCY` at a time."""
-    store = RunStore(Journal(Path(folder, "journal.db")))
-    await store.open(BINDING)
-    queue = iter(enumerate(sent))
+async def cycles(path: Path, count: int, prefix: str, waits: list[float] | None = None) -> float:
+    """Claims, intents and ends a second, `CONCURRENCY` at a time."""
+    began, ended = await timed(path, count, prefix, waits)
+    return count / (ended - began)
 
-    async def worker() -> None:
-        for number, pending in queue:
-            await work(store, str(number), pending)
 
-    async with anyio.create_task_group() as serving:
-        serving.start_soon(store.serve)
+async def timed(
+    path: Path, count: int, prefix: str, waits: list[float] | None = None
+) -> tuple[float, float]:
+    """When so many cycles began, and when they ended, on a clock that processes share."""
+    sent = [(f"{prefix}-{number}", pending_of(one)) for number, one in enumerate(orders(count))]
+    queue = iter(sent)
+    async with opened(path) as store:
+
+        async def worker() -> None:
+            for key, pending in queue:
+                began = time.perf_counter()
+                token = (await store.claim(claim_of(pending, key))).token
+                assert token is not None  # noqa: S101 - it measures nothing
+                await store.record_intent(token, Intent(pending))
+                if waits is not None:
+                    waits.append(time.perf_counter() - began)
+                await store.record_end(token, End(RowState.APPLIED, CREATED))
+
         started = time.perf_counter()
         async with anyio.create_task_group() as workers:
             for _ in range(CONCURRENCY):
                 workers.start_soon(worker)
-        seconds = time.perf_counter() - started
-        serving.cancel_scope.cancel()
-    await store.close()
-    return len(sent) / seconds
+        return started, time.perf_counter()
 
 
-def one_by_one(sent: list[Pending], folder: str) -> float:
-    """Orders a second, with a commit for each."""
-    journal = Journal(Path(folder, "journal.db"))
-    journal.open(BINDING)
-    started = time.perf_counter()
-    for number, pending in enumerate(sent):
-        journal.write([Intent(str(number), pending)])
-    seconds = time.perf_counter() - started
-    journal.close()
-    return len(sent) / seconds
+async def latency(path: Path, count: int) -> list[float]:
+    """Seconds that a lone call waits for its claim and its intent."""
+    waits: list[float] = []
+    async with opened(path) as store:
+        for number, one in enumerate(orders(count)):
+            pending, began = pending_of(one), time.perf_counter()
+            token = (await store.claim(claim_of(pending, str(number)))).token
+            assert token is not None  # noqa: S101 - it measures nothing
+            await store.record_intent(token, Intent(pending))
+            waits.append(time.perf_counter() - began)
+            await store.record_end(token, End(RowState.APPLIED, CREATED))
+    return waits
+
+
+def by_processes(path: Path, count: int) -> float:
+    """Cycles a second of `PROCESSES` that use one journal."""
+    command = [sys.executable, __file__, "cycles", str(path), str(count // PROCESSES)]
+    started = [
+        subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True)  # noqa: S603 - this very file
+        for number in range(PROCESSES)
+    ]
+    times: list[list[float]] = [
+        [float(word) for word in process.communicate()[0].split()] for process in started
+    ]
+    return count / (max(end for _, end in times) - min(begin for begin, _ in times))
 
 
 def show_written(console: Console, place: Path, count: int, rounds: int) -> None:
-    """Measure what is written down, and print a table."""
-    sent = [pending_of(request) for request in orders(count)]
-    ways: dict[str, Callable[[str], float]] = {
-        "intents, committed together": lambda folder: anyio.run(written, intent, sent, folder),
-        "claim, intent and end": lambda folder: anyio.run(written, whole, sent, folder),
-        "intents, a commit for each": lambda folder: one_by_one(sent[: count // 10], folder),
+    """Measure what is written down, and print two tables."""
+    waits: list[float] = []
+    ways: dict[str, Callable[[Path], float]] = {
+        "claim, intent and end": lambda path: anyio.run(cycles, path, count, "A", waits),
+        f"the same, in {PROCESSES} processes": lambda path: by_processes(path, count),
     }
     table = Table("written down durably", "a second", "from", "to")
-    found: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
-        for name, way in ways.items():
+    for name, way in ways.items():
+        rates: list[float] = []
+        for _ in range(rounds):
             with tempfile.TemporaryDirectory(dir=place) as folder:
-                found[name].append(way(folder))
-    for name, rates in found.items():
+                rates.append(way(Path(folder, "journal.db")))
         table.add_row(name, *(f"{rate:,.0f}" for rate in spread(rates)))
+    console.print(table)
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        alone = anyio.run(latency, Path(folder, "journal.db"), min(count, 2_000))
+    table = Table("until the POST may leave", "median ms", "99th percentile")
+    for name, seconds in {"one call at a time": alone, f"{CONCURRENCY} at a time": waits}.items():
+        parts = statistics.quantiles(seconds, n=100)
+        table.add_row(name, f"{parts[49] * 1000:.2f}", f"{parts[98] * 1000:.2f}")
     console.print(table)
 
 
@@ -281,5 +309,7 @@ def main() -> None:
 if __name__ == "__main__":
     if sys.argv[1:] == ["serve"]:
         serve_fast()
+    elif sys.argv[1:2] == ["cycles"]:
+        print(*anyio.run(timed, Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
     else:
         main()

@@ -18,6 +18,7 @@ from chat2pay_async._journal.key_index import marks
 from chat2pay_async._journal.rows import (
     CHUNK,
     COLUMNS,
+    NOTHING_BEFORE,
     STATE,
     TOKEN,
     by_operation,
@@ -25,7 +26,6 @@ from chat2pay_async._journal.rows import (
     moment,
     read_row,
 )
-from chat2pay_async._journal.schema import USED
 from chat2pay_async._journal.sessions import Sessions
 from chat2pay_async._journal.store import (
     OPEN,
@@ -44,10 +44,6 @@ from chat2pay_async.errors import JournalError
 __all__ = ["Database"]
 
 _IS_OPEN: Final = "(token IS NOT NULL OR state IN ('sent', 'unknown'))"
-_NOTHING_BEFORE: Final = (
-    "before = NULL, content_before = NULL, identity_before = NULL, run_before = NULL, "
-    "at_before = NULL"
-)
 _FINAL: Final = frozenset({RowState.APPLIED, RowState.REJECTED})
 """States of rows whose request nobody needs any more."""
 
@@ -188,7 +184,7 @@ class Database:
             "content = coalesce(content_before, content), "
             "identity = coalesce(identity_before, identity), "
             "run = CASE state WHEN 'claimed' THEN run_before ELSE run END, "
-            f"at = coalesce(at_before, at), token = NULL, session = NULL, {_NOTHING_BEFORE} "
+            f"at = coalesce(at_before, at), token = NULL, session = NULL, {NOTHING_BEFORE} "
             f"WHERE {which}",
             values,
         )
@@ -220,7 +216,7 @@ class Database:
         return taken
 
     def _open_page(self, after: int, run: str | None, operation: str | None) -> list[Any]:
-        where, values = "", []
+        where, values = "", list[str]()
         if run is not None:
             where += (
                 " AND id IN (SELECT item FROM run_item "
@@ -256,7 +252,7 @@ class Database:
         )
         cursor = self.db.execute(
             "UPDATE item SET state = 'sent', content = coalesce(?, content), "  # noqa: S608 - a constant
-            f"{_NOTHING_BEFORE}, target = ?, body = ?, request_id = ?, first_at = ?, "
+            f"{NOTHING_BEFORE}, target = ?, body = ?, request_id = ?, first_at = ?, "
             "last_at = ?, service_at = ?, settle = ?, read_timeout = ?, resend_when_absent = ?, "
             "posts = posts + 1, response = NULL, result = NULL, detail = NULL, ended_at = NULL "
             "WHERE token = ? AND session = ?",
@@ -295,7 +291,7 @@ class Database:
             self._digest(which, values)
         cursor = self.db.execute(
             "UPDATE item SET state = ?, response = coalesce(?, response), result = ?, detail = ?, "  # noqa: S608 - one of two, above
-            f"ended_at = ?, token = NULL, session = NULL, {_NOTHING_BEFORE} WHERE {which}",
+            f"ended_at = ?, token = NULL, session = NULL, {NOTHING_BEFORE} WHERE {which}",
             (end.state, end.response, end.result, end.detail, time.time(), *values),
         )
         return cursor.rowcount == 1
@@ -494,10 +490,6 @@ class Database:
         query = "UPDATE counter SET commits = commits + 1 RETURNING commits"
         (count,) = self.db.execute(query).fetchall()[0]
         return int(count)
-
-    def has_sent(self) -> bool:
-        """Tell whether any POST left that is not known to have failed, as with a wrong key."""
-        return self.db.execute(USED).fetchone() is not None
 
     def open_count(self) -> int:
         """Count the rows that are open."""

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from chat2pay_async._journal.database import Database
-from chat2pay_async._journal.schema import connect, guarded, make_file, sync_folder
+from chat2pay_async._journal.schema import USED, connect, guarded, make_file, sync_folder
 from chat2pay_async._journal.sessions import Session, Sessions
 from chat2pay_async._journal.store import Account
 from chat2pay_async._journal.writer import Entry
@@ -209,7 +209,8 @@ def _check_account(
     base_url, fingerprint = database.note("base_url"), database.note("key_fingerprint")
     if (base_url, fingerprint) == (account.base_url, account.key_fingerprint):
         return
-    is_used = database.has_sent() or sum(map(sessions.is_alive, sessions.names())) > 1
+    has_sent = database.db.execute(USED).fetchone()
+    is_used = has_sent is not None or sum(map(sessions.is_alive, sessions.names())) > 1
     if is_used and base_url != account.base_url:
         raise JournalError(
             f"the journal {path} belongs to {base_url}, not to {account.base_url}. Use "

@@ -8,7 +8,17 @@ from typing import Any, Final
 
 from chat2pay_async._journal.store import Claim, Holder, Row, RowState
 
-__all__ = ["CHUNK", "COLUMNS", "STATE", "TOKEN", "by_operation", "chunks", "moment", "read_row"]
+__all__ = [
+    "CHUNK",
+    "COLUMNS",
+    "NOTHING_BEFORE",
+    "STATE",
+    "TOKEN",
+    "by_operation",
+    "chunks",
+    "moment",
+    "read_row",
+]
 
 _ROW: Final = (
     *("id", "operation", "key", "content", "state", "identity", "run", "at", "ended_at"),
@@ -19,6 +29,10 @@ COLUMNS: Final = ", ".join(f"item.{name}" for name in (*_ROW, "token", "session"
 STATE: Final = _ROW.index("state")
 TOKEN: Final = len(_ROW)
 """Place of the token among the columns; the session comes next."""
+NOTHING_BEFORE: Final = (
+    "before = NULL, content_before = NULL, identity_before = NULL, run_before = NULL, "
+    "at_before = NULL"
+)
 CHUNK: Final = 400
 """Keys in one statement; SQLite takes at least 999 values."""
 

@@ -107,6 +107,7 @@ class Sessions:
             file = os.open(self._folder / name, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
+        assert fcntl is not None  # noqa: S101 - there are no sessions without it
         try:
             # Shared, so that two who ask don't take each other for its owner.
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

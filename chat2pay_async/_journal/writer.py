@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._tracebacks import hiding_frames
@@ -69,7 +69,9 @@ class Writer:
 
     def submit(self, work: Work[T], *, is_alone: bool = False) -> Entry[T]:
         """Have something done that the running task waits for: `wait` for it."""
-        return self._put(Entry(work, is_alone=is_alone, is_awaited=True))
+        entry = Entry(work, is_alone=is_alone, is_awaited=True)
+        self._put(entry)
+        return entry
 
     def post(self, work: Work[Any], *, is_alone: bool = False) -> None:
         """Have something done that nobody waits for."""
@@ -79,12 +81,11 @@ class Writer:
         """Have something done together with what comes next."""
         self._later.append(Entry(work, is_alone=False, is_awaited=False))
 
-    def _put(self, entry: Entry[T]) -> Entry[T]:
+    def _put(self, entry: Entry[Any] | None) -> None:
         later, self._later = self._later, []
         for one in later:
             self._queue.put(one)
         self._queue.put(entry)
-        return entry
 
     @staticmethod
     async def wait(entry: Entry[T]) -> T:
@@ -93,13 +94,11 @@ class Writer:
         await entry.done.wait()
         if entry.error is not None:
             raise entry.error.with_traceback(None)
-        result: T = entry.result  # type: ignore[assignment]  # it is done
-        return result
+        return cast("T", entry.result)
 
     def stop(self) -> None:
         """Let the thread end, after what it has to do, and wait for it."""
-        self._put(Entry(lambda _: None, is_alone=False, is_awaited=False))
-        self._queue.put(None)
+        self._put(None)
         if threading.current_thread() is not self._thread:
             self._thread.join()
 

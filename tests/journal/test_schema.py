@@ -119,5 +119,5 @@ def test_a_system_that_opens_no_folders_is_no_obstacle(
     def refuse(*_: object) -> int:
         raise PermissionError
 
-    monkeypatch.setattr(schema.os, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     schema.sync_folder(path.parent)

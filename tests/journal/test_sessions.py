@@ -16,12 +16,15 @@ from typing import Any
 import pytest
 from journals import ACCOUNT, claim, intent, opened, state_of
 
+from chat2pay_async._journal import sessions, sqlite_store
 from chat2pay_async._journal.sessions import Sessions
 from chat2pay_async._journal.sqlite_store import SQLiteStore
 from chat2pay_async._journal.store import Account, Answer, End, RowState
 from chat2pay_async.errors import JournalError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.one_loop]
+
+STRICT = "import warnings; warnings.simplefilter('error')\n"
 
 WRITER = """
 import anyio, sys, os
@@ -55,8 +58,8 @@ def path(tmp_path: Path) -> Path:
 def run(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
     """Run Python code in a process of its own."""
     support = str(Path(__file__).parents[1] / "support")
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", code.format(support=support), *map(str, arguments)],
+    return subprocess.Popen(  # noqa: S603 - code of this module
+        [sys.executable, "-c", STRICT + code.format(support=support), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -146,7 +149,7 @@ async def test_a_frozen_process_holds_its_claims(path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)  # noqa: ASYNC222 - at once
         async with opened(path) as store:
             assert (await store.claim(claim())).answer is Answer.HELD
             assert await store.take_over(5) == []
@@ -170,19 +173,54 @@ async def test_reading_and_copying_the_journal_does_not_end_the_session(
 def test_two_who_ask_at_a_time_whether_a_session_lives_agree(path: Path) -> None:
     import fcntl  # noqa: PLC0415 - not on Windows
 
-    sessions = Sessions(path)
-    session = sessions.begin()
-    assert sessions.is_alive(session.id)
-    assert sessions.names() == [session.id]
+    listed = Sessions(path)
+    session = listed.begin()
+    assert listed.is_alive(session.id)
+    assert listed.names() == [session.id]
     session.drop()
     session.drop()
     with (path.with_name("payments.db-sessions") / session.id).open() as asking:
         fcntl.flock(asking, fcntl.LOCK_SH)
-        assert not sessions.is_alive(session.id)
+        assert not listed.is_alive(session.id)
     session.close()
-    assert not sessions.is_alive(session.id)
-    assert sessions.names() == []
+    assert not listed.is_alive(session.id)
+    assert listed.names() == []
     session.close()
+
+
+def test_a_forked_child_leaves_the_lock_to_its_parent(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = Sessions(path)
+    session = listed.begin()
+    parents = os.dup(session._file)
+    monkeypatch.setattr(sessions, "_open", {session})
+    sessions._leave_to_the_parent()
+    assert not session.is_open
+    assert listed.is_alive(session.id)
+    os.close(parents)
+    assert not listed.is_alive(session.id)
+
+
+async def test_a_store_that_was_opened_before_a_fork_begins_a_session_of_its_own(
+    path: Path,
+) -> None:
+    store = SQLiteStore(path)
+    await store.open(ACCOUNT)
+    await store.claim(claim())
+    parents = store._writer
+    assert parents is not None
+    store._process = -1
+    sqlite_store._stop_in(-1, parents)
+    await store.aclose()
+    sqlite_store._leave_to_the_parent()
+    assert parents in sqlite_store._inherited
+    sqlite_store._inherited.clear()
+    store._writer = parents
+    assert (await store.claim(claim())).answer is Answer.HELD
+    assert (await store.check()).sessions == 2
+    await store.aclose()
+    parents.stop()
 
 
 def test_a_system_without_locks_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +252,6 @@ async def after(path):
         assert (await other.claim(claim("child's"))).answer.value == "new"
     await STORE.aclose()
 path = sys.argv[1]
-import warnings
 warnings.filterwarnings("ignore", message=".*fork.*")
 anyio.run(main, path)
 pid = os.fork()
@@ -303,10 +340,10 @@ async def test_a_log_that_lacks_commits_is_noticed_until_that_is_cleared(
 
 async def test_an_older_journal_in_its_place_is_noticed(path: Path) -> None:
     await make(path)
-    older = path.read_bytes()
+    older = path.read_bytes()  # noqa: ASYNC240 - at once
     async with opened(path) as store:
         await store.claim(claim("B"))
-    path.write_bytes(older)
+    path.write_bytes(older)  # noqa: ASYNC240 - at once
     assert "lacks its latest commits" in await refused(path)
     async with opened(path, accept_loss=True) as store:
         assert store.is_lossy
@@ -325,9 +362,9 @@ async def test_a_missing_counter_is_noticed(path: Path) -> None:
 
 async def test_a_missing_journal_is_noticed(path: Path) -> None:
     killed(path)
-    path.unlink()
+    path.unlink()  # noqa: ASYNC240 - at once
     assert "is missing, but files beside it" in await refused(path)
-    assert not path.exists()
+    assert not path.exists()  # noqa: ASYNC240 - at once
     async with opened(path, accept_loss=True) as store:
         assert store.is_lossy
         assert await store.rows() == []
@@ -344,7 +381,7 @@ async def test_a_log_without_its_journal_is_not_taken_for_a_new_ones(path: Path)
 def test_no_process_is_refused_whenever_others_were_killed(path: Path) -> None:
     path.parent.joinpath("one").mkdir()
     support = Path(__file__).parents[1] / "support"
-    process = subprocess.run(
+    process = subprocess.run(  # noqa: S603 - a script of these tests
         [sys.executable, support / "kill_rounds.py", path.parent / "one" / path.name, "15", "7"],
         capture_output=True,
         text=True,
@@ -393,6 +430,65 @@ async def test_a_journal_belongs_to_its_account_once_something_was_sent(path: Pa
     async with opened(path, rotated) as store:
         assert (await store.claim(claim())).answer is Answer.ENDED
     assert "another API key" in await refused(path)
+
+
+async def test_a_folder_that_takes_no_sessions_is_refused(path: Path) -> None:
+    folder = path.with_name("payments.db-sessions")
+    folder.write_text("")
+    assert "can't be used" in await refused(path)
+    folder.unlink()
+    await make(path)
+    folder.rmdir()
+    folder.write_text("")
+    assert "can't be used" in await refused(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+async def test_a_folder_that_cannot_be_written_is_refused(path: Path) -> None:
+    path.parent.chmod(0o500)
+    assert "can't be used: Permission denied" in await refused(path)
+    path.parent.chmod(0o700)
+
+
+FULL = """
+import anyio, resource, signal, sys
+sys.path.insert(0, {support!r})
+from journals import *
+from chat2pay_async._journal.store import End
+from chat2pay_async.errors import JournalError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+async def main(path):
+    async with opened(path) as store, opened(path) as other:
+        await other.open_run("r", LINK, {{}})
+        token = (await store.claim(claim())).token
+        await store.record_intent(token, intent())
+        limit(4096)
+        for call in (
+            lambda: store.claim(claim("B")),
+            lambda: store.record_intent(token, intent(posts=1)),
+            lambda: store.record_end(token, End(RowState.APPLIED)),
+            lambda: store.claim_all([claim("C"), claim("D")]),
+            lambda: store.open_run("q", LINK, {{}}),
+        ):
+            try:
+                await call()
+            except JournalError as error:
+                print("Check both" in str(error), flush=True)
+        limit(resource.RLIM_INFINITY)
+        await store.claim(claim("E"))
+        taken = await other.claim(claim())
+        print(taken.answer.value, await other.find(LINK, "B"), await other.find(LINK, "C"))
+anyio.run(main, sys.argv[1])
+"""
+
+
+def test_every_write_to_a_full_disk_is_told_and_the_store_goes_on(path: Path) -> None:
+    process = run(FULL, path)
+    told, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (0, "")
+    assert told.split() == [*["True"] * 5, "open", "None", "None"]
 
 
 async def test_what_could_not_be_opened_leaves_no_session(path: Path) -> None:

@@ -6,8 +6,9 @@ import asyncio
 import gc
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ async def test_only_the_very_post_that_is_open_is_settled_from_outside(path: Pat
 # Cancellation -------------------------------------------------------------------------------------
 
 
-async def cancelled(call: Callable[[], Awaitable[Any]], *, natively: bool) -> None:
+async def cancelled(call: Callable[[], Coroutine[Any, Any, Any]], *, natively: bool) -> None:
     """Cancel a call while it waits."""
     if natively:
         task = asyncio.ensure_future(call())
@@ -255,8 +256,9 @@ def natively(request: pytest.FixtureRequest, anyio_backend_name: str) -> bool:
 async def test_a_cancelled_claim_is_given_back(path: Path, natively: bool) -> None:  # noqa: FBT001 - a parameter
     async with opened(path) as one:
         await sent(one, "open", end=End(RowState.UNKNOWN))
+        await sent(one, "applied")
         await cancelled(lambda: one.claim(claim()), natively=natively)
-        await cancelled(lambda: one.claim_all([claim("open"), claim("B")]), natively=natively)
+        await cancelled(lambda: one.claim_all([claim("open"), claim("applied")]), natively=natively)
         await cancelled(lambda: one.take_over(5), natively=natively)
         assert await one.find(LINK, "A-1") is None
         assert (await one.claim(claim("open"))).answer is Answer.OPEN
@@ -317,6 +319,7 @@ async def test_open_rows_of_the_dead_are_taken_over_in_order(path: Path) -> None
     await dead.open_run("spring", LINK, {})
     for key in ("A", "B", "C"):
         token = (await dead.claim(claim(key, run="spring" if key == "C" else None))).token
+        assert token is not None
         await dead.record_intent(token, intent(key))
     await dead.claim(claim("claimed"))
     await abandon(dead)
@@ -464,10 +467,11 @@ async def test_what_could_not_be_given_back_is_once_the_disk_has_room(path: Path
 
         await limit(1)  # that is: what it has now
         big = b"x" * 100_000
-        for call in (
-            lambda: one.record_end(token, End(RowState.APPLIED, big)),
-            lambda: one.claim_all([claim("rejected"), claim("B", content=big)]),
-        ):
+        calls: tuple[Callable[[], Coroutine[Any, Any, Any]], ...] = (
+            partial(one.record_end, token, End(RowState.APPLIED, big)),
+            partial(one.claim_all, [claim("rejected"), claim("B", content=big)]),
+        )
+        for call in calls:
             with pytest.raises(JournalError, match="disk is full"):
                 await call()
         assert (await two.claim(claim("held"))).answer is Answer.HELD
@@ -539,15 +543,27 @@ async def test_no_thread_outlives_a_store_that_is_closed_or_dropped(path: Path) 
 
 
 async def test_an_opening_that_fails_is_told_to_all_and_can_be_tried_again(path: Path) -> None:
-    path.write_bytes(b"")
+    path.write_bytes(b"")  # noqa: ASYNC240 - at once
     one = SQLiteStore(path)
     with pytest.raises(JournalError, match="is empty"):
         await one.open(ACCOUNT)
+    errors: list[str] = []
+
+    async def attempt() -> None:
+        try:
+            await one.open(ACCOUNT)
+        except JournalError as error:
+            errors.append(str(error))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(attempt)
+        group.start_soon(attempt)
+    assert len(errors) == 2
     one._start(ACCOUNT)
     with pytest.raises(JournalError, match="is empty"):
         await one.claim(claim())
     await one.aclose()
-    path.unlink()
+    path.unlink()  # noqa: ASYNC240 - at once
     await one.open(ACCOUNT)
     await one.aclose()
 
@@ -606,7 +622,9 @@ def test_claims_are_answered_as_by_a_model(
     anyio.run(follow, tmp_path_factory.mktemp("law") / "payments.db", steps)
 
 
-async def follow(path: Path, steps: list[tuple[str, int, str, RowState]]) -> None:
+async def follow(  # noqa: C901, PLR0912 - one branch a step
+    path: Path, steps: list[tuple[str, int, str, RowState]]
+) -> None:
     model, tokens = Model(), dict[tuple[int, str], str]()
     stores = [SQLiteStore(path), SQLiteStore(path)]
     for store in stores:

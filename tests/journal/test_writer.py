@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -83,7 +84,7 @@ async def test_what_was_submitted_before_the_end_is_done(work: Work) -> None:
     writer.post_later(lambda _: 2)
     work.go_on.set()
     await anyio.to_thread.run_sync(writer.stop)
-    assert sum(work.batches, [])[:2] == [1, 2]
+    assert [*itertools.chain(*work.batches)][:2] == [1, 2]
     assert work.ended.is_set()
 
 
@@ -107,4 +108,4 @@ def test_a_loop_that_has_ended_stops_nobody(work: Work) -> None:
     work.go_on.set()
     for writer in made:
         writer.stop()
-    assert sum(work.batches, []).count(1) == 2
+    assert [*itertools.chain(*work.batches)].count(1) == 2
