@@ -10,7 +10,8 @@ A file is checked as a whole before anything is sent: the first 20 problems are 
 and column, and all bad rows are counted (`--skip-bad-rows` sends the others). `--dry-run` stops
 there, and shows what would be sent, who would get more than one link, and how long it would take.
 The columns of a file are the fields of its requests (see `chat2pay_async.models`): CSV, JSON lines,
-or Excel (extra `excel`).
+or a workbook (`.xlsx`, `.ods`; `.xls` with the extra `excel`). A workbook is read as people see it:
+what is hidden, or shown otherwise than it is stored, is refused.
 
 # Journals
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 import attrs
 
@@ -86,8 +86,7 @@ class CampaignFile(Generic[Q]):
             ConfigurationError: The file as a whole can't be used.
         """
         for row in self.rows():
-            if row.request is not None:
-                yield row.request
+            yield cast("Q", row.request)
 
     def rows(self) -> Iterator[Row[Q]]:
         """Read its rows that are requests, with their lines and keys.

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final, TextIO
 import attrs
 
 from chat2pay_async._api.phones import country_prefix
+from chat2pay_async._api.requests import Capture, PaymentLinkRequest
 from chat2pay_async._api.validation import exact_sum
 from chat2pay_async._files.columns import KEY
 from chat2pay_async._files.rows import Row, RowFault
@@ -127,18 +128,17 @@ class Check:
             key = ("", _REST)
         return self._groups.setdefault(key, FaultGroup(*key))
 
-    def _total(self, request: Any) -> None:
-        amount = getattr(request, "total_amount", None) or getattr(request, "amount", None)
-        if amount is not None:
-            currency = getattr(request, "currency", None) or ""
-            total = self.amounts.get(currency)
-            self.amounts[currency] = amount if total is None else exact_sum(total, amount)
-        recipient = getattr(request, "to", None)
-        if recipient is not None:
-            self.recipients[country_prefix(recipient) or ""] += 1
-        channel = getattr(request, "channel", None)
-        if channel is not None:
-            self.channels[channel.value] += 1
+    def _total(self, request: object) -> None:
+        if isinstance(request, PaymentLinkRequest):
+            self._add(request.total_amount, request.currency)
+            self.channels[request.channel.value] += 1
+            self.recipients[country_prefix(request.to) or ""] += 1
+        elif isinstance(request, Capture) and request.amount is not None:
+            self._add(request.amount, request.currency or "")
+
+    def _add(self, amount: Decimal, currency: str) -> None:
+        total = self.amounts.get(currency)
+        self.amounts[currency] = amount if total is None else exact_sum(total, amount)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from functools import cached_property
 from typing import Any, Final, Generic, TypeAlias, TypeVar, get_args, get_type_hints
@@ -88,7 +88,7 @@ class Kind(Generic[Q_co]):
 class Reading:
     """The choices of a reading: a plain value, so that it can be kept with a run."""
 
-    ignore: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    ignore: Collection[str] = ()
     """Columns that are not part of a request."""
     mapping: Mapping[str, str] = attrs.field(factory=dict[str, str])
     """Column of the file → column of the request, such as `{"Amount due": "total_amount"}`."""
@@ -129,7 +129,7 @@ _SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "order_number": (
         *("order", "invoice", "orderno", "orderid", "invoiceno", "invoicenumber", "invoiceid"),
-        *("ordernr", "ordercode", "orderref", "orderreference", "invoicenr", "name", "id"),
+        *("ordernr", "ordercode", "orderref", "orderreference", "invoicenr"),
     ),
     "payment_link_ref": ("ref", "reference", "link", "linkref", "paymentref", "paymentlink"),
     "currency": ("ccy", "cur", "currencycode", "curr"),
@@ -166,12 +166,10 @@ def layout(
         *_repeated_columns(columns, found),
         *names.unused(columns),
     ]
-    for name in reading.constants:
-        place = _place(kind, name)
+    for name, place in names.constants.items():
         if place in found.values():
             problems.append(f"column {shown(name)} is in the file, and is set for all rows as well")
-        elif place is not None:
-            found[name] = place
+        found[name] = place
     paths = {place.path for place in found.values()}
     if missing := [name for name in kind.required if name not in paths]:
         problems.append(
@@ -196,7 +194,7 @@ def _repeated_columns(columns: tuple[str, ...], found: Mapping[str, Place]) -> I
             yield f"column {shown(path)} occurs {len(names)} times{hint}"
 
 
-def _nested_in_text(places: Any) -> Iterator[str]:
+def _nested_in_text(places: Iterable[Place]) -> Iterator[str]:
     """Find columns such as `additional_data.a.b` where `additional_data.a` is text."""
     inner = {place.inner for place in places if place.inner}
     for one in sorted(inner, key=str):
@@ -254,6 +252,7 @@ class _Names:
     """Folded name → its place."""
     written: Mapping[str, str]
     """Folded name → the name in the mapping."""
+    constants: Mapping[str, Place]
 
     @classmethod
     def of(cls, file: object, kind: Kind[Any], reading: Reading) -> _Names:
@@ -266,6 +265,7 @@ class _Names:
                     f"no such column; they have {', '.join(kind.columns)}"
                 )
             mapped[_folded(name)] = place
+        constants: dict[str, Place] = {}
         for name in reading.constants:
             place = _place(kind, name)
             if place is None or place.field in _NEVER_CONSTANT:
@@ -277,8 +277,9 @@ class _Names:
                         else "each row needs its own"
                     )
                 )
+            constants[name] = place
         written = {_folded(name): name for name in reading.mapping}
-        return cls(kind, frozenset(map(_folded, reading.ignore)), mapped, written)
+        return cls(kind, frozenset(map(_folded, reading.ignore)), mapped, written, constants)
 
     def is_ignored(self, name: str) -> bool:
         return _folded(name) in self.ignored
@@ -432,11 +433,7 @@ class Keys:
     constants: Mapping[str, str]
     known: dict[str, Place | None] = attrs.field(factory=dict[str, Place | None])
     """The places of the names so far."""
-    amounts: Mapping[str, str] = attrs.field(factory=dict[str, str])
-
-    def is_required(self, column: str) -> bool:
-        """Return True if a key has a value in every line."""
-        return column in self.kind.required
+    amounts: Mapping[str, str] = attrs.field(factory=dict[str, str], init=False)
 
     def fields(self, cells: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
         """Collect the fields of a line, as `Header.fields` does."""

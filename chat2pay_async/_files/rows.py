@@ -1,4 +1,4 @@
-r"""The rows of a file as checked requests: CSV, JSON lines or Excel.
+r"""The rows of a file as checked requests: CSV, JSON lines or workbooks.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -49,6 +49,7 @@ from chat2pay_async._files.columns import (
     ITEM,
     ITEMS,
     KEY,
+    Header,
     Kind,
     Layout,
     Problems,
@@ -178,7 +179,7 @@ def read_rows(
         reader = _Rows(kind, found, commas, reading.country, in_workbook=bool(sheet.name))
         is_empty = True
         last = sheet.columns[-1] if sheet.columns and sheet.delimiter else ""
-        may_be_blank = bool(last) and not found.is_required(last)
+        may_be_blank = bool(last) and isinstance(found, Header) and not found.is_required(last)
         for line in sheet.lines:
             if line.is_blank or had_no_effect(line):
                 if with_blank:
@@ -300,9 +301,7 @@ class _Commas:
         """Write the amounts of a line with decimal points."""
         changed: dict[str, str] = {}
         for column, path in self.amounts.items():
-            cell = cells.get(column)
-            if not isinstance(cell, str):
-                continue
+            cell = cells.get(column, "")
             mark = decimal_mark(cell)
             if mark is None:
                 continue

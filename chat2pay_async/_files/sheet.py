@@ -18,6 +18,7 @@ from chat2pay_async.errors import ConfigurationError
 __all__ = ["Line", "Sheet", "table"]
 
 _NAMELESS = "has a value in a column without a name"
+_LONGER = "has {} cells; the header has {}: put values with separators in quotation marks"
 
 
 @attrs.frozen
@@ -49,36 +50,30 @@ class Sheet:
     """The name of the sheet, in a workbook."""
 
 
-def table(source: Source, rows: Iterator[tuple[int, Sequence[Any]]], delimiter: str) -> Sheet:
+def table(source: Source, rows: Iterator[tuple[int, Sequence[str]]], delimiter: str) -> Sheet:
     """Take the first row that is not blank for the header."""
     for _, cells in rows:
-        columns = tuple("" if cell is None else stripped(str(cell)) for cell in cells)
+        columns = tuple(map(stripped, cells))
         if any(columns):
             return Sheet(columns, _lines(columns, rows), delimiter)
     raise ConfigurationError(f"{source}: is empty; its first line must name the columns")
 
 
-def _lines(columns: tuple[str, ...], rows: Iterable[tuple[int, Sequence[Any]]]) -> Iterator[Line]:
+def _lines(columns: tuple[str, ...], rows: Iterable[tuple[int, Sequence[str]]]) -> Iterator[Line]:
     width = len(columns)
     nameless = "" in columns
     for number, cells in rows:
         given: dict[str, Any] = {}
         for column, cell in zip(columns, cells, strict=False):
-            if isinstance(cell, str):
-                text = cell.strip() if cell.isascii() else stripped(cell)
-                if text:
-                    given[column] = text
-            elif cell is not None:
-                given[column] = cell
+            # `stripped`, mostly without a call for every cell of a campaign
+            text = cell.strip() if cell.isascii() else stripped(cell)
+            if text:
+                given[column] = text
         surplus = len(cells) - width
-        if surplus > 0 and not all(map(_is_blank, cells[width:])):
-            yield Line(number, given, f"has {len(cells)} cells; the header has {width}")
+        if surplus > 0 and any(map(stripped, cells[width:])):
+            yield Line(number, given, _LONGER.format(len(cells), width))
         elif not given:
             yield Line(number, given, is_blank=True)
         else:
             problem = _NAMELESS if nameless and "" in given else ""
             yield Line(number, given, problem, max(surplus, 0))
-
-
-def _is_blank(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, str) and not stripped(cell))

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Final, Literal, Self
+from typing import IO, Any, BinaryIO, Final, Literal, Self
 
 import attrs
 
@@ -50,7 +50,7 @@ class Source:
     def __str__(self) -> str:
         return str(self.path)
 
-    def open(self, _mode: Literal["rb"] = "rb") -> io.BufferedReader:
+    def open(self, _mode: Literal["rb"] = "rb", /) -> BinaryIO:
         """Begin a reading of its own, from the first byte."""
         return io.BufferedReader(_Reading(self._copy, self._lock), _BLOCK)
 
@@ -94,7 +94,8 @@ def pin(path: Path) -> Source:
     with _explained(path), _regular(path) as file:
         seen = _identity(os.fstat(file.fileno()))
         if is_packed:
-            with gzip.GzipFile(fileobj=file) as unpacked:
+            with gzip.GzipFile(fileobj=file) as opened:
+                unpacked: Any = opened
                 copy = _copied(path, unpacked, MOST_BYTES)
         else:
             copy = _copied(path, file, None)
@@ -155,7 +156,7 @@ def _refuse_odd_kinds(path: Path, mode: int) -> None:
 
 
 def _copied(path: Path, file: IO[bytes], limit: int | None) -> IO[bytes]:
-    copy: Any = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - Source closes it
+    copy: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - Source closes it
     try:
         while block := file.read(_BLOCK):
             copy.write(block)

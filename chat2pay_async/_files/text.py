@@ -136,13 +136,13 @@ def _first_undecodable(source: Source) -> int:
     """Find the line, which a decoder does not know: it works by blocks."""
     number = 1
     with source.open() as file:
-        for line in file:
+        while True:
+            line = file.readline()
             try:
                 line.decode()
             except UnicodeDecodeError as error:
                 return number + len(_LINE_ENDS.findall(line[: error.start]))
             number += len(_LINE_ENDS.findall(line))
-    return number
 
 
 def _lines(source: Source, file: TextIO) -> Iterator[str]:

@@ -39,6 +39,8 @@ _HIDDEN = frozenset({"collapse", "filter"})
 _ERROR = re.compile(r"Err:[0-9]+|#[A-Z0-9/]+[!?]?")
 _LONGEST_TEXT = 2 * 32_767
 _LARGEST_NUMBER = 99
+# Of whatever hides rows or columns or merges cells, the bytes without which it can't be written.
+_TRACES = (b"visibility", b"display", b"-spanned")
 
 
 # Namespaces end in `:table:1.0`; these have another usual prefix.
@@ -109,7 +111,7 @@ class OdsBook:
                 if sheet.finished:
                     return
 
-        return Grid(rows, hidden_columns, merged)
+        return Grid(rows, hidden_columns, merged, lambda: self._package.mentions(_CONTENT, _TRACES))
 
 
 def _refuse_encryption(tag: str, _: Attributes) -> None:

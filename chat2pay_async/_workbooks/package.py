@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final, TypeAlias
 from xml.parsers import expat
 
@@ -18,6 +18,7 @@ __all__ = ["Attributes", "Package", "xml_parser"]
 Attributes: TypeAlias = Mapping[str, str]
 
 _PIECE = 1 << 18
+_OVERLAP = 32
 _LARGEST_SHEET: Final = 1 << 32
 _LARGEST_IN_MEMORY: Final = 1 << 30
 _SMALL = 1 << 26
@@ -61,6 +62,16 @@ class Package:
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
             raise WorkbookError(_BROKEN) from None
 
+    def mentions(self, part: str, traces: Collection[bytes]) -> bool:
+        """Say whether any of some short bytes may occur in the text of a part."""
+        rest = b""
+        for piece in self.pieces(part):
+            text = rest + piece
+            if b"\0" in text or any(trace in text for trace in traces):
+                return True  # \0: UTF-16, in which none of them could be found
+            rest = piece[-_OVERLAP:]
+        return False
+
     def parse(self, part: str, parser: Any, *, in_memory: bool = False) -> Iterator[None]:
         """Parse a part, and pause after each piece.
 
@@ -77,7 +88,7 @@ class Package:
                 parser.Parse(piece)
                 yield
             parser.Parse(b"", 1)
-        except (expat.ExpatError, LookupError, ValueError):
+        except (expat.ExpatError, ArithmeticError, LookupError, ValueError):
             raise WorkbookError(_BROKEN) from None
         yield
 

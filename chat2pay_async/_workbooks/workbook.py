@@ -50,7 +50,7 @@ class Table:
 class Openable(Protocol):
     """A file, or a copy of one."""
 
-    def open(self, mode: Literal["rb"]) -> BinaryIO:
+    def open(self, mode: Literal["rb"], /) -> BinaryIO:
         """Begin a reading."""
         ...
 
@@ -96,7 +96,7 @@ def _opened(file: BinaryIO) -> Generator[Book, None, None]:
     if start.startswith(_ZIP):
         try:
             zipped = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, NotImplementedError):
+        except (zipfile.BadZipFile, NotImplementedError, ValueError):
             raise WorkbookError(
                 "is damaged or incomplete: fetch it again, or open it in Excel or LibreOffice and "
                 "save it"

@@ -11,6 +11,7 @@ from typing import Any
 from chat2pay_async._workbooks.formats import A_DATE, format_of
 from chat2pay_async._workbooks.grid import (
     AN_ERROR,
+    UNKNOWN,
     Area,
     Cells,
     Grid,
@@ -67,8 +68,11 @@ class XlsBook:
 
     def _value(self, cell: Any) -> Any:
         kind, value = cell.ctype, cell.value
-        style = self._book.xf_list[cell.xf_index]
-        known = format_of(self._book.format_map[style.format_key].format_str)
+        try:
+            style = self._book.xf_list[cell.xf_index]
+            known = format_of(self._book.format_map[style.format_key].format_str)
+        except LookupError:
+            return UNKNOWN
         match kind:
             case _Kind.EMPTY | _Kind.BLANK:
                 return None

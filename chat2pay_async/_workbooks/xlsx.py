@@ -53,10 +53,9 @@ _LONGEST_TEXT = 1 << 20
 """Far more than Excel's 32 767 characters, since pieces of other elements may be among them."""
 # Of whatever hides rows or columns or merges cells, the bytes without which it can't be written.
 _TRACES = (
-    *(b"hidden", b"mergeCell", b"\0"),  # \0: UTF-16, in which none of them could be found
+    *(b"hidden", b"mergeCell"),
     *(b' ht="0', b" ht='0", b' width="0', b" width='0"),
 )
-_OVERLAP = 16
 
 
 class _Names(dict[str, str]):
@@ -111,15 +110,7 @@ class XlsxBook:
                 sheet.ready.clear()
                 sheet.text.check()
 
-        def may_hide() -> bool:
-            rest = b""
-            for piece in self._package.pieces(path):
-                if any(trace in rest + piece for trace in _TRACES):
-                    return True
-                rest = piece[-_OVERLAP:]
-            return False
-
-        return Grid(rows, hidden_columns, merged, may_hide)
+        return Grid(rows, hidden_columns, merged, lambda: self._package.mentions(path, _TRACES))
 
 
 def _true(value: str | None) -> bool:

@@ -72,6 +72,7 @@ def test_closed_file_is_copied_and_checked_anew(tmp_path: Path) -> None:
     path = captures(tmp_path / "c.csv", "ref-1,1")
     with CampaignFile(path, CAPTURES) as file:
         assert list(file.requests()) == [Capture("ref-1", 1)]
+    file.close()
     assert file.change() == ""
     captures(path, "ref-9,9")
     with file:

@@ -89,6 +89,13 @@ def test_good_rows_are_summed_by_currency_channel_and_country(tmp_path: Path) ->
     assert check.recipients == {"27": 2, "44": 1}
 
 
+def test_captures_are_summed_by_currency(tmp_path: Path) -> None:
+    rows = ("8a,1.10,", "8b,,", "8c,2,", "8d,3.125,KWD")
+    path = lines_to(tmp_path / "t.csv", "payment_link_ref,amount,currency", *rows)
+    check, _ = check_of(path, CAPTURES)
+    assert check.amounts == {"": Decimal("3.10"), "KWD": Decimal("3.125")}
+
+
 def test_check_is_plain_json(tmp_path: Path) -> None:
     path = lines_to(tmp_path / "t.csv", HEADER, link("A-1"), link("A-1"), link("A-2", to=""))
     found = json.loads(json.dumps(check_of(path)[0].to_dict(), default=str))
@@ -157,7 +164,7 @@ def test_json_line_repeats_another_whatever_the_order_of_its_keys(tmp_path: Path
         "total_amount": 1,
         "additional_data": {"a": [1]},
     }
-    second = dict(reversed(first.items()))
+    second = dict(reversed(list(first.items())))
     path = lines_to(tmp_path / "t.jsonl", json.dumps(first), json.dumps(second))
     assert check_of(path)[0].repeated.first == ((2, 1),)
 

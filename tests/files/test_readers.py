@@ -76,7 +76,7 @@ def test_row_may_leave_its_last_commas_off_and_must_not_have_more_values_than_th
     tmp_path: Path,
 ) -> None:
     path = written(tmp_path, "a,b\n1\n1,\n1,2,3\n1,2,\n,,,\n,,3\n")
-    longer = "has 3 cells; the header has 2"
+    longer = "has 3 cells; the header has 2: put values with separators in quotation marks"
     assert lines(path) == [
         Line(2, {"a": "1"}),
         Line(3, {"a": "1"}),

@@ -197,7 +197,17 @@ def test_row_after_a_faulty_one_is_read(tmp_path: Path) -> None:
     path.write_text("payment_link_ref,amount\n8a1f,0\n\n8a2f,1,2\n8a3f,1\n")
     assert list(read_rows(path, CAPTURES)) == [
         Row(2, None, (RowFault(2, "amount", "must be greater than 0"),)),
-        Row(4, None, (RowFault(4, "", "has 3 cells; the header has 2"),)),
+        Row(
+            4,
+            None,
+            (
+                RowFault(
+                    4,
+                    "",
+                    "has 3 cells; the header has 2: put values with separators in quotation marks",
+                ),
+            ),
+        ),
         Row(5, Capture(payment_link_ref="8a3f", amount=Decimal(1))),
     ]
 
@@ -384,8 +394,7 @@ def test_decimal_comma_and_point_in_one_file_are_a_fault_with_both_rows(tmp_path
         "line 3, amount: has a decimal point, and another row has a decimal comma: write all "
         "amounts alike (line 2)"
     )
-    rows = ("payment_link_ref;amount", "8a;199.90", "8b;199,90")
-    _, bad = links_of(tmp_path, *rows, kind=CAPTURES)
+    _, bad = links_of(tmp_path, "payment_link_ref;amount", "8a;199.90", "8b;199,90", kind=CAPTURES)
     assert "has a decimal comma, and another row has a decimal point" in bad.faults[0].problem
 
 
@@ -426,8 +435,8 @@ def test_row_may_leave_off_the_commas_of_optional_columns_only(tmp_path: Path) -
 def test_comma_after_the_last_column_may_have_moved_the_cells(tmp_path: Path) -> None:
     (row,) = links_of(tmp_path, "payment_link_ref,amount", "8a,1,", kind=CAPTURES)
     assert row.faults[0].problem.startswith("has more cells than the header, so that an unquoted")
-    rows = ("payment_link_ref,receipt_link", "8a,https://shop.test/1,,")
-    assert links_of(tmp_path, *rows, kind=RECEIPTS)[0].faults == (), "the last one is never blank"
+    lines = ("payment_link_ref,receipt_link", "8a,https://shop.test/1,,")
+    assert links_of(tmp_path, *lines, kind=RECEIPTS)[0].faults == (), "the last one is never blank"
     rows = ("payment_link_ref,amount,,", "8a,1,,", "8b,2,,,")
     assert [row.faults for row in links_of(tmp_path, *rows, kind=CAPTURES)] == [(), ()]
 

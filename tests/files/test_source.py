@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from chat2pay_async._files import source
+from chat2pay_async._files.readers import open_sheet
 from chat2pay_async._files.source import pin
 from chat2pay_async.errors import ConfigurationError
 
@@ -83,6 +84,21 @@ def test_change_while_the_file_is_copied_is_an_error(
 
     monkeypatch.setattr(source, "_copied", copy)
     assert refusal(path).startswith("was changed while it was read: wait until the program")
+
+
+def test_copy_that_can_not_be_read_any_more_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a\n1\n")
+
+    def fail(*_arguments: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    with pin(path) as pinned:
+        monkeypatch.setattr(source._Reading, "readinto", fail)
+        with pytest.raises(ConfigurationError, match="can't be read: Input/output error"):
+            open_sheet(pinned).__enter__()
 
 
 # What is no file ----------------------------------------------------------------------------------

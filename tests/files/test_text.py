@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def read(path: Path, *, last_line_is_complete: bool = False) -> list[Line]:
         return list(sheet.lines)
 
 
-def cells(path: Path) -> list[dict[str, str]]:
+def cells(path: Path) -> list[dict[str, Any]]:
     return [line.cells for line in read(path)]
 
 

@@ -22,7 +22,7 @@ CENTS = st.integers(1, 10**13 - 1).map(lambda cents: Decimal(cents) / 100)
 
 
 def manners(code: str, value: int | str) -> tuple[str, str]:
-    """How a number is shown, as a text and as an amount; '' where that is as it is."""
+    """The ways in which a number is shown, as a text and as an amount; '' where it is as it is."""
     read = format_of(code).read(value if isinstance(value, int) else Decimal(value))
     if not isinstance(read, Odd):
         assert str(read) == str(value)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from odf.number import CurrencyStyle, CurrencySymbol, Number
 from odf.opendocument import OpenDocumentSpreadsheet
 from odf.style import Style
@@ -126,6 +129,17 @@ def test_text_longer_than_any_cell_is_refused(tmp_path: Path) -> None:
     assert refusal(path).startswith(": has a cell with more text than a cell can hold")
 
 
+ANY_TEXT = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), max_size=9
+).map("x".__add__)
+
+
+@given(ANY_TEXT)
+def test_any_text_is_read_as_it_was_written(tmp_path_factory: Any, written: str) -> None:
+    folder = tmp_path_factory.mktemp("text")
+    assert cell(folder, text(escape(written))) == written
+
+
 # Formats -----------------------------------------------------------------------------------------
 
 
@@ -210,6 +224,14 @@ def test_number_is_read_with_its_format(
         for kind in ("text", "amount")
     ]
     assert problems == [shown, amount]
+
+
+@pytest.mark.parametrize("factor", ["x", "Infinity"])
+def test_style_that_is_none_is_damage(tmp_path: Path, factor: str) -> None:
+    style = styled(NUMBER.format(f'{PLAIN} number:display-factor="{factor}"'))
+    path = write_ods(tmp_path / "t.ods", table(HEADER), style)
+    message = refusal(path)
+    assert message.startswith(": is damaged or incomplete")
 
 
 def test_styles_may_be_indented_and_have_odd_parts(tmp_path: Path) -> None:
@@ -340,7 +362,7 @@ def test_rows_and_columns_in_a_closed_group_are_hidden(tmp_path: Path) -> None:
     open_row = groups.format("row", "true", row(text("x")))
     closed_row = groups.format("row", "false", row(text("x"), text("y")))
     column = groups.format("column", "false", "<table:table-column/>")
-    rows = HEADER + open_row + closed_row
+    rows = f"<table:table-header-rows>{HEADER}</table:table-header-rows>{open_row}{closed_row}"
     path = write_ods(tmp_path / "t.ods", table(f"<table:table-column/>{column}{rows}"))
     assert "has 1 hidden row with content" in refusal(path)
     assert "first 3: show" in refusal(path)

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from spreadsheets import MAIN, write_ods, write_sheet, write_xlsx
+from spreadsheets import MAIN, write_ods, write_sheet, write_xlsx, write_zip
 
 from chat2pay_async._workbooks.workbook import open_workbook
 from chat2pay_async.errors import ConfigurationError
@@ -71,6 +71,12 @@ def test_damaged_part_is_refused(tmp_path: Path, part: str) -> None:
 def test_workbook_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     path = write_xlsx(tmp_path / "t.xlsx", [["a"], *[[f"x{n}"] for n in range(1000)]])
     path.write_bytes(path.read_bytes()[:-100])
+    assert refusal(path).startswith(": is damaged or incomplete: fetch it again")
+
+
+def test_name_that_is_not_utf_8_is_damage(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "t.xlsx", {"é": "x"})
+    path.write_bytes(path.read_bytes().replace("é".encode(), b"\xf0("))
     assert refusal(path).startswith(": is damaged or incomplete: fetch it again")
 
 

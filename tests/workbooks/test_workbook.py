@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -209,6 +210,17 @@ def test_hiding_is_found_wherever_in_the_file_it_is_said(tmp_path: Path) -> None
     last = '<row r="60000" hidden="true"><c><v>1</v></c></row>'
     path = write_sheet(tmp_path / "t.xlsx", f"<sheetData>{rows}{last}</sheetData>")
     assert "first 60000" in refusal(path)
+
+
+def test_hiding_is_found_in_any_encoding(tmp_path: Path) -> None:
+    rows = f'<row r="1">{TEXT}</row><row r="2" hidden="1">{TEXT}</row>'
+    sheet_data = f"<sheetData>{rows}</sheetData>"
+    xml = f'<?xml version="1.0" encoding="utf-16"?><worksheet>{sheet_data}</worksheet>'
+    parts = write_sheet(tmp_path / "t.xlsx", "")
+    with zipfile.ZipFile(parts) as book:
+        files = {name: book.read(name) for name in book.namelist()}
+    files["xl/worksheets/sheet1.xml"] = xml.encode("utf-16")
+    assert "has 1 hidden row" in refusal(write_zip(tmp_path / "t.xlsx", files))
 
 
 def test_single_cell_may_be_called_merged(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from chat2pay_async._workbooks.formats import A_DATE
-from chat2pay_async._workbooks.grid import AN_ERROR
+from chat2pay_async._workbooks.grid import AN_ERROR, UNKNOWN
 from chat2pay_async._workbooks.workbook import open_workbook
 from chat2pay_async.errors import ConfigurationError
 
@@ -40,6 +41,16 @@ def test_cells_are_read_with_their_types_and_formats() -> None:
     assert rows[6]["order_number"].text_problem.startswith("is a text that is shown with other")
     assert rows[6]["note"].text_problem.startswith("has more digits than the 15")
     assert list(rows) == [2, 3, 5, 6]
+
+
+def test_cell_whose_format_is_missing_is_not_read(tmp_path: Path) -> None:
+    content = bytearray(SHEETS.read_bytes())
+    place = content.index(struct.pack("<HHHH", 0xFD, 10, 1, 0)) + 8  # a text in A2
+    content[place : place + 2] = b"\x7f\x7f"
+    path = tmp_path / "t.xls"
+    path.write_bytes(content)
+    with open_workbook(path, sheet="Plain") as table:
+        assert dict(table.rows)[2]["order_number"] == UNKNOWN
 
 
 def test_hidden_sheets_are_known() -> None:

@@ -11,6 +11,8 @@ from typing import Any
 import openpyxl
 import pytest
 import xlsxwriter
+from hypothesis import given
+from hypothesis import strategies as st
 from spreadsheets import MAIN, write_sheet, write_xlsx
 
 from chat2pay_async._workbooks.formats import A_DATE, Odd
@@ -95,6 +97,22 @@ def test_cell_is_read_by_its_type(tmp_path: Path, xml: str, value: Any) -> None:
     found = cell(tmp_path, xml)
     assert found == value
     assert type(found) is type(value)
+
+
+ANY_TEXT = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\ufffe\uffff"), max_size=9
+).map("x".__add__)
+
+
+@given(ANY_TEXT, st.sampled_from([{}, {"constant_memory": True}]))
+def test_any_text_is_read_as_it_was_written(
+    tmp_path_factory: Any, text: str, options: dict[str, Any]
+) -> None:
+    path = tmp_path_factory.mktemp("text") / "t.xlsx"
+    book = xlsxwriter.Workbook(str(path), options)
+    book.add_worksheet().write_column(0, 0, ["a", text])
+    book.close()
+    assert read(path) == {2: {"a": text}}
 
 
 def test_shared_text_is_read_without_its_phonetic_part(tmp_path: Path) -> None:
