@@ -294,6 +294,15 @@ def test_file_that_changes_meanwhile_is_told(
     assert sandbox.ledger.count("link_created") == 1
 
 
+def test_repeated_row_is_sent_once_and_accounted_for(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    path = lines_to(tmp_path / "spring.csv", HEADER, *[f"A-1,sms,{PHONE}1,ZAR,1.00"] * 2)
+    ran = run("links", "create", path)
+    assert (ran.code, sandbox.ledger.count("link_created")) == (3, 1)
+    assert ran.out.endswith("of 2 rows: 1 sent, 1 refused\n")
+
+
 def test_changed_and_gone_rows_are_told_and_not_sent(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
