@@ -296,10 +296,10 @@ class RunController:
 
     @property
     def _name(self) -> str:
-        """The run, and its journal where that is not the default one, for a shell."""
-        journal = self._options.journal
-        where = "" if journal is None else f" --journal {shlex.quote(str(journal))}"
-        return shlex.quote(self._plan.run) + where
+        """The run, with its journal and service where they are not the default ones, for a shell."""
+        named = {"--journal": self._options.journal, "--base-url": self._options.base_url}
+        given = (f"{option} {shlex.quote(str(value))}" for option, value in named.items() if value)
+        return " ".join([shlex.quote(self._plan.run), *given])
 
     @property
     def _is_dry(self) -> bool:

@@ -261,6 +261,17 @@ def test_first_line_says_what_goes_where(sandbox: Sandbox, run: Terminal, tmp_pa
     )
 
 
+def test_last_line_names_what_is_not_the_default(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    options = ("--journal", "my own.db", "--base-url", sandbox.url)
+    ran = run("links", "create", links_csv(tmp_path / "spring.csv", 1), *options)
+    again = f"chat2pay report spring --journal 'my own.db' --base-url {sandbox.url}\n"
+    assert ran.err.endswith(again)
+    assert run("resume", "spring", *options).code == 0
+    assert sandbox.ledger.count("link_created") == 1
+
+
 def test_rewritten_order_numbers_are_refused_unless_allowed(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
