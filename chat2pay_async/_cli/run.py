@@ -296,7 +296,7 @@ class RunController:
 
     @property
     def _name(self) -> str:
-        """The run, with its journal and service where they are not the default ones, for a shell."""
+        """The run for a shell, with its journal and service where they are not the default."""
         named = {"--journal": self._options.journal, "--base-url": self._options.base_url}
         given = (f"{option} {shlex.quote(str(value))}" for option, value in named.items() if value)
         return " ".join([shlex.quote(self._plan.run), *given])
