@@ -1,25 +1,32 @@
 """`chat2pay`, the command line; it needs the extra `cli`.
 
     export CHAT2PAY_API_KEY=...
-    chat2pay links send spring.csv               # a campaign: one payment link for each row
-    chat2pay captures captures.csv               # and likewise reversals, cancellations, receipts
-    chat2pay resume spring.csv.links.journal     # continue what was interrupted
-    chat2pay report spring.csv.links.journal     # show the results
+    chat2pay links create spring.csv             # a campaign: one payment link for each row
+    chat2pay resume spring                       # continue what was interrupted
+    chat2pay status --from-run spring --only paid
+    chat2pay captures --from-run spring          # what is authorized, and not captured
+    chat2pay report spring --xlsx spring.xlsx    # the results, for bookkeepers
+    chat2pay reconcile                           # hold the journal against the service
 
-A file is checked as a whole before anything is sent: the first 20 problems are reported with line
-and column, and all bad rows are counted (`--skip-bad-rows` sends the others). `--dry-run` stops
-there, and shows what would be sent, who would get more than one link, and how long it would take.
-The columns of a file are the fields of its requests (see `chat2pay_async.models`): CSV, JSON lines,
-or a workbook (`.xlsx`, `.ods`; `.xls` with the extra `excel`). A workbook is read as people see it:
-what is hidden, or shown otherwise than it is stored, is refused.
+A file is checked as a whole before anything is sent: its faults are reported by kind, with their
+rows, and `--faults` writes all of them (`--skip-bad-rows` sends the other rows). Then it is
+compared with the journal: what is new, done, changed, gone, or looks like a known order; a first
+line says what goes where. `--dry-run` stops there. The columns of a file are the fields of its
+requests (see `chat2pay_async.models`), and `idempotency_key`; `--map "Amount due=total_amount"` and
+`--set channel=sms` help where they are not. It may be CSV, JSON lines, or a workbook. A report is a
+file of `status`, `captures`, `reversals` and `cancellations`, too.
 
-# Journals
+# The journal
 
-The journal lies beside the file, as `spring.csv.links.journal`. Every request is written to it
-before it is sent. Run the same command again, whatever has happened: it continues where it ended,
-and sends nothing twice. Ctrl-C lets what is in progress end; a second Ctrl-C stops at once, and
-loses nothing either. `--journal` puts the journal somewhere else; a second journal for the same
-file needs `--force`, since each journal protects only from what it knows itself.
+There is one journal an account (`chat2pay journal path`, `--journal`, CHAT2PAY_JOURNAL), whatever
+the files are called and wherever they lie. Every request is written to it before it is sent, those
+of single commands such as `chat2pay link` included. Run the same command again, whatever has
+happened: it continues where it ended, and sends nothing twice. To send something a second time on
+purpose, give it another `--idempotency-key`. A run is named by its file (`spring.csv` is `spring`,
+and its captures `spring-captures`), or by `--run`.
+
+Ctrl-C sends nothing that is not on its way, and lets that end; a second Ctrl-C stops at once, and
+loses nothing either. At a terminal, production is asked about once (`--yes`).
 
 # For programs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, ClassVar
@@ -74,6 +75,7 @@ class RunController:
         self._stops = False
         self._failure: Chat2PayError | OSError | None = None
         self._problems = self._earlier_problems = 0
+        self._unsent: Counter[State] = Counter()
         self._summary = Summary()
         self._forecast: bulk.Forecast | None = None
         self._compared: bulk.Forecast | None = None
@@ -246,6 +248,8 @@ class RunController:
         if self._is_comparing and not self._options.dry_run:
             return  # the run itself will say it
         self._printer.outcome(outcome)
+        if not outcome.attempts:  # nothing left for it
+            self._unsent[outcome.state] += 1
         problem = problem_of(outcome)
         if problem is None:
             return
@@ -292,10 +296,10 @@ class RunController:
 
     @property
     def _name(self) -> str:
-        """The run, and its journal where that is not the default one, for a shell."""
-        journal = self._options.journal
-        where = "" if journal is None else f" --journal {shlex.quote(str(journal))}"
-        return shlex.quote(self._plan.run) + where
+        """The run for a shell, with its journal and service where they are not the default."""
+        named = {"--journal": self._options.journal, "--base-url": self._options.base_url}
+        given = (f"{option} {shlex.quote(str(value))}" for option, value in named.items() if value)
+        return " ".join([shlex.quote(self._plan.run), *given])
 
     @property
     def _is_dry(self) -> bool:
@@ -306,11 +310,13 @@ class RunController:
         """Say what became of every row of the file."""
         check, found = self._plan.check, self._summary
         of_file = found.total - found.gone
+        refused, failed = self._unsent[State.REJECTED], self._unsent[State.FAILED]
         return {
             "rows": check.rows,
-            "sent": found.total - found.skipped - found.gone,
+            "sent": max(0, of_file - found.skipped - refused - failed),
             "done_before": found.skipped,
-            "not_reached": max(0, check.good - of_file),
+            "refused": refused,
+            "not_reached": max(0, check.good - of_file) + failed,
             "bad": check.bad,
             "gone": 0 if self._plan.is_selection else found.gone,
         }

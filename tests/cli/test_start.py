@@ -261,6 +261,17 @@ def test_first_line_says_what_goes_where(sandbox: Sandbox, run: Terminal, tmp_pa
     )
 
 
+def test_last_line_names_what_is_not_the_default(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    options = ("--journal", "my own.db", "--base-url", sandbox.url)
+    ran = run("links", "create", links_csv(tmp_path / "spring.csv", 1), *options)
+    again = f"chat2pay report spring --journal 'my own.db' --base-url {sandbox.url}\n"
+    assert ran.err.endswith(again)
+    assert run("resume", "spring", *options).code == 0
+    assert sandbox.ledger.count("link_created") == 1
+
+
 def test_rewritten_order_numbers_are_refused_unless_allowed(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
@@ -292,6 +303,15 @@ def test_file_that_changes_meanwhile_is_told(
     assert ran.code == 0
     assert "was changed or replaced after it was checked" in ran.err
     assert sandbox.ledger.count("link_created") == 1
+
+
+def test_repeated_row_is_sent_once_and_accounted_for(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    path = lines_to(tmp_path / "spring.csv", HEADER, *[f"A-1,sms,{PHONE}1,ZAR,1.00"] * 2)
+    ran = run("links", "create", path)
+    assert (ran.code, sandbox.ledger.count("link_created")) == (3, 1)
+    assert ran.out.endswith("of 2 rows: 1 sent, 1 refused\n")
 
 
 def test_changed_and_gone_rows_are_told_and_not_sent(
