@@ -6,6 +6,7 @@ import contextlib
 import logging
 import runpy
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -346,13 +347,13 @@ async def test_no_tool_shows_a_secret_of_a_journal_that_can_not_be_written(tmp_p
     path = tmp_path / "run.journal"
 
     async def call(client: AsyncChat2Pay) -> object:
-        run = bulk.create_payment_links(client, [order()], journal=path)
-        async with run:
-            journal: Any = run._store._journal
-            journal._db.execute(REFUSED)
+        async with bulk.create_payment_links(client, [order()], run="spring") as run:
+            with contextlib.closing(sqlite3.connect(path)) as db:
+                db.execute(REFUSED)
             return await anext(run)
 
-    async with client_of("default", nobody_listening()) as client:
+    settings: dict[str, Any] = {"base_url": nobody_listening(), "timeout": TIGHT, "retry": ONCE}
+    async with AsyncChat2Pay(KEY, journal=path, **settings) as client:
         error = await error_of(call, client)
     assert isinstance(error, JournalError)
     assert "intents are refused" in str(error)

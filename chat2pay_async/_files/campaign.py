@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
 import attrs
 
@@ -23,6 +23,8 @@ from chat2pay_async._files.source import Source, pin
 from chat2pay_async.errors import ConfigurationError, FileFaultsError
 
 __all__ = ["CampaignFile", "Check", "RequestFile", "journal_for"]
+
+_BLOCK: Final = 1 << 20
 
 Q = TypeVar("Q")
 
@@ -121,8 +123,11 @@ class CampaignFile(Generic[Q]):
 
     def digest(self) -> str:
         """Return a digest of the file as it was first read."""
+        digest = hashlib.sha256()
         with self._pinned().open() as copy:
-            return hashlib.file_digest(copy, "sha256").hexdigest()
+            while block := copy.read(_BLOCK):
+                digest.update(block)
+        return digest.hexdigest()
 
     def close(self) -> None:
         """Delete the copy."""

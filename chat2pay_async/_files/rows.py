@@ -6,7 +6,7 @@ r"""The rows of a file as checked requests: CSV, JSON lines or workbooks.
     ...     _ = path.write_text("payment_link_ref,amount\n8a1f,100.00\n8a20,1e\n")
     ...     for row in read_rows(path, CAPTURES):
     ...         print(row.request or row.faults[0])
-    Capture(payment_link_ref='8a1f', amount=Decimal('100.00'))
+    Capture(payment_link_ref='8a1f', amount=Decimal('100.00'), currency=None)
     line 3, amount: is not a number; write it with digits and a point, such as "199.90"
 
 A column has the name of the request's attribute: `order_number`, `total_amount`, and `from_` or
