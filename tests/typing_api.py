@@ -110,7 +110,7 @@ async def views(client: c2p.AsyncChat2Pay) -> None:
 
 async def runs(client: c2p.AsyncChat2Pay, requests: list[c2p.PaymentLinkRequest]) -> None:
     async with bulk.create_payment_links(
-        client, requests, journal="spring.db", concurrency=64, check_existing=True
+        client, requests, run="spring", concurrency=64, check_existing=True
     ) as run:
         async for outcome in run:
             assert_type(outcome, bulk.Outcome[c2p.PaymentLinkRequest, c2p.PaymentLink])
@@ -121,7 +121,7 @@ async def runs(client: c2p.AsyncChat2Pay, requests: list[c2p.PaymentLinkRequest]
     assert_type(run.forecast, bulk.Forecast | None)
     assert_type(run.undelivered, list[bulk.Outcome[c2p.PaymentLinkRequest, c2p.PaymentLink]])
     captures = (bulk.Capture(ref, "1.00") for ref in ("a", "b"))
-    job = bulk.capture_payments(client, captures, journal=bulk.Journal("c.db"), dry_run=True)
+    job = bulk.capture_payments(client, captures, run="captures", dry_run=True)
     assert_type(job, bulk.Run[bulk.Capture, c2p.GatewayResult])
     bulk.reverse_payments(client, ["ref"], stop_at_failure_rate=0.2)
     bulk.get_transactions(client, ["ref", bulk.TransactionQuery(order_number="A-1")])

@@ -10,7 +10,6 @@ import hashlib
 from array import array
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
@@ -22,7 +21,7 @@ from chat2pay_async._files.rows import Row, RowFault, read_rows
 from chat2pay_async._files.source import Source, pin
 from chat2pay_async.errors import ConfigurationError, FileFaultsError
 
-__all__ = ["CampaignFile", "Check", "RequestFile", "journal_for"]
+__all__ = ["CampaignFile", "Check", "RequestFile"]
 
 _BLOCK: Final = 1 << 20
 
@@ -205,48 +204,3 @@ class RequestFile(Generic[Q]):
 
     def __exit__(self, *_error: object) -> None:
         self.close()
-
-
-def journal_for(
-    source: Path, what: str, given: Path | None, *, force: bool, look_only: bool = False
-) -> Path:
-    """Find the journal of a source: one beside it, or the given one.
-
-    A link beside the source leads to a journal that is elsewhere, so that the same source is not
-    sent again with another one.
-
-    Args:
-        source: The file with the items.
-        what: The job, such as `links`.
-        given: A journal that was asked for.
-        force: Whether a second journal for the same source is allowed.
-        look_only: Whether to write no link, since nothing will be sent.
-
-    Raises:
-        ConfigurationError: The source has another journal already.
-    """
-    source = source.resolve()  # by whatever name it is called, it is the same source
-    usual = source.with_name(f"{source.name}.{what}.journal")
-    if given is None:
-        return usual.resolve()
-    journal = given.resolve()
-    if look_only:
-        return journal
-    if not usual.is_symlink() and not usual.exists():
-        _link(usual, journal)
-    elif usual.resolve() != journal:
-        if not force:
-            raise ConfigurationError(
-                f"{source} already has a journal, {usual.resolve()}. Use that one; a new journal "
-                "does not know what was sent. If everything in the file may be sent again, pass "
-                "--force"
-            )
-        if usual.is_symlink():
-            usual.unlink()
-            _link(usual, journal)
-    return journal
-
-
-def _link(usual: Path, journal: Path) -> None:
-    with suppress(OSError):  # a read-only folder, or a system without links
-        usual.symlink_to(journal)

@@ -102,9 +102,10 @@ class KeyIndex:
     def first(self, prefix: str) -> str | None:
         """Return what follows a prefix in the first text that begins with it."""
         query = "SELECT text FROM known WHERE text > ? ORDER BY text LIMIT 1"
-        found = self._db.execute(query, (prefix,)).fetchone()
-        is_found = found is not None and found[0].startswith(prefix)
-        return found[0][len(prefix) :] if is_found else None
+        found: tuple[str] | None = self._db.execute(query, (prefix,)).fetchone()
+        if found is None or not found[0].startswith(prefix):
+            return None
+        return found[0].removeprefix(prefix)
 
     def close(self) -> None:
         """Delete the file."""

@@ -149,15 +149,16 @@ class KeyedCalls:
         try:
             store = await self.opened(call)
             if store is None:
-                outcome = await self.sender.make(call, prior, unresolved=prior is not None)
+                made = await self.sender.make(call, prior, unresolved=prior is not None)
             else:
-                outcome = await self._claim(store, call, key)
+                made = await self._claim(store, call, key)
+            outcome = made
         finally:
             pending = None
             if outcome is None and call.is_unresolved and self._store is None:
                 pending = self.sender.pending(call)
             self.flights.leave(call.operation.name, key, outcome, pending)
-        return outcome
+        return made
 
     def _compare(self, call: Call[Any, Any], key: str, stored: bytes, given: bytes) -> None:
         """Compare what was sent with a key, or is about to be, with a call.

@@ -1,4 +1,4 @@
-"""A file as a source: checked as a whole, read again, with one journal."""
+"""A file as a source: checked as a whole, and read again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from commandline import lines_to
 from chat2pay_async import ConfigurationError, FileFaultsError
 from chat2pay_async._api.requests import Capture
 from chat2pay_async._files import campaign
-from chat2pay_async._files.campaign import CampaignFile, journal_for
+from chat2pay_async._files.campaign import CampaignFile
 from chat2pay_async._files.rows import CAPTURES, Row
 
 
@@ -77,60 +77,3 @@ def test_closed_file_is_copied_and_checked_anew(tmp_path: Path) -> None:
     captures(path, "ref-9,9")
     with file:
         assert list(file.requests()) == [Capture("ref-9", 9)]
-
-
-# Its journal --------------------------------------------------------------------------------------
-
-
-def test_journal_is_named_after_file_and_job(tmp_path: Path) -> None:
-    found = journal_for(tmp_path / "a.csv", "links", None, force=False)
-    assert found == tmp_path / "a.csv.links.journal"
-    assert not list(tmp_path.iterdir())
-
-
-def test_alias_of_a_file_has_the_same_journal(tmp_path: Path) -> None:
-    (tmp_path / "real.csv").touch()
-    (tmp_path / "alias.csv").symlink_to(tmp_path / "real.csv")
-    found = journal_for(tmp_path / "alias.csv", "links", None, force=False)
-    assert found == tmp_path / "real.csv.links.journal"
-
-
-def test_usual_place_links_to_a_journal_elsewhere(tmp_path: Path) -> None:
-    source, other = tmp_path / "a.csv", tmp_path / "other.db"
-    assert journal_for(source, "links", other, force=False) == other
-    assert journal_for(source, "links", None, force=False) == other
-    assert journal_for(source, "links", other, force=False) == other, "the same one again"
-
-
-def test_look_only_writes_no_link(tmp_path: Path) -> None:
-    source, other = tmp_path / "a.csv", tmp_path / "other.db"
-    assert journal_for(source, "links", other, force=False, look_only=True) == other
-    assert not list(tmp_path.iterdir())
-
-
-def test_another_journal_must_be_forced_and_is_then_linked(tmp_path: Path) -> None:
-    source, other, third = (tmp_path / name for name in ("a.csv", "other.db", "third.db"))
-    journal_for(source, "links", other, force=False)
-    with pytest.raises(ConfigurationError, match=r"other\.db.*--force"):
-        journal_for(source, "links", third, force=False)
-    assert journal_for(source, "links", third, force=True) == third
-    assert journal_for(source, "links", None, force=False) == third
-
-
-def test_journal_in_the_usual_place_stays_there(tmp_path: Path) -> None:
-    usual = tmp_path / "a.csv.links.journal"
-    usual.write_text("a journal", encoding="utf-8")
-    other = tmp_path / "other.db"
-    assert journal_for(tmp_path / "a.csv", "links", other, force=True) == other
-    assert usual.read_text(encoding="utf-8") == "a journal"
-
-
-def test_journal_elsewhere_is_used_where_no_link_can_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_arguments: object) -> None:
-        raise OSError("a read-only folder")
-
-    monkeypatch.setattr(Path, "symlink_to", refuse)
-    other = tmp_path / "other.db"
-    assert journal_for(tmp_path / "a.csv", "links", other, force=False) == other
