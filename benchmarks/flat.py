@@ -153,10 +153,8 @@ async def campaign(plan: Plan, url: str) -> list[Slice]:
     """Run it to its end."""
     recorder = Recorder(plan)
     async with (
-        AsyncChat2Pay("a-key", base_url=url, transport="fast") as client,
-        bulk.create_payment_links(
-            client, orders(plan), journal=plan.journal, concurrency=plan.concurrency
-        ) as run,
+        AsyncChat2Pay("a-key", base_url=url, transport="fast", journal=plan.journal) as client,
+        bulk.create_payment_links(client, orders(plan), concurrency=plan.concurrency) as run,
     ):
         async for outcome in run:
             assert outcome.state is bulk.State.APPLIED, outcome  # noqa: S101 - it measures nothing

@@ -244,8 +244,8 @@ def served() -> Iterator[str]:
 
 async def campaign(url: str, count: int, journal: Path | None) -> tuple[float, float]:
     """Links a second, and milliseconds of this process's own work for each."""
-    options: bulk.RunOptions = {"journal": journal, "concurrency": CONCURRENCY}
-    async with AsyncChat2Pay("a-key", base_url=url) as client:
+    options: bulk.RunOptions = {"concurrency": CONCURRENCY}
+    async with AsyncChat2Pay("a-key", base_url=url, journal=journal) as client:
         began, worked = time.perf_counter(), time.process_time()
         async with bulk.create_payment_links(client, orders(count), **options) as run:
             async for outcome in run:

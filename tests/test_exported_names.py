@@ -270,6 +270,7 @@ def test_the_clients_types_are_the_libraries_own_and_httpx2_need_not_be_installe
 
 def test_names_are_listed_and_unknown_ones_refused() -> None:
     assert set(chat2pay_async.__all__) | {"bulk", "errors", "files"} <= set(dir(chat2pay_async))
-    assert chat2pay_async.bulk.State.APPLIED == "applied"
+    door: Any = chat2pay_async
+    assert door.bulk.State.APPLIED == "applied"
     with pytest.raises(AttributeError, match="has no attribute 'AsyncChat3Pay'"):
         _ = chat2pay_async.AsyncChat3Pay  # type: ignore[attr-defined]

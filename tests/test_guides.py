@@ -74,7 +74,7 @@ def test_a_workbook_is_sent_captured_reconciled_and_reported_by_the_guides_comma
     for program, *arguments in commands:
         if arguments[0] == "captures":
             for link in sandbox.links():
-                sandbox.pay(link["paymentLinkRef"])
+                sandbox.pay(str(link["paymentLinkRef"]))
         assert (program, main(arguments)) == ("chat2pay", 0), capsys.readouterr().err
         printed.append(capsys.readouterr().out)
     done = {kind: sandbox.ledger.count(kind) for kind in ("link_created", "paid", "captured")}

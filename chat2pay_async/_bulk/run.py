@@ -302,7 +302,7 @@ class Run(Generic[Q, R]):
 
     def _new_item(self, thing: Any) -> Item[Q, R] | None:
         """Make an item of a thing from the source; None where it is invalid, and is reported."""
-        keyed = thing if isinstance(thing, Keyed) else Keyed(thing)
+        keyed: Keyed[Any] = thing if isinstance(thing, Keyed) else Keyed(thing)
         given: Any = keyed.request
         try:
             request = self._setup.read(given)

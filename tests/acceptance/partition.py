@@ -118,6 +118,7 @@ async def send(url: str, transport: str, journal: str, *, at_once: bool) -> None
         "key",
         base_url=url,
         transport="fast" if transport == "fast" else None,
+        journal=journal,
         timeout=Timeout(connect=1, read=1, write=1, total=None),
         retry=RetryPolicy(settle=PARTITION),
     )
@@ -129,7 +130,7 @@ async def send(url: str, transport: str, journal: str, *, at_once: bool) -> None
             await client.get_configuration()
             print("ready", flush=True)
             await anyio.to_thread.run_sync(sys.stdin.readline)
-        async with bulk.create_payment_links(client, [request], journal=journal) as run:
+        async with bulk.create_payment_links(client, [request], run="partition") as run:
             async for outcome in run:
                 print(outcome.state.name, flush=True)
 

@@ -987,7 +987,8 @@ async def test_what_was_rejected_may_be_corrected(path: Path) -> None:
 async def test_what_was_rejected_is_sent_again_if_that_is_asked_for(
     path: Path, operation: str
 ) -> None:
-    kind, request = operations.CREATE_PAYMENT_LINK, LINK
+    kind: Any = operations.CREATE_PAYMENT_LINK
+    request: Any = LINK
     script: list[Act] = [REFUSED, CREATED]
     if operation == "capture":
         kind, request = operations.CAPTURE_PAYMENT, CAPTURE

@@ -89,7 +89,9 @@ def gateway(decision: str = "ACCEPT", amount: str = "40.00", **fields: Any) -> G
 
 
 def outcome(key: str, request: Any, result: Any = None, **fields: Any) -> Outcome[Any, Any]:
-    state = fields.pop("state", None) or (State.FAILED if result is None else state_after(result))
+    state = fields.pop("state", None) or State(
+        State.FAILED if result is None else state_after(result)
+    )
     return Outcome(key, request, state, result, attempts=(TRY, TRY), **fields)
 
 

@@ -150,7 +150,9 @@ def test_gzip_that_is_cut_off_is_refused_as_a_whole(tmp_path: Path, cut: int) ->
     assert refusal(path) == "is damaged or cut off, and can't be unpacked: get a new copy of it"
 
 
-@pytest.mark.parametrize("content", [b"a\n1\n", gzip.compress(b"a\n") + b"garbage"])
+@pytest.mark.parametrize(
+    "content", [b"a\n1\n", gzip.compress(b"a\n") + b"garbage"], ids=["none", "a part"]
+)
 def test_damaged_gzip_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "t.csv.gz"
     path.write_bytes(content)

@@ -114,8 +114,8 @@ def at_once(work: Coroutine[Any, Any, Any]) -> Any:
 
 @contextmanager
 def inline_writers() -> Iterator[None]:
-    given: Any = sqlite_store.Writer
     place: Any = sqlite_store
+    given: Any = place.Writer
     place.Writer = InlineWriter
     try:
         yield
