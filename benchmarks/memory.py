@@ -60,9 +60,9 @@ class CannedTransport:
         """There is nothing to close."""
 
 
-def client() -> AsyncChat2Pay:
+def client(journal: Path | None) -> AsyncChat2Pay:
     """A client whose requests go nowhere."""
-    made = AsyncChat2Pay("a-key", base_url="http://127.0.0.1:9")
+    made = AsyncChat2Pay("a-key", base_url="http://127.0.0.1:9", journal=journal)
     sender = inner(made)[0].sender
     sender._transport._transport = CannedTransport()  # noqa: SLF001 - what is measured lies above it
     return made
@@ -83,10 +83,9 @@ def orders(count: int) -> Iterator[PaymentLinkRequest]:
 async def run(kind: str, count: int, folder: str) -> None:
     """Run a campaign to its end."""
     options: bulk.RunOptions = {"dry_run": kind == "dry"}
-    if kind == "journal":
-        options["journal"] = Path(folder, "memory.db")
+    journal = Path(folder, "memory.db") if kind == "journal" else None
     async with (
-        client() as calls,
+        client(journal) as calls,
         bulk.create_payment_links(calls, orders(count), **options) as all_,
     ):
         async for outcome in all_:
