@@ -104,7 +104,7 @@ async def cycles(path: Path, count: int, prefix: str, waits: list[float] | None 
 async def timed(
     path: Path, count: int, prefix: str, waits: list[float] | None = None
 ) -> tuple[float, float]:
-    """When so many cycles began, and when they ended, on a clock that processes share."""
+    """Time when so many cycles began, and when they ended, on a clock that processes share."""
     sent = [(f"{prefix}-{number}", pending_of(one)) for number, one in enumerate(orders(count))]
     queue = iter(sent)
     async with opened(path) as store:

@@ -211,7 +211,10 @@ async def _found(store: Store, pending: Pending, key: str, options: Options) -> 
     if found is not None and found.answer is Answer.HELD:
         await _in_time(released(store, pending.operation, key), options)
         found = await store.find(pending.operation, key)
-    is_its = found is not None and found.row is not None and found.row.sent == pending.request
+    if found is None or found.row is None:
+        return None
+    # What somebody alive works on may still be sent, also where it is another request.
+    is_its = found.answer is Answer.HELD or found.row.sent == pending.request
     return found if is_its else None
 
 

@@ -13,8 +13,6 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
-from chat2pay_async._api import codec, models
-from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.operations import Operation, Safety, key_of
 from chat2pay_async._api.responses import foreign_text, is_refusal
 from chat2pay_async._bulk.known import GIVE_UP_AFTER, Choices, Item, KnownItems
@@ -450,7 +448,7 @@ class Items(KnownItems[Q, R]):
         if finding.verdict is Verdict.ABSENT:
             return None
         found: Any = finding.evidence.result
-        changed = changed_in(item.request, _shown_in(finding, found))
+        changed = changed_in(item.request, found, finding.response)
         if finding.verdict is Verdict.UNDETERMINED or changed is None:
             raise self._unclear(finding)
         if changed:
@@ -474,14 +472,6 @@ class Items(KnownItems[Q, R]):
             text = f"{name}: the look-up was refused: check the API key (CHAT2PAY_API_KEY)"
             return errors.AuthenticationError(text, status_code=_UNAUTHORIZED)
         return Chat2PayError(text, operation=name)
-
-
-def _shown_in(finding: Finding, found: Any) -> Any:
-    """Return all that a look-up shows of a link; a link's own values are few."""
-    if not isinstance(found, models.PaymentLink) or finding.response is None:
-        return found
-    data = decode_object(finding.response.body)
-    return found if data is None else codec.structure(models.Transaction, data)
 
 
 _UNAUTHORIZED = 401

@@ -16,8 +16,9 @@ Without a journal the same holds of calls of this process that are under way (`_
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import anyio
@@ -138,7 +139,7 @@ class KeyedCalls:
             if is_first:
                 return await self._fly(call, key, prior)
             self._compare(call, key, content_in(flight.call), content_in(call))
-            await self._wait_for(call, flight.ended(), flight.call)
+            await self._wait_for(call, flight.ended(), partial(self._pending_of, flight.call))
             if flight.outcome is not None:
                 return replayed(flight.outcome)
             prior = flight.pending
@@ -171,9 +172,14 @@ class KeyedCalls:
             raise about(conflict(call.operation.name, key, changed), call)
 
     async def _wait_for(
-        self, call: Call[Any, Any], ended: Awaitable[None], other: Call[Any, Any]
+        self, call: Call[Any, Any], ended: Awaitable[None], other: Callable[[], Awaitable[Pending]]
     ) -> None:
         """Wait for another call with the same key, within this one's deadline.
+
+        Args:
+            call: This one.
+            ended: The end of the other one.
+            other: Returns what is needed to settle the other one.
 
         Raises:
             OutcomeUnknownError: The time is over, and the other one goes on.
@@ -189,9 +195,19 @@ class KeyedCalls:
                 f"{call.operation.name}: another call with the same key is under way and has not "
                 f"ended within {total} s. This one sent nothing, but the other one may be applied; "
                 f"{call.operation.advice}",
-                pending=self.sender.pending(other),
+                pending=await other(),
             )
             raise about(error, call) from None
+
+    async def _pending_of(
+        self, call: Call[Any, Any], store: Store | None = None, key: str = ""
+    ) -> Pending:
+        """Return what settles a call with a key: as it left, as far as the journal knows it."""
+        found = None if store is None else await store.find(call.operation.name, key)
+        row = None if found is None else found.row
+        if store is None or row is None or row.sent is None:
+            return self.sender.pending(call)
+        return row.pending(account_of(store))
 
     # The journal ----------------------------------------------------------------------------------
 
@@ -231,7 +247,8 @@ class KeyedCalls:
             self._compare(call, key, claimed.row.content, claim.content)
             if claimed.answer is Answer.ENDED:
                 return stored_outcome(claimed.row)
-            await self._wait_for(call, released(store, claim.operation, claim.key), call)
+            ended = released(store, claim.operation, claim.key)
+            await self._wait_for(call, ended, partial(self._pending_of, call, store, key))
 
     async def _with(
         self, store: Store, call: Call[Q, R], claim: Claim, claimed: Claimed
@@ -335,7 +352,7 @@ class KeyedCalls:
         found = await self.sender.look_for(call.operation, call.request, call.options, window_ends)
         if found.verdict is Verdict.ABSENT:
             return None
-        changed = changed_in(call.request, found.evidence.result)
+        changed = changed_in(call.request, found.evidence.result, found.response)
         if found.verdict is Verdict.UNDETERMINED or changed is None or found.response is None:
             raise about(
                 Chat2PayError(
@@ -348,7 +365,7 @@ class KeyedCalls:
             raise about(conflict(call.operation.name, claim.key, changed), call)
         result = found.evidence.result
         await store.record_end(log.token, end_of(state_after(result), result))
-        return Outcome(Proof.APPLIED, result, None, found.response, recovered=True, replayed=True)
+        return replayed(Outcome(Proof.APPLIED, result, None, found.response, recovered=True))
 
     def window_ends(self, options: Options) -> float:
         """Return the time from which it counts that nothing is shown of what others sent before."""

@@ -104,14 +104,24 @@ _SHOWN: Final = ("total_amount", "currency", "channel", "transaction_type")
 """Fields of a request that a transaction shows, under these names or their own."""
 
 
-def changed_in(request: object, found: object) -> tuple[str, ...] | None:
+def changed_in(
+    request: object, found: object, response: WireResponse | None
+) -> tuple[str, ...] | None:
     """Compare a request with what a look-up found in its place, by somebody unknown.
+
+    Args:
+        request: The request.
+        found: What was read of it; a link's own values are few.
+        response: The look-up's response, which shows more.
 
     Returns:
         The names of the fields that differ, as far as it shows them; None where nothing was read.
     """
     if found is None:
         return None
+    if isinstance(found, models.PaymentLink) and response is not None:
+        data = decode_object(response.body)
+        found = found if data is None else codec.structure(models.Transaction, data)
     changed: list[str] = []
     for name in _SHOWN:
         asked = getattr(request, name, None)
