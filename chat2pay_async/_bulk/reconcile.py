@@ -158,7 +158,7 @@ class Reconciliation:
             if is_known:
                 return f"another row of the journal has its reference {reference}, too"
         if row.operation == _CREATE:
-            changed = changed_in(request_of_row(row), found) or ()
+            changed = changed_in(request_of_row(row), found, None) or ()
             return f"the service has another {', '.join(changed)}" if changed else None
         if row.operation == _CAPTURE:
             return _capture_problem(row, found)

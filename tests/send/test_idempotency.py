@@ -148,7 +148,7 @@ def unreadable(sandbox: Sandbox) -> Iterator[None]:
     sandbox.set_faults(None)
 
 
-async def leave_open(gate: Gate, sandbox: Sandbox, path: Path, *faults: str) -> None:
+async def leave_open(gate: Gate, sandbox: Sandbox, path: Path, *faults: Any) -> None:
     """Leave rows whose POSTs left, as a process does that dies."""
     sandbox.next_faults("create_payment_link", list(faults))
     with unreadable(sandbox):
@@ -255,7 +255,12 @@ async def test_a_key_that_can_not_be_one_is_refused(gate: Gate, key: Any) -> Non
 
 
 async def test_a_link_may_be_made_of_its_fields(gate: Gate) -> None:
-    fields = {"channel": "sms", "to": "27831234567", "currency": "ZAR", "total_amount": "1.00"}
+    fields: dict[str, Any] = {
+        "channel": "sms",
+        "to": "27831234567",
+        "currency": "ZAR",
+        "total_amount": "1.00",
+    }
     async with client_of(gate) as client:
         made = await client.create_payment_link(order_number="A-1", **fields)
         with pytest.raises(TypeError, match="not both"):
