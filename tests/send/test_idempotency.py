@@ -1,4 +1,4 @@
-"""Who comes with a key that is known: single calls, with a journal and without."""
+"""Calls that come with a key that is known: with a journal, and without."""
 
 from __future__ import annotations
 
