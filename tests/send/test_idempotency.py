@@ -155,6 +155,7 @@ async def leave_open(gate: Gate, sandbox: Sandbox, path: Path, *faults: Any) -> 
         async with client_of(gate, path, apart=True) as dying, anyio.create_task_group() as tasks:
             for number in range(1, len(faults) + 1):
                 tasks.start_soon(dying.create_payment_link, order(f"A-{number}"))
+                await anyio.sleep(0.1)  # so that the faults come in this order
             await anyio.sleep(0.5)
             tasks.cancel_scope.cancel()
     assert list(rows(path).values()) == ["sent"] * len(faults)
