@@ -114,7 +114,7 @@ async def test_one_reference_of_two_rows_is_said(held: Any) -> None:
 @pytest.mark.one_loop
 async def test_a_look_up_that_failed_is_a_problem(held: Any) -> None:
     failed: Any = bulk.Outcome("A-1", None, bulk.State.FAILED, None, ConnectionFailedError("no"))
-    one = held._reconciled(CREATE, 2, failed)
+    one = held._judge(CREATE, 2, failed)
     assert (one.status, one.problem, one.by) == ("unknown", "its look-up failed: no", "spring")
 
 

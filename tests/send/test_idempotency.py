@@ -589,6 +589,34 @@ async def test_a_deadline_that_passes_before_anything_was_sent_leaves_no_row(
     assert list(rows(path)) == [("create_payment_link", "A-0")]
 
 
+async def test_a_call_that_is_cancelled_between_two_attempts_has_failed(
+    gate: Gate, path: Path
+) -> None:
+    gate.fails = [httpx.ConnectError("refused")] * 9
+    async with client_of(gate, path, retry=RetryPolicy(initial=50.0, maximum=50.0)) as client:
+        with anyio.move_on_after(1.0):
+            await client.create_payment_link(order())
+    assert list(rows(path).values()) == ["failed"]
+
+
+async def test_whoever_has_no_deadline_waits_until_the_other_has_ended(
+    gate: Gate, path: Path
+) -> None:
+    gate.opens = anyio.Event()
+    timeout = Timeout(read=500.0, total=None)
+    async with (
+        client_of(gate, path, timeout=timeout) as one,
+        client_of(gate, path, apart=True, timeout=timeout) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(one.create_payment_link, order())
+        await anyio.sleep(0.3)
+        tasks.start_soon(other.create_payment_link, order())
+        await anyio.sleep(300.0)
+        gate.opens.set()
+    assert len(gate.posts) == 1
+
+
 # Without a journal --------------------------------------------------------------------------------
 
 
