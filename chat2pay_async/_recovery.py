@@ -28,7 +28,6 @@ from chat2pay_async.errors import Pending
 
 __all__ = ["Recovered", "Recovery"]
 
-_PAGE: Final = 100
 _AT_ONCE: Final = 16
 """Rows that are settled side by side."""
 
@@ -148,23 +147,21 @@ async def _recover(calls: KeyedCalls, options: Options) -> Recovered:
         )
     verdicts: list[tuple[Verdict, Pending]] = []
     failures: list[Exception] = []
-    slots = anyio.Semaphore(_AT_ONCE)
 
     async def settle(claimed: Claimed) -> None:
         assert claimed.row is not None  # noqa: S101 - only rows are taken over
         assert claimed.token is not None  # noqa: S101 - likewise
         try:
-            async with slots:
-                prior = prior_of(claimed.row, account)
-                assert prior is not None  # noqa: S101 - open rows are kept whole
-                log = ClaimLog(store, claim_again(claimed.row), claimed.token)
-                verdicts.append((await calls.settle(store, log, prior, options), prior.pending))
+            prior = prior_of(claimed.row, account)
+            assert prior is not None  # noqa: S101 - open rows are kept whole
+            log = ClaimLog(store, claim_again(claimed.row), claimed.token)
+            verdicts.append((await calls.settle(store, log, prior, options), prior.pending))
         except Exception as error:  # noqa: BLE001 - raised below: a group would wrap it
             failures.append(error)
             group.cancel_scope.cancel()
 
     after, account = 0, account_of(store)
-    while page := await store.take_over(_PAGE, after=after):
+    while page := await store.take_over(_AT_ONCE, after=after):  # none waits while it is held
         async with anyio.create_task_group() as group:
             for claimed in page:
                 group.start_soon(settle, claimed)

@@ -351,8 +351,6 @@ class RunStore:
         return [None if task is None else list(islice(answers, len(task.asked))) for task in tasks]
 
     def _register(self, asked: Sequence[Asked]) -> list[Registered]:
-        if not (asked or self._unindexed):
-            return []
         if self._index_error is not None:
             raise self._index_error.with_traceback(None)
         try:

@@ -245,13 +245,17 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
             self.sent = prepare(self.operation, self.request, self.request_id)
         return self.sent
 
-    def resume(self, prior: Pending, *, unresolved: bool) -> Outcome[R] | None:
+    def resume(
+        self, prior: Pending, *, unresolved: bool, now: float | None = None
+    ) -> Outcome[R] | None:
         """Continue what an earlier call sent, with the same bytes.
 
         Args:
             prior: What it sent.
             unresolved: It may have been applied. The window of what it sent starts now: what the
                 other process knew of time is not asked.
+            now: The time: it may have waited for long until it took the other one over. Default:
+                its start.
 
         Returns:
             The outcome of its attempts; None where they were certainly not applied.
@@ -273,8 +277,9 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
             f"{self.operation.name}: the process that sent it ended before it had a response"
         )
         outcome: Outcome[R] = Outcome(_UNKNOWN, error=error)
+        now = self.started if now is None else now
         for attempt in dict.fromkeys((prior.first_attempt, prior.last_attempt)):
-            self.record(attempt, outcome, began=None, last_byte=self.started, now=self.started)
+            self.record(attempt, outcome, began=None, last_byte=now, now=now)
         self.earlier, self.service_time = len(self.attempts), prior.service_time
         return outcome
 

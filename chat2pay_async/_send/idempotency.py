@@ -16,6 +16,7 @@ Without a journal the same holds of calls of this process that are under way (`_
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from functools import partial
@@ -140,25 +141,32 @@ class KeyedCalls:
                 return await self._fly(call, key, prior)
             self._compare(call, key, content_in(flight.call), content_in(call))
             await self._wait_for(call, flight.ended(), partial(self._pending_of, flight.call))
+            if flight.error is not None:
+                raise again(flight.error)
             if flight.outcome is not None:
                 return replayed(flight.outcome)
-            prior = flight.pending
+            prior = flight.pending or prior
 
     async def _fly(self, call: Call[Q, R], key: str, prior: Pending | None) -> Outcome[R]:
         """Make a call that no other of this process has under way."""
         outcome: Outcome[R] | None = None
+        receipt: errors.ReceiptNotSentError | None = None
         try:
+            self.sender.check_open()
             store = await self.opened(call)
             if store is None:
                 made = await self.sender.make(call, prior, unresolved=prior is not None)
             else:
                 made = await self._claim(store, call, key)
             outcome = made
+        except errors.ReceiptNotSentError as error:  # the receipt is there
+            receipt = error
+            raise
         finally:
             pending = None
             if outcome is None and call.is_unresolved and self._store is None:
                 pending = self.sender.pending(call)
-            self.flights.leave(call.operation.name, key, outcome, pending)
+            self.flights.leave(call.operation.name, key, outcome, pending, receipt)
         return made
 
     def _compare(self, call: Call[Any, Any], key: str, stored: bytes, given: bytes) -> None:
@@ -278,7 +286,7 @@ class KeyedCalls:
                         return existing
                 outcome = await self.sender.make(call)
         except BaseException as error:
-            if log.is_lost:
+            if log.is_lost and isinstance(error, Exception):
                 return None
             with anyio.CancelScope(shield=True):
                 await self._end_failed(store, call, log, error, prior)
@@ -329,14 +337,15 @@ class KeyedCalls:
             self.sender.note_others(pending, await log.others(pending))
             found = await self.sender.resolve(pending, options)
         except BaseException:
+            log.is_settled = True
             with anyio.CancelScope(shield=True):
                 await self._give_back(store, log)
             raise
+        log.is_settled = True  # whether that can be written or not
         if found.verdict is Verdict.UNDETERMINED:
             await store.release(log.token)
         else:
             await store.record_end(log.token, end_after(found, prior))
-        log.is_settled = True
         return found.verdict
 
     async def _existing(
@@ -385,8 +394,8 @@ class KeyedCalls:
         """Write how a call ended that has no outcome, or give its claim back."""
         if log.is_settled:
             return
-        was_open = prior is not None and prior.is_unresolved
-        if log.sent is None and (call.is_unresolved or not was_open):
+        was_taken_up = prior is not None and prior.is_unresolved and call.earlier
+        if log.sent is None and (call.is_unresolved or not was_taken_up):
             await self._give_back(store, log)  # as it was
         elif isinstance(error, Chat2PayError):
             receipt = getattr(error, "receipt", None)
@@ -429,6 +438,13 @@ def account_of(store: Store) -> Account:
     """Return the account of a journal that is open."""
     assert store.account is not None  # noqa: S101 - it was opened with one
     return store.account
+
+
+def again(error: errors.ReceiptNotSentError) -> errors.ReceiptNotSentError:
+    """Return an error as whoever waited for it gets it."""
+    same = copy.copy(error)
+    same.receipt = attrs.evolve(error.receipt, replayed=True)
+    return same
 
 
 async def released(store: Store, operation: str, key: str) -> None:

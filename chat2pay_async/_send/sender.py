@@ -123,7 +123,9 @@ class Sender:
             Chat2PayError: Any of the tree, as the last attempt proved.
         """
         self._transport.check_open()
-        left = None if prior is None else call.resume(prior, unresolved=unresolved)
+        left = None
+        if prior is not None:
+            left = call.resume(prior, unresolved=unresolved, now=clock.now())
         if self.hooks:
             self.hooks.emit(events.CallStarted(call.call_id, call.operation.name))
         try:
@@ -417,6 +419,14 @@ class Sender:
         if getattr(pending, "operation", "") == ENDPOINT:
             return Resolution(Verdict.UNDETERMINED)
         return await self._reconciler.resolve(pending, options, another_key=another_key)
+
+    def check_open(self) -> None:
+        """Refuse a call on a client that is closed, or works on another loop.
+
+        Raises:
+            ConfigurationError: It is, or does.
+        """
+        self._transport.check_open()
 
     def pending(self, call: Call[Any, Any]) -> Pending:
         """Return what is needed to settle a call that is under way, or that another is to make."""

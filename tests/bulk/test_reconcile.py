@@ -13,7 +13,12 @@ import pytest
 from chat2pay_async import AsyncChat2Pay, ConnectionFailedError, bulk, models
 from chat2pay_async._api import operations
 from chat2pay_async._api.operations import prepare
-from chat2pay_async._api.requests import Capture, LinkReference, PaymentLinkRequest
+from chat2pay_async._api.requests import (
+    Capture,
+    LinkReference,
+    PaymentLinkRequest,
+    ReceiptRequest,
+)
 from chat2pay_async._bulk import reconcile as module
 from chat2pay_async._journal.store import Holder, Row, RowState
 from chat2pay_async._send.stored import end_of
@@ -68,6 +73,9 @@ CANCEL = row(operations.CANCEL_PAYMENT_LINK, LinkReference(payment_link_ref=REF)
 CREATE = row(
     operations.CREATE_PAYMENT_LINK, LINK, models.PaymentLink(payment_link_ref=REF, recovered=True)
 )
+RECEIPT = row(
+    operations.CREATE_RECEIPT, ReceiptRequest(payment_link_ref=REF, receipt_link="https://r.test")
+)
 PROBLEMS: list[tuple[Row, models.Transaction, str | None]] = [
     (CAPTURE, found(entry("AUTHORIZATION"), entry("CAPTURE", "10.00")), None),
     (WHOLE, found(entry("AUTHORIZATION"), entry("CAPTURE", "10.00")), None),
@@ -80,6 +88,7 @@ PROBLEMS: list[tuple[Row, models.Transaction, str | None]] = [
     (REVERSE, found(payment_status=models.PaymentStatus.VOIDED), None),
     (REVERSE, found(entry("AUTHORIZATION")), "the service does not show it as reversed"),
     (CANCEL, found(transaction_statuses=(step("PAYMENT_LINK_CANCELLED"),)), None),
+    (RECEIPT, found(), None),
     (CANCEL, found(), "the service does not show it as cancelled"),
     (CREATE, found(total_amount=Decimal("199.9"), channel_name="sms"), None),
     (CREATE, found(total_amount=Decimal("1.00")), "the service has another total_amount"),

@@ -182,3 +182,22 @@ async def test_a_row_that_is_gone_and_has_no_successor_is_counted(tmp_path: Path
             assert [outcome async for outcome in run] == []
         assert run.forecast is not None
         assert (run.forecast.gone, run.forecast.moved) == (1, {})
+
+
+@pytest.mark.usefixtures("inline")
+@pytest.mark.parametrize("shown", [0, 1])
+async def test_a_row_that_is_gone_and_comes_under_another_name_is_a_look_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: int
+) -> None:
+    path = tmp_path / "payments.db"
+    with shop(bench(CREATED), path) as one:
+        await one.finish()
+    monkeypatch.setattr(bulk.Forecast, "SHOWN", shown)
+    renamed = attrs.evolve(LINK, order_number="B-1")
+    async with AsyncChat2Pay("secret-key", base_url="https://s.test", journal=path) as client:
+        run = bulk.create_payment_links(client, [renamed], dry_run=True, run="spring")
+        async with run:
+            assert [outcome async for outcome in run] == []
+        assert run.forecast is not None
+        assert (run.forecast.gone, run.forecast.lookalikes) == (1, 1)
+        assert len(run.forecast.lookalike_keys) == shown

@@ -63,6 +63,7 @@ class Gate(httpx.AsyncBaseTransport):
     def __init__(self, sandbox: Sandbox) -> None:
         self._inner = httpx.ASGITransport(app=sandbox.app)
         self.posts: list[str] = []
+        self.times: list[float] = []
         self.gets = 0
         self.opens: anyio.Event | None = None
         """Set to let POSTs through; None: they are not held."""
@@ -72,6 +73,7 @@ class Gate(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.method == "POST":
             self.posts.append(request.url.path)
+            self.times.append(anyio.current_time())
             if self.fails:
                 raise self.fails.pop(0)
             if self.opens is not None:
@@ -715,6 +717,96 @@ async def test_a_waiter_takes_up_what_a_cancelled_call_left(gate: Gate, sandbox:
         gate.opens.set()
     assert len(links) == 1
     assert sandbox.ledger.count("link_created") == 1
+
+
+@pytest.mark.parametrize("journaled", [True, False])
+async def test_a_waiter_gives_what_it_takes_over_its_whole_window(
+    gate: Gate, sandbox: Sandbox, path: Path, *, journaled: bool
+) -> None:
+    gate.opens = anyio.Event()
+    timeout, links = Timeout(read=1.0, total=None), list[Any]()
+    async with (
+        client_of(gate, path if journaled else None, timeout=timeout, max_connections=4) as client,
+        anyio.create_task_group() as tasks,
+    ):
+        cut = anyio.CancelScope()
+
+        async def first() -> None:
+            with cut:
+                slow = client.with_options(timeout=Timeout(read=500.0, total=None))
+                await slow.create_payment_link(order())
+
+        async def second() -> None:
+            links.append(await client.create_payment_link(order()))
+
+        tasks.start_soon(first)
+        await anyio.sleep(0.1)
+        tasks.start_soon(second)
+        await anyio.sleep(60.0)
+        cut.cancel()
+        gate.opens.set()
+    assert len(links) == sandbox.ledger.count("link_created") == 1
+    assert gate.times[1] - gate.times[0] >= 60.0 + 500.0, "as long as its server may work on it"
+
+
+async def test_a_waiter_is_told_that_a_receipt_was_made_and_not_sent(
+    gate: Gate, sandbox: Sandbox
+) -> None:
+    ref = await paid(gate, sandbox)
+    sandbox.fail_receipt(ref)
+    told: list[ReceiptNotSentError] = []
+    async with client_of(gate) as client:
+
+        async def send() -> None:
+            with pytest.raises(ReceiptNotSentError) as caught:
+                await client.create_receipt(ref, RECEIPT)
+            told.append(caught.value)
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(send)
+    assert sorted(error.receipt.replayed for error in told) == [False, True, True]
+    assert len({error.receipt.receipt_link_ref for error in told}) == 1
+    assert len(gate.posts) == 1
+
+
+async def test_a_call_on_a_closed_client_leaves_an_open_row_as_it_is(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    await leave_open(gate, sandbox, path, "drop_after")
+    async with client_of(gate, path) as client:
+        await client.aclose()
+        with pytest.raises(ConfigurationError, match="closed"):
+            await client.create_payment_link(order())
+    assert (list(rows(path).values()), held(path)) == (["sent"], 0)
+
+
+@pytest.mark.parametrize("name", ["record_end", "release"])
+async def test_a_verdict_that_can_not_be_written_leaves_the_row_open(
+    gate: Gate, sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    await leave_open(gate, sandbox, path, "drop_after")
+    if name == "release":
+        sandbox.next_faults("get_transaction", ["garbage"] * 500)
+    async with client_of(gate, path) as client:
+        with monkeypatch.context() as full:
+            refuse(full, name)
+            with pytest.raises(JournalError):
+                await client.create_payment_link(order(amount="5.00"))
+    assert list(rows(path).values()) == ["sent"]
+
+
+async def test_a_recovery_that_is_cancelled_gives_everything_back(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    await leave_open(gate, sandbox, path, *["drop_after"] * 20)
+    sandbox.next_faults("get_transaction", ["garbage"] * 5000)
+    async with client_of(gate, path) as client:
+        with anyio.move_on_after(1.0):
+            await client.recover()
+        assert held(path) == 0
+        sandbox.set_faults(None)
+        assert (await client.recover()).applied == 20
 
 
 async def test_resolve_waits_for_the_call_that_is_under_way(gate: Gate) -> None:
