@@ -122,9 +122,10 @@ def test_two_clients_racing_on_one_order_number_never_get_each_others_link(loop:
         results: list[PaymentLink] = []
         made, unknown, failed = Counter[str](), Counter[str](), Counter[str]()
 
-        async def create(client: AsyncChat2Pay, order: str) -> None:
+        async def create(client: AsyncChat2Pay, order: str, key: str) -> None:
+            request = request_for(order)
             try:
-                results.append(await client.create_payment_link(request_for(order)))
+                results.append(await client.create_payment_link(request, idempotency_key=key))
             except OutcomeUnknownError:
                 unknown[order] += 1
             except TransportError:
@@ -139,8 +140,9 @@ def test_two_clients_racing_on_one_order_number_never_get_each_others_link(loop:
                 anyio.create_task_group() as tasks,
             ):
                 for number in range(100):
-                    for client in (one, two):
-                        tasks.start_soon(create, client, f"A-{number}")
+                    for client in (one, two):  # both are meant, so each has a key of its own
+                        key = f"{number} of {id(client)}"
+                        tasks.start_soon(create, client, f"A-{number}", key)
         references = [link.payment_link_ref for link in results]
         assert len(references) == len(set(references))
         assert len(references) + unknown.total() + failed.total() == 200

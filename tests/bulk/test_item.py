@@ -59,6 +59,7 @@ from chat2pay_async._bulk import store
 from chat2pay_async._bulk.known import Item
 from chat2pay_async._bulk.outcomes import State
 from chat2pay_async._journal.database import Database
+from chat2pay_async._journal.sqlite_store import SQLiteStore
 from chat2pay_async._journal.store import RowState
 from chat2pay_async._send.stored import end_of
 from chat2pay_async._transport.base import WireResponse
@@ -1489,9 +1490,18 @@ async def test_a_query_that_finds_nothing_is_rejected() -> None:
 
 
 async def test_an_item_that_is_stopped_while_its_intent_is_written_is_not_left_open(
-    path: Path,
+    path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = bench(CREATED)
+    made, written, go_on = bench(CREATED), anyio.Event(), anyio.Event()
+    really = SQLiteStore.record_intent
+
+    async def slowly(journal: SQLiteStore, token: str, intent: Any) -> bool:
+        is_mine = await really(journal, token, intent)
+        written.set()
+        await go_on.wait()
+        return is_mine
+
+    monkeypatch.setattr(SQLiteStore, "record_intent", slowly)
     with shop(made, path) as one:
         outcomes: list[Any] = []
 
@@ -1500,10 +1510,11 @@ async def test_an_item_that_is_stopped_while_its_intent_is_written_is_not_left_o
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(finish)
-            while [row.state for row in rows_of(path)] != ["sent"]:
-                await anyio.lowlevel.checkpoint()
+            await written.wait()
+            assert [row.state for row in rows_of(path)] == ["sent"]
             assert made.engine.sent == []
             one.items.stop()
+            go_on.set()
     assert [outcome.state for outcome in outcomes] == [State.FAILED]
     assert made.engine.sent == []
     assert row_of(path).state == "failed"
