@@ -7,7 +7,6 @@ that send to the same place with the same key.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Hashable
 from typing import Any, Final
 
@@ -18,7 +17,8 @@ from chat2pay_async.errors import Pending
 
 __all__ = ["Flight", "Flights"]
 
-_lock = threading.Lock()
+# No lock: a child of a fork would find it held, and a call that is collected as garbage ends in the
+# middle of whatever its thread does. Each step on a dict or a list is one of its own.
 _all: Final[dict[Hashable, Flight]] = {}
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows does not fork
     os.register_at_fork(after_in_child=_all.clear)
@@ -38,20 +38,17 @@ class Flight:
 
     async def ended(self) -> None:
         """Wait until the call has ended."""
-        with _lock:
-            if self._has_ended:
-                return
-            event = clock.Event()
-            self._waiting.append((event, clock.wake_of_this_loop()))
-        await event.wait()
+        event = clock.Event()
+        self._waiting.append((event, clock.wake_of_this_loop()))
+        if not self._has_ended:  # asked last: from now on its end wakes this task
+            await event.wait()
 
     def end(self, outcome: Outcome[Any] | None, pending: Pending | None) -> None:
         """Wake those that wait."""
         self.outcome, self.pending = outcome, pending
-        with _lock:
-            self._has_ended = True
-            waiting, self._waiting = self._waiting, []
-        for event, wake in waiting:
+        self._has_ended = True
+        while self._waiting:
+            event, wake = self._waiting.pop(0)
             wake(event.set)
 
 
@@ -64,12 +61,9 @@ class Flights:
 
     def join(self, operation: str, key: str, call: Call[Any, Any]) -> tuple[Flight, bool]:
         """Return the flight with a key, and whether it is this call's own, which begins now."""
-        with _lock:
-            flight = _all.get((self._place, operation, key))
-            if flight is not None:
-                return flight, False
-            flight = _all[self._place, operation, key] = Flight(call)
-        return flight, True
+        mine = Flight(call)
+        flight = _all.setdefault((self._place, operation, key), mine)
+        return flight, flight is mine
 
     def leave(
         self,
@@ -79,9 +73,8 @@ class Flights:
         pending: Pending | None = None,
     ) -> None:
         """End a flight of one's own."""
-        with _lock:
-            # A child of a fork has none of its parent's.
-            flight = _all.pop((self._place, operation, key), None)
+        # A child of a fork has none of its parent's.
+        flight = _all.pop((self._place, operation, key), None)
         if flight is not None:
             flight.end(outcome, pending)
 

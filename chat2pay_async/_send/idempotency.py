@@ -16,6 +16,7 @@ Without a journal the same holds of calls of this process that are under way (`_
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from functools import partial
@@ -28,7 +29,7 @@ import msgspec
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
 from chat2pay_async._api.operations import Operation, Safety, key_of
-from chat2pay_async._api.responses import Outcome, RawResponse
+from chat2pay_async._api.responses import Outcome, RawResponse, recovered_outcome
 from chat2pay_async._journal.content import differences
 from chat2pay_async._journal.store import (
     Account,
@@ -40,8 +41,9 @@ from chat2pay_async._journal.store import (
     Store,
 )
 from chat2pay_async._send.call import Call, ClaimLog, Options, about
+from chat2pay_async._send.evidence import Evidence, Shows
 from chat2pay_async._send.flights import Flights
-from chat2pay_async._send.reconciliation import Verdict
+from chat2pay_async._send.reconciliation import Finding, Verdict
 from chat2pay_async._send.sender import Sender, raw_response
 from chat2pay_async._send.stored import (
     Prior,
@@ -66,6 +68,7 @@ R = TypeVar("R")
 LONGEST_KEY: Final = 255
 _FIRST_GAP, _LONGEST_GAP = 0.02, 0.5
 """Seconds between two looks at a key that another process holds."""
+_NO_TIME = 1e-6
 
 
 def checked_key(operation: str, key: object) -> str | None:
@@ -154,6 +157,9 @@ class KeyedCalls:
             else:
                 made = await self._claim(store, call, key)
             outcome = made
+        except errors.ReceiptNotSentError as error:  # it exists: nobody makes it again
+            outcome = Outcome(Proof.APPLIED, error.receipt, error)
+            raise
         finally:
             pending = None
             if outcome is None and call.is_unresolved and self._store is None:
@@ -278,7 +284,7 @@ class KeyedCalls:
                         return existing
                 outcome = await self.sender.make(call)
         except BaseException as error:
-            if log.is_lost:
+            if log.is_lost and isinstance(error, Exception):
                 return None
             with anyio.CancelScope(shield=True):
                 await self._end_failed(store, call, log, error, prior)
@@ -311,7 +317,7 @@ class KeyedCalls:
             IdempotencyConflictError: It was applied.
             OutcomeUnknownError: It may have been.
         """
-        verdict = await self.settle(store, log, prior, call.options)
+        verdict = await self.settle(store, log, prior, _with_what_is_left(call))
         if verdict is Verdict.APPLIED:
             raise about(conflict(call.operation.name, log.key, changed), call)
         if verdict is Verdict.UNDETERMINED:
@@ -348,8 +354,11 @@ class KeyedCalls:
             Chat2PayError: It can't be told whether there is one; nothing was sent.
             IdempotencyConflictError: There is one, of something else.
         """
-        window_ends = self.window_ends(call.options)
-        found = await self.sender.look_for(call.operation, call.request, call.options, window_ends)
+        options = _with_what_is_left(call)
+        found = Finding(Verdict.UNDETERMINED, Evidence(Shows.NOTHING))
+        with anyio.move_on_after(options.timeout.total):
+            window_ends = self.window_ends(options)
+            found = await self.sender.look_for(call.operation, call.request, options, window_ends)
         if found.verdict is Verdict.ABSENT:
             return None
         changed = changed_in(call.request, found.evidence.result, found.response)
@@ -365,7 +374,7 @@ class KeyedCalls:
             raise about(conflict(call.operation.name, claim.key, changed), call)
         result = found.evidence.result
         await store.record_end(log.token, end_of(state_after(result), result))
-        return replayed(Outcome(Proof.APPLIED, result, None, found.response, recovered=True))
+        return replayed(recovered_outcome(call.operation, result, found.response))
 
     def window_ends(self, options: Options) -> float:
         """Return the time from which it counts that nothing is shown of what others sent before."""
@@ -418,11 +427,28 @@ class KeyedCalls:
 
 
 def replayed(outcome: Outcome[R]) -> Outcome[R]:
-    """Return an outcome as whoever waited for it gets it."""
+    """Return an outcome as whoever waited for it gets it.
+
+    Raises:
+        ReceiptNotSentError: Its receipt was made, and its message was not sent.
+    """
     result: Any = outcome.result
+    if isinstance(outcome.error, errors.ReceiptNotSentError):
+        error = copy.copy(outcome.error)
+        error.receipt = attrs.evolve(result, replayed=True)
+        raise error
     return msgspec.structs.replace(
         outcome, result=attrs.evolve(result, replayed=True), replayed=True
     )
+
+
+def _with_what_is_left(call: Call[Any, Any]) -> Options:
+    """Return a call's options, with what is left of its time as their total."""
+    timeout = call.options.timeout
+    if timeout.total is None:
+        return call.options
+    left = max(call.deadline - clock.now(), _NO_TIME)
+    return attrs.evolve(call.options, timeout=attrs.evolve(timeout, total=left))
 
 
 def account_of(store: Store) -> Account:
