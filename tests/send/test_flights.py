@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
 
@@ -85,12 +86,13 @@ async def client_of(gate: httpx.AsyncBaseTransport, **more: Any) -> AsyncIterato
     }
     async with AsyncChat2Pay(KEY, **(settings | more)) as client:
         yield client
-    assert flights._all == {}, "a flight goes with its call"  # noqa: SLF001 - nothing shows it
+    assert flights._all == {}, "a flight goes with its call"
 
 
 async def ends_of(gate: Gate, *calls: Callable[[], Any]) -> list[Any]:
     """Make calls in this order while the gate is closed, then open it; return how they end."""
-    gate.opens, ends = anyio.Event(), [None] * len(calls)
+    gate.opens = anyio.Event()
+    ends: list[Any] = [None] * len(calls)
 
     async def make(place: int, call: Callable[[], Any]) -> None:
         try:
@@ -163,6 +165,12 @@ async def test_a_view_and_the_default_key_in_words_name_the_same_call(gate: Gate
         )
     assert [end.replayed for end in ends] == [False, True, False]
     assert gate.posts == 2
+
+
+async def test_a_call_without_a_deadline_waits_for_as_long_as_the_other_takes(gate: Gate) -> None:
+    async with client_of(gate, timeout=Timeout(read=500.0, total=None)) as client:
+        ends = await ends_of(gate, *[lambda: client.create_payment_link(order())] * 2)
+    assert [end.replayed for end in ends] == [False, True]
 
 
 # Ends of the first --------------------------------------------------------------------------------
@@ -329,6 +337,10 @@ async def test_a_flight_that_ends_while_another_begins_in_the_same_thread_blocks
     others.leave("create_payment_link", "new")
 
 
+def test_a_call_that_a_child_of_a_fork_ends_has_no_flight_there() -> None:
+    Flights("fork").leave("create_payment_link", "A-1")  # its parent's are not the child's
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_of_a_fork_has_no_flights() -> None:
@@ -365,18 +377,20 @@ def test_calls_of_two_loops_in_two_threads_are_one(backends: tuple[str, str]) ->
 
     def run(backend: str, hook: Callable[[object], None]) -> None:
         async def make() -> None:
-            async with AsyncChat2Pay(
-                KEY, base_url="http://localhost", transport=slow, hooks=[hook]
-            ) as client:
-                async with anyio.create_task_group() as tasks:
+            async with (
+                AsyncChat2Pay(
+                    KEY, base_url="http://localhost", transport=slow, hooks=[hook]
+                ) as client,
+                anyio.create_task_group() as tasks,
+            ):
 
-                    async def call() -> None:
-                        links[backend] = await client.create_payment_link(order())
+                async def call() -> None:
+                    links[backend] = await client.create_payment_link(order())
 
-                    tasks.start_soon(call)
-                    await anyio.sleep(0)
-                    await anyio.lowlevel.checkpoint()
-                    waits.set()
+                tasks.start_soon(call)
+                await anyio.lowlevel.checkpoint()
+                await anyio.lowlevel.checkpoint()
+                waits.set()
 
         anyio.run(make, backend=backend)
 
