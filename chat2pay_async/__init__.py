@@ -43,14 +43,12 @@ else:
     def __getattr__(name: str) -> object:
         if name in _DOORS:
             return import_module(f"{__name__}.{name}")
-        if name in __all__:
-            for place in _PLACES:
-                module = import_module(f"{__name__}.{place}")
-                if name in module.__all__:
-                    found = getattr(module, name)
-                    globals()[name] = found
-                    return found
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        modules = (import_module(f"{__name__}.{place}") for place in _PLACES)
+        found = getattr(next(module for module in modules if name in module.__all__), name)
+        globals()[name] = found
+        return found
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__, *_DOORS})

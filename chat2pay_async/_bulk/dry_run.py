@@ -9,7 +9,7 @@ from chat2pay_async._bulk.item import Item, Items
 from chat2pay_async._bulk.outcomes import State, request_of_row
 from chat2pay_async._bulk.store import Asked, Registered
 from chat2pay_async._bulk.summary import Forecast, Totals, mark_of
-from chat2pay_async._journal.store import Answer, Claim, Claimed, Row, RowState
+from chat2pay_async._journal.store import Answer, Claim, Row, RowState
 from chat2pay_async._phones import country_prefix
 from chat2pay_async.errors import IdempotencyConflictError
 
@@ -88,7 +88,7 @@ class DryRun(Items[Q, R]):
             counts["refused"] += 1
             counts["repeated"] += registered.repeated
             counts["changed"] += isinstance(item.outcome.error, IdempotencyConflictError)
-        elif item.outcome is not None:
+        else:
             counts["final"] += 1
             counts["rejected"] += row is not None and row.state is RowState.REJECTED
         return True
@@ -108,10 +108,6 @@ class DryRun(Items[Q, R]):
         counts["same_recipient"] += 1
         if counts["same_recipient"] <= Forecast.SHOWN:
             self._same_recipient_keys.append(item.key)
-
-    def resume(self, claimed: Claimed) -> Item[Q, R]:
-        """Make an item of a row that is open: it is counted where the source has it."""
-        return super().resume(claimed)
 
     async def finish(self, item: Item[Q, R]) -> None:
         """Count nothing: an open row is counted where the source has it, or as gone."""

@@ -307,8 +307,9 @@ class Items(KnownItems[Q, R]):
     async def _write_settled(self, item: Item[Q, R], log: ClaimLog) -> None:
         """Write what an earlier request came to, which had another content than the item."""
         journal, token, found = self._store.journal, item.take_token(), item.outcome
-        if journal is None or token is None or found is None:
-            return
+        assert journal is not None  # noqa: S101 - it has the row
+        assert token is not None  # noqa: S101 - which this run holds
+        assert found is not None  # noqa: S101 - its end is what is written
         state = RowState(found.state.value)
         await journal.record_end(token, end_of(state, found.result, None, found.attempts))
         log.is_settled = True

@@ -90,9 +90,12 @@ class RunController:
             The exit code.
         """
         self._is_comparing = True
-        anyio.run(self._run, items())
+        return self._run_compared(anyio.run(self._run, items()), items)
+
+    def _run_compared(
+        self, forecast: bulk.Forecast | None, items: Callable[[], Iterable[Any]]
+    ) -> int:
         self._is_comparing = False
-        forecast = self._forecast
         if self._options.dry_run or self._interrupts or self._failure or forecast is None:
             return self._end()
         if refusal := self._refusal(forecast):
@@ -175,7 +178,7 @@ class RunController:
             }
         return shared | ({"check_existing": True} if self._plan.check_existing else {})
 
-    async def _run(self, source: Iterable[Any]) -> None:
+    async def _run(self, source: Iterable[Any]) -> bulk.Forecast | None:
         is_dry = self._is_comparing
         # Without a key there is no account to compare with, and a dry run needs none.
         has_journal = has_key() or not self._options.dry_run
@@ -203,6 +206,7 @@ class RunController:
                         for outcome in run.undelivered:
                             self._take(outcome)
                 tasks.cancel_scope.cancel()
+        return self._forecast
 
     async def _read(self, run: Run[Any, Any]) -> None:
         async with run:

@@ -21,7 +21,7 @@ from chat2pay_async._cli.printing import faults_of
 from chat2pay_async._cli.report import find_run
 from chat2pay_async._cli.run import Plan, RunController
 from chat2pay_async._cli.single_call import DEFAULT_SETTLE
-from chat2pay_async._cli.status import expired_links, references
+from chat2pay_async._cli.status import Selection, expired_links, references
 from chat2pay_async._cli.stdout import print_error
 from chat2pay_async._files.campaign import CampaignFile
 from chat2pay_async._files.check import Check, faults_to_csv
@@ -239,11 +239,14 @@ def _start_from(job: Job, from_run: str, options: FileOptions) -> int:
             counts = anyio.run(select, options, from_run, file)
         print_error(f"run {from_run}: {counts}")
         if counts.taken:
-            code = _start(job, path, options, from_run=from_run)
-        else:  # what an earlier attempt has left open is looked up
-            settings = _settings(options, check_existing=False) | {"from_run": from_run}
-            plan = Plan(options.run, settings=settings, is_selection=True)
-            code = RunController(job, plan, options).run(())
+            return _code_of(counts, _start(job, path, options, from_run=from_run))
+        # What an earlier attempt has left open is looked up.
+        settings = _settings(options, check_existing=False) | {"from_run": from_run}
+        plan = Plan(options.run, settings=settings, is_selection=True)
+        return _code_of(counts, RunController(job, plan, options).run(()))
+
+
+def _code_of(counts: Selection, code: int) -> int:
     return ExitCode.PROBLEMS if counts.unclear and not code else code
 
 
@@ -306,9 +309,13 @@ def _start(  # noqa: PLR0913 - the last three are of special cases
             is_again=bool(from_run) and job.name == "links",
         )
         code = RunController(job, plan, options).run_checked(lambda: _items(file))
-        if change := file.change():
-            print_error(change)
+        _report_change(file)
         return code
+
+
+def _report_change(file: CampaignFile[Any]) -> None:
+    if change := file.change():
+        print_error(change)
 
 
 def _items(file: CampaignFile[Any]) -> Iterator[bulk.Keyed[Any]]:

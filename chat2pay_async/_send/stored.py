@@ -200,8 +200,6 @@ def _plain(value: Any) -> Any:
             if name not in _OWN and inner is not None
         }
         return known | fields["extra"]
-    if isinstance(value, tuple):
-        return [_plain(inner) for inner in value]
     if isinstance(value, StrEnum):
         return value.value
     return value.isoformat() if isinstance(value, datetime) else value

@@ -24,6 +24,7 @@ from chat2pay_async._cli import start
 from chat2pay_async._cli.job import JOBS
 from chat2pay_async._cli.options import JobOptions
 from chat2pay_async._cli.single_call import client_of
+from chat2pay_async._files import campaign
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
 
@@ -163,6 +164,23 @@ def test_dry_run_shows_what_would_be_sent_and_writes_no_file(
     assert not ran.err
     assert not sandbox.ledger.requests
     assert [path.name for path in tmp_path.iterdir()] == ["spring.csv"]
+
+
+def test_file_that_is_replaced_during_its_run_is_sent_as_it_was_checked(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = links_csv(tmp_path / "spring.csv", 3)
+    really_read = campaign.CampaignFile.rows
+
+    def read(file: campaign.CampaignFile[Any]) -> Iterator[Any]:
+        links_csv(path, 9)
+        yield from really_read(file)
+
+    monkeypatch.setattr(campaign.CampaignFile, "rows", read)
+    ran = run("links", "create", path)
+    assert ran.code == 0
+    assert f"{path} was changed or replaced after it was checked." in ran.err.replace("\n", " ")
+    assert sandbox.ledger.count("link_created") == 3
 
 
 def test_named_pipe_is_refused_at_once(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:

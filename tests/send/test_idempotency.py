@@ -155,7 +155,7 @@ async def leave_open(gate: Gate, sandbox: Sandbox, path: Path, *faults: Any) -> 
         async with client_of(gate, path, apart=True) as dying, anyio.create_task_group() as tasks:
             for number in range(1, len(faults) + 1):
                 tasks.start_soon(dying.create_payment_link, order(f"A-{number}"))
-                await anyio.sleep(0.01)  # in this order, with trio too
+                await anyio.sleep(0.1)  # so that the faults come in this order
             await anyio.sleep(0.5)
             tasks.cancel_scope.cancel()
     assert list(rows(path).values()) == ["sent"] * len(faults)
@@ -657,6 +657,34 @@ async def test_a_deadline_that_passes_before_anything_was_sent_leaves_no_row(
             await client.with_options(timeout=Timeout(total=2.0)).create_payment_link(order())
         gate.opens.set()
     assert list(rows(path)) == [("create_payment_link", "A-0")]
+
+
+async def test_a_call_that_is_cancelled_between_two_attempts_has_failed(
+    gate: Gate, path: Path
+) -> None:
+    gate.fails = [httpx.ConnectError("refused")] * 9
+    async with client_of(gate, path, retry=RetryPolicy(initial=50.0, maximum=50.0)) as client:
+        with anyio.move_on_after(1.0):
+            await client.create_payment_link(order())
+    assert list(rows(path).values()) == ["failed"]
+
+
+async def test_whoever_has_no_deadline_waits_until_the_other_has_ended(
+    gate: Gate, path: Path
+) -> None:
+    gate.opens = anyio.Event()
+    timeout = Timeout(read=500.0, total=None)
+    async with (
+        client_of(gate, path, timeout=timeout) as one,
+        client_of(gate, path, apart=True, timeout=timeout) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(one.create_payment_link, order())
+        await anyio.sleep(0.3)
+        tasks.start_soon(other.create_payment_link, order())
+        await anyio.sleep(300.0)
+        gate.opens.set()
+    assert len(gate.posts) == 1
 
 
 # Without a journal --------------------------------------------------------------------------------
