@@ -182,6 +182,23 @@ async def _resolve(
 ) -> Resolution:
     """Settle a pending call; see `Reconciler.resolve`. The journal is told the verdict."""
     key = owner_in(pending)[-1]
+    resolution = await _settle(calls, pending, key, options, another_key=another_key)
+    if resolution.verdict is Verdict.ABSENT and await _is_under_way(calls, pending, key):
+        # Whoever took it up meanwhile may send it again.
+        return Resolution(Verdict.UNDETERMINED)
+    return resolution
+
+
+async def _is_under_way(calls: KeyedCalls, pending: Pending, key: str) -> bool:
+    if calls.flights.find(pending.operation, key) is not None:
+        return True
+    found = None if calls.store is None else await calls.store.find(pending.operation, key)
+    return found is not None and found.answer is Answer.HELD
+
+
+async def _settle(
+    calls: KeyedCalls, pending: Pending, key: str, options: Options, *, another_key: bool
+) -> Resolution:
     flight = calls.flights.find(pending.operation, key)
     if flight is not None and not await _in_time(flight.ended(), options):
         return Resolution(Verdict.UNDETERMINED)

@@ -29,7 +29,7 @@ import msgspec
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
 from chat2pay_async._api.operations import Operation, Safety, key_of
-from chat2pay_async._api.responses import Outcome, RawResponse
+from chat2pay_async._api.responses import Outcome, RawResponse, recovered_outcome
 from chat2pay_async._journal.content import differences
 from chat2pay_async._journal.store import (
     Account,
@@ -41,8 +41,9 @@ from chat2pay_async._journal.store import (
     Store,
 )
 from chat2pay_async._send.call import Call, ClaimLog, Options, about
+from chat2pay_async._send.evidence import Evidence, Shows
 from chat2pay_async._send.flights import Flights
-from chat2pay_async._send.reconciliation import Verdict
+from chat2pay_async._send.reconciliation import Finding, Verdict
 from chat2pay_async._send.sender import Sender, raw_response
 from chat2pay_async._send.stored import (
     Prior,
@@ -67,6 +68,7 @@ R = TypeVar("R")
 LONGEST_KEY: Final = 255
 _FIRST_GAP, _LONGEST_GAP = 0.02, 0.5
 """Seconds between two looks at a key that another process holds."""
+_NO_TIME = 1e-6
 
 
 def checked_key(operation: str, key: object) -> str | None:
@@ -141,8 +143,6 @@ class KeyedCalls:
                 return await self._fly(call, key, prior)
             self._compare(call, key, content_in(flight.call), content_in(call))
             await self._wait_for(call, flight.ended(), partial(self._pending_of, flight.call))
-            if flight.error is not None:
-                raise again(flight.error)
             if flight.outcome is not None:
                 return replayed(flight.outcome)
             prior = flight.pending or prior
@@ -150,7 +150,6 @@ class KeyedCalls:
     async def _fly(self, call: Call[Q, R], key: str, prior: Pending | None) -> Outcome[R]:
         """Make a call that no other of this process has under way."""
         outcome: Outcome[R] | None = None
-        receipt: errors.ReceiptNotSentError | None = None
         try:
             self.sender.check_open()
             store = await self.opened(call)
@@ -159,14 +158,14 @@ class KeyedCalls:
             else:
                 made = await self._claim(store, call, key)
             outcome = made
-        except errors.ReceiptNotSentError as error:  # the receipt is there
-            receipt = error
+        except errors.ReceiptNotSentError as error:  # it exists: nobody makes it again
+            outcome = Outcome(Proof.APPLIED, error.receipt, error)
             raise
         finally:
             pending = None
             if outcome is None and call.is_unresolved and self._store is None:
                 pending = self.sender.pending(call)
-            self.flights.leave(call.operation.name, key, outcome, pending, receipt)
+            self.flights.leave(call.operation.name, key, outcome, pending)
         return made
 
     def _compare(self, call: Call[Any, Any], key: str, stored: bytes, given: bytes) -> None:
@@ -319,7 +318,7 @@ class KeyedCalls:
             IdempotencyConflictError: It was applied.
             OutcomeUnknownError: It may have been.
         """
-        verdict = await self.settle(store, log, prior, call.options)
+        verdict = await self.settle(store, log, prior, _with_what_is_left(call))
         if verdict is Verdict.APPLIED:
             raise about(conflict(call.operation.name, log.key, changed), call)
         if verdict is Verdict.UNDETERMINED:
@@ -357,8 +356,11 @@ class KeyedCalls:
             Chat2PayError: It can't be told whether there is one; nothing was sent.
             IdempotencyConflictError: There is one, of something else.
         """
-        window_ends = self.window_ends(call.options)
-        found = await self.sender.look_for(call.operation, call.request, call.options, window_ends)
+        options = _with_what_is_left(call)
+        found = Finding(Verdict.UNDETERMINED, Evidence(Shows.NOTHING))
+        with anyio.move_on_after(options.timeout.total):
+            window_ends = self.window_ends(options)
+            found = await self.sender.look_for(call.operation, call.request, options, window_ends)
         if found.verdict is Verdict.ABSENT:
             return None
         changed = changed_in(call.request, found.evidence.result, found.response)
@@ -374,7 +376,7 @@ class KeyedCalls:
             raise about(conflict(call.operation.name, claim.key, changed), call)
         result = found.evidence.result
         await store.record_end(log.token, end_of(state_after(result), result))
-        return replayed(Outcome(Proof.APPLIED, result, None, found.response, recovered=True))
+        return replayed(recovered_outcome(call.operation, result, found.response))
 
     def window_ends(self, options: Options) -> float:
         """Return the time from which it counts that nothing is shown of what others sent before."""
@@ -427,24 +429,34 @@ class KeyedCalls:
 
 
 def replayed(outcome: Outcome[R]) -> Outcome[R]:
-    """Return an outcome as whoever waited for it gets it."""
+    """Return an outcome as whoever waited for it gets it.
+
+    Raises:
+        ReceiptNotSentError: Its receipt was made, and its message was not sent.
+    """
     result: Any = outcome.result
+    if isinstance(outcome.error, errors.ReceiptNotSentError):
+        error = copy.copy(outcome.error)
+        error.receipt = attrs.evolve(result, replayed=True)
+        raise error
     return msgspec.structs.replace(
         outcome, result=attrs.evolve(result, replayed=True), replayed=True
     )
+
+
+def _with_what_is_left(call: Call[Any, Any]) -> Options:
+    """Return a call's options, with what is left of its time as their total."""
+    timeout = call.options.timeout
+    if timeout.total is None:
+        return call.options
+    left = max(call.deadline - clock.now(), _NO_TIME)
+    return attrs.evolve(call.options, timeout=attrs.evolve(timeout, total=left))
 
 
 def account_of(store: Store) -> Account:
     """Return the account of a journal that is open."""
     assert store.account is not None  # noqa: S101 - it was opened with one
     return store.account
-
-
-def again(error: errors.ReceiptNotSentError) -> errors.ReceiptNotSentError:
-    """Return an error as whoever waited for it gets it."""
-    same = copy.copy(error)
-    same.receipt = attrs.evolve(error.receipt, replayed=True)
-    return same
 
 
 async def released(store: Store, operation: str, key: str) -> None:

@@ -18,7 +18,7 @@ from chat2pay_async import errors
 from chat2pay_async._api import codec, models
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.operations import OPERATIONS, Operation, content_of
-from chat2pay_async._api.responses import Outcome
+from chat2pay_async._api.responses import Outcome, recovered_outcome
 from chat2pay_async._journal.content import write_content
 from chat2pay_async._journal.store import OPEN, Account, Claim, End, Row, RowState
 from chat2pay_async._texts import alike_number
@@ -326,10 +326,12 @@ def stored_outcome(row: Row) -> Outcome[Any]:
         ReceiptNotSentError: Its receipt was made, and its message was not sent.
     """
     result, error, _attempts = result_of(row)
-    if error is not None:
-        raise error
     response = WireResponse(_OK, {}, row.result or row.response or b"{}")
     recovered = bool(getattr(result, "recovered", False))
+    if error is None and recovered:  # a look-up settled it, for nobody who could be told
+        error = recovered_outcome(operation_of(row.operation), result, response).error
+    if error is not None:
+        raise error
     return Outcome(Proof.APPLIED, result, None, response, recovered=recovered, replayed=True)
 
 

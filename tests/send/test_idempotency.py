@@ -35,7 +35,7 @@ from chat2pay_async import (
 from chat2pay_async._client import inner
 from chat2pay_async._journal.sqlite_store import SQLiteStore
 from chat2pay_async._send.flights import Flights
-from chat2pay_async.events import JournalBehind, OutcomeUnknown
+from chat2pay_async.events import CallFinished, JournalBehind, OutcomeUnknown
 from chat2pay_async.sandbox import Sandbox
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -287,6 +287,25 @@ async def test_a_receipt_that_was_not_sent_is_raised_again_as_it_was(
     assert len(gate.posts) == 1
 
 
+async def test_a_receipt_that_was_settled_as_not_sent_is_raised_to_its_next_caller(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    ref = await paid(gate, sandbox)
+    sandbox.fail_receipt(ref)
+    sandbox.next_faults("create_receipt", ["drop_after"])
+    with unreadable(sandbox):
+        async with client_of(gate, path, apart=True) as dying:
+            with anyio.move_on_after(0.5):
+                await dying.create_receipt(ref, RECEIPT)
+    assert set(rows(path).values()) == {"sent"}
+    async with client_of(gate, path) as client:
+        assert (await client.recover()).applied == 1
+        with pytest.raises(ReceiptNotSentError) as raised:
+            await client.create_receipt(ref, RECEIPT)
+    assert (raised.value.receipt.recovered, raised.value.receipt.replayed) == (True, True)
+    assert len(gate.posts) == 1
+
+
 # No effect ----------------------------------------------------------------------------------------
 
 
@@ -354,7 +373,7 @@ async def test_an_open_row_of_other_content_is_settled_before_the_new_one(
     gate: Gate, sandbox: Sandbox, path: Path, *, arrived: bool
 ) -> None:
     await leave_open(gate, sandbox, path, "drop_after" if arrived else "drop_before")
-    async with client_of(gate, path, apart=True) as client:
+    async with client_of(gate, path, apart=True, total=None) as client:
         if arrived:
             with pytest.raises(IdempotencyConflictError, match="total_amount"):
                 await client.create_payment_link(order(amount="5.00"))
@@ -544,6 +563,57 @@ async def test_a_journal_that_lost_commits_has_everything_looked_up_first(
         with pytest.raises(Chat2PayError, match="lacks its latest commits"):
             await client.reverse_payment(ref)
     assert len(gate.posts) == 2
+    assert held(path) == 0
+
+
+async def test_looking_for_what_a_journal_lost_ends_with_the_calls_time(
+    gate: Gate, path: Path
+) -> None:
+    patient = Timeout(read=30.0, total=5.0)
+    async with client_of(gate, Journal(path, accept_loss=True), timeout=patient) as client:
+        began = anyio.current_time()
+        with pytest.raises(Chat2PayError, match="lacks its latest commits"):
+            await client.create_payment_link(order())
+        assert anyio.current_time() - began < 5.5
+    assert gate.posts == []
+    assert held(path) == 0
+
+
+async def test_settling_what_was_sent_before_ends_with_the_calls_time(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    await leave_open(gate, sandbox, path, "drop_before")
+    gate.opens = anyio.Event()
+    async with client_of(gate, path, apart=True, total=1.0) as client:
+        began = anyio.current_time()
+        with pytest.raises(OutcomeUnknownError, match="so this one was not sent"):
+            await client.create_payment_link(order(amount="5.00"))
+        assert anyio.current_time() - began < 1.5
+    assert (set(rows(path).values()), held(path)) == ({"sent"}, 0)
+
+
+async def test_an_interruption_is_passed_on_where_the_claim_was_lost(
+    gate: Gate, sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, calls = SQLiteStore.record_intent, list[str]()
+
+    async def taken(store: SQLiteStore, token: str, intent: Any) -> bool:
+        calls.append(token)
+        if len(calls) != 2:
+            return await really(store, token, intent)
+        await store.release(token)
+        return False
+
+    def stop(event: Event) -> None:
+        if isinstance(event, CallFinished):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(SQLiteStore, "record_intent", taken)
+    sandbox.next_faults("create_payment_link", ["drop_before"])
+    async with client_of(gate, path, hooks=[stop]) as client:
+        with pytest.raises(KeyboardInterrupt):
+            await client.create_payment_link(order())
+    assert len(gate.posts) == 1
     assert held(path) == 0
 
 
@@ -914,6 +984,35 @@ async def test_resolve_of_what_stays_unknown_leaves_the_row_open(
     async with client_of(gate, path) as client:
         assert (await client.resolve(pending)).verdict is Verdict.UNDETERMINED
     assert set(rows(path).values()) == {"unknown"}
+
+
+async def test_resolve_says_no_absence_where_another_process_took_the_call_up_meanwhile(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    sandbox.next_faults("create_payment_link", ["drop_before"])
+    with unreadable(sandbox):
+        async with client_of(gate, path) as client:
+            with pytest.raises(OutcomeUnknownError) as caught:
+                await client.create_payment_link(order())
+    verdicts: list[Verdict] = []
+    gate.opens = anyio.Event()
+    slow = Timeout(read=60.0, total=None)
+    async with (
+        client_of(gate, path, apart=True) as one,
+        client_of(gate, path, apart=True, timeout=slow) as other,
+        anyio.create_task_group() as tasks,
+    ):
+
+        async def resolve() -> None:
+            verdicts.append((await one.resolve(caught.value.pending)).verdict)
+
+        tasks.start_soon(resolve)
+        await anyio.sleep(0.1)
+        tasks.start_soon(other.create_payment_link, order())
+        await anyio.sleep(30.0)
+        assert verdicts == [Verdict.UNDETERMINED]
+        gate.opens.set()
+    assert sandbox.ledger.count("link_created") == 1
 
 
 async def test_a_journal_knows_the_account_of_a_key_that_is_asked_for(
