@@ -86,7 +86,7 @@ class Reconciliation:
         self._operation = operation
         self._rows: dict[str, tuple[Row, int | None]] = {}
         """Those that are looked up now."""
-        self._references = KeyIndex()
+        self._references: KeyIndex | None = None
         self._counts: Counter[str] = Counter()
         self._look_ups = get_transactions(client, self._queries(), concurrency=concurrency)
 
@@ -113,7 +113,8 @@ class Reconciliation:
         try:
             await self._look_ups.__aexit__(kind, error, trace)
         finally:
-            self._references.close()
+            if self._references is not None:
+                self._references.close()
 
     def __aiter__(self) -> AsyncIterator[Reconciled]:
         return self
@@ -154,6 +155,8 @@ class Reconciliation:
         result, _error, _attempts = result_of(row)
         reference = reference_in(row.operation, result)
         if row.operation in {_CREATE, operations.CREATE_RECEIPT.name} and reference is not None:
+            if self._references is None:
+                self._references = KeyIndex()
             (is_known,) = self._references.add([f"{row.operation} {reference}"])
             if is_known:
                 return f"another row of the journal has its reference {reference}, too"

@@ -98,8 +98,8 @@ PROBLEMS: list[tuple[Row, models.Transaction, str | None]] = [
 @pytest.fixture
 async def held(tmp_path: Path) -> AsyncIterator[Any]:
     settings: dict[str, Any] = {"base_url": "http://127.0.0.1:9", "journal": tmp_path / "a.db"}
-    async with AsyncChat2Pay("a-key", **settings) as client:
-        yield bulk.reconcile(client)
+    async with AsyncChat2Pay("a-key", **settings) as client, bulk.reconcile(client) as held:
+        yield held
 
 
 @pytest.mark.anyio
