@@ -387,8 +387,8 @@ def test_full_disk_lets_items_in_progress_end(
 ) -> None:
     path = links_csv(tmp_path / "spring.csv", 9)
     # The first response comes when all three are on the wire: what is not yet is not sent.
-    first = InjectedFault("answer_late", seconds=(1.0, 1.0))
-    slow = [InjectedFault("answer_late", seconds=(2.0, 2.0))] * 2
+    first = InjectedFault("answer_late", seconds=(0.5, 0.5))
+    slow = [InjectedFault("answer_late", seconds=(1.0, 1.0))] * 2
     sandbox.next_faults("create_payment_link", [first, *slow])
     monkeypatch.setattr(sys, "stdout", FullDisk())
     ran = run("links", "send", path, "--json", "--concurrency", "3")
