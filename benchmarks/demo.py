@@ -58,6 +58,8 @@ TRIES = 5
 
 Money = dict[str, Decimal]
 Row = dict[str, str]
+ToCapture = tuple[str, str, str]
+"""A payment's reference, the amount, and the currency."""
 
 progress = Console(stderr=True, highlight=False)
 
@@ -173,11 +175,16 @@ def make_links(sandbox: Sandbox, campaign: Path, rows: int) -> list[Row]:
     return [row for row in rows_of(sandbox, run) if row["state"] == "applied"]
 
 
-def make_captures(sandbox: Sandbox, folder: Path, captures: Mapping[str, str]) -> list[Row]:
+def write_captures(source: Path, captures: Sequence[ToCapture]) -> None:
+    """Write the file of captures; its currencies tell how many decimals an amount may have."""
+    with source.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("payment_link_ref", "amount", "currency"), *captures])
+
+
+def make_captures(sandbox: Sandbox, folder: Path, captures: Sequence[ToCapture]) -> list[Row]:
     """Capture what was authorized: the whole, where no amount is given."""
     source = folder / "captures.csv"
-    with source.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("payment_link_ref", "amount"), *captures.items()])
+    write_captures(source, captures)
     command = chat2pay("captures", str(source), "--settle", str(SETTLE))
     run_to_the_end(sandbox, command, "captures")
     return rows_of(sandbox, "captures")
@@ -193,10 +200,10 @@ def chance_of(order_number: str) -> random.Random:
 
 async def let_customers_act(
     sandbox: Sandbox, links: Sequence[Row], authorized: frozenset[str]
-) -> tuple[Counter[str], dict[str, str]]:
+) -> tuple[Counter[str], list[ToCapture]]:
     """Let most customers pay; return what they did, and what is to be captured."""
     done: Counter[str] = Counter()
-    captures: dict[str, str] = {}
+    captures: list[ToCapture] = []
     queue = iter(links)
     async with httpx.AsyncClient(base_url=f"{sandbox.url}/sandbox/") as customers:
 
@@ -208,7 +215,8 @@ async def let_customers_act(
             if verb == "pay" and link["order_number"] in authorized:
                 total = Decimal(link["asked_amount"])
                 partial = chance.random() < PARTIAL_CAPTURES
-                captures[ref] = f"{(total / 2).quantize(total)}" if partial else ""
+                amount = f"{(total / 2).quantize(total)}" if partial else ""
+                captures.append((ref, amount, link["currency"]))
                 if chance.random() < DECLINED_CAPTURES:
                     (await customers.post(f"links/{ref}/decline-capture")).raise_for_status()
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from chat2pay_async._files.rows import LINKS, read_rows
+from chat2pay_async._files.rows import CAPTURES, LINKS, read_rows
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 CAMPAIGN = BENCHMARKS / "campaign.csv"
@@ -47,6 +47,18 @@ def test_the_campaign_is_a_thousand_different_orders() -> None:
     assert len({request.order_number for request in rows}) == 1000
     assert {request.currency for request in rows} > {"ZAR", "JPY", "KWD"}
     assert {str(request.channel) for request in rows} == {"sms", "whatsapp", "none"}
+
+
+def test_a_partial_capture_is_valid_in_each_of_the_campaigns_currencies(tmp_path: Path) -> None:
+    links = [row.request for row in read_rows(CAMPAIGN, LINKS) if row.request]
+    halves = [
+        (f"ref-{number}", f"{(link.total_amount / 2).quantize(link.total_amount)}", link.currency)
+        for number, link in enumerate(links)
+    ]
+    demo.write_captures(tmp_path / "captures.csv", halves)
+    rows = list(read_rows(tmp_path / "captures.csv", CAPTURES))
+    assert [fault for row in rows for fault in row.faults] == []
+    assert {row.request.currency for row in rows if row.request} > {"ZAR", "JPY", "KWD"}
 
 
 def test_a_run_that_is_killed_and_resumed_agrees_with_the_ledger(tmp_path: Path) -> None:
