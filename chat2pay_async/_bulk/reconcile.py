@@ -15,6 +15,7 @@ from chat2pay_async._api import models, operations
 from chat2pay_async._api.requests import TransactionQuery
 from chat2pay_async._bulk.factory import get_transactions
 from chat2pay_async._bulk.outcomes import CALL, Outcome, State, request_of_row
+from chat2pay_async._bulk.records import state_word
 from chat2pay_async._bulk.source import Keyed
 from chat2pay_async._client import AsyncChat2Pay, inner
 from chat2pay_async._journal.key_index import KeyIndex
@@ -31,7 +32,6 @@ _CREATE, _CAPTURE = operations.CREATE_PAYMENT_LINK.name, operations.CAPTURE_PAYM
 _REVERSE, _CANCEL = operations.REVERSE_PAYMENT.name, operations.CANCEL_PAYMENT_LINK.name
 _UNDONE = frozenset({models.PaymentStatus.REVERSED, models.PaymentStatus.VOIDED})
 _CANCELLED = models.TransactionStatus.PAYMENT_LINK_CANCELLED
-_EXPIRED = models.TransactionStatus.PAYMENT_URL_EXPIRED
 _APPLIED: Final = frozenset({RowState.APPLIED})
 _PAGE: Final = 500
 
@@ -50,8 +50,9 @@ class Reconciled:
     at: datetime
     """The time of that."""
     status: str
-    """`open`, `authorized`, `captured`, `reversed`, `cancelled`, `expired` or `failed`; `missing`:
-    there is no such link; `unknown`: the look-up failed."""
+    """`open`, `in review`, `authorized`, `captured`, `paid` (by a sale), `reversed`, `declined`,
+    `expired` or `cancelled`; `missing`: there is no such link; `unknown`: the look-up failed, or
+    shows too little."""
     problem: str | None
     """A disagreement, in words; None: there is none."""
     transaction: models.Transaction | None = attrs.field(default=None, repr=False)
@@ -142,7 +143,7 @@ class Reconciliation:
     ) -> Reconciled:
         found = outcome.result
         if outcome.state is State.APPLIED and found is not None:
-            status, problem = _status_of(found), self._problem(row, found)
+            status, problem = state_word(found), self._problem(row, found)
         elif isinstance(outcome.error, errors.NotFoundError):
             status, problem = "missing", "the service does not know it"
         else:
@@ -230,19 +231,3 @@ def _capture_problem(row: Row, found: models.Transaction) -> str | None:
     if asked is None or shown is None or is_same_amount(found, asked, shown):
         return None
     return "the service has captured another amount"
-
-
-def _status_of(found: models.Transaction) -> str:
-    """Return the state of a link and its payment in one word."""
-    names = {one.transaction_status_name for one in found.transaction_statuses}
-    if found.payment_status in _UNDONE:
-        return "reversed"
-    if found.transaction_type == _Type.CAPTURE or _accepted(found, _Type.CAPTURE):
-        return "captured"
-    if found.payment_status == models.PaymentStatus.SUCCESS:
-        return "authorized" if found.transaction_type == _Type.AUTHORIZATION else "captured"
-    if found.payment_status == models.PaymentStatus.FAILED:
-        return "failed"
-    if _CANCELLED in names:
-        return "cancelled"
-    return "expired" if _EXPIRED in names else "open"

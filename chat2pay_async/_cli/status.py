@@ -19,7 +19,7 @@ from rich.text import Text
 from chat2pay_async import bulk
 from chat2pay_async._api import models
 from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
-from chat2pay_async._bulk.records import FILTERS, matches, status_record, status_table
+from chat2pay_async._bulk.records import FILTERS, matches, state_word, status_record, status_table
 from chat2pay_async._cli.job import reading_of
 from chat2pay_async._cli.journal import open_store
 from chat2pay_async._cli.options import ExitCode, JournalOptions, SourceOptions, finite, number
@@ -254,7 +254,7 @@ def _cells(found: Found) -> tuple[str, ...]:
     amount = " ".join(filter(None, (shown(one.total_amount), one.currency)))
     link = None if last is None else last.transaction_status_name
     when = None if since is None else since.replace(microsecond=0)
-    cells = (one.order_number, one.payment_link_ref, amount, one.payment_status, link, when, None)
+    cells = (one.order_number, one.payment_link_ref, amount, state_word(one), link, when, None)
     return tuple(map(shown, cells))
 
 

@@ -127,26 +127,20 @@ async def test_a_look_up_that_failed_is_a_problem(held: Any) -> None:
     assert (one.status, one.problem, one.by) == ("unknown", "its look-up failed: no", "spring")
 
 
-SUCCESS = models.PaymentStatus.SUCCESS
-STATUSES: list[tuple[models.Transaction, str]] = [
-    (found(payment_status=models.PaymentStatus.VOIDED), "reversed"),
-    (found(entry("CAPTURE"), payment_status=SUCCESS), "captured"),
-    (found(transaction_type=models.TransactionType.CAPTURE), "captured"),
-    (
-        found(payment_status=SUCCESS, transaction_type=models.TransactionType.AUTHORIZATION),
-        "authorized",
-    ),
-    (found(payment_status=SUCCESS, transaction_type=models.TransactionType.SALE), "captured"),
-    (found(payment_status=models.PaymentStatus.FAILED), "failed"),
-    (found(transaction_statuses=(step("PAYMENT_LINK_CANCELLED"),)), "cancelled"),
-    (found(transaction_statuses=(step("PAYMENT_URL_EXPIRED"),)), "expired"),
-    (found(), "open"),
-]
-
-
-@pytest.mark.parametrize(("shown", "status"), STATUSES)
-def test_the_state_of_a_payment_is_one_word(shown: models.Transaction, status: str) -> None:
-    assert module._status_of(shown) == status
+@pytest.mark.anyio
+@pytest.mark.one_loop
+async def test_the_state_of_a_payment_is_what_its_record_proves(held: Any) -> None:
+    authorization = {"transaction_type": models.TransactionType.AUTHORIZATION}
+    success = models.PaymentStatus.SUCCESS
+    shown = {
+        "authorized": found(entry("AUTHORIZATION"), payment_status=success, **authorization),
+        "captured": found(entry("AUTHORIZATION"), entry("CAPTURE"), payment_status=success),
+        "paid": found(entry("SALE"), payment_status=success),
+        "unknown": found(payment_status=success),
+    }
+    for word, payment in shown.items():
+        applied: Any = bulk.Outcome("A-1", None, bulk.State.APPLIED, payment)
+        assert held._judge(CREATE, 2, applied).status == word
 
 
 def test_a_row_is_looked_up_by_its_reference_and_else_by_its_order() -> None:

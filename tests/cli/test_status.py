@@ -75,13 +75,13 @@ def test_watch_on_a_terminal_draws_the_table_in_its_place(
     assert run("status", ref, "--watch", "--every", "7").code == 0
     drawn = screen.file
     assert isinstance(drawn, io.StringIO)
-    assert "PENDING" in drawn.getvalue()
-    assert "SUCCESS" in drawn.getvalue()
+    assert "open" in drawn.getvalue()
+    assert "paid" in drawn.getvalue()
     assert "\x1b[1A" in drawn.getvalue(), "the cursor goes up, to draw over the last one"
 
 
 REF = "b5b4b8c6-4f7e-4a34-8a7f-1de4ba5f4b4a"
-SENT = ("A-1", REF, "199.90 ZAR", "PENDING", "PAYMENT_LINK_SENT", "2026-03-01T00:00:00Z", "")
+SENT = ("A-1", REF, "199.90 ZAR", "open", "PAYMENT_LINK_SENT", "2026-03-01T00:00:00Z", "")
 ABSENT = ("A-10", "", "", "", "", "", "404: there is no such transaction")
 
 
@@ -93,7 +93,7 @@ def test_terminal_of_80_columns_has_room_for_a_payment(width: int) -> None:
     lines = [line.rstrip() for line in captured.get().splitlines()]
     assert lines[0].split() == ["order", "reference", "amount", "payment"]
     assert lines[2:] == [
-        f"A-1     {REF}            199.90 ZAR   PENDING",
+        f"A-1     {REF}            199.90 ZAR   open",
         "        PAYMENT_LINK_SENT, since 2026-03-01T00:00:00Z",
         "A-10    404: there is no such transaction",
     ]
@@ -219,7 +219,7 @@ def test_journal_that_agrees_is_reconciled(sandbox: Sandbox, run: Terminal, tmp_
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.splitlines()[0] == "Journal and service"
     *items, counts = run("reconcile", "spring", "--json").lines
-    assert sorted(one["status"] for one in items) == ["captured", "expired", "open"]
+    assert sorted(one["status"] for one in items) == ["expired", "open", "paid"]
     assert {one["problem"] for one in items} == {None}
     assert counts["problems"] == 0
 
