@@ -104,7 +104,7 @@ class AsyncChat2Pay(Recovery):
                 answer would be that nothing was applied. A `Pending`, and a run's journal, know the
                 key of their attempt by a fingerprint. `resolve` takes a `Pending` of any key that
                 this client was given; after a restart, one of an older key needs
-                `another_key=True`, and a journal is resumed with the key that it was begun with.
+                `another_key=True`, and a journal needs `Journal(path, new_key=True)`.
                 Default: CHAT2PAY_API_KEY.
             base_url: The API's base URL; https, unless the host is this machine. Default:
                 CHAT2PAY_BASE_URL, else production. It ends before the API's own `/api/v2`.

@@ -6,8 +6,8 @@ r"""Files of requests for programs: every fault first, then the requests.
         for group in links.faults:
             print(group)                        # 160 rows: to: …; first rows 12, 40, 77
         if not links.faults:
-            async with AsyncChat2Pay() as client:
-                async with bulk.create_payment_links(client, links, journal="spring.db") as run:
+            async with AsyncChat2Pay(journal="payments.db") as client:
+                async with bulk.create_payment_links(client, links, run="spring") as run:
                     ...
 
 A file is CSV, TSV, JSON lines or a workbook, by the ending of its name, perhaps with `.gz` behind

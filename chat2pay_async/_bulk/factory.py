@@ -165,7 +165,7 @@ def create_receipts(
 
     Args:
         client: Makes the calls.
-        receipts: The receipts; the key of an item is its payment link reference.
+        receipts: The receipts; the key of an item is its payment link reference and its URL.
         **options: See `RunOptions`.
 
     Raises:

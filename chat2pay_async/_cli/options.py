@@ -152,7 +152,8 @@ class JobOptions(JournalOptions):
     """Seconds that a request may take to show in status look-ups. Default: 10, or the value with
     which the run was started."""
     never_resend: bool = False
-    """Never send a request again, even if a look-up shows that it was not applied."""
+    """Never send a request again, even if a look-up shows that it was not applied. A run keeps
+    this."""
     retry_rejected: bool = False
     """Send again what was rejected or declined before."""
     allow_lookalikes: bool = False
@@ -196,5 +197,6 @@ class FileOptions(JobOptions):
     """A run from a file."""
 
     run: str | None = None
-    """Name of the run. Default: the name of the file, without its ending."""
+    """Name of the run. Default: the name of the file, without its ending, or of the run that the
+    payments are taken from; what is done with them is added (`spring-captures`)."""
     source: SourceOptions = SourceOptions()

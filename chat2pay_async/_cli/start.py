@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import anyio
 import msgspec
 
 from chat2pay_async import bulk
 from chat2pay_async._cli.job import JOBS, Job, reading_of
-from chat2pay_async._cli.journal import open_store
+from chat2pay_async._cli.journal import open_store, path_of
 from chat2pay_async._cli.options import ExitCode, FileOptions, JobOptions, SourceOptions
 from chat2pay_async._cli.printing import faults_of
 from chat2pay_async._cli.report import find_run
@@ -26,8 +26,9 @@ from chat2pay_async._cli.stdout import print_error
 from chat2pay_async._files.campaign import CampaignFile
 from chat2pay_async._files.check import Check, faults_to_csv
 from chat2pay_async._files.rows import Row, RowFault
+from chat2pay_async._journal.schema import read_run_settings
 from chat2pay_async._journal.store import RunRecord
-from chat2pay_async.errors import ConfigurationError
+from chat2pay_async.errors import ConfigurationError, JournalError
 
 __all__ = [
     "cancellations",
@@ -38,6 +39,8 @@ __all__ = [
     "resume",
     "reversals",
 ]
+
+AnyOptions = TypeVar("AnyOptions", bound=JobOptions)
 
 _MOST_FAULTS: Final = 1000
 """The most bad rows that a run keeps for its report; `--faults` writes all of them."""
@@ -65,7 +68,7 @@ def links_create(
     Parameters
     ----------
     file
-        CSV, JSON lines or Excel file; `-` is standard input.
+        CSV, JSON lines or workbook (Excel, LibreOffice); `-` is standard input.
     check_existing
         Look up each order before it is sent, and skip those that exist. Use it if the journal is
         lost.
@@ -108,12 +111,13 @@ def captures(
 ) -> int:
     """Capture authorized payments.
 
-    Columns: payment_link_ref; amount (optional, for a partial capture).
+    Columns: payment_link_ref; amount (optional, for a partial capture); currency (optional, for an
+    amount with more than two decimals).
 
     Parameters
     ----------
     file
-        CSV, JSON lines or Excel file; `-` is standard input.
+        CSV, JSON lines or workbook (Excel, LibreOffice); `-` is standard input.
     from_run
         Capture what customers have authorized of the links of this run.
     """
@@ -134,7 +138,7 @@ def reversals(
     Parameters
     ----------
     file
-        CSV, JSON lines or Excel file; `-` is standard input.
+        CSV, JSON lines or workbook (Excel, LibreOffice); `-` is standard input.
     from_run
         Reverse what customers have authorized of the links of this run, and was not captured.
     """
@@ -155,7 +159,7 @@ def cancellations(
     Parameters
     ----------
     file
-        CSV, JSON lines or Excel file; `-` is standard input.
+        CSV, JSON lines or workbook (Excel, LibreOffice); `-` is standard input.
     from_run
         Cancel the links of this run that may still be paid.
     """
@@ -170,7 +174,7 @@ def receipts(file: Path, /, *, options: FileOptions = FileOptions()) -> int:
     Parameters
     ----------
     file
-        CSV, JSON lines or Excel file; `-` is standard input.
+        CSV, JSON lines or workbook (Excel, LibreOffice); `-` is standard input.
     """
     return _start(JOBS["receipts"], file, options)
 
@@ -290,6 +294,7 @@ def _start(  # noqa: PLR0913 - the last three are of special cases
                 "Nothing was sent. Fix these rows, or pass --skip-bad-rows to send the valid ones."
             )
             return ExitCode.FAILED
+        options, check_existing = _as_begun(run, options, check_existing=check_existing)
         settings = _settings(options, check_existing=check_existing) | {
             "source": "" if from_run else str(path.absolute()),
             "from_run": from_run,
@@ -361,21 +366,32 @@ def _settings(options: FileOptions, *, check_existing: bool) -> dict[str, str]:
     }
 
 
-def _restored(run: str, kept: Mapping[str, str], options: JobOptions) -> tuple[FileOptions, bool]:
-    """Join the options that a run has kept with those of now.
+def _as_begun(run: str, options: FileOptions, *, check_existing: bool) -> tuple[FileOptions, bool]:
+    """Keep what protects from sending twice as a run began with it, if the journal has the run."""
+    kept: Mapping[str, str] = {}
+    with suppress(JournalError):  # it is reported when the journal is opened
+        kept = read_run_settings(path_of(options), run)
+    if "options" not in kept:
+        return options, check_existing
+    return _protected(kept, options), check_existing or msgspec.json.decode(kept["check_existing"])
 
-    What protects from sending twice holds to the end.
-    """
-    values = {name: msgspec.json.decode(kept[name]) for name in ("check_existing", "never_resend")}
+
+def _protected(kept: Mapping[str, str], options: AnyOptions) -> AnyOptions:
+    """Keep what protects from sending twice: it holds to the end of a run."""
+    settle = msgspec.json.decode(kept["settle"]) if options.settle is None else options.settle
+    never_resend = options.never_resend or msgspec.json.decode(kept["never_resend"])
+    return replace(options, settle=settle, never_resend=never_resend)
+
+
+def _restored(run: str, kept: Mapping[str, str], options: JobOptions) -> tuple[FileOptions, bool]:
+    """Join the options that a run has kept with those of now."""
+    options = _protected(kept, options)
     source: dict[str, Any] = msgspec.json.decode(kept["options"])
     for name in ("ignore", "map", "set"):
         source[name] = tuple(source[name])
     given = {field.name: getattr(options, field.name) for field in fields(JobOptions)}
-    given["never_resend"] |= values["never_resend"]
-    if given["settle"] is None:
-        given["settle"] = msgspec.json.decode(kept["settle"])
     chosen = FileOptions(**given, run=run, source=SourceOptions(**source))
-    return chosen, values["check_existing"]
+    return chosen, msgspec.json.decode(kept["check_existing"])
 
 
 def _text(value: object) -> str:

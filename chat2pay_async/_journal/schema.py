@@ -15,6 +15,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from chat2pay_async._journal.store import Account
 from chat2pay_async.errors import JournalError
 
@@ -187,6 +189,20 @@ def read_account(path: Path) -> tuple[Account, bool]:
         notes = dict(db.execute("SELECT name, value FROM note"))
         is_used = db.execute(USED).fetchone() is not None
         return Account(notes["base_url"], notes["key_fingerprint"]), is_used
+
+
+def read_run_settings(path: Path, name: str) -> dict[str, str]:
+    """Read the settings that a journal has of a run, without a session; none if it has no such run.
+
+    Raises:
+        JournalError: It can't be read.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return {}
+    with guarded(path), closing(sqlite3.connect(path, timeout=_BUSY)) as db:
+        _check_identity(db, path)
+        found = db.execute("SELECT settings FROM run WHERE name = ?", (name,)).fetchone()
+    return {} if found is None else msgspec.json.decode(found[0], type=dict[str, str])
 
 
 def sync_folder(folder: Path) -> None:

@@ -33,6 +33,10 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Sandbox
     yield from served(monkeypatch, tmp_path)
 
 
+AGAIN = [["resume", "spring"], ["links", "send", "spring.csv"]]
+"""Commands that go on with a run."""
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Terminal:
     return Terminal(capsys)
@@ -597,7 +601,10 @@ def test_never_resend_holds_in_a_resume_without_source(
     assert sandbox.ledger.count("link_created") == 0
 
 
-def test_check_existing_holds_in_a_resume(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", AGAIN)
+def test_check_existing_holds_to_the_end_of_a_run(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, again: list[str]
+) -> None:
     path = links_csv(tmp_path / "spring.csv", 2)
     run("links", "send", path)
     for part in tmp_path.glob(f"{JOURNAL}*"):
@@ -607,20 +614,21 @@ def test_check_existing_holds_in_a_resume(sandbox: Sandbox, run: Terminal, tmp_p
     assert run("links", "send", path, *options).code == 1
     sandbox.set_faults(None)
     assert not sandbox.ledger.twice("link_created")
-    resumed = run("resume", "spring", "--json")
+    resumed = run(*again, "--json")
     assert {one["state"] for one in resumed.outcomes().values()} == {"skipped"}
     assert not sandbox.ledger.twice("link_created")
 
 
+@pytest.mark.parametrize("again", AGAIN)
 @pytest.mark.parametrize(
     "settles", [("30", None, 30.0), ("30", "10", 10.0), (None, None, 10.0), (None, "5", 5.0)]
 )
 def test_settle_is_remembered_unless_another_is_given(
     sandbox: Sandbox,
     run: Terminal,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     settles: tuple[str | None, str | None, float],
+    again: list[str],
 ) -> None:
     begun, resumed, settle = settles
     used: list[JobOptions] = []
@@ -633,17 +641,22 @@ def test_settle_is_remembered_unless_another_is_given(
         return client_of(options, *more, **others)
 
     monkeypatch.setattr(run_module, "client_of", noted)
-    assert run("links", "send", links_csv(tmp_path / "spring.csv", 1), *given(begun)).code == 0
-    assert run("resume", "spring", *given(resumed)).code == 0
+    assert run("links", "send", links_csv(Path("spring.csv"), 1), *given(begun)).code == 0
+    assert run(*again, *given(resumed)).code == 0
     assert used[-1].settle == settle
     assert sandbox.ledger.count("link_created") == 1
 
 
-def test_never_resend_holds_in_a_resume(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+@pytest.mark.parametrize("again", AGAIN)
+def test_never_resend_holds_to_the_end_of_a_run(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, again: list[str]
+) -> None:
     path = links_csv(tmp_path / "spring.csv", 1)
     sandbox.next_faults("create_payment_link", ["drop_before"])
     assert run("links", "send", path, "--never-resend", "--settle", "0.2").code == 4
-    assert run("resume", "spring").code == 4
+    links_csv(path, 2)
+    sandbox.next_faults("create_payment_link", ["drop_before"])
+    assert run(*again).code == 4
     assert sandbox.ledger.count("link_created") == 0
 
 
