@@ -310,7 +310,11 @@ def test_a_campaign_goes_through_a_tunnel_of_squids_with_a_password(kind: str, l
         run_on(loop, functools.partial(refused, secure, kind, proxy))
         # It writes down the tunnels that were not killed with it, and a moment after they ended.
         for line in ("TCP_TUNNEL/200", "TCP_DENIED/407"):
-            until(lambda said=line: said in program.log(), f"{line} in squid's log")
+            until(functools.partial(has_written, program, line), f"{line} in squid's log")
+
+
+def has_written(program: Program, line: str) -> bool:
+    return line in program.log()
 
 
 @needs("microsocks")
