@@ -215,7 +215,10 @@ async def _settle(
     calls.sender.note_others(pending, results_of(others, besides=key))
     resolution = await calls.sender.resolve(pending, options, another_key=another_key)
     if resolution.verdict is not Verdict.UNDETERMINED:
-        await store.end_open(row, end_after(resolution, Prior(pending, is_unresolved=True)))
+        end = end_after(resolution, Prior(pending, is_unresolved=True))
+        is_written = await store.end_open(row, end)
+        if resolution.verdict is Verdict.ABSENT and row.state in OPEN and not is_written:
+            return Resolution(Verdict.UNDETERMINED)  # somebody took it up meanwhile
     return resolution
 
 

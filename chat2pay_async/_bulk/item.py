@@ -234,7 +234,7 @@ class Items(KnownItems[Q, R]):
         state = RowState.APPLIED if item.is_existing else RowState(outcome.state.value)
         response = None if outcome.recovered else log.response
         end = end_of(state, outcome.result, outcome.error, outcome.attempts, response)
-        await journal.record_end(token, end)
+        await journal.record_end(token, attrs.evolve(end, is_found=item.is_existing))
 
     # What is known of earlier requests ------------------------------------------------------------
 
@@ -381,10 +381,7 @@ class Items(KnownItems[Q, R]):
         if asked is not None and asked.key != key_of(self._operation, item.request):
             call.idempotency_key = asked.key
         if absent is not None:
-            # It may come all the same: each POST follows a look-up of its own.
-            call.was_unknown = True
-            call.attempts = list(dict.fromkeys((absent.first_attempt, absent.last_attempt)))
-            call.earlier, call.service_time = len(call.attempts), absent.service_time
+            call.begin_after(absent)
         return call
 
     def _delay_after(
@@ -428,7 +425,11 @@ class Items(KnownItems[Q, R]):
     ) -> Outcome[Q, R]:
         journal = self._store.journal
         is_lossy = journal is not None and journal.is_lossy
-        if (self._choices.check_existing or is_lossy) and prior is None and not call.was_unknown:
+        is_first = prior is None and self._choices.check_existing
+        # What a lossy journal says of a row may be older than what was sent for it.
+        is_unsure = is_lossy and (item.log is None or item.log.sent is None)
+        is_lost = prior is not None and prior.is_unresolved
+        if (is_first or is_unsure) and not is_lost and not call.was_unknown:
             outcome = await self._existing(item)
             if outcome is not None:
                 return outcome

@@ -251,13 +251,14 @@ class Database:
             (token, self._session),
         )
         cursor = self.db.execute(
-            "UPDATE item SET state = 'sent', content = coalesce(?, content), "  # noqa: S608 - a constant
+            "UPDATE item SET state = 'sent', content = coalesce(?, content), identity = ?, "  # noqa: S608 - a constant
             f"{NOTHING_BEFORE}, target = ?, body = ?, request_id = ?, first_at = ?, "
             "last_at = ?, service_at = ?, settle = ?, read_timeout = ?, resend_when_absent = ?, "
             "posts = posts + 1, response = NULL, result = NULL, detail = NULL, ended_at = NULL "
             "WHERE token = ? AND session = ?",
             (
-                *(intent.content, pending.request.target, pending.request.body),
+                *(intent.content, pending.identity),
+                *(pending.request.target, pending.request.body),
                 *(pending.request_id, first.timestamp(), last.timestamp()),
                 None if service is None else service.timestamp(),
                 *(pending.settle, pending.read_timeout, pending.resend_when_absent),
@@ -287,6 +288,12 @@ class Database:
         return self._end(which, (row.id, row.posts, row.last_at), end)
 
     def _end(self, which: str, values: tuple[Any, ...], end: End) -> bool:
+        if not end.is_found:  # it is the end of what was sent, and the content has to be of that
+            self.db.execute(
+                "UPDATE item SET content = content_before, identity = identity_before "  # noqa: S608 - one of two, above
+                f"WHERE {which} AND content_before IS NOT NULL",
+                values,
+            )
         if self._salt is not None and end.state in _FINAL:
             self._digest(which, values)
         cursor = self.db.execute(

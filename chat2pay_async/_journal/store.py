@@ -223,6 +223,9 @@ class End:
     """The body of the service's response; None keeps the one that the row has."""
     result: bytes | None = attrs.field(default=None, repr=False)
     detail: bytes | None = attrs.field(default=None, repr=False)
+    is_found: bool = False
+    """True if what the claim asks for was found in effect before anything was sent for it. False:
+    it is the end of the latest request that was sent, perhaps of another content."""
 
 
 @attrs.frozen

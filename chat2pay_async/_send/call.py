@@ -283,8 +283,17 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
         self.earlier, self.service_time = len(self.attempts), prior.service_time
         return outcome
 
+    def begin_after(self, absent: Pending) -> None:
+        """Begin where another request was sent with the key before, and has had no effect so far.
+
+        It may come all the same: each POST follows a look-up of its own.
+        """
+        self.was_unknown = True
+        self.attempts = list(dict.fromkeys((absent.first_attempt, absent.last_attempt)))
+        self.earlier, self.service_time = len(self.attempts), absent.service_time
+
     def begin_anew(self) -> None:
-        """Forget what was sent with its key: it had no effect, or is another's by now."""
+        """Forget what was sent with its key: it is another's by now."""
         self.log = self.sent = self.request_id = self.sent_at = self.service_time = None
         self.attempts, self.earlier, self.earlier_read = [], 0, 0.0
         self.may_have_been_applied = self.was_unknown = self.is_foreign = False

@@ -263,8 +263,7 @@ class KeyedCalls:
         """Make a call whose key is claimed, and write down how it ends.
 
         Returns:
-            Its outcome; None where the key has to be claimed once more: what was sent with it
-            before had no effect, or the claim was lost.
+            Its outcome; None where the claim was lost.
         """
         assert claimed.token is not None  # noqa: S101 - asked before
         log = call.log = ClaimLog(store, claim, claimed.token)
@@ -276,8 +275,11 @@ class KeyedCalls:
                 changed = differences(row.content, claim.content)
                 if changed:
                     await self._settle_other(store, call, log, prior, changed)
-                    return None
-                outcome = await self._resume(call, prior)
+                    call.begin_after(prior.pending)
+                    prior = None
+                    outcome = await self.sender.make(call)
+                else:
+                    outcome = await self._resume(call, prior)
             else:
                 if store.is_lossy:
                     existing = await self._existing(store, call, claim, log)
@@ -314,11 +316,14 @@ class KeyedCalls:
     ) -> None:
         """Settle what was sent with the key before, and is something else than this call.
 
+        Where it had no effect, the claim is kept.
+
         Raises:
             IdempotencyConflictError: It was applied.
             OutcomeUnknownError: It may have been.
         """
-        verdict = await self.settle(store, log, prior, _with_what_is_left(call))
+        options = _with_what_is_left(call)
+        verdict = await self.settle(store, log, prior, options, keeps_absent=True)
         if verdict is Verdict.APPLIED:
             raise about(conflict(call.operation.name, log.key, changed), call)
         if verdict is Verdict.UNDETERMINED:
@@ -329,8 +334,24 @@ class KeyedCalls:
             )
             raise about(error, call)
 
-    async def settle(self, store: Store, log: ClaimLog, prior: Prior, options: Options) -> Verdict:
-        """Look up what a row sent; write the verdict, and give the claim back."""
+    async def settle(
+        self,
+        store: Store,
+        log: ClaimLog,
+        prior: Prior,
+        options: Options,
+        *,
+        keeps_absent: bool = False,
+    ) -> Verdict:
+        """Look up what a row sent; write the verdict, and give the claim back.
+
+        Args:
+            store: The journal.
+            log: The row's.
+            prior: What it sent.
+            options: The look-up's.
+            keeps_absent: Write nothing, and keep the claim, where it had no effect.
+        """
         pending = prior.pending
         try:
             self.sender.note_others(pending, await log.others(pending))
@@ -340,6 +361,8 @@ class KeyedCalls:
             with anyio.CancelScope(shield=True):
                 await self._give_back(store, log)
             raise
+        if found.verdict is Verdict.ABSENT and keeps_absent:
+            return found.verdict
         log.is_settled = True  # whether that can be written or not
         if found.verdict is Verdict.UNDETERMINED:
             await store.release(log.token)
@@ -375,7 +398,8 @@ class KeyedCalls:
         if changed:
             raise about(conflict(call.operation.name, claim.key, changed), call)
         result = found.evidence.result
-        await store.record_end(log.token, end_of(state_after(result), result))
+        end = attrs.evolve(end_of(state_after(result), result), is_found=True)
+        await store.record_end(log.token, end)
         return replayed(recovered_outcome(call.operation, result, found.response))
 
     def window_ends(self, options: Options) -> float:

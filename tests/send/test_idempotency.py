@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -18,6 +20,7 @@ from chat2pay_async import (
     BadRequestError,
     Chat2PayError,
     ConfigurationError,
+    ConnectionFailedError,
     Event,
     IdempotencyConflictError,
     Journal,
@@ -31,6 +34,7 @@ from chat2pay_async import (
     RetryPolicy,
     Timeout,
     Verdict,
+    bulk,
 )
 from chat2pay_async._client import inner
 from chat2pay_async._journal.sqlite_store import SQLiteStore
@@ -63,6 +67,7 @@ class Gate(httpx.AsyncBaseTransport):
     def __init__(self, sandbox: Sandbox) -> None:
         self._inner = httpx.ASGITransport(app=sandbox.app)
         self.posts: list[str] = []
+        self.sent: list[httpx.Request] = []
         self.times: list[float] = []
         self.gets = 0
         self.opens: anyio.Event | None = None
@@ -73,6 +78,7 @@ class Gate(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.method == "POST":
             self.posts.append(request.url.path)
+            self.sent.append(request)
             self.times.append(anyio.current_time())
             if self.fails:
                 raise self.fails.pop(0)
@@ -107,7 +113,12 @@ def path(tmp_path: Path) -> Path:
 
 @asynccontextmanager
 async def client_of(
-    gate: Gate, journal: Any = None, *, apart: bool = False, total: float | None = 90.0, **more: Any
+    gate: httpx.AsyncBaseTransport,
+    journal: Any = None,
+    *,
+    apart: bool = False,
+    total: float | None = 90.0,
+    **more: Any,
 ) -> AsyncIterator[AsyncChat2Pay]:
     """Make a client; one that is apart shares no flights, as one of another process."""
     settings: dict[str, Any] = {
@@ -379,8 +390,123 @@ async def test_an_open_row_of_other_content_is_settled_before_the_new_one(
                 await client.create_payment_link(order(amount="5.00"))
         else:
             assert not (await client.create_payment_link(order(amount="5.00"))).recovered
+            assert amounts(gate) == [199.9, 5.0]
     assert sandbox.ledger.count("link_created") == 1
     assert set(rows(path).values()) == {"applied"}
+
+
+def amounts(gate: Gate) -> list[float]:
+    return [json.loads(request.content)["totalAmount"] for request in gate.sent]
+
+
+ONCE = RetryPolicy(settle=1.0, max_attempts=1)
+
+
+async def leave_absent(gate: Gate, path: Path) -> None:
+    """Leave a row whose POST was lost, and whose look-ups showed no effect."""
+    gate.fails = [httpx.ReadError("cut")]
+    async with client_of(gate, path, retry=ONCE) as client:
+        with pytest.raises(ConnectionFailedError):
+            await client.create_payment_link(order())
+    assert set(rows(path).values()) == {"failed"}
+
+
+async def arrives_late(gate: Gate, sandbox: Sandbox) -> None:
+    """Let the first POST, which was given up as lost, be applied after all."""
+    (lost,) = gate.sent
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=sandbox.app)) as network:
+        arrived = await network.post(lost.url, content=lost.content, headers=lost.headers)
+        assert arrived.is_success
+
+
+@pytest.mark.parametrize("recovers", [True, False])
+async def test_a_corrected_call_sends_its_own_amount_after_an_absent_one(
+    gate: Gate, sandbox: Sandbox, path: Path, *, recovers: bool
+) -> None:
+    if recovers:
+        await leave_open(gate, sandbox, path, "drop_before")
+        async with client_of(gate, path, apart=True) as client:
+            assert (await client.recover()).absent == 1
+    else:
+        await leave_absent(gate, path)
+    async with client_of(gate, path, apart=True) as client:
+        gets = gate.gets
+        await client.create_payment_link(order(amount="5.00"))
+        assert gate.gets > gets
+        assert amounts(gate) == [199.9, 5.0]
+        assert (await client.create_payment_link(order(amount="5.00"))).replayed
+        with pytest.raises(IdempotencyConflictError):
+            await client.create_payment_link(order())
+    assert len(gate.posts) == 2
+
+
+async def test_a_corrected_capture_captures_its_own_amount(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    ref = await paid(gate, sandbox)
+    gate.sent.clear()
+    gate.fails = [httpx.ReadError("cut")]
+    async with client_of(gate, path, retry=ONCE) as client:
+        with pytest.raises(ConnectionFailedError):
+            await client.capture_payment(ref, "100.00")
+        assert (await client.capture_payment(ref, "10.00")).succeeded
+    assert [request.url.params["amount"] for request in gate.sent] == ["100.00", "10.00"]
+
+
+async def test_what_came_late_is_a_conflict_for_every_corrected_call(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    await leave_absent(gate, path)
+    await arrives_late(gate, sandbox)
+    async with client_of(gate, path) as client:
+        for _ in range(2):
+            with pytest.raises(IdempotencyConflictError):
+                await client.create_payment_link(order(amount="5.00"))
+        assert (await client.create_payment_link(order())).replayed
+    assert amounts(gate) == [199.9]
+
+
+async def test_a_corrected_item_of_a_run_that_stays_unknown_changes_nothing_of_what_was_sent(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    await leave_absent(gate, path)
+    with unreadable(sandbox):
+        async with (
+            client_of(gate, path) as client,
+            bulk.create_payment_links(client, [order(amount="5.00")], run="spring") as run,
+        ):
+            assert [outcome.state async for outcome in run] == [bulk.State.UNKNOWN]
+    async with client_of(gate, path) as client:
+        await client.create_payment_link(order(amount="5.00"))
+    assert amounts(gate) == [199.9, 5.0]
+
+
+async def test_a_corrected_call_that_can_not_be_sent_leaves_the_row_as_it_was(
+    gate: Gate, sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await leave_open(gate, sandbox, path, "drop_before")
+    async with client_of(gate, path, apart=True) as client:
+        with monkeypatch.context() as patch:
+            refuse(patch, "record_intent")
+            with pytest.raises(JournalError):
+                await client.create_payment_link(order(amount="5.00"))
+        assert (set(rows(path).values()), held(path)) == ({"sent"}, 0)
+        await client.create_payment_link(order())
+    assert amounts(gate) == [199.9, 199.9]
+
+
+async def test_a_key_that_is_used_for_another_order_belongs_to_that_order(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    gate.fails = [httpx.ReadError("cut")]
+    with unreadable(sandbox):
+        async with client_of(gate, path, apart=True) as client:
+            with pytest.raises(OutcomeUnknownError):
+                await client.create_payment_link(order(), idempotency_key="basket-1")
+    async with client_of(gate, path, apart=True) as client:
+        await client.create_payment_link(order("B-1"), idempotency_key="basket-1")
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("SELECT key, identity FROM item").fetchall() == [("basket-1", "B-1")]
 
 
 async def test_an_open_row_that_stays_unknown_keeps_other_content_back(
@@ -564,6 +690,70 @@ async def test_a_journal_that_lost_commits_has_everything_looked_up_first(
             await client.reverse_payment(ref)
     assert len(gate.posts) == 2
     assert held(path) == 0
+
+
+async def lose_the_latest_link(gate: Gate, path: Path) -> None:
+    """Leave a journal that knows of a call that was not sent, and not of its repetition."""
+    gate.fails = [httpx.ConnectError("refused")]
+    async with client_of(gate, path, retry=ONCE) as client:
+        with pytest.raises(ConnectionFailedError):
+            await client.create_payment_link(order())
+    copy = path.with_name("older.db")
+    shutil.copyfile(path, copy)
+    async with client_of(gate, path) as client:
+        await client.create_payment_link(order())
+    copy.replace(path)
+    gate.sent.clear()
+
+
+@pytest.mark.parametrize("is_run", [True, False])
+async def test_a_journal_that_lost_commits_has_known_failures_looked_up_too(
+    gate: Gate, sandbox: Sandbox, path: Path, *, is_run: bool
+) -> None:
+    await lose_the_latest_link(gate, path)
+    async with client_of(gate, Journal(path, accept_loss=True)) as client:
+        if is_run:
+            async with bulk.create_payment_links(client, [order()], run="spring") as run:
+                assert [outcome.state async for outcome in run] == [bulk.State.SKIPPED]
+        else:
+            assert (await client.create_payment_link(order())).replayed
+    assert gate.sent == []
+    assert sandbox.ledger.count("link_created") == 1
+
+
+async def test_what_is_found_in_place_of_a_failure_has_the_content_of_its_finder(
+    gate: Gate, path: Path
+) -> None:
+    await lose_the_latest_link(gate, path)
+    async with client_of(gate) as client:
+        await client.create_payment_link(order("A-2", "5.00"))
+    async with client_of(gate, path.with_name("more.db")) as client:
+        gate.fails = [httpx.ConnectError("refused")] * 9
+        with pytest.raises(ConnectionFailedError):
+            await client.create_payment_link(order("A-2"))
+        gate.fails.clear()
+    shutil.copyfile(path.with_name("more.db"), path)
+    gate.sent.clear()
+    async with client_of(gate, Journal(path, accept_loss=True)) as client:
+        for _ in range(2):
+            assert (await client.create_payment_link(order("A-2", "5.00"))).replayed
+        with pytest.raises(IdempotencyConflictError):
+            await client.create_payment_link(order("A-2"))
+    assert gate.sent == []
+
+
+async def test_absence_counts_once_what_a_lost_commit_sent_would_show(
+    gate: Gate, path: Path
+) -> None:
+    began = anyio.current_time()
+    async with client_of(
+        gate,
+        Journal(path, accept_loss=True),
+        retry=RetryPolicy(settle=7.0),
+        timeout=Timeout(read=2.0),
+    ) as client:
+        await client.create_payment_link(order())
+    assert gate.times[0] - began >= 9.0
 
 
 async def test_looking_for_what_a_journal_lost_ends_with_the_calls_time(
@@ -966,6 +1156,84 @@ async def test_resolve_writes_its_verdict_to_the_journal(
         again = await client.resolve(pending)
         assert (again.verdict, again.result.recovered) == (Verdict.APPLIED, True)
         assert gate.gets == gets, "the journal knows it"
+
+
+async def test_resolve_takes_no_result_of_another_request_with_its_key(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    gate.fails = [httpx.ReadError("cut")]
+    with unreadable(sandbox):
+        async with client_of(gate, path) as client:
+            with pytest.raises(OutcomeUnknownError) as caught:
+                await client.create_payment_link(order(), idempotency_key="basket-1")
+    async with client_of(gate, path) as client:
+        await client.create_payment_link(order("B-1"), idempotency_key="basket-1")
+        assert (await client.resolve(caught.value.pending)).verdict is Verdict.ABSENT
+
+
+async def test_resolve_says_no_absence_of_what_another_process_has_applied_meanwhile(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    gate.fails = [httpx.ReadError("cut")]
+    with unreadable(sandbox):
+        async with client_of(gate, path) as client:
+            with pytest.raises(OutcomeUnknownError) as caught:
+                await client.create_payment_link(order())
+    slow = SlowAnswers(gate)
+    async with (
+        client_of(slow, path, apart=True, timeout=Timeout(read=20.0, total=90.0)) as one,
+        client_of(gate, path, apart=True) as other,
+        anyio.create_task_group() as tasks,
+    ):
+        verdicts: list[Verdict] = []
+
+        async def resolve() -> None:
+            verdicts.append((await one.resolve(caught.value.pending)).verdict)
+
+        tasks.start_soon(resolve)
+        await anyio.sleep(20.9)
+        slow.passes = anyio.Event()
+        await slow.answered.wait()
+        await other.create_payment_link(order())
+        slow.passes.set()
+    assert verdicts == [Verdict.UNDETERMINED]
+    assert sandbox.ledger.count("link_created") == 1
+
+
+class SlowAnswers(httpx.AsyncBaseTransport):
+    """A network on which answers may wait."""
+
+    def __init__(self, inner: Gate) -> None:
+        self._inner = inner
+        self.answered = anyio.Event()
+        self.passes: anyio.Event | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        if self.passes is not None:
+            content = await response.aread()
+            response = httpx.Response(
+                response.status_code, headers=response.headers, content=content
+            )
+            self.answered.set()
+            await self.passes.wait()
+        return response
+
+
+async def test_recover_takes_no_effect_of_another_key_for_a_calls_own(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    blind = RetryPolicy(settle=1.0, stamp=False)
+    async with client_of(gate, path, apart=True, retry=blind) as client:
+        await client.create_payment_link(order(), idempotency_key="second")
+    gate.fails = [httpx.ReadError("cut")]
+    with unreadable(sandbox):
+        async with client_of(gate, path, apart=True, retry=blind) as client:
+            with pytest.raises(OutcomeUnknownError):
+                await client.create_payment_link(order())
+    async with client_of(gate, path, apart=True, retry=blind) as client:
+        assert (await client.recover()).applied == 0
+    assert sandbox.ledger.count("link_created") == 1
 
 
 async def test_resolve_of_a_call_that_the_journal_does_not_have_asks_the_service(
