@@ -23,8 +23,8 @@ from chat2pay_async._journal.rows import (
     TOKEN,
     by_operation,
     chunks,
-    moment,
     read_row,
+    read_runs,
 )
 from chat2pay_async._journal.sessions import Sessions
 from chat2pay_async._journal.store import (
@@ -435,31 +435,7 @@ class Database:
 
     def runs(self, name: str | None = None) -> list[RunRecord]:
         """List the runs, the latest first."""
-        where, values = ("", ()) if name is None else (" WHERE name = ?", (name,))
-        found = self.db.execute(
-            f"SELECT id, name, operation, begun_at, last_at, settings FROM run{where} "  # noqa: S608 - above
-            "ORDER BY last_at DESC, id DESC",
-            values,
-        ).fetchall()
-        return [
-            RunRecord(
-                name=name,
-                operation=operation,
-                begun_at=moment(begun_at),
-                last_at=moment(last_at),
-                settings=msgspec.json.decode(settings),
-                counts=self._counts(number),
-            )
-            for number, name, operation, begun_at, last_at, settings in found
-        ]
-
-    def _counts(self, run: int) -> dict[RowState, int]:
-        found = self.db.execute(
-            "SELECT item.state, count(*) FROM run_item JOIN item ON item.id = run_item.item "
-            "WHERE run_item.run = ? GROUP BY item.state",
-            (run,),
-        )
-        return {RowState(state): count for state, count in found}
+        return read_runs(self.db, name)
 
     # Care -----------------------------------------------------------------------------------------
 

@@ -1,12 +1,14 @@
-"""Rows of a journal's table, read into values."""
+"""Rows and runs of a journal's tables, read into values."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any, Final
 
-from chat2pay_async._journal.store import Claim, Holder, Row, RowState
+import msgspec
+
+from chat2pay_async._journal.store import Claim, Holder, Row, RowState, RunRecord, moment
 
 __all__ = [
     "CHUNK",
@@ -16,8 +18,8 @@ __all__ = [
     "TOKEN",
     "by_operation",
     "chunks",
-    "moment",
     "read_row",
+    "read_runs",
 ]
 
 _ROW: Final = (
@@ -50,6 +52,41 @@ def read_row(values: tuple[Any, ...]) -> Row:
     )
 
 
+def read_runs(db: sqlite3.Connection, name: str | None) -> list[RunRecord]:
+    """Read the runs, the latest first.
+
+    Args:
+        db: The journal's database.
+        name: Only this one; None: all of them.
+    """
+    where, values = ("", ()) if name is None else (" WHERE name = ?", (name,))
+    found = db.execute(
+        f"SELECT id, name, operation, begun_at, last_at, settings FROM run{where} "  # noqa: S608 - above
+        "ORDER BY last_at DESC, id DESC",
+        values,
+    ).fetchall()
+    return [
+        RunRecord(
+            name=name,
+            operation=operation,
+            begun_at=moment(begun_at),
+            last_at=moment(last_at),
+            settings=msgspec.json.decode(settings),
+            counts=_counts(db, number),
+        )
+        for number, name, operation, begun_at, last_at, settings in found
+    ]
+
+
+def _counts(db: sqlite3.Connection, run: int) -> dict[RowState, int]:
+    found = db.execute(
+        "SELECT item.state, count(*) FROM run_item JOIN item ON item.id = run_item.item "
+        "WHERE run_item.run = ? GROUP BY item.state",
+        (run,),
+    )
+    return {RowState(state): count for state, count in found}
+
+
 def by_operation(claims: Sequence[Claim]) -> dict[str, list[str]]:
     """Gather the keys of claims by their operation."""
     keys: dict[str, list[str]] = {}
@@ -61,8 +98,3 @@ def by_operation(claims: Sequence[Claim]) -> dict[str, list[str]]:
 def chunks(values: Sequence[str]) -> Iterator[Sequence[str]]:
     """Divide values into what one statement takes."""
     return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
-
-
-def moment(seconds: float) -> datetime:
-    """Read a time, in seconds since 1970."""
-    return datetime.fromtimestamp(seconds, UTC)

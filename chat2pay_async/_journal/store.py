@@ -35,6 +35,7 @@ __all__ = [
     "RowState",
     "RunRecord",
     "Store",
+    "moment",
 ]
 
 
@@ -130,7 +131,7 @@ class Row:
         sent = self.sent
         assert sent is not None  # noqa: S101 - only rows that were sent are pending
         attempts = seen or tuple(
-            Attempt(_moment(at), 0.0, Proof.UNKNOWN, error="Interrupted")
+            Attempt(moment(at), 0.0, Proof.UNKNOWN, error="Interrupted")
             for at in (self.first_at, self.last_at)
         )
         return Pending(
@@ -142,7 +143,7 @@ class Row:
             request_id=self.request_id,
             first_attempt=attempts[0],
             last_attempt=attempts[-1],
-            service_time=None if self.service_at is None else _moment(self.service_at),
+            service_time=None if self.service_at is None else moment(self.service_at),
             settle=self.settle,
             read_timeout=self.read_timeout,
             resend_when_absent=self.resend_when_absent,
@@ -368,5 +369,6 @@ class Store(Protocol):
         ...
 
 
-def _moment(seconds: float) -> datetime:
+def moment(seconds: float) -> datetime:
+    """Read a time, in seconds since 1970."""
     return datetime.fromtimestamp(seconds, UTC)

@@ -28,6 +28,7 @@ from chat2pay_async import (
     OutcomeUnknownError,
     PaymentLinkRequest,
     Pending,
+    Proof,
     ReceiptNotSentError,
     RequestTimeoutError,
     RequestValidationError,
@@ -605,6 +606,26 @@ async def test_a_claim_that_was_lost_sends_nothing_and_its_caller_waits(
         link = await client.create_payment_link(order())
     assert link.payment_link_ref
     assert (len(calls), len(gate.posts)) == (2, 1)
+
+
+async def test_a_claim_that_was_lost_between_two_attempts_is_begun_anew(
+    gate: Gate, sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really, calls = SQLiteStore.record_intent, list[str]()
+
+    async def taken(store: SQLiteStore, token: str, intent: Any) -> bool:
+        calls.append(token)
+        if len(calls) == 2:
+            await store.release(token)
+        return await really(store, token, intent)
+
+    monkeypatch.setattr(SQLiteStore, "record_intent", taken)
+    gate.fails = [httpx.ReadError("cut")]
+    async with client_of(gate, path) as client:
+        made = await client.with_raw_response.create_payment_link(order())
+    assert [attempt.proof for attempt in made.attempts] == [Proof.UNKNOWN, Proof.APPLIED]
+    assert len(gate.posts) == 2
+    assert sandbox.ledger.count("link_created") == 1
 
 
 # What the disk does -------------------------------------------------------------------------------
@@ -1224,13 +1245,13 @@ async def test_recover_takes_no_effect_of_another_key_for_a_calls_own(
     gate: Gate, sandbox: Sandbox, path: Path
 ) -> None:
     blind = RetryPolicy(settle=1.0, stamp=False)
-    async with client_of(gate, path, apart=True, retry=blind) as client:
-        await client.create_payment_link(order(), idempotency_key="second")
     gate.fails = [httpx.ReadError("cut")]
     with unreadable(sandbox):
         async with client_of(gate, path, apart=True, retry=blind) as client:
             with pytest.raises(OutcomeUnknownError):
                 await client.create_payment_link(order())
+    async with client_of(gate, path, apart=True, retry=blind) as client:
+        await client.create_payment_link(order(), idempotency_key="second")
     async with client_of(gate, path, apart=True, retry=blind) as client:
         assert (await client.recover()).applied == 0
     assert sandbox.ledger.count("link_created") == 1
