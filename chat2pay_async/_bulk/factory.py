@@ -236,7 +236,7 @@ def _run(  # noqa: PLR0913 - an operation, its items, and the options
         finds_lookalikes=operation.safety is not Safety.READ and not choices.allow_lookalikes,
     )
     kind = DryRun if dry_run else Items
-    items = kind(operation, sender, call_options, store, choices, concurrency=concurrency)
+    items = kind(operation, calls, call_options, store, choices, concurrency=concurrency)
     return Run(setup, store, items, sender.hooks)
 
 

@@ -14,9 +14,10 @@ import attrs
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
 from chat2pay_async._api.operations import Operation, Safety, key_of
-from chat2pay_async._api.responses import foreign_text, is_refusal
+from chat2pay_async._api.responses import Outcome as CallOutcome
+from chat2pay_async._api.responses import foreign_text, recovered_outcome
 from chat2pay_async._bulk.known import GIVE_UP_AFTER, Choices, Item, KnownItems
-from chat2pay_async._bulk.outage import Outage, was_not_sent
+from chat2pay_async._bulk.outage import Outage, is_retried_after, was_not_sent
 from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
 from chat2pay_async._bulk.store import MemoryLog, RunStore
 from chat2pay_async._bulk.summary import Forecast
@@ -24,14 +25,14 @@ from chat2pay_async._journal.content import differences
 from chat2pay_async._journal.store import OPEN, Answer, Claimed, Row, RowState
 from chat2pay_async._send.call import Call, ClaimLog, ClaimLostError, Options
 from chat2pay_async._send.evidence import Shows
-from chat2pay_async._send.idempotency import released
+from chat2pay_async._send.idempotency import KeyedCalls, released
 from chat2pay_async._send.limits import LONGEST_PAUSE
 from chat2pay_async._send.reconciliation import Finding, Resolution, Verdict
 from chat2pay_async._send.retry import back_off
-from chat2pay_async._send.sender import Sender
 from chat2pay_async._send.stored import (
     Prior,
     changed_in,
+    content_in,
     end_of,
     state_after,
 )
@@ -54,7 +55,7 @@ class Items(KnownItems[Q, R]):
     def __init__(  # noqa: PLR0913 - the parts of a run
         self,
         operation: Operation[Q, R],
-        sender: Sender,
+        calls: KeyedCalls,
         options: Options,
         store: RunStore,
         choices: Choices,
@@ -62,7 +63,8 @@ class Items(KnownItems[Q, R]):
         concurrency: int,
     ) -> None:
         super().__init__(operation, store, choices)
-        self._sender = sender
+        self._sender = calls.sender
+        self._flights = calls.flights
         self._options = options
         self._concurrency = concurrency
         self._outage = Outage(choices.give_up_after, self._report_outage)
@@ -107,33 +109,6 @@ class Items(KnownItems[Q, R]):
         if isinstance(error, errors.OutcomeUnknownError) and error.is_foreign:
             return errors.RunStoppedError(str(error))
         return self._foreign or self._outage.reason
-
-    def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:
-        """Return the outcome of an item that was stopped on its way."""
-        name, log = self._operation.name, item.log
-        if item.outcome is not None:
-            return item.outcome
-        if log is None:
-            self._is_known(item)
-            known: Outcome[Q, R] | None = item.outcome
-            if known is not None:
-                return known
-        pending = None if log is None else log.pending
-        prior = self._prior_of(item)
-        if prior is not None and prior.is_unresolved and (log is None or log.sent is None):
-            pending = prior.pending  # it was not looked up to the end
-        if pending is None:
-            late = errors.RequestTimeoutError(f"{name}: the run was stopped before it was sent")
-            late.operation = name
-            late.attempts = () if item.call is None else tuple(item.call.attempts)
-            return self._failed(item, late)
-        unknown = errors.OutcomeUnknownError(
-            f"{name}: the run was stopped while it was in progress; it may have been applied",
-            pending=pending,
-        )
-        ends = pending.first_attempt, pending.last_attempt
-        unknown.operation, unknown.attempts = name, tuple(dict.fromkeys(ends))
-        return self._failed(item, unknown)
 
     # Sending --------------------------------------------------------------------------------------
 
@@ -188,7 +163,8 @@ class Items(KnownItems[Q, R]):
         prior = self._prior_of(item)
         item.log = log = self._log_of(item)
         try:
-            await self._stoppable(item, lambda: self._send_or_settle(item, log, prior))
+            work = self._send_or_settle if self._store.journal is not None else self._share
+            await self._stoppable(item, lambda: work(item, log, prior))
         except ClaimLostError:
             log.is_lost = True
         if log.is_lost and log.pending is None:
@@ -314,6 +290,33 @@ class Items(KnownItems[Q, R]):
         await journal.record_end(token, end_of(state, found.result, None, found.attempts))
         log.is_settled = True
 
+    async def _share(self, item: Item[Q, R], log: ClaimLog, _prior: Prior | None) -> None:
+        """Send an item without a journal, unless this process sends the like: then wait for it."""
+        name, key = self._operation.name, "" if item.asked is None else item.asked.key
+        if self._operation.safety is not Safety.ONCE or not key:
+            item.outcome = await self._send(item, log, None)
+            return
+        while True:
+            call = self._call(item, log, None, None, is_try=False)
+            flight, is_first = self._flights.join(name, key, call)
+            if is_first:
+                break
+            changed = differences(content_in(flight.call), content_in(call))
+            if changed:
+                item.outcome = self._conflict(item, changed)
+                return
+            await flight.ended()
+            if flight.outcome is not None:
+                item.outcome = self._shared(item, flight)
+                return
+            if flight.pending is not None:
+                item.prior = Prior(flight.pending, is_unresolved=True)
+        item.flight = flight
+        try:
+            item.outcome = await self._send(item, log, item.prior)
+        finally:
+            self._flights.leave(name, key, item.made, self._pending_of(item))
+
     # The request itself ---------------------------------------------------------------------------
 
     async def _send(
@@ -345,6 +348,8 @@ class Items(KnownItems[Q, R]):
                 except (errors.ConfigurationError, errors.JournalError):
                     raise  # they stop the run: the client is closed, or the journal is full
                 except Chat2PayError as error:
+                    if isinstance(error, errors.ReceiptNotSentError):  # it exists
+                        item.made = CallOutcome(Proof.APPLIED, error.receipt, error)
                     failure, delay = error, self._delay_after(error, item, log, began)
                 else:
                     self._outage.note_response()
@@ -377,6 +382,10 @@ class Items(KnownItems[Q, R]):
             retry = attrs.evolve(options.retry, max_attempts=1)
             options = attrs.evolve(options, retry=retry)
         call = item.call = Call(self._operation, item.request, options, clock.now(), log)
+        if item.flight is not None:
+            # Whoever waits for it may have been told these bytes.
+            call.sent, call.request_id = item.flight.call.sent, item.flight.call.request_id
+            item.flight.call = call
         asked = item.asked
         if asked is not None and asked.key != key_of(self._operation, item.request):
             call.idempotency_key = asked.key
@@ -405,16 +414,8 @@ class Items(KnownItems[Q, R]):
             return 0.0
         # The client's quota may have refused a retry: it delays the items of a run, and fails none.
         policy = self._options.retry
-        is_retried = self._is_retried_after(error) and log.failed < policy.max_attempts
+        is_retried = log.failed < policy.max_attempts and is_retried_after(error, self._operation)
         return back_off(policy, log.failed) if is_retried else None
-
-    def _is_retried_after(self, error: Chat2PayError) -> bool:
-        """Tell whether a call's last attempt failed as one does that is followed by another."""
-        if isinstance(error, errors.OutcomeUnknownError) or not error.attempts:
-            return False
-        last = error.attempts[-1]
-        is_final = self._operation.safety is Safety.ONCE and is_refusal(last.status_code)
-        return last.proof is Proof.NOT_SENT or (last.proof is Proof.UNKNOWN and not is_final)
 
     def _report_outage(self, lasted: float, delay: float | None, reason: str) -> None:
         name = self._operation.name
@@ -438,6 +439,7 @@ class Items(KnownItems[Q, R]):
             None if prior is None else prior.pending,
             unresolved=prior is not None and prior.is_unresolved,
         )
+        item.made = made
         state, attempts = State(state_after(made.result).value), tuple(call.attempts)
         return Outcome(item.key, item.request, state, made.result, None, attempts)
 
@@ -456,6 +458,8 @@ class Items(KnownItems[Q, R]):
         if changed:
             return self._conflict(item, changed)
         item.is_existing = True
+        assert finding.response is not None  # noqa: S101 - it shows the effect
+        item.made = recovered_outcome(operation, found, finding.response)
         recovered = attrs.evolve(found, recovered=True)
         return Outcome(item.key, item.request, State.SKIPPED, recovered)
 

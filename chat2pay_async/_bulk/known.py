@@ -14,16 +14,18 @@ import attrs
 from chat2pay_async import errors
 from chat2pay_async._api.operations import Operation, key_of
 from chat2pay_async._api.requests import ReceiptRequest
-from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
+from chat2pay_async._api.responses import Outcome as CallOutcome
+from chat2pay_async._bulk.outcomes import CALL, Outcome, State, outcome_of, request_of_row
 from chat2pay_async._bulk.store import Asked, Registered, RunStore
 from chat2pay_async._bulk.summary import mark_of
 from chat2pay_async._journal.content import differences
 from chat2pay_async._journal.store import Answer, Claim, Claimed, Row, RowState
 from chat2pay_async._send.call import Call, ClaimLog
+from chat2pay_async._send.flights import Flight, as_replayed
 from chat2pay_async._send.idempotency import checked_key
 from chat2pay_async._send.stored import Prior, claim_of, conflict, prior_of, state_of
 from chat2pay_async._texts import alike_number
-from chat2pay_async.errors import Chat2PayError, Fault, RequestValidationError
+from chat2pay_async.errors import Chat2PayError, Fault, Pending, RequestValidationError
 
 __all__ = ["GIVE_UP_AFTER", "Choices", "Item", "KnownItems"]
 
@@ -65,6 +67,12 @@ class Item(Generic[Q, R]):
     """True if it was found where nothing was sent for it."""
     is_finished: bool = False
     """True if what others did is all that there is to say of it."""
+    prior: Prior | None = None
+    """What another call of this process sent with its key, and may have had an effect."""
+    flight: Flight | None = None
+    """Set where it is sent without a journal."""
+    made: CallOutcome[R] | None = None
+    """Its effect, once it has one."""
     log: ClaimLog | None = None
     call: Call[Q, R] | None = None
     scope: anyio.CancelScope | None = None
@@ -233,6 +241,46 @@ class KnownItems(Generic[Q, R]):
         elif not item.is_resumed:
             item.outcome = attrs.evolve(outcome_of(row, item.request, State.SKIPPED), key=item.key)
         return True
+
+    def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:
+        """Return the outcome of an item that was stopped on its way."""
+        name, log = self._operation.name, item.log
+        if item.outcome is not None:
+            return item.outcome
+        if log is None:
+            self._is_known(item)
+            known: Outcome[Q, R] | None = item.outcome
+            if known is not None:
+                return known
+        pending = self._pending_of(item)
+        if pending is None:
+            late = errors.RequestTimeoutError(f"{name}: the run was stopped before it was sent")
+            late.operation = name
+            late.attempts = () if item.call is None else tuple(item.call.attempts)
+            return self._failed(item, late)
+        unknown = errors.OutcomeUnknownError(
+            f"{name}: the run was stopped while it was in progress; it may have been applied",
+            pending=pending,
+        )
+        ends = pending.first_attempt, pending.last_attempt
+        unknown.operation, unknown.attempts = name, tuple(dict.fromkeys(ends))
+        return self._failed(item, unknown)
+
+    def _pending_of(self, item: Item[Q, R]) -> Pending | None:
+        """Return what settles an item that ended here; None where nothing may have been applied."""
+        log, prior = item.log, item.prior or self._prior_of(item)
+        if prior is not None and prior.is_unresolved and (log is None or log.sent is None):
+            return prior.pending  # it was not looked up to the end
+        return None if log is None else log.pending
+
+    def _shared(self, item: Item[Q, R], flight: Flight) -> Outcome[Q, R]:
+        """Return the outcome of an item that another call of this process has finished."""
+        assert flight.outcome is not None  # noqa: S101 - asked before
+        made, attempts = as_replayed(flight.outcome), tuple(flight.call.attempts)
+        at = attempts[0].started_at if attempts else None
+        return Outcome(
+            *(item.key, item.request, State.SKIPPED, made.result, made.error, attempts, CALL, at)
+        )
 
     def _refused(self, item: Item[Q, R], problem: str) -> Outcome[Q, R]:
         names = [name for name in _KEYS if getattr(item.request, name, None) == item.key]

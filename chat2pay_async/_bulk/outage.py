@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Final
+from typing import Any, Final
 
 import anyio
 
 from chat2pay_async import _eventloop as clock
+from chat2pay_async._api.operations import Operation, Safety
+from chat2pay_async._api.responses import is_refusal
 from chat2pay_async._transport.base import TOO_LATE
 from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError, Proof, RunStoppedError
 
-__all__ = ["Outage", "Report", "was_not_sent"]
+__all__ = ["Outage", "Report", "is_retried_after", "was_not_sent"]
 
 Report = Callable[[float, float | None, str], None]
 """Takes the seconds since an outage began, the seconds until the next try, and the reason; None: it
@@ -31,6 +33,15 @@ def was_not_sent(error: Chat2PayError) -> bool:
     if last is None or last.error == TOO_LATE:  # its look-up was answered
         return False
     return last.proof is Proof.NOT_SENT and last.status_code is None
+
+
+def is_retried_after(error: Chat2PayError, operation: Operation[Any, Any]) -> bool:
+    """Tell whether a call's last attempt failed as one does that is followed by another."""
+    if isinstance(error, OutcomeUnknownError) or not error.attempts:
+        return False
+    last = error.attempts[-1]
+    is_final = operation.safety is Safety.ONCE and is_refusal(last.status_code)
+    return last.proof is Proof.NOT_SENT or (last.proof is Proof.UNKNOWN and not is_final)
 
 
 _NO_OUTAGE: Final = nullcontext(enter_result=False)

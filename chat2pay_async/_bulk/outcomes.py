@@ -68,7 +68,10 @@ class Outcome(Generic[Q, R]):
     attempts: tuple[Attempt, ...] = ()
     """Every attempt at the call, in order."""
     by: str | None = None
-    """Of a skipped item, the name of the run that finished it; `"call"`: a single call did."""
+    """Of a skipped item, the name of the run that finished it.
+
+    `"call"`: a single call did, or a run of this process that has no journal.
+    """
     at: datetime | None = None
     """Of a skipped item, when that was."""
 

@@ -6,16 +6,22 @@ that send to the same place with the same key.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Hashable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+import attrs
+import msgspec
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._api.responses import Outcome
 from chat2pay_async._send.call import Call
-from chat2pay_async.errors import Pending
+from chat2pay_async.errors import Pending, ReceiptNotSentError
 
-__all__ = ["Flight", "Flights"]
+__all__ = ["Flight", "Flights", "as_replayed"]
+
+R = TypeVar("R")
 
 # No lock: a child of a fork would find it held, and a call that is collected as garbage ends in the
 # middle of whatever its thread does. Each step on a dict or a list is one of its own.
@@ -81,3 +87,14 @@ class Flights:
     def find(self, operation: str, key: str) -> Flight | None:
         """Return the flight with a key, if one is under way."""
         return _all.get((self._place, operation, key))
+
+
+def as_replayed(outcome: Outcome[R]) -> Outcome[R]:
+    """Return an outcome as whoever waited for it gets it."""
+    result: Any = outcome.result
+    result = attrs.evolve(result, replayed=True)
+    error = outcome.error
+    if isinstance(error, ReceiptNotSentError):
+        error = copy.copy(error)
+        error.receipt = result
+    return msgspec.structs.replace(outcome, result=result, error=error, replayed=True)

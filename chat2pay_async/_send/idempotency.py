@@ -16,7 +16,6 @@ Without a journal the same holds of calls of this process that are under way (`_
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Awaitable, Callable, Hashable
 from contextlib import suppress
 from functools import partial
@@ -24,7 +23,6 @@ from typing import Any, Final, TypeVar
 
 import anyio
 import attrs
-import msgspec
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors, events
@@ -42,7 +40,7 @@ from chat2pay_async._journal.store import (
 )
 from chat2pay_async._send.call import Call, ClaimLog, Options, about
 from chat2pay_async._send.evidence import Evidence, Shows
-from chat2pay_async._send.flights import Flights
+from chat2pay_async._send.flights import Flights, as_replayed
 from chat2pay_async._send.reconciliation import Finding, Verdict
 from chat2pay_async._send.sender import Sender, raw_response
 from chat2pay_async._send.stored import (
@@ -458,14 +456,10 @@ def replayed(outcome: Outcome[R]) -> Outcome[R]:
     Raises:
         ReceiptNotSentError: Its receipt was made, and its message was not sent.
     """
-    result: Any = outcome.result
-    if isinstance(outcome.error, errors.ReceiptNotSentError):
-        error = copy.copy(outcome.error)
-        error.receipt = attrs.evolve(result, replayed=True)
-        raise error
-    return msgspec.structs.replace(
-        outcome, result=attrs.evolve(result, replayed=True), replayed=True
-    )
+    replay = as_replayed(outcome)
+    if isinstance(replay.error, errors.ReceiptNotSentError):
+        raise replay.error
+    return replay
 
 
 def _with_what_is_left(call: Call[Any, Any]) -> Options:

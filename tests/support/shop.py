@@ -24,6 +24,7 @@ from chat2pay_async._journal import sqlite_store
 from chat2pay_async._journal.database import Database
 from chat2pay_async._journal.sqlite_store import SQLiteStore
 from chat2pay_async._journal.store import OPEN, Account, Row
+from chat2pay_async._send.idempotency import KeyedCalls
 
 __all__ = [
     "ACCOUNT",
@@ -192,6 +193,7 @@ def shop(  # noqa: PLR0913 - whatever can be different
     """Open the items of a run. By default it waits for no outage."""
     chosen = Choices(give_up_after=give_up_after, **(choices or {}))
     with opened(path, accept_loss=accept_loss) if path is not None else _none() as journal:
+        calls = KeyedCalls(made.sender, journal, object())
         name = None if journal is None else Name(run, operation.name, {})
         store = RunStore(journal, name, finds_lookalikes=not chosen.allow_lookalikes)
         inline: Any = Inline(store._work)
@@ -202,7 +204,7 @@ def shop(  # noqa: PLR0913 - whatever can be different
             writer.has_loop = False
             at_once(journal.open_run(run, operation.name, {}))
             writer.has_loop = True
-        items = Items(operation, made.sender, options(**retry), store, chosen, concurrency=4)
+        items = Items(operation, calls, options(**retry), store, chosen, concurrency=4)
         try:
             yield Shop(made, items, store, journal, path)
         finally:
