@@ -93,6 +93,7 @@ def phone_problem(value: Any) -> str | None:
     return f"must be text or a whole number, not {type(value).__name__}: {_A_NUMBER}"
 
 
+@lru_cache(maxsize=16)  # it is asked of the same number as many as four times in a row
 def _is_international(digits: str) -> bool:
     return (
         len(digits) in _LENGTHS

@@ -24,6 +24,7 @@ from cattrs.fns import identity
 from cattrs.gen import make_dict_unstructure_fn, override
 
 from chat2pay_async._api import requests
+from chat2pay_async._api.json import decode_any
 from chat2pay_async._api.validation import MAX_DIGITS, exponent_of, member
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "UnreadableError",
     "encode",
     "encode_json",
+    "fields_of",
     "structure",
     "takes_stamp",
     "wire_name",
@@ -47,6 +49,7 @@ _ODD_NAMES = {
     "payment_page_ttl": "paymentPageTTL",
 }
 _DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,6})?")
+_YEAR = len("2021")
 _LONGEST_DATE = len("2021-04-27")
 _COMPACT = re.compile(r"(20\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?")
 # Numbers from 2000 to 2100 in one unit are in no other one's range: a payment's time is there.
@@ -124,7 +127,8 @@ def read_timestamp(value: Any) -> datetime:
         return _moment_of_parts(value)
     if isinstance(value, str):
         text = value.strip()
-        if not _DECIMAL.fullmatch(text):
+        # Nearly every time has its day, and so is no number.
+        if text[_YEAR:].startswith("-") or not _DECIMAL.fullmatch(text):
             if len(text) <= _LONGEST_DATE:
                 raise UnreadableError
             moment = datetime.fromisoformat(text.upper())
@@ -280,7 +284,7 @@ _writer_of: Callable[[Any], Callable[[Any], Any]] = cache(_converter.get_unstruc
 
 def write_timestamp(value: datetime) -> str:
     """Write a time in RFC 3339, in UTC, with milliseconds."""
-    moment = value.astimezone(UTC)
+    moment = value if value.tzinfo is UTC else value.astimezone(UTC)
     try:
         # Six decimals, or none, in a tenth of the time that `isoformat` takes.
         text: str = msgspec.to_builtins(moment)
@@ -340,6 +344,19 @@ def encode(request: Any, request_id: str | None = None) -> bytes:
     if request_id is not None:
         data["additionalData"] = {**data.get("additionalData", {}), STAMP: request_id}
     return _encoder.encode(data)
+
+
+def fields_of(request: Any) -> dict[str, Any]:
+    """Return the fields of a request that `encode` writes, as reading them back would."""
+    fields: dict[str, Any] = _writer_of(type(request))(request)
+    for name, value in fields.items():
+        if type(value) not in _PLAIN:
+            fields[name] = decode_any(_encoder.encode(value))
+    return fields
+
+
+_PLAIN: Final = frozenset({str, bool, Decimal})
+"""Types of values that come back as they were."""
 
 
 def encode_json(value: Any) -> bytes:

@@ -88,7 +88,7 @@ def minor_units(currency: str) -> int:
 
 def exact_sum(*amounts: Decimal) -> Decimal:
     """Add without rounding."""
-    return reduce(_EXACT.add, amounts, _ZERO)
+    return reduce(_EXACT.add, amounts) if amounts else _ZERO
 
 
 def exponent_of(value: Decimal) -> int | None:

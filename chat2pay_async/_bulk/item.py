@@ -18,7 +18,14 @@ from chat2pay_async._api.responses import Outcome as CallOutcome
 from chat2pay_async._api.responses import foreign_text, recovered_outcome
 from chat2pay_async._bulk.known import GIVE_UP_AFTER, Choices, Item, KnownItems
 from chat2pay_async._bulk.outage import Outage, is_retried_after, was_not_sent
-from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
+from chat2pay_async._bulk.outcomes import (
+    ROW_STATES,
+    STATES,
+    Outcome,
+    State,
+    outcome_of,
+    request_of_row,
+)
 from chat2pay_async._bulk.store import MemoryLog, RunStore
 from chat2pay_async._bulk.summary import Forecast
 from chat2pay_async._journal.content import differences
@@ -207,7 +214,7 @@ class Items(KnownItems[Q, R]):
         if not is_news and not was_open:
             await journal.release(token)
             return
-        state = RowState.APPLIED if item.is_existing else RowState(outcome.state.value)
+        state = RowState.APPLIED if item.is_existing else ROW_STATES[outcome.state]
         response = None if outcome.recovered else log.response
         end = end_of(state, outcome.result, outcome.error, outcome.attempts, response)
         await journal.record_end(token, attrs.evolve(end, is_found=item.is_existing))
@@ -239,7 +246,7 @@ class Items(KnownItems[Q, R]):
         verdict = resolution.verdict
         attempts = tuple(dict.fromkeys((pending.first_attempt, pending.last_attempt)))
         if verdict is Verdict.APPLIED:
-            state = State(state_after(resolution.result).value)
+            state = STATES[state_after(resolution.result)]
             item.outcome = Outcome(item.key, item.request, state, resolution.result, None, attempts)
         elif verdict is Verdict.ABSENT and not prior.was_applied:
             absent = errors.RequestTimeoutError(
@@ -286,7 +293,7 @@ class Items(KnownItems[Q, R]):
         assert journal is not None  # noqa: S101 - it has the row
         assert token is not None  # noqa: S101 - which this run holds
         assert found is not None  # noqa: S101 - its end is what is written
-        state = RowState(found.state.value)
+        state = ROW_STATES[found.state]
         await journal.record_end(token, end_of(state, found.result, None, found.attempts))
         log.is_settled = True
 
@@ -440,7 +447,7 @@ class Items(KnownItems[Q, R]):
             unresolved=prior is not None and prior.is_unresolved,
         )
         item.made = made
-        state, attempts = State(state_after(made.result).value), tuple(call.attempts)
+        state, attempts = STATES[state_after(made.result)], tuple(call.attempts)
         return Outcome(item.key, item.request, state, made.result, None, attempts)
 
     async def _existing(self, item: Item[Q, R]) -> Outcome[Q, R] | None:

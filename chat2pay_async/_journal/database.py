@@ -44,6 +44,10 @@ from chat2pay_async.errors import JournalError
 __all__ = ["Database"]
 
 _IS_OPEN: Final = "(token IS NOT NULL OR state IN ('sent', 'unknown'))"
+_WHAT_WAS_SENT: Final = (
+    "content = coalesce(content_before, content), "
+    f"identity = coalesce(identity_before, identity), {NOTHING_BEFORE}"
+)
 _FINAL: Final = frozenset({RowState.APPLIED, RowState.REJECTED})
 """States of rows whose request nobody needs any more."""
 
@@ -236,9 +240,8 @@ class Database:
 
     def record_intent(self, token: str, intent: Intent) -> bool:
         """Write that a POST is about to leave, unless the claim is not mine any more."""
-        pending = intent.pending
-        first, last = pending.first_attempt.started_at, pending.last_attempt.started_at
-        service = pending.service_time
+        if self._write_intent(token, intent, " AND target IS NULL AND response IS NULL"):
+            return True
         self.db.execute(
             "INSERT INTO history (item, at, what, target, body) SELECT id, last_at, 'request', "
             "target, body FROM item WHERE token = ? AND session = ? AND target IS NOT NULL",
@@ -250,12 +253,18 @@ class Database:
             "AND ended_at IS NOT NULL",
             (token, self._session),
         )
+        return self._write_intent(token, intent, "")
+
+    def _write_intent(self, token: str, intent: Intent, only: str) -> bool:
+        pending = intent.pending
+        first, last = pending.first_attempt.started_at, pending.last_attempt.started_at
+        service = pending.service_time
         cursor = self.db.execute(
-            "UPDATE item SET state = 'sent', content = coalesce(?, content), identity = ?, "  # noqa: S608 - a constant
+            "UPDATE item SET state = 'sent', content = coalesce(?, content), identity = ?, "  # noqa: S608 - constants
             f"{NOTHING_BEFORE}, target = ?, body = ?, request_id = ?, first_at = ?, "
             "last_at = ?, service_at = ?, settle = ?, read_timeout = ?, resend_when_absent = ?, "
             "posts = posts + 1, response = NULL, result = NULL, detail = NULL, ended_at = NULL "
-            "WHERE token = ? AND session = ?",
+            f"WHERE token = ? AND session = ?{only}",
             (
                 *(intent.content, pending.identity),
                 *(pending.request.target, pending.request.body),
@@ -288,17 +297,15 @@ class Database:
         return self._end(which, (row.id, row.posts, row.last_at), end)
 
     def _end(self, which: str, values: tuple[Any, ...], end: End) -> bool:
-        if not end.is_found:  # it is the end of what was sent, and the content has to be of that
-            self.db.execute(
-                "UPDATE item SET content = content_before, identity = identity_before "  # noqa: S608 - one of two, above
-                f"WHERE {which} AND content_before IS NOT NULL",
-                values,
-            )
+        # It is the end of what was sent, and the content has to be of that.
+        kept = NOTHING_BEFORE if end.is_found else _WHAT_WAS_SENT
         if self._salt is not None and end.state in _FINAL:
+            self.db.execute(f"UPDATE item SET {kept} WHERE {which}", values)  # noqa: S608 - of two, above
             self._digest(which, values)
+            kept = NOTHING_BEFORE
         cursor = self.db.execute(
-            "UPDATE item SET state = ?, response = coalesce(?, response), result = ?, detail = ?, "  # noqa: S608 - one of two, above
-            f"ended_at = ?, token = NULL, session = NULL, {NOTHING_BEFORE} WHERE {which}",
+            "UPDATE item SET state = ?, response = coalesce(?, response), result = ?, detail = ?, "  # noqa: S608 - the same
+            f"ended_at = ?, token = NULL, session = NULL, {kept} WHERE {which}",
             (end.state, end.response, end.result, end.detail, time.time(), *values),
         )
         return cursor.rowcount == 1
@@ -327,19 +334,19 @@ class Database:
         """Read the rows of many keys."""
         return {values[2]: read_row(values) for values in self._rows_of(operation, keys)}
 
-    def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[Row]]:
-        """Read the rows whose folded key is one of these."""
-        found: dict[str, list[Row]] = {}
+    def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[str]]:
+        """Read the keys whose folded form is one of these."""
+        found: dict[str, list[str]] = {}
         for chunk in chunks(list(dict.fromkeys(folded))):
             # A key that is its own folded form is not in the index of the others.
             for column in ("folded", "key"):
                 of_others = " AND folded <> key" if column == "folded" else " AND folded = key"
                 query = (
-                    f"SELECT {COLUMNS}, folded FROM item WHERE operation = ? "  # noqa: S608 - columns, placeholders
+                    "SELECT key, folded FROM item WHERE operation = ? "  # noqa: S608 - a column, placeholders
                     f"AND {column} IN (VALUES {marks(len(chunk))}){of_others}"
                 )
-                for values in self.db.execute(query, (operation, *chunk)):
-                    found.setdefault(values[-1], []).append(read_row(values))
+                for key, alike in self.db.execute(query, (operation, *chunk)):
+                    found.setdefault(alike, []).append(key)
         return found
 
     def rows_of_identity(self, operation: str, identity: str) -> list[Row]:

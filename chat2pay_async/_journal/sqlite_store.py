@@ -225,8 +225,8 @@ class SQLiteStore:
         """Read the rows of many keys."""
         return await self._ask(lambda opened: opened.database.find_all(operation, keys))
 
-    async def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[Row]]:
-        """Read the rows whose folded key is one of these."""
+    async def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[str]]:
+        """Read the keys whose folded form is one of these, each under that form."""
         return await self._ask(lambda opened: opened.database.lookalikes(operation, folded))
 
     async def rows_of_identity(self, operation: str, identity: str) -> list[Row]:

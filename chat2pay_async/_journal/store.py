@@ -68,7 +68,7 @@ class Account:
     key_fingerprint: str
 
 
-@attrs.frozen
+@attrs.define
 class Holder:
     """Maker of a row: a run, or a single call."""
 
@@ -78,7 +78,7 @@ class Holder:
     """The time, by the clock of the machine that wrote it."""
 
 
-@attrs.frozen
+@attrs.define
 class Row:
     """Row of a journal."""
 
@@ -151,7 +151,7 @@ class Row:
         )
 
 
-@attrs.frozen
+@attrs.define
 class Claim:
     """Question: may I work on this key?"""
 
@@ -185,7 +185,7 @@ class Answer(enum.Enum):
     """It was applied (or rejected, where that is only to be shown). Nothing is claimed."""
 
 
-@attrs.frozen
+@attrs.define
 class Claimed:
     """Answer to a claim, with the row as it is now (HELD, ENDED) or was before (NEW, OPEN)."""
 
@@ -196,7 +196,7 @@ class Claimed:
     """Set where the row is mine."""
 
 
-@attrs.frozen
+@attrs.define
 class Intent:
     """Note: a POST is about to leave."""
 
@@ -215,7 +215,7 @@ class Response:
     body: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
+@attrs.define
 class End:
     """Note: a call has ended."""
 
@@ -305,8 +305,8 @@ class Store(Protocol):
         """Read the rows of many keys."""
         ...
 
-    async def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[Row]]:
-        """Read the rows whose folded key is one of these."""
+    async def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[str]]:
+        """Read the keys whose folded form is one of these, each under that form."""
         ...
 
     async def rows_of_identity(self, operation: str, identity: str) -> list[Row]:

@@ -210,8 +210,7 @@ def _write_detail(
 ) -> bytes:
     detail: dict[str, Any] = {
         "attempts": [
-            [one.started_at.isoformat(), one.elapsed, one.proof, one.status_code, one.error]
-            for one in attempts
+            [one.started_at, one.elapsed, one.proof, one.status_code, one.error] for one in attempts
         ]
     }
     if recovered:
