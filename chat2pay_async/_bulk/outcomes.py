@@ -56,7 +56,7 @@ STATES: Final[dict[RowState, State]] = {
     RowState(state.value): state for state in State if state is not State.SKIPPED
 }
 """Ends of the items whose rows have these states; nobody knows the end of the others."""
-ROW_STATES: Final[dict[RowState, State]] = {state: row_state for row_state, state in STATES.items()}
+ROW_STATES: Final[dict[State, RowState]] = {state: row for row, state in STATES.items()}
 
 
 @attrs.frozen
