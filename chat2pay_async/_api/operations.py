@@ -176,8 +176,9 @@ def _is_anothers(operation: Operation[Any, Any], request: object, data: Mapping[
     and only it has no status of its own.
     """
     for attribute, name in _NAMES:
-        wanted, got = getattr(request, attribute, None), data.get(name)
-        if wanted and got and str(got) != wanted:
+        got = data.get(name)
+        wanted = getattr(request, attribute, None) if got else None
+        if wanted and str(got) != wanted:
             return True
     histories = data.get("transactionStatuses"), data.get("paymentStatuses")
     is_transaction = histories != (None, None)

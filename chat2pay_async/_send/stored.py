@@ -23,6 +23,7 @@ from chat2pay_async._journal.content import write_content
 from chat2pay_async._journal.store import OPEN, Account, Claim, End, Row, RowState
 from chat2pay_async._texts import alike_number
 from chat2pay_async._transport.base import WireResponse
+from chat2pay_async._values import Value
 from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof
 
 __all__ = [
@@ -229,8 +230,8 @@ _API_FIELDS = ("status_code", "message", "errors", "reason_code")
 # Reading -----------------------------------------------------------------------------------------
 
 
-@attrs.frozen
-class Detail:
+@attrs.frozen(eq=False, repr=False)
+class Detail(Value):
     """Attempts and error of a call's end."""
 
     attempts: tuple[Attempt, ...] = ()
