@@ -243,7 +243,7 @@ def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
     }
     required = {field.name: None for field in given if field.default is attrs.NOTHING}
 
-    def read_object(data: dict[str, Any], _kind: object) -> T:
+    def read_object(data: dict[str, Any], _kind: object, **own: bool) -> T:
         fields: dict[str, Any] = required.copy()
         extra: dict[str, Any] = {}
         for name, raw in data.items():
@@ -259,7 +259,7 @@ def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
                     fields[attribute] = read(raw)
                 except Exception:  # noqa: BLE001 - whatever form it was, its neighbours still count
                     extra[name] = raw
-        return kind(**fields, extra=extra) if extra else kind(**fields)
+        return kind(**fields, **own, extra=extra) if extra else kind(**fields, **own)
 
     return read_object
 
@@ -267,12 +267,18 @@ def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
 _OWN: Final = frozenset({"extra", "recovered", "replayed"})
 """Attributes that are not on the wire."""
 
-_reader_of: Callable[[Any], Callable[[Any, Any], Any]] = cache(_converter.get_structure_hook)
+_reader_of: Callable[[Any], Callable[..., Any]] = cache(_converter.get_structure_hook)
 
 
-def structure(kind: Callable[..., T], data: dict[str, Any]) -> T:
-    """Read an object. It never fails: an unreadable field is None, and its raw value in `extra`."""
-    value: T = _reader_of(kind)(data, kind)
+def structure(kind: Callable[..., T], data: dict[str, Any], **own: bool) -> T:
+    """Read an object. It never fails: an unreadable field is None, and its raw value in `extra`.
+
+    Args:
+        kind: Its class.
+        data: Its fields on the wire.
+        **own: Attributes that are not on the wire.
+    """
+    value: T = _reader_of(kind)(data, kind, **own)
     return value
 
 

@@ -247,7 +247,7 @@ class KnownItems(Generic[Q, R]):
         if changed:
             item.outcome = self._conflict(item, changed)
         elif not item.is_resumed:
-            item.outcome = attrs.evolve(outcome_of(row, item.request, State.SKIPPED), key=item.key)
+            item.outcome = outcome_of(row, item.request, State.SKIPPED, item.key)
         return True
 
     def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:

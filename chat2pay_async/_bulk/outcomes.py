@@ -110,19 +110,22 @@ class Outcome(Generic[Q, R]):
         return isinstance(self.result, models.GatewayResult) and self.result.succeeded is False
 
 
-def outcome_of(row: Row, request: Any, state: State | None = None) -> Outcome[Any, Any]:
+def outcome_of(
+    row: Row, request: Any, state: State | None = None, key: str | None = None
+) -> Outcome[Any, Any]:
     """Read the outcome of a journal's row; unknown if it has none.
 
     Args:
         row: The row.
         request: The request, or None where it is not kept.
         state: Takes the place of the row's own.
+        key: Likewise.
     """
     result, error, attempts = result_of(row)
     if state is None:
         state = STATES.get(row.state, State.UNKNOWN)
     by, at = row.claimed_by.run or CALL, row.claimed_by.at
-    return Outcome(row.key, request, state, result, error, attempts, by, at)
+    return Outcome(key or row.key, request, state, result, error, attempts, by, at)
 
 
 def request_of_row(row: Row) -> Any:

@@ -50,6 +50,7 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 _OWN = frozenset({"extra", "recovered", "replayed"})
 """Fields of a model that are no fields of a response."""
 _BY_NAME = {operation.name: operation for operation in OPERATIONS}
+_PROOFS = {proof.value: proof for proof in Proof}
 _OK: Final = 200
 
 Q = TypeVar("Q")
@@ -245,7 +246,7 @@ def read_detail(text: bytes | None) -> Detail:
         return Detail()
     data = msgspec.json.decode(text)
     attempts = tuple(
-        Attempt(datetime.fromisoformat(at), elapsed, Proof(proof), status, error)
+        Attempt(datetime.fromisoformat(at), elapsed, _PROOFS[proof], status, error)
         for at, elapsed, proof, status, error in data["attempts"]
     )
     fields = data.get("error")
@@ -282,8 +283,8 @@ def result_of(row: Row) -> tuple[Any, Chat2PayError | None, tuple[Attempt, ...]]
     if body is not None and row.detail is not None and (error is None or unsent):
         data = decode_object(body)
         if data is not None:
-            read = codec.structure(operation.result, data)
-            result = attrs.evolve(read, recovered=detail.recovered, replayed=True)
+            kind: Any = operation.result
+            result = codec.structure(kind, data, recovered=detail.recovered, replayed=True)
     if error is not None:
         error.operation = row.operation
     if isinstance(error, errors.ReceiptNotSentError):

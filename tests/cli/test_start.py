@@ -25,6 +25,7 @@ from chat2pay_async._cli.job import JOBS
 from chat2pay_async._cli.options import JobOptions
 from chat2pay_async._cli.single_call import client_of
 from chat2pay_async._files import campaign
+from chat2pay_async._files.rows import read_rows
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
 
@@ -234,11 +235,10 @@ def test_dry_run_rejects_a_key_that_occurs_twice(
 def readings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The readings of a file, by what they read."""
     begun: list[Any] = []
-    really_read = campaign.read_rows
 
     def read(source: Any, *arguments: Any, **named: Any) -> Any:
         begun.append(source)
-        return really_read(source, *arguments, **named)
+        return read_rows(source, *arguments, **named)
 
     monkeypatch.setattr(campaign, "read_rows", read)
     return begun
