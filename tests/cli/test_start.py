@@ -282,6 +282,18 @@ def test_dry_run_says_first_what_is_wrong_with_the_file(run: Terminal, tmp_path:
     assert "the journal" not in ran.err
 
 
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize(("amount", "said"), [("", "is required"), ("1.00", "plain http")])
+def test_dry_run_that_makes_no_client_says_so_after_it_has_checked_the_file(
+    run: Terminal, tmp_path: Path, amount: str, said: str
+) -> None:
+    path = lines_to(tmp_path / "spring.csv", HEADER, f"A-1,sms,{PHONE}1,ZAR,{amount}")
+    ran = run("links", "send", path, "--dry-run", "--base-url", "http://pay.example")
+    assert (ran.code, ran.out) == (1, "")
+    assert said in ran.err
+    assert ran.err.count("plain http") == (said == "plain http")
+
+
 def test_dry_run_of_a_new_job_needs_no_api_key(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
