@@ -17,7 +17,6 @@ from chat2pay_async._config import ApiKey, RetryPolicy, Timeout
 from chat2pay_async._journal.store import Claim, Intent, Response, Store
 from chat2pay_async._send.stored import results_of
 from chat2pay_async._transport.base import SendGuard, WireResponse
-from chat2pay_async._values import Value
 from chat2pay_async.errors import (
     Attempt,
     Chat2PayError,
@@ -58,8 +57,8 @@ def next_id() -> str:
     return secrets.token_hex(8)
 
 
-@attrs.frozen(eq=False, repr=False)
-class Options(Value):
+@attrs.frozen
+class Options:
     """The settings that a view may change."""
 
     timeout: Timeout = Timeout()
