@@ -68,6 +68,8 @@ class Database:
         self._salt = salt
         self._openings: dict[str, tuple[int, int]] = {}
         """Of the runs that were opened: their ids, and the number of this opening."""
+        self._unsent: set[str] = set()
+        """Tokens of rows that were made with them, and have no history yet."""
 
     # Claims ---------------------------------------------------------------------------------------
 
@@ -129,6 +131,7 @@ class Database:
             ),
         )
         self._join(claim, cursor.lastrowid or 0)
+        self._unsent.add(token)
         return Claimed(Answer.NEW, None, token)
 
     def _answer(self, values: tuple[Any, ...], *, takes_rejected: bool) -> Answer:
@@ -169,6 +172,7 @@ class Database:
 
     def release(self, token: str) -> None:
         """Give a claim back."""
+        self._unsent.discard(token)
         self._release("token = ?", (token,))
 
     def release_all(self) -> None:
@@ -239,17 +243,10 @@ class Database:
         pending = intent.pending
         first, last = pending.first_attempt.started_at, pending.last_attempt.started_at
         service = pending.service_time
-        self.db.execute(
-            "INSERT INTO history (item, at, what, target, body) SELECT id, last_at, 'request', "
-            "target, body FROM item WHERE token = ? AND session = ? AND target IS NOT NULL",
-            (token, self._session),
-        )
-        self.db.execute(
-            "INSERT INTO history (item, at, what, body) SELECT id, ended_at, 'response', response "
-            "FROM item WHERE token = ? AND session = ? AND response IS NOT NULL "
-            "AND ended_at IS NOT NULL",
-            (token, self._session),
-        )
+        if token in self._unsent:
+            self._unsent.discard(token)
+        else:
+            self._keep_history(token)
         cursor = self.db.execute(
             "UPDATE item SET state = 'sent', content = coalesce(?, content), identity = ?, "  # noqa: S608 - a constant
             f"{NOTHING_BEFORE}, target = ?, body = ?, request_id = ?, first_at = ?, "
@@ -267,6 +264,20 @@ class Database:
         )
         return cursor.rowcount == 1
 
+    def _keep_history(self, token: str) -> None:
+        """Move what a row has of its last POST to the history: the next one takes its place."""
+        self.db.execute(
+            "INSERT INTO history (item, at, what, target, body) SELECT id, last_at, 'request', "
+            "target, body FROM item WHERE token = ? AND session = ? AND target IS NOT NULL",
+            (token, self._session),
+        )
+        self.db.execute(
+            "INSERT INTO history (item, at, what, body) SELECT id, ended_at, 'response', response "
+            "FROM item WHERE token = ? AND session = ? AND response IS NOT NULL "
+            "AND ended_at IS NOT NULL",
+            (token, self._session),
+        )
+
     def record_response(self, token: str, response: Response) -> None:
         """Write a response to the history."""
         self.db.execute(
@@ -277,6 +288,7 @@ class Database:
 
     def record_end(self, token: str, end: End) -> bool:
         """Write how a call ended, and give the claim back, unless it is not mine any more."""
+        self._unsent.discard(token)
         return self._end("token = ? AND session = ?", (token, self._session), end)
 
     def end_open(self, row: Row, end: End) -> bool:
@@ -288,29 +300,28 @@ class Database:
         return self._end(which, (row.id, row.posts, row.last_at), end)
 
     def _end(self, which: str, values: tuple[Any, ...], end: End) -> bool:
-        if not end.is_found:  # it is the end of what was sent, and the content has to be of that
-            self.db.execute(
-                "UPDATE item SET content = content_before, identity = identity_before "  # noqa: S608 - one of two, above
-                f"WHERE {which} AND content_before IS NOT NULL",
-                values,
-            )
+        # It is the end of what was sent, so the content has to be of that, unless it was found.
+        content, identity = "content", "identity"
+        if not end.is_found:
+            content, identity = (f"coalesce({name}_before, {name})" for name in (content, identity))
         if self._salt is not None and end.state in _FINAL:
-            self._digest(which, values)
+            self._digest(which, values, content, self._salt)
         cursor = self.db.execute(
-            "UPDATE item SET state = ?, response = coalesce(?, response), result = ?, detail = ?, "  # noqa: S608 - one of two, above
+            f"UPDATE item SET content = {content}, identity = {identity}, state = ?, "  # noqa: S608 - one of two, above
+            "response = coalesce(?, response), result = ?, detail = ?, "
             f"ended_at = ?, token = NULL, session = NULL, {NOTHING_BEFORE} WHERE {which}",
             (end.state, end.response, end.result, end.detail, time.time(), *values),
         )
         return cursor.rowcount == 1
 
-    def _digest(self, which: str, values: tuple[Any, ...]) -> None:
+    def _digest(self, which: str, values: tuple[Any, ...], content: str, salt: str) -> None:
         """Keep no more of a finished request than what compares it."""
-        assert self._salt is not None  # noqa: S101 - asked before
-        query = f"SELECT id, content FROM item WHERE {which}"  # noqa: S608 - one of two, above
-        for item, content in self.db.execute(query, values).fetchall():
+        query = f"SELECT id, {content} FROM item WHERE {which}"  # noqa: S608 - one of two, above
+        for item, kept in self.db.execute(query, values).fetchall():
             self.db.execute(
-                "UPDATE item SET content = ?, target = NULL, body = NULL WHERE id = ?",
-                (digested(content, self._salt), item),
+                "UPDATE item SET content = ?, content_before = NULL, target = NULL, body = NULL "
+                "WHERE id = ?",
+                (digested(kept, salt), item),
             )
             self.db.execute("DELETE FROM history WHERE item = ? AND what = 'request'", (item,))
 
