@@ -173,7 +173,7 @@ class AsyncChat2Pay(Recovery):
         sender, kept = Sender(limited, all_hooks, key, url, known), as_journal(journal)
         store = None if kept is None else store_of(kept)
         # Calls with the same key are one where these are the same.
-        whose = (url, id(key) if isinstance(key, KeySource) else key.fingerprint)
+        whose = (url, key.name if isinstance(key, KeySource) else key.fingerprint)
         calls = KeyedCalls(sender, store, whose if kept is None else kept.path)
         self._own(calls, options, is_view=False)
 

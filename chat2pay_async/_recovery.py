@@ -182,16 +182,17 @@ async def _resolve(
 ) -> Resolution:
     """Settle a pending call; see `Reconciler.resolve`. The journal is told the verdict."""
     key = owner_in(pending)[-1]
-    resolution = await _settle(calls, pending, key, options, another_key=another_key)
-    if resolution.verdict is Verdict.ABSENT and await _is_under_way(calls, pending, key):
+    with calls.flights.watch(pending.operation, key) as watch:
+        resolution = await _settle(calls, pending, key, options, another_key=another_key)
+        is_absent = resolution.verdict is Verdict.ABSENT
+        is_others = is_absent and (await _is_held(calls, pending, key) or watch.has_begun)
+    if is_others:
         # Whoever took it up meanwhile may send it again.
         return Resolution(Verdict.UNDETERMINED)
     return resolution
 
 
-async def _is_under_way(calls: KeyedCalls, pending: Pending, key: str) -> bool:
-    if calls.flights.find(pending.operation, key) is not None:
-        return True
+async def _is_held(calls: KeyedCalls, pending: Pending, key: str) -> bool:
     found = None if calls.store is None else await calls.store.find(pending.operation, key)
     return found is not None and found.answer is Answer.HELD
 

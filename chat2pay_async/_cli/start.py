@@ -194,7 +194,7 @@ def resume(run: str, file: Path | None = None, /, *, options: JobOptions = JobOp
     record = anyio.run(_find, run, options)
     job = next(job for job in JOBS.values() if job.operation == record.operation)
     kept = record.settings
-    if "options" not in kept:
+    if "never_resend" not in kept:  # a program began it
         print_error(f"Run {run} was not begun from a file. Only unknown outcomes are looked up.")
         return RunController(job, Plan(run), options).run(())
     chosen, check_existing = _restored(run, kept, options)
@@ -245,8 +245,10 @@ def _start_from(job: Job, from_run: str, options: FileOptions) -> int:
         if counts.taken:
             return _code_of(counts, _start(job, path, options, from_run=from_run))
         # What an earlier attempt has left open is looked up.
-        settings = _settings(options, check_existing=False) | {"from_run": from_run}
-        plan = Plan(options.run, settings=settings, is_selection=True)
+        run = options.run
+        options, check_existing = _as_begun(run, options, check_existing=False)
+        settings = _settings(options, check_existing=check_existing) | {"from_run": from_run}
+        plan = Plan(run, settings=settings, is_selection=True)
         return _code_of(counts, RunController(job, plan, options).run(()))
 
 
@@ -371,7 +373,7 @@ def _as_begun(run: str, options: FileOptions, *, check_existing: bool) -> tuple[
     kept: Mapping[str, str] = {}
     with suppress(JournalError):  # it is reported when the journal is opened
         kept = read_run_settings(path_of(options), run)
-    if "options" not in kept:
+    if "never_resend" not in kept:  # a program began it, and may name its settings as it likes
         return options, check_existing
     return _protected(kept, options), check_existing or msgspec.json.decode(kept["check_existing"])
 

@@ -274,7 +274,7 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
         self.options = attrs.evolve(self.options, retry=retry)
         self.earlier_read = prior.read_timeout
         error = ConnectionFailedError(
-            f"{self.operation.name}: the process that sent it ended before it had a response"
+            f"{self.operation.name}: whoever sent it ended before its result was known"
         )
         outcome: Outcome[R] = Outcome(_UNKNOWN, error=error)
         now = self.started if now is None else now
@@ -359,6 +359,8 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
         # What was certainly not sent is no part of what has to be settled.
         sent = [attempt for attempt in made if attempt.proof is _UNKNOWN] or made
         retry = self.options.retry
+        # Whatever look-ups show then: it is not absent.
+        was_answered = any(attempt.proof is _APPLIED for attempt in made)
         return Pending(
             operation=self.operation.name,
             identity=self.operation.identity(self.request),
@@ -371,7 +373,7 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
             service_time=self.service_time,
             settle=retry.settle,
             read_timeout=self._read,
-            resend_when_absent=retry.resend_when_absent,
+            resend_when_absent=retry.resend_when_absent and not was_answered,
             idempotency_key=self.idempotency_key,
         )
 

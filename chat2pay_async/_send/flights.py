@@ -6,9 +6,11 @@ that send to the same place with the same key.
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import os
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -26,8 +28,18 @@ R = TypeVar("R")
 # No lock: a child of a fork would find it held, and a call that is collected as garbage ends in the
 # middle of whatever its thread does. Each step on a dict or a list is one of its own.
 _all: Final[dict[Hashable, Flight]] = {}
+_watches: Final[dict[Hashable, list[Watch]]] = {}
 if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows does not fork
     os.register_at_fork(after_in_child=_all.clear)
+    os.register_at_fork(after_in_child=_watches.clear)
+
+
+class Watch:
+    """Notice of the calls that begin with a key."""
+
+    def __init__(self) -> None:
+        self.has_begun = False
+        """True once one did, whether it is still under way or not."""
 
 
 class Flight:
@@ -39,8 +51,18 @@ class Flight:
         """Its outcome; None where it had no effect, or may have had one."""
         self.pending: Pending | None = None
         """The call, where it has ended and may have had an effect."""
+        self.before: Call[Any, Any] | None = None
+        """The call that had the key, and whose event loop was closed in the middle of it."""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        with suppress(RuntimeError):  # trio's loops end no task without its knowledge
+            self._loop = asyncio.get_running_loop()
         self._has_ended = False
         self._waiting: list[tuple[clock.Event, clock.Wake]] = []
+
+    @property
+    def is_abandoned(self) -> bool:
+        """True if its event loop was closed: then nobody goes on with it."""
+        return self._loop is not None and self._loop.is_closed()
 
     async def ended(self) -> None:
         """Wait until the call has ended."""
@@ -67,8 +89,13 @@ class Flights:
 
     def join(self, operation: str, key: str, call: Call[Any, Any]) -> tuple[Flight, bool]:
         """Return the flight with a key, and whether it is this call's own, which begins now."""
-        mine = Flight(call)
-        flight = _all.setdefault((self._place, operation, key), mine)
+        at, mine = (self._place, operation, key), Flight(call)
+        flight = _all.setdefault(at, mine)
+        if flight.is_abandoned and _all.pop(at, None) is flight:
+            mine.before = flight.call
+            flight = _all.setdefault(at, mine)
+        for watch in _watches.get(at, ()):
+            watch.has_begun = True
         return flight, flight is mine
 
     def leave(
@@ -84,9 +111,23 @@ class Flights:
         if flight is not None:
             flight.end(outcome, pending)
 
+    @contextmanager
+    def watch(self, operation: str, key: str) -> Iterator[Watch]:
+        """Notice calls that begin with a key."""
+        at, watch = (self._place, operation, key), Watch()
+        _watches.setdefault(at, []).append(watch)
+        try:
+            yield watch
+        finally:
+            others = _watches[at]
+            others.remove(watch)
+            if not others:
+                del _watches[at]
+
     def find(self, operation: str, key: str) -> Flight | None:
         """Return the flight with a key, if one is under way."""
-        return _all.get((self._place, operation, key))
+        flight = _all.get((self._place, operation, key))
+        return None if flight is None or flight.is_abandoned else flight
 
 
 def as_replayed(outcome: Outcome[R]) -> Outcome[R]:

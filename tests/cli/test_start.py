@@ -25,6 +25,7 @@ from chat2pay_async._cli.job import JOBS
 from chat2pay_async._cli.options import JobOptions
 from chat2pay_async._cli.single_call import client_of
 from chat2pay_async._files import campaign
+from chat2pay_async._journal.schema import read_run_settings
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
 
@@ -487,6 +488,18 @@ def test_authorized_payments_of_a_run_are_captured_once(
     third = run("captures", "--from-run", "spring")
     assert (third.code, "0 of 3 are authorized" in third.err) == (0, True)
     assert sandbox.ledger.count("captured") == 2
+
+
+def test_a_selection_that_has_nothing_new_keeps_what_protects_its_run(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    authorizations(sandbox, run, tmp_path, 2)
+    captures = "captures", "--from-run", "spring"
+    assert run(*captures, "--never-resend", "--settle", "0.2").code == 0
+    for _ in range(2):
+        assert "0 of 2 are authorized" in run(*captures).err
+        kept = read_run_settings(Path(JOURNAL), "spring-captures")
+        assert (kept["never_resend"], kept["settle"]) == ("true", "0.2")
 
 
 def test_open_links_of_a_run_are_cancelled(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:

@@ -536,9 +536,8 @@ async def test_an_open_row_that_stays_unknown_keeps_other_content_back(
     assert held(path) == 0
 
 
-async def test_a_pending_result_is_looked_up_again_and_not_sent(
-    gate: Gate, sandbox: Sandbox, path: Path
-) -> None:
+async def undecided_capture(gate: Gate, sandbox: Sandbox, path: Path) -> str:
+    """Capture a payment, of which the gateway says that it has not decided; return its link."""
     ref = await paid(gate, sandbox)
     pending = b'{"transactionType": "CAPTURE", "paymentGatewayDecision": "PENDING"}'
 
@@ -549,9 +548,36 @@ async def test_a_pending_result_is_looked_up_again_and_not_sent(
     async with client_of(gate, path, transport=httpx.MockTransport(undecided)) as client:
         assert (await client.capture_payment(ref)).succeeded is None
     assert set(rows(path).values()) == {"unknown"}
+    return ref
+
+
+@pytest.mark.parametrize("amount", [None, "5.00"], ids=["the same", "another amount"])
+@pytest.mark.parametrize("recovers", [False, True], ids=["", "recover"])
+async def test_a_pending_result_is_looked_up_again_and_never_sent(
+    gate: Gate, sandbox: Sandbox, path: Path, amount: str | None, *, recovers: bool
+) -> None:
+    ref = await undecided_capture(gate, sandbox, path)
     async with client_of(gate, path) as client:
+        if recovers:
+            assert len((await client.recover()).undetermined) == 1
         with pytest.raises(OutcomeUnknownError):
-            await client.capture_payment(ref)
+            await client.capture_payment(ref, amount)
+    assert set(rows(path).values()) == {"unknown"}
+    assert len(gate.posts) == 1
+
+
+async def test_resolve_says_no_absence_of_a_pending_result_that_a_run_tells_of(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    ref = await undecided_capture(gate, sandbox, path)
+    captures = [bulk.Capture(ref)]
+    for _ in range(2):
+        async with client_of(gate, path) as client:
+            async with bulk.capture_payments(client, captures, run="spring") as run:
+                (outcome,) = [outcome async for outcome in run]
+            assert isinstance(outcome.error, OutcomeUnknownError)
+            resolution = await client.resolve(outcome.error.pending)
+            assert resolution.verdict is Verdict.UNDETERMINED
     assert len(gate.posts) == 1
 
 

@@ -167,7 +167,7 @@ class JournalledCase:
     state: RowState | None = None
     """What the journal says of it then; None: nothing."""
     is_unknown: bool = False
-    """Whether it stays unknown: what it shows has no stamp, and nothing told the service's time."""
+    """True if it stays unknown: nothing it shows has a stamp, or told of the service's time."""
 
     async def run(self) -> None:
         """Make the call, and compare what it leaves behind with what the service did."""
