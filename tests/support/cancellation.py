@@ -165,7 +165,7 @@ class JournalledCase:
     steps: int = 0
     was_cancelled: bool = False
     state: RowState | None = None
-    """What the journal says of it then; None: nothing."""
+    """Its row's state in the journal then; None: it has none."""
     is_unknown: bool = False
     """True if it stays unknown: nothing it shows has a stamp, or told of the service's time."""
 
