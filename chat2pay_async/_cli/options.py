@@ -186,7 +186,8 @@ class SourceOptions:
     last_line_is_complete: bool = False
     """Read a file whose last line has no line end."""
     allow_alike: bool = False
-    """Take orders of the file for different ones that differ only in case, blanks or hyphens."""
+    """Take orders of the file for different ones that differ only in case, blanks, hyphens or zeros
+    at their begin."""
     faults: Path | None = None
     """Write the faults of all rows as CSV to this file."""
 

@@ -73,9 +73,19 @@ class Kind(Generic[Q_co]):
     @cached_property
     def amounts(self) -> frozenset[str]:
         """The fields that are amounts."""
+        return self._of_types(Decimal)
+
+    @cached_property
+    def numbers(self) -> frozenset[str]:
+        """The fields that are amounts or whole numbers."""
+        return self._of_types(Decimal, int)
+
+    def _of_types(self, *types: type) -> frozenset[str]:
         hints = get_type_hints(self.model)
         return frozenset(
-            name for name in self.fields if Decimal in (hints[name], *get_args(hints[name]))
+            name
+            for name in self.fields
+            if not {hints[name], *get_args(hints[name])}.isdisjoint(types)
         )
 
     @cached_property
@@ -103,8 +113,8 @@ class Reading:
     last_line_is_complete: bool = False
     """Take a text table whose last line lacks its line end."""
     allow_alike: bool = False
-    """Allow order numbers that differ in nothing but case, blanks, hyphens or invisible
-    characters."""
+    """Allow order numbers that differ in nothing but case, blanks, hyphens, zeros at their begin
+    or invisible characters."""
 
 
 DATA: Final = "additional_data"
@@ -358,6 +368,15 @@ class Header:
             if (place.inner and place.field == ITEMS and place.inner[-1] in ITEM.amounts)
             or (not place.inner and place.field in self.kind.amounts)
         }
+
+    def is_number(self, column: str) -> bool:
+        """Return True if a column holds amounts or whole numbers."""
+        place = self.places.get(column)
+        if place is None:
+            return False
+        if place.inner:
+            return place.field == ITEMS and place.inner[-1] in ITEM.numbers
+        return place.field in self.kind.numbers
 
     def is_required(self, column: str) -> bool:
         """Return True if a column has a value in every row."""
