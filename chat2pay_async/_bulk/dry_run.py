@@ -95,7 +95,7 @@ class DryRun(Items[Q, R]):
 
     def _count_to_send(self, item: Item[Q, R], *, is_recipient_new: bool) -> None:
         counts, request = self._counts, item.request
-        self._to_send.add_request(request)
+        self._to_send.add(request)
         counts["new"] += item.row is None
         recipient: str | None = getattr(request, "to", None)
         if recipient is None:

@@ -18,7 +18,7 @@ from chat2pay_async._api.models import PaymentLinkRequest
 from chat2pay_async._api.operations import RESOLVED
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run
-from chat2pay_async._bulk.summary import Summary
+from chat2pay_async._bulk.summary import Summary, in_words
 from chat2pay_async._cli.job import Job
 from chat2pay_async._cli.journal import path_of
 from chat2pay_async._cli.options import ExitCode, JobOptions
@@ -136,8 +136,9 @@ class RunController:
 
     def _announce(self, forecast: bulk.Forecast) -> None:
         """Say what goes where."""
-        money = ", ".join(f"{code} {sum_:,f}" for code, sum_ in sorted(forecast.amounts.items()))
-        what = ", ".join(filter(None, [f"{forecast.to_send:,} {self._job.title}", money]))
+        sheet = self._plan.check.sheet
+        what = f"{forecast.to_send:,} {self._job.title}" + (f" of sheet {sheet}" if sheet else "")
+        what = ", ".join([what, *in_words(forecast.amounts)])
         base_url, journal = base_url_of(self._options.base_url), path_of(self._options)
         kind = "production" if self._is_production else "not production"
         print_error(
@@ -260,7 +261,8 @@ class RunController:
         self._earlier_problems += outcome.state is State.SKIPPED
         self._problems += 1
         if self._problems <= self.SHOWN:
-            self._display.print(f"{outcome.key}: {problem}")
+            receipt = getattr(outcome.request, "receipt_link", "")  # a payment may have several
+            self._display.print(f"{f'{outcome.key} {receipt}'.rstrip()}: {problem}")
         elif self._problems == self.SHOWN + 1:
             more = "" if self._is_comparing else f" `chat2pay report {self._name}` has all of them."
             self._display.print(f"… and more.{more}")

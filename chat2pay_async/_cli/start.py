@@ -25,7 +25,7 @@ from chat2pay_async._cli.status import Selection, expired_links, references
 from chat2pay_async._cli.stdout import print_error
 from chat2pay_async._files.campaign import CampaignFile
 from chat2pay_async._files.check import Check, faults_to_csv
-from chat2pay_async._files.rows import Row, RowFault
+from chat2pay_async._files.rows import CAPTURES, Row, RowFault
 from chat2pay_async._journal.schema import read_run_settings
 from chat2pay_async._journal.store import RunRecord
 from chat2pay_async.errors import ConfigurationError, JournalError
@@ -236,7 +236,11 @@ def _start_from(job: Job, from_run: str, options: FileOptions) -> int:
     assert options.run is not None  # noqa: S101 - every caller names it
     if is_resend and not (options.yes or sys.stdin.isatty()):
         raise ConfigurationError("customers would get a second link: pass --yes to confirm it")
-    select = expired_links(options.run) if is_resend else references(job.only)
+    select = (
+        expired_links(options.run)
+        if is_resend
+        else references(job.only, with_amounts=job.kind is CAPTURES)
+    )
     with TemporaryDirectory(prefix="chat2pay-") as folder:
         path = Path(folder, f"{from_run}.jsonl")
         with path.open("w", encoding="utf-8") as file:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TextIO
 
@@ -18,13 +19,15 @@ from rich.text import Text
 
 from chat2pay_async import bulk
 from chat2pay_async._api import models
+from chat2pay_async._api.validation import exact_sum, written
 from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
 from chat2pay_async._bulk.records import FILTERS, matches, state_word, status_record, status_table
+from chat2pay_async._bulk.summary import Totals, in_words
 from chat2pay_async._cli.job import reading_of
 from chat2pay_async._cli.journal import open_store
 from chat2pay_async._cli.options import ExitCode, JournalOptions, SourceOptions, finite, number
 from chat2pay_async._cli.printing import Printer, faults_of, fields_of_outcome, shown
-from chat2pay_async._cli.report import find_run, rows_of, write_tables
+from chat2pay_async._cli.report import find_run, rows_of, title_of, write_tables
 from chat2pay_async._cli.single_call import client_of, make_call
 from chat2pay_async._cli.stdout import print_error
 from chat2pay_async._client import AsyncChat2Pay
@@ -251,7 +254,8 @@ def _cells(found: Found) -> tuple[str, ...]:
         return *map(shown, names), " ".join(str(found.error).split())
     last = one.transaction_statuses[-1] if one.transaction_statuses else None
     since = one.payment_status_timestamp or (None if last is None else last.created)
-    amount = " ".join(filter(None, (shown(one.total_amount), one.currency)))
+    amount = None if one.total_amount is None else written(one.total_amount, one.currency)
+    amount = " ".join(filter(None, (one.currency, amount)))
     link = None if last is None else last.transaction_status_name
     when = None if since is None else since.replace(microsecond=0)
     cells = (one.order_number, one.payment_link_ref, amount, state_word(one), link, when, None)
@@ -293,9 +297,22 @@ class Selection:
         return f"{text}, {self.unclear:,} are not known to be" if self.unclear else text
 
 
-def references(only: str) -> Callable[..., Any]:
-    """Return a function that writes the references of a run's payments that are of a kind."""
-    return _selecting(only, lambda _row, found: {"payment_link_ref": found.payment_link_ref})
+def references(only: str, *, with_amounts: bool = False) -> Callable[..., Any]:
+    """Return a function that writes the references of a run's payments that are of a kind.
+
+    Args:
+        only: The kind, one of `FILTERS`.
+        with_amounts: Whether to write what is authorized, so that its sums are known beforehand,
+            and that another amount is noticed.
+    """
+
+    def line(_row: Any, found: models.Transaction) -> dict[str, Any]:
+        fields: dict[str, Any] = {"payment_link_ref": found.payment_link_ref}
+        if with_amounts and found.authorized_amount is not None and found.currency is not None:
+            fields |= {"amount": found.authorized_amount, "currency": found.currency}
+        return fields
+
+    return _selecting(only, line)
 
 
 def expired_links(run: str) -> Callable[..., Any]:
@@ -364,20 +381,58 @@ def reconcile(
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         async with bulk.reconcile(client, run=run) as found:
+            balance = _Balance()
             if csv is None:
                 async for one in found:
+                    balance.add(one)
                     _show(printer, one)
             else:
                 await _write_reconciled(csv, found)
             counts = found.counts
         if csv is None:
-            printer.fields("Journal and service", dict(counts))
+            balance.print(printer, counts)
         problems, unknown = counts.get("problems", 0), counts.get("unknown", 0)
         if problems > unknown:
             return ExitCode.PROBLEMS
         return ExitCode.UNKNOWN if unknown else ExitCode.DONE
 
     return make_call(options, work)
+
+
+class _Balance:
+    """The rows that were reconciled, counted and summed by operation and status.
+
+    A captured payment has two rows in the journal, its link's and its capture's.
+    """
+
+    def __init__(self) -> None:
+        self._totals: dict[tuple[str, str], Totals] = {}
+
+    def add(self, one: bulk.Reconciled) -> None:
+        totals = self._totals.setdefault((title_of(one.operation), one.status), Totals())
+        totals.items += 1
+        found = one.transaction
+        if found is None or found.currency is None:
+            return
+        # A partial capture has taken less than the order's amount.
+        amount = found.paid_amount if one.status in _TAKEN else found.total_amount
+        if amount is not None:
+            so_far = totals.amounts.get(found.currency, Decimal(0))
+            totals.amounts[found.currency] = exact_sum(so_far, amount)
+
+    def print(self, printer: Printer, counts: Mapping[str, int]) -> None:
+        if printer.as_json:
+            printer.json(counts)
+            return
+        rows: list[tuple[object, ...]] = [
+            (title, status, f"{totals.items:,}", in_words(totals.amounts))
+            for (title, status), totals in sorted(self._totals.items())
+        ]
+        rows.append(("problems", "", f"{counts.get('problems', 0):,}", ""))
+        printer.table("Journal and service", ("", "", "items", "amounts"), rows)
+
+
+_TAKEN: Final = frozenset({"captured", "paid"})
 
 
 def _show(printer: Printer, one: bulk.Reconciled) -> None:
@@ -395,5 +450,5 @@ async def _write_reconciled(csv: Path, found: bulk.Reconciliation) -> None:
         name = "order_number" if one.operation == "create_payment_link" else "payment_link_ref"
         query = bulk.TransactionQuery(**{name: one.key})
         record = status_record(one.transaction, query=query, row=one.line, problem=one.problem)
-        records.append(record)
-    write_tables(status_table(records), Sheet((), ()), csv=csv, xlsx=None)
+        records.append(attrs.evolve(record, operation=one.operation))
+    write_tables(status_table(records, operations=True), Sheet((), ()), csv=csv, xlsx=None)

@@ -94,6 +94,8 @@ class Check:
     """Number of good rows for each channel."""
     recipients: Counter[str] = attrs.field(factory=Counter[str])
     """Number of good rows for each country prefix of the recipient."""
+    sheet: str = ""
+    """The sheet of a workbook that was read."""
     _groups: dict[tuple[str, str], FaultGroup] = attrs.field(
         factory=dict[tuple[str, str], FaultGroup], init=False
     )
@@ -143,6 +145,7 @@ class Check:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {
+            "sheet": self.sheet or None,
             "rows": self.rows,
             "good": self.good,
             "bad": self.bad,

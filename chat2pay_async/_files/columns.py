@@ -73,19 +73,9 @@ class Kind(Generic[Q_co]):
     @cached_property
     def amounts(self) -> frozenset[str]:
         """The fields that are amounts."""
-        return self._of_types(Decimal)
-
-    @cached_property
-    def numbers(self) -> frozenset[str]:
-        """The fields that are amounts or whole numbers."""
-        return self._of_types(Decimal, int)
-
-    def _of_types(self, *types: type) -> frozenset[str]:
         hints = get_type_hints(self.model)
         return frozenset(
-            name
-            for name in self.fields
-            if not {hints[name], *get_args(hints[name])}.isdisjoint(types)
+            name for name in self.fields if Decimal in (hints[name], *get_args(hints[name]))
         )
 
     @cached_property
@@ -368,15 +358,6 @@ class Header:
             if (place.inner and place.field == ITEMS and place.inner[-1] in ITEM.amounts)
             or (not place.inner and place.field in self.kind.amounts)
         }
-
-    def is_number(self, column: str) -> bool:
-        """Return True if a column holds amounts or whole numbers."""
-        place = self.places.get(column)
-        if place is None:
-            return False
-        if place.inner:
-            return place.field == ITEMS and place.inner[-1] in ITEM.numbers
-        return place.field in self.kind.numbers
 
     def is_required(self, column: str) -> bool:
         """Return True if a column has a value in every row."""

@@ -145,6 +145,7 @@ def read_rows(
     reading: Reading | None = None,
     *,
     with_blank: bool = False,
+    on_open: Callable[[Sheet], object] = lambda _sheet: None,
 ) -> Generator[Row[Q], None, None]:
     """Read a file row by row. A copy of it is open from the first row to the last.
 
@@ -154,6 +155,7 @@ def read_rows(
         kind: The kind of its rows, such as `LINKS`.
         reading: Choices, such as columns that are to be ignored.
         with_blank: Whether blank rows are given, too, so that every row is counted.
+        on_open: Called with the sheet before its first row.
 
     Raises:
         ConfigurationError: The file as a whole can't be used: it can't be opened, it is empty, cut
@@ -172,6 +174,7 @@ def read_rows(
                 last_line_is_complete=reading.last_line_is_complete,
             )
         )
+        on_open(sheet)
         of_reports = ignored_columns(sheet.columns or (), kind.fields)
         ignore = (*reading.ignore, *of_reports)
         had_no_effect = _without_effect(kind) if of_reports else _never
@@ -349,11 +352,11 @@ class _Split:
     def of(cls, found: Layout, sheet: Sheet) -> _Split | None:
         if sheet.delimiter != "," or not isinstance(found, Header):
             return None
-        following = dict(pairwise(sheet.columns or ()))
+        numbers = {*found.amounts, *(one for one in found.places if one.endswith(".quantity"))}
         columns = {
-            column: (path, following[column])
-            for column, path in found.amounts.items()
-            if column in following and not found.is_number(following[column])
+            column: (found.amounts[column], following)
+            for column, following in pairwise(sheet.columns or ())
+            if column in found.amounts and following not in numbers
         }
         return cls(columns) if columns else None
 

@@ -91,8 +91,11 @@ def test_repeated_command_sends_nothing_twice(
 def test_workbook_is_sent_like_a_csv_file(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     rows = [HEADER.split(","), ["X-1", "sms", f"{PHONE}1", "ZAR", "12.50"]]
     write_xlsx(tmp_path / "spring.xlsx", rows)
+    dry = run("links", "send", "spring.xlsx", "--dry-run")
+    assert dry.out.startswith("payment links of sheet Campaign: dry run, nothing was sent")
     ran = run("links", "send", "spring.xlsx")
     assert ran.code == 0
+    assert ran.err.startswith("Sending 1 payment links of sheet Campaign, ZAR 12.50, to http")
     assert sandbox.ledger.total("link_created", "ZAR") == Decimal("12.50")
 
 
@@ -481,6 +484,8 @@ def test_authorized_payments_of_a_run_are_captured_once(
     first = run("captures", "--from-run", "spring")
     assert (first.code, sandbox.ledger.count("captured")) == (0, 1)
     assert "run spring: 1 of 3 are authorized" in first.err
+    assert "Sending 1 captures, ZAR " in first.err
+    assert "applied  1      ZAR " in first.out
     sandbox.pay(refs[1])
     second = run("resume", "spring-captures")
     assert (second.code, sandbox.ledger.count("captured")) == (0, 2)
