@@ -165,6 +165,8 @@ class Report:
         while rows := page(after):
             for row, line in rows:
                 outcome = outcome_of(row, request_of_row(row), _STATES[row.state])
+                # A selection of another run's payments has no rows that anybody knows.
+                line = None if self.run.settings.get("from_run") else line  # noqa: PLW2901
                 record = record_in(row, line, outcome)
                 if self.orders is not None:
                     record = self.orders.with_order(record)

@@ -352,7 +352,8 @@ class _Split:
     def of(cls, found: Layout, sheet: Sheet) -> _Split | None:
         if sheet.delimiter != "," or not isinstance(found, Header):
             return None
-        numbers = {*found.amounts, *(one for one in found.places if one.endswith(".quantity"))}
+        quantities = (c for c, place in found.places.items() if place.path.endswith(".quantity"))
+        numbers = {*found.amounts, *quantities}
         columns = {
             column: (found.amounts[column], following)
             for column, following in pairwise(sheet.columns or ())

@@ -173,7 +173,14 @@ _MOST_CHARACTERS: Final = 32_767
 _EXCEL_DIGITS: Final = 15
 _FIRST_YEAR: Final = 1900
 _CUT: Final = " … (cut)"
-_WIDE: Final = {"problem": 60, "payment_link": 40, "payment_link_ref": 38, "receipt_link_ref": 38}
+_WIDE: Final = {
+    "problem": 60,
+    **dict.fromkeys(("payment_link", "payment_link_ref", "receipt_link_ref"), 40),
+    **dict.fromkeys(("link_status", "gateway_reconciliation_reference"), 36),
+    "gateway_reference": 28,
+    **dict.fromkeys(("operation", "order_number", "by", "at_utc", "created_at_utc"), 22),
+}
+"""Widths of columns, in characters: a date that has no room is shown as ###."""
 
 
 def write_xlsx(
@@ -244,13 +251,17 @@ def _write_sheets(book: Any, formats: _Formats, name: str, table: Table, most_ro
         currency = currency_of(row)
         for place, cell in enumerate(row):
             _write_cell(sheet, (number, place), cell, currency, formats)
+    if sheets == 1 and number:
+        sheet.autofilter(0, 0, number, len(table.columns) - 1)
 
 
 def _new_sheet(book: Any, formats: _Formats, name: str, columns: tuple[str, ...]) -> Any:
     sheet = book.add_worksheet(name)
     sheet.freeze_panes(1, 0)
+    sheet.repeat_rows(0)
+    sheet.set_landscape()
     for place, column in enumerate(columns):
-        sheet.set_column(place, place, _WIDE.get(column, max(len(column) + 2, 12)))
+        sheet.set_column(place, place, _WIDE.get(column, max(len(column) + 5, 12)))
         sheet.write_string(0, place, column, formats.header)
     return sheet
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import shutil
@@ -486,6 +487,8 @@ def test_authorized_payments_of_a_run_are_captured_once(
     assert "run spring: 1 of 3 are authorized" in first.err
     assert "Sending 1 captures, ZAR " in first.err
     assert "applied  1      ZAR " in first.out
+    (row,) = csv.DictReader(io.StringIO(run("report", "spring-captures", "--csv", "-").out))
+    assert (row["row"], row["order_number"], row["currency"]) == ("", "A-1", "ZAR")
     sandbox.pay(refs[1])
     second = run("resume", "spring-captures")
     assert (second.code, sandbox.ledger.count("captured")) == (0, 2)

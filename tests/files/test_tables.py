@@ -218,6 +218,17 @@ def test_the_header_is_bold_frozen_and_wide_enough() -> None:
     assert sheet.freeze_panes == "A2"
     assert sheet.column_dimensions["A"].width > len("gateway_reconciliation_reference")
     assert sheet.column_dimensions["B"].width > 50
+    assert sheet.auto_filter.ref is None
+
+
+def test_a_date_has_the_room_that_it_needs() -> None:
+    rows = [(AT, "applied", "create_payment_link")] * 2
+    sheet = book_of(Table(("at_utc", "state", "operation"), rows))["report"]
+    assert sheet.column_dimensions["A"].width > len("2026-12-01 00:00:00")
+    assert sheet.column_dimensions["C"].width > len("create_payment_link")
+    assert sheet.auto_filter.ref == "A1:C3"
+    assert sheet.page_setup.orientation == "landscape"
+    assert sheet.print_title_rows == "$1:$1"
 
 
 def test_the_summary_is_read_after_the_report() -> None:
