@@ -169,7 +169,7 @@ class Printer:
         rows = [
             ("to send", forecast.to_send, in_words(forecast.amounts), ""),
             ("to look up", forecast.to_look_up, "", "outcome unknown after an earlier run"),
-            ("finished", forecast.final, "", "by an earlier run or call"),
+            ("finished", forecast.final - forecast.rejected, "", "by an earlier run or call"),
             ("rejected before", forecast.rejected, "", "--retry-rejected sends them again"),
             ("changed", forecast.changed, "", "differ from what was sent, and are not sent"),
             ("repeated", forecast.repeated, "", "are in the file more than once, and sent once"),

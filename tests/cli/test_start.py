@@ -320,6 +320,15 @@ def test_many_look_alikes_are_counted(sandbox: Sandbox, run: Terminal, tmp_path:
     assert sandbox.ledger.count("link_created") == 22
 
 
+def test_look_alike_of_a_known_order_and_of_one_that_is_gone_is_counted_once(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    run("links", "create", links_csv(tmp_path / "spring.csv", 3, prefix="A"))
+    refused = run("links", "create", links_csv(tmp_path / "spring.csv", 3, prefix="a"))
+    assert "Nothing was sent. 3 rows look like orders" in refused.err
+    assert sandbox.ledger.count("link_created") == 3
+
+
 def test_file_that_changes_meanwhile_is_told(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
