@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TextIO
+from typing import Any, Final, TextIO
 
 import anyio
 import attrs
 import msgspec
-from cyclopts import Parameter
-from cyclopts.validators import Number
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -23,12 +21,11 @@ from chat2pay_async._api.validation import exact_sum, written
 from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
 from chat2pay_async._bulk.records import FILTERS, matches, state_word, status_record, status_table
 from chat2pay_async._bulk.summary import Totals, in_words
-from chat2pay_async._cli.job import reading_of
 from chat2pay_async._cli.journal import open_store
-from chat2pay_async._cli.options import ExitCode, JournalOptions, SourceOptions, finite, number
+from chat2pay_async._cli.options import ExitCode, JournalOptions, SourceOptions
 from chat2pay_async._cli.printing import Printer, faults_of, fields_of_outcome, shown
 from chat2pay_async._cli.report import find_run, rows_of, title_of, write_tables
-from chat2pay_async._cli.single_call import client_of, make_call
+from chat2pay_async._cli.single_call import client_of, make_call, reading_of
 from chat2pay_async._cli.stdout import print_error
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._files.campaign import CampaignFile
@@ -38,7 +35,7 @@ from chat2pay_async._journal.store import RowState
 from chat2pay_async._polling import payment_has_ended
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["expired_links", "reconcile", "references", "status", "table_of"]
+__all__ = ["Named", "Watch", "expired_links", "reconcile", "references", "status", "table_of"]
 
 Found = Outcome[bulk.TransactionQuery, models.Transaction]
 
@@ -47,71 +44,49 @@ _REFERENCE: Final = 36
 """The length of a reference, which is never broken."""
 _APPLIED: Final = frozenset({RowState.APPLIED})
 
-Only = Literal[
-    "authorized",
-    "captured",
-    "paid",
-    "unpaid",
-    "declined",
-    "expired",
-    "cancelled",
-    "reversed",
-    "open",
-]
+
+@attrs.frozen
+class Watch:
+    """The way in which payments are shown."""
+
+    every: float | None = None
+    """Seconds between two look-ups, until all payments have ended; None looks up once."""
+    only: str | None = None
+    csv: Path | None = None
+    xlsx: Path | None = None
+
+    def picks(self, found: Found) -> bool:
+        """Tell whether a payment is shown; one that could not be looked up always is."""
+        return self.only is None or found.result is None or _is(found.result, self.only)
 
 
-def status(  # noqa: PLR0913 - each is an option
-    *payment_link_refs: str,
-    order_number: tuple[str, ...] = (),
-    file: Path | None = None,
-    from_run: str | None = None,
-    only: Only | None = None,
-    csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
-    xlsx: Path | None = None,
-    watch: bool = False,
-    every: Annotated[float, Parameter(converter=number, validator=(finite, Number(gt=0)))] = 5.0,
-    source: SourceOptions = SourceOptions(),
-    options: JournalOptions = JournalOptions(),
-) -> int:
+@attrs.frozen
+class Named:
+    """The payments that are to be looked up."""
+
+    refs: tuple[str, ...]
+    order_numbers: tuple[str, ...]
+    file: Path | None
+    run: str | None
+
+
+def status(named: Named, how: Watch, source: SourceOptions, options: JournalOptions) -> int:
     """Show the status of links and payments.
 
-    Parameters
-    ----------
-    payment_link_refs
-        References of the links; or one file that lists them, such as a report.
-    order_number
-        Look up by order number instead. Can be repeated.
-    file
-        Look up what a file lists. Columns: payment_link_ref or order_number.
-    from_run
-        Look up the links of this run.
-    only
-        Show only payments that are authorized, captured, paid, unpaid, declined, expired,
-        cancelled, reversed or open.
-    csv
-        Write them as CSV to this file. `-` is standard output.
-    xlsx
-        Write them as a workbook.
-    watch
-        Look up again and again, until all payments have ended.
-    every
-        Seconds between two look-ups. Default: 5.
+    Returns:
+        The exit code.
     """
-    refs = payment_link_refs
-    if file is None and len(refs) == 1 and Path(refs[0]).is_file():
-        file, refs = Path(refs[0]), ()
-    watching = _Watch(every if watch else None, only, csv, xlsx)
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         queries = [
-            *(bulk.TransactionQuery(payment_link_ref=one) for one in refs),
-            *(bulk.TransactionQuery(order_number=one) for one in order_number),
-            *(_queries_in(file, source) if file else ()),
+            *(bulk.TransactionQuery(payment_link_ref=one) for one in named.refs),
+            *(bulk.TransactionQuery(order_number=one) for one in named.order_numbers),
+            *(_queries_in(named.file, source) if named.file else ()),
         ]
-        if from_run is not None:
-            async for _row, query in _links_of(options, from_run):
+        if named.run is not None:
+            async for _row, query in _links_of(options, named.run):
                 queries.append(query)
-        return await show_statuses(client, printer, queries, watching)
+        return await show_statuses(client, printer, queries, how)
 
     return make_call(options, work, with_journal=False)
 
@@ -143,28 +118,13 @@ async def _links_of(
             yield row, query
 
 
-@attrs.frozen
-class _Watch:
-    """The way in which payments are shown."""
-
-    every: float | None = None
-    """Seconds between two look-ups, until all payments have ended; None looks up once."""
-    only: str | None = None
-    csv: Path | None = None
-    xlsx: Path | None = None
-
-    def picks(self, found: Found) -> bool:
-        """Tell whether a payment is shown; one that could not be looked up always is."""
-        return self.only is None or found.result is None or _is(found.result, self.only)
-
-
 def _is(found: models.Transaction, only: str) -> bool:
     """Tell whether a payment is of a kind; not if that can't be known."""
     return matches(found, only) is True
 
 
 async def show_statuses(
-    client: AsyncChat2Pay, printer: Printer, queries: Sequence[bulk.TransactionQuery], how: _Watch
+    client: AsyncChat2Pay, printer: Printer, queries: Sequence[bulk.TransactionQuery], how: Watch
 ) -> int:
     """Look up payments and print them.
 
@@ -200,7 +160,7 @@ async def show_statuses(
             await anyio.sleep(how.every)
 
 
-def _end_of(found: Sequence[Found], how: _Watch) -> ExitCode:
+def _end_of(found: Sequence[Found], how: Watch) -> ExitCode:
     unclear = [
         one
         for one in found
@@ -215,7 +175,7 @@ def _end_of(found: Sequence[Found], how: _Watch) -> ExitCode:
     return ExitCode.DONE if applied and not unclear else ExitCode.PROBLEMS
 
 
-def _write(found: Sequence[Found], how: _Watch) -> None:
+def _write(found: Sequence[Found], how: Watch) -> None:
     counts: Counter[str] = Counter()
 
     def records() -> Iterator[Any]:
@@ -359,24 +319,11 @@ def _line_of_json(fields: Any) -> str:
 # Reconciling -------------------------------------------------------------------------------------
 
 
-def reconcile(
-    run: str | None = None,
-    /,
-    *,
-    csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
-    options: JournalOptions = JournalOptions(),
-) -> int:
+def reconcile(run: str | None, csv: Path | None, options: JournalOptions) -> int:
     """Compare the journal with what the service knows of each item.
 
-    Each item that was applied is looked up: is it still there, with the same amount and currency,
-    and only once? The exit code is 3 if something differs.
-
-    Parameters
-    ----------
-    run
-        Name of a run. Default: everything in the journal.
-    csv
-        Write all items as CSV to this file. `-` is standard output.
+    Returns:
+        The exit code.
     """
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:

@@ -22,8 +22,8 @@ from spreadsheets import write_xlsx
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
 from chat2pay_async._cli import run as run_module
 from chat2pay_async._cli import start
-from chat2pay_async._cli.job import JOBS
 from chat2pay_async._cli.options import JobOptions
+from chat2pay_async._cli.run import JOBS
 from chat2pay_async._cli.single_call import client_of
 from chat2pay_async._files import campaign
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
