@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cyclopts import App, Parameter
 
-from chat2pay_async._cli.options import ExitCode
+from chat2pay_async._cli.options import ExitCode, UsageError
 from chat2pay_async._cli.stdout import Output, print_error
 from chat2pay_async._config import __version__
 from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError, RequestValidationError
@@ -125,8 +125,9 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.WRONG_USE if stop.code else ExitCode.DONE
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except RequestValidationError as error:
-        print_error(f"chat2pay: {'; '.join(map(str, error.faults))}")
+    except (RequestValidationError, UsageError) as error:
+        faults = map(str, error.faults) if isinstance(error, RequestValidationError) else [error]
+        print_error(f"chat2pay: {'; '.join(map(str, faults))}")
         return ExitCode.WRONG_USE
     except (Chat2PayError, TypeError, OSError) as error:
         if str(error):  # otherwise nobody reads standard output any more

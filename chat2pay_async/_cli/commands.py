@@ -19,11 +19,14 @@ from chat2pay_async._cli.options import (
     JournalOptions,
     ServiceOptions,
     SourceOptions,
+    UsageError,
     finite,
     number,
     whole,
 )
-from chat2pay_async.errors import ConfigurationError
+from chat2pay_async._cli.options import (
+    country as is_country,
+)
 
 __all__ = [
     "cancel",
@@ -108,7 +111,7 @@ def links_resend(
     from chat2pay_async._cli import start
 
     if not expired:
-        raise ConfigurationError("pass --expired: only links that have expired are made again")
+        raise UsageError("pass --expired: only links that have expired are made again")
     run = options.run or f"{from_run}-resend"
     return start.start_from(start.JOBS["links"], from_run, replace(options, run=run))
 
@@ -229,6 +232,7 @@ def link(  # noqa: PLR0913 - a link has this many fields
     reconciliation_id: str | None = None,
     merchant_descriptor: str | None = None,
     return_payment_link: bool = False,
+    country: Annotated[str | None, Parameter(validator=is_country)] = None,
     options: CallOptions = CallOptions(),
 ) -> int:
     """Create one payment link, and send it to the customer.
@@ -256,6 +260,8 @@ def link(  # noqa: PLR0913 - a link has this many fields
         Text on the customer's card statement.
     return_payment_link
         Print the URL of the payment page.
+    country
+        Country of a phone number that is written without a country code, such as ZA.
     """
     from chat2pay_async._cli import single_call
 
@@ -270,7 +276,7 @@ def link(  # noqa: PLR0913 - a link has this many fields
         "merchant_descriptor": merchant_descriptor,
         "return_payment_link": return_payment_link,
     }
-    return single_call.link(order_number, fields, options)
+    return single_call.link(fields, country, options)
 
 
 def capture(

@@ -22,13 +22,13 @@ from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of
 from chat2pay_async._bulk.records import Record, Sums, record_of, record_table
 from chat2pay_async._bulk.summary import Tally, Totals
 from chat2pay_async._cli.journal import open_store
-from chat2pay_async._cli.options import ExitCode, JournalOptions
+from chat2pay_async._cli.options import ExitCode, JournalOptions, UsageError
 from chat2pay_async._cli.printing import Printer, accounted
 from chat2pay_async._cli.stdout import set_up, writing
 from chat2pay_async._files.tables import Table, write_csv, write_xlsx
 from chat2pay_async._journal.sqlite_store import SQLiteStore
 from chat2pay_async._journal.store import Row, RowState, RunRecord
-from chat2pay_async.errors import ConfigurationError, JournalError
+from chat2pay_async.errors import JournalError
 
 __all__ = ["Report", "find_run", "report", "rows_of", "runs", "title_of", "write_tables"]
 
@@ -274,7 +274,7 @@ def report(  # noqa: PLR0913 - each is an option
         Write the URLs of payment pages, too.
     """
     if csv is not None and xlsx is not None:
-        raise ConfigurationError("pass --csv or --xlsx, not both")
+        raise UsageError("pass --csv or --xlsx, not both")
     shown = {"with_recipients": with_recipients, "with_urls": with_urls}
 
     def work(found: Report, page: Page, links: Page) -> None:

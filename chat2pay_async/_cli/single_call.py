@@ -22,12 +22,15 @@ from chat2pay_async._cli.options import (
     JournalOptions,
     ServiceOptions,
     SourceOptions,
+    UsageError,
 )
 from chat2pay_async._cli.printing import Printer
 from chat2pay_async._cli.stdout import OutputError, print_error
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy, Timeout
+from chat2pay_async._files.cells import CellError, phone
 from chat2pay_async._files.columns import Reading
+from chat2pay_async._files.rows import LINKS
 from chat2pay_async._journal.settings import Journal
 from chat2pay_async._send.limits import RateLimit
 from chat2pay_async.errors import ConfigurationError, OutcomeUnknownError, ReceiptNotSentError
@@ -128,8 +131,18 @@ def _journal(options: ServiceOptions) -> Journal | None:
 Work: TypeAlias = Callable[[AsyncChat2Pay, Printer], Coroutine[Any, Any, int]]
 
 
-def link(order_number: str, fields: Mapping[str, Any], options: CallOptions) -> int:
-    """Create one payment link."""
+def link(fields: Mapping[str, Any], country: str | None, options: CallOptions) -> int:
+    """Create one payment link.
+
+    Args:
+        fields: The fields of its request, which are read as the cells of a file are.
+        country: The country of a local phone number.
+        options: The way in which it is done.
+
+    Raises:
+        UsageError: One of them is what a program writes for nothing, or is no phone number.
+    """
+    fields = _read(fields, country)
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         made = await client.create_payment_link(
@@ -139,7 +152,24 @@ def link(order_number: str, fields: Mapping[str, Any], options: CallOptions) -> 
         _show(printer, made)
         return ExitCode.PROBLEMS if made.delivered is False else ExitCode.DONE
 
-    return make_call(options, work, f"status --order-number {shlex.quote(order_number)}")
+    order_number = shlex.quote(fields["order_number"])
+    return make_call(options, work, f"status --order-number {order_number}")
+
+
+def _read(fields: Mapping[str, Any], country: str | None) -> dict[str, Any]:
+    read: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, value in fields.items():
+        try:
+            if name == "to":
+                read[name] = phone(value, country)
+            else:
+                read[name] = LINKS.fields[name](value) if isinstance(value, str) else value
+        except CellError as error:
+            problems.append(f"{name}: {error}")
+    if problems:
+        raise UsageError("; ".join(problems))
+    return read
 
 
 def _show(printer: Printer, result: Any) -> None:

@@ -15,7 +15,13 @@ import msgspec
 
 from chat2pay_async import bulk
 from chat2pay_async._cli.journal import open_store, path_of
-from chat2pay_async._cli.options import ExitCode, FileOptions, JobOptions, SourceOptions
+from chat2pay_async._cli.options import (
+    ExitCode,
+    FileOptions,
+    JobOptions,
+    SourceOptions,
+    UsageError,
+)
 from chat2pay_async._cli.printing import faults_of
 from chat2pay_async._cli.report import find_run
 from chat2pay_async._cli.run import JOBS, Job, Plan, RunController
@@ -27,7 +33,7 @@ from chat2pay_async._files.check import Check, faults_to_csv
 from chat2pay_async._files.rows import CAPTURES, Row, RowFault
 from chat2pay_async._journal.schema import read_run_settings
 from chat2pay_async._journal.store import RunRecord
-from chat2pay_async.errors import ConfigurationError, JournalError
+from chat2pay_async.errors import JournalError
 
 __all__ = ["JOBS", "resume", "run_name", "start_either", "start_file", "start_from"]
 
@@ -83,7 +89,7 @@ async def _find(run: str, options: JobOptions) -> RunRecord:
 def start_either(job: Job, file: Path | None, from_run: str | None, options: FileOptions) -> int:
     """Do a job with what a file lists, or with payments of another run, as `start_file` does."""
     if (file is None) == (from_run is None):
-        raise ConfigurationError("pass a file, or --from-run RUN")
+        raise UsageError("pass a file, or --from-run RUN")
     if from_run is not None:
         name = options.run or f"{from_run}-{job.name}"
         return start_from(job, from_run, replace(options, run=name))
@@ -96,7 +102,7 @@ def start_from(job: Job, from_run: str, options: FileOptions) -> int:
     is_resend = job.name == "links"
     assert options.run is not None  # noqa: S101 - every caller names it
     if is_resend and not (options.yes or sys.stdin.isatty()):
-        raise ConfigurationError("customers would get a second link: pass --yes to confirm it")
+        raise UsageError("customers would get a second link: pass --yes to confirm it")
     select = (
         expired_links(options.run)
         if is_resend
@@ -123,10 +129,10 @@ def run_name(path: Path, job: Job) -> str:
     """Name the run of a file: `spring` for links of `spring.csv`, `spring-captures` for captures.
 
     Raises:
-        ConfigurationError: Standard input has no name.
+        UsageError: Standard input has no name.
     """
     if str(path) in {"-", "/dev/stdin"}:
-        raise ConfigurationError("name the run: pass --run NAME, since standard input has no name")
+        raise UsageError("name the run: pass --run NAME, since standard input has no name")
     stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
     return stem if job.name == "links" or stem.endswith(job.name) else f"{stem}-{job.name}"
 

@@ -22,7 +22,7 @@ from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of
 from chat2pay_async._bulk.records import FILTERS, matches, state_word, status_record, status_table
 from chat2pay_async._bulk.summary import Totals, in_words
 from chat2pay_async._cli.journal import open_store
-from chat2pay_async._cli.options import ExitCode, JournalOptions, SourceOptions
+from chat2pay_async._cli.options import ExitCode, JournalOptions, SourceOptions, UsageError
 from chat2pay_async._cli.printing import Printer, faults_of, fields_of_outcome, shown
 from chat2pay_async._cli.report import find_run, rows_of, title_of, write_tables
 from chat2pay_async._cli.single_call import client_of, make_call, reading_of
@@ -132,10 +132,10 @@ async def show_statuses(
         The exit code.
 
     Raises:
-        ConfigurationError: There is nothing to look up.
+        UsageError: There is nothing to look up.
     """
     if not queries:
-        raise ConfigurationError("pass payment link references, --order-number, --file or a run")
+        raise UsageError("pass payment link references, --order-number, --file or a run")
     queries = list(dict.fromkeys(queries))
     printed: dict[str, object] = {}
     on_screen = printer.is_terminal and not printer.as_json

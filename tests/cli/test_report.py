@@ -115,7 +115,7 @@ def test_report_is_written_for_spreadsheets(
 
 def test_csv_and_workbook_are_not_written_at_once(sandbox: Sandbox, run: Terminal) -> None:
     ran = run("report", "a", "--csv", "a.csv", "--xlsx", "a.xlsx")
-    assert (ran.code, ran.err) == (1, "chat2pay: pass --csv or --xlsx, not both\n")
+    assert (ran.code, ran.err) == (2, "chat2pay: pass --csv or --xlsx, not both\n")
     assert not sandbox.ledger.requests
 
 

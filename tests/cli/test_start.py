@@ -416,7 +416,7 @@ def test_all_faults_are_written_to_a_file_and_the_first_ones_kept(
 
 def test_standard_input_needs_a_name(sandbox: Sandbox, run: Terminal) -> None:
     ran = run("links", "create", "-")
-    assert (ran.code, "--run NAME" in ran.err) == (1, True)
+    assert (ran.code, "--run NAME" in ran.err) == (2, True)
     assert not sandbox.ledger.requests
 
 
@@ -544,8 +544,8 @@ def test_links_whose_requests_are_not_kept_are_not_made_again(
 
 
 def test_resending_is_confirmed_in_two_words(sandbox: Sandbox, run: Terminal) -> None:
-    assert run("links", "resend", "--from-run", "spring", "--yes").code == 1
-    assert run("links", "resend", "--from-run", "spring", "--expired").code == 1
+    assert run("links", "resend", "--from-run", "spring", "--yes").code == 2
+    assert run("links", "resend", "--from-run", "spring", "--expired").code == 2
     assert not sandbox.ledger.requests
 
 
@@ -554,7 +554,7 @@ def test_captures_are_of_a_file_or_of_a_run(
     sandbox: Sandbox, run: Terminal, arguments: tuple[str, ...]
 ) -> None:
     ran = run("captures", *arguments)
-    assert (ran.code, "pass a file, or --from-run RUN" in ran.err) == (1, True)
+    assert (ran.code, "pass a file, or --from-run RUN" in ran.err) == (2, True)
     assert not sandbox.ledger.requests
 
 
