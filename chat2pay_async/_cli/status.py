@@ -358,14 +358,12 @@ class _Balance:
     def add(self, one: bulk.Reconciled) -> None:
         totals = self._totals.setdefault((title_of(one.operation), one.status), Totals())
         totals.items += 1
-        found = one.transaction
-        if found is None or found.currency is None:
-            return
         # A partial capture has taken less than the order's amount.
-        amount = found.paid_amount if one.status in _TAKEN else found.total_amount
-        if amount is not None:
-            so_far = totals.amounts.get(found.currency, Decimal(0))
-            totals.amounts[found.currency] = exact_sum(so_far, amount)
+        name = "paid_amount" if one.status in _TAKEN else "total_amount"
+        amount = getattr(one.transaction, name, None)
+        currency = getattr(one.transaction, "currency", None)
+        if amount is not None and currency is not None:
+            totals.amounts[currency] = exact_sum(totals.amounts.get(currency, Decimal(0)), amount)
 
     def print(self, printer: Printer, counts: Mapping[str, int]) -> None:
         if printer.as_json:
