@@ -372,7 +372,9 @@ class Database:
         limit: int,
     ) -> list[tuple[Row, int | None]]:
         """Read a page of rows, each with its line in the run's source."""
-        where, values = ["item.id > ?"], list[Any]([after])
+        # By the column that the index begins with: else SQLite sorts all rows for each page.
+        number = "item.id" if run is None else "run_item.item"
+        where, values = [f"{number} > ?"], list[Any]([after])
         if operation is not None:
             where.append("item.operation = ?")
             values.append(operation)
@@ -387,7 +389,7 @@ class Database:
             values.append(run)
         query = (
             f"SELECT {COLUMNS}, {line} FROM {source} WHERE {' AND '.join(where)} "  # noqa: S608 - texts of this function
-            "ORDER BY item.id LIMIT ?"
+            f"ORDER BY {number} LIMIT ?"
         )
         found = self.db.execute(query, (*values, limit))
         return [(read_row(values), values[-1]) for values in found]
@@ -397,8 +399,8 @@ class Database:
         number, opening = self._openings.get(run, (0, 0))
         found = self.db.execute(
             f"SELECT {COLUMNS} FROM run_item JOIN item ON item.id = run_item.item "  # noqa: S608 - columns
-            "WHERE run_item.run = ? AND run_item.opening < ? AND item.id > ? "
-            "ORDER BY item.id LIMIT ?",
+            "WHERE run_item.run = ? AND run_item.opening < ? AND run_item.item > ? "
+            "ORDER BY run_item.item LIMIT ?",
             (number, opening, after, limit),
         )
         return [read_row(values) for values in found]
