@@ -7,32 +7,28 @@ the URL can post one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 import attrs
 
 from chat2pay_async._api.enums import PaymentStatus, TransactionStatus, TransactionType
 from chat2pay_async._api.models import (
+    Channel,
     ConfigurationRecord,
+    Currency,
     GatewayAnswer,
     Identifier,
-    Transaction,
-    TransactionRecord,
-)
-from chat2pay_async._api.requests import extra_fields, masked
-from chat2pay_async._values import Plain
-
-# Whoever asks for the types of an inherited `__init__` looks their names up here.
-from datetime import datetime  # noqa: F401 # isort: skip
-from decimal import Decimal  # noqa: F401 # isort: skip
-from chat2pay_async._api.models import (  # noqa: F401 # isort: skip
-    Channel,
-    Currency,
     Integrator,
     LineItem,
     PaymentStatusEntry,
+    Transaction,
+    TransactionRecord,
     TransactionStatusEntry,
 )
+from chat2pay_async._api.requests import extra_fields, masked
+from chat2pay_async._values import Plain
 
 __all__ = [
     "ENDED",
@@ -45,6 +41,13 @@ __all__ = [
     "stage_of",
     "statuses_of",
 ]
+
+
+_TYPES: Final = (
+    *(datetime, Decimal, Channel, Currency, Integrator, LineItem),
+    *(PaymentStatusEntry, TransactionStatusEntry),
+)
+"""Of inherited fields: `typing.get_type_hints` looks their names up here, in the class's module."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

@@ -1,4 +1,4 @@
-"""What a callback claims is asked of the service, whose answer settles what is open."""
+"""The service is asked for what a callback claims, and its answer settles what is open."""
 
 from __future__ import annotations
 

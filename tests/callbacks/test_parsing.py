@@ -1,4 +1,4 @@
-"""What is posted is one of four kinds of callback, or a `CallbackError` and nothing else."""
+"""Posted bytes are one of four kinds of callback, or a `CallbackError` and nothing else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from posted import CONFIGURATION, CUSTOMER, PAYMENT, TRANSACTION, payment, posted, transaction
+from posted import (
+    CONFIGURATION,
+    CUSTOMER,
+    PAYMENT,
+    TRANSACTION,
+    is_usable,
+    payment,
+    posted,
+    transaction,
+)
 
 from chat2pay_async import (
     CallbackError,
@@ -28,14 +37,6 @@ from chat2pay_async.callbacks import (
     TransactionStatusCallback,
     UnknownCallback,
     parse,
-    progress,
-)
-
-KINDS = (
-    TransactionStatusCallback,
-    PaymentStatusCallback,
-    ConfigurationCallback,
-    UnknownCallback,
 )
 
 
@@ -215,21 +216,6 @@ VALUES = st.recursive(
     ),
     max_leaves=12,
 )
-
-
-def is_usable(body: bytes | str) -> bool:
-    """Tell whether it is a callback, with which everything can be done."""
-    try:
-        callback = parse(body)
-    except CallbackError:
-        return False
-    assert type(callback) in KINDS
-    assert len(callback.deduplication_key) == 32
-    assert progress(callback) >= 0
-    assert hash(callback) == hash(parse(body))
-    assert repr(callback)
-    assert json.loads(callback.to_json()).keys() == callback.to_dict().keys()
-    return True
 
 
 @given(st.binary() | st.text())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
+
+from chat2pay_async.callbacks import Callback, parse, progress
+from chat2pay_async.errors import CallbackError
 
 __all__ = [
     "CONFIGURATION",
@@ -63,3 +66,23 @@ def transaction(*statuses: str, **changes: Any) -> bytes:
     """Write a link's new status, which has been through these."""
     steps = [{"transactionStatusName": status} for status in statuses]
     return posted({**TRANSACTION, "transactionStatuses": steps, **changes})
+
+
+def is_usable(body: bytes | str) -> bool:
+    """Tell whether it is a callback, with which everything can be done.
+
+    Raises:
+        AssertionError: It is one, and something can't be done with it.
+    """
+    try:
+        callback = parse(body)
+    except CallbackError:
+        return False
+    assert type(callback) in get_args(Callback)
+    assert len(callback.deduplication_key) == 32
+    assert callback.deduplication_key == parse(body).deduplication_key
+    assert progress(callback) >= 0
+    assert hash(callback) == hash(parse(body))
+    assert repr(callback)
+    assert json.loads(callback.to_json()).keys() == callback.to_dict().keys()
+    return True
