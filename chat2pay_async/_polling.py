@@ -130,6 +130,7 @@ class Waiter:
         self._next_turn = -math.inf
         self._timer = math.inf
         """The time that the timer is set for."""
+        self._loop: object = None
         self._call: clock.Wake | None = None
 
     def wake(self, name: str) -> None:
@@ -148,9 +149,18 @@ class Waiter:
             turn.event.set()
 
     async def pause(self, name: str, seconds: float) -> None:
-        """Wait for so many seconds, and then for a turn; or until the payment is woken."""
+        """Wait for so many seconds, and then for a turn; or until the payment is woken.
+
+        Raises:
+            ConfigurationError: Others wait on another event loop.
+        """
         now = clock.now()
-        self._call = clock.wake_of_this_loop()
+        if self._call is None:
+            self._loop, self._call = clock.current_loop(), clock.wake_of_this_loop()
+        elif self._loop != clock.current_loop():
+            raise errors.ConfigurationError(
+                "this waiter already works on another event loop: make one for each loop"
+            )
         if name in self._woken:
             until = self._woken[name] or now + self.SOON_FOR
             if now < until:
@@ -185,7 +195,8 @@ class Waiter:
         if at != self._timer:  # an earlier one was set after this
             return
         self._timer = math.inf
-        if not self._due[0][2].is_over:
+        due, _, turn = self._due[0]
+        if due <= at and not turn.is_over:
             heappop(self._due)[2].event.set()
             self._next_turn = max(at, clock.now()) + self._gap
         self._set_timer()

@@ -227,6 +227,49 @@ async def test_whoever_waits_no_more_takes_no_turn(links: Links) -> None:
     assert waiter._waiting == {}
 
 
+async def test_a_payment_that_was_woken_in_vain_waits_for_its_turn_again(links: Links) -> None:
+    waiter = CallbackWaiter(rate=0.1)
+    async with client_of(links) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: client.wait_for_payment("ref-1", waiter=waiter, maximum=1.0))
+        await anyio.sleep(0.5)
+        waiter.notify(paid("ref-1"))
+        await anyio.sleep(99)
+        began = links.times[0]
+        tasks.cancel_scope.cancel()
+    # Every second for ten seconds from its callback on, then every ten seconds.
+    assert [time - began for time in links.times] == [
+        *(0, 0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5, 10.5),
+        *(11.5, 21.5, 31.5, 41.5, 51.5, 61.5, 71.5, 81.5, 91.5),
+    ]
+
+
+async def test_each_turn_comes_when_it_is_due_and_not_when_anothers_was() -> None:
+    waiter, ends = Waiter(rate=10), dict[str, float]()
+
+    async def pause(name: str, seconds: float, within: float = 1_000) -> None:
+        with anyio.move_on_after(within):
+            await waiter.pause(name, seconds)
+            ends[name] = anyio.current_time() - began
+
+    began = anyio.current_time()
+    async with anyio.create_task_group() as tasks:
+        for name, seconds, within in (("gone", 5, 1), ("late", 100, 999), ("soon", 7, 999)):
+            tasks.start_soon(pause, name, seconds, within)
+        await anyio.sleep(2)
+        tasks.start_soon(pause, "later", 50)
+    assert ends == {"soon": 7, "later": 52, "late": 100}
+
+
+async def test_the_timer_may_come_for_nobody() -> None:
+    waiter = Waiter(rate=10)
+    with anyio.move_on_after(1):
+        await waiter.pause("gone", 5)
+    await anyio.sleep(10)
+    began = anyio.current_time()
+    await waiter.pause("next", 3)
+    assert anyio.current_time() - began == 3
+
+
 async def test_what_was_woken_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Waiter, "MOST_WOKEN", 2)
     waiter = CallbackWaiter()
