@@ -12,7 +12,7 @@ from chat2pay_async._api.enums import PaymentStatus, TransactionStatus
 from chat2pay_async._api.validation import member
 from chat2pay_async._callbacks.models import Callback, statuses_of
 from chat2pay_async._callbacks.parsing import MOST_BYTES, parse
-from chat2pay_async._polling import Waiter
+from chat2pay_async._callbacks.waiter import CallbackWaiter
 from chat2pay_async._tracebacks import hide_frames, hiding_arguments
 from chat2pay_async.errors import CallbackError, ConfigurationError
 
@@ -46,14 +46,14 @@ class Router:
     answer may be lost.
     """
 
-    def __init__(self, *, waiter: Waiter | None = None) -> None:
+    def __init__(self, *, waiter: CallbackWaiter | None = None) -> None:
         """Begin without handlers.
 
         Args:
             waiter: Is told of every callback, before its handler is called.
         """
         self._handlers: dict[tuple[type[Any] | None, str | None], Handler] = {}
-        self._waiter: Any = waiter
+        self._waiter = waiter
 
     def on(
         self, kind: type[C], *statuses: TransactionStatus | PaymentStatus | str
