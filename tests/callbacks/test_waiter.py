@@ -202,7 +202,7 @@ async def test_a_router_tells_the_waiter_of_every_callback(links: Links) -> None
         await anyio.sleep(1)
         links.paid.add("ref-1")
         assert await router.respond(payment(paymentLinkRef="ref-1")) == 200
-    assert links.asked == {"ref-1": 2}
+    assert links.times[1] - links.times[0] == 1
 
 
 async def test_several_may_wait_for_one_payment(links: Links) -> None:
@@ -253,7 +253,7 @@ async def test_each_turn_comes_when_it_is_due_and_not_when_anothers_was() -> Non
 
     began = anyio.current_time()
     async with anyio.create_task_group() as tasks:
-        for name, seconds, within in (("gone", 5, 1), ("late", 100, 999), ("soon", 7, 999)):
+        for name, seconds, within in (("late", 100, 999), ("gone", 5, 1), ("soon", 7, 999)):
             tasks.start_soon(pause, name, seconds, within)
         await anyio.sleep(2)
         tasks.start_soon(pause, "later", 50)
