@@ -18,7 +18,7 @@ PUBLIC_MODULES = [
     "chat2pay_async",
     *(
         f"chat2pay_async.{name}"
-        for name in ("errors", "models", "events", "bulk", "files", "sandbox", "cli")
+        for name in ("errors", "models", "events", "bulk", "callbacks", "files", "sandbox", "cli")
     ),
 ]
 GROUPS = nox.project.load_toml("pyproject.toml")
@@ -129,10 +129,12 @@ def acceptance(session: nox.Session) -> None:
 
 @nox.session
 def fuzz(session: nox.Session) -> None:
-    """Fuzz the reading of responses: `nox -s fuzz -- -runs=1000000` takes an hour, or longer."""
+    """Fuzz the reading of responses and callbacks; `nox -s fuzz -- -runs=1000000` takes hours."""
     session.install(".[all]", *_group("tests"), "atheris>=3")
     env = {"PYTHONPATH": "tests/support"}
-    session.run("python", "tests/fuzz/responses.py", *(session.posargs or ["-runs=20000"]), env=env)
+    for target in ("responses", "callbacks"):
+        runs = session.posargs or ["-runs=20000"]
+        session.run("python", f"tests/fuzz/{target}.py", *runs, env=env)
 
 
 @nox.session

@@ -8,8 +8,10 @@ import ssl
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import anyio
 import attrs
 
 from chat2pay_async import _config, _eventloop, errors, events
@@ -18,7 +20,7 @@ from chat2pay_async._api.headers import AskForKey, KeySource, added_headers, key
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._journal.settings import Journal, as_journal, store_of
-from chat2pay_async._polling import wait_for_payment
+from chat2pay_async._polling import Waiter, wait_for_payment
 from chat2pay_async._raw_client import RawChat2Pay, link_request
 from chat2pay_async._recovery import Recovery
 from chat2pay_async._send.call import Call, Options
@@ -403,17 +405,22 @@ class AsyncChat2Pay(Recovery):
         timeout: float | None = None,  # noqa: ASYNC109 - how long to poll is this method's matter
         initial: float = 1.0,
         maximum: float = 15.0,
+        waiter: Waiter | None = None,
     ) -> models.Transaction:
         """Poll until a payment has come to its end.
 
         Its end is a payment status SUCCESS, FAILED, REVERSED or VOIDED, or a link that was
         cancelled or has expired unpaid.
 
+        Each payment that is waited for has its own look-ups, unless they share a `waiter`.
+
         Args:
             payment_link_ref: The link's reference.
             timeout: The most seconds to wait, more than 0; None waits for as long as it takes.
             initial: Seconds until the second look-up; the pause grows by half with each.
             maximum: The most seconds between two look-ups.
+            waiter: A `callbacks.CallbackWaiter`: it paces the look-ups of all the payments that are
+                waited for with it, and callbacks that it is told of go first.
 
         Raises:
             RequestTimeoutError: The payment did not come to its end in time.
@@ -430,6 +437,7 @@ class AsyncChat2Pay(Recovery):
             timeout=timeout,
             initial=initial,
             maximum=maximum,
+            pause=anyio.sleep if waiter is None else partial(waiter.pause, payment_link_ref),
         )
 
     @property

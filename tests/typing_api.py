@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, assert_type
@@ -12,7 +12,7 @@ from typing import Any, assert_type
 import httpx
 
 import chat2pay_async as c2p
-from chat2pay_async import bulk, events
+from chat2pay_async import bulk, callbacks, events
 from chat2pay_async.sandbox import Sandbox, serve_sandbox
 
 
@@ -127,6 +127,36 @@ async def runs(client: c2p.AsyncChat2Pay, requests: list[c2p.PaymentLinkRequest]
     bulk.get_transactions(client, ["ref", bulk.TransactionQuery(order_number="A-1")])
     bulk.get_transactions(client, ["ref"], journal="no.db")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
     bulk.capture_payments(client, ["ref"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
+
+
+async def posted(client: c2p.AsyncChat2Pay, parts: AsyncIterable[bytes]) -> None:
+    waiter = callbacks.CallbackWaiter(rate=10)
+    router = callbacks.Router(waiter=waiter)
+
+    @router.on(callbacks.PaymentStatusCallback, c2p.PaymentStatus.SUCCESS, "reversed")
+    async def paid(callback: callbacks.PaymentStatusCallback) -> None:
+        assert_type(await callbacks.confirm(client, callback), c2p.Transaction)
+        assert_type(callback.payment_status, c2p.PaymentStatus | str | None)
+
+    @router.on(callbacks.TransactionStatusCallback)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    async def other(callback: callbacks.PaymentStatusCallback) -> None: ...
+
+    @router.default
+    async def default(callback: callbacks.Callback) -> None:
+        assert_type(callback.deduplication_key, str)
+        assert_type(callbacks.progress(callback), int)
+
+    callback = callbacks.parse(b"{}", {"Content-Type": "application/json"})
+    assert_type(callback, callbacks.Callback)
+    match callback:
+        case callbacks.TransactionStatusCallback(payment_link_ref=str(ref)):
+            assert_type(await client.wait_for_payment(ref, waiter=waiter), c2p.Transaction)
+        case callbacks.ConfigurationCallback():
+            assert_type(await callbacks.confirm(client, callback), c2p.Configuration)
+        case _:
+            waiter.notify(callback)
+    assert_type(await router.respond(parts, {}), int)
+    await paid(callback)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
 
 
 async def errors(client: c2p.AsyncChat2Pay) -> None:

@@ -1,7 +1,8 @@
-"""Flights: calls of this process that are under way, by their keys, so that two of them are one.
+"""Knowledge that this process has of its calls: of those under way, and of those left unknown.
 
-The clients, threads and event loops of a process share them: what one has under way is known to all
-that send to the same place with the same key.
+Flights are calls that are under way, by their keys, so that two of them are one. The clients,
+threads and event loops of a process share them: what one has under way is known to all that send to
+the same place with the same key.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import os
+from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
@@ -19,9 +21,10 @@ import msgspec
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._api.responses import Outcome
 from chat2pay_async._send.call import Call
-from chat2pay_async.errors import Pending, ReceiptNotSentError
+from chat2pay_async._send.evidence import Shows
+from chat2pay_async.errors import Attempt, Pending, ReceiptNotSentError, SentRequest
 
-__all__ = ["Flight", "Flights", "as_replayed"]
+__all__ = ["SIGHTINGS", "Flight", "Flights", "Known", "Memory", "Sightings", "as_replayed"]
 
 R = TypeVar("R")
 
@@ -139,3 +142,69 @@ def as_replayed(outcome: Outcome[R]) -> Outcome[R]:
         error = copy.copy(error)
         error.receipt = result
     return msgspec.structs.replace(outcome, result=result, error=error, replayed=True)
+
+
+# Those whose outcome is unknown -------------------------------------------------------------------
+
+
+SIGHTINGS: Final = 3
+"""The number of look-ups in a row that have to see what may be another's before that settles it: a
+look-up can be misled."""
+
+
+@attrs.define
+class Sightings:
+    """The look-ups of one call that showed what may be its effect, counted in a row.
+
+    After it, *absent* is a contradiction: a replica may lag, or the look-up before was misled. Seen
+    once or twice, it takes two absences in a row to outweigh it; seen more often, nothing does.
+    """
+
+    longest: int = 0
+    has_any: bool = False
+    """True where one of the latest series showed what may be its effect, or is."""
+    _run: int = 0
+    _absences: int = 0
+
+    def add(self, shows: Shows, *, waited: bool) -> Shows:
+        """Note what a look-up showed; return what it counts as."""
+        self.has_any = self.has_any or shows in {Shows.OURS, Shows.OTHER, Shows.DECLINED}
+        if shows in {Shows.OTHER, Shows.DECLINED}:
+            self._run, self._absences = self._run + 1, 0
+            self.longest = max(self.longest, self._run)
+        elif shows is Shows.ABSENT:
+            self._run, self._absences = 0, self._absences + waited
+            if self.longest >= SIGHTINGS:
+                return Shows.OTHER
+            if self.longest and self._absences == 1:
+                return Shows.NOTHING
+        return shows
+
+
+@attrs.define
+class Known:
+    """The knowledge that this process has of a call that may have been applied."""
+
+    window_ends: float
+    sent_at: float | None = None
+    """None: by another process."""
+    seen: Sightings = attrs.field(factory=Sightings)
+
+
+class Memory:
+    """The pending calls that this process has known: it need not start their windows anew."""
+
+    SIZE: Final = 10_000
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[SentRequest, Attempt], Known] = OrderedDict()
+
+    def of(self, pending: Pending) -> Known:
+        """Return what is known of a call; what is new here was sent by another process."""
+        key = pending.request, pending.first_attempt  # the same, however often it is tried
+        if key not in self._known:
+            ends = clock.now() + pending.read_timeout + pending.settle
+            self._known[key] = Known(ends)
+        if len(self._known) > self.SIZE:
+            self._known.popitem(last=False)
+        return self._known[key]

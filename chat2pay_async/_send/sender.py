@@ -420,6 +420,12 @@ class Sender:
             return Resolution(Verdict.UNDETERMINED)
         return await self._reconciler.resolve(pending, options, another_key=another_key)
 
+    def judge(
+        self, pending: Pending, response: WireResponse, started: float, options: Options
+    ) -> Resolution:
+        """Return what one look-up comes to, which was made already; see `Reconciler.judge`."""
+        return self._reconciler.judge(pending, response, started, options)
+
     def check_open(self) -> None:
         """Refuse a call on a client that is closed, or works on another loop.
 
