@@ -95,8 +95,13 @@ class SandboxFixture:
         Args:
             **settings: Settings of `AsyncChat2Pay`, which come first.
         """
-        usual: dict[str, Any] = {"api_key": self.api_key, "base_url": self.url}
-        return AsyncChat2Pay(**{**usual, "retry": _RETRY, "timeout": _TIMEOUT, **settings})
+        usual: dict[str, Any] = {
+            "api_key": self.api_key,
+            "base_url": self.url,
+            "retry": _RETRY,
+            "timeout": _TIMEOUT,
+        }
+        return AsyncChat2Pay(**(usual | settings))
 
     def faults(
         self,

@@ -29,21 +29,21 @@ reach: Final = Reach()
 
 
 @contextmanager
-def limited_to_loopback(limited: bool) -> Generator[None]:  # noqa: FBT001 - it is the only argument
+def limited_to_loopback(*, limited: bool) -> Generator[None]:
     """Let this process's clients, and those of processes that it starts, reach this machine alone.
 
     Args:
         limited: False to let them reach every host.
     """
     before, inherited = reach.is_loopback_only, os.environ.get(LOOPBACK_ONLY)
-    _set(limited, "1" if limited else None)
+    _set("1" if limited else None, limited=limited)
     try:
         yield
     finally:
-        _set(before, inherited)
+        _set(inherited, limited=before)
 
 
-def _set(limited: bool, inherited: str | None) -> None:  # noqa: FBT001 - the same
+def _set(inherited: str | None, *, limited: bool) -> None:
     reach.is_loopback_only = limited
     os.environ.pop(LOOPBACK_ONLY, None)
     if inherited is not None:

@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
         f"{_LIVE}: the test's Chat 2 Pay clients may reach every host: it may move money",
     )
     until_the_end = ExitStack()
-    until_the_end.enter_context(limited_to_loopback(not config.getoption(_LIVE)))
+    until_the_end.enter_context(limited_to_loopback(limited=not config.getoption(_LIVE)))
     config.add_cleanup(until_the_end.close)
 
 
@@ -60,7 +60,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
     """Let the clients of a test that says so reach every host."""
     with ExitStack() as during_the_test:
         if item.get_closest_marker(_LIVE) is not None:
-            during_the_test.enter_context(limited_to_loopback(False))  # noqa: FBT003 - it is not
+            during_the_test.enter_context(limited_to_loopback(limited=False))
         return (yield)
 
 

@@ -203,6 +203,11 @@ class HttpxTransport:
             guard.last_byte = built.extensions.get("last_byte") or guard.last_byte
         return response
 
+    @property
+    def proxy(self) -> str:
+        """Host and port of the proxy that requests go through; empty where none can be seen."""
+        return self._proxy(self._library.URL(self._base_url))
+
     def _proxy(self, url: Any) -> str:
         pool = getattr(self._client._transport, "pool", None)  # noqa: SLF001 - not public
         if isinstance(pool, Pool):
