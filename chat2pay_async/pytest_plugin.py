@@ -12,7 +12,6 @@ It comes with the package: pytest finds it, and nothing has to be switched on. T
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -22,6 +21,8 @@ import pytest
 from chat2pay_async._reach import limited_to_loopback
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from chat2pay_async._pytest_sandbox import SandboxFixture
 else:  # every start of pytest imports this, and few tests need a sandbox
 
@@ -68,6 +69,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 @pytest.fixture(scope="session")
 def _chat2pay_stops() -> Iterator[Executor]:
     """What stops the tests' servers, which takes each a fifth of a second, while others run."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - few tests need it
+
     with ThreadPoolExecutor(thread_name_prefix="chat2pay-stops") as stops:
         yield stops
 
