@@ -1,4 +1,4 @@
-"""What the fixture `chat2pay_sandbox` gives a test."""
+"""The sandbox of one test, which the fixture `chat2pay_sandbox` gives it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class SandboxFixture:
 
     @property
     def ledger(self) -> Ledger:
-        """What really took place until now, and how often."""
+        """The effects that really took place until now, each as often as it did."""
         return self.sandbox.ledger
 
     def client(self, **settings: Any) -> AsyncChat2Pay:

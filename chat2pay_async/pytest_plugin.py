@@ -68,7 +68,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 @pytest.fixture(scope="session")
 def _chat2pay_stops() -> Iterator[Executor]:
-    """What stops the tests' servers, which takes each a fifth of a second, while others run."""
+    """Stop the tests' servers while later tests run: it takes each a fifth of a second."""
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - few tests need it
 
     with ThreadPoolExecutor(thread_name_prefix="chat2pay-stops") as stops:

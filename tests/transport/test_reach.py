@@ -16,9 +16,11 @@ import attrs
 import httpcore
 import httpx
 import httpx2
+import pook
 import pytest
 import respx
 import vcr
+from aioresponses import aioresponses
 from names import Resolver, at
 from sockets import GET, PATIENT, POST, listening
 
@@ -255,12 +257,7 @@ async def test_vcrpy_records_nothing_from_another_machine_and_plays_what_it_has(
     ):
         await environment()
     assert not cassette.exists()
-    request = {"method": "GET", "uri": f"{PRODUCTION}/api/v2/config", "body": "", "headers": {}}
-    response = {"status": {"code": 200, "message": "OK"}, "headers": {}}
-    response["body"] = {"string": json.dumps(ANSWER)}
-    recorded = {"version": 1, "interactions": [{"request": request, "response": response}]}
-    cassette.write_text(json.dumps(recorded), encoding="utf-8")
-    with vcr.use_cassette(cassette, record_mode="none"):
+    with played_by_vcrpy(tmp_path):
         assert await environment() == "played"
 
 
@@ -303,6 +300,67 @@ async def test_a_patched_httpcore_answers() -> None:
     patched = mock.AsyncMock(return_value=answer)
     with mock.patch.object(httpcore.AsyncHTTPConnection, "handle_async_request", patched):
         assert await environment() == "played"
+
+
+@contextlib.contextmanager
+def played_by_vcrpy(folder: Path) -> Iterator[None]:
+    cassette = folder / "cassette.yaml"
+    request = {"method": "GET", "uri": f"{PRODUCTION}/api/v2/config", "body": "", "headers": {}}
+    response = {"status": {"code": 200, "message": "OK"}, "headers": {}}
+    response["body"] = {"string": json.dumps(ANSWER)}
+    recorded = {"version": 1, "interactions": [{"request": request, "response": response}]}
+    cassette.write_text(json.dumps(recorded), encoding="utf-8")
+    with vcr.use_cassette(cassette, record_mode="none"):
+        yield
+
+
+@contextlib.contextmanager
+def answered_by_respx(_folder: Path) -> Iterator[None]:
+    with respx.mock(assert_all_called=False) as router:
+        router.get(url__startswith=PRODUCTION).respond(json=ANSWER)
+        yield
+
+
+@contextlib.contextmanager
+def answered_by_pook(_folder: Path) -> Iterator[None]:
+    with pook.use():
+        pook.get(f"{PRODUCTION}/api/v2/config").reply(200).json(ANSWER)
+        yield
+
+
+@contextlib.contextmanager
+def answered_by_aioresponses(_folder: Path) -> Iterator[None]:
+    with aioresponses() as mocked:
+        mocked.get(f"{PRODUCTION}/api/v2/config", payload=ANSWER)
+        yield
+
+
+CLIENTS = {"default": None, "httpx.AsyncClient": httpx, "httpx2.AsyncClient": httpx2}
+SEEN = {
+    answered_by_respx: {"default", "httpx.AsyncClient"},
+    answered_by_pook: {"default", "httpx.AsyncClient"},
+    played_by_vcrpy: set(CLIENTS),
+    answered_by_aioresponses: set[str](),
+}
+"""The clients whose requests each tool sees, as the guide to testing has it."""
+
+
+@while_limited
+@pytest.mark.parametrize("of", CLIENTS)
+@pytest.mark.parametrize("tool", SEEN)
+async def test_a_tool_answers_what_it_sees_and_all_else_is_refused(
+    tool: Callable[[Path], Any], of: str, tmp_path: Path
+) -> None:
+    library: Any = CLIENTS[of]
+    with tool(tmp_path):
+        settings = {} if library is None else {"http_client": library.AsyncClient()}
+        if of in SEEN[tool]:
+            assert await environment(**settings) == "played"
+        else:
+            with pytest.raises(ConfigurationError, match="tests reach this machine alone"):
+                await environment(**settings)
+        for client in settings.values():
+            await client.aclose()
 
 
 # The limit itself ---------------------------------------------------------------------------------
