@@ -66,7 +66,7 @@ class SandboxFixture:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.sandbox = sandbox
-        self.customer = Customer(sandbox)
+        self.customer: Customer = Customer(sandbox)
 
     def __repr__(self) -> str:
         return f"SandboxFixture(url={self.url!r})"

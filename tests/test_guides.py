@@ -12,6 +12,9 @@ import xlsxwriter
 from commandline import served
 from pasted import run_as_file
 
+from chat2pay_async import ConfigurationError
+from chat2pay_async._config import check_reach
+from chat2pay_async._reach import limited_to_loopback
 from chat2pay_async.cli import main
 from chat2pay_async.sandbox import Sandbox
 
@@ -58,6 +61,14 @@ def test_the_tests_of_the_guide_to_testing_pass(pytester: pytest.Pytester) -> No
     result = pytester.runpytest_subprocess("-p", "no:trio", "-p", "no:cacheprovider")
     # All but one run on two loops; one is for an account.
     result.assert_outcomes(passed=11, skipped=2)
+
+
+def test_the_guide_to_testing_quotes_the_refusal() -> None:
+    text = (GUIDES[0].parent / "testing.md").read_text("utf-8")
+    quoted = " ".join(re.findall(r"^> (.*)$", text, flags=re.MULTILINE))
+    with limited_to_loopback(limited=True), pytest.raises(ConfigurationError) as caught:
+        check_reach("chat2pay-service.clickatell.com")
+    assert quoted == str(caught.value)
 
 
 def workbook(path: Path) -> None:

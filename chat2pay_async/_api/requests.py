@@ -305,7 +305,7 @@ class _RequiredLinkFields(TypedDict):
     total_amount: Amount
 
 
-class PaymentLinkFields(_RequiredLinkFields, total=False):
+class PaymentLinkFields(_RequiredLinkFields, TypedDict, total=False):
     """The fields of a `PaymentLinkRequest` as keywords of `create_payment_link`.
 
     Type checkers know the names of channels and transaction types, and find a misspelt one.
