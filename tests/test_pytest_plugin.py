@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -221,6 +222,15 @@ def test_one_fixture_serves_tests_of_every_style(pytester: pytest.Pytester, styl
     source, count = STYLES[style]
     options = ("-p", "pytest_trio") if style == "pytest-trio" else ()
     run(pytester, PAYS + source, *options).assert_outcomes(passed=count)
+
+
+def test_when_pytest_ends_the_servers_of_its_tests_have_ended(pytester: pytest.Pytester) -> None:
+    source = "def test_it(chat2pay_sandbox):\n    with open('url', 'w') as file:\n"
+    source += "        file.write(chat2pay_sandbox.url)\n"
+    run(pytester, source).assert_outcomes(passed=1)
+    host, port = (pytester.path / "url").read_text("utf-8").removeprefix("http://").split(":")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)))
 
 
 def test_without_the_extra_the_fixture_says_what_to_install(

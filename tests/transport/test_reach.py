@@ -149,6 +149,22 @@ async def test_nothing_is_sent_over_a_connection_that_was_kept(
     assert server.requests == 2
 
 
+async def test_nothing_is_sent_over_a_kept_connection_that_a_mock_lets_requests_through_to(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = httpcore.AsyncHTTPConnection.handle_async_request
+
+    async def through(connection: Any, request: httpcore.Request) -> httpcore.Response:
+        return await real(connection, request)
+
+    with mock.patch.object(httpcore.AsyncHTTPConnection, "handle_async_request", through):
+        async with far_away("default", monkeypatch) as (transport, server):
+            await transport.exchange(GET, {}, PATIENT, SendGuard())
+            with limited_to_loopback(limited=True):
+                await refused(transport)
+    assert (server.connections, server.requests) == (1, 1)
+
+
 @pytest.mark.parametrize("kind", ["httpx.AsyncClient", "default"])
 @while_limited
 async def test_a_hook_that_leads_a_request_elsewhere_is_seen(kind: str) -> None:
