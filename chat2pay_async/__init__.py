@@ -94,6 +94,7 @@ __all__ = [
     "NotFoundError",
     "OutcomeUnknownError",
     "PaymentLink",
+    "PaymentLinkFields",
     "PaymentLinkRequest",
     "PaymentStatus",
     "PaymentStatusEntry",

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import anyio
 import attrs
 
 from chat2pay_async import _config, _eventloop, errors, events
 from chat2pay_async._api import models, operations
+from chat2pay_async._api.enums import IntegrationStatus, IntegrationStatusName
 from chat2pay_async._api.headers import AskForKey, KeySource, added_headers, key_or_source
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import RetryPolicy, Timeout
@@ -169,6 +170,7 @@ class AsyncChat2Pay(Recovery):
             http2=http2,
             reserved=operations.PARAMETERS,
         )
+        self._route = f"{url} through the proxy {exchanges.proxy}" if exchanges.proxy else url
         given = key if isinstance(key, KeySource) else key.reveal()
         limited = LimitedTransport(exchanges, slots, limiter, given, added)
         known = references_over(transport if http_client is None else http_client)
@@ -187,7 +189,19 @@ class AsyncChat2Pay(Recovery):
 
     def __repr__(self) -> str:
         # A tool may ask for it while a refused setting is on its way out of `__init__`.
-        return f"<AsyncChat2Pay {getattr(self, '_options', 'that was not set up')}>"
+        if not hasattr(self, "_options"):
+            return "<AsyncChat2Pay that was not set up>"
+        return f"<AsyncChat2Pay of {self._route}, {self._options}>"
+
+    @overload
+    async def create_payment_link(
+        self, request: models.PaymentLinkRequest, *, idempotency_key: str | None = None
+    ) -> models.PaymentLink: ...
+
+    @overload
+    async def create_payment_link(
+        self, *, idempotency_key: str | None = None, **fields: Unpack[models.PaymentLinkFields]
+    ) -> models.PaymentLink: ...
 
     @hiding_arguments
     async def create_payment_link(
@@ -212,7 +226,7 @@ class AsyncChat2Pay(Recovery):
             request: The link; or pass its fields as keywords.
             idempotency_key: Names the call. Default: the order number. Another key is how a second
                 link for one order is made on purpose.
-            **fields: The fields of a `PaymentLinkRequest`.
+            **fields: The fields of a `PaymentLinkRequest`, typed by `PaymentLinkFields`.
 
         Raises:
             BadRequestError: The service refuses the request; no link was made.
@@ -350,7 +364,7 @@ class AsyncChat2Pay(Recovery):
         return (await self._raw.get_configuration()).parsed
 
     async def update_integration(
-        self, application_uuid: str, status: models.IntegrationStatus | str
+        self, application_uuid: str, status: IntegrationStatus | IntegrationStatusName
     ) -> models.IntegrationUpdate:
         """Activate, deactivate or delete an integration (contract: updateIntegrationStatus).
 

@@ -313,11 +313,11 @@ class ApiError(Chat2PayError):
         body: bytes = b"",
     ) -> None:
         super().__init__(text)
-        self.status_code = self._usual_status if status_code is None else status_code
+        self.status_code: int = self._usual_status if status_code is None else status_code
         self.message = message
         self.errors = errors
         self.reason_code = reason_code
-        self.headers = dict(headers)
+        self.headers: dict[str, str] = dict(headers)
         self.body = body
 
 

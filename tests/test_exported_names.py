@@ -52,6 +52,7 @@ MENU = (
     "NotFoundError",
     "OutcomeUnknownError",
     "PaymentLink",
+    "PaymentLinkFields",
     "PaymentLinkRequest",
     "PaymentStatus",
     "PaymentStatusEntry",

@@ -20,6 +20,7 @@ from chat2pay_async._api.enums import (
 from chat2pay_async._api.payments import PaymentState, state_of_payment
 from chat2pay_async._api.requests import (
     LineItem,
+    PaymentLinkFields,
     PaymentLinkRequest,
     extra_fields,
     keys_only,
@@ -41,6 +42,7 @@ __all__ = [
     "IntegratorType",
     "LineItem",
     "PaymentLink",
+    "PaymentLinkFields",
     "PaymentLinkRequest",
     "PaymentStatus",
     "PaymentStatusEntry",

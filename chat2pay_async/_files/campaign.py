@@ -163,7 +163,7 @@ class RequestFile(Generic[Q]):
         """Check a file."""
         self._file = file
         try:
-            self.check = file.check()
+            self.check: Check = file.check()
             """The number of good, bad, blank and repeated rows, and the sums of the good ones."""
         except BaseException:
             file.close()

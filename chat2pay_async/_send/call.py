@@ -103,11 +103,11 @@ class ClaimLog(CallLog):
         self._store = store
         self._content = claim.content
         self._unwritten: tuple[Attempt, WireResponse] | None = None
-        self.key = claim.key
+        self.key: str = claim.key
         self.token = token
         self.is_settled = False
         """True once the row's end was written, or its claim given back."""
-        self.is_lost = False
+        self.is_lost: bool = False
         """True once the claim was found to be another's."""
         self.response: WireResponse | None = None
         """The last response to a POST."""
@@ -115,7 +115,7 @@ class ClaimLog(CallLog):
         """Set where the call ends unresolved."""
         self.sent: Pending | None = None
         """The call as far as it left; None: nothing did."""
-        self.failed = 0
+        self.failed: int = 0
         """The number of attempts that the service, or what is between, did not carry out."""
 
     async def record_intent(self, pending: Pending) -> None:

@@ -102,7 +102,7 @@ class KeyedCalls:
         """
         self.sender = sender
         self._store = store
-        self.flights = Flights(place)
+        self.flights: Flights = Flights(place)
         self._opened_at: float | None = None
 
     @property

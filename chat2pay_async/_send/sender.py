@@ -92,10 +92,10 @@ class Sender:
         self.hooks = hooks
         self.base_url = base_url
         self._key_fingerprint = key.fingerprint
-        self.asks_for_keys = isinstance(key, KeySource)
+        self.asks_for_keys: bool = isinstance(key, KeySource)
         url = urlsplit(base_url)
         self._host = f"{url.hostname}:{url.port or (443 if url.scheme == 'https' else 80)}"
-        self.interval = transport.interval
+        self.interval: float = transport.interval
 
     async def send(
         self,
