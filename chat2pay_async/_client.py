@@ -11,7 +11,6 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
-import anyio
 import attrs
 
 from chat2pay_async import _config, _eventloop, errors, events
@@ -99,16 +98,13 @@ class AsyncChat2Pay(Recovery):
 
         Args:
             api_key: The API key; or a callable that returns it, or something to await for it, and
-                is asked before each attempt and look-up, for keys that are rotated. Let it return
-                at once while its key is good: it is called often, and several times at a time.
-                Where it raises, or takes longer than `Timeout.read`, nothing is sent, and the
-                attempt is retried as one that found no connection. All its keys must be of one
-                account: what is unresolved is looked up with the latest key, and another account's
-                answer would be that nothing was applied. A `Pending`, and a run's journal, know the
-                key of their attempt by a fingerprint. `resolve` takes a `Pending` of any key that
-                this client was given; after a restart, one of an older key needs
-                `another_key=True`, and a journal needs `Journal(path, new_key=True)`.
-                Default: CHAT2PAY_API_KEY.
+                is asked before each attempt and look-up, for keys that are rotated: let it return
+                at once while its key is good. Where it raises, or takes longer than `Timeout.read`,
+                nothing is sent, and the attempt is retried as one that found no connection. All its
+                keys must be of one account, since what is unresolved is looked up with the latest.
+                `resolve` takes a `Pending` of any key that this client was given; after a restart,
+                one of an older key needs `another_key=True`, and a journal needs
+                `Journal(path, new_key=True)`. Default: CHAT2PAY_API_KEY.
             base_url: The API's base URL; https, unless the host is this machine. Default:
                 CHAT2PAY_BASE_URL, else production. It ends before the API's own `/api/v2`.
             timeout: A `Timeout`, or seconds for each of connect, read and write.
@@ -392,9 +388,9 @@ class AsyncChat2Pay(Recovery):
             found = await client.request("GET", "/api/v2/some-report", params={"page": 2})
             print(found.parsed)
 
-        GET and HEAD are retried. A POST, PUT, PATCH or DELETE is retried only where it certainly
-        was not sent, or was throttled. A 2xx is believed (to a write: one with JSON, or empty).
-        There is no look-up: an unknown outcome stays unknown, and `resolve` says UNDETERMINED.
+        GET and HEAD are retried, others only where they certainly were not sent, or were throttled.
+        A 2xx is believed (to a write: one with JSON, or empty). There is no look-up: an unknown
+        outcome stays unknown, and `resolve` says UNDETERMINED.
 
         Args:
             method: GET, HEAD, POST, PUT, PATCH or DELETE.
@@ -426,15 +422,13 @@ class AsyncChat2Pay(Recovery):
         Its end is a payment status SUCCESS, FAILED, REVERSED or VOIDED, or a link that was
         cancelled or has expired unpaid.
 
-        Each payment that is waited for has its own look-ups, unless they share a `waiter`.
-
         Args:
             payment_link_ref: The link's reference.
             timeout: The most seconds to wait, more than 0; None waits for as long as it takes.
             initial: Seconds until the second look-up; the pause grows by half with each.
             maximum: The most seconds between two look-ups.
-            waiter: A `callbacks.CallbackWaiter`: it paces the look-ups of all the payments that are
-                waited for with it, and callbacks that it is told of go first.
+            waiter: A `callbacks.CallbackWaiter`: it paces the look-ups of all that wait with it, and
+                looks first where a callback came. Default: each payment has its own look-ups.
 
         Raises:
             RequestTimeoutError: The payment did not come to its end in time.
@@ -451,7 +445,7 @@ class AsyncChat2Pay(Recovery):
             timeout=timeout,
             initial=initial,
             maximum=maximum,
-            pause=anyio.sleep if waiter is None else partial(waiter.pause, payment_link_ref),
+            pause=None if waiter is None else partial(waiter.pause, payment_link_ref),
         )
 
     @property

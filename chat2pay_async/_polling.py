@@ -53,12 +53,12 @@ async def wait_for_payment(  # noqa: PLR0913 - how it polls is five settings
     timeout: float | None,  # noqa: ASYNC109 - how long to poll is this function's matter
     initial: float,
     maximum: float,
-    pause: Callable[[float], Awaitable[None]] = anyio.sleep,
+    pause: Callable[[float], Awaitable[None]] | None = None,
 ) -> models.Transaction:
     """Look until a payment has ended; see `AsyncChat2Pay.wait_for_payment`.
 
     A new link may not be shown for `settle` seconds, so that a 404 says nothing until then. Each
-    look, also the first, follows a pause; that is told how long to be.
+    look, also the first, follows a pause; that is told how long to be. Default: it only sleeps.
     """
     given = (initial, maximum, *(() if timeout is None else (timeout,)))
     if not all(is_number(one) and one > 0 for one in given):
@@ -71,7 +71,7 @@ async def wait_for_payment(  # noqa: PLR0913 - how it polls is five settings
     last_error: Chat2PayError | None = None
     with anyio.move_on_after(timeout):
         while True:
-            await pause(seconds)
+            await (anyio.sleep if pause is None else pause)(seconds)
             try:
                 transaction = await look()
             except (*_PASSING, errors.NotFoundError) as error:
