@@ -427,8 +427,8 @@ class AsyncChat2Pay(Recovery):
             timeout: The most seconds to wait, more than 0; None waits for as long as it takes.
             initial: Seconds until the second look-up; the pause grows by half with each.
             maximum: The most seconds between two look-ups.
-            waiter: A `callbacks.CallbackWaiter`: it paces the look-ups of all that wait with it, and
-                looks first where a callback came. Default: each payment has its own look-ups.
+            waiter: A `callbacks.CallbackWaiter`: it paces the look-ups of all that wait with it,
+                and looks first where a callback came. Default: each has its own look-ups.
 
         Raises:
             RequestTimeoutError: The payment did not come to its end in time.
