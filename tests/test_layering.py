@@ -30,7 +30,7 @@ FLOORS = (
     ("_raw_client", "_recovery", "_polling"),
     ("_client",),
     ("_bulk", "_callbacks"),
-    ("models", "bulk", "callbacks", "files", "sandbox"),
+    ("models", "bulk", "callbacks", "files", "sandbox", "web"),
     ("__init__",),
     ("_cli", "_pytest_sandbox"),
     ("cli", "pytest_plugin"),
