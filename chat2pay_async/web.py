@@ -30,6 +30,7 @@ HTTP_STATUS: Final[Mapping[type[errors.Chat2PayError], int]] = MappingProxyType(
         errors.Chat2PayError: 500,
         errors.RequestValidationError: 422,
         errors.FileFaultsError: 422,
+        errors.CallbackError: 400,
         errors.TransportError: 502,
         errors.RequestTimeoutError: 504,
         errors.ApiError: 502,

@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from shop import inline_writers
+from shop import Inline, inline_writers
 
 from chat2pay_async import (
     AsyncChat2Pay,
@@ -37,9 +37,14 @@ from chat2pay_async import (
     Verdict,
     bulk,
 )
+from chat2pay_async._api.operations import CREATE_PAYMENT_LINK
+from chat2pay_async._bulk import store as bulk_store
 from chat2pay_async._client import inner
+from chat2pay_async._config import ApiKey
 from chat2pay_async._journal.sqlite_store import SQLiteStore
+from chat2pay_async._journal.store import Account
 from chat2pay_async._send.flights import Flights
+from chat2pay_async._send.stored import claim_of
 from chat2pay_async.events import CallFinished, JournalBehind, OutcomeUnknown
 from chat2pay_async.sandbox import Sandbox
 
@@ -623,6 +628,52 @@ async def test_whoever_waits_too_long_for_another_process_is_told_that_it_is_unk
         gate.opens.set()
     assert len(gate.posts) == 1
     assert set(rows(path).values()) == {"applied"}
+
+
+@asynccontextmanager
+async def claimed_elsewhere(path: Path) -> AsyncIterator[SQLiteStore]:
+    """Let another process hold the key of the order, and send nothing yet."""
+    store = SQLiteStore(path)
+    await store.open(Account("http://localhost", ApiKey(KEY).fingerprint))
+    await store.claim(claim_of(CREATE_PAYMENT_LINK, order(), "A-1"))
+    yield store
+    await store.aclose()
+
+
+async def test_whoever_waits_too_long_for_a_claim_is_told_that_it_is_unknown(
+    gate: Gate, path: Path
+) -> None:
+    async with client_of(gate, path, total=5.0) as client, claimed_elsewhere(path):
+        with pytest.raises(OutcomeUnknownError, match="another call with the same key") as caught:
+            await client.create_payment_link(order())
+        assert (await client.resolve(caught.value.pending)).verdict is Verdict.UNDETERMINED
+    assert gate.posts == []
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+async def test_an_item_that_waits_and_is_stopped_says_what_its_key_has_come_to(
+    gate: Gate, path: Path, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool
+) -> None:
+    monkeypatch.setattr(bulk_store, "GroupCommit", Inline)
+    gate.opens = anyio.Event()
+    async with (
+        client_of(gate, path) as client,
+        client_of(gate, path, apart=True) as sender,
+        claimed_elsewhere(path) as other,
+        anyio.create_task_group() as tasks,
+        bulk.create_payment_links(client, [order()], run="spring") as run,
+    ):
+        with anyio.move_on_after(2.0):
+            _ = [outcome async for outcome in run]
+        if is_sent:
+            await other.aclose()
+            tasks.start_soon(sender.create_payment_link, order())
+            await anyio.sleep(0.1)
+            assert len(gate.posts) == 1
+        run.stop()
+        (outcome,) = [outcome async for outcome in run]
+        gate.opens.set()
+    assert outcome.state is (bulk.State.UNKNOWN if is_sent else bulk.State.FAILED)
 
 
 async def test_a_claim_that_was_lost_sends_nothing_and_its_caller_waits(
