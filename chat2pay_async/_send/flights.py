@@ -11,7 +11,7 @@ import asyncio
 import copy
 import os
 from collections import OrderedDict
-from collections.abc import Hashable, Iterator
+from collections.abc import Generator, Hashable
 from contextlib import contextmanager, suppress
 from typing import Any, Final, TypeVar
 
@@ -115,7 +115,7 @@ class Flights:
             flight.end(outcome, pending)
 
     @contextmanager
-    def watch(self, operation: str, key: str) -> Iterator[Watch]:
+    def watch(self, operation: str, key: str) -> Generator[Watch]:
         """Notice calls that begin with a key."""
         at, watch = (self._place, operation, key), Watch()
         _watches.setdefault(at, []).append(watch)
