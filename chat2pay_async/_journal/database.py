@@ -249,12 +249,12 @@ class Database:
             self._keep_history(token)
         cursor = self.db.execute(
             "UPDATE item SET state = 'sent', content = coalesce(?, content), identity = ?, "  # noqa: S608 - a constant
-            f"{NOTHING_BEFORE}, target = ?, body = ?, request_id = ?, first_at = ?, "
-            "last_at = ?, service_at = ?, settle = ?, read_timeout = ?, resend_when_absent = ?, "
+            f"{NOTHING_BEFORE}, run = ?, at = ?, target = ?, body = ?, request_id = ?, "
+            "first_at = ?, last_at = ?, service_at = ?, settle = ?, read_timeout = ?, resend_when_absent = ?, "
             "posts = posts + 1, response = NULL, result = NULL, detail = NULL, ended_at = NULL "
             "WHERE token = ? AND session = ?",
             (
-                *(intent.content, pending.identity),
+                *(intent.content, pending.identity, intent.run, time.time()),
                 *(pending.request.target, pending.request.body),
                 *(pending.request_id, first.timestamp(), last.timestamp()),
                 None if service is None else service.timestamp(),

@@ -205,6 +205,8 @@ class Intent:
     """The call, if its end is never written."""
     content: bytes | None = attrs.field(default=None, repr=False)
     """The content of what is sent, where it is not the row's."""
+    run: str | None = None
+    """The run that sends it; None: a single call does."""
 
 
 @attrs.frozen

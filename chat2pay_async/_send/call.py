@@ -102,6 +102,7 @@ class ClaimLog(CallLog):
     def __init__(self, store: Store, claim: Claim, token: str) -> None:
         self._store = store
         self._content = claim.content
+        self._run = claim.run
         self._unwritten: tuple[Attempt, WireResponse] | None = None
         self.key: str = claim.key
         self.token = token
@@ -131,7 +132,9 @@ class ClaimLog(CallLog):
             self._store.record_response(self.token, Response(at, status, body))
             self._unwritten = None
         self.response = None
-        if not await self._store.record_intent(self.token, Intent(pending, self._content)):
+        if not await self._store.record_intent(
+            self.token, Intent(pending, self._content, self._run)
+        ):
             self.is_lost = True
             raise ClaimLostError
         self.sent = pending

@@ -1237,6 +1237,21 @@ async def test_a_recovery_that_fails_gives_everything_back(
         assert (await client.recover()).applied == 1
 
 
+async def test_what_is_sent_again_is_of_the_run_that_sends_it(
+    gate: Gate, sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_store, "GroupCommit", Inline)
+    await leave_open(gate, sandbox, path, "drop_before")
+    outcomes: list[Any] = []
+    for name in ("spring", "summer"):
+        async with client_of(gate, path, apart=True) as client:
+            async with bulk.create_payment_links(client, [order()], run=name) as run:
+                outcomes += [outcome async for outcome in run]
+    assert [outcome.state for outcome in outcomes] == [bulk.State.APPLIED, bulk.State.SKIPPED]
+    assert outcomes[1].by == "spring"
+    assert sandbox.ledger.count("link_created") == 1
+
+
 async def test_recover_needs_a_journal(gate: Gate) -> None:
     async with client_of(gate) as client:
         with pytest.raises(ConfigurationError, match="journal="):
