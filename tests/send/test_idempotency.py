@@ -1244,9 +1244,11 @@ async def test_what_is_sent_again_is_of_the_run_that_sends_it(
     await leave_open(gate, sandbox, path, "drop_before")
     outcomes: list[Any] = []
     for name in ("spring", "summer"):
-        async with client_of(gate, path, apart=True) as client:
-            async with bulk.create_payment_links(client, [order()], run=name) as run:
-                outcomes += [outcome async for outcome in run]
+        async with (
+            client_of(gate, path, apart=True) as client,
+            bulk.create_payment_links(client, [order()], run=name) as run,
+        ):
+            outcomes += [outcome async for outcome in run]
     assert [outcome.state for outcome in outcomes] == [bulk.State.APPLIED, bulk.State.SKIPPED]
     assert outcomes[1].by == "spring"
     assert sandbox.ledger.count("link_created") == 1
