@@ -250,8 +250,9 @@ class Database:
         cursor = self.db.execute(
             "UPDATE item SET state = 'sent', content = coalesce(?, content), identity = ?, "  # noqa: S608 - a constant
             f"{NOTHING_BEFORE}, run = ?, at = ?, target = ?, body = ?, request_id = ?, "
-            "first_at = ?, last_at = ?, service_at = ?, settle = ?, read_timeout = ?, resend_when_absent = ?, "
-            "posts = posts + 1, response = NULL, result = NULL, detail = NULL, ended_at = NULL "
+            "first_at = ?, last_at = ?, service_at = ?, settle = ?, read_timeout = ?, "
+            "resend_when_absent = ?, posts = posts + 1, response = NULL, result = NULL, "
+            "detail = NULL, ended_at = NULL "
             "WHERE token = ? AND session = ?",
             (
                 *(intent.content, pending.identity, intent.run, time.time()),
