@@ -163,10 +163,10 @@ class KeyedCalls:
             raise
         finally:
             pending = None
-            # What was absent once may arrive still: whoever waits looks it up before it sends.
-            may_arrive = call.is_unresolved or call.was_unknown
-            if outcome is None and may_arrive and self._store is None:
-                pending = self.sender.pending(call)
+            if outcome is None and self._store is None:
+                # What was absent once may arrive still: whoever waits looks it up before it sends.
+                may_arrive = call.is_unresolved or call.was_unknown
+                pending = self.sender.pending(call) if may_arrive else prior
             self.flights.leave(call.operation.name, key, outcome, pending)
         return made
 

@@ -17,6 +17,7 @@ from virtual_time import VirtualLoop
 
 from chat2pay_async import (
     AsyncChat2Pay,
+    ConfigurationError,
     IdempotencyConflictError,
     LineItem,
     ReceiptNotSentError,
@@ -24,7 +25,9 @@ from chat2pay_async import (
     Verdict,
     bulk,
 )
-from chat2pay_async._send.flights import Flights
+from chat2pay_async._send import flights
+from chat2pay_async._send.flights import Flight, Flights
+from chat2pay_async._send.sender import Sender
 from chat2pay_async.events import OutcomeUnknown
 from chat2pay_async.sandbox import Sandbox
 
@@ -182,6 +185,37 @@ async def test_a_waiter_that_is_cancelled_as_it_wakes_leaves_the_others_their_re
         cancelled.cancel()
     assert 2 <= len(links) <= 3
     assert gate.posts == 1
+
+
+async def test_a_waiter_that_can_send_nothing_passes_on_what_may_be_applied(
+    gate: Gate, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a call of another thread, which has joined it by then."""
+    sandbox.next_faults("create_payment_link", ["drop_after"])
+    sandbox.next_faults("get_transaction", ["garbage"] * 3)
+    check, joined = Sender.check_open, list[Flight]()
+
+    def check_open(sender: Sender) -> None:
+        joined.extend(flights._all.values())
+        check(sender)
+
+    monkeypatch.setattr(Sender, "check_open", check_open)
+    async with client_of(gate) as client, client_of(gate) as closed:
+
+        async def first() -> None:
+            with anyio.move_on_after(0.5):
+                await client.create_payment_link(order())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first)
+            await anyio.sleep(0.1)
+            tasks.start_soon(closed.aclose)
+            with pytest.raises(ConfigurationError):
+                await closed.create_payment_link(order())
+    lost, passed_on = [flight.pending for flight in joined]
+    assert lost is not None
+    assert passed_on == lost
+    assert gate.posts == sandbox.ledger.count("link_created") == 1
 
 
 # Resolving what is under way ----------------------------------------------------------------------
