@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
@@ -93,6 +94,44 @@ async def test_a_writer_may_be_stopped_from_its_own_thread(work: Work) -> None:
     writer.post(lambda _: writer.stop())
     work.go_on.set()
     assert await anyio.to_thread.run_sync(work.ended.wait, 10)
+
+
+def test_what_tasks_submit_one_after_the_other_is_one_batch(work: Work, writer: Writer) -> None:
+    work.go_on.set()
+
+    async def one(number: int, after: int) -> int:
+        for _ in range(after):
+            await asyncio.sleep(0)
+        return await writer.wait(writer.submit(lambda _: number))
+
+    async def all_of_them() -> list[int]:
+        return await asyncio.gather(one(1, 0), one(2, 1))
+
+    assert asyncio.run(all_of_them()) == [1, 2]  # trio hands over at once
+    assert work.batches == [[1, 2]]
+
+
+def test_a_loop_that_ended_before_it_handed_over_does_not_keep_the_next_one_waiting(
+    work: Work, writer: Writer
+) -> None:
+    work.go_on.set()
+
+    async def leave() -> None:
+        writer.submit(lambda _: 1)
+
+    async def stay() -> int:
+        return await writer.wait(writer.submit(lambda _: 2))
+
+    async def race(loop: asyncio.AbstractEventLoop) -> None:
+        loop.stop()  # before what was only scheduled
+        await leave()
+
+    loop = asyncio.new_event_loop()
+    loop.create_task(race(loop))  # noqa: RUF006 - it ends in the first round
+    loop.run_forever()
+    loop.close()
+    assert asyncio.run(asyncio.wait_for(stay(), 10)) == 2
+    assert [*itertools.chain(*work.batches)] == [1, 2]
 
 
 def test_a_loop_that_has_ended_stops_nobody(work: Work) -> None:
