@@ -149,12 +149,14 @@ class Writer:
         while not self._queue.empty():
             ahead += self._queue.get()
         while ahead and len(batch) < MOST:
-            if ahead[0] is None:
+            entry = ahead[0]
+            if entry is None:
                 return batch, True
-            if ahead[0].is_alone and batch:
+            if entry.is_alone and batch:
                 break
-            batch.append(ahead.popleft())
-            if batch[0].is_alone:
+            batch.append(entry)
+            ahead.popleft()
+            if entry.is_alone:
                 break
         return batch, False
 
