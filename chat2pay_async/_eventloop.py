@@ -64,10 +64,10 @@ def wake_of_this_loop() -> Wake:
 
 
 def soon(work: Callable[[], object]) -> None:
-    """Call a function after what the running loop has to do already; under trio at once."""
+    """Call a function after what the running loop has to do already, unless it ends before."""
     loop = _get_running_loop()
     if loop is None:
-        work()
+        wake_of_this_loop()(work)
     else:
         loop.call_soon(work)
 

@@ -175,10 +175,9 @@ def _do(entries: Sequence[Entry[Any]], opened: Opened) -> None:
 
 
 def _results(entries: Sequence[Entry[Any]], opened: Opened) -> list[Any]:
-    works = [entry.work for entry in entries]
-    notes = [work for work in works if isinstance(work, Note)]
-    if not notes:
-        return [work(opened) for work in works]
+    if len(entries) == 1:
+        return [entries[0].work(opened)]
+    notes = [entry.work for entry in entries if isinstance(entry.work, Note)]
     return notes[0].write(opened, [(note.token, note.note) for note in notes])
 
 

@@ -79,6 +79,15 @@ async def test_an_error_is_raised_where_it_is_waited_for(work: Work, writer: Wri
         await writer.wait(bad)
 
 
+async def test_what_was_handed_over_with_a_post_is_done_once(work: Work, writer: Writer) -> None:
+    work.go_on.set()
+    entry = writer.submit(lambda _: 1)
+    writer.post(lambda _: 2)
+    assert await writer.wait(entry) == 1
+    assert await writer.wait(writer.submit(lambda _: 3)) == 3
+    assert sorted(itertools.chain(*work.batches)) == [1, 2, 3]
+
+
 async def test_what_was_submitted_before_the_end_is_done(work: Work) -> None:
     writer = Writer(work.do, work.ended.set)
     writer.post(lambda _: 1)
@@ -96,19 +105,32 @@ async def test_a_writer_may_be_stopped_from_its_own_thread(work: Work) -> None:
     assert await anyio.to_thread.run_sync(work.ended.wait, 10)
 
 
-def test_what_tasks_submit_one_after_the_other_is_one_batch(work: Work, writer: Writer) -> None:
+async def test_what_tasks_submit_at_the_same_time_is_one_batch(work: Work, writer: Writer) -> None:
     work.go_on.set()
 
-    async def one(number: int, after: int) -> int:
-        for _ in range(after):
+    async def one(number: int) -> None:
+        assert await writer.wait(writer.submit(lambda _: number)) == number
+
+    async with anyio.create_task_group() as group:
+        for number in range(9):
+            group.start_soon(one, number)
+    (batch,) = work.batches
+    assert sorted(batch) == [*range(9)]
+
+
+def test_what_a_task_submits_a_round_later_is_in_the_same_batch(work: Work, writer: Writer) -> None:
+    work.go_on.set()
+
+    async def one(number: int) -> None:
+        for _ in range(number):
             await asyncio.sleep(0)
-        return await writer.wait(writer.submit(lambda _: number))
+        assert await writer.wait(writer.submit(lambda _: number)) == number
 
-    async def all_of_them() -> tuple[int, int]:
-        return await asyncio.gather(one(1, 0), one(2, 1))
+    async def all_of_them() -> None:
+        await asyncio.gather(one(0), one(1))
 
-    assert tuple(asyncio.run(all_of_them())) == (1, 2)  # trio hands over at once
-    assert work.batches == [[1, 2]]
+    asyncio.run(all_of_them())
+    assert work.batches == [[0, 1]]
 
 
 def test_a_loop_that_ended_before_it_handed_over_does_not_keep_the_next_one_waiting(
