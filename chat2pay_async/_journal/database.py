@@ -27,6 +27,7 @@ from chat2pay_async._journal.rows import (
     many,
     read_row,
     read_runs,
+    values_of_intent,
 )
 from chat2pay_async._journal.sessions import Sessions
 from chat2pay_async._journal.store import (
@@ -290,15 +291,16 @@ class Database(Questions):
                 self._unsent.discard(token)
             else:
                 self._keep_history(token)
-            rows.append(_of_intent(token, intent))
+            rows.append(values_of_intent(token, intent))
         count = sum(
             self.db.execute(
                 "UPDATE item SET state = 'sent', content = coalesce(column3, content), "  # noqa: S608 - a constant, placeholders
-                f"identity = column4, {NOTHING_BEFORE}, target = column5, body = column6, "
-                "request_id = column7, first_at = column8, last_at = column9, "
-                "service_at = column10, settle = column11, read_timeout = column12, "
-                "resend_when_absent = column13, posts = posts + 1, response = NULL, "
-                f"result = NULL, detail = NULL, ended_at = NULL FROM (VALUES {places}) "
+                f"identity = column4, {NOTHING_BEFORE}, run = column5, at = column6, "
+                "target = column7, body = column8, request_id = column9, first_at = column10, "
+                "last_at = column11, service_at = column12, settle = column13, "
+                "read_timeout = column14, resend_when_absent = column15, posts = posts + 1, "
+                "response = NULL, result = NULL, detail = NULL, ended_at = NULL "
+                f"FROM (VALUES {places}) "
                 "WHERE id = column1 AND token = column2 AND session = ?",
                 (*values, self._session),
             ).rowcount
@@ -401,8 +403,8 @@ class Database(Questions):
         number, opening = self._openings.get(run, (0, 0))
         found = self.db.execute(
             f"SELECT {COLUMNS} FROM run_item JOIN item ON item.id = run_item.item "  # noqa: S608 - columns
-            "WHERE run_item.run = ? AND run_item.opening < ? AND item.id > ? "
-            "ORDER BY item.id LIMIT ?",
+            "WHERE run_item.run = ? AND run_item.opening < ? AND run_item.item > ? "
+            "ORDER BY run_item.item LIMIT ?",
             (number, opening, after, limit),
         )
         return [read_row(values) for values in found]
@@ -480,18 +482,6 @@ class Database(Questions):
         """Count the rows that are open."""
         query = f"SELECT count(*) FROM item WHERE {_IS_OPEN}"  # noqa: S608 - a constant
         return int(self.db.execute(query).fetchone()[0])
-
-
-def _of_intent(token: str, intent: Intent) -> tuple[Any, ...]:
-    pending = intent.pending
-    first, last = pending.first_attempt.started_at, pending.last_attempt.started_at
-    service = pending.service_time
-    return (
-        *(item_of(token), token, intent.content, pending.identity),
-        *(pending.request.target, pending.request.body, pending.request_id),
-        *(first.timestamp(), last.timestamp(), None if service is None else service.timestamp()),
-        *(pending.settle, pending.read_timeout, pending.resend_when_absent),
-    )
 
 
 def _all_mine(count: int, rows: Sequence[object]) -> list[bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from chat2pay_async._journal.key_index import marks
-from chat2pay_async._journal.store import Claim, Holder, Row, RowState, RunRecord, moment
+from chat2pay_async._journal.store import Claim, Holder, Intent, Row, RowState, RunRecord, moment
 
 __all__ = [
     "CHUNK",
@@ -25,6 +26,7 @@ __all__ = [
     "many",
     "read_row",
     "read_runs",
+    "values_of_intent",
 ]
 
 _ROW: Final = (
@@ -43,7 +45,7 @@ NOTHING_BEFORE: Final = (
 CHUNK: Final = 400
 """Keys in one statement; SQLite takes at least 999 values."""
 _ROWS: Final = 64
-"""Rows in one statement, which has at most 13 values of each."""
+"""Rows in one statement, which has at most 15 values of each."""
 
 
 def read_row(values: tuple[Any, ...]) -> Row:
@@ -129,6 +131,19 @@ def item_of(token: str) -> int:
     return int(item) if item.isdecimal() else 0
 
 
+def values_of_intent(token: str, intent: Intent) -> tuple[Any, ...]:
+    """Return the values of a POST that is about to leave, as its row has them."""
+    pending = intent.pending
+    first, last = pending.first_attempt.started_at, pending.last_attempt.started_at
+    service = pending.service_time
+    return (
+        *(item_of(token), token, intent.content, pending.identity, intent.run, time.time()),
+        *(pending.request.target, pending.request.body, pending.request_id),
+        *(first.timestamp(), last.timestamp(), None if service is None else service.timestamp()),
+        *(pending.settle, pending.read_timeout, pending.resend_when_absent),
+    )
+
+
 class Questions:
     """What a journal is asked, and nobody need hold a claim for."""
 
@@ -173,7 +188,9 @@ class Questions:
         limit: int,
     ) -> list[tuple[Row, int | None]]:
         """Read a page of rows, each with its line in the run's source."""
-        where, values = ["item.id > ?"], list[Any]([after])
+        # By the column that the index begins with: else SQLite sorts all rows for each page.
+        number = "item.id" if run is None else "run_item.item"
+        where, values = [f"{number} > ?"], list[Any]([after])
         if operation is not None:
             where.append("item.operation = ?")
             values.append(operation)
@@ -188,7 +205,7 @@ class Questions:
             values.append(run)
         query = (
             f"SELECT {COLUMNS}, {line} FROM {source} WHERE {' AND '.join(where)} "  # noqa: S608 - texts of this function
-            "ORDER BY item.id LIMIT ?"
+            f"ORDER BY {number} LIMIT ?"
         )
         found = self.db.execute(query, (*values, limit))
         return [(read_row(values), values[-1]) for values in found]

@@ -68,6 +68,8 @@ class Writer:
         self._counting: object = None
         """The loop that counts them; a loop may end before it hands them over."""
         self._counted = 0
+        self._gathers = threading.RLock()
+        """Held by who adds to what is gathered, or hands it over: loops of several threads may."""
         self._ahead: deque[Entry[Any] | None] = deque()
         """What the thread has, and has not done."""
         self._thread = threading.Thread(target=self._run, name="chat2pay-journal", daemon=True)
@@ -76,10 +78,11 @@ class Writer:
     def submit(self, work: Work[T], *, is_alone: bool = False) -> Entry[T]:
         """Have something done that the running task waits for: `wait` for it."""
         entry = Entry(work, is_alone=is_alone, is_awaited=True)
-        self._gathered.append(entry)
-        if self._counting is not entry.loop:
-            self._counting, self._counted = entry.loop, len(self._gathered)
-            clock.soon(self._hand_over_all)
+        with self._gathers:
+            self._gathered.append(entry)
+            if self._counting is not entry.loop:
+                self._counting, self._counted = entry.loop, len(self._gathered)
+                clock.soon(self._hand_over_all)
         return entry
 
     def post(self, work: Work[Any], *, is_alone: bool = False) -> None:
@@ -89,25 +92,28 @@ class Writer:
 
     def post_later(self, work: Work[Any], *, is_alone: bool = False) -> None:
         """Have something done together with what comes next."""
-        self._gathered.append(Entry(work, is_alone=is_alone, is_awaited=False))
+        with self._gathers:
+            self._gathered.append(Entry(work, is_alone=is_alone, is_awaited=False))
 
     def _hand_over_all(self) -> None:
         """Hand over what tasks submit, once no more of them are about to.
 
         A commit for the first of them alone would take as long as one for all.
         """
-        count = len(self._gathered)
-        if self._counted < count < MOST:
-            self._counted = count
-            clock.soon(self._hand_over_all)
-        else:
-            self._counting = None
-            self._hand_over()
+        with self._gathers:
+            count = len(self._gathered)
+            if self._counted < count < MOST:
+                self._counted = count
+                clock.soon(self._hand_over_all)
+            else:
+                self._counting = None
+                self._hand_over()
 
     def _hand_over(self) -> None:
-        gathered, self._gathered = self._gathered, []
-        if gathered:
-            self._queue.put(gathered)
+        with self._gathers:
+            gathered, self._gathered = self._gathered, []
+            if gathered:
+                self._queue.put(gathered)
 
     @staticmethod
     async def wait(entry: Entry[T]) -> T:
@@ -120,8 +126,9 @@ class Writer:
 
     def stop(self) -> None:
         """Let the thread end, after what it has to do, and wait for it."""
-        self._gathered.append(None)
-        self._hand_over()
+        with self._gathers:
+            self._gathered.append(None)
+            self._hand_over()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 

@@ -378,6 +378,29 @@ async def test_rows_come_in_pages(path: Path) -> None:
         assert await one.rows(operation="capture_payment") == []
 
 
+async def test_a_page_of_a_run_is_read_without_sorting_all_its_rows(path: Path) -> None:
+    async with opened(path) as one:
+        await one.open_run("spring", "create_payment_link", {})
+        asked: list[str] = []
+        await in_thread(one, lambda found: found.database.db.set_trace_callback(asked.append))
+        await one.rows(run="spring")
+        await one.rows(states=frozenset({RowState.APPLIED}))
+        await one.unseen("spring")
+        await in_thread(one, lambda found: found.database.db.set_trace_callback(None))
+        pages = [query for query in asked if "LIMIT" in query]
+        plans = [
+            await in_thread(
+                one,
+                lambda found, query=query: found.database.db.execute(
+                    f"EXPLAIN QUERY PLAN {query}"
+                ).fetchall(),
+            )
+            for query in pages
+        ]
+    assert len(plans) == 3
+    assert not [step for plan in plans for step in plan if "TEMP B-TREE" in step[-1]]
+
+
 async def test_lookalikes_and_rows_of_an_identity_are_found(path: Path) -> None:
     async with opened(path) as one:
         await one.claim_all(
