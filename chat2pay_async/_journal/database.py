@@ -58,14 +58,14 @@ class NotAllMineError(Exception):
 
 @attrs.define(eq=False)
 class _Made:
-    """What claims have made, and is not written yet."""
+    """Rows that claims have made, and that are not written yet."""
 
     at: float
     secret: str
-    """What no other claims have in their tokens."""
+    """Part of their tokens, which no other claims have."""
     rows: list[tuple[Any, ...]] = attrs.field(factory=list[tuple[Any, ...]])
     joined: list[tuple[Any, ...]] = attrs.field(factory=list[tuple[Any, ...]])
-    """Those of runs."""
+    """Rows of their runs."""
     last: int = 0
     """The last id."""
 

@@ -145,7 +145,7 @@ def values_of_intent(token: str, intent: Intent) -> tuple[Any, ...]:
 
 
 class Questions:
-    """What a journal is asked, and nobody need hold a claim for."""
+    """Questions to a journal, for which nobody need hold a claim."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db

@@ -64,14 +64,14 @@ class Writer:
         self._end = end
         self._queue: queue.SimpleQueue[list[Entry[Any] | None]] = queue.SimpleQueue()
         self._gathered: list[Entry[Any] | None] = []
-        """What the thread does not have yet."""
+        """Entries that the thread does not have yet."""
         self._counting: object = None
         """The loop that counts them; a loop may end before it hands them over."""
         self._counted = 0
         self._gathers = threading.RLock()
         """Held by who adds to what is gathered, or hands it over: loops of several threads may."""
         self._ahead: deque[Entry[Any] | None] = deque()
-        """What the thread has, and has not done."""
+        """Entries that the thread has, and has not done."""
         self._thread = threading.Thread(target=self._run, name="chat2pay-journal", daemon=True)
         self._thread.start()
 

@@ -817,7 +817,7 @@ async def converse(
 
 CONFIGURATION = ("GET", "/api/v2/config")
 LAST = b'"VISA","MASTERCARD"]}'
-"""What the body of its response ends with."""
+"""End of the body of its response."""
 
 
 @pytest.mark.usefixtures("protocol")
