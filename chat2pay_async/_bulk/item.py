@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -130,16 +130,18 @@ class Items(KnownItems[Q, R]):
         finally:
             self._in_progress.discard(item)
 
-    async def wait(self, item: Item[Q, R]) -> None:
-        """Wait until whoever works on an item's key has ended, and claim it."""
+    async def wait(
+        self, item: Item[Q, R], slot: Callable[[], Awaitable[None]] = clock.checkpoint
+    ) -> None:
+        """Wait until whoever works on an item's key has ended; then for a slot, and claim it."""
         self._in_progress.add(item)
         try:
-            await self._stoppable(item, lambda: self._claim(item))
+            await self._stoppable(item, lambda: self._claim(item, slot))
         finally:
             self._in_progress.discard(item)
         item.is_finished = item.is_finished or item.outcome is not None
 
-    async def _claim(self, item: Item[Q, R]) -> None:
+    async def _claim(self, item: Item[Q, R], slot: Callable[[], Awaitable[None]]) -> None:
         journal, claim = self._store.journal, item.claim
         assert journal is not None  # noqa: S101 - only its items have claims
         assert claim is not None  # noqa: S101 - likewise
@@ -149,6 +151,7 @@ class Items(KnownItems[Q, R]):
         while True:
             if item.is_held:
                 await released(journal, claim.operation, claim.key)
+                await slot()
             item.claimed = await self._store.claim(claim)
             item.is_finished = self._is_known(item)
             if item.is_finished or not item.is_held:

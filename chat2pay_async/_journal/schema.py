@@ -77,7 +77,6 @@ CREATE TABLE item (
     detail BLOB,
     UNIQUE (operation, key)
 );
-CREATE INDEX item_token ON item (token) WHERE token IS NOT NULL;
 CREATE INDEX item_open ON item (id) WHERE token IS NOT NULL OR state IN ('sent', 'unknown');
 CREATE INDEX item_folded ON item (operation, folded) WHERE folded <> key;
 CREATE INDEX item_named ON item (operation, identity) WHERE identity <> key;

@@ -308,8 +308,8 @@ class Store(Protocol):
         """Read the rows of many keys."""
         ...
 
-    async def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[Row]]:
-        """Read the rows whose folded key is one of these."""
+    async def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[str]]:
+        """Read the keys whose folded form is one of these."""
         ...
 
     async def rows_of_identity(self, operation: str, identity: str) -> list[Row]:
