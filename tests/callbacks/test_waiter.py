@@ -16,7 +16,6 @@ import pytest
 from posted import CONFIGURATION, payment, posted, transaction
 
 from chat2pay_async import AsyncChat2Pay, ConfigurationError, RequestTimeoutError, Transaction
-from chat2pay_async._polling import Waiter
 from chat2pay_async.callbacks import CallbackWaiter, Router, parse
 from chat2pay_async.sandbox import Sandbox
 
@@ -244,7 +243,7 @@ async def test_a_payment_that_was_woken_in_vain_waits_for_its_turn_again(links: 
 
 
 async def test_each_turn_comes_when_it_is_due_and_not_when_anothers_was() -> None:
-    waiter, ends = Waiter(rate=10), dict[str, float]()
+    waiter, ends = CallbackWaiter(rate=10), dict[str, float]()
 
     async def pause(name: str, seconds: float, within: float = 1_000) -> None:
         with anyio.move_on_after(within):
@@ -261,7 +260,7 @@ async def test_each_turn_comes_when_it_is_due_and_not_when_anothers_was() -> Non
 
 
 async def test_the_timer_may_come_for_nobody() -> None:
-    waiter = Waiter(rate=10)
+    waiter = CallbackWaiter(rate=10)
     with anyio.move_on_after(1):
         await waiter.pause("gone", 5)
     await anyio.sleep(10)
@@ -271,7 +270,7 @@ async def test_the_timer_may_come_for_nobody() -> None:
 
 
 async def test_what_was_woken_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Waiter, "MOST_WOKEN", 2)
+    monkeypatch.setattr(CallbackWaiter, "MOST_WOKEN", 2)
     waiter = CallbackWaiter()
     for number in range(5):
         waiter.notify(paid(f"ref-{number}"))
