@@ -17,8 +17,8 @@ NAVIGATION = {
         "design",
     ),
     "In your application": (
-        *("web-applications", "callbacks", "testing", "monitoring", "going-to-production"),
-        "migrating",
+        *("web-applications", "task-queues", "callbacks", "testing", "monitoring"),
+        *("going-to-production", "migrating"),
     ),
     "Reference": ("cli", "file-columns", "reference/api", "reference/benchmarks"),
     "Project": ("reference/changelog",),
