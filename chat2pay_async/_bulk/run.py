@@ -259,6 +259,7 @@ class Run(Generic[Q, R]):
     # The tasks ------------------------------------------------------------------------------------
 
     def _fail(self, error: Exception) -> None:
+        hide_frames(error)
         if self._failure is None:
             self._failure = error
         self._reading.cancel()
