@@ -18,6 +18,7 @@
 - `chat2pay_async.events` has the events that hooks receive.
 - `chat2pay_async.bulk` runs campaigns and jobs of thousands, that survive `kill -9`;
   `chat2pay_async.cli` does so from files.
+- `chat2pay_async.callbacks` reads what the service posts to your URL, and confirms it.
 - `chat2pay_async.sandbox` is a whole Chat 2 Pay on your own machine.
 """
 
@@ -53,7 +54,7 @@ else:
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__, *_DOORS})
 
-    _DOORS = frozenset({"bulk", "errors", "events", "files", "models"})
+    _DOORS = frozenset({"bulk", "callbacks", "errors", "events", "files", "models"})
     _PLACES = (
         *("errors", "_config", "events", "_api.models", "_api.responses", "_journal.settings"),
         *("_send.limits", "_send.reconciliation", "_recovery", "_transport.factory"),
@@ -66,6 +67,7 @@ __all__ = [
     "Attempt",
     "AuthenticationError",
     "BadRequestError",
+    "CallbackError",
     "Cancellation",
     "Channel",
     "Chat2PayError",
@@ -92,6 +94,7 @@ __all__ = [
     "NotFoundError",
     "OutcomeUnknownError",
     "PaymentLink",
+    "PaymentLinkFields",
     "PaymentLinkRequest",
     "PaymentStatus",
     "PaymentStatusEntry",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -32,6 +33,7 @@ from chat2pay_async._journal.content import differences
 from chat2pay_async._journal.store import OPEN, Answer, Claimed, Row, RowState
 from chat2pay_async._send.call import Call, ClaimLog, ClaimLostError, Options
 from chat2pay_async._send.evidence import Shows
+from chat2pay_async._send.flights import Flight
 from chat2pay_async._send.idempotency import KeyedCalls, released
 from chat2pay_async._send.limits import LONGEST_PAUSE
 from chat2pay_async._send.reconciliation import Finding, Resolution, Verdict
@@ -136,25 +138,27 @@ class Items(KnownItems[Q, R]):
         finally:
             self._in_progress.discard(item)
 
-    async def wait(self, item: Item[Q, R]) -> None:
-        """Wait until whoever works on an item's key has ended, and claim it."""
+    async def wait(
+        self, item: Item[Q, R], slot: Callable[[], Awaitable[None]] = clock.checkpoint
+    ) -> None:
+        """Wait until whoever works on an item's key has ended; then for a slot, and claim it."""
         self._in_progress.add(item)
         try:
-            await self._stoppable(item, lambda: self._claim(item))
+            await self._stoppable(item, lambda: self._claim(item, slot))
         finally:
             self._in_progress.discard(item)
         item.is_finished = item.is_finished or item.outcome is not None
 
-    async def _claim(self, item: Item[Q, R]) -> None:
+    async def _claim(self, item: Item[Q, R], slot: Callable[[], Awaitable[None]]) -> None:
         journal, claim = self._store.journal, item.claim
-        assert journal is not None  # noqa: S101 - only its items have claims
-        assert claim is not None  # noqa: S101 - likewise
+        assert journal is not None and claim is not None  # noqa: S101, PT018 - only its items have claims
         if item.claimed is not None and item.claimed.answer is Answer.ENDED:
             # It was rejected, and is another one now.
             claim = item.claim = attrs.evolve(claim, takes_rejected=True)
         while True:
             if item.is_held:
                 await released(journal, claim.operation, claim.key)
+                await slot()
             item.claimed = await self._store.claim(claim)
             item.is_finished = self._is_known(item)
             if item.is_finished or not item.is_held:
@@ -195,6 +199,9 @@ class Items(KnownItems[Q, R]):
             await work()
         stopped = item.scope.cancelled_caught
         item.scope = None
+        if stopped and item.is_held and item.claim is not None:
+            # Whoever holds it may have sent it since.
+            (item.claimed,) = await self._store.read([item.claim])
         if stopped:
             item.outcome = self.stopped(item)
 
@@ -216,8 +223,8 @@ class Items(KnownItems[Q, R]):
             return
         state = RowState.APPLIED if item.is_existing else ROW_STATES[outcome.state]
         response = None if outcome.recovered else log.response
-        end = end_of(state, outcome.result, outcome.error, outcome.attempts, response)
-        await journal.record_end(token, attrs.evolve(end, is_found=item.is_existing))
+        told = outcome.result, outcome.error, outcome.attempts, response
+        await journal.record_end(token, end_of(state, *told, is_found=item.is_existing))
 
     # What is known of earlier requests ------------------------------------------------------------
 
@@ -248,7 +255,7 @@ class Items(KnownItems[Q, R]):
         if verdict is Verdict.APPLIED:
             state = STATES[state_after(resolution.result)]
             item.outcome = Outcome(item.key, item.request, state, resolution.result, None, attempts)
-        elif verdict is Verdict.ABSENT and not prior.was_applied:
+        elif verdict is Verdict.ABSENT:
             absent = errors.RequestTimeoutError(
                 f"{name}: the process that sent it ended, and it had no effect; it was not sent "
                 "again, since the source does not have it any more"
@@ -293,8 +300,8 @@ class Items(KnownItems[Q, R]):
         assert journal is not None  # noqa: S101 - it has the row
         assert token is not None  # noqa: S101 - which this run holds
         assert found is not None  # noqa: S101 - its end is what is written
-        state = ROW_STATES[found.state]
-        await journal.record_end(token, end_of(state, found.result, None, found.attempts))
+        told = found.result, None, found.attempts
+        await journal.record_end(token, end_of(ROW_STATES[found.state], *told))
         log.is_settled = True
 
     async def _share(self, item: Item[Q, R], log: ClaimLog, _prior: Prior | None) -> None:
@@ -304,7 +311,7 @@ class Items(KnownItems[Q, R]):
             item.outcome = await self._send(item, log, None)
             return
         while True:
-            call = self._call(item, log, None, None, is_try=False)
+            call = self._call(item, log, None, is_try=False)
             flight, is_first = self._flights.join(name, key, call)
             if is_first:
                 break
@@ -312,17 +319,33 @@ class Items(KnownItems[Q, R]):
             if changed:
                 item.outcome = self._conflict(item, changed)
                 return
-            await flight.ended()
+            await self._wait_for(item, flight)
             if flight.outcome is not None:
                 item.outcome = self._shared(item, flight)
                 return
-            if flight.pending is not None:
-                item.prior = Prior(flight.pending, is_unresolved=True)
+        if flight.before is not None:
+            item.prior = Prior(self._sender.pending(flight.before), is_unresolved=True)
+        if item.prior is not None:  # whoever waits is told the bytes that are sent
+            sent = item.prior.pending
+            call.sent, call.request_id = sent.request, sent.request_id
         item.flight = flight
         try:
             item.outcome = await self._send(item, log, item.prior)
         finally:
-            self._flights.leave(name, key, item.made, self._pending_of(item))
+            pending, last = self._pending_of(item), flight.call
+            if pending is None and last.was_unknown:  # it was absent, and may arrive still
+                pending = self._sender.pending(last)
+            self._flights.leave(name, key, item.made, pending)
+
+    async def _wait_for(self, item: Item[Q, R], flight: Flight) -> None:
+        """Wait for another call's end; the item's own is open where that is broken off."""
+        try:
+            await flight.ended()
+        except BaseException:
+            item.prior = Prior(self._sender.pending(flight.call), is_unresolved=True)
+            raise
+        if flight.pending is not None:
+            item.prior = Prior(flight.pending, is_unresolved=True)
 
     # The request itself ---------------------------------------------------------------------------
 
@@ -333,7 +356,7 @@ class Items(KnownItems[Q, R]):
         prior: Prior | None,
         absent: Pending | None = None,
     ) -> Outcome[Q, R]:
-        """Send an item, and wait where that is no use now: for a throttle, or for an outage.
+        """Send an item; wait where that is no use now: for a throttle, or for an outage.
 
         Args:
             item: The item.
@@ -349,7 +372,7 @@ class Items(KnownItems[Q, R]):
                 if self._outage.has_given_up or self._is_stopped:
                     return self.stopped(item) if failure is None else self._failed(item, failure)
                 began = clock.now()
-                call = self._call(item, log, prior, absent, is_try=is_try)
+                call = self._call(item, log, absent, is_try=is_try)
                 try:
                     outcome = await self._send_once(item, call, prior)
                 except (errors.ConfigurationError, errors.JournalError):
@@ -372,19 +395,9 @@ class Items(KnownItems[Q, R]):
             await anyio.sleep(delay)
 
     def _call(
-        self,
-        item: Item[Q, R],
-        log: ClaimLog,
-        prior: Prior | None,
-        absent: Pending | None,
-        *,
-        is_try: bool,
+        self, item: Item[Q, R], log: ClaimLog, absent: Pending | None, *, is_try: bool
     ) -> Call[Q, R]:
         options = self._options
-        if prior is not None and prior.was_applied:
-            # It was answered, and only its result is open: it is never sent again.
-            retry = attrs.evolve(options.retry, resend_when_absent=False)
-            options = attrs.evolve(options, retry=retry)
         if is_try:
             retry = attrs.evolve(options.retry, max_attempts=1)
             options = attrs.evolve(options, retry=retry)
@@ -481,10 +494,7 @@ class Items(KnownItems[Q, R]):
             host = urlsplit(self._sender.base_url).netloc
             text = foreign_text(host, response.status_code, response.headers)
             self._foreign = errors.RunStoppedError(f"{name}: {text}")
-        elif response.status_code == _UNAUTHORIZED:
+        elif response.status_code == HTTPStatus.UNAUTHORIZED:
             text = f"{name}: the look-up was refused: check the API key (CHAT2PAY_API_KEY)"
-            return errors.AuthenticationError(text, status_code=_UNAUTHORIZED)
+            return errors.AuthenticationError(text, status_code=response.status_code)
         return Chat2PayError(text, operation=name)
-
-
-_UNAUTHORIZED = 401

@@ -176,7 +176,8 @@ class Answer(enum.Enum):
 
     NEW = "new"
     """The row is mine, and had no effect before: nothing, or a row that was rejected, failed, or
-    claimed by a process that died before it sent anything. Its content is now the claim's."""
+    claimed by a process that died before it sent anything. Its content is the claim's once a
+    POST's intent is written; a claim that is given back leaves the one before."""
     OPEN = "open"
     """The row is mine, and may have had an effect that nobody works on: settle it first. Its
     content is still that of what was sent."""
@@ -205,6 +206,8 @@ class Intent(Value):
     """The call, if its end is never written."""
     content: bytes | None = attrs.field(default=None, repr=False)
     """The content of what is sent, where it is not the row's."""
+    run: str | None = None
+    """The run that sends it; None: a single call does."""
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -307,7 +310,7 @@ class Store(Protocol):
         ...
 
     async def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[str]]:
-        """Read the keys whose folded form is one of these, each under that form."""
+        """Read the keys whose folded form is one of these."""
         ...
 
     async def rows_of_identity(self, operation: str, identity: str) -> list[Row]:

@@ -168,12 +168,14 @@ def state_of(error: Chat2PayError) -> RowState:
 # Writing -----------------------------------------------------------------------------------------
 
 
-def end_of(
+def end_of(  # noqa: PLR0913 - the parts of an end
     state: RowState,
     result: object = None,
     error: Chat2PayError | None = None,
     attempts: Sequence[Attempt] = (),
     response: WireResponse | None = None,
+    *,
+    is_found: bool = False,
 ) -> End:
     """Return the journal's note of a call's end.
 
@@ -183,6 +185,7 @@ def end_of(
         error: The error.
         attempts: The attempts.
         response: The last response to a POST.
+        is_found: True: this is what was found in its place, and nothing was sent.
     """
     recovered = bool(getattr(result, "recovered", False))
     return End(
@@ -190,6 +193,7 @@ def end_of(
         response=None if response is None else response.body,
         result=_encoder.encode(_plain(result)) if recovered else None,
         detail=_write_detail(error, attempts, recovered=recovered),
+        is_found=is_found,
     )
 
 
@@ -298,8 +302,6 @@ class Prior(NamedTuple):
     pending: Pending
     is_unresolved: bool
     """True if it may have been applied; then it is looked up before anything else."""
-    was_applied: bool = False
-    """True if it was answered, and only its result is open."""
 
 
 def prior_of(row: Row, account: Account) -> Prior | None:
@@ -312,7 +314,11 @@ def prior_of(row: Row, account: Account) -> Prior | None:
     proofs = {attempt.proof for attempt in seen}
     # An attempt that was explicitly absent may have arrived since.
     is_unresolved = row.state in OPEN or Proof.UNKNOWN in proofs
-    return Prior(row.pending(account, seen), is_unresolved, Proof.APPLIED in proofs)
+    pending = row.pending(account, seen)
+    if Proof.APPLIED in proofs:
+        # It was answered, and only its result is open: no look-up shows that it is absent.
+        pending = attrs.evolve(pending, resend_when_absent=False)
+    return Prior(pending, is_unresolved)
 
 
 def results_of(rows: Iterable[Row], *, besides: str) -> list[tuple[str, Any]]:
