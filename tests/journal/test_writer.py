@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import anyio
@@ -170,3 +171,37 @@ def test_a_loop_that_has_ended_stops_nobody(work: Work) -> None:
     for writer in made:
         writer.stop()
     assert [*itertools.chain(*work.batches)].count(1) == 2
+
+
+def test_loops_of_several_threads_lose_no_entry_and_keep_their_order(
+    work: Work, writer: Writer
+) -> None:
+    threads, rounds = 4, 300
+    work.go_on.set()
+
+    def naming(*entry: object) -> Callable[[Any], object]:
+        return lambda _: entry
+
+    async def submit(name: int) -> None:
+        for number in range(rounds):
+            writer.post_later(naming(name, number, "posted"))
+            assert await writer.wait(writer.submit(naming(name, number, "submitted")))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns in the middle of everything
+    try:
+        started = [
+            threading.Thread(target=anyio.run, args=(submit, name), daemon=True)
+            for name in range(threads)
+        ]
+        for thread in started:
+            thread.start()
+        for thread in started:
+            thread.join(60)
+    finally:
+        sys.setswitchinterval(interval)
+    done = [entry for batch in work.batches for entry in batch]
+    for name in range(threads):
+        assert [entry for entry in done if entry[0] == name] == [
+            (name, number, kind) for number in range(rounds) for kind in ("posted", "submitted")
+        ]
