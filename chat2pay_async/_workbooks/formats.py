@@ -254,18 +254,32 @@ class _Section:
         self.pattern += "x" if literal.strip() else " " * bool(literal)
 
     def add_symbol(self, symbol: str) -> None:
-        self.symbol = self.symbol or symbol
+        both = _narrower(self.symbol, symbol)
+        self.symbol = both or self.symbol
+        self.literals += "" if both else symbol
         self.pattern += "x"
 
 
+def _narrower(one: str, other: str) -> str:
+    """Return the currency that two symbols show, such as `USD` for `$` and `USD`; or nothing."""
+    if one == other or not (one and other):
+        return one or other
+    code = next((two for two in (one, other) if _CODE.fullmatch(two)), "")
+    return code if code and _fits(one, code) and _fits(other, code) else ""
+
+
 def _section(code: str) -> _Section:
-    found = _Section()
+    found, words = _Section(), ""
     for token in _TOKEN.finditer(code):
         kind = token.lastgroup or ""
         text = token[kind]
+        # `"US"$`, `\U\S\$` and `R$` are one symbol each, and `R` alone is another currency's.
+        if kind in _WORDS or (kind == "other" and text not in _SIGNS and not text.isspace()):
+            words += text
+            continue
+        _add_words(found, words)
+        words = ""
         match kind:
-            case "quoted" | "escaped":
-                _add_words(found, text)
             case "space":
                 found.add_literal(" ")
             case "fill":
@@ -280,15 +294,28 @@ def _section(code: str) -> _Section:
                 found.manner = "in scientific notation"
             case _:
                 _add_sign(found, text)
+    _add_words(found, words)
     return found
 
 
+_WORDS = frozenset({"quoted", "escaped"})
+_SIGNS = "0#?.,%/@"
+
+
 def _add_words(found: _Section, text: str) -> None:
-    word = text.strip().strip("\u00a0\u202f")
-    if word in _SYMBOLS or _CODE.fullmatch(word):
+    """Add literals, of which a part in the middle may be a currency: `-R `."""
+    word = text.strip(_HARMLESS)
+    before, _, after = text.partition(word) if word else (text, "", "")
+    found.add_literal(before)
+    if word in _SYMBOLS or _CODE.fullmatch(word) or _is_a_sign(word):
         found.add_symbol(word)
     else:
-        found.add_literal(text)
+        found.add_literal(word)
+    found.add_literal(after)
+
+
+def _is_a_sign(word: str) -> bool:
+    return len(word) == 1 and unicodedata.category(word) == "Sc"
 
 
 def _add_bracket(found: _Section, text: str) -> None:
@@ -313,15 +340,13 @@ def _add_sign(found: _Section, text: str) -> None:
         found.manner = found.manner or "as a fraction"
     elif text == "@":
         found.text = True
-    elif unicodedata.category(text) == "Sc":
-        found.add_symbol(text)
     else:
         found.add_literal(text)
 
 
 _PATTERN = re.compile(r"x*([0#?][0#?,]*|)(\.[0#?]*)?(,*)x*")
 _CHARACTERS = "with other characters"
-_HARMLESS = frozenset(" \u00a0\u202f+-\u2212\u2013()'")
+_HARMLESS = " \u00a0\u202f+-\u2212\u2013()'"
 """Literals that leave an amount what it is."""
 _MINUS = frozenset("-(\u2212\u2013")
 
@@ -386,7 +411,7 @@ def _shape(section: _Section) -> _Shape:
     )
     amount = section.manner or _first(
         (any(one.isdigit() for one in literals), "with digits that it does not have"),
-        (not _HARMLESS.issuperset(literals), "with words or signs"),
+        (bool(literals.strip(_HARMLESS)), "with words or signs"),
         (digits, ""),
         (nothing, "not at all"),
         (bool(scaled), "in thousands"),
