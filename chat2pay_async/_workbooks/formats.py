@@ -17,6 +17,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from chat2pay_async._workbooks.currencies import CODE, SYMBOLS, fits
+
 __all__ = [
     "A_DATE",
     "Format",
@@ -95,85 +97,6 @@ def combined(readings: Sequence[Any]) -> Any:
 
 # Currencies --------------------------------------------------------------------------------------
 
-_DOLLARS = frozenset(
-    {
-        *("ARS", "AUD", "BBD", "BMD", "BND", "BSD", "BZD", "CAD", "CLP", "COP", "CUP", "DOP"),
-        *("FJD", "GYD", "HKD", "JMD", "KYD", "LRD", "MXN", "NAD", "NZD", "SBD", "SGD", "SRD"),
-        *("TTD", "TWD", "USD", "UYU", "XCD", "ZWL"),
-    }
-)
-_POUNDS = frozenset({"EGP", "FKP", "GBP", "GIP", "LBP", "SDG", "SHP", "SSP", "SYP"})
-_RUPEES = frozenset({"INR", "LKR", "MUR", "NPR", "PKR", "SCR"})
-_SYMBOLS: Mapping[str, frozenset[str]] = {
-    "$": _DOLLARS,
-    "£": _POUNDS,
-    "¥": frozenset({"CNY", "JPY"}),
-    "kr": frozenset({"DKK", "ISK", "NOK", "SEK"}),
-    "Rs": _RUPEES,
-    "₨": _RUPEES,
-    **{
-        symbol: frozenset({code})
-        for symbol, code in (
-            *(("R", "ZAR"), ("€", "EUR"), ("₦", "NGN"), ("KSh", "KES"), ("Ksh", "KES")),
-            *(("P", "BWP"), ("N$", "NAD"), ("GH₵", "GHS"), ("₵", "GHS"), ("TSh", "TZS")),
-            *(("USh", "UGX"), ("FRw", "RWF"), ("MTn", "MZN"), ("ZK", "ZMW"), ("Br", "ETB")),
-            *(("US$", "USD"), ("A$", "AUD"), ("C$", "CAD"), ("NZ$", "NZD"), ("S$", "SGD")),
-            *(("HK$", "HKD"), ("NT$", "TWD"), ("R$", "BRL"), ("Z$", "ZWL"), ("Fr.", "CHF")),
-            *(("₹", "INR"), ("₽", "RUB"), ("₩", "KRW"), ("₪", "ILS"), ("₫", "VND")),
-            *(("₱", "PHP"), ("₺", "TRY"), ("₴", "UAH"), ("฿", "THB"), ("zł", "PLN")),
-            *(("Kč", "CZK"), ("Ft", "HUF"), ("lei", "RON"), ("RM", "MYR"), ("Rp", "IDR")),
-            *(("SFr.", "CHF"), ("元", "CNY"), ("円", "JPY"), ("￥", "JPY")),
-        )
-    },
-}
-_KNOWN = frozenset[str]().union(*_SYMBOLS.values())
-# The locales that tell apart who shares a symbol: Windows language identifiers, and regions.
-_LOCALES: Mapping[str, str] = {
-    "409": "USD",
-    "540A": "USD",
-    "C09": "AUD",
-    "1009": "CAD",
-    "C0C": "CAD",
-    "1409": "NZD",
-    "4809": "SGD",
-    "C04": "HKD",
-    "80A": "MXN",
-    "2C0A": "ARS",
-    "340A": "CLP",
-    "240A": "COP",
-    "809": "GBP",
-    "452": "GBP",
-    "C01": "EGP",
-    "411": "JPY",
-    "804": "CNY",
-    "404": "TWD",
-    "406": "DKK",
-    "40F": "ISK",
-    "414": "NOK",
-    "814": "NOK",
-    "41D": "SEK",
-    "US": "USD",
-    "AU": "AUD",
-    "CA": "CAD",
-    "NZ": "NZD",
-    "SG": "SGD",
-    "HK": "HKD",
-    "MX": "MXN",
-    "NA": "NAD",
-    "GB": "GBP",
-    "EG": "EGP",
-    "JP": "JPY",
-    "CN": "CNY",
-    "TW": "TWD",
-    "DK": "DKK",
-    "IS": "ISK",
-    "NO": "NOK",
-    "SE": "SEK",
-    "IN": "INR",
-    "MU": "MUR",
-}
-_CODE = re.compile(r"[A-Z]{3}")
-
 
 def contradictions(fields: Mapping[Any, Any], currency: Any = None) -> dict[str, str]:
     """Find the amounts whose format shows another currency than their row.
@@ -189,7 +112,7 @@ def contradictions(fields: Mapping[Any, Any], currency: Any = None) -> dict[str,
         if isinstance(value, dict):
             inner = contradictions(value, currency)
             found |= {f"{name}.{path}": problem for path, problem in inner.items()}
-        elif isinstance(value, Odd) and not _fits(value.symbol, currency):
+        elif isinstance(value, Odd) and not fits(value.symbol, currency):
             found[str(name)] = _OTHER_CURRENCY
     return found
 
@@ -197,20 +120,6 @@ def contradictions(fields: Mapping[Any, Any], currency: Any = None) -> dict[str,
 _OTHER_CURRENCY = (
     "is shown in another currency than the one in the column currency: correct one of them"
 )
-
-
-def _fits(shown: str, currency: Any) -> bool:
-    if not shown or not isinstance(currency, str):
-        return True
-    code = currency.strip().upper()
-    symbol, _, locale = shown.partition("-")
-    if _CODE.fullmatch(symbol):
-        return symbol == code
-    possible = _SYMBOLS.get(symbol)
-    if possible is None:
-        return code not in _KNOWN  # of those, the symbols are known
-    local = _LOCALES.get(locale.rpartition("-")[2].upper().lstrip("0"))
-    return code == local if local in possible else code in possible
 
 
 # Format codes ------------------------------------------------------------------------------------
@@ -264,8 +173,8 @@ def _narrower(one: str, other: str) -> str:
     """Return the currency that two symbols show, such as `USD` for `$` and `USD`; or nothing."""
     if one == other or not (one and other):
         return one or other
-    code = next((two for two in (one, other) if _CODE.fullmatch(two)), "")
-    return code if code and _fits(one, code) and _fits(other, code) else ""
+    code = next((two for two in (one, other) if CODE.fullmatch(two)), "")
+    return code if code and fits(one, code) and fits(other, code) else ""
 
 
 def _section(code: str) -> _Section:
@@ -307,7 +216,7 @@ def _add_words(found: _Section, text: str) -> None:
     word = text.strip(_HARMLESS)
     before, _, after = text.partition(word) if word else (text, "", "")
     found.add_literal(before)
-    if word in _SYMBOLS or _CODE.fullmatch(word) or _is_a_sign(word):
+    if word in SYMBOLS or CODE.fullmatch(word) or _is_a_sign(word):
         found.add_symbol(word)
     else:
         found.add_literal(word)

@@ -224,6 +224,20 @@ def test_dry_run_prints_json(sandbox: Sandbox, run: Terminal, tmp_path: Path) ->
     assert not sandbox.ledger.requests
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize("skipping", [(), ("--skip-bad-rows",)])
+def test_json_has_the_faults_of_a_file_once(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, dry: tuple[str, ...], skipping: tuple[str, ...]
+) -> None:
+    rows = [f"A-1,sms,{PHONE}1,ZAR,1.00", "A-2,sms,083,ZAR,1.00"]
+    path = lines_to(tmp_path / "spring.csv", HEADER, *rows)
+    ran = run("links", "create", path, "--json", *dry, *skipping)
+    (check,) = (line["check"] for line in ran.lines if "check" in line)
+    assert (check["good"], check["bad"]) == (1, 1)
+    assert [(one["column"], one["first"][0]["row"]) for one in check["faults"]] == [("to", 3)]
+    assert sandbox.ledger.count("link_created") == (1 if skipping and not dry else 0)
+
+
 def test_dry_run_rejects_a_key_that_occurs_twice(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
