@@ -90,9 +90,8 @@ def record_in(row: Row, line: int | None, outcome: Outcome[Any, Any]) -> Record:
     if getattr(record, name) is not None:
         return record
     identity: dict[str, Any] = {name: row.identity}
-    if row.key == row.identity:
-        identity["idempotency_key"] = None
-    return attrs.evolve(record, **identity)
+    key = None if row.key == row.identity else record.idempotency_key
+    return attrs.evolve(record, idempotency_key=key, **identity)
 
 
 class Orders:

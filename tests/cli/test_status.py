@@ -199,7 +199,8 @@ def test_standard_input_is_a_file_of_look_ups(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped)))
     ran = run("status", *words, "--json")
     assert (ran.code, ran.err) == (0, "")
-    assert {line["key"] for line in ran.lines} == {"A-1", "A-2"}
+    refs = {line["result"]["payment_link_ref"] for line in ran.lines}
+    assert refs == {sandbox.ref_of("A-1"), sandbox.ref_of("A-2")}
 
 
 def test_report_is_a_file_of_look_ups_and_so_is_a_status(
