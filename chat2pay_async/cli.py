@@ -30,7 +30,8 @@ loses nothing either. At a terminal, production is asked about once (`--yes`).
 
 # For programs
 
-`--json` prints one JSON object per line for each item, and one for the summary, in UTF-8. A status
+`--json` prints one JSON object per line for each item, and one for the summary, in UTF-8. Where a
+file has faults, another one has its `check`: all kinds of them, with their first rows. A status
 that is piped has tabs between its columns. Progress and messages go to standard error, and nothing
 is coloured where it is piped.
 

@@ -37,11 +37,17 @@ def redact(text: str, identity: str = "") -> str:
 # FastAPI, JSON:API and API gateways; without case, `_` and `-`.
 _MESSAGES: Final = (
     *("message", "detail", "errordescription", "errormessage", "description"),
-    *("error", "reason", "title", "fault", "faultstring", "msg"),
+    *("statusmessage", "responsemessage", "resultmessage", "usermessage", "developermessage"),
+    *("error", "reason", "failurereason", "title", "fault", "faultstring", "msg"),
 )
 _REASONS: Final = (
     *("errors", "details", "violations", "fielderrors", "validationerrors", "suberrors"),
-    "invalidparams",
+    *("errormessages", "errordetails", "errorlist", "messages", "invalidparams"),
+)
+# What some services put around all of it, beside a code of their own.
+_ENVELOPES: Final = (
+    *("data", "result", "response", "body", "payload", "content", "status", "meta", "results"),
+    *("responsedata", "exception", "cause", "responsestatus", "problem", "failure"),
 )
 _SAID: Final = ("defaultmessage", "msg", "faultstring", *_MESSAGES)
 _FIELDS: Final = ("field", "path", "propertypath", "property", "parameter", "param", "pointer")
@@ -55,16 +61,35 @@ def shortened(text: str) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
-def stated_in(data: object) -> tuple[str | None, list[str]]:
+def stated_in(data: object, depth: int = _DEEPEST) -> tuple[str | None, list[str]]:
     """Find the message in a refusal's JSON, and the reasons beside it, each as one line.
 
     A map of fields and a list of objects are read too: `to: is blocked`.
+
+    Args:
+        data: The JSON.
+        depth: The levels within `data`, `result` and the like that are read.
     """
     fields = _named(data) if isinstance(data, Mapping) else {"message": data}
     found = (list(_texts(fields.get(name))) for name in _MESSAGES)
     message, *more = next(filter(None, found), [None])
     reasons = (text for name in _REASONS for text in _texts(fields.get(name)))
-    return message, [*filter(None, more), *islice(reasons, _MOST)]
+    stated = [*filter(None, more), *islice(reasons, _MOST)]
+    for inner in _within(fields) if depth else ():
+        said, others = stated_in(inner, depth - 1)
+        inside = [*filter(None, (said,)), *others]
+        if message is None and inside:
+            message, *inside = inside
+        stated += inside
+    return message, stated[:_MOST]
+
+
+def _within(fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Find the objects that an object is an envelope of."""
+    for name in _ENVELOPES:
+        value = fields.get(name)
+        inner = value[:_MOST] if isinstance(value, list) else [value]
+        yield from (one for one in inner if isinstance(one, Mapping))
 
 
 def stated_in_text(body: bytes, media_type: str) -> str | None:

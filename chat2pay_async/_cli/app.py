@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cyclopts import App, Parameter
 
-from chat2pay_async._cli.options import ExitCode, UsageError
+from chat2pay_async._cli.options import STANDARD_INPUT, ExitCode, UsageError
 from chat2pay_async._cli.stdout import Output, print_error
 from chat2pay_async._config import __version__
 from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError, RequestValidationError
@@ -144,5 +144,5 @@ def _with_standard_input(arguments: Sequence[str]) -> Iterator[str]:
     """
     before = ""
     for one in arguments:
-        yield "/dev/stdin" if one == "-" and not before.startswith("--") else one
+        yield STANDARD_INPUT if one == "-" and not before.startswith("--") else one
         before = one

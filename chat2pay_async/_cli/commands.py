@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from chat2pay_async._cli.options import (
+    STANDARD_INPUT,
     CallOptions,
     FileOptions,
     JobOptions,
@@ -398,7 +399,7 @@ def sandbox(
 def status(  # noqa: PLR0913 - each is an option
     *payment_link_refs: str,
     order_number: tuple[str, ...] = (),
-    file: Path | None = None,
+    file: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
     from_run: str | None = None,
     only: Only | None = None,
     csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
@@ -436,7 +437,7 @@ def status(  # noqa: PLR0913 - each is an option
 
     how = looking_up.Watch(every if watch else None, only, csv, xlsx)
     refs = payment_link_refs
-    if file is None and len(refs) == 1 and Path(refs[0]).is_file():
+    if file is None and len(refs) == 1 and (refs[0] == STANDARD_INPUT or Path(refs[0]).is_file()):
         file, refs = Path(refs[0]), ()
     named = looking_up.Named(refs, order_number, file, from_run)
     return looking_up.status(named, how, source, options)

@@ -16,6 +16,7 @@ from cyclopts.validators import Number
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = [
+    "STANDARD_INPUT",
     "CallOptions",
     "ExitCode",
     "FileOptions",
@@ -30,6 +31,10 @@ __all__ = [
     "pairs",
     "whole",
 ]
+
+
+STANDARD_INPUT = "/dev/stdin"
+"""The name of standard input, which is `-` on the command line."""
 
 
 class UsageError(ConfigurationError):
@@ -88,10 +93,17 @@ def country(_kind: object, value: str | None) -> None:
     """Validate a country for cyclopts.
 
     Raises:
-        ValueError: It has not two letters.
+        ValueError: There is no such country, or the extra `phone` is missing.
     """
-    if value is not None and not re.fullmatch(r"\s*[A-Za-z]{2}\s*", value):
-        raise ValueError("Must be a two-letter ISO 3166 code, such as ZA.")
+    if value is None:
+        return
+    from chat2pay_async._phones import check_country  # noqa: PLC0415 - few commands need it
+
+    try:
+        check_country(value)
+    except ConfigurationError as error:
+        problem = str(error)
+        raise ValueError(f"{problem[0].upper()}{problem[1:]}.") from None
 
 
 def pairs(_kind: object, values: tuple[str, ...]) -> None:

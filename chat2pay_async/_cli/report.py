@@ -32,7 +32,7 @@ from chat2pay_async.errors import JournalError
 
 __all__ = ["Report", "find_run", "report", "rows_of", "runs", "title_of", "write_tables"]
 
-_PAGE: Final = 500
+_PAGE: Final = 2000
 _APPLIED: Final = frozenset({RowState.APPLIED})
 _STATES: Final = {
     RowState.CLAIMED: State.FAILED,
@@ -87,11 +87,11 @@ def record_in(row: Row, line: int | None, outcome: Outcome[Any, Any]) -> Record:
         replayed=False,
     )
     name = "order_number" if row.operation == CREATE_PAYMENT_LINK.name else "payment_link_ref"
-    if getattr(record, name) is None:
-        identity: dict[str, Any] = {name: row.identity}
-        record = attrs.evolve(record, **identity)
-    named = {record.order_number, record.payment_link_ref}
-    return attrs.evolve(record, idempotency_key=None if row.key in named else row.key)
+    if getattr(record, name) is not None:
+        return record
+    identity: dict[str, Any] = {name: row.identity}
+    key = None if row.key == row.identity else record.idempotency_key
+    return attrs.evolve(record, idempotency_key=key, **identity)
 
 
 class Orders:

@@ -17,13 +17,14 @@ import msgspec
 from chat2pay_async import bulk
 from chat2pay_async._cli.journal import open_store, path_of
 from chat2pay_async._cli.options import (
+    STANDARD_INPUT,
     ExitCode,
     FileOptions,
     JobOptions,
     SourceOptions,
     UsageError,
 )
-from chat2pay_async._cli.printing import faults_of
+from chat2pay_async._cli.printing import Printer, faults_of
 from chat2pay_async._cli.report import find_run
 from chat2pay_async._cli.run import JOBS, Job, Plan, RunController
 from chat2pay_async._cli.single_call import DEFAULT_SETTLE, reading_of
@@ -134,7 +135,7 @@ def run_name(path: Path, job: Job) -> str:
     Raises:
         UsageError: Standard input has no name.
     """
-    if str(path) in {"-", "/dev/stdin"}:
+    if str(path) in {"-", STANDARD_INPUT}:
         raise UsageError("name the run: pass --run NAME, since standard input has no name")
     stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
     return stem if job.name == "links" or stem.endswith(job.name) else f"{stem}-{job.name}"
@@ -158,19 +159,18 @@ def start_file(  # noqa: PLR0913 - the last three are of special cases
         Chat2PayError: The job can't be started.
     """
     run = options.run or run_name(path, job)
+    options, check_existing = _as_begun(run, options, check_existing=check_existing)
     source = options.source
     with CampaignFile(path, job.kind, reading_of(source), source.skip_bad_rows) as file:
         controller = RunController(job, Plan(run, check_existing=check_existing), options)
         compare = controller.compare if options.dry_run else _read_only
         check, kept, is_compared = _checked(file, source.faults, compare)
-        for line in faults_of(path, check):
-            print_error(line)
+        _print_faults(path, check, options)
         if check.bad and not source.skip_bad_rows:
             print_error(
                 "Nothing was sent. Fix these rows, or pass --skip-bad-rows to send the valid ones."
             )
             return ExitCode.FAILED
-        options, check_existing = _as_begun(run, options, check_existing=check_existing)
         settings = _settings(options, check_existing=check_existing) | {
             "source": "" if from_run else str(path.absolute()),
             "from_run": from_run,
@@ -209,6 +209,14 @@ def _items(file: CampaignFile[Any]) -> Iterator[bulk.Keyed[Any]]:
 def keyed(row: Row[Any]) -> bulk.Keyed[Any]:
     """Make an item of a row."""
     return bulk.Keyed(row.request, row.idempotency_key, line=row.line)
+
+
+def _print_faults(path: Path, check: Check, options: FileOptions) -> None:
+    for line in faults_of(path, check):
+        print_error(line)
+    has_forecast = options.dry_run and options.source.skip_bad_rows  # which shows the check, too
+    if check.bad and options.json and not has_forecast:
+        Printer(as_json=True).json({"check": check.to_dict()})
 
 
 def _read_only(items: Iterable[Any]) -> bool:

@@ -173,6 +173,11 @@ def plain_text(value: Any) -> str:
     text = _text(value)
     if "\0" in text:
         raise CellError("contains NUL characters; remove them")
+    if "\ufffd" in text:
+        raise CellError(
+            "has U+FFFD, which a program wrote for a character that it could not read: write the "
+            "right one"
+        )
     if _ERROR.fullmatch(text):
         raise CellError("is an error of a spreadsheet: correct it, or leave the cell blank")
     return text

@@ -12,7 +12,7 @@ import attrs
 
 from chat2pay_async._api.requests import Capture, PaymentLinkRequest
 from chat2pay_async._api.validation import exact_sum
-from chat2pay_async._files.columns import KEY
+from chat2pay_async._files.cells import shown
 from chat2pay_async._files.rows import Row, RowFault
 from chat2pay_async._phones import country_prefix
 from chat2pay_async._texts import alike_number
@@ -197,8 +197,7 @@ class Comparison:
             check.repeated.add(row.line, line)
             return row
         problem = _ALIKE if (first ^ mine) >> _BITS & _MASK else _WITH_OTHER_VALUES
-        column = self.identity[-1] if key is None else KEY
-        fault = RowFault(row.line, column, problem, line)
+        fault = RowFault(row.line, shown(row.named_by), problem, line)
         return attrs.evolve(row, request=None, faults=(fault,))
 
 

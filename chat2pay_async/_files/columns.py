@@ -114,6 +114,8 @@ KEY: Final = "idempotency_key"
 _ITEM_COLUMN = re.compile(rf"{ITEMS}\.(0|[1-9][0-9]{{0,3}})\.({'|'.join(ITEM.fields)})")
 _LIKE_AN_ITEM = re.compile(rf"{ITEMS}\W*([0-9]{{1,4}})\W.*")
 _SIMILARITY = 0.75
+_MOST_UNKNOWN: Final = 20
+_SEPARATORS: Final = ",;|^~:"
 _NEVER_CONSTANT: Final = (KEY, "order_number", "payment_link_ref")
 # What shops call these columns. They are hints in a message: nothing is taken for another by them.
 _SYNONYMS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -295,8 +297,10 @@ class _Names:
 
 
 def _unknown_columns(kind: Kind[Any], names: list[str]) -> Iterator[str]:
-    for name in names:
+    for name in names[:_MOST_UNKNOWN]:
         yield f"column {shown(name)} is unknown{_suggestion(kind, name)}"
+    if len(names) > _MOST_UNKNOWN:
+        yield f"and {len(names) - _MOST_UNKNOWN:,} more"
     if names:
         yield f"the columns of {kind.name} are {', '.join(kind.columns)}"
         yield (
@@ -308,6 +312,9 @@ def _unknown_columns(kind: Kind[Any], names: list[str]) -> Iterator[str]:
 def _suggestion(kind: Kind[Any], name: str) -> str:
     if character := invisible_in(name):
         return f" (it contains {character}, which nobody sees: take it out)"
+    for sign in _SEPARATORS:
+        if sum(_place(kind, part) is not None for part in name.split(sign)) > 1:
+            return f" (several names in one: if {sign} stands between them, begin with sep={sign})"
     item = _LIKE_AN_ITEM.fullmatch(name) if ITEMS in kind.fields else None
     known = [f"{ITEMS}.{int(item[1])}.{field}" for field in ITEM.fields] if item else kind.columns
     letters = _letters(name)

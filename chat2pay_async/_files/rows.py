@@ -132,6 +132,8 @@ class Row(Generic[Q]):
     """The value of that column, which is no part of the request."""
     content: int = attrs.field(default=0, eq=False, repr=False)
     """A hash of the cells."""
+    named_by: str = attrs.field(default="", eq=False, repr=False)
+    """The column that tells it from other rows, as the file names it."""
 
     @property
     def is_blank(self) -> bool:
@@ -249,9 +251,11 @@ class _Rows(Generic[Q]):
         if request is not None and not problems and self.kind.check is not None:
             problems |= self.kind.check(request)
         if not problems:
-            return Row(
-                line.number, request, (), key, _hash(line.cells) if self.kind.identity else 0
-            )
+            if not self.kind.identity:
+                return Row(line.number, request, (), key)
+            name = self.kind.identity[-1] if key is None else KEY
+            column, _ = self.layout.column(name, line.cells)
+            return Row(line.number, request, (), key, _hash(line.cells), column)
         faults: list[RowFault] = []
         for path, problem in problems.items():
             column, inside = self.layout.column(path, line.cells)

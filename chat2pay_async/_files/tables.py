@@ -118,7 +118,13 @@ def write_csv(file: TextIO, table: Table, *, delimiter: str = ",", bom: bool = T
     currency_of = table.currency_of
     for row in table.rows:
         currency = currency_of(row)
-        writer.writerow([guarded(_written(cell, currency)) for cell in row])
+        # The writer writes None as nothing, and most cells are that.
+        writer.writerow([None if cell is None else _safe(cell, currency) for cell in row])
+
+
+def _safe(cell: Cell, currency: str) -> str:
+    text = _written(cell, currency)
+    return guarded(text) if isinstance(cell, str) else text
 
 
 def guarded(text: str) -> str:
@@ -132,6 +138,8 @@ def unguarded(text: str) -> str:
 
 
 def _is_like_a_formula(text: str) -> bool:
+    if text[:1].isalnum():  # most are, and this is quicker
+        return False
     return bool(_LIKE_A_FORMULA.match(text)) and not _NUMBER.fullmatch(text)
 
 
@@ -152,8 +160,8 @@ def without_guards(lines: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int
 
 def _written(cell: Cell, currency: str = "") -> str:
     match cell:
-        case None:
-            return ""
+        case str() if cell.isascii():
+            return cell
         case bool():
             return "yes" if cell else "no"
         case Decimal():
@@ -250,7 +258,8 @@ def _write_sheets(book: Any, formats: _Formats, name: str, table: Table, most_ro
         number += 1
         currency = currency_of(row)
         for place, cell in enumerate(row):
-            _write_cell(sheet, (number, place), cell, currency, formats)
+            if cell is not None:
+                _write_cell(sheet, (number, place), cell, currency, formats)
     if sheets == 1 and number:
         sheet.autofilter(0, 0, number, len(table.columns) - 1)
 
@@ -270,8 +279,6 @@ def _write_cell(
     sheet: Any, place: tuple[int, int], cell: Cell, currency: str, formats: _Formats
 ) -> None:
     match cell:
-        case None:
-            return
         case Decimal() if _fits_a_number(cell):
             sheet.write_number(*place, float(cell), formats.amount(decimals_of(cell, currency)))
         case datetime() if cell.year >= _FIRST_YEAR:

@@ -17,6 +17,8 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from chat2pay_async._workbooks.currencies import CODE, SYMBOLS, fits
+
 __all__ = [
     "A_DATE",
     "Format",
@@ -95,85 +97,6 @@ def combined(readings: Sequence[Any]) -> Any:
 
 # Currencies --------------------------------------------------------------------------------------
 
-_DOLLARS = frozenset(
-    {
-        *("ARS", "AUD", "BBD", "BMD", "BND", "BSD", "BZD", "CAD", "CLP", "COP", "CUP", "DOP"),
-        *("FJD", "GYD", "HKD", "JMD", "KYD", "LRD", "MXN", "NAD", "NZD", "SBD", "SGD", "SRD"),
-        *("TTD", "TWD", "USD", "UYU", "XCD", "ZWL"),
-    }
-)
-_POUNDS = frozenset({"EGP", "FKP", "GBP", "GIP", "LBP", "SDG", "SHP", "SSP", "SYP"})
-_RUPEES = frozenset({"INR", "LKR", "MUR", "NPR", "PKR", "SCR"})
-_SYMBOLS: Mapping[str, frozenset[str]] = {
-    "$": _DOLLARS,
-    "£": _POUNDS,
-    "¥": frozenset({"CNY", "JPY"}),
-    "kr": frozenset({"DKK", "ISK", "NOK", "SEK"}),
-    "Rs": _RUPEES,
-    "₨": _RUPEES,
-    **{
-        symbol: frozenset({code})
-        for symbol, code in (
-            *(("R", "ZAR"), ("€", "EUR"), ("₦", "NGN"), ("KSh", "KES"), ("Ksh", "KES")),
-            *(("P", "BWP"), ("N$", "NAD"), ("GH₵", "GHS"), ("₵", "GHS"), ("TSh", "TZS")),
-            *(("USh", "UGX"), ("FRw", "RWF"), ("MTn", "MZN"), ("ZK", "ZMW"), ("Br", "ETB")),
-            *(("US$", "USD"), ("A$", "AUD"), ("C$", "CAD"), ("NZ$", "NZD"), ("S$", "SGD")),
-            *(("HK$", "HKD"), ("NT$", "TWD"), ("R$", "BRL"), ("Z$", "ZWL"), ("Fr.", "CHF")),
-            *(("₹", "INR"), ("₽", "RUB"), ("₩", "KRW"), ("₪", "ILS"), ("₫", "VND")),
-            *(("₱", "PHP"), ("₺", "TRY"), ("₴", "UAH"), ("฿", "THB"), ("zł", "PLN")),
-            *(("Kč", "CZK"), ("Ft", "HUF"), ("lei", "RON"), ("RM", "MYR"), ("Rp", "IDR")),
-            *(("SFr.", "CHF"), ("元", "CNY"), ("円", "JPY"), ("￥", "JPY")),
-        )
-    },
-}
-_KNOWN = frozenset[str]().union(*_SYMBOLS.values())
-# The locales that tell apart who shares a symbol: Windows language identifiers, and regions.
-_LOCALES: Mapping[str, str] = {
-    "409": "USD",
-    "540A": "USD",
-    "C09": "AUD",
-    "1009": "CAD",
-    "C0C": "CAD",
-    "1409": "NZD",
-    "4809": "SGD",
-    "C04": "HKD",
-    "80A": "MXN",
-    "2C0A": "ARS",
-    "340A": "CLP",
-    "240A": "COP",
-    "809": "GBP",
-    "452": "GBP",
-    "C01": "EGP",
-    "411": "JPY",
-    "804": "CNY",
-    "404": "TWD",
-    "406": "DKK",
-    "40F": "ISK",
-    "414": "NOK",
-    "814": "NOK",
-    "41D": "SEK",
-    "US": "USD",
-    "AU": "AUD",
-    "CA": "CAD",
-    "NZ": "NZD",
-    "SG": "SGD",
-    "HK": "HKD",
-    "MX": "MXN",
-    "NA": "NAD",
-    "GB": "GBP",
-    "EG": "EGP",
-    "JP": "JPY",
-    "CN": "CNY",
-    "TW": "TWD",
-    "DK": "DKK",
-    "IS": "ISK",
-    "NO": "NOK",
-    "SE": "SEK",
-    "IN": "INR",
-    "MU": "MUR",
-}
-_CODE = re.compile(r"[A-Z]{3}")
-
 
 def contradictions(fields: Mapping[Any, Any], currency: Any = None) -> dict[str, str]:
     """Find the amounts whose format shows another currency than their row.
@@ -189,7 +112,7 @@ def contradictions(fields: Mapping[Any, Any], currency: Any = None) -> dict[str,
         if isinstance(value, dict):
             inner = contradictions(value, currency)
             found |= {f"{name}.{path}": problem for path, problem in inner.items()}
-        elif isinstance(value, Odd) and not _fits(value.symbol, currency):
+        elif isinstance(value, Odd) and not fits(value.symbol, currency):
             found[str(name)] = _OTHER_CURRENCY
     return found
 
@@ -197,20 +120,6 @@ def contradictions(fields: Mapping[Any, Any], currency: Any = None) -> dict[str,
 _OTHER_CURRENCY = (
     "is shown in another currency than the one in the column currency: correct one of them"
 )
-
-
-def _fits(shown: str, currency: Any) -> bool:
-    if not shown or not isinstance(currency, str):
-        return True
-    code = currency.strip().upper()
-    symbol, _, locale = shown.partition("-")
-    if _CODE.fullmatch(symbol):
-        return symbol == code
-    possible = _SYMBOLS.get(symbol)
-    if possible is None:
-        return code not in _KNOWN  # of those, the symbols are known
-    local = _LOCALES.get(locale.rpartition("-")[2].upper().lstrip("0"))
-    return code == local if local in possible else code in possible
 
 
 # Format codes ------------------------------------------------------------------------------------
@@ -254,18 +163,32 @@ class _Section:
         self.pattern += "x" if literal.strip() else " " * bool(literal)
 
     def add_symbol(self, symbol: str) -> None:
-        self.symbol = self.symbol or symbol
+        both = _narrower(self.symbol, symbol)
+        self.symbol = both or self.symbol
+        self.literals += "" if both else symbol
         self.pattern += "x"
 
 
+def _narrower(one: str, other: str) -> str:
+    """Return the currency that two symbols show, such as `USD` for `$` and `USD`; or nothing."""
+    if one == other or not (one and other):
+        return one or other
+    code = next((two for two in (one, other) if CODE.fullmatch(two)), "")
+    return code if code and fits(one, code) and fits(other, code) else ""
+
+
 def _section(code: str) -> _Section:
-    found = _Section()
+    found, words = _Section(), ""
     for token in _TOKEN.finditer(code):
         kind = token.lastgroup or ""
         text = token[kind]
+        # `"US"$`, `\U\S\$` and `R$` are one symbol each, and `R` alone is another currency's.
+        if kind in _WORDS or (kind == "other" and text not in _SIGNS and not text.isspace()):
+            words += text
+            continue
+        _add_words(found, words)
+        words = ""
         match kind:
-            case "quoted" | "escaped":
-                _add_words(found, text)
             case "space":
                 found.add_literal(" ")
             case "fill":
@@ -280,15 +203,28 @@ def _section(code: str) -> _Section:
                 found.manner = "in scientific notation"
             case _:
                 _add_sign(found, text)
+    _add_words(found, words)
     return found
 
 
+_WORDS = frozenset({"quoted", "escaped"})
+_SIGNS = "0#?.,%/@"
+
+
 def _add_words(found: _Section, text: str) -> None:
-    word = text.strip().strip("\u00a0\u202f")
-    if word in _SYMBOLS or _CODE.fullmatch(word):
+    """Add literals, of which a part in the middle may be a currency: `-R `."""
+    word = text.strip(_HARMLESS)
+    before, _, after = text.partition(word) if word else (text, "", "")
+    found.add_literal(before)
+    if word in SYMBOLS or CODE.fullmatch(word) or _is_a_sign(word):
         found.add_symbol(word)
     else:
-        found.add_literal(text)
+        found.add_literal(word)
+    found.add_literal(after)
+
+
+def _is_a_sign(word: str) -> bool:
+    return len(word) == 1 and unicodedata.category(word) == "Sc"
 
 
 def _add_bracket(found: _Section, text: str) -> None:
@@ -313,15 +249,13 @@ def _add_sign(found: _Section, text: str) -> None:
         found.manner = found.manner or "as a fraction"
     elif text == "@":
         found.text = True
-    elif unicodedata.category(text) == "Sc":
-        found.add_symbol(text)
     else:
         found.add_literal(text)
 
 
 _PATTERN = re.compile(r"x*([0#?][0#?,]*|)(\.[0#?]*)?(,*)x*")
 _CHARACTERS = "with other characters"
-_HARMLESS = frozenset(" \u00a0\u202f+-\u2212\u2013()'")
+_HARMLESS = " \u00a0\u202f+-\u2212\u2013()'"
 """Literals that leave an amount what it is."""
 _MINUS = frozenset("-(\u2212\u2013")
 
@@ -386,7 +320,7 @@ def _shape(section: _Section) -> _Shape:
     )
     amount = section.manner or _first(
         (any(one.isdigit() for one in literals), "with digits that it does not have"),
-        (not _HARMLESS.issuperset(literals), "with words or signs"),
+        (bool(literals.strip(_HARMLESS)), "with words or signs"),
         (digits, ""),
         (nothing, "not at all"),
         (bool(scaled), "in thousands"),

@@ -52,6 +52,14 @@ def test_an_order_number_that_occurs_within_a_phone_number_uncovers_none_of_it(
 # What a refusal states ---------------------------------------------------------------------------
 
 
+def nested(name: str, levels: int) -> dict[str, Any]:
+    """Put a message into envelopes."""
+    data: dict[str, Any] = {"message": "deep"}
+    for _ in range(levels):
+        data = {name: data}
+    return data
+
+
 @pytest.mark.parametrize(
     ("data", "message", "reasons"),
     [
@@ -74,6 +82,16 @@ def test_an_order_number_that_occurs_within_a_phone_number_uncovers_none_of_it(
         ({"errors": [{"title": "t", "detail": "d", "source": {"pointer": "/a"}}]}, None, ["/a: d"]),
         ({"violations": [{"propertyPath": "to", "message": "m"}]}, None, ["to: m"]),
         ({"errors": [{"field": 7, "source": {"x": None}, "message": "m"}]}, None, ["m"]),
+        ({"data": {"message": "no", "code": 7}}, "no", []),
+        ({"data": {"errors": {"to": ["is blocked"]}}}, "to: is blocked", []),
+        ({"title": "Bad", "data": [{"message": "a"}, {"msg": "b"}, 7]}, "Bad", ["a", "b"]),
+        ({"errors": ["a"], "result": {"message": "b", "errors": ["c"]}}, "b", ["a", "c"]),
+        ({"Response": {"Status": {"status_message": "no"}}}, "no", []),
+        ({"errorMessages": ["a", "b"], "error_details": [{"reason": "c"}]}, None, ["a", "b", "c"]),
+        ({"data": {"to": "Thandi", "order": {"message": "kept"}}}, None, []),
+        (nested("data", 6), "deep", []),
+        (nested("data", 7), None, []),
+        ({"data": [{"message": "x"}] * 50}, "x", ["x"] * 19),
         ({"message": "  two\r\n lines \x1b[31m "}, "two lines [31m", []),
         ({"errors": [[["deep"]]]}, None, ["deep"]),
         ({"errors": [[[[[[["too deep"]]]]]]]}, None, []),

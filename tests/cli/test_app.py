@@ -87,7 +87,11 @@ def test_local_phone_number_is_read_with_its_country(sandbox: Sandbox, run: Term
     order = ("--order-number", "A-1", "--currency", "ZAR", "--total-amount", "5.00")
     assert run("link", "--to", "083 123 4567", "--country", "ZA", *order).code == 0
     assert sandbox.ledger.count("link_created") == 1
-    assert run("link", "--to", "083 123 4567", "--country", "South Africa", *order).code == 2
+    for country in ("South Africa", "ZZ", ""):
+        ran = run("link", "--to", "083 123 4567", "--country", country, *order)
+        assert ran.code == 2
+        assert "Invalid value" in ran.err
+    assert sandbox.ledger.count("link_created") == 1
 
 
 def test_phone_number_without_its_country_is_a_wrong_argument(

@@ -225,6 +225,20 @@ def test_dry_run_prints_json(sandbox: Sandbox, run: Terminal, tmp_path: Path) ->
     assert not sandbox.ledger.requests
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize("skipping", [(), ("--skip-bad-rows",)])
+def test_json_has_the_faults_of_a_file_once(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path, dry: tuple[str, ...], skipping: tuple[str, ...]
+) -> None:
+    rows = [f"A-1,sms,{PHONE}1,ZAR,1.00", "A-2,sms,083,ZAR,1.00"]
+    path = lines_to(tmp_path / "spring.csv", HEADER, *rows)
+    ran = run("links", "create", path, "--json", *dry, *skipping)
+    (check,) = (line["check"] for line in ran.lines if "check" in line)
+    assert (check["good"], check["bad"]) == (1, 1)
+    assert [(one["column"], one["first"][0]["row"]) for one in check["faults"]] == [("to", 3)]
+    assert sandbox.ledger.count("link_created") == (1 if skipping and not dry else 0)
+
+
 def test_dry_run_rejects_a_key_that_occurs_twice(
     sandbox: Sandbox, run: Terminal, tmp_path: Path
 ) -> None:
@@ -272,7 +286,8 @@ def test_dry_run_of_bad_rows_reads_them_once_and_tells_of_nothing_else(
     rows = (*[f"A-1,sms,{PHONE}1,ZAR,1.00"] * 2, f"A-2,sms,{PHONE}1,ZAR,")
     path = lines_to(tmp_path / "spring.csv", HEADER, *rows)
     ran = run("links", "send", path, "--dry-run", "--json")
-    assert (ran.code, ran.out, len(readings)) == (1, "", 1)
+    assert (ran.code, len(readings)) == (1, 1)
+    assert [line.keys() for line in ran.lines] == [{"check"}]
     assert "line 4: total_amount: is required" in ran.err
     assert "rejected" not in ran.err
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -183,6 +184,23 @@ def test_links_of_a_run_are_shown_by_kind(
     ran = run("status", "--from-run", "spring", "--only", only, "--json")
     assert (ran.code, ran.err) == (0, "")
     assert [line["result"]["order_number"] for line in ran.lines] == orders
+
+
+@pytest.mark.parametrize("words", [("-",), ("--file", "-")])
+def test_standard_input_is_a_file_of_look_ups(
+    sandbox: Sandbox,
+    run: Terminal,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+) -> None:
+    run("links", "send", links_csv(tmp_path / "spring.csv", 2))
+    piped = run("report", "spring", "--csv", "-").out.encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(piped)))
+    ran = run("status", *words, "--json")
+    assert (ran.code, ran.err) == (0, "")
+    refs = {line["result"]["payment_link_ref"] for line in ran.lines}
+    assert refs == {sandbox.ref_of("A-1"), sandbox.ref_of("A-2")}
 
 
 def test_report_is_a_file_of_look_ups_and_so_is_a_status(

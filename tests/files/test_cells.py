@@ -101,6 +101,16 @@ def test_placeholder_that_was_not_filled_in_is_refused(value: str) -> None:
         assert refusal(LINK[name], value) == message
 
 
+def test_character_that_a_program_could_not_read_is_refused() -> None:
+    message = (
+        "has U+FFFD, which a program wrote for a character that it could not read: write the right "
+        "one"
+    )
+    for name in ("order_number", "merchant_descriptor", "to"):
+        assert refusal(LINK[name], "Andr\ufffd 7") == message
+    assert refusal(plain_text, "Andr\ufffd") == message
+
+
 @pytest.mark.parametrize("value", ["01-Mar", "1-Mar", "3-Jan-2026", "03-Jan-26"])
 def test_date_that_a_spreadsheet_made_of_an_identity_is_refused(value: str) -> None:
     message = "is a spreadsheet's picture of a date: write the value as text"

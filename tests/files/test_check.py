@@ -48,6 +48,35 @@ def test_every_row_is_counted(tmp_path: Path) -> None:
     assert (check.repeated.count, check.repeated.first) == (1, ((7, 6),))
 
 
+@pytest.mark.parametrize("name", ["Order Number", "Invoice No", "ordernumber"])
+def test_rows_that_contradict_name_the_column_as_the_file_does(tmp_path: Path, name: str) -> None:
+    header = HEADER.replace("order_number", name)
+    rows = (link("A-1"), link("a-1"), link("A-1", sum="2"))
+    mapping = {"Invoice No": "order_number"} if name == "Invoice No" else {}
+    table = lines_to(tmp_path / "t.csv", header, *rows)
+    _, faults = check_of(table, reading=Reading(mapping=mapping))
+    assert [(fault.line, fault.column, fault.other) for fault in faults] == [
+        (3, name, 2),
+        (4, name, 2),
+    ]
+
+
+def test_keys_that_contradict_name_the_column_as_the_file_does(tmp_path: Path) -> None:
+    rows = [link("A-1") + ",K1", link("A-2") + ",k1"]
+    _, faults = check_of(lines_to(tmp_path / "t.csv", f"{HEADER},Idempotency Key", *rows))
+    assert [(fault.line, fault.column) for fault in faults] == [(3, "Idempotency Key")]
+
+
+def test_json_lines_that_contradict_name_the_key_as_the_line_does(tmp_path: Path) -> None:
+    row = {
+        "channel": "sms", "to": "27831234567", "orderNumber": "A-1", "currency": "ZAR",
+        "total_amount": "1",
+    }  # fmt: skip
+    lines = (json.dumps(row), json.dumps({**row, "orderNumber": "a-1"}))
+    _, faults = check_of(lines_to(tmp_path / "t.jsonl", *lines))
+    assert [(fault.line, fault.column) for fault in faults] == [(2, "orderNumber")]
+
+
 def test_faults_are_grouped_with_their_count_and_first_rows(tmp_path: Path) -> None:
     rows = [link(f"A-{n}", to="x", sum="0" if n % 2 else "1") for n in range(1000)]
     check, faults = check_of(lines_to(tmp_path / "t.csv", HEADER, *rows))

@@ -83,6 +83,20 @@ def test_unknown_column_is_an_error_with_the_known_columns(column: str, kind: Ki
     assert "--ignore NAME" in message
 
 
+@pytest.mark.parametrize(("number", "rest"), [(20, ""), (21, "; and 1 more")])
+def test_unknown_columns_are_listed_up_to_twenty(number: int, rest: str) -> None:
+    message = refusal(*REQUIRED, *(f"c{one}" for one in range(number)))
+    assert message.count("is unknown") == 20
+    assert f"column c19 is unknown{rest}; the columns of payment links are" in message
+
+
+@pytest.mark.parametrize("sign", [",", ";", "|", "^", "~", ":"])
+def test_header_that_is_one_name_is_told_how_to_say_what_separates_it(sign: str) -> None:
+    hint = f"(several names in one: if {sign} stands between them, begin with sep={sign})"
+    assert hint in refusal(sign.join(REQUIRED))
+    assert hint not in refusal(*REQUIRED, f"to{sign}me")
+
+
 def test_column_is_ignored_only_on_request() -> None:
     columns = (*REQUIRED, "colour", "colour")
     assert isinstance(layout(PATH, LINKS, columns, Reading(ignore=("colour",))), Header)

@@ -119,7 +119,9 @@ async def test_what_tasks_submit_at_the_same_time_is_one_batch(work: Work, write
     assert sorted(batch) == [*range(9)]
 
 
-def test_what_a_task_submits_a_round_later_is_in_the_same_batch(work: Work, writer: Writer) -> None:
+def test_what_a_task_submits_a_round_after_several_others_is_in_their_batch(
+    work: Work, writer: Writer
+) -> None:
     work.go_on.set()
 
     async def one(number: int) -> None:
@@ -128,10 +130,10 @@ def test_what_a_task_submits_a_round_later_is_in_the_same_batch(work: Work, writ
         assert await writer.wait(writer.submit(lambda _: number)) == number
 
     async def all_of_them() -> None:
-        await asyncio.gather(one(0), one(1))
+        await asyncio.gather(one(0), one(0), one(1))
 
     asyncio.run(all_of_them())
-    assert work.batches == [[0, 1]]
+    assert work.batches == [[0, 0, 1]]
 
 
 def test_a_loop_that_ended_before_it_handed_over_does_not_keep_the_next_one_waiting(
