@@ -159,7 +159,6 @@ def start_file(  # noqa: PLR0913 - the last three are of special cases
         Chat2PayError: The job can't be started.
     """
     run = options.run or run_name(path, job)
-    options, check_existing = _as_begun(run, options, check_existing=check_existing)
     source = options.source
     with CampaignFile(path, job.kind, reading_of(source), source.skip_bad_rows) as file:
         controller = RunController(job, Plan(run, check_existing=check_existing), options)
@@ -171,6 +170,7 @@ def start_file(  # noqa: PLR0913 - the last three are of special cases
                 "Nothing was sent. Fix these rows, or pass --skip-bad-rows to send the valid ones."
             )
             return ExitCode.FAILED
+        options, check_existing = _as_begun(run, options, check_existing=check_existing)
         settings = _settings(options, check_existing=check_existing) | {
             "source": "" if from_run else str(path.absolute()),
             "from_run": from_run,
