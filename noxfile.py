@@ -18,7 +18,9 @@ PUBLIC_MODULES = [
     "chat2pay_async",
     *(
         f"chat2pay_async.{name}"
-        for name in ("errors", "models", "events", "bulk", "files", "sandbox", "cli")
+        for name in (
+            *("errors", "models", "events", "bulk", "files", "opentelemetry", "sandbox", "cli"),
+        )
     ),
 ]
 GROUPS = nox.project.load_toml("pyproject.toml")

@@ -46,14 +46,30 @@ PENDING = Pending(
     first_attempt=ATTEMPT,
     last_attempt=ATTEMPT,
 )
+TARGET = events.Target("POST", "/api/v2/chat-2-pay", "chat2pay.example", 443)
+LOOKED_UP = events.LookedUp(
+    "c1",
+    "create_payment_link",
+    "nothing",
+    "404 {errors: [str], message: str}",
+    TARGET,
+    datetime(2026, 5, 4, tzinfo=UTC),
+    0.25,
+    404,
+    None,
+    None,
+)
 STORY: tuple[Event, ...] = (
     events.CallStarted("c1", "create_payment_link"),
-    events.AttemptFinished("c1", "create_payment_link", 1, ATTEMPT),
+    events.AttemptStarted("c1", "create_payment_link", 1, TARGET, 0.5, None),
+    events.AttemptFinished("c1", "create_payment_link", 1, ATTEMPT, TARGET),
     events.RetryScheduled("c1", "create_payment_link", 1, 0.5, Proof.NOT_SENT),
     events.Paused("c1", "create_payment_link", 2.0),
     events.JournalBehind("c1", "create_payment_link", "the disk is full"),
     events.Unreachable("c1", "create_payment_link", 4.0, 2.0, "could not connect to s.test:443"),
-    events.LookedUp("c1", "create_payment_link", "nothing", "404 {errors: [str], message: str}"),
+    events.ResolutionStarted("c1", "create_payment_link"),
+    events.LookUpStarted("c1", "create_payment_link", TARGET),
+    LOOKED_UP,
     events.OutcomeUnknown("c1", "create_payment_link", PENDING),
     events.CallFinished(
         "c1", "create_payment_link", 1.5, (ATTEMPT,), "OutcomeUnknownError", recovered=False
@@ -64,6 +80,9 @@ STORY: tuple[Event, ...] = (
 
 LEVELS = {
     events.CallStarted: logging.DEBUG,
+    events.AttemptStarted: logging.DEBUG,
+    events.ResolutionStarted: logging.DEBUG,
+    events.LookUpStarted: logging.DEBUG,
     events.AttemptFinished: logging.DEBUG,
     events.RetryScheduled: logging.INFO,
     events.Paused: logging.INFO,
@@ -502,10 +521,11 @@ async def test_the_journal_is_told_before_any_hook() -> None:
     sender = sender_of(lambda event: lines.append(type(event).__name__), script=LOST)
     with pytest.raises(OutcomeUnknownError):
         await sender.send(CREATE_PAYMENT_LINK, LINK, options(), Log(lines))
-    order = [line for line in lines if line != "LookedUp"]
+    order = [line for line in lines if not line.startswith("Look")]
     assert order == [
         "CallStarted",
         "intent A-1",
+        "AttemptStarted",
         "attempt unknown",
         "AttemptFinished",
         "pending A-1",

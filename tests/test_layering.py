@@ -30,7 +30,7 @@ FLOORS = (
     ("_raw_client", "_recovery", "_polling"),
     ("_client",),
     ("_bulk",),
-    ("models", "bulk", "files", "sandbox"),
+    ("models", "bulk", "files", "opentelemetry", "sandbox"),
     ("__init__",),
     ("_cli",),
     ("cli",),

@@ -38,11 +38,11 @@ from chat2pay_async._journal.store import (
     RowState,
     Store,
 )
-from chat2pay_async._send.call import Call, ClaimLog, Options, about
+from chat2pay_async._send.call import Call, ClaimLog, Options, about, raw_response
 from chat2pay_async._send.evidence import Evidence, Shows
 from chat2pay_async._send.flights import Flights, as_replayed
 from chat2pay_async._send.reconciliation import Finding, Verdict
-from chat2pay_async._send.sender import Sender, raw_response
+from chat2pay_async._send.sender import Sender
 from chat2pay_async._send.stored import (
     Prior,
     changed_in,
