@@ -56,6 +56,7 @@ __all__ = [
     "Paused",
     "ResolutionStarted",
     "RetryScheduled",
+    "Scope",
     "ScopedHook",
     "Target",
     "Unreachable",
@@ -344,12 +345,12 @@ class Hooks:
         """
         _observe(event, (log_event, *self._hooks))
 
-    def around(self, started: Event) -> _Scope:
+    def around(self, started: Event) -> Scope:
         """Return what emits an event when it is begun, within all that hooks have around it."""
-        return _Scope(self, self._scoped, started)
+        return Scope(self, self._scoped, started)
 
 
-class _Scope(AbstractContextManager[None]):
+class Scope(AbstractContextManager[None]):
     """The context managers that hooks have around a call, an attempt or a look-up."""
 
     __slots__ = ("_entered", "_hooks", "_scoped", "_started")
@@ -377,6 +378,15 @@ class _Scope(AbstractContextManager[None]):
         manager = hook.around(started)
         manager.__enter__()
         self._entered.append(manager)
+
+    def finish(self, finished: Event) -> None:
+        """Emit the event that ends it, and leave them.
+
+        Raises:
+            BaseException: A hook stopped the program, or the task.
+        """
+        self._hooks.emit(finished)
+        self.end()
 
     def end(self) -> None:
         """Leave them; a second time there is nothing to leave.

@@ -57,6 +57,7 @@ from typing import Any, Final
 
 from chat2pay_async import events
 from chat2pay_async._config import __version__
+from chat2pay_async._send.evidence import Shows
 from chat2pay_async.errors import Proof
 
 try:
@@ -176,6 +177,8 @@ class Telemetry:
             if resolution is not None:
                 resolution.finish(verdict)
         result = _result_of(event.status_code, event.error)
+        if event.shows == Shows.ABSENT.value:
+            result.pop("error.type", None)  # the 404 is what was asked for
         self._finish_request(event, event.target, event.elapsed, result, shows)
 
     def _finish_request(

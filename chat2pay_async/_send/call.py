@@ -30,7 +30,7 @@ from chat2pay_async.errors import (
     Proof,
     SentRequest,
 )
-from chat2pay_async.events import Target
+from chat2pay_async.events import CallFinished, Target
 
 __all__ = [
     "MAY_BE_APPLIED",
@@ -40,6 +40,7 @@ __all__ = [
     "ClaimLostError",
     "Options",
     "about",
+    "call_finished",
     "next_id",
     "outcome_unknown",
     "raw_response",
@@ -395,6 +396,12 @@ def target_of(operation: Operation[Any, Any], base_url: str) -> Target:
     is_named = operation.name != ENDPOINT
     template = urlsplit(base_url).path + operation.path if is_named else ""
     return Target(operation.method, template, host, port)
+
+
+def call_finished(call: Call[Any, Any], error: str | None, *, recovered: bool) -> CallFinished:
+    """Return the event of a call that comes to its end now."""
+    name, elapsed, attempts = call.operation.name, clock.now() - call.started, tuple(call.attempts)
+    return CallFinished(call.call_id, name, elapsed, attempts, error, recovered)
 
 
 E = TypeVar("E", bound=Chat2PayError)

@@ -54,6 +54,7 @@ from chat2pay_async._send.call import (
     CallLog,
     Options,
     about,
+    call_finished,
     outcome_unknown,
     raw_response,
     target_of,
@@ -134,19 +135,19 @@ class Sender:
         left = None
         if prior is not None:
             left = call.resume(prior, unresolved=unresolved, now=clock.now())
-        name, scope = call.operation.name, None
+        scope = None
         try:
             if self.hooks:
-                (scope := self.hooks.around(events.CallStarted(call.call_id, name))).begin()
+                started = events.CallStarted(call.call_id, call.operation.name)
+                (scope := self.hooks.around(started)).begin()
             outcome = await self._within_deadline(call, left)
             if outcome.error is not None:  # a receipt was created, but its message was not sent
                 call.conclude(may_have_been_applied=False)  # the error has the result
                 raise about(outcome.error, call)  # noqa: TRY301 - it is reported as all others are
             if scope is not None:
-                self._emit_finished(call, None, recovered=outcome.recovered)
-                scope.end()
+                scope.finish(call_finished(call, None, recovered=outcome.recovered))
         except BaseException as error:
-            reported = self._report_failure(call, error)
+            reported = self._report_failure(call, error, scope)
             if reported is error:
                 raise
             raise reported from error
@@ -412,7 +413,9 @@ class Sender:
         """Emit that a run waits for so many seconds, longer than a call does."""
         self.hooks.emit(events.Paused("", operation, seconds))
 
-    def _report_failure(self, call: Call[Any, Any], error: BaseException) -> BaseException:
+    def _report_failure(
+        self, call: Call[Any, Any], error: BaseException, scope: events.Scope | None
+    ) -> BaseException:
         """Return what the caller gets: whatever breaks an unresolved call, it is unresolved."""
         reported, pending = error, None
         if isinstance(error, Chat2PayError) and error.operation is None:
@@ -428,18 +431,11 @@ class Sender:
             if isinstance(error, Exception) and not isinstance(error, errors.OutcomeUnknownError):
                 reported = outcome_unknown(call, pending, ended_by=error)
             self.hooks.emit(events.OutcomeUnknown(call.call_id, call.operation.name, pending))
-        if self.hooks:
-            self._emit_finished(call, type(reported).__name__, recovered=False)
+        if scope is not None:
+            scope.finish(call_finished(call, type(reported).__name__, recovered=False))
         if pending is not None and isinstance(reported, Exception):
             self._unsettled.pop(pending, None)  # no hook kept its caller from being told
         return reported
-
-    def _emit_finished(self, call: Call[Any, Any], error: str | None, *, recovered: bool) -> None:
-        elapsed, attempts = clock.now() - call.started, tuple(call.attempts)
-        name = call.operation.name
-        self.hooks.emit(
-            events.CallFinished(call.call_id, name, elapsed, attempts, error, recovered)
-        )
 
     # Calls that are pending ----------------------------------------------------------------------
 
