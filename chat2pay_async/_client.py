@@ -17,6 +17,7 @@ from chat2pay_async._api import models, operations
 from chat2pay_async._api.headers import AskForKey, KeySource, added_headers, key_or_source
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import RetryPolicy, Timeout
+from chat2pay_async._health import HealthChecks
 from chat2pay_async._journal.settings import Journal, as_journal, store_of
 from chat2pay_async._polling import wait_for_payment
 from chat2pay_async._raw_client import RawChat2Pay, link_request
@@ -39,7 +40,7 @@ else:  # what evaluates annotations (`typing.get_type_hints`) finds them, instal
 __all__ = ["AsyncChat2Pay", "inner"]
 
 
-class AsyncChat2Pay(Recovery):
+class AsyncChat2Pay(Recovery, HealthChecks):
     """A client of the Chat 2 Pay API v2, for asyncio, uvloop and trio.
 
         async with AsyncChat2Pay(api_key="…") as client:

@@ -27,7 +27,7 @@ FLOORS = (
     ("_transport", "_journal", "_workbooks"),
     ("_api",),
     ("_send", "_files"),
-    ("_raw_client", "_recovery", "_polling"),
+    ("_raw_client", "_recovery", "_polling", "_health"),
     ("_client",),
     ("_bulk",),
     ("models", "bulk", "files", "opentelemetry", "sandbox"),
