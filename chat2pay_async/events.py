@@ -44,6 +44,7 @@ __all__ = [
     "AttemptFinished",
     "AttemptStarted",
     "CallFinished",
+    "CallReplayed",
     "CallStarted",
     "Event",
     "Hook",
@@ -250,6 +251,11 @@ class CallFinished(Event):
     """The error's class name; None for a success."""
     recovered: bool
     """True if the result was read back, after a response was lost."""
+
+
+@attrs.frozen(eq=False, repr=False)
+class CallReplayed(Event):
+    """A call's key was known: it has the first call's result. Nothing was sent; no other event."""
 
 
 @attrs.frozen(eq=False, repr=False)

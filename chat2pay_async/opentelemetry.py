@@ -45,8 +45,8 @@ are events of the call's span.
 | `chat2pay.journal.behind` | counter | ends that could not be written |
 | `chat2pay.items` | counter | `chat2pay.state`, `chat2pay.recovered`, of runs' items |
 
-`chat2pay.outcome` is `applied`, `rejected`, `failed` (nothing was applied), `unknown`, or
-`cancelled` (before anything was applied).
+`chat2pay.outcome` is `applied`, `rejected`, `failed` (nothing was applied), `unknown`, `cancelled`
+(before anything was applied), or `replayed` (a known key's first result; nothing was sent).
 """
 
 from __future__ import annotations
@@ -134,24 +134,34 @@ class Telemetry:
                 self._take_attempt(event)
             case events.LookedUp():
                 self._take_look_up(event)
-            case events.RetryScheduled():
-                _note(event, "retry", {"delay": event.delay, "proof": event.proof.value})
-            case events.Paused():
-                meters.pause.record(event.seconds, named)
-                _note(event, "pause", {"seconds": event.seconds})
-            case events.OutcomeUnknown():
-                scope = _note(event, "outcome_unknown", {})
-                if scope is not None:
-                    scope.is_unknown = True
+            case events.RetryScheduled() | events.Paused() | events.OutcomeUnknown():
+                self._take_note(event)
             case events.JournalBehind():
                 meters.behind.add(1, named)
             case events.CallFinished():
                 self._finish_call(event)
+            case events.CallReplayed():
+                self._take_replay(event)
             case events.ItemFinished():
                 state = {"chat2pay.state": event.state, "chat2pay.recovered": event.recovered}
                 meters.items.add(1, named | state)
             case _:
                 pass  # the others have a log line
+
+    def _take_note(
+        self, event: events.RetryScheduled | events.Paused | events.OutcomeUnknown
+    ) -> None:
+        """Add an event to the span of its call."""
+        name, fields = "outcome_unknown", dict[str, Any]()
+        if isinstance(event, events.RetryScheduled):
+            name, fields = "retry", {"delay": event.delay, "proof": event.proof.value}
+        elif isinstance(event, events.Paused):
+            self._meters.pause.record(event.seconds, _named(event))
+            name, fields = "pause", {"seconds": event.seconds}
+        scope = _scope_of(event, _CALLS)
+        if scope is not None:
+            scope.note(f"chat2pay.{name}", {f"chat2pay.{key}": it for key, it in fields.items()})
+            scope.is_unknown = scope.is_unknown or isinstance(event, events.OutcomeUnknown)
 
     def _take_attempt(self, event: events.AttemptStarted | events.AttemptFinished) -> None:
         meters, named = self._meters, _named(event)
@@ -206,6 +216,13 @@ class Telemetry:
         self._meters.outcomes.add(1, named | outcome)
         if scope is not None:
             scope.finish(outcome | {"chat2pay.attempts": len(event.attempts)})
+
+    def _take_replay(self, event: events.CallReplayed) -> None:
+        """Make a span of its end alone: how long it waited for the first call is not known."""
+        outcome: dict[str, Any] = {"chat2pay.outcome": "replayed", "chat2pay.recovered": False}
+        self._meters.outcomes.add(1, _named(event) | outcome)
+        attributes = _named(event) | {"chat2pay.call_id": event.call_id} | outcome
+        self._tracer.start_span(f"chat2pay.{event.operation}", attributes=attributes).end()
 
 
 class _Meters:
@@ -306,14 +323,6 @@ def _scope_of(event: events.Event, kinds: tuple[type[events.Event], ...]) -> _Sc
             return scope
         scope = scope.outer
     return None
-
-
-def _note(event: events.Event, name: str, fields: dict[str, Any]) -> _Scope | None:
-    """Add an event to the span of its call, and return that."""
-    scope = _scope_of(event, _CALLS)
-    if scope is not None:
-        scope.note(f"chat2pay.{name}", {f"chat2pay.{key}": it for key, it in fields.items()})
-    return scope
 
 
 def _named(event: events.Event) -> dict[str, Any]:

@@ -76,6 +76,7 @@ STORY: tuple[Event, ...] = (
     events.CallFinished(
         "c1", "create_payment_link", 1.5, (ATTEMPT,), "OutcomeUnknownError", recovered=False
     ),
+    events.CallReplayed("c1", "create_payment_link"),
     events.ItemFinished("c1", "create_payment_link", "A-1001", "unknown", recovered=False),
 )
 """One event of each kind."""
@@ -93,6 +94,7 @@ LEVELS = {
     events.LookedUp: logging.DEBUG,
     events.OutcomeUnknown: logging.WARNING,
     events.CallFinished: logging.DEBUG,
+    events.CallReplayed: logging.DEBUG,
     events.ItemFinished: logging.DEBUG,
 }
 

@@ -48,6 +48,7 @@ from chat2pay_async import (
     PaymentLinkRequest,
     Pending,
     Proof,
+    RateLimit,
     RetryPolicy,
     TransportError,
     Verdict,
@@ -546,6 +547,49 @@ async def test_the_wait_for_a_connection_and_for_a_pause_is_measured() -> None:
     ]
 
 
+@pytest.mark.virtual_time
+async def test_each_attempt_has_the_wait_of_its_own() -> None:
+    async def slowly() -> WireResponse:
+        await anyio.sleep(3)
+        return CREATED
+
+    traces = Traces()
+    made = bench(slowly, not_sent(), CREATED, hooks=[traces.hook], slots=Slots(1))
+    async with anyio.create_task_group() as group:
+        group.start_soon(create, made)
+        await anyio.sleep(1)
+        group.start_soon(create, made)
+    assert [event.waited for event in made.heard_of(events.AttemptStarted)] == [0.0, 2.0, 0.0]
+
+
+@pytest.mark.virtual_time
+async def test_the_wait_for_the_rate_is_measured() -> None:
+    traces = Traces()
+    made = bench(CREATED, CREATED, hooks=[traces.hook], limit=RateLimit(1, per=5.0))
+    await create(made)
+    await create(made)
+    waits = [event.waited for event in made.heard_of(events.AttemptStarted)]
+    assert waits == [0.0, pytest.approx(5.0)]
+
+
+@pytest.mark.virtual_time
+async def test_durations_have_the_conventional_bounds() -> None:
+    traces = Traces()
+    await create(bench(CREATED, hooks=[traces.hook]))
+    assert traces.bounds("http.client.request.duration") == (
+        *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
+    )
+    assert traces.bounds("chat2pay.call.duration")[-3:] == (30, 60, 120)
+
+
+async def test_an_event_of_another_call_changes_no_span_but_its_own() -> None:
+    traces = Traces()
+    with traces.hook.around(events.CallStarted("c1", "create_payment_link")):
+        traces.hook(events.OutcomeUnknown("c2", "create_payment_link", await pending_call()))
+        traces.hook(events.CallFinished("c2", "capture_payment", 0.1, (), None, recovered=False))
+    assert traces.tree() == CALL
+
+
 async def test_a_journal_is_measured_and_what_it_could_not_write_is_counted(
     tmp_path: Path,
 ) -> None:
@@ -579,6 +623,28 @@ async def test_an_outcome_says_what_was_applied(
     traces.hook(events.CallFinished("c1", "create_receipt", 0.1, made, error, recovered=False))
     assert traces.counts("chat2pay.outcomes", "chat2pay.outcome", "error.type") == {
         (outcome, error): 1
+    }
+
+
+@pytest.mark.parametrize("has_journal", [True, False])
+async def test_a_call_whose_key_is_known_is_a_span_without_an_attempt(
+    tmp_path: Path, *, has_journal: bool
+) -> None:
+    traces = Traces()
+    journal = tmp_path / "journal" if has_journal else None
+    async with client_of(Sandbox(api_key=KEY), traces, journal=journal) as client:
+        async with anyio.create_task_group() as group:  # the second one waits for the first
+            for _ in range(2):
+                group.start_soon(client.create_payment_link, order("fine-1"))
+        if has_journal:
+            await client.create_payment_link(order("fine-1"))
+    replayed = ["chat2pay.create_payment_link INTERNAL outcome=replayed recovered=False"]
+    if has_journal:
+        replayed[0] += " x2"
+    assert traces.tree().splitlines() == OF_AN_ORDER["fine"] + replayed
+    assert traces.counts("chat2pay.outcomes", "chat2pay.outcome") == {
+        ("applied",): 1,
+        ("replayed",): 1 + has_journal,
     }
 
 

@@ -138,10 +138,14 @@ class KeyedCalls:
         while True:
             flight, is_first = self.flights.join(name, key, call)
             if is_first:
-                return await self._fly(call, key, prior)
+                made = await self._fly(call, key, prior)
+                if made.replayed:
+                    self._emit_replayed(call)
+                return made
             self._compare(call, key, content_in(flight.call), content_in(call))
             await self._wait_for(call, flight.ended(), partial(self._pending_of, flight.call))
             if flight.outcome is not None:
+                self._emit_replayed(call)
                 return replayed(flight.outcome)
             prior = flight.pending or prior
 
@@ -165,6 +169,10 @@ class KeyedCalls:
                 pending = self.sender.pending(call)
             self.flights.leave(call.operation.name, key, outcome, pending)
         return made
+
+    def _emit_replayed(self, call: Call[Any, Any]) -> None:
+        if hooks := self.sender.hooks:
+            hooks.emit(events.CallReplayed(call.call_id, call.operation.name))
 
     def _compare(self, call: Call[Any, Any], key: str, stored: bytes, given: bytes) -> None:
         """Compare what was sent with a key, or is about to be, with a call.

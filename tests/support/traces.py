@@ -67,6 +67,19 @@ class Traces:
             for metric in scope.metrics
         }
 
+    def bounds(self, name: str) -> tuple[float, ...]:
+        """Return the bounds of a histogram."""
+        data = self._reader.get_metrics_data()
+        (found,) = (
+            point.explicit_bounds
+            for resource in (data.resource_metrics if data is not None else ())
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            for point in metric.data.data_points
+            if metric.name == name and isinstance(point, HistogramDataPoint)
+        )
+        return tuple(found)
+
     def counts(self, name: str, *attributes: str) -> dict[Any, Any]:
         """Return a counter by these attributes."""
         return {
