@@ -582,6 +582,7 @@ async def test_durations_have_the_conventional_bounds() -> None:
     assert traces.bounds("chat2pay.call.duration")[-3:] == (30, 60, 120)
 
 
+@pytest.mark.virtual_time
 async def test_an_event_of_another_call_changes_no_span_but_its_own() -> None:
     traces = Traces()
     with traces.hook.around(events.CallStarted("c1", "create_payment_link")):
