@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -509,6 +509,22 @@ async def test_look_ups_and_their_verdicts_are_counted() -> None:
         ("explicitly no such effect",): 20,
     }
     assert traces.counts("chat2pay.verdicts", "chat2pay.verdict") == {("absent",): 2}
+
+
+@pytest.mark.virtual_time
+async def test_a_look_up_is_measured() -> None:
+    async def slowly() -> WireResponse:
+        await anyio.sleep(0.5)
+        return NOWHERE
+
+    traces = Traces()
+    made = bench(look_ups=[slowly], hooks=[traces.hook])
+    await made.sender.look_for(CREATE_PAYMENT_LINK, LINK, options(), 0.0)
+    (looked_up,) = made.heard_of(events.LookedUp)
+    assert (looked_up.elapsed, looked_up.status_code, looked_up.error) == (0.5, 404, None)
+    assert datetime.now(UTC) - looked_up.started_at < timedelta(minutes=1)
+    (duration,) = traces.metrics()["http.client.request.duration"]
+    assert duration[1] == (1, 0.5)
 
 
 @pytest.mark.virtual_time
