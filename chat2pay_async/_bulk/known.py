@@ -68,7 +68,7 @@ class Item(Generic[Q, R]):
     is_finished: bool = False
     """True if what others did is all that there is to say of it."""
     prior: Prior | None = None
-    """What another call of this process sent with its key, and may have had an effect."""
+    """The request of another call of this process with its key, which may have had an effect."""
     flight: Flight | None = None
     """Set where it is sent without a journal."""
     made: CallOutcome[R] | None = None
