@@ -238,8 +238,10 @@ def served() -> Iterator[str]:
         [sys.executable, __file__, "serve"], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        process.kill()
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.kill()
 
 
 async def campaign(url: str, count: int, journal: Path | None) -> tuple[float, float]:

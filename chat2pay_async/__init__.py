@@ -19,6 +19,7 @@
   traces and metrics of them.
 - `chat2pay_async.bulk` runs campaigns and jobs of thousands, that survive `kill -9`;
   `chat2pay_async.cli` does so from files.
+- `chat2pay_async.callbacks` reads what the service posts to your URL, and confirms it.
 - `chat2pay_async.sandbox` is a whole Chat 2 Pay on your own machine.
 """
 
@@ -55,7 +56,7 @@ else:
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__, *_DOORS})
 
-    _DOORS = frozenset({"bulk", "errors", "events", "files", "models"})
+    _DOORS = frozenset({"bulk", "callbacks", "errors", "events", "files", "models"})
     _PLACES = (
         *("errors", "_config", "events", "_api.models", "_api.responses", "_journal.settings"),
         *("_send.limits", "_send.reconciliation", "_recovery", "_transport.factory"),
@@ -68,6 +69,7 @@ __all__ = [
     "Attempt",
     "AuthenticationError",
     "BadRequestError",
+    "CallbackError",
     "Cancellation",
     "Channel",
     "Chat2PayError",
@@ -96,6 +98,7 @@ __all__ = [
     "NotFoundError",
     "OutcomeUnknownError",
     "PaymentLink",
+    "PaymentLinkFields",
     "PaymentLinkRequest",
     "PaymentStatus",
     "PaymentStatusEntry",

@@ -8,18 +8,20 @@ import ssl
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import attrs
 
 from chat2pay_async import _config, _eventloop, errors, events
 from chat2pay_async._api import models, operations
+from chat2pay_async._api.enums import IntegrationStatus, IntegrationStatusName
 from chat2pay_async._api.headers import AskForKey, KeySource, added_headers, key_or_source
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async._health import HealthChecks
 from chat2pay_async._journal.settings import Journal, as_journal, store_of
-from chat2pay_async._polling import wait_for_payment
+from chat2pay_async._polling import Waiter, wait_for_payment
 from chat2pay_async._raw_client import RawChat2Pay, link_request
 from chat2pay_async._recovery import Recovery
 from chat2pay_async._send.call import Call, Options
@@ -97,16 +99,13 @@ class AsyncChat2Pay(Recovery, HealthChecks):
 
         Args:
             api_key: The API key; or a callable that returns it, or something to await for it, and
-                is asked before each attempt and look-up, for keys that are rotated. Let it return
-                at once while its key is good: it is called often, and several times at a time.
-                Where it raises, or takes longer than `Timeout.read`, nothing is sent, and the
-                attempt is retried as one that found no connection. All its keys must be of one
-                account: what is unresolved is looked up with the latest key, and another account's
-                answer would be that nothing was applied. A `Pending`, and a run's journal, know the
-                key of their attempt by a fingerprint. `resolve` takes a `Pending` of any key that
-                this client was given; after a restart, one of an older key needs
-                `another_key=True`, and a journal needs `Journal(path, new_key=True)`.
-                Default: CHAT2PAY_API_KEY.
+                is asked before each attempt and look-up, for keys that are rotated: let it return
+                at once while its key is good. Where it raises, or takes longer than `Timeout.read`,
+                nothing is sent, and the attempt is retried as one that found no connection. All its
+                keys must be of one account, since what is unresolved is looked up with the latest.
+                `resolve` takes a `Pending` of any key that this client was given; after a restart,
+                one of an older key needs `another_key=True`, and a journal needs
+                `Journal(path, new_key=True)`. Default: CHAT2PAY_API_KEY.
             base_url: The API's base URL; https, unless the host is this machine. Default:
                 CHAT2PAY_BASE_URL, else production. It ends before the API's own `/api/v2`.
             timeout: A `Timeout`, or seconds for each of connect, read and write.
@@ -131,10 +130,9 @@ class AsyncChat2Pay(Recovery, HealthChecks):
                 httpcore does not tell what it did: it must raise no `ConnectError` once it has sent
                 anything, and a copy of a refusal, or of a 429, that something on the way sends on
                 it is believed, as it is where a hook reads bodies. Over httpx's own connections, a
-                POST that was given up may still be delivered when a broken network heals, up to two
-                minutes later; its pool is slow with many requests at a time, and can lose a
-                connection for good. For hooks, auth or headers alone, `http_client_for` makes a
-                client without these faults. Default: such a client.
+                POST that was given up may be delivered up to two minutes later, when a network
+                heals; its pool is slow with many requests at a time, and can lose a connection for
+                good. `http_client_for` makes a client without these faults. Default: such a client.
             proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …),
                 and none for plain http, which is for servers on this machine.
             ssl_context: The TLS settings for connections to the service, for a private authority
@@ -168,13 +166,14 @@ class AsyncChat2Pay(Recovery, HealthChecks):
             http2=http2,
             reserved=operations.PARAMETERS,
         )
+        self._route = f"{url} through the proxy {exchanges.proxy}" if exchanges.proxy else url
         given = key if isinstance(key, KeySource) else key.reveal()
         limited = LimitedTransport(exchanges, slots, limiter, given, added)
         known = references_over(transport if http_client is None else http_client)
         sender, kept = Sender(limited, all_hooks, key, url, known), as_journal(journal)
         store = None if kept is None else store_of(kept)
         # Calls with the same key are one where these are the same.
-        whose = (url, id(key) if isinstance(key, KeySource) else key.fingerprint)
+        whose = (url, key.name if isinstance(key, KeySource) else key.fingerprint)
         calls = KeyedCalls(sender, store, whose if kept is None else kept.path)
         self._own(calls, options, is_view=False)
 
@@ -186,7 +185,19 @@ class AsyncChat2Pay(Recovery, HealthChecks):
 
     def __repr__(self) -> str:
         # A tool may ask for it while a refused setting is on its way out of `__init__`.
-        return f"<AsyncChat2Pay {getattr(self, '_options', 'that was not set up')}>"
+        if not hasattr(self, "_options"):
+            return "<AsyncChat2Pay that was not set up>"
+        return f"<AsyncChat2Pay of {self._route}, {self._options}>"
+
+    @overload
+    async def create_payment_link(
+        self, request: models.PaymentLinkRequest, *, idempotency_key: str | None = None
+    ) -> models.PaymentLink: ...
+
+    @overload
+    async def create_payment_link(
+        self, *, idempotency_key: str | None = None, **fields: Unpack[models.PaymentLinkFields]
+    ) -> models.PaymentLink: ...
 
     @hiding_arguments
     async def create_payment_link(
@@ -211,7 +222,7 @@ class AsyncChat2Pay(Recovery, HealthChecks):
             request: The link; or pass its fields as keywords.
             idempotency_key: Names the call. Default: the order number. Another key is how a second
                 link for one order is made on purpose.
-            **fields: The fields of a `PaymentLinkRequest`.
+            **fields: The fields of a `PaymentLinkRequest`, typed by `PaymentLinkFields`.
 
         Raises:
             BadRequestError: The service refuses the request; no link was made.
@@ -349,7 +360,7 @@ class AsyncChat2Pay(Recovery, HealthChecks):
         return (await self._raw.get_configuration()).parsed
 
     async def update_integration(
-        self, application_uuid: str, status: models.IntegrationStatus | str
+        self, application_uuid: str, status: IntegrationStatus | IntegrationStatusName
     ) -> models.IntegrationUpdate:
         """Activate, deactivate or delete an integration (contract: updateIntegrationStatus).
 
@@ -377,9 +388,9 @@ class AsyncChat2Pay(Recovery, HealthChecks):
             found = await client.request("GET", "/api/v2/some-report", params={"page": 2})
             print(found.parsed)
 
-        GET and HEAD are retried. A POST, PUT, PATCH or DELETE is retried only where it certainly
-        was not sent, or was throttled. A 2xx is believed (to a write: one with JSON, or empty).
-        There is no look-up: an unknown outcome stays unknown, and `resolve` says UNDETERMINED.
+        GET and HEAD are retried, others only where they certainly were not sent, or were throttled.
+        A 2xx is believed (to a write: one with JSON, or empty). There is no look-up: an unknown
+        outcome stays unknown, and `resolve` says UNDETERMINED.
 
         Args:
             method: GET, HEAD, POST, PUT, PATCH or DELETE.
@@ -404,6 +415,7 @@ class AsyncChat2Pay(Recovery, HealthChecks):
         timeout: float | None = None,  # noqa: ASYNC109 - how long to poll is this method's matter
         initial: float = 1.0,
         maximum: float = 15.0,
+        waiter: Waiter | None = None,
     ) -> models.Transaction:
         """Poll until a payment has come to its end.
 
@@ -415,6 +427,8 @@ class AsyncChat2Pay(Recovery, HealthChecks):
             timeout: The most seconds to wait, more than 0; None waits for as long as it takes.
             initial: Seconds until the second look-up; the pause grows by half with each.
             maximum: The most seconds between two look-ups.
+            waiter: A `callbacks.CallbackWaiter`: it paces the look-ups of all that wait with it,
+                and looks first where a callback came. Default: each has its own look-ups.
 
         Raises:
             RequestTimeoutError: The payment did not come to its end in time.
@@ -431,6 +445,7 @@ class AsyncChat2Pay(Recovery, HealthChecks):
             timeout=timeout,
             initial=initial,
             maximum=maximum,
+            pause=None if waiter is None else partial(waiter.pause, payment_link_ref),
         )
 
     @property

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from chat2pay_async._reach import LOOPBACK_ONLY, reach
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "as_retry",
     "as_timeout",
     "base_url_of",
+    "check_reach",
     "cleaned",
     "is_loopback",
     "is_number",
@@ -360,3 +362,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def check_reach(host: str) -> None:
+    """Refuse a host that is not this machine, where tests run that may reach no other.
+
+    Raises:
+        ConfigurationError: It is one.
+    """
+    if reach.is_loopback_only and not is_loopback(host):
+        raise ConfigurationError(
+            f"not sent to {host}, since tests reach this machine alone ({LOOPBACK_ONLY}): use the "
+            "fixture chat2pay_sandbox, mock the request, or mark the test chat2pay_live (or pass "
+            "--chat2pay-live) to send it for real"
+        )

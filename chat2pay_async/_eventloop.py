@@ -28,6 +28,7 @@ __all__ = [
     "current_loop",
     "later",
     "now",
+    "soon",
     "wake_of_this_loop",
     "within",
 ]
@@ -60,6 +61,15 @@ def wake_of_this_loop() -> Wake:
             schedule(work)
 
     return wake
+
+
+def soon(work: Callable[[], object]) -> None:
+    """Call a function after what the running loop has to do already, unless it ends before."""
+    loop = _get_running_loop()
+    if loop is None:
+        wake_of_this_loop()(work)
+    else:
+        loop.call_soon(work)
 
 
 async def checkpoint() -> None:

@@ -38,6 +38,8 @@ _EXTENSION = "has an extension or letters, which no message can reach: leave the
 _FRACTION = f"is a number with decimals: {_A_NUMBER}"
 _SEVERAL = "holds several numbers, or one with odd characters: write one, such as 27825550100"
 _TWO_WAYS = "may be a local number or another country's: write + and the country code before it"
+_FURTHER_ZERO = f"has a 0 after its country code, which is no part of it: {_A_NUMBER}"
+_LENGTH = f"has too few or too many digits for its country: {_A_NUMBER}"
 _NO_COUNTRY = f"begins with no country's code: {_A_NUMBER}"
 
 # A number as it is written: a plus sign or 00, perhaps in brackets with the country code, then
@@ -45,6 +47,10 @@ _NO_COUNTRY = f"begins with no country's code: {_A_NUMBER}"
 _WRITTEN = re.compile(r"(?:tel:(?=\+))?\(?(\+|00)? ?\(?[0-9](?:[0-9 .()-]*[0-9)])?")
 # A program's 27831234567.0, which is no group of one digit. RFC 5733 writes +27.831234567.
 _DECIMALS = re.compile(r"[0-9]+\.[0-9]*|\+[0-9]+\.0*")
+# South African numbers have nine digits after 27, of which the first is no 0 (ICASA, Numbering Plan
+# Regulations): +27 083 123 4567 has one too many. The phone library takes shorter ones, too.
+_SOUTH_AFRICAN = re.compile(r"27[1-9][0-9]{8}")
+_WITH_TRUNK_ZERO = re.compile(r"270[1-9][0-9]{8}")
 _ZERO_IN_BRACKETS = re.compile(r"\( ?0 ?\)")
 _LETTER = re.compile(r"[^\W\d_]|[#*]")
 
@@ -99,6 +105,7 @@ def _is_international(digits: str) -> bool:
         and digits.isascii()
         and digits.isdecimal()
         and country_prefix(digits) is not None
+        and not _WITH_TRUNK_ZERO.fullmatch(digits)
     )
 
 
@@ -144,6 +151,7 @@ def _problem_of(value: str) -> str:
         (digits is None, _SEVERAL),
         (digits is not None and digits.startswith("0"), _LEADING_ZERO),
         (digits is not None and len(digits) not in _LENGTHS, _RULE),
+        (digits is not None and _WITH_TRUNK_ZERO.fullmatch(digits), _FURTHER_ZERO),
     )
     return next((problem for is_so, problem in problems if is_so), _NO_COUNTRY)
 
@@ -198,6 +206,8 @@ def international(number: str | int, country: str | None) -> str:
         if not _ZERO_IN_BRACKETS.search(text):
             raise ValueError(phone_problem(number))
         return _without_trunk_zero(library, text, region)
+    if _WITH_TRUNK_ZERO.fullmatch(digits):
+        raise ValueError(_FURTHER_ZERO)
     has_code = re.match(r"\(?(?:\+|00|tel:)", text) is not None
     local = None if has_code or region is None else _local(library, digits, region)
     problem = phone_problem(digits)
@@ -209,11 +219,17 @@ def international(number: str | int, country: str | None) -> str:
         return local
     if problem is not None:
         raise ValueError(problem if has_code or region is None else _not_of(region))
-    if found is None or not library.is_possible_number(found):
-        raise ValueError(f"has too few or too many digits for its country: {_A_NUMBER}")
+    if found is None or not library.is_possible_number(found) or _is_short(digits):
+        raise ValueError(_LENGTH)
     if abroad != digits:
-        raise ValueError(f"has a 0 after its country code, which is no part of it: {_A_NUMBER}")
+        raise ValueError(_FURTHER_ZERO)
+    if not (has_code or region is None or library.is_valid_number(found)):
+        raise ValueError(_not_of(region))  # its country would be a guess
     return digits
+
+
+def _is_short(digits: str) -> bool:
+    return digits.startswith("27") and not _SOUTH_AFRICAN.fullmatch(digits)
 
 
 def _not_of(region: str) -> str:
@@ -226,7 +242,8 @@ def _local(library: Any, digits: str, region: str) -> str | None:
     # Not the region itself: Guernsey and Canada share the codes of others.
     code = library.country_code_for_region(region)
     is_its = found is not None and found.country_code == code and library.is_valid_number(found)
-    return _e164(library, found) if found is not None and is_its else None
+    number = _e164(library, found) if found is not None and is_its else None
+    return None if number is None or _is_short(number) else number
 
 
 def _without_trunk_zero(library: Any, text: str, region: str | None) -> str:

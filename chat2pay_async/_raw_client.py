@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, TypeVar, Unpack, overload
 
 from chat2pay_async._api import models, operations
 from chat2pay_async._api.endpoint import endpoint_for
+from chat2pay_async._api.enums import IntegrationStatus, IntegrationStatusName
 from chat2pay_async._api.operations import Operation
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._send.call import Options
@@ -39,6 +40,16 @@ class RawChat2Pay:
         self, operation: Operation[Q, R], key: str | None = None, /, **fields: Any
     ) -> Awaitable[RawResponse[R]]:
         return self._calls.send(operation, operation.of(**fields), self._options, key)
+
+    @overload
+    async def create_payment_link(
+        self, request: models.PaymentLinkRequest, *, idempotency_key: str | None = None
+    ) -> RawResponse[models.PaymentLink]: ...
+
+    @overload
+    async def create_payment_link(
+        self, *, idempotency_key: str | None = None, **fields: Unpack[models.PaymentLinkFields]
+    ) -> RawResponse[models.PaymentLink]: ...
 
     @hiding_arguments
     async def create_payment_link(
@@ -123,7 +134,7 @@ class RawChat2Pay:
         return await self._send(operations.GET_CONFIGURATION)
 
     async def update_integration(
-        self, application_uuid: str, status: models.IntegrationStatus | str
+        self, application_uuid: str, status: IntegrationStatus | IntegrationStatusName
     ) -> RawResponse[models.IntegrationUpdate]:
         """Set the status of an integration; see `AsyncChat2Pay.update_integration`."""
         return await self._send(

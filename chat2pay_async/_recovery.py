@@ -10,6 +10,8 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
+from chat2pay_async._api import models
+from chat2pay_async._api.operations import CREATE_PAYMENT_LINK, OPERATIONS, Safety
 from chat2pay_async._journal.store import OPEN, Answer, Claimed, Store
 from chat2pay_async._send.call import ClaimLog, Options
 from chat2pay_async._send.idempotency import KeyedCalls, account_of, released
@@ -24,9 +26,10 @@ from chat2pay_async._send.stored import (
     results_of,
 )
 from chat2pay_async._tracebacks import hiding_arguments
+from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.errors import Pending
 
-__all__ = ["Recovered", "Recovery"]
+__all__ = ["Recovered", "Recovery", "settle_shown"]
 
 _AT_ONCE: Final = 16
 """Rows that are settled side by side."""
@@ -177,21 +180,62 @@ async def _recover(calls: KeyedCalls, options: Options) -> Recovered:
     )
 
 
+async def settle_shown(
+    calls: KeyedCalls,
+    found: models.Transaction,
+    response: WireResponse,
+    started: float,
+    options: Options,
+) -> None:
+    """Settle the open rows of a link's calls, as far as one look-up settles them.
+
+    What nobody alive works on is ended where the rules of `Reconciler.resolve` let this look-up end
+    it: an effect that is there and ours, or what is said once the window has passed. All else stays
+    open.
+
+    Args:
+        calls: The client's.
+        found: The link.
+        response: The status endpoint's response that shows it.
+        started: The time at which that was asked.
+        options: The look-up's.
+    """
+    store = await calls.opened()
+    if store is None:
+        return
+    account = account_of(store)
+    for operation in OPERATIONS:
+        if operation.safety is not Safety.ONCE:
+            continue
+        is_create = operation is CREATE_PAYMENT_LINK
+        identity = found.order_number if is_create else found.payment_link_ref
+        rows = await store.rows_of_identity(operation.name, identity or "")
+        for row in rows:
+            prior = prior_of(row, account) if row.state in OPEN else None
+            if prior is None:
+                continue
+            calls.sender.note_others(prior.pending, results_of(rows, besides=row.key))
+            resolution = calls.sender.judge(prior.pending, response, started, options)
+            if resolution.verdict is not Verdict.UNDETERMINED:
+                await store.end_open(row, end_after(resolution, prior))
+
+
 async def _resolve(
     calls: KeyedCalls, pending: Pending, options: Options, *, another_key: bool = False
 ) -> Resolution:
     """Settle a pending call; see `Reconciler.resolve`. The journal is told the verdict."""
     key = owner_in(pending)[-1]
-    resolution = await _settle(calls, pending, key, options, another_key=another_key)
-    if resolution.verdict is Verdict.ABSENT and await _is_under_way(calls, pending, key):
+    with calls.flights.watch(pending.operation, key) as watch:
+        resolution = await _settle(calls, pending, key, options, another_key=another_key)
+        is_absent = resolution.verdict is Verdict.ABSENT
+        is_others = is_absent and (await _is_held(calls, pending, key) or watch.has_begun)
+    if is_others:
         # Whoever took it up meanwhile may send it again.
         return Resolution(Verdict.UNDETERMINED)
     return resolution
 
 
-async def _is_under_way(calls: KeyedCalls, pending: Pending, key: str) -> bool:
-    if calls.flights.find(pending.operation, key) is not None:
-        return True
+async def _is_held(calls: KeyedCalls, pending: Pending, key: str) -> bool:
     found = None if calls.store is None else await calls.store.find(pending.operation, key)
     return found is not None and found.answer is Answer.HELD
 

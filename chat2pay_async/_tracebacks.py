@@ -43,6 +43,7 @@ _BELOW: Final = frozenset(
 _OURS: Final = (
     "chat2pay_async._api.",
     "chat2pay_async._bulk.",
+    "chat2pay_async._callbacks.",
     "chat2pay_async._config",
     "chat2pay_async._files.",
     "chat2pay_async._journal.",

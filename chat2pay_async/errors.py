@@ -20,6 +20,7 @@
     ├── IdempotencyConflictError      its key is known, with another content; not sent
     ├── JournalError                  the journal can't be used, or can't be written any more
     ├── RunStoppedError               a run stopped itself: too much of it failed, or no connection
+    ├── CallbackError                 what was posted is no callback, or is about something else
     └── OutcomeUnknownError           it may have been applied: `client.resolve` it, don't repeat it
 
 Each error says which operation failed (`operation`) and what every attempt at it proved
@@ -58,6 +59,7 @@ __all__ = [
     "Attempt",
     "AuthenticationError",
     "BadRequestError",
+    "CallbackError",
     "Chat2PayError",
     "ConfigurationError",
     "ConflictError",
@@ -311,11 +313,11 @@ class ApiError(Chat2PayError):
         body: bytes = b"",
     ) -> None:
         super().__init__(text)
-        self.status_code = self._usual_status if status_code is None else status_code
+        self.status_code: int = self._usual_status if status_code is None else status_code
         self.message = message
         self.errors = errors
         self.reason_code = reason_code
-        self.headers = dict(headers)
+        self.headers: dict[str, str] = dict(headers)
         self.body = body
 
 
@@ -419,6 +421,10 @@ class RunStoppedError(Chat2PayError):
     A larger share of it failed than `stop_at_failure_rate` allows, nothing could be sent for
     `give_up_after` seconds, or somebody who is not the service answers in its place.
     """
+
+
+class CallbackError(Chat2PayError):
+    """A posted body is no callback, or names nothing, or another order than its link has."""
 
 
 class OutcomeUnknownError(Chat2PayError):

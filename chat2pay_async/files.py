@@ -89,8 +89,8 @@ class FileOptions(TypedDict, total=False):
     """Take a text table whose last line lacks its line end. Default: False, since such a
     file may be cut off."""
     allow_alike: bool
-    """Allow order numbers that differ in nothing but case, blanks, hyphens or invisible
-    characters. Default: False."""
+    """Allow order numbers that differ in nothing but case, blanks, hyphens, zeros at their begin
+    or invisible characters. Default: False."""
     skip_bad_rows: bool
     """Leave out rows with faults. Default: False, no request is given away then."""
 

@@ -257,7 +257,7 @@ async def test_bad_arguments_are_refused_before_anything_is_sent(
         client.reverse_payment(" "),
         client.create_receipt("ref", ""),
         client.get_transaction(),
-        client.update_integration("u", "SLEEPING"),
+        client.update_integration("u", "SLEEPING"),  # type: ignore[arg-type]
     ):
         with pytest.raises(RequestValidationError):
             await call
@@ -472,6 +472,83 @@ async def test_a_view_shares_the_connections_and_keeps_its_own_settings(
     assert "max_attempts=1" in repr(quick.with_options(timeout=5))
     assert "total=3" in repr(quick.with_options(retry=RetryPolicy(max_attempts=9)))
     assert (await quick.get_configuration()) == (await client.get_configuration())
+
+
+@pytest.mark.parametrize(
+    ("settings", "route"),
+    [
+        ({}, "https://chat2pay-service.clickatell.com"),
+        ({"base_url": "https://gate.test/pay/"}, "https://gate.test/pay"),
+        (
+            {"base_url": "https://gate.test", "proxy": f"http://me:{KEY}@p.test:3128"},
+            "https://gate.test through the proxy p.test:3128",
+        ),
+    ],
+    ids=["production", "another", "through a proxy"],
+)
+@pytest.mark.parametrize("transport", [None, "fast"])
+async def test_the_repr_of_a_client_shows_where_it_sends_and_no_secret(
+    settings: Any, route: str, transport: Any
+) -> None:
+    async with AsyncChat2Pay(KEY, transport=transport, **settings) as client:
+        for one in (client, client.with_options(timeout=5)):
+            assert repr(one).startswith(f"<AsyncChat2Pay of {route}, Options(timeout=Timeout(")
+            assert KEY not in repr(one)
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2])
+async def test_the_repr_of_a_client_shows_the_proxy_of_a_users_http_client(library: Any) -> None:
+    proxy = f"http://me:{KEY}@p.test:3128"
+    async with library.AsyncClient(proxy=proxy, trust_env=False) as theirs:
+        shown = repr(AsyncChat2Pay(KEY, http_client=theirs))
+    assert "clickatell.com through the proxy p.test:3128, Options" in shown
+    assert KEY not in shown
+
+
+# A link by keywords -------------------------------------------------------------------------------
+
+
+async def test_a_link_is_made_of_its_fields_as_of_a_request(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    link = await client.create_payment_link(
+        channel="sms", to=PHONE, order_number="A-1", currency="ZAR", total_amount="199.90"
+    )
+    raw = await client.with_raw_response.create_payment_link(
+        channel="WHATSAPP",
+        to=PHONE,
+        order_number="A-1",
+        currency="zar",
+        total_amount=5,
+        transaction_type=TransactionType.AUTHORIZATION,
+        idempotency_key="another",
+    )
+    assert sandbox.ledger.count("link_created", order_number="A-1") == 2
+    assert link.payment_link_ref != raw.parsed.payment_link_ref
+
+
+async def test_the_fields_of_a_link_are_checked_as_those_of_a_request(
+    client: AsyncChat2Pay, sandbox: Sandbox
+) -> None:
+    wrong: dict[str, Any] = {
+        "channel": "smss",
+        "to": PHONE,
+        "order_number": " ",
+        "currency": "ZAR",
+        "total_amount": "-1",
+    }
+    with pytest.raises(RequestValidationError) as of_request:
+        PaymentLinkRequest(**wrong)
+    for create in (client.create_payment_link, client.with_raw_response.create_payment_link):
+        with pytest.raises(RequestValidationError) as of_fields:
+            await create(**wrong)
+        assert of_fields.value.faults == of_request.value.faults
+        with pytest.raises(TypeError, match="order_nummer"):
+            await create(**(wrong | {"order_nummer": "A-1"}))
+        with pytest.raises(TypeError, match="missing"):
+            await create(idempotency_key="k")  # type: ignore[call-overload]
+    assert len(of_request.value.faults) == 3
+    assert sandbox.ledger.count("link_created") == 0
 
 
 class OfTenant(AsyncChat2Pay):

@@ -162,6 +162,7 @@ def test_the_tree_is_the_published_one() -> None:
         "IdempotencyConflictError": "Chat2PayError",
         "JournalError": "Chat2PayError",
         "RunStoppedError": "Chat2PayError",
+        "CallbackError": "Chat2PayError",
         "OutcomeUnknownError": "Chat2PayError",
     }
 

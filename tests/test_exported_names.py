@@ -25,6 +25,7 @@ MENU = (
     "Attempt",
     "AuthenticationError",
     "BadRequestError",
+    "CallbackError",
     "Cancellation",
     "Channel",
     "Chat2PayError",
@@ -53,6 +54,7 @@ MENU = (
     "NotFoundError",
     "OutcomeUnknownError",
     "PaymentLink",
+    "PaymentLinkFields",
     "PaymentLinkRequest",
     "PaymentStatus",
     "PaymentStatusEntry",
@@ -209,6 +211,7 @@ def test_the_client_has_its_views() -> None:
 def test_the_submodules_that_programs_import_are_there() -> None:
     assert {
         "chat2pay_async",
+        "chat2pay_async.callbacks",
         "chat2pay_async.errors",
         "chat2pay_async.events",
         "chat2pay_async.files",

@@ -14,12 +14,18 @@ import xlsxwriter
 from commandline import served
 from pasted import run_as_file
 
-from chat2pay_async import events, opentelemetry
+from chat2pay_async import ConfigurationError, events, opentelemetry
+from chat2pay_async._config import check_reach
+from chat2pay_async._reach import limited_to_loopback
 from chat2pay_async.cli import main
 from chat2pay_async.sandbox import Sandbox
 
+pytest_plugins = ["pytester"]
+
+TEST = "def test_"
 GUIDES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
 MONITORING = Path(__file__).parent.parent / "docs" / "monitoring.md"
+PACKAGE = Path(events.__file__).parent
 
 
 def blocks_of(guide: Path) -> list[str]:
@@ -40,11 +46,11 @@ def test_a_guides_examples_print_what_it_says(
     guide: Path, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     text = " ".join(guide.read_text("utf-8").split())
-    printed = [run_as_file(block, sandbox, tmp_path) for block in blocks_of(guide)]
-    promised = re.findall(r"It prints `([^`]+)`", text)
-    assert [line for line in printed if line.strip() in promised] == [
-        f"{one}\n" for one in promised
-    ]
+    programs = [block for block in blocks_of(guide) if TEST not in block]
+    outputs = [run_as_file(program, sandbox, tmp_path) for program in programs]
+    promised = re.findall(r"\bprints `([^`]+)`", text)
+    printed = [line for output in outputs for line in output.splitlines()]
+    assert [line for line in printed if line in promised] == promised
     assert not sandbox.ledger.twice("link_created") or "second link" in text
 
 
@@ -88,18 +94,35 @@ def test_the_monitoring_guide_has_every_event_at_its_level_and_every_logger() ->
     assert {name for name, _ in rows} == kinds - {"Event"}
     levels = {kind.__name__: logging.getLevelName(level) for kind, level in events._LEVELS.items()}
     assert dict(rows) == dict.fromkeys(kinds - {"Event"}, "DEBUG") | levels
-    loggers = [
-        name for name in logging.root.manager.loggerDict if name.startswith("chat2pay_async.")
-    ]
-    assert sorted(re.findall(r"^\| `(chat2pay_async\.\w+)` \|", text, re.MULTILINE)) == sorted(
-        loggers
-    )
+    sources = "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
+    loggers = set(re.findall(r'getLogger\("(chat2pay_async\.\w+)"\)', sources))
+    assert set(re.findall(r"^\| `(chat2pay_async\.\w+)` \|", text, re.MULTILINE)) == loggers
 
 
 def test_the_metrics_that_the_monitoring_guide_names_are_there() -> None:
     named = set(re.findall(r"`((?:chat2pay|http)\.[\w.]+)[=`]", MONITORING.read_text("utf-8")))
     documented = opentelemetry.__doc__ or ""
     assert {name for name in named if f"`{name}`" not in documented} <= {"http.client"}
+
+
+def test_the_tests_of_the_guide_to_testing_pass(pytester: pytest.Pytester) -> None:
+    blocks = blocks_of(GUIDES[0].parent / "testing.md")
+    assert [block.count(TEST) for block in blocks] == [1] * 7
+    pytester.makepyfile(**{f"test_{number}": block for number, block in enumerate(blocks)})
+    pytester.makeini(
+        "[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+    )
+    result = pytester.runpytest_subprocess("-p", "no:trio", "-p", "no:cacheprovider")
+    # All but one run on two loops; one is for an account.
+    result.assert_outcomes(passed=11, skipped=2)
+
+
+def test_the_guide_to_testing_quotes_the_refusal() -> None:
+    text = (GUIDES[0].parent / "testing.md").read_text("utf-8")
+    quoted = " ".join(re.findall(r"^> (.*)$", text, flags=re.MULTILINE))
+    with limited_to_loopback(limited=True), pytest.raises(ConfigurationError) as caught:
+        check_reach("chat2pay-service.clickatell.com")
+    assert quoted == str(caught.value)
 
 
 def workbook(path: Path) -> None:

@@ -22,18 +22,18 @@ PACKAGE = "chat2pay_async"
 FOLDER = Path(chat2pay_async.__file__).parent
 
 FLOORS = (
-    ("errors", "_eventloop", "_tracebacks", "_texts", "_values"),
+    ("errors", "_eventloop", "_reach", "_tracebacks", "_texts", "_values"),
     ("_config", "events", "_phones"),
     ("_transport", "_journal", "_workbooks"),
     ("_api",),
     ("_send", "_files"),
     ("_raw_client", "_recovery", "_polling", "_health"),
     ("_client",),
-    ("_bulk",),
-    ("models", "bulk", "files", "opentelemetry", "sandbox"),
+    ("_bulk", "_callbacks"),
+    ("models", "bulk", "callbacks", "files", "opentelemetry", "sandbox", "web"),
     ("__init__",),
-    ("_cli",),
-    ("cli",),
+    ("_cli", "_pytest_sandbox"),
+    ("cli", "pytest_plugin"),
     ("__main__",),
 )
 """The wings and the single modules, the lowest floor first; each imports only from lower ones."""
@@ -263,8 +263,9 @@ def test_the_sandbox_imports_nothing_of_the_package_it_is_to_check() -> None:
     assert edges_within(None)["sandbox"] == set()
 
 
-def test_only_the_command_line_imports_the_sandbox() -> None:
-    assert {by for by, targets in edges_within(None).items() if "sandbox" in targets} == {"_cli"}
+def test_only_the_command_line_and_the_fixture_import_the_sandbox() -> None:
+    importers = {by for by, targets in edges_within(None).items() if "sandbox" in targets}
+    assert importers == {"_cli", "_pytest_sandbox"}
 
 
 def test_few_modules_know_an_http_library() -> None:

@@ -65,6 +65,8 @@ def test_an_international_number_is_brought_to_its_digits(written: Any) -> None:
         ("831234567", "begins with no country's code"),
         ("+9991234567", "begins with no country's code"),
         ("+27 (0)83 123 4567", "has a 0 in brackets"),
+        ("+27 083 123 4567", "has a 0 after its country code"),
+        ("270831234567", "has a 0 after its country code"),
         ("(0)831234567", "has a 0 in brackets"),
         ("27831234567.0", "is a number with decimals"),
         ("+27831234567.0", "is a number with decimals"),
@@ -189,8 +191,14 @@ def test_a_number_of_a_country_that_shares_its_code_is_read() -> None:
         ("1212555123", None, "has too few or too many digits for its country"),
         ("270831234567", "ZA", "has a 0 after its country code"),
         ("+270831234567", "ZA", "has a 0 after its country code"),
+        ("+44 07911 123456", "ZA", "has a 0 after its country code"),
         ("0831234567 x12", "ZA", "has an extension or letters"),
         ("+27 (0)0 000", "ZA", "has a 0 in brackets"),
+        # The library takes South African numbers with a digit too few.
+        ("083 123 456", "ZA", "is no phone number of ZA"),
+        ("+27 83 123 456", "ZA", "has too few or too many digits for its country"),
+        # Egypt has such numbers, and an American would write one so.
+        ("202 555 0143", "ZA", "is no phone number of ZA"),
         ("+999 (0)831234567", "ZA", "has a 0 in brackets"),
         ("", "ZA", "must be 7 to 15 digits"),
         (10**5000, "ZA", "must be 7 to 15 digits"),

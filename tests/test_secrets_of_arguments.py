@@ -63,9 +63,9 @@ MADE: dict[str, Callable[[], object]] = {
     "a client of a base URL with a password": lambda: http_client_for(f"https://u:{KEY}@s.test"),
 }
 MISUSED: dict[str, Callable[[AsyncChat2Pay], Any]] = {
-    "a link that is a dict": lambda client: client.create_payment_link(FIELDS),  # type: ignore[arg-type]
+    "a link that is a dict": lambda client: client.create_payment_link(FIELDS),  # type: ignore[call-overload]
     "a link of a raw call that is a dict": lambda client: (
-        client.with_raw_response.create_payment_link(FIELDS)  # type: ignore[arg-type]
+        client.with_raw_response.create_payment_link(FIELDS)  # type: ignore[call-overload]
     ),
     "a receipt's time that is none": lambda client: client.create_receipt("r", RECEIPT, "now"),  # type: ignore[arg-type]
     "a receipt of a raw call": lambda client: client.with_raw_response.create_receipt(" ", RECEIPT),

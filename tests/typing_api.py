@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, assert_type
@@ -12,7 +12,8 @@ from typing import Any, assert_type
 import httpx
 
 import chat2pay_async as c2p
-from chat2pay_async import bulk, events
+from chat2pay_async import bulk, callbacks, events
+from chat2pay_async.pytest_plugin import SandboxFixture
 from chat2pay_async.sandbox import Sandbox, serve_sandbox
 
 
@@ -97,6 +98,70 @@ async def operations(client: c2p.AsyncChat2Pay) -> None:
     await client.get_transaction("A-1")  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
 
 
+async def a_link_by_keywords(client: c2p.AsyncChat2Pay) -> None:
+    link = await client.create_payment_link(
+        channel="sms", to="27831234567", order_number="A-1", currency="ZAR", total_amount="199.90"
+    )
+    assert_type(link, c2p.PaymentLink)
+    raw = await client.with_raw_response.create_payment_link(
+        channel=c2p.Channel.SMS,
+        to=27831234567,
+        order_number="A-1",
+        currency="ZAR",
+        total_amount=Decimal("115.00"),
+        transaction_type="Authorization",
+        order_line_items=[c2p.LineItem(name="Mug", unit_price="100.00")],
+        idempotency_key="second",
+    )
+    assert_type(raw, c2p.RawResponse[c2p.PaymentLink])
+    fields: c2p.PaymentLinkFields = {
+        "channel": "whatsapp",
+        "to": "27831234567",
+        "order_number": "A-1",
+        "currency": "ZAR",
+        "total_amount": 5,
+    }
+    await client.create_payment_link(**fields)
+    row: dict[str, Any] = {}
+    await client.create_payment_link(**row)
+    await client.update_integration("uuid", c2p.IntegrationStatus.DELETED)
+    await client.update_integration("uuid", "deletd")  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    misspelt: c2p.PaymentLinkFields = {
+        "channel": "smss",  # type: ignore[typeddict-item] # pyright: ignore[reportAssignmentType]
+        "to": "27831234567",
+        "order_number": "A-1",
+        "currency": "ZAR",
+        "total_amount": "1.00",
+    }
+    await client.create_payment_link(requests(), **misspelt)  # type: ignore[call-overload] # pyright: ignore[reportCallIssue]
+    await client.create_payment_link(  # type: ignore[call-overload]
+        channel="smss",  # pyright: ignore[reportArgumentType]
+        to="27831234567",
+        order_number="A-1",
+        currency="ZAR",
+        total_amount="1.00",
+    )
+    await client.with_raw_response.create_payment_link(  # type: ignore[call-overload]
+        channel="sms",
+        to="27831234567",
+        order_number="A-1",
+        currency="ZAR",
+        total_amount=1.5,  # pyright: ignore[reportArgumentType]
+    )
+    await client.create_payment_link(channel="sms")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue]
+    await client.create_payment_link(requests(), "key")  # type: ignore[call-overload] # pyright: ignore[reportCallIssue]
+
+
+async def matched(client: c2p.AsyncChat2Pay) -> str | None:
+    match await client.capture_payment("ref"):
+        case c2p.GatewayResult(succeeded=True, total_amount=Decimal() as amount):
+            return str(assert_type(amount, Decimal))
+        case c2p.GatewayResult(succeeded=False, payment_gateway_error_decision=why):
+            return assert_type(why, str | None)
+        case _:
+            return None
+
+
 async def views(client: c2p.AsyncChat2Pay) -> None:
     quick = client.with_options(timeout=2, retry=c2p.RetryPolicy(max_attempts=1))
     assert_type(quick, c2p.AsyncChat2Pay)
@@ -129,6 +194,36 @@ async def runs(client: c2p.AsyncChat2Pay, requests: list[c2p.PaymentLinkRequest]
     bulk.capture_payments(client, ["ref"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
 
 
+async def posted(client: c2p.AsyncChat2Pay, parts: AsyncIterable[bytes]) -> None:
+    waiter = callbacks.CallbackWaiter(rate=10)
+    router = callbacks.Router(waiter=waiter)
+
+    @router.on(callbacks.PaymentStatusCallback, c2p.PaymentStatus.SUCCESS, "reversed")
+    async def paid(callback: callbacks.PaymentStatusCallback) -> None:
+        assert_type(await callbacks.confirm(client, callback), c2p.Transaction)
+        assert_type(callback.payment_status, c2p.PaymentStatus | str | None)
+
+    @router.on(callbacks.TransactionStatusCallback)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+    async def other(callback: callbacks.PaymentStatusCallback) -> None: ...
+
+    @router.default
+    async def default(callback: callbacks.Callback) -> None:
+        assert_type(callback.deduplication_key, str)
+        assert_type(callbacks.progress(callback), int)
+
+    callback = callbacks.parse(b"{}", {"Content-Type": "application/json"})
+    assert_type(callback, callbacks.Callback)
+    match callback:
+        case callbacks.TransactionStatusCallback(payment_link_ref=str(ref)):
+            assert_type(await client.wait_for_payment(ref, waiter=waiter), c2p.Transaction)
+        case callbacks.ConfigurationCallback():
+            assert_type(await callbacks.confirm(client, callback), c2p.Configuration)
+        case _:
+            waiter.notify(callback)
+    assert_type(await router.respond(parts, {}), int)
+    await paid(callback)  # type: ignore[arg-type] # pyright: ignore[reportArgumentType]
+
+
 async def errors(client: c2p.AsyncChat2Pay) -> None:
     try:
         await client.capture_payment("ref")
@@ -146,7 +241,20 @@ async def errors(client: c2p.AsyncChat2Pay) -> None:
         assert_type(error.attempts, tuple[c2p.Attempt, ...])
 
 
+def in_a_test(chat2pay_sandbox: SandboxFixture) -> None:
+    assert_type(chat2pay_sandbox.client(max_connections=2), c2p.AsyncChat2Pay)
+    assert_type(chat2pay_sandbox.url, str)
+    chat2pay_sandbox.customer.pays("ref")
+    chat2pay_sandbox.faults(create_payment_link=["drop_after", None])
+    chat2pay_sandbox.faults("harsh")
+    chat2pay_sandbox.faults(create_payment_link=["drop_aftr"])  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
+    assert_type(chat2pay_sandbox.ledger.count("captured"), int)
+    assert_type(chat2pay_sandbox.killed(["worker"]).returncode, int)
+
+
 async def sandbox() -> None:
+    with serve_sandbox() as sandbox:
+        assert_type(sandbox, Sandbox)
     async with serve_sandbox() as served:
         assert_type(served, Sandbox)
         assert_type(served.ledger.total("captured", "ZAR"), Decimal)

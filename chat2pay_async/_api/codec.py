@@ -260,7 +260,7 @@ def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
     return read_object
 
 
-_OWN: Final = frozenset({"extra", "recovered", "replayed"})
+_OWN: Final = frozenset({"deduplication_key", "extra", "recovered", "replayed"})
 """Attributes that are not on the wire."""
 
 _reader_of: Callable[[Any], Callable[[Any, Any], Any]] = cache(_converter.get_structure_hook)

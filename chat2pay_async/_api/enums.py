@@ -7,14 +7,18 @@ a member, or its name in any case.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal, TypeAlias
 
 __all__ = [
     "Channel",
+    "ChannelName",
     "IntegrationStatus",
+    "IntegrationStatusName",
     "IntegratorType",
     "PaymentStatus",
     "TransactionStatus",
     "TransactionType",
+    "TransactionTypeName",
 ]
 
 
@@ -97,3 +101,15 @@ class IntegratorType(StrEnum):
     """An order management system."""
     CLICKATELL_PRODUCT = "CLICKATELL_PRODUCT"
     APPLICATION = "APPLICATION"
+
+
+# The names as literals, so that type checkers find a misspelt one. A text that is only known at run
+# time is made a member: `Channel(text)`.
+
+ChannelName: TypeAlias = Literal["sms", "whatsapp", "none", "SMS", "WHATSAPP", "NONE"]
+TransactionTypeName: TypeAlias = Literal[
+    "authorization", "sale", "Authorization", "Sale", "AUTHORIZATION", "SALE"
+]
+IntegrationStatusName: TypeAlias = Literal[
+    "activated", "deactivated", "deleted", "ACTIVATED", "DEACTIVATED", "DELETED"
+]

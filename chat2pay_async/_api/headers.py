@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from chat2pay_async._config import ApiKey, Headers, __version__, key_of
@@ -144,6 +145,11 @@ class KeySource:
 
     def __init__(self, ask: AskForKey) -> None:
         self._ask = ask
+        self.name: Hashable = id(ask)
+        """The same for all that ask the same callable."""
+        with suppress(TypeError):  # it has no hash
+            hash(ask)
+            self.name = ask
         self._fingerprints: OrderedDict[str, None] = OrderedDict()
 
     async def ask(self) -> ApiKey:

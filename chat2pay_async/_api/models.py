@@ -20,6 +20,7 @@ from chat2pay_async._api.enums import (
 from chat2pay_async._api.payments import PaymentState, state_of_payment
 from chat2pay_async._api.requests import (
     LineItem,
+    PaymentLinkFields,
     PaymentLinkRequest,
     extra_fields,
     keys_only,
@@ -41,6 +42,7 @@ __all__ = [
     "IntegratorType",
     "LineItem",
     "PaymentLink",
+    "PaymentLinkFields",
     "PaymentLinkRequest",
     "PaymentStatus",
     "PaymentStatusEntry",
@@ -297,15 +299,10 @@ class Integrator(Plain):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class Transaction(Plain):
-    """The full record of a link (contract: TransactionStatusEndpointResponse).
+class TransactionRecord(Plain):
+    """The fields of a link's full record, in `Transaction` and in a callback.
 
-    The payment page's URL is never part of it. Fields that `PaymentLinkRequest` has, too, are
-    explained there.
-
-    A payment status of SUCCESS is shown for a payment that is authorized, captured or sold alike:
-    ask `is_authorized`, `is_captured` and `is_paid`. Each is None where the record can't tell: its
-    history is unreadable, contradicts its status, or has a step that the gateway has not decided.
+    Fields that `PaymentLinkRequest` has, too, are explained there.
     """
 
     order_number: str | None = None
@@ -337,6 +334,18 @@ class Transaction(Plain):
     merchant_descriptor: str | None = None
     order_line_items: tuple[LineItem, ...] = ()
     extra: dict[str, Any] = extra_fields()
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Transaction(TransactionRecord):
+    """The full record of a link (contract: TransactionStatusEndpointResponse).
+
+    The payment page's URL is never part of it.
+
+    A payment status of SUCCESS is shown for a payment that is authorized, captured or sold alike:
+    ask `is_authorized`, `is_captured` and `is_paid`. Each is None where the record can't tell: its
+    history is unreadable, contradicts its status, or has a step that the gateway has not decided.
+    """
 
     @property
     def _state(self) -> PaymentState:
@@ -433,8 +442,8 @@ class Currency(Plain):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class Configuration(Plain):
-    """The settings of the account (contract: DetailedWidgetConfigResponse)."""
+class ConfigurationRecord(Plain):
+    """The fields of an account's settings, in `Configuration` and in a callback."""
 
     update_time: datetime | None = None
     whatsapp_channel_enabled: bool | None = None
@@ -445,6 +454,11 @@ class Configuration(Plain):
     supported_currencies: tuple[Currency, ...] = ()
     environment: str | None = None
     extra: dict[str, Any] = extra_fields()
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Configuration(ConfigurationRecord):
+    """The settings of the account (contract: DetailedWidgetConfigResponse)."""
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

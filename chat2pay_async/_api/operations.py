@@ -43,6 +43,7 @@ __all__ = [
     "is_reference",
     "key_of",
     "mint",
+    "one_form",
     "prepare",
     "receipt_key",
     "request_of",
@@ -449,7 +450,7 @@ def content_of(operation: Operation[Q, Any], request: Q) -> dict[str, str]:
     kind: Any = operation.request
     names = {codec.wire_name(field.name): field.name for field in attrs.fields(kind)}
     content = {
-        names.get(name, name): _one_form(value)
+        names.get(name, name): one_form(value)
         for name, value in _fields_of(sent, None).items()
         if value is not None
     }
@@ -459,7 +460,7 @@ def content_of(operation: Operation[Q, Any], request: Q) -> dict[str, str]:
     return content
 
 
-def _one_form(value: Any) -> str:
+def one_form(value: Any) -> str:
     """Write a JSON value so that equal ones are the same text, and a number is no truth value."""
     match value:
         case None | bool():
@@ -471,9 +472,9 @@ def _one_form(value: Any) -> str:
             power = int(exponent) + len(significant) - len(kept) if kept else 0
             return f"{'-' * (sign and bool(kept))}{kept or 0}e{power}"
         case list():
-            return "[" + ",".join(map(_one_form, value)) + "]"
+            return "[" + ",".join(map(one_form, value)) + "]"
         case dict():
-            inner = sorted((json.dumps(key), _one_form(one)) for key, one in value.items())
+            inner = sorted((json.dumps(key), one_form(one)) for key, one in value.items())
             return "{" + ",".join(f"{key}:{one}" for key, one in inner) + "}"
         case _:
             return json.dumps(value)

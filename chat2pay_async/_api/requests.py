@@ -15,11 +15,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeAlias, TypedDict
 
 import attrs
 
-from chat2pay_async._api.enums import Channel, IntegrationStatus, TransactionType
+from chat2pay_async._api.enums import (
+    Channel,
+    ChannelName,
+    IntegrationStatus,
+    TransactionType,
+    TransactionTypeName,
+)
 from chat2pay_async._api.redaction import redact
 from chat2pay_async._api.validation import (
     NO_CURRENCY,
@@ -52,6 +58,7 @@ __all__ = [
     "IntegrationRequest",
     "LineItem",
     "LinkReference",
+    "PaymentLinkFields",
     "PaymentLinkRequest",
     "ReceiptRequest",
     "TransactionQuery",
@@ -285,6 +292,38 @@ class PaymentLinkRequest(Plain):
             # The service answers 400 to this, in these words.
             wrong_total = "is not equal to the sum of tax and sub-total"
         return wrong_total, wrong_sub_total, wrong_tax
+
+
+Amount: TypeAlias = Decimal | int | str
+
+
+class _RequiredLinkFields(TypedDict):
+    channel: Channel | ChannelName
+    to: str | int
+    order_number: str
+    currency: str
+    total_amount: Amount
+
+
+class PaymentLinkFields(_RequiredLinkFields, TypedDict, total=False):
+    """The fields of a `PaymentLinkRequest` as keywords of `create_payment_link`.
+
+    Type checkers know the names of channels and transaction types, and find a misspelt one.
+    """
+
+    timestamp: datetime
+    from_: str | None
+    tax_amount: Amount | None
+    sub_total_amount: Amount | None
+    payment_gateway_settings_id: str | None
+    additional_data: Any
+    return_payment_link: bool | None
+    application_id: str | None
+    payment_review_auto_reversal: bool | None
+    transaction_type: TransactionType | TransactionTypeName | None
+    order_line_items: Iterable[LineItem]
+    reconciliation_id: str | None
+    merchant_descriptor: str | None
 
 
 def delivery_problem(request: PaymentLinkRequest) -> str | None:

@@ -29,6 +29,7 @@ __all__ = [
     "choice_problem",
     "count_problem",
     "currency_problem",
+    "decimals_of",
     "exact_sum",
     "exponent_of",
     "faults_of",
@@ -42,6 +43,7 @@ __all__ = [
     "refuse",
     "snapshot",
     "text_problem",
+    "written",
 ]
 
 MAX_DIGITS = 30
@@ -84,6 +86,24 @@ E = TypeVar("E", bound=StrEnum)
 def minor_units(currency: str) -> int:
     """Return the number of decimals of a currency."""
     return _MINOR_UNITS.get(currency.upper(), _USUAL)
+
+
+def written(amount: Decimal, currency: str | None, grouping: str = "") -> str:
+    """Write an amount with the decimals of its currency, and with every further digit that it has.
+
+    Args:
+        amount: The amount.
+        currency: Its currency. None or empty: it is written with the digits that it has.
+        grouping: The sign between thousands: a comma, or none.
+    """
+    decimals = f".{decimals_of(amount, currency)}" if currency else ""
+    return format(amount, f"{grouping}{decimals}f")
+
+
+def decimals_of(amount: Decimal, currency: str) -> int:
+    """Return the number of decimals of an amount: its currency's, or its own if they are more."""
+    own = len(f"{amount:f}".partition(".")[2].rstrip("0"))
+    return max(own, minor_units(currency) if currency else 0)
 
 
 def exact_sum(*amounts: Decimal) -> Decimal:

@@ -28,6 +28,8 @@ class DryRun(Items[Q, R]):
         self._to_send = Totals()
         self._same_recipient_keys: list[str] = []
         self._lookalike_keys: list[tuple[str, str]] = []
+        self._lookalikes = set[int]()
+        """Hashes of their keys: one may look like a known order, and like one that is gone."""
         self._countries: Counter[str] = Counter()
         self._channels: Counter[str] = Counter()
         self._moved: dict[str, str] = {}
@@ -75,9 +77,7 @@ class DryRun(Items[Q, R]):
         is_finished, counts = super()._is_finished(item, registered), self._counts
         other = registered.lookalike
         if other is not None and not registered.repeated:
-            counts["lookalikes"] += 1
-            if len(self._lookalike_keys) < Forecast.SHOWN:
-                self._lookalike_keys.append((item.key, other))
+            self._note_lookalike(item.key, other)
         row = item.row
         if not is_finished:
             if item.claimed is not None and item.claimed.answer is Answer.OPEN:
@@ -95,7 +95,7 @@ class DryRun(Items[Q, R]):
 
     def _count_to_send(self, item: Item[Q, R], *, is_recipient_new: bool) -> None:
         counts, request = self._counts, item.request
-        self._to_send.add_request(request)
+        self._to_send.add(request)
         counts["new"] += item.row is None
         recipient: str | None = getattr(request, "to", None)
         if recipient is None:
@@ -119,6 +119,13 @@ class DryRun(Items[Q, R]):
         other = None if mark is None else await self._store.key_of_mark(mark)
         if mark is not None and other is not None:
             self._moved[mark] = row.key
-            self._counts["lookalikes"] += 1
-            if len(self._lookalike_keys) < Forecast.SHOWN:
-                self._lookalike_keys.append((other, row.key))
+            self._note_lookalike(other, row.key)
+
+    def _note_lookalike(self, key: str, other: str) -> None:
+        """Count a new item that looks like another one, once."""
+        if hash(key) in self._lookalikes:
+            return
+        self._lookalikes.add(hash(key))
+        self._counts["lookalikes"] += 1
+        if len(self._lookalike_keys) < Forecast.SHOWN:
+            self._lookalike_keys.append((key, other))

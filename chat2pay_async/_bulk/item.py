@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from chat2pay_async._journal.content import differences
 from chat2pay_async._journal.store import OPEN, Answer, Claimed, Row, RowState
 from chat2pay_async._send.call import Call, ClaimLog, ClaimLostError, Options
 from chat2pay_async._send.evidence import Shows
+from chat2pay_async._send.flights import Flight
 from chat2pay_async._send.idempotency import KeyedCalls, released
 from chat2pay_async._send.limits import LONGEST_PAUSE
 from chat2pay_async._send.reconciliation import Finding, Resolution, Verdict
@@ -129,16 +130,18 @@ class Items(KnownItems[Q, R]):
         finally:
             self._in_progress.discard(item)
 
-    async def wait(self, item: Item[Q, R]) -> None:
-        """Wait until whoever works on an item's key has ended, and claim it."""
+    async def wait(
+        self, item: Item[Q, R], slot: Callable[[], Awaitable[None]] = clock.checkpoint
+    ) -> None:
+        """Wait until whoever works on an item's key has ended; then for a slot, and claim it."""
         self._in_progress.add(item)
         try:
-            await self._stoppable(item, lambda: self._claim(item))
+            await self._stoppable(item, lambda: self._claim(item, slot))
         finally:
             self._in_progress.discard(item)
         item.is_finished = item.is_finished or item.outcome is not None
 
-    async def _claim(self, item: Item[Q, R]) -> None:
+    async def _claim(self, item: Item[Q, R], slot: Callable[[], Awaitable[None]]) -> None:
         journal, claim = self._store.journal, item.claim
         assert journal is not None  # noqa: S101 - only its items have claims
         assert claim is not None  # noqa: S101 - likewise
@@ -148,6 +151,7 @@ class Items(KnownItems[Q, R]):
         while True:
             if item.is_held:
                 await released(journal, claim.operation, claim.key)
+                await slot()
             item.claimed = await self._store.claim(claim)
             item.is_finished = self._is_known(item)
             if item.is_finished or not item.is_held:
@@ -188,6 +192,9 @@ class Items(KnownItems[Q, R]):
             await work()
         stopped = item.scope.cancelled_caught
         item.scope = None
+        if stopped and item.is_held and item.claim is not None:
+            # Whoever holds it may have sent it since.
+            (item.claimed,) = await self._store.read([item.claim])
         if stopped:
             item.outcome = self.stopped(item)
 
@@ -241,7 +248,7 @@ class Items(KnownItems[Q, R]):
         if verdict is Verdict.APPLIED:
             state = State(state_after(resolution.result).value)
             item.outcome = Outcome(item.key, item.request, state, resolution.result, None, attempts)
-        elif verdict is Verdict.ABSENT and not prior.was_applied:
+        elif verdict is Verdict.ABSENT:
             absent = errors.RequestTimeoutError(
                 f"{name}: the process that sent it ended, and it had no effect; it was not sent "
                 "again, since the source does not have it any more"
@@ -297,7 +304,7 @@ class Items(KnownItems[Q, R]):
             item.outcome = await self._send(item, log, None)
             return
         while True:
-            call = self._call(item, log, None, None, is_try=False)
+            call = self._call(item, log, None, is_try=False)
             flight, is_first = self._flights.join(name, key, call)
             if is_first:
                 break
@@ -305,17 +312,33 @@ class Items(KnownItems[Q, R]):
             if changed:
                 item.outcome = self._conflict(item, changed)
                 return
-            await flight.ended()
+            await self._wait_for(item, flight)
             if flight.outcome is not None:
                 item.outcome = self._shared(item, flight)
                 return
-            if flight.pending is not None:
-                item.prior = Prior(flight.pending, is_unresolved=True)
+        if flight.before is not None:
+            item.prior = Prior(self._sender.pending(flight.before), is_unresolved=True)
+        if item.prior is not None:  # whoever waits is told the bytes that are sent
+            sent = item.prior.pending
+            call.sent, call.request_id = sent.request, sent.request_id
         item.flight = flight
         try:
             item.outcome = await self._send(item, log, item.prior)
         finally:
-            self._flights.leave(name, key, item.made, self._pending_of(item))
+            pending, last = self._pending_of(item), flight.call
+            if pending is None and last.was_unknown:  # it was absent, and may arrive still
+                pending = self._sender.pending(last)
+            self._flights.leave(name, key, item.made, pending)
+
+    async def _wait_for(self, item: Item[Q, R], flight: Flight) -> None:
+        """Wait for another call's end; the item's own is open where that is broken off."""
+        try:
+            await flight.ended()
+        except BaseException:
+            item.prior = Prior(self._sender.pending(flight.call), is_unresolved=True)
+            raise
+        if flight.pending is not None:
+            item.prior = Prior(flight.pending, is_unresolved=True)
 
     # The request itself ---------------------------------------------------------------------------
 
@@ -342,7 +365,7 @@ class Items(KnownItems[Q, R]):
                 if self._outage.has_given_up or self._is_stopped:
                     return self.stopped(item) if failure is None else self._failed(item, failure)
                 began = clock.now()
-                call = self._call(item, log, prior, absent, is_try=is_try)
+                call = self._call(item, log, absent, is_try=is_try)
                 try:
                     outcome = await self._send_once(item, call, prior)
                 except (errors.ConfigurationError, errors.JournalError):
@@ -365,19 +388,9 @@ class Items(KnownItems[Q, R]):
             await anyio.sleep(delay)
 
     def _call(
-        self,
-        item: Item[Q, R],
-        log: ClaimLog,
-        prior: Prior | None,
-        absent: Pending | None,
-        *,
-        is_try: bool,
+        self, item: Item[Q, R], log: ClaimLog, absent: Pending | None, *, is_try: bool
     ) -> Call[Q, R]:
         options = self._options
-        if prior is not None and prior.was_applied:
-            # It was answered, and only its result is open: it is never sent again.
-            retry = attrs.evolve(options.retry, resend_when_absent=False)
-            options = attrs.evolve(options, retry=retry)
         if is_try:
             retry = attrs.evolve(options.retry, max_attempts=1)
             options = attrs.evolve(options, retry=retry)

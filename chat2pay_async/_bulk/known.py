@@ -23,7 +23,7 @@ from chat2pay_async._journal.store import Answer, Claim, Claimed, Row, RowState
 from chat2pay_async._send.call import Call, ClaimLog
 from chat2pay_async._send.flights import Flight, as_replayed
 from chat2pay_async._send.idempotency import checked_key
-from chat2pay_async._send.stored import Prior, claim_of, conflict, prior_of, state_of
+from chat2pay_async._send.stored import Prior, claim_of, conflict, prior_of, state_after, state_of
 from chat2pay_async._texts import alike_number
 from chat2pay_async.errors import Chat2PayError, Fault, Pending, RequestValidationError
 
@@ -277,6 +277,8 @@ class KnownItems(Generic[Q, R]):
         """Return the outcome of an item that another call of this process has finished."""
         assert flight.outcome is not None  # noqa: S101 - asked before
         made, attempts = as_replayed(flight.outcome), tuple(flight.call.attempts)
+        if state_after(made.result) is RowState.UNKNOWN:  # the gateway has not decided it
+            return Outcome(item.key, item.request, State.UNKNOWN, made.result, None, attempts)
         at = attempts[0].started_at if attempts else None
         return Outcome(
             *(item.key, item.request, State.SKIPPED, made.result, made.error, attempts, CALL, at)

@@ -270,6 +270,8 @@ class StatusRecord:
     """One payment, as a status report shows it: its fields are the columns, in this order."""
 
     row: int | None = None
+    operation: str | None = None
+    """Of a row of the journal: what it did."""
     state: str
     """One word, by `state_word`."""
     order_number: str | None = None
@@ -347,9 +349,15 @@ def status_record(
     )
 
 
-def status_table(records: Iterable[StatusRecord]) -> Table:
-    """Make a table of payments."""
-    return _table(_names(StatusRecord), records)
+def status_table(records: Iterable[StatusRecord], *, operations: bool = False) -> Table:
+    """Make a table of payments.
+
+    Args:
+        records: Are read as the table is written.
+        operations: Whether they are of rows of a journal, of which a payment may have several.
+    """
+    names = _names(StatusRecord)
+    return _table(tuple(one for one in names if operations or one != "operation"), records)
 
 
 _WORDS: Final = ("captured", "paid", "authorized", "reversed", "declined", "expired", "cancelled")

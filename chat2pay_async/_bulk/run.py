@@ -116,8 +116,8 @@ class Run(Generic[Q, R]):
         self._idle: list[_Worker[Q, R]] = []
         self._held = 0
         """The number of items that were taken from the source, and not from the run."""
-        self._slot_freed: clock.Event | None = None
-        """Set where the source waits for a slot."""
+        self._wanting: deque[clock.Event] = deque()
+        """Of those that wait for a slot: the source, and items that another worked on."""
         self._watchers: list[clock.Event] = []
         """Of those that wait until an outcome is ready, or something in progress has ended."""
         self._started: float | None = None
@@ -259,6 +259,7 @@ class Run(Generic[Q, R]):
     # The tasks ------------------------------------------------------------------------------------
 
     def _fail(self, error: Exception) -> None:
+        hide_frames(error)
         if self._failure is None:
             self._failure = error
         self._reading.cancel()
@@ -334,20 +335,30 @@ class Run(Generic[Q, R]):
 
     async def _slot(self) -> None:
         """Wait for a slot, and hold it."""
-        if self._held >= self._setup.concurrency:
-            self._slot_freed = clock.Event()
-            await self._slot_freed.wait()
-            # A cancelled task gets a free slot, too, but it must begin nothing more.
-            await anyio.lowlevel.checkpoint_if_cancelled()
-        elif self._reading.cancel_called:
+        while self._held >= self._setup.concurrency:
+            freed = clock.Event()
+            self._wanting.append(freed)
+            try:
+                await freed.wait()
+                # A cancelled task gets a free slot, too, but it must begin nothing more.
+                await anyio.lowlevel.checkpoint_if_cancelled()
+            except BaseException:
+                if freed in self._wanting:
+                    self._wanting.remove(freed)
+                else:
+                    self._offer_slot()
+                raise
+        if self._reading.cancel_called:
             await anyio.lowlevel.checkpoint_if_cancelled()
         self._held += 1
 
     def _release(self) -> None:
         self._held -= 1
-        if self._slot_freed is not None:
-            self._slot_freed.set()
-            self._slot_freed = None
+        self._offer_slot()
+
+    def _offer_slot(self) -> None:
+        if self._wanting:
+            self._wanting.popleft().set()
 
     def _begin_item(self, item: Item[Q, R]) -> None:
         self._items_begun.add(item)
@@ -412,12 +423,20 @@ class Run(Generic[Q, R]):
 
     async def _wait(self, item: Item[Q, R]) -> None:
         """Let others go on while somebody else works on an item's key."""
+        has_slot = False
+
+        async def slot() -> None:
+            nonlocal has_slot
+            if not has_slot:
+                await self._slot()
+                has_slot = True
+
         self._waiting += 1
         self._release()
         try:
-            await self._items.wait(item)
+            await self._items.wait(item, slot)
         finally:
-            self._held += 1
+            self._held += not has_slot  # it was stopped: its outcome holds one
             self._waiting -= 1
 
     def _complete(self, item: Item[Q, R]) -> None:

@@ -239,13 +239,13 @@ class RunStore:
             return
         operation = next(one.claim.operation for one in asked if one.claim is not None)
         folded = list(dict.fromkeys(asked[i].folded for i in new.values()))
-        rows = await self.journal.lookalikes(operation, folded)
+        alike = await self.journal.lookalikes(operation, folded)
         for key, i in new.items():
             known = registered[i]
             others = [
-                row.key
-                for row in rows.get(asked[i].folded, ())
-                if row.key != key and new.get(row.key, -1) < i
+                other
+                for other in alike.get(asked[i].folded, ())
+                if other != key and new.get(other, -1) < i
             ]
             # What this run alone has of a journal that is only read is in its index.
             other = others[0] if others else known.lookalike

@@ -11,11 +11,11 @@ from typing import Any, ClassVar, Final
 import attrs
 
 from chat2pay_async import errors
-from chat2pay_async._api.models import PaymentLinkRequest
-from chat2pay_async._api.validation import exact_sum
+from chat2pay_async._api.requests import Capture, PaymentLinkRequest
+from chat2pay_async._api.validation import exact_sum, written
 from chat2pay_async._bulk.outcomes import Outcome, State
 
-__all__ = ["Forecast", "Guard", "Summary", "Tally", "Totals"]
+__all__ = ["Forecast", "Guard", "Summary", "Tally", "Totals", "in_words"]
 
 
 @attrs.frozen
@@ -40,7 +40,8 @@ class Summary:
     gone: int = 0
     """Rows of the run that its source has no more; counted once the source was read to its end."""
     amounts: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
-    """Sums of the applied by currency; links only, since nothing else names its currency."""
+    """Sums of the applied links and captures by currency. It is empty for a capture whose request
+    names none."""
     elapsed: float = 0.0
     """Seconds."""
 
@@ -74,8 +75,16 @@ class Summary:
 
 
 def _as_line(counts: list[str], amounts: Mapping[str, Decimal], time: str) -> str:
-    money = ", ".join(f"{code} {total:,f}" for code, total in sorted(amounts.items()))
+    money = ", ".join(in_words(amounts))
     return "; ".join([", ".join(counts) or "nothing", *filter(None, [money]), time])
+
+
+def in_words(amounts: Mapping[str, Decimal]) -> list[str]:
+    """Write sums by currency, such as `ZAR 1,199.90`."""
+    return [
+        f"{code} {written(total, code, ',')}" if code else f"{total:,f} without currency"
+        for code, total in sorted(amounts.items())
+    ]
 
 
 @attrs.frozen
@@ -117,7 +126,7 @@ class Forecast:
     channels: Mapping[str, int] = attrs.field(factory=dict[str, int], hash=False)
     """Those to send by channel."""
     amounts: Mapping[str, Decimal] = attrs.field(factory=dict[str, Decimal], hash=False)
-    """Sums of those to send by currency (links only)."""
+    """Sums of those to send by currency: of links, and of captures that name their amount."""
     seconds: float = 0.0
     """Estimated seconds, from the client's `rate_limit` or `CALL_SECONDS` for each call."""
 
@@ -162,14 +171,26 @@ class Totals:
     declined: int = 0
     replayed: int = 0
     amounts: dict[str, Decimal] = attrs.field(factory=dict[str, Decimal])
-    """By currency; links only."""
+    """By currency; of links and captures. Captures of everything count with what was captured."""
 
-    def add_request(self, request: object) -> None:
-        """Count one more, and its amount; only links name a currency."""
+    def add(self, request: object, result: object = None, currency: str | None = None) -> None:
+        """Count one more, and its amount.
+
+        Args:
+            request: The request.
+            result: Its result, of which a capture of everything takes its amount.
+            currency: The currency of a capture that names none.
+        """
         self.items += 1
+        amount: Decimal | None = None
+        code = currency or ""
         if isinstance(request, PaymentLinkRequest):
-            so_far = self.amounts.get(request.currency, _ZERO)
-            self.amounts[request.currency] = exact_sum(so_far, request.total_amount)
+            amount, code = request.total_amount, request.currency
+        elif isinstance(request, Capture):
+            amount, code = request.amount, request.currency or code
+            amount = getattr(result, "total_amount", None) if amount is None else amount
+        if amount is not None:
+            self.amounts[code] = exact_sum(self.amounts.get(code, _ZERO), amount)
 
 
 class Tally:
@@ -184,10 +205,15 @@ class Tally:
         self.totals: Final = {state: Totals() for state in State}
         self.gone = 0
 
-    def add(self, outcome: Outcome[Any, Any]) -> None:
-        """Count one more."""
+    def add(self, outcome: Outcome[Any, Any], currency: str | None = None) -> None:
+        """Count one more.
+
+        Args:
+            outcome: The outcome.
+            currency: The currency of a capture that names none.
+        """
         totals = self.totals[outcome.state]
-        totals.add_request(outcome.request)
+        totals.add(outcome.request, outcome.result, currency)
         totals.not_delivered += outcome.delivered is False
         totals.declined += outcome.declined
         totals.replayed += outcome.by is not None

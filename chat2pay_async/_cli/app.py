@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cyclopts import App, Parameter
 
-from chat2pay_async._cli.options import ExitCode
+from chat2pay_async._cli.options import ExitCode, UsageError
 from chat2pay_async._cli.stdout import Output, print_error
 from chat2pay_async._config import __version__
 from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError, RequestValidationError
@@ -60,49 +60,49 @@ _GROUPS = {
 _COMMANDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (
         ("links create", "links send"),
-        "start:links_create",
+        "commands:links_create",
         "Create a payment link for each row of a file, and send it to the customer.",
     ),
     (
         ("links resend",),
-        "start:links_resend",
+        "commands:links_resend",
         "Create links anew for orders of a run whose links have expired.",
     ),
-    (("captures",), "start:captures", "Capture authorized payments."),
+    (("captures",), "commands:captures", "Capture authorized payments."),
     (
         ("reversals",),
-        "start:reversals",
+        "commands:reversals",
         "Reverse authorizations, or captures that are not settled yet.",
     ),
-    (("cancellations",), "start:cancellations", "Cancel links that were not clicked yet."),
-    (("receipts",), "start:receipts", "Send receipts to customers."),
+    (("cancellations",), "commands:cancellations", "Cancel links that were not clicked yet."),
+    (("receipts",), "commands:receipts", "Send receipts to customers."),
     (("runs",), "report:runs", "List the runs of the journal."),
     (
         ("resume",),
-        "start:resume",
+        "commands:resume",
         "Continue an interrupted run: look up unknown outcomes, then send the rest.",
     ),
     (("report",), "report:report", "Show the results of a run."),
-    (("recover",), "single_call:recover", "Settle what processes that have died left open."),
+    (("recover",), "commands:recover", "Settle what processes that have died left open."),
     (
         ("reconcile",),
-        "status:reconcile",
+        "commands:reconcile",
         "Compare the journal with what the service knows of each item.",
     ),
-    (("status",), "status:status", "Show the status of links and payments."),
-    (("link",), "single_call:link", "Create one payment link, and send it to the customer."),
-    (("capture",), "single_call:capture", "Capture one authorized payment."),
-    (("reverse",), "single_call:reverse", "Reverse one authorization or capture."),
-    (("cancel",), "single_call:cancel", "Cancel one link that was not clicked yet."),
-    (("receipt",), "single_call:receipt", "Send one receipt to the customer."),
-    (("config",), "single_call:config", "Show the settings of the account."),
+    (("status",), "commands:status", "Show the status of links and payments."),
+    (("link",), "commands:link", "Create one payment link, and send it to the customer."),
+    (("capture",), "commands:capture", "Capture one authorized payment."),
+    (("reverse",), "commands:reverse", "Reverse one authorization or capture."),
+    (("cancel",), "commands:cancel", "Cancel one link that was not clicked yet."),
+    (("receipt",), "commands:receipt", "Send one receipt to the customer."),
+    (("config",), "commands:config", "Show the settings of the account."),
     (("journal path",), "journal:path", "Print the path of the journal."),
     (("journal backup",), "journal:backup", "Copy the journal, also while it is in use."),
     (("journal check",), "journal:check", "Look for damage, and count what is open."),
     (("journal prune",), "journal:prune", "Delete what ended long ago."),
     (
         ("sandbox",),
-        "single_call:sandbox",
+        "commands:sandbox",
         "Run a Chat 2 Pay service on this machine, for tests. No message is sent, no money moves.",
     ),
 )
@@ -125,8 +125,9 @@ def run(arguments: Sequence[str]) -> int:
         return ExitCode.WRONG_USE if stop.code else ExitCode.DONE
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except RequestValidationError as error:
-        print_error(f"chat2pay: {'; '.join(map(str, error.faults))}")
+    except (RequestValidationError, UsageError) as error:
+        faults = map(str, error.faults) if isinstance(error, RequestValidationError) else [error]
+        print_error(f"chat2pay: {'; '.join(map(str, faults))}")
         return ExitCode.WRONG_USE
     except (Chat2PayError, TypeError, OSError) as error:
         if str(error):  # otherwise nobody reads standard output any more

@@ -13,6 +13,8 @@ from typing import Annotated
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
 
+from chat2pay_async.errors import ConfigurationError
+
 __all__ = [
     "CallOptions",
     "ExitCode",
@@ -21,11 +23,17 @@ __all__ = [
     "JournalOptions",
     "ServiceOptions",
     "SourceOptions",
+    "UsageError",
+    "country",
     "finite",
     "number",
     "pairs",
     "whole",
 ]
+
+
+class UsageError(ConfigurationError):
+    """Arguments are missing, or do not fit together."""
 
 
 class ExitCode(enum.IntEnum):
@@ -74,6 +82,16 @@ def finite(_kind: object, value: float | None) -> None:
     """
     if value is not None and not math.isfinite(value):
         raise ValueError("Must be a finite number.")
+
+
+def country(_kind: object, value: str | None) -> None:
+    """Validate a country for cyclopts.
+
+    Raises:
+        ValueError: It has not two letters.
+    """
+    if value is not None and not re.fullmatch(r"\s*[A-Za-z]{2}\s*", value):
+        raise ValueError("Must be a two-letter ISO 3166 code, such as ZA.")
 
 
 def pairs(_kind: object, values: tuple[str, ...]) -> None:
@@ -181,12 +199,13 @@ class SourceOptions:
     """Sheet of a workbook. Default: the only one with rows."""
     include_hidden: bool = False
     """Read hidden rows and columns of a workbook, too."""
-    country: str | None = None
+    country: Annotated[str | None, Parameter(validator=country)] = None
     """Country of phone numbers that are written without a country code, such as ZA."""
     last_line_is_complete: bool = False
     """Read a file whose last line has no line end."""
     allow_alike: bool = False
-    """Take orders of the file for different ones that differ only in case, blanks or hyphens."""
+    """Take orders of the file for different ones that differ only in case, blanks, hyphens or zeros
+    at their begin."""
     faults: Path | None = None
     """Write the faults of all rows as CSV to this file."""
 

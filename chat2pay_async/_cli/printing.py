@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 import msgspec
@@ -19,9 +19,11 @@ from rich.text import Text
 
 from chat2pay_async._api import models
 from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._bulk.summary import Forecast, Summary, Totals
+from chat2pay_async._bulk.summary import Forecast, Summary, Totals, in_words
 from chat2pay_async._cli.stdout import Output, print_error, writing
-from chat2pay_async._files.campaign import CampaignFile, Check
+
+if TYPE_CHECKING:
+    from chat2pay_async._files.check import Check
 
 __all__ = ["Printer", "accounted", "faults_of", "fields_of_outcome", "print_error", "shown"]
 
@@ -143,7 +145,7 @@ class Printer:
             (
                 state.value,
                 f"{one.items:,}",
-                _money(one.amounts),
+                in_words(one.amounts),
                 _counted(
                     recovered=one.recovered,
                     not_delivered=one.not_delivered,
@@ -165,9 +167,9 @@ class Printer:
         keys = ", ".join(forecast.same_recipient_keys)
         more = ", …" if forecast.same_recipient > len(forecast.same_recipient_keys) else ""
         rows = [
-            ("to send", forecast.to_send, _money(forecast.amounts), ""),
+            ("to send", forecast.to_send, in_words(forecast.amounts), ""),
             ("to look up", forecast.to_look_up, "", "outcome unknown after an earlier run"),
-            ("finished", forecast.final, "", "by an earlier run or call"),
+            ("finished", forecast.final - forecast.rejected, "", "by an earlier run or call"),
             ("rejected before", forecast.rejected, "", "--retry-rejected sends them again"),
             ("changed", forecast.changed, "", "differ from what was sent, and are not sent"),
             ("repeated", forecast.repeated, "", "are in the file more than once, and sent once"),
@@ -187,6 +189,7 @@ class Printer:
             ),
         ]
         seconds = max(forecast.seconds, 1)
+        title += f" of sheet {check.sheet}" if check.sheet else ""
         self.table(
             f"{title}: dry run, nothing was sent; a run takes about {seconds:,.0f} s",
             ("", "items", "amounts", ""),
@@ -245,10 +248,6 @@ def _counted(**counts: int) -> str:
     )
 
 
-def _money(amounts: Mapping[str, Decimal]) -> list[str]:
-    return [f"{code} {amount:,f}" for code, amount in sorted(amounts.items())]
-
-
 def fields_of(value: Any) -> dict[str, Any]:
     """Return a model as plain values by attribute; the API key stays out."""
     fields: dict[str, Any] = attrs.asdict(value)
@@ -259,9 +258,11 @@ def fields_of(value: Any) -> dict[str, Any]:
 
 def fields_of_outcome(outcome: Outcome[Any, Any]) -> dict[str, Any]:
     """Return an outcome as plain values."""
-    error = outcome.error
+    error, receipt = outcome.error, getattr(outcome.request, "receipt_link", None)
     return {
         "key": outcome.key,
+        # A payment may have several receipts.
+        **({} if receipt is None else {"receipt_link": receipt}),
         "state": outcome.state.value,
         "recovered": outcome.recovered,
         "delivered": outcome.delivered,
@@ -292,7 +293,7 @@ def faults_of(path: Path, check: Check) -> list[str]:
     if not check.bad:
         return []
     groups = check.groups
-    lines = [f"{path}: {group}" for group in groups[: CampaignFile.SHOWN]]
+    lines = [f"{path}: {group}" for group in groups[: check.SHOWN]]
     if len(groups) > len(lines):
         more = len(groups) - len(lines)
         lines.append(f"{path}: and {more:,} more kinds of problems; --faults FILE writes all")

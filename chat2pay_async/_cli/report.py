@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import anyio
 import anyio.from_thread
@@ -20,17 +22,18 @@ from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of
 from chat2pay_async._bulk.records import Record, Sums, record_of, record_table
 from chat2pay_async._bulk.summary import Tally, Totals
 from chat2pay_async._cli.journal import open_store
-from chat2pay_async._cli.options import ExitCode, JournalOptions
+from chat2pay_async._cli.options import ExitCode, JournalOptions, UsageError
 from chat2pay_async._cli.printing import Printer, accounted
 from chat2pay_async._cli.stdout import set_up, writing
 from chat2pay_async._files.tables import Table, write_csv, write_xlsx
 from chat2pay_async._journal.sqlite_store import SQLiteStore
 from chat2pay_async._journal.store import Row, RowState, RunRecord
-from chat2pay_async.errors import ConfigurationError, JournalError
+from chat2pay_async.errors import JournalError
 
-__all__ = ["Report", "find_run", "report", "rows_of", "runs", "write_tables"]
+__all__ = ["Report", "find_run", "report", "rows_of", "runs", "title_of", "write_tables"]
 
 _PAGE: Final = 500
+_APPLIED: Final = frozenset({RowState.APPLIED})
 _STATES: Final = {
     RowState.CLAIMED: State.FAILED,
     RowState.SENT: State.UNKNOWN,
@@ -91,16 +94,66 @@ def record_in(row: Row, line: int | None, outcome: Outcome[Any, Any]) -> Record:
     return attrs.evolve(record, idempotency_key=None if row.key in named else row.key)
 
 
+class Orders:
+    """The orders of the journal's links, by which captures and receipts are told apart.
+
+    They are kept in a temporary file, since they need not fit into memory.
+    """
+
+    def __init__(self) -> None:
+        """Make an empty one."""
+        self._db = sqlite3.connect("")
+        self._db.execute(
+            "CREATE TABLE link (reference TEXT PRIMARY KEY, order_number TEXT, "
+            "reconciliation_id TEXT, channel TEXT, currency TEXT) WITHOUT ROWID"
+        )
+
+    def add(self, rows: Iterable[tuple[Row, int | None]]) -> None:
+        """Add links; a link that is known stays as it is."""
+        records = (record_in(row, None, outcome_of(row, request_of_row(row))) for row, _ in rows)
+        self._db.executemany(
+            "INSERT OR IGNORE INTO link VALUES (?, ?, ?, ?, ?)",
+            [
+                (one.payment_link_ref, *(getattr(one, name) for name in _OF_ORDER))
+                for one in records
+            ],
+        )
+
+    def with_order(self, record: Record) -> Record:
+        """Return a record with what it lacks of its order."""
+        order = self._db.execute(
+            "SELECT order_number, reconciliation_id, channel, currency FROM link "
+            "WHERE reference = ?",
+            (record.payment_link_ref,),
+        ).fetchone()
+        known = dict(zip(_OF_ORDER, order or (), strict=False))
+        return attrs.evolve(
+            record,
+            **{name: one for name, one in known.items() if getattr(record, name) is None},
+        )
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._db.close()
+
+
+_OF_ORDER: Final = ("order_number", "reconciliation_id", "channel", "currency")
+
+Page: TypeAlias = Callable[[int], Sequence[tuple[Row, int | None]]]
+
+
 @attrs.define
 class Report:
     """The results of a run: read its records once, then its numbers."""
 
     run: RunRecord
+    orders: Orders | None = None
+    """The orders of links, for what is not about making them."""
     tally: Tally = attrs.field(factory=Tally)
     sums: Sums = attrs.field(factory=Sums)
     in_journal: int = 0
 
-    def records(self, page: Callable[[int], Sequence[tuple[Row, int | None]]]) -> Iterator[Record]:
+    def records(self, page: Page) -> Iterator[Record]:
         """Read the records, in the order in which the items were first claimed.
 
         Rows of the file that were refused come last.
@@ -112,9 +165,13 @@ class Report:
         while rows := page(after):
             for row, line in rows:
                 outcome = outcome_of(row, request_of_row(row), _STATES[row.state])
+                # A selection of another run's payments has no rows that anybody knows.
+                line = None if self.run.settings.get("from_run") else line  # noqa: PLW2901
                 record = record_in(row, line, outcome)
+                if self.orders is not None:
+                    record = self.orders.with_order(record)
                 self.in_journal += 1
-                self.tally.add(outcome)
+                self.tally.add(outcome, record.currency)
                 self.sums.add(record)
                 yield record
             after = rows[-1][0].id
@@ -217,13 +274,17 @@ def report(  # noqa: PLR0913 - each is an option
         Write the URLs of payment pages, too.
     """
     if csv is not None and xlsx is not None:
-        raise ConfigurationError("pass --csv or --xlsx, not both")
+        raise UsageError("pass --csv or --xlsx, not both")
     shown = {"with_recipients": with_recipients, "with_urls": with_urls}
 
-    def work(found: Report, page: Callable[[int], Any]) -> None:
+    def work(found: Report, page: Page, links: Page) -> None:
         captures = found.run.operation == CAPTURE_PAYMENT.name
-        table = record_table(found.records(page), captures=captures, **shown)
-        write_tables(table, found.sums.table(), csv=csv, xlsx=xlsx)
+        with closing(Orders()) as orders:
+            if found.run.operation != CREATE_PAYMENT_LINK.name:
+                found.orders = orders
+                fill(orders, links)
+            table = record_table(found.records(page), captures=captures, **shown)
+            write_tables(table, found.sums.table(), csv=csv, xlsx=xlsx)
 
     found = anyio.run(_with_run, options, run, work)
     if csv is None:
@@ -231,8 +292,16 @@ def report(  # noqa: PLR0913 - each is an option
     return ExitCode.DONE
 
 
+def fill(orders: Orders, links: Page) -> None:
+    """Read all links of a journal."""
+    after = 0
+    while rows := links(after):
+        orders.add(rows)
+        after = rows[-1][0].id
+
+
 async def _with_run(
-    options: JournalOptions, name: str, work: Callable[[Report, Callable[[int], Any]], None]
+    options: JournalOptions, name: str, work: Callable[[Report, Page, Page], None]
 ) -> Report:
     """Let a thread read the rows of a run page by page: they need not fit into memory."""
     async with open_store(options) as store:
@@ -241,10 +310,18 @@ async def _with_run(
         async def read(after: int) -> list[tuple[Row, int | None]]:
             return await store.rows(run=name, after=after, limit=_PAGE)
 
+        async def read_links(after: int) -> list[tuple[Row, int | None]]:
+            return await store.rows(
+                operation=CREATE_PAYMENT_LINK.name, states=_APPLIED, after=after, limit=_PAGE
+            )
+
         def page(after: int) -> list[tuple[Row, int | None]]:
             return anyio.from_thread.run(read, after)
 
-        await anyio.to_thread.run_sync(work, found, page)
+        def links(after: int) -> list[tuple[Row, int | None]]:
+            return anyio.from_thread.run(read_links, after)
+
+        await anyio.to_thread.run_sync(work, found, page, links)
     return found
 
 

@@ -1,4 +1,4 @@
-"""A run from its start to its end, as somebody at the keyboard sees and stops it."""
+"""The jobs, and a run from its start to its end, as somebody at the keyboard sees and stops it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import anyio
 import attrs
@@ -18,8 +18,7 @@ from chat2pay_async._api.models import PaymentLinkRequest
 from chat2pay_async._api.operations import RESOLVED
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run
-from chat2pay_async._bulk.summary import Summary
-from chat2pay_async._cli.job import Job
+from chat2pay_async._bulk.summary import Summary, in_words
 from chat2pay_async._cli.journal import path_of
 from chat2pay_async._cli.options import ExitCode, JobOptions
 from chat2pay_async._cli.printing import Printer
@@ -28,9 +27,47 @@ from chat2pay_async._cli.single_call import client_of, has_key
 from chat2pay_async._cli.stdout import OutputError, print_error
 from chat2pay_async._config import DEFAULT_BASE_URL, base_url_of
 from chat2pay_async._files.check import Check
+from chat2pay_async._files.columns import Kind
+from chat2pay_async._files.rows import CAPTURES, LINKS, RECEIPTS, REFERENCES
 from chat2pay_async.errors import Chat2PayError
 
-__all__ = ["Plan", "RunController", "compared"]
+__all__ = ["JOBS", "Job", "Plan", "RunController", "compared"]
+
+
+@attrs.frozen
+class Job:
+    """A bulk operation as a command."""
+
+    name: str
+    """The command's name."""
+    operation: str
+    title: str
+    kind: Kind[Any]
+    start: Callable[..., Run[Any, Any]]
+    only: str = ""
+    """The payments of another run that it is for, by `records.FILTERS`."""
+
+
+JOBS: Final = {
+    job.name: job
+    for job in (
+        Job("links", "create_payment_link", "payment links", LINKS, bulk.create_payment_links),
+        Job(
+            *("captures", "capture_payment", "captures", CAPTURES, bulk.capture_payments),
+            only="authorized",
+        ),
+        Job(
+            *("reversals", "reverse_payment", "reversals", REFERENCES, bulk.reverse_payments),
+            only="authorized",
+        ),
+        Job(
+            *("cancellations", "cancel_payment_link", "cancellations"),
+            *(REFERENCES, bulk.cancel_payment_links),
+            only="open",
+        ),
+        Job("receipts", "create_receipt", "receipts", RECEIPTS, bulk.create_receipts),
+    )
+}
 
 
 @attrs.frozen
@@ -136,8 +173,9 @@ class RunController:
 
     def _announce(self, forecast: bulk.Forecast) -> None:
         """Say what goes where."""
-        money = ", ".join(f"{code} {sum_:,f}" for code, sum_ in sorted(forecast.amounts.items()))
-        what = ", ".join(filter(None, [f"{forecast.to_send:,} {self._job.title}", money]))
+        sheet = self._plan.check.sheet
+        what = f"{forecast.to_send:,} {self._job.title}" + (f" of sheet {sheet}" if sheet else "")
+        what = ", ".join([what, *in_words(forecast.amounts)])
         base_url, journal = base_url_of(self._options.base_url), path_of(self._options)
         kind = "production" if self._is_production else "not production"
         print_error(
@@ -260,7 +298,8 @@ class RunController:
         self._earlier_problems += outcome.state is State.SKIPPED
         self._problems += 1
         if self._problems <= self.SHOWN:
-            self._display.print(f"{outcome.key}: {problem}")
+            receipt = getattr(outcome.request, "receipt_link", "")  # a payment may have several
+            self._display.print(f"{f'{outcome.key} {receipt}'.rstrip()}: {problem}")
         elif self._problems == self.SHOWN + 1:
             more = "" if self._is_comparing else f" `chat2pay report {self._name}` has all of them."
             self._display.print(f"… and more.{more}")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import anyio
-from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from chat2pay_async._api import models
 from chat2pay_async._api.operations import RESOLVED
@@ -23,12 +21,16 @@ from chat2pay_async._cli.options import (
     JobOptions,
     JournalOptions,
     ServiceOptions,
-    whole,
+    SourceOptions,
+    UsageError,
 )
 from chat2pay_async._cli.printing import Printer
 from chat2pay_async._cli.stdout import OutputError, print_error
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy, Timeout
+from chat2pay_async._files.cells import CellError, phone
+from chat2pay_async._files.columns import Reading
+from chat2pay_async._files.rows import LINKS
 from chat2pay_async._journal.settings import Journal
 from chat2pay_async._send.limits import RateLimit
 from chat2pay_async.errors import ConfigurationError, OutcomeUnknownError, ReceiptNotSentError
@@ -44,6 +46,7 @@ __all__ = [
     "has_key",
     "link",
     "make_call",
+    "reading_of",
     "receipt",
     "recover",
     "reverse",
@@ -97,6 +100,26 @@ def client_of(
     )
 
 
+def reading_of(source: SourceOptions) -> Reading:
+    """Make the choices of a reading of options."""
+    ignore: Any = source.ignore  # mypy can't tell what a converter takes
+    return Reading(
+        ignore=ignore,
+        # A header may have an equals sign, and so may a value.
+        mapping=dict(_pair(text.rpartition("=")) for text in source.map),
+        constants=dict(_pair(text.partition("=")) for text in source.set),
+        sheet=source.sheet,
+        include_hidden=source.include_hidden,
+        country=source.country,
+        last_line_is_complete=source.last_line_is_complete,
+        allow_alike=source.allow_alike,
+    )
+
+
+def _pair(parts: tuple[str, str, str]) -> tuple[str, str]:
+    return parts[0].strip(), parts[2].strip()
+
+
 def _journal(options: ServiceOptions) -> Journal | None:
     if not isinstance(options, JournalOptions):
         return None
@@ -108,65 +131,45 @@ def _journal(options: ServiceOptions) -> Journal | None:
 Work: TypeAlias = Callable[[AsyncChat2Pay, Printer], Coroutine[Any, Any, int]]
 
 
-def link(  # noqa: PLR0913 - a link has this many fields
-    *,
-    to: str,
-    order_number: str,
-    currency: str,
-    total_amount: str,
-    channel: str = "sms",
-    transaction_type: str | None = None,
-    reconciliation_id: str | None = None,
-    merchant_descriptor: str | None = None,
-    return_payment_link: bool = False,
-    options: CallOptions = CallOptions(),
-) -> int:
-    """Create one payment link, and send it to the customer.
+def link(fields: Mapping[str, Any], country: str | None, options: CallOptions) -> int:
+    """Create one payment link.
 
-    The same command again sends nothing, and shows the link that was made.
+    Args:
+        fields: The fields of its request, which are read as the cells of a file are.
+        country: The country of a local phone number.
+        options: The way in which it is done.
 
-    Parameters
-    ----------
-    to
-        Phone number of the customer, country code first, such as 27831234567.
-    order_number
-        Unique number of the order.
-    currency
-        ISO 4217 code, such as ZAR.
-    total_amount
-        Amount to pay, such as 199.90.
-    channel
-        sms, whatsapp, or none (no message is sent: use --return-payment-link and deliver the link
-        yourself). Default: sms.
-    transaction_type
-        sale or authorization.
-    reconciliation_id
-        Your own reference, which status look-ups return.
-    merchant_descriptor
-        Text on the customer's card statement.
-    return_payment_link
-        Print the URL of the payment page.
+    Raises:
+        UsageError: One of them is what a program writes for nothing, or is no phone number.
     """
+    fields = _read(fields, country)
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         made = await client.create_payment_link(
-            models.PaymentLinkRequest(
-                channel=channel,
-                to=to,
-                order_number=order_number,
-                currency=currency,
-                total_amount=total_amount,
-                transaction_type=transaction_type,
-                reconciliation_id=reconciliation_id,
-                merchant_descriptor=merchant_descriptor,
-                return_payment_link=return_payment_link,
-            ),
+            models.PaymentLinkRequest(**fields),
             idempotency_key=options.idempotency_key,
         )
         _show(printer, made)
         return ExitCode.PROBLEMS if made.delivered is False else ExitCode.DONE
 
-    return make_call(options, work, f"status --order-number {shlex.quote(order_number)}")
+    order_number = shlex.quote(fields["order_number"])
+    return make_call(options, work, f"status --order-number {order_number}")
+
+
+def _read(fields: Mapping[str, Any], country: str | None) -> dict[str, Any]:
+    read: dict[str, Any] = {}
+    problems: list[str] = []
+    for name, value in fields.items():
+        try:
+            if name == "to":
+                read[name] = phone(value, country)
+            else:
+                read[name] = LINKS.fields[name](value) if isinstance(value, str) else value
+        except CellError as error:
+            problems.append(f"{name}: {error}")
+    if problems:
+        raise UsageError("; ".join(problems))
+    return read
 
 
 def _show(printer: Printer, result: Any) -> None:
@@ -178,24 +181,9 @@ def _show(printer: Printer, result: Any) -> None:
 
 
 def capture(
-    payment_link_ref: str,
-    /,
-    *,
-    amount: str | None = None,
-    currency: str | None = None,
-    options: CallOptions = CallOptions(),
+    payment_link_ref: str, amount: str | None, currency: str | None, options: CallOptions
 ) -> int:
-    """Capture one authorized payment.
-
-    Parameters
-    ----------
-    payment_link_ref
-        Reference of the link.
-    amount
-        Amount of a partial capture. Default: all of it.
-    currency
-        Currency of the amount, which tells how many decimals it may have.
-    """
+    """Capture one payment."""
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         done = await client.capture_payment(
@@ -215,14 +203,8 @@ def _gateway(printer: Printer, result: models.GatewayResult) -> int:
     return codes[result.succeeded]
 
 
-def reverse(payment_link_ref: str, /, *, options: CallOptions = CallOptions()) -> int:
-    """Reverse one authorization, or a capture that is not settled yet.
-
-    Parameters
-    ----------
-    payment_link_ref
-        Reference of the link.
-    """
+def reverse(payment_link_ref: str, options: CallOptions) -> int:
+    """Reverse one payment."""
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         key = options.idempotency_key
@@ -233,14 +215,8 @@ def reverse(payment_link_ref: str, /, *, options: CallOptions = CallOptions()) -
     return make_call(options, work, f"status {shlex.quote(payment_link_ref)}")
 
 
-def cancel(payment_link_ref: str, /, *, options: CallOptions = CallOptions()) -> int:
-    """Cancel one link that was not clicked yet.
-
-    Parameters
-    ----------
-    payment_link_ref
-        Reference of the link.
-    """
+def cancel(payment_link_ref: str, options: CallOptions) -> int:
+    """Cancel one link."""
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         key = options.idempotency_key
@@ -250,18 +226,8 @@ def cancel(payment_link_ref: str, /, *, options: CallOptions = CallOptions()) ->
     return make_call(options, work, f"status {shlex.quote(payment_link_ref)}")
 
 
-def receipt(
-    payment_link_ref: str, receipt_link: str, /, *, options: CallOptions = CallOptions()
-) -> int:
-    """Send one receipt to the customer.
-
-    Parameters
-    ----------
-    payment_link_ref
-        Reference of the link that was paid.
-    receipt_link
-        URL of the receipt.
-    """
+def receipt(payment_link_ref: str, receipt_link: str, options: CallOptions) -> int:
+    """Send one receipt."""
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         key = options.idempotency_key
@@ -276,12 +242,8 @@ def receipt(
     return make_call(options, work, f"status {shlex.quote(payment_link_ref)}")
 
 
-def recover(*, options: JournalOptions = JournalOptions()) -> int:
-    """Settle what processes that have died left open.
-
-    Each is looked up: it was applied, or it was not. Nothing is sent again. The exit code is 4 if
-    some stay unknown.
-    """
+def recover(options: JournalOptions) -> int:
+    """Settle what processes that have died left open."""
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         found = await client.recover()
@@ -296,7 +258,7 @@ def recover(*, options: JournalOptions = JournalOptions()) -> int:
     return make_call(options, work)
 
 
-def config(*, service: ServiceOptions = ServiceOptions()) -> int:
+def config(service: ServiceOptions) -> int:
     """Show the settings of the account."""
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
@@ -306,29 +268,8 @@ def config(*, service: ServiceOptions = ServiceOptions()) -> int:
     return make_call(service, work)
 
 
-def sandbox(
-    *,
-    host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lte=65535))] = 0,
-    api_key: str = "sandbox-key",
-    faults: str | None = None,
-    seed: Annotated[int | None, Parameter(converter=whole)] = None,
-) -> int:
-    """Run a Chat 2 Pay service on this machine, for tests. No message is sent, no money moves.
-
-    Parameters
-    ----------
-    host
-        Loopback address to listen on. Default: 127.0.0.1.
-    port
-        Port to listen on. Default: a free one.
-    api_key
-        API key that clients must send. Default: sandbox-key.
-    faults
-        Simulated faults: mild, harsh, lossy, a plan as JSON, or a file with one.
-    seed
-        Number that makes references and faults repeatable.
-    """
+def sandbox(host: str, port: int, api_key: str, *, faults: str | None, seed: int | None) -> int:
+    """Run a sandbox."""
     from chat2pay_async.sandbox import SandboxError, _serve  # noqa: PLC0415 - it needs an extra
 
     try:

@@ -14,31 +14,28 @@ import anyio
 import msgspec
 
 from chat2pay_async import bulk
-from chat2pay_async._cli.job import JOBS, Job, reading_of
 from chat2pay_async._cli.journal import open_store, path_of
-from chat2pay_async._cli.options import ExitCode, FileOptions, JobOptions, SourceOptions
+from chat2pay_async._cli.options import (
+    ExitCode,
+    FileOptions,
+    JobOptions,
+    SourceOptions,
+    UsageError,
+)
 from chat2pay_async._cli.printing import faults_of
 from chat2pay_async._cli.report import find_run
-from chat2pay_async._cli.run import Plan, RunController
-from chat2pay_async._cli.single_call import DEFAULT_SETTLE
+from chat2pay_async._cli.run import JOBS, Job, Plan, RunController
+from chat2pay_async._cli.single_call import DEFAULT_SETTLE, reading_of
 from chat2pay_async._cli.status import Selection, expired_links, references
 from chat2pay_async._cli.stdout import print_error
 from chat2pay_async._files.campaign import CampaignFile
 from chat2pay_async._files.check import Check, faults_to_csv
-from chat2pay_async._files.rows import Row, RowFault
+from chat2pay_async._files.rows import CAPTURES, Row, RowFault
 from chat2pay_async._journal.schema import read_run_settings
 from chat2pay_async._journal.store import RunRecord
-from chat2pay_async.errors import ConfigurationError, JournalError
+from chat2pay_async.errors import JournalError
 
-__all__ = [
-    "cancellations",
-    "captures",
-    "links_create",
-    "links_resend",
-    "receipts",
-    "resume",
-    "reversals",
-]
+__all__ = ["JOBS", "resume", "run_name", "start_either", "start_file", "start_from"]
 
 AnyOptions = TypeVar("AnyOptions", bound=JobOptions)
 
@@ -49,157 +46,26 @@ _MOST_FAULTS: Final = 1000
 # Commands ----------------------------------------------------------------------------------------
 
 
-def links_create(
-    file: Path, /, *, check_existing: bool = False, options: FileOptions = FileOptions()
-) -> int:
-    """Create a payment link for each row of a file, and send it to the customer.
+def resume(run: str, file: Path | None, options: JobOptions) -> int:
+    """Continue a run.
 
-    Required columns: channel, to, order_number, currency, total_amount.
+    Args:
+        run: Its name.
+        file: Its file, if that was moved.
+        options: The way in which it is done.
 
-        channel,to,order_number,currency,total_amount
-        sms,27831234567,A-1001,ZAR,199.90
-        whatsapp,27837654321,A-1002,ZAR,50.00
-
-    Optional columns: the other fields of a payment link, such as transaction_type,
-    reconciliation_id or additional_data.customer, and idempotency_key. An unknown column is an
-    error, which lists all columns. The journal of the account records what was sent: run the same
-    command again, and it continues. Nothing is sent twice.
-
-    Parameters
-    ----------
-    file
-        CSV, JSON lines or workbook (Excel, LibreOffice); `-` is standard input.
-    check_existing
-        Look up each order before it is sent, and skip those that exist. Use it if the journal is
-        lost.
-    """
-    return _start(JOBS["links"], file, options, check_existing=check_existing)
-
-
-def links_resend(
-    *, from_run: str, expired: bool = False, options: FileOptions = FileOptions()
-) -> int:
-    """Create links anew for orders of a run whose links have expired.
-
-    Each order gets a second link on purpose, under a new idempotency key. The run is called
-    RUN-resend; the same command again sends nothing twice. For a third link, pass --run NAME.
-
-    Parameters
-    ----------
-    from_run
-        Name of the run that made the links.
-    expired
-        Confirms that it is about links that have expired. Required.
-    """
-    if not expired:
-        raise ConfigurationError("pass --expired: only links that have expired are made again")
-    return _start_from(
-        JOBS["links"], from_run, replace(options, run=options.run or _again(from_run))
-    )
-
-
-def _again(run: str) -> str:
-    return f"{run}-resend"
-
-
-def captures(
-    file: Path | None = None,
-    /,
-    *,
-    from_run: str | None = None,
-    options: FileOptions = FileOptions(),
-) -> int:
-    """Capture authorized payments.
-
-    Columns: payment_link_ref; amount (optional, for a partial capture); currency (optional, for an
-    amount with more than two decimals).
-
-    Parameters
-    ----------
-    file
-        CSV, JSON lines or workbook (Excel, LibreOffice); `-` is standard input.
-    from_run
-        Capture what customers have authorized of the links of this run.
-    """
-    return _start_either(JOBS["captures"], file, from_run, options)
-
-
-def reversals(
-    file: Path | None = None,
-    /,
-    *,
-    from_run: str | None = None,
-    options: FileOptions = FileOptions(),
-) -> int:
-    """Reverse authorizations, or captures that are not settled yet.
-
-    Column: payment_link_ref.
-
-    Parameters
-    ----------
-    file
-        CSV, JSON lines or workbook (Excel, LibreOffice); `-` is standard input.
-    from_run
-        Reverse what customers have authorized of the links of this run, and was not captured.
-    """
-    return _start_either(JOBS["reversals"], file, from_run, options)
-
-
-def cancellations(
-    file: Path | None = None,
-    /,
-    *,
-    from_run: str | None = None,
-    options: FileOptions = FileOptions(),
-) -> int:
-    """Cancel links that were not clicked yet.
-
-    Column: payment_link_ref.
-
-    Parameters
-    ----------
-    file
-        CSV, JSON lines or workbook (Excel, LibreOffice); `-` is standard input.
-    from_run
-        Cancel the links of this run that may still be paid.
-    """
-    return _start_either(JOBS["cancellations"], file, from_run, options)
-
-
-def receipts(file: Path, /, *, options: FileOptions = FileOptions()) -> int:
-    """Send receipts to customers.
-
-    Columns: payment_link_ref; receipt_link; timestamp (optional; default: now).
-
-    Parameters
-    ----------
-    file
-        CSV, JSON lines or workbook (Excel, LibreOffice); `-` is standard input.
-    """
-    return _start(JOBS["receipts"], file, options)
-
-
-def resume(run: str, file: Path | None = None, /, *, options: JobOptions = JobOptions()) -> int:
-    """Continue an interrupted run: look up unknown outcomes, then send the rest.
-
-    The run keeps how its file was read.
-
-    Parameters
-    ----------
-    run
-        Name of the run: see `chat2pay runs`.
-    file
-        Its file, if that was moved.
+    Returns:
+        The exit code.
     """
     record = anyio.run(_find, run, options)
     job = next(job for job in JOBS.values() if job.operation == record.operation)
     kept = record.settings
-    if "options" not in kept:
+    if "never_resend" not in kept:  # a program began it
         print_error(f"Run {run} was not begun from a file. Only unknown outcomes are looked up.")
         return RunController(job, Plan(run), options).run(())
     chosen, check_existing = _restored(run, kept, options)
     if kept.get("from_run") and file is None:
-        return _start_from(job, kept["from_run"], chosen)
+        return start_from(job, kept["from_run"], chosen)
     source = Path(kept["source"]) if file is None else file
     if file is None and not source.exists():
         print_error(
@@ -209,7 +75,7 @@ def resume(run: str, file: Path | None = None, /, *, options: JobOptions = JobOp
         # What the file still had to be sent is not known, so this is never all of it.
         plan = Plan(run, settings=kept, done=ExitCode.FAILED, resume=f"{run} FILE")
         return RunController(job, plan, chosen).run(())
-    return _start(job, source, chosen, check_existing=check_existing, digest=kept.get("digest"))
+    return start_file(job, source, chosen, check_existing=check_existing, digest=kept.get("digest"))
 
 
 async def _find(run: str, options: JobOptions) -> RunRecord:
@@ -220,33 +86,40 @@ async def _find(run: str, options: JobOptions) -> RunRecord:
 # From a source to a run --------------------------------------------------------------------------
 
 
-def _start_either(job: Job, file: Path | None, from_run: str | None, options: FileOptions) -> int:
+def start_either(job: Job, file: Path | None, from_run: str | None, options: FileOptions) -> int:
+    """Do a job with what a file lists, or with payments of another run, as `start_file` does."""
     if (file is None) == (from_run is None):
-        raise ConfigurationError("pass a file, or --from-run RUN")
+        raise UsageError("pass a file, or --from-run RUN")
     if from_run is not None:
         name = options.run or f"{from_run}-{job.name}"
-        return _start_from(job, from_run, replace(options, run=name))
+        return start_from(job, from_run, replace(options, run=name))
     assert file is not None  # noqa: S101 - one of the two is given
-    return _start(job, file, options)
+    return start_file(job, file, options)
 
 
-def _start_from(job: Job, from_run: str, options: FileOptions) -> int:
+def start_from(job: Job, from_run: str, options: FileOptions) -> int:
     """Select payments of another run, and do the job with them as if they were a file."""
     is_resend = job.name == "links"
     assert options.run is not None  # noqa: S101 - every caller names it
     if is_resend and not (options.yes or sys.stdin.isatty()):
-        raise ConfigurationError("customers would get a second link: pass --yes to confirm it")
-    select = expired_links(options.run) if is_resend else references(job.only)
+        raise UsageError("customers would get a second link: pass --yes to confirm it")
+    select = (
+        expired_links(options.run)
+        if is_resend
+        else references(job.only, with_amounts=job.kind is CAPTURES)
+    )
     with TemporaryDirectory(prefix="chat2pay-") as folder:
         path = Path(folder, f"{from_run}.jsonl")
         with path.open("w", encoding="utf-8") as file:
             counts = anyio.run(select, options, from_run, file)
         print_error(f"run {from_run}: {counts}")
         if counts.taken:
-            return _code_of(counts, _start(job, path, options, from_run=from_run))
+            return _code_of(counts, start_file(job, path, options, from_run=from_run))
         # What an earlier attempt has left open is looked up.
-        settings = _settings(options, check_existing=False) | {"from_run": from_run}
-        plan = Plan(options.run, settings=settings, is_selection=True)
+        run = options.run
+        options, check_existing = _as_begun(run, options, check_existing=False)
+        settings = _settings(options, check_existing=check_existing) | {"from_run": from_run}
+        plan = Plan(run, settings=settings, is_selection=True)
         return _code_of(counts, RunController(job, plan, options).run(()))
 
 
@@ -258,15 +131,15 @@ def run_name(path: Path, job: Job) -> str:
     """Name the run of a file: `spring` for links of `spring.csv`, `spring-captures` for captures.
 
     Raises:
-        ConfigurationError: Standard input has no name.
+        UsageError: Standard input has no name.
     """
     if str(path) in {"-", "/dev/stdin"}:
-        raise ConfigurationError("name the run: pass --run NAME, since standard input has no name")
+        raise UsageError("name the run: pass --run NAME, since standard input has no name")
     stem = path.name.removesuffix(".gz").rpartition(".")[0] or path.name
     return stem if job.name == "links" or stem.endswith(job.name) else f"{stem}-{job.name}"
 
 
-def _start(  # noqa: PLR0913 - the last three are of special cases
+def start_file(  # noqa: PLR0913 - the last three are of special cases
     job: Job,
     path: Path,
     options: FileOptions,
@@ -371,7 +244,7 @@ def _as_begun(run: str, options: FileOptions, *, check_existing: bool) -> tuple[
     kept: Mapping[str, str] = {}
     with suppress(JournalError):  # it is reported when the journal is opened
         kept = read_run_settings(path_of(options), run)
-    if "options" not in kept:
+    if "never_resend" not in kept:  # a program began it, and may name its settings as it likes
         return options, check_existing
     return _protected(kept, options), check_existing or msgspec.json.decode(kept["check_existing"])
 

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TextIO
+from typing import Any, Final, TextIO
 
 import anyio
 import attrs
 import msgspec
-from cyclopts import Parameter
-from cyclopts.validators import Number
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from chat2pay_async import bulk
 from chat2pay_async._api import models
+from chat2pay_async._api.validation import exact_sum, written
 from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
 from chat2pay_async._bulk.records import FILTERS, matches, state_word, status_record, status_table
-from chat2pay_async._cli.job import reading_of
+from chat2pay_async._bulk.summary import Totals, in_words
 from chat2pay_async._cli.journal import open_store
-from chat2pay_async._cli.options import ExitCode, JournalOptions, SourceOptions, finite, number
+from chat2pay_async._cli.options import ExitCode, JournalOptions, SourceOptions, UsageError
 from chat2pay_async._cli.printing import Printer, faults_of, fields_of_outcome, shown
-from chat2pay_async._cli.report import find_run, rows_of, write_tables
-from chat2pay_async._cli.single_call import client_of, make_call
+from chat2pay_async._cli.report import find_run, rows_of, title_of, write_tables
+from chat2pay_async._cli.single_call import client_of, make_call, reading_of
 from chat2pay_async._cli.stdout import print_error
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._files.campaign import CampaignFile
@@ -35,7 +35,7 @@ from chat2pay_async._journal.store import RowState
 from chat2pay_async._polling import payment_has_ended
 from chat2pay_async.errors import ConfigurationError
 
-__all__ = ["expired_links", "reconcile", "references", "status", "table_of"]
+__all__ = ["Named", "Watch", "expired_links", "reconcile", "references", "status", "table_of"]
 
 Found = Outcome[bulk.TransactionQuery, models.Transaction]
 
@@ -44,71 +44,49 @@ _REFERENCE: Final = 36
 """The length of a reference, which is never broken."""
 _APPLIED: Final = frozenset({RowState.APPLIED})
 
-Only = Literal[
-    "authorized",
-    "captured",
-    "paid",
-    "unpaid",
-    "declined",
-    "expired",
-    "cancelled",
-    "reversed",
-    "open",
-]
+
+@attrs.frozen
+class Watch:
+    """The way in which payments are shown."""
+
+    every: float | None = None
+    """Seconds between two look-ups, until all payments have ended; None looks up once."""
+    only: str | None = None
+    csv: Path | None = None
+    xlsx: Path | None = None
+
+    def picks(self, found: Found) -> bool:
+        """Tell whether a payment is shown; one that could not be looked up always is."""
+        return self.only is None or found.result is None or _is(found.result, self.only)
 
 
-def status(  # noqa: PLR0913 - each is an option
-    *payment_link_refs: str,
-    order_number: tuple[str, ...] = (),
-    file: Path | None = None,
-    from_run: str | None = None,
-    only: Only | None = None,
-    csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
-    xlsx: Path | None = None,
-    watch: bool = False,
-    every: Annotated[float, Parameter(converter=number, validator=(finite, Number(gt=0)))] = 5.0,
-    source: SourceOptions = SourceOptions(),
-    options: JournalOptions = JournalOptions(),
-) -> int:
+@attrs.frozen
+class Named:
+    """The payments that are to be looked up."""
+
+    refs: tuple[str, ...]
+    order_numbers: tuple[str, ...]
+    file: Path | None
+    run: str | None
+
+
+def status(named: Named, how: Watch, source: SourceOptions, options: JournalOptions) -> int:
     """Show the status of links and payments.
 
-    Parameters
-    ----------
-    payment_link_refs
-        References of the links; or one file that lists them, such as a report.
-    order_number
-        Look up by order number instead. Can be repeated.
-    file
-        Look up what a file lists. Columns: payment_link_ref or order_number.
-    from_run
-        Look up the links of this run.
-    only
-        Show only payments that are authorized, captured, paid, unpaid, declined, expired,
-        cancelled, reversed or open.
-    csv
-        Write them as CSV to this file. `-` is standard output.
-    xlsx
-        Write them as a workbook.
-    watch
-        Look up again and again, until all payments have ended.
-    every
-        Seconds between two look-ups. Default: 5.
+    Returns:
+        The exit code.
     """
-    refs = payment_link_refs
-    if file is None and len(refs) == 1 and Path(refs[0]).is_file():
-        file, refs = Path(refs[0]), ()
-    watching = _Watch(every if watch else None, only, csv, xlsx)
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         queries = [
-            *(bulk.TransactionQuery(payment_link_ref=one) for one in refs),
-            *(bulk.TransactionQuery(order_number=one) for one in order_number),
-            *(_queries_in(file, source) if file else ()),
+            *(bulk.TransactionQuery(payment_link_ref=one) for one in named.refs),
+            *(bulk.TransactionQuery(order_number=one) for one in named.order_numbers),
+            *(_queries_in(named.file, source) if named.file else ()),
         ]
-        if from_run is not None:
-            async for _row, query in _links_of(options, from_run):
+        if named.run is not None:
+            async for _row, query in _links_of(options, named.run):
                 queries.append(query)
-        return await show_statuses(client, printer, queries, watching)
+        return await show_statuses(client, printer, queries, how)
 
     return make_call(options, work, with_journal=False)
 
@@ -140,28 +118,13 @@ async def _links_of(
             yield row, query
 
 
-@attrs.frozen
-class _Watch:
-    """The way in which payments are shown."""
-
-    every: float | None = None
-    """Seconds between two look-ups, until all payments have ended; None looks up once."""
-    only: str | None = None
-    csv: Path | None = None
-    xlsx: Path | None = None
-
-    def picks(self, found: Found) -> bool:
-        """Tell whether a payment is shown; one that could not be looked up always is."""
-        return self.only is None or found.result is None or _is(found.result, self.only)
-
-
 def _is(found: models.Transaction, only: str) -> bool:
     """Tell whether a payment is of a kind; not if that can't be known."""
     return matches(found, only) is True
 
 
 async def show_statuses(
-    client: AsyncChat2Pay, printer: Printer, queries: Sequence[bulk.TransactionQuery], how: _Watch
+    client: AsyncChat2Pay, printer: Printer, queries: Sequence[bulk.TransactionQuery], how: Watch
 ) -> int:
     """Look up payments and print them.
 
@@ -169,10 +132,10 @@ async def show_statuses(
         The exit code.
 
     Raises:
-        ConfigurationError: There is nothing to look up.
+        UsageError: There is nothing to look up.
     """
     if not queries:
-        raise ConfigurationError("pass payment link references, --order-number, --file or a run")
+        raise UsageError("pass payment link references, --order-number, --file or a run")
     queries = list(dict.fromkeys(queries))
     printed: dict[str, object] = {}
     on_screen = printer.is_terminal and not printer.as_json
@@ -197,7 +160,7 @@ async def show_statuses(
             await anyio.sleep(how.every)
 
 
-def _end_of(found: Sequence[Found], how: _Watch) -> ExitCode:
+def _end_of(found: Sequence[Found], how: Watch) -> ExitCode:
     unclear = [
         one
         for one in found
@@ -212,7 +175,7 @@ def _end_of(found: Sequence[Found], how: _Watch) -> ExitCode:
     return ExitCode.DONE if applied and not unclear else ExitCode.PROBLEMS
 
 
-def _write(found: Sequence[Found], how: _Watch) -> None:
+def _write(found: Sequence[Found], how: Watch) -> None:
     counts: Counter[str] = Counter()
 
     def records() -> Iterator[Any]:
@@ -251,7 +214,8 @@ def _cells(found: Found) -> tuple[str, ...]:
         return *map(shown, names), " ".join(str(found.error).split())
     last = one.transaction_statuses[-1] if one.transaction_statuses else None
     since = one.payment_status_timestamp or (None if last is None else last.created)
-    amount = " ".join(filter(None, (shown(one.total_amount), one.currency)))
+    amount = None if one.total_amount is None else written(one.total_amount, one.currency)
+    amount = " ".join(filter(None, (one.currency, amount)))
     link = None if last is None else last.transaction_status_name
     when = None if since is None else since.replace(microsecond=0)
     cells = (one.order_number, one.payment_link_ref, amount, state_word(one), link, when, None)
@@ -293,9 +257,22 @@ class Selection:
         return f"{text}, {self.unclear:,} are not known to be" if self.unclear else text
 
 
-def references(only: str) -> Callable[..., Any]:
-    """Return a function that writes the references of a run's payments that are of a kind."""
-    return _selecting(only, lambda _row, found: {"payment_link_ref": found.payment_link_ref})
+def references(only: str, *, with_amounts: bool = False) -> Callable[..., Any]:
+    """Return a function that writes the references of a run's payments that are of a kind.
+
+    Args:
+        only: The kind, one of `FILTERS`.
+        with_amounts: Whether to write what is authorized, so that its sums are known beforehand,
+            and that another amount is noticed.
+    """
+
+    def line(_row: Any, found: models.Transaction) -> dict[str, Any]:
+        fields: dict[str, Any] = {"payment_link_ref": found.payment_link_ref}
+        if with_amounts and found.authorized_amount is not None and found.currency is not None:
+            fields |= {"amount": found.authorized_amount, "currency": found.currency}
+        return fields
+
+    return _selecting(only, line)
 
 
 def expired_links(run: str) -> Callable[..., Any]:
@@ -342,42 +319,65 @@ def _line_of_json(fields: Any) -> str:
 # Reconciling -------------------------------------------------------------------------------------
 
 
-def reconcile(
-    run: str | None = None,
-    /,
-    *,
-    csv: Annotated[Path | None, Parameter(allow_leading_hyphen=True)] = None,
-    options: JournalOptions = JournalOptions(),
-) -> int:
+def reconcile(run: str | None, csv: Path | None, options: JournalOptions) -> int:
     """Compare the journal with what the service knows of each item.
 
-    Each item that was applied is looked up: is it still there, with the same amount and currency,
-    and only once? The exit code is 3 if something differs.
-
-    Parameters
-    ----------
-    run
-        Name of a run. Default: everything in the journal.
-    csv
-        Write all items as CSV to this file. `-` is standard output.
+    Returns:
+        The exit code.
     """
 
     async def work(client: AsyncChat2Pay, printer: Printer) -> int:
         async with bulk.reconcile(client, run=run) as found:
+            balance = _Balance()
             if csv is None:
                 async for one in found:
+                    balance.add(one)
                     _show(printer, one)
             else:
                 await _write_reconciled(csv, found)
             counts = found.counts
         if csv is None:
-            printer.fields("Journal and service", dict(counts))
+            balance.print(printer, counts)
         problems, unknown = counts.get("problems", 0), counts.get("unknown", 0)
         if problems > unknown:
             return ExitCode.PROBLEMS
         return ExitCode.UNKNOWN if unknown else ExitCode.DONE
 
     return make_call(options, work)
+
+
+class _Balance:
+    """The rows that were reconciled, counted and summed by operation and status.
+
+    A captured payment has two rows in the journal, its link's and its capture's.
+    """
+
+    def __init__(self) -> None:
+        self._totals: dict[tuple[str, str], Totals] = {}
+
+    def add(self, one: bulk.Reconciled) -> None:
+        totals = self._totals.setdefault((title_of(one.operation), one.status), Totals())
+        totals.items += 1
+        # A partial capture has taken less than the order's amount.
+        name = "paid_amount" if one.status in _TAKEN else "total_amount"
+        amount = getattr(one.transaction, name, None)
+        currency = getattr(one.transaction, "currency", None)
+        if amount is not None and currency is not None:
+            totals.amounts[currency] = exact_sum(totals.amounts.get(currency, Decimal(0)), amount)
+
+    def print(self, printer: Printer, counts: Mapping[str, int]) -> None:
+        if printer.as_json:
+            printer.json(counts)
+            return
+        rows: list[tuple[object, ...]] = [
+            (title, status, f"{totals.items:,}", in_words(totals.amounts))
+            for (title, status), totals in sorted(self._totals.items())
+        ]
+        rows.append(("problems", "", f"{counts.get('problems', 0):,}", ""))
+        printer.table("Journal and service", ("", "", "items", "amounts"), rows)
+
+
+_TAKEN: Final = frozenset({"captured", "paid"})
 
 
 def _show(printer: Printer, one: bulk.Reconciled) -> None:
@@ -395,5 +395,5 @@ async def _write_reconciled(csv: Path, found: bulk.Reconciliation) -> None:
         name = "order_number" if one.operation == "create_payment_link" else "payment_link_ref"
         query = bulk.TransactionQuery(**{name: one.key})
         record = status_record(one.transaction, query=query, row=one.line, problem=one.problem)
-        records.append(record)
-    write_tables(status_table(records), Sheet((), ()), csv=csv, xlsx=None)
+        records.append(attrs.evolve(record, operation=one.operation))
+    write_tables(status_table(records, operations=True), Sheet((), ()), csv=csv, xlsx=None)

@@ -18,6 +18,7 @@ import attrs
 from chat2pay_async._files.check import Check, Comparison
 from chat2pay_async._files.columns import Kind, Reading
 from chat2pay_async._files.rows import Row, RowFault, read_rows
+from chat2pay_async._files.sheet import Sheet
 from chat2pay_async._files.source import Source, pin
 from chat2pay_async.errors import ConfigurationError, FileFaultsError
 
@@ -67,7 +68,13 @@ class CampaignFile(Generic[Q]):
         """
         self._refused = array("Q")
         comparison = Comparison(self.kind.identity, allow_alike=self.reading.allow_alike)
-        for read in read_rows(self._pinned(), self.kind, self.reading, with_blank=True):
+
+        def name_sheet(sheet: Sheet) -> None:
+            check.sheet = sheet.name
+
+        for read in read_rows(
+            self._pinned(), self.kind, self.reading, with_blank=True, on_open=name_sheet
+        ):
             row = comparison.compared(read, check)
             if row is not read:
                 self._refused.append(row.line)
@@ -156,7 +163,7 @@ class RequestFile(Generic[Q]):
         """Check a file."""
         self._file = file
         try:
-            self.check = file.check()
+            self.check: Check = file.check()
             """The number of good, bad, blank and repeated rows, and the sums of the good ones."""
         except BaseException:
             file.close()

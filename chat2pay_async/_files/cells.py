@@ -58,10 +58,18 @@ _POINT = re.compile(r"[+-]?[0-9]*\.[0-9]*")
 
 # Most identities and phone numbers: none of the patterns below is like that.
 _SURE = re.compile(r"[A-Za-z]*[0-9][A-Za-z0-9]*|[A-Za-z][A-Za-z-]*[0-9][A-Za-z0-9-]*")
-# What pandas, SQL, R, SAS, JavaScript, Ruby and Go write for nothing; MySQL writes \N.
+# What pandas, SQL, R, SAS, JavaScript, Ruby and Go write for nothing; MySQL writes \N, and a pivot
+# table (blank). JavaScript writes [object Object] for what is no text.
 _NOTHING = re.compile(
-    r"[<(\[]?(?:(?i:none|null|nan|nil|undefined|n/a)|NaT|NA)[>)\]]?"
-    r"|(?i:-nan|[+-]?1\.#[A-Z]+)|\\N|[-\u2010-\u2015\u2212.?_]+"
+    r"[<(\[]?(?:(?i:none|null|nan|nil|undefined|n/a|blank|empty)|NaT|NA)[>)\]]?"
+    r"|(?i:-nan|[+-]?inf(?:inity)?|[+-]?1\.#[A-Z]+)|\\N|[-\u2010-\u2015\u2212.?_]+"
+    r"|\[object \w+\]"
+)
+# A place in a template that nothing was put into.
+_UNFILLED = re.compile(r".*(?:\{\{.*\}\}|\$\{.*\}|<<.*>>|\u00ab.*\u00bb|%[A-Z_]{2,}%).*", re.DOTALL)
+# What Excel makes of an order number such as MAR1 or 3-1.
+_A_DATE = re.compile(
+    r"[0-9]{1,2}-(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)(?:-[0-9]{2,4})?"
 )
 # Excel's, LibreOffice's and Google's errors in any language, and columns that are too narrow.
 _ERROR = re.compile(
@@ -176,6 +184,8 @@ def _meant(value: Any) -> str:
     text = plain_text(value)
     if _NOTHING.fullmatch(text):
         raise CellError(_NOTHING_IS)
+    if _UNFILLED.fullmatch(text):
+        raise CellError("has a placeholder that a program did not fill in: write the value")
     if _FORMULA.fullmatch(text):
         raise CellError("is a formula, or marked as text for a spreadsheet: write its value alone")
     if _EXPONENT.fullmatch(text):
@@ -188,6 +198,8 @@ def _identity(value: Any) -> str:
     text = _meant(value)
     if _SURE.fullmatch(text):
         return text
+    if _A_DATE.fullmatch(text):
+        raise CellError("is a spreadsheet's picture of a date: write the value as text")
     if _QUOTED.fullmatch(text):
         raise CellError("is in quotation marks, or begins with one: write the value alone")
     if _FRACTION.fullmatch(text):

@@ -15,7 +15,7 @@ from chat2pay_async._api.validation import exact_sum
 from chat2pay_async._files.columns import KEY
 from chat2pay_async._files.rows import Row, RowFault
 from chat2pay_async._phones import country_prefix
-from chat2pay_async._texts import alike
+from chat2pay_async._texts import alike_number
 
 __all__ = ["Check", "Comparison", "FaultGroup", "faults_to_csv"]
 
@@ -26,8 +26,8 @@ _WITH_OTHER_VALUES: Final = (
     "is in another row, too, with other values: keep the row that is right, and delete the other"
 )
 _ALIKE: Final = (
-    "differs from another row's in nothing but case, blanks, hyphens or invisible characters: if "
-    "they are one, delete a row; if they are two, pass --allow-alike"
+    "differs from another row's in nothing but case, blanks, hyphens, zeros at its begin or "
+    "invisible characters: if they are one, delete a row; if they are two, pass --allow-alike"
 )
 _REPEATED: Final = "is in another row, too, with the same values: it is sent once"
 _BITS: Final = 32
@@ -94,6 +94,8 @@ class Check:
     """Number of good rows for each channel."""
     recipients: Counter[str] = attrs.field(factory=Counter[str])
     """Number of good rows for each country prefix of the recipient."""
+    sheet: str = ""
+    """The sheet of a workbook that was read."""
     _groups: dict[tuple[str, str], FaultGroup] = attrs.field(
         factory=dict[tuple[str, str], FaultGroup], init=False
     )
@@ -143,6 +145,7 @@ class Check:
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values."""
         return {
+            "sheet": self.sheet or None,
             "rows": self.rows,
             "good": self.good,
             "bad": self.bad,
@@ -183,7 +186,7 @@ class Comparison:
         name = "\n".join(values) if key is None else key
         # A link is no name: its case counts.
         is_exact = self.allow_alike or (key is None and len(values) > 1)
-        folded = hash(name if is_exact else alike(name))
+        folded = hash(name if is_exact else alike_number(name))
         written, content = hash(name) & _MASK, row.content & _MASK
         mine = (row.line << 2 * _BITS) | (written << _BITS) | content
         first = self._seen.setdefault(folded, mine)

@@ -103,8 +103,8 @@ class Reading:
     last_line_is_complete: bool = False
     """Take a text table whose last line lacks its line end."""
     allow_alike: bool = False
-    """Allow order numbers that differ in nothing but case, blanks, hyphens or invisible
-    characters."""
+    """Allow order numbers that differ in nothing but case, blanks, hyphens, zeros at their begin
+    or invisible characters."""
 
 
 DATA: Final = "additional_data"

@@ -29,6 +29,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
@@ -57,7 +58,7 @@ from chat2pay_async._files.columns import (
     layout,
 )
 from chat2pay_async._files.readers import open_sheet
-from chat2pay_async._files.sheet import Line
+from chat2pay_async._files.sheet import Line, Sheet
 from chat2pay_async._files.source import Source, pin
 from chat2pay_async._files.tables import ignored_columns
 from chat2pay_async._tracebacks import hiding_frames
@@ -144,6 +145,7 @@ def read_rows(
     reading: Reading | None = None,
     *,
     with_blank: bool = False,
+    on_open: Callable[[Sheet], object] = lambda _sheet: None,
 ) -> Generator[Row[Q], None, None]:
     """Read a file row by row. A copy of it is open from the first row to the last.
 
@@ -153,6 +155,7 @@ def read_rows(
         kind: The kind of its rows, such as `LINKS`.
         reading: Choices, such as columns that are to be ignored.
         with_blank: Whether blank rows are given, too, so that every row is counted.
+        on_open: Called with the sheet before its first row.
 
     Raises:
         ConfigurationError: The file as a whole can't be used: it can't be opened, it is empty, cut
@@ -171,11 +174,12 @@ def read_rows(
                 last_line_is_complete=reading.last_line_is_complete,
             )
         )
+        on_open(sheet)
         of_reports = ignored_columns(sheet.columns or (), kind.fields)
         ignore = (*reading.ignore, *of_reports)
         had_no_effect = _without_effect(kind) if of_reports else _never
         found = layout(source, kind, sheet.columns, attrs.evolve(reading, ignore=ignore))
-        commas = _Commas.of(found, sheet.delimiter)
+        commas = _Commas.of(found, sheet.delimiter) or _Split.of(found, sheet)
         reader = _Rows(kind, found, commas, reading.country, in_workbook=bool(sheet.name))
         is_empty = True
         last = sheet.columns[-1] if sheet.columns and sheet.delimiter else ""
@@ -222,7 +226,7 @@ class _Rows(Generic[Q]):
 
     kind: Kind[Q]
     layout: Layout
-    commas: _Commas | None
+    commas: _Commas | _Split | None
     country: str | None
     in_workbook: bool
 
@@ -326,6 +330,56 @@ class _Commas:
 
 
 _MARKS = {",": "comma", ".": "point"}
+_WHOLE_AMOUNT = re.compile(r"[0-9]+")
+_LIKE_THE_REST = re.compile(r"[0-9]{1,3}")
+_LIKE_ITS_THOUSANDS = re.compile(r"[0-9]{3}\.[0-9]+")
+
+
+@attrs.define
+class _Split:
+    """The amounts of a table whose cells are separated by commas, and the columns after them.
+
+    Without quotation marks, 199,90 is two cells. Where a row leaves off the commas of its last
+    columns, nothing but the cell after its amount shows that: 90 in a column of texts.
+    """
+
+    columns: Mapping[str, tuple[str, str]]
+    """Column → path, and the next column."""
+    has_point: bool = False
+    """True if an amount so far has a decimal point."""
+
+    @classmethod
+    def of(cls, found: Layout, sheet: Sheet) -> _Split | None:
+        if sheet.delimiter != "," or not isinstance(found, Header):
+            return None
+        quantities = (c for c, place in found.places.items() if place.path.endswith(".quantity"))
+        numbers = {*found.amounts, *quantities}
+        columns = {
+            column: (found.amounts[column], following)
+            for column, following in pairwise(sheet.columns or ())
+            if column in found.amounts and following not in numbers
+        }
+        return cls(columns) if columns else None
+
+    def with_points(
+        self, _line: int, cells: dict[str, Any], problems: Problems, _others: dict[str, int]
+    ) -> dict[str, Any]:
+        """Refuse a line whose amount may be two cells."""
+        for column, (path, following) in self.columns.items():
+            cell, rest = cells.get(column, ""), cells.get(following, "")
+            if not _WHOLE_AMOUNT.fullmatch(cell):
+                self.has_point |= "." in cell
+            elif _LIKE_ITS_THOUSANDS.fullmatch(rest) or (
+                not self.has_point and _LIKE_THE_REST.fullmatch(rest)
+            ):
+                problems[path] = _TWO_CELLS.format(shown(following))
+        return cells
+
+
+_TWO_CELLS = (
+    "may be cut in two at a comma, with its rest in the column {}: write the amount with a point "
+    "and its decimals, such as 199.00"
+)
 
 
 # From fields to a request ------------------------------------------------------------------------

@@ -16,14 +16,14 @@ import importlib
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, BinaryIO, Final, TextIO, TypeAlias
 
 import attrs
 
-from chat2pay_async._api.validation import minor_units
+from chat2pay_async._api.validation import decimals_of, written
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = [
@@ -74,6 +74,14 @@ class Table:
     columns: tuple[str, ...]
     rows: Iterable[Sequence[Cell]]
 
+    @property
+    def currency_of(self) -> Callable[[Sequence[Cell]], str]:
+        """A function that finds the currency of a row's amounts; empty if there is none."""
+        if "currency" not in self.columns:
+            return lambda _row: ""
+        place = self.columns.index("currency")
+        return lambda row: str(row[place] or "")
+
 
 def is_report(columns: Collection[str]) -> bool:
     """Tell whether a file with these columns is a report."""
@@ -107,7 +115,10 @@ def write_csv(file: TextIO, table: Table, *, delimiter: str = ",", bom: bool = T
         file.write("\ufeff")
     writer = csv.writer(file, delimiter=delimiter)
     writer.writerow(table.columns)
-    writer.writerows([guarded(_written(cell)) for cell in row] for row in table.rows)
+    currency_of = table.currency_of
+    for row in table.rows:
+        currency = currency_of(row)
+        writer.writerow([guarded(_written(cell, currency)) for cell in row])
 
 
 def guarded(text: str) -> str:
@@ -139,14 +150,14 @@ def without_guards(lines: Iterable[tuple[int, list[str]]]) -> Iterator[tuple[int
         yield number, [unguarded(cell) for cell in cells] if guards else cells
 
 
-def _written(cell: Cell) -> str:
+def _written(cell: Cell, currency: str = "") -> str:
     match cell:
         case None:
             return ""
         case bool():
             return "yes" if cell else "no"
         case Decimal():
-            return f"{cell:f}"
+            return written(cell, currency)
         case datetime():
             return cell.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
         case _:
@@ -162,7 +173,14 @@ _MOST_CHARACTERS: Final = 32_767
 _EXCEL_DIGITS: Final = 15
 _FIRST_YEAR: Final = 1900
 _CUT: Final = " … (cut)"
-_WIDE: Final = {"problem": 60, "payment_link": 40, "payment_link_ref": 38, "receipt_link_ref": 38}
+_WIDE: Final = {
+    "problem": 60,
+    **dict.fromkeys(("payment_link", "payment_link_ref", "receipt_link_ref"), 40),
+    **dict.fromkeys(("link_status", "gateway_reconciliation_reference"), 36),
+    "gateway_reference": 28,
+    **dict.fromkeys(("operation", "order_number", "by", "at_utc", "created_at_utc"), 22),
+}
+"""Widths of columns, in characters: a date that has no room is shown as ###."""
 
 
 def write_xlsx(
@@ -224,23 +242,26 @@ class _Formats:
 def _write_sheets(book: Any, formats: _Formats, name: str, table: Table, most_rows: int) -> None:
     """Write a table on as many sheets as it needs."""
     sheet, number, sheets = _new_sheet(book, formats, name, table.columns), 0, 1
-    has_currency = "currency" in table.columns
-    place_of_currency = table.columns.index("currency") if has_currency else 0
+    currency_of = table.currency_of
     for row in table.rows:
         if number + 1 == most_rows:
             sheets += 1
             sheet, number = _new_sheet(book, formats, f"{name} {sheets}", table.columns), 0
         number += 1
-        currency = str(row[place_of_currency] or "") if has_currency else ""
+        currency = currency_of(row)
         for place, cell in enumerate(row):
             _write_cell(sheet, (number, place), cell, currency, formats)
+    if sheets == 1 and number:
+        sheet.autofilter(0, 0, number, len(table.columns) - 1)
 
 
 def _new_sheet(book: Any, formats: _Formats, name: str, columns: tuple[str, ...]) -> Any:
     sheet = book.add_worksheet(name)
     sheet.freeze_panes(1, 0)
+    sheet.repeat_rows(0)
+    sheet.set_landscape()
     for place, column in enumerate(columns):
-        sheet.set_column(place, place, _WIDE.get(column, max(len(column) + 2, 12)))
+        sheet.set_column(place, place, _WIDE.get(column, max(len(column) + 5, 12)))
         sheet.write_string(0, place, column, formats.header)
     return sheet
 
@@ -252,17 +273,14 @@ def _write_cell(
         case None:
             return
         case Decimal() if _fits_a_number(cell):
-            # An amount may have more decimals than its currency, and shows all of them.
-            own = len(f"{cell:f}".partition(".")[2].rstrip("0"))
-            decimals = max(own, minor_units(currency) if currency else own)
-            sheet.write_number(*place, float(cell), formats.amount(decimals))
+            sheet.write_number(*place, float(cell), formats.amount(decimals_of(cell, currency)))
         case datetime() if cell.year >= _FIRST_YEAR:
             moment = cell.astimezone(UTC).replace(tzinfo=None)
             sheet.write_datetime(*place, moment, formats.moment)
         case int() if not isinstance(cell, bool) and abs(cell) < 10**_EXCEL_DIGITS:
             sheet.write_number(*place, cell)
         case _:
-            text = _written(cell)
+            text = _written(cell, currency)
             if len(text) > _MOST_CHARACTERS:
                 text = text[: _MOST_CHARACTERS - len(_CUT)] + _CUT
             sheet.write_string(*place, text, formats.text)

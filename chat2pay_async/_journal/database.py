@@ -8,23 +8,26 @@ from __future__ import annotations
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import attrs
 import msgspec
 
 from chat2pay_async._journal.content import digested
-from chat2pay_async._journal.key_index import marks
 from chat2pay_async._journal.rows import (
     CHUNK,
     COLUMNS,
     NOTHING_BEFORE,
     STATE,
     TOKEN,
+    Questions,
     by_operation,
-    chunks,
+    item_of,
+    many,
     read_row,
     read_runs,
+    values_of_intent,
 )
 from chat2pay_async._journal.sessions import Sessions
 from chat2pay_async._journal.store import (
@@ -41,14 +44,33 @@ from chat2pay_async._journal.store import (
 )
 from chat2pay_async.errors import JournalError
 
-__all__ = ["Database"]
+__all__ = ["Database", "NotAllMineError"]
 
 _IS_OPEN: Final = "(token IS NOT NULL OR state IN ('sent', 'unknown'))"
 _FINAL: Final = frozenset({RowState.APPLIED, RowState.REJECTED})
 """States of rows whose request nobody needs any more."""
+_SENT_CONTENT: Final = "coalesce(content_before, content)"
 
 
-class Database:
+class NotAllMineError(Exception):
+    """Of several claims some are another's: each has to be written alone, to tell which."""
+
+
+@attrs.define(eq=False)
+class _Made:
+    """Rows that claims have made, and that are not written yet."""
+
+    at: float
+    secret: str
+    """Part of their tokens, which no other claims have."""
+    rows: list[tuple[Any, ...]] = attrs.field(factory=list[tuple[Any, ...]])
+    joined: list[tuple[Any, ...]] = attrs.field(factory=list[tuple[Any, ...]])
+    """Rows of their runs."""
+    last: int = 0
+    """The last id."""
+
+
+class Database(Questions):
     """The rows of a journal, as one session works on them."""
 
     def __init__(
@@ -62,12 +84,14 @@ class Database:
             session: This one's name.
             salt: For the digests that replace finished requests; None: they are kept.
         """
-        self.db = db
+        super().__init__(db)
         self._sessions = sessions
         self._session = session
         self._salt = salt
         self._openings: dict[str, tuple[int, int]] = {}
         """Of the runs that were opened: their ids, and the number of this opening."""
+        self._unsent: set[str] = set()
+        """Tokens of rows that were made with them, and have no history yet."""
 
     # Claims ---------------------------------------------------------------------------------------
 
@@ -75,30 +99,34 @@ class Database:
         """Answer claims, in their order."""
         found: dict[tuple[str, str], tuple[Any, ...]] = {}
         for operation, keys in by_operation(claims).items():
-            for row in self._rows_of(operation, keys):
+            for row in self.all_values_of(operation, keys):
                 found[operation, row[2]] = row
         self._check_opened(claims)
         answers: list[Claimed] = []
-        now, seen = time.time(), set[tuple[str, str]]()
+        made = _Made(time.time(), secrets.token_hex(8))
+        seen = set[tuple[str, str]]()
         for claim in claims:
             at = claim.operation, claim.key
-            values = found.get(at) if at not in seen else self._values(*at)
+            if at in seen:
+                self._write(made)
+            values = found.get(at) if at not in seen else self.values_of(*at)
             seen.add(at)
-            answers.append(self._claim(claim, values, now))
+            answers.append(self._claim(claim, values, made))
+        self._write(made)
         return answers
 
-    def _claim(self, claim: Claim, values: tuple[Any, ...] | None, now: float) -> Claimed:
+    def _claim(self, claim: Claim, values: tuple[Any, ...] | None, made: _Made) -> Claimed:
         if values is not None and self._is_left(values):
             self._release("id = ?", (values[0],))
-            values = self._values(claim.operation, claim.key)
+            values = self.values_of(claim.operation, claim.key)
         if values is None:
-            return self._insert(claim, now)
+            return self._make(claim, made)
         row = read_row(values)
         answer = self._answer(values, takes_rejected=claim.takes_rejected)
-        self._join(claim, row.id)
+        self._join(claim, row.id, made)
         if answer in {Answer.HELD, Answer.ENDED}:
             return Claimed(answer, row)
-        token = secrets.token_hex(8)
+        token = f"{row.id}-{made.secret}"
         if answer is Answer.NEW:
             # Its content is another one now, but not before something is sent.
             self.db.execute(
@@ -108,28 +136,58 @@ class Database:
                 "folded = ?, run = ?, at = ? WHERE id = ?",
                 (
                     *(token, self._session, row.state, claim.content, claim.identity, claim.folded),
-                    *(claim.run, now, row.id),
+                    *(claim.run, made.at, row.id),
                 ),
             )
         else:
-            self.db.execute(
-                "UPDATE item SET token = ?, session = ? WHERE id = ?",
-                (token, self._session, row.id),
-            )
+            self._take("id = ?", (row.id,), token)
         return Claimed(answer, row, token)
 
-    def _insert(self, claim: Claim, now: float) -> Claimed:
-        token = secrets.token_hex(8)
-        cursor = self.db.execute(
-            "INSERT INTO item (operation, key, folded, identity, content, state, run, at, token, "
-            "session) VALUES (?, ?, ?, ?, ?, 'claimed', ?, ?, ?, ?)",
+    def _take(self, which: str, values: tuple[Any, ...], token: str) -> bool:
+        query = f"UPDATE item SET token = ?, session = ? WHERE {which}"  # noqa: S608 - one of two
+        return self.db.execute(query, (token, self._session, *values)).rowcount == 1
+
+    def _make(self, claim: Claim, made: _Made) -> Claimed:
+        """Make a row, which is written with the next ones."""
+        if not made.rows:
+            (made.last,) = self.db.execute("SELECT coalesce(max(id), 0) FROM item").fetchone()
+        made.last += 1
+        token = f"{made.last}-{made.secret}"
+        made.rows.append(
             (
-                *(claim.operation, claim.key, claim.folded, claim.identity, claim.content),
-                *(claim.run, now, token, self._session),
-            ),
+                *(made.last, claim.operation, claim.key, claim.folded, claim.identity),
+                *(claim.content, claim.run, made.at, token, self._session),
+            )
         )
-        self._join(claim, cursor.lastrowid or 0)
+        self._join(claim, made.last, made)
+        self._unsent.add(token)
         return Claimed(Answer.NEW, None, token)
+
+    def _join(self, claim: Claim, item: int, made: _Made) -> None:
+        if claim.run is not None:
+            run, opening = self._openings[claim.run]
+            made.joined.append((run, item, claim.line, opening))
+
+    def _write(self, made: _Made) -> None:
+        """Write the rows that claims have made, and those of their runs."""
+        for places, values in many(made.rows):
+            self.db.execute(
+                "INSERT INTO item (id, operation, key, folded, identity, content, state, run, at, "  # noqa: S608 - placeholders
+                "token, session) SELECT column1, column2, column3, column4, column5, column6, "
+                "'claimed', column7, column8, column9, column10 "
+                f"FROM (VALUES {places}) WHERE column1 IS NOT NULL",
+                values,
+            )
+        for places, values in many(made.joined):
+            self.db.execute(
+                "INSERT INTO run_item (run, item, line, opening) "  # noqa: S608 - the same
+                f"SELECT * FROM (VALUES {places}) WHERE column1 IS NOT NULL "
+                "ON CONFLICT DO UPDATE SET line = coalesce(excluded.line, line), "
+                "opening = excluded.opening",
+                values,
+            )
+        made.rows.clear()
+        made.joined.clear()
 
     def _answer(self, values: tuple[Any, ...], *, takes_rejected: bool) -> Answer:
         """Decide what a claim is answered."""
@@ -151,17 +209,6 @@ class Database:
     def _is_alive(self, session: str) -> bool:
         return session == self._session or self._sessions.is_alive(session)
 
-    def _join(self, claim: Claim, item: int) -> None:
-        if claim.run is None:
-            return
-        run, opening = self._openings[claim.run]
-        self.db.execute(
-            "INSERT INTO run_item (run, item, line, opening) VALUES (?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET line = coalesce(excluded.line, line), "
-            "opening = excluded.opening",
-            (run, item, claim.line, opening),
-        )
-
     def _check_opened(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
             if claim.run is not None and claim.run not in self._openings:
@@ -169,7 +216,8 @@ class Database:
 
     def release(self, token: str) -> None:
         """Give a claim back."""
-        self._release("token = ?", (token,))
+        self._unsent.discard(token)
+        self._release("id = ? AND token = ?", (item_of(token), token))
 
     def release_all(self) -> None:
         """Give back all claims of this session."""
@@ -205,11 +253,8 @@ class Database:
                     continue
                 if self._answer(values, takes_rejected=False) is not Answer.OPEN:
                     continue
-                token = secrets.token_hex(8)
-                self.db.execute(
-                    "UPDATE item SET token = ?, session = ? WHERE id = ?",
-                    (token, self._session, values[0]),
-                )
+                token = f"{after}-{secrets.token_hex(8)}"
+                self._take("id = ?", (after,), token)
                 taken.append(Claimed(Answer.OPEN, read_row(values), token))
                 if len(taken) == limit:
                     break
@@ -234,83 +279,113 @@ class Database:
 
     # Notes ----------------------------------------------------------------------------------------
 
-    def record_intent(self, token: str, intent: Intent) -> bool:
-        """Write that a POST is about to leave, unless the claim is not mine any more."""
-        pending = intent.pending
-        first, last = pending.first_attempt.started_at, pending.last_attempt.started_at
-        service = pending.service_time
+    def record_intents(self, notes: Sequence[tuple[str, Intent]]) -> list[bool]:
+        """Write which POSTs are about to leave, but those whose claim is not mine any more.
+
+        Raises:
+            NotAllMineError: Not all claims are mine, and there are several: each has to be alone.
+        """
+        rows: list[tuple[Any, ...]] = []
+        for token, intent in notes:
+            if token in self._unsent:
+                self._unsent.discard(token)
+            else:
+                self._keep_history(token)
+            rows.append(values_of_intent(token, intent))
+        count = sum(
+            self.db.execute(
+                "UPDATE item SET state = 'sent', content = coalesce(column3, content), "  # noqa: S608 - a constant, placeholders
+                f"identity = column4, {NOTHING_BEFORE}, run = column5, at = column6, "
+                "target = column7, body = column8, request_id = column9, first_at = column10, "
+                "last_at = column11, service_at = column12, settle = column13, "
+                "read_timeout = column14, resend_when_absent = column15, posts = posts + 1, "
+                "response = NULL, result = NULL, detail = NULL, ended_at = NULL "
+                f"FROM (VALUES {places}) "
+                "WHERE id = column1 AND token = column2 AND session = ?",
+                (*values, self._session),
+            ).rowcount
+            for places, values in many(rows)
+        )
+        return _all_mine(count, rows)
+
+    def _keep_history(self, token: str) -> None:
+        """Move what a row has of its last POST to the history: the next one takes its place."""
+        mine = item_of(token), token, self._session
         self.db.execute(
             "INSERT INTO history (item, at, what, target, body) SELECT id, last_at, 'request', "
-            "target, body FROM item WHERE token = ? AND session = ? AND target IS NOT NULL",
-            (token, self._session),
+            "target, body FROM item WHERE id = ? AND token = ? AND session = ? "
+            "AND target IS NOT NULL",
+            mine,
         )
         self.db.execute(
             "INSERT INTO history (item, at, what, body) SELECT id, ended_at, 'response', response "
-            "FROM item WHERE token = ? AND session = ? AND response IS NOT NULL "
+            "FROM item WHERE id = ? AND token = ? AND session = ? AND response IS NOT NULL "
             "AND ended_at IS NOT NULL",
-            (token, self._session),
+            mine,
         )
-        cursor = self.db.execute(
-            "UPDATE item SET state = 'sent', content = coalesce(?, content), identity = ?, "  # noqa: S608 - a constant
-            f"{NOTHING_BEFORE}, target = ?, body = ?, request_id = ?, first_at = ?, "
-            "last_at = ?, service_at = ?, settle = ?, read_timeout = ?, resend_when_absent = ?, "
-            "posts = posts + 1, response = NULL, result = NULL, detail = NULL, ended_at = NULL "
-            "WHERE token = ? AND session = ?",
-            (
-                *(intent.content, pending.identity),
-                *(pending.request.target, pending.request.body),
-                *(pending.request_id, first.timestamp(), last.timestamp()),
-                None if service is None else service.timestamp(),
-                *(pending.settle, pending.read_timeout, pending.resend_when_absent),
-                *(token, self._session),
-            ),
-        )
-        return cursor.rowcount == 1
 
     def record_response(self, token: str, response: Response) -> None:
         """Write a response to the history."""
         self.db.execute(
             "INSERT INTO history (item, at, what, status, body) SELECT id, ?, 'response', ?, ? "
-            "FROM item WHERE token = ? AND session = ?",
-            (response.at.timestamp(), response.status, response.body, token, self._session),
+            "FROM item WHERE id = ? AND token = ? AND session = ?",
+            (
+                *(response.at.timestamp(), response.status, response.body),
+                *(item_of(token), token, self._session),
+            ),
         )
 
-    def record_end(self, token: str, end: End) -> bool:
-        """Write how a call ended, and give the claim back, unless it is not mine any more."""
-        return self._end("token = ? AND session = ?", (token, self._session), end)
+    def record_ends(self, notes: Sequence[tuple[str, End]]) -> list[bool]:
+        """Write how calls ended, and give their claims back, but those that are not mine any more.
+
+        Raises:
+            NotAllMineError: Not all claims are mine, and there are several: each has to be alone.
+        """
+        rows: list[tuple[Any, ...]] = []
+        for token, end in notes:
+            self._unsent.discard(token)
+            if self._salt is not None and end.state in _FINAL:
+                self._digest(token, self._salt, is_found=end.is_found)
+            rows.append(
+                (
+                    *(item_of(token), token, end.state, end.response, end.result, end.detail),
+                    end.is_found,
+                )
+            )
+        # It is the end of what was sent, so the content has to be of that, unless it was found.
+        count = sum(
+            self.db.execute(
+                f"UPDATE item SET content = iif(column7, content, {_SENT_CONTENT}), "  # noqa: S608 - constants, placeholders
+                "identity = iif(column7, identity, coalesce(identity_before, identity)), "
+                "state = column3, response = coalesce(column4, response), result = column5, "
+                f"detail = column6, ended_at = ?, token = NULL, session = NULL, {NOTHING_BEFORE} "
+                f"FROM (VALUES {places}) WHERE id = column1 AND token = column2 AND session = ?",
+                (time.time(), *values, self._session),
+            ).rowcount
+            for places, values in many(rows)
+        )
+        return _all_mine(count, rows)
 
     def end_open(self, row: Row, end: End) -> bool:
         """Write how a row that nobody holds was settled, if it is still that very POST's."""
-        values = self._values(row.operation, row.key)
+        values = self.values_of(row.operation, row.key)
         if values is None or self._answer(values, takes_rejected=False) is not Answer.OPEN:
             return False
+        token = f"{row.id}-{secrets.token_hex(8)}"
         which = "id = ? AND posts = ? AND last_at = ?"  # ids of deleted rows come again
-        return self._end(which, (row.id, row.posts, row.last_at), end)
+        is_it = self._take(which, (row.id, row.posts, row.last_at), token)
+        return is_it and self.record_ends([(token, end)])[0]
 
-    def _end(self, which: str, values: tuple[Any, ...], end: End) -> bool:
-        if not end.is_found:  # it is the end of what was sent, and the content has to be of that
-            self.db.execute(
-                "UPDATE item SET content = content_before, identity = identity_before "  # noqa: S608 - one of two, above
-                f"WHERE {which} AND content_before IS NOT NULL",
-                values,
-            )
-        if self._salt is not None and end.state in _FINAL:
-            self._digest(which, values)
-        cursor = self.db.execute(
-            "UPDATE item SET state = ?, response = coalesce(?, response), result = ?, detail = ?, "  # noqa: S608 - one of two, above
-            f"ended_at = ?, token = NULL, session = NULL, {NOTHING_BEFORE} WHERE {which}",
-            (end.state, end.response, end.result, end.detail, time.time(), *values),
-        )
-        return cursor.rowcount == 1
-
-    def _digest(self, which: str, values: tuple[Any, ...]) -> None:
+    def _digest(self, token: str, salt: str, *, is_found: bool) -> None:
         """Keep no more of a finished request than what compares it."""
-        assert self._salt is not None  # noqa: S101 - asked before
-        query = f"SELECT id, content FROM item WHERE {which}"  # noqa: S608 - one of two, above
-        for item, content in self.db.execute(query, values).fetchall():
+        content = "content" if is_found else _SENT_CONTENT
+        query = f"SELECT id, {content} FROM item WHERE id = ? AND token = ? AND session = ?"  # noqa: S608 - one of two, above
+        mine = item_of(token), token, self._session
+        for item, kept in self.db.execute(query, mine).fetchall():
             self.db.execute(
-                "UPDATE item SET content = ?, target = NULL, body = NULL WHERE id = ?",
-                (digested(content, self._salt), item),
+                "UPDATE item SET content = ?, content_before = NULL, target = NULL, body = NULL "
+                "WHERE id = ?",
+                (digested(kept, salt), item),
             )
             self.db.execute("DELETE FROM history WHERE item = ? AND what = 'request'", (item,))
 
@@ -318,92 +393,21 @@ class Database:
 
     def find(self, operation: str, key: str) -> Claimed | None:
         """Read a row, and what a claim would be answered."""
-        values = self._values(operation, key)
+        values = self.values_of(operation, key)
         if values is None:
             return None
         return Claimed(self._answer(values, takes_rejected=True), read_row(values))
-
-    def find_all(self, operation: str, keys: Sequence[str]) -> dict[str, Row]:
-        """Read the rows of many keys."""
-        return {values[2]: read_row(values) for values in self._rows_of(operation, keys)}
-
-    def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[Row]]:
-        """Read the rows whose folded key is one of these."""
-        found: dict[str, list[Row]] = {}
-        for chunk in chunks(list(dict.fromkeys(folded))):
-            # A key that is its own folded form is not in the index of the others.
-            for column in ("folded", "key"):
-                of_others = " AND folded <> key" if column == "folded" else " AND folded = key"
-                query = (
-                    f"SELECT {COLUMNS}, folded FROM item WHERE operation = ? "  # noqa: S608 - columns, placeholders
-                    f"AND {column} IN (VALUES {marks(len(chunk))}){of_others}"
-                )
-                for values in self.db.execute(query, (operation, *chunk)):
-                    found.setdefault(values[-1], []).append(read_row(values))
-        return found
-
-    def rows_of_identity(self, operation: str, identity: str) -> list[Row]:
-        """Read the rows of one order or payment link, under whatever key."""
-        query = (
-            f"SELECT {COLUMNS} FROM item WHERE operation = ? AND identity = ? "  # noqa: S608 - columns
-            f"AND identity <> key UNION ALL SELECT {COLUMNS} FROM item WHERE operation = ? "
-            "AND key = ? AND identity = key"
-        )
-        found = self.db.execute(query, (operation, identity, operation, identity))
-        return [read_row(values) for values in found]
-
-    def rows(
-        self,
-        run: str | None,
-        operation: str | None,
-        states: frozenset[RowState] | None,
-        after: int,
-        limit: int,
-    ) -> list[tuple[Row, int | None]]:
-        """Read a page of rows, each with its line in the run's source."""
-        where, values = ["item.id > ?"], list[Any]([after])
-        if operation is not None:
-            where.append("item.operation = ?")
-            values.append(operation)
-        if states is not None:
-            where.append(f"item.state IN ({', '.join('?' * len(states))})")
-            values += states
-        if run is None:
-            source, line = "item", "NULL"
-        else:
-            source, line = "run_item JOIN item ON item.id = run_item.item", "run_item.line"
-            where.append("run_item.run = (SELECT id FROM run WHERE name = ?)")
-            values.append(run)
-        query = (
-            f"SELECT {COLUMNS}, {line} FROM {source} WHERE {' AND '.join(where)} "  # noqa: S608 - texts of this function
-            "ORDER BY item.id LIMIT ?"
-        )
-        found = self.db.execute(query, (*values, limit))
-        return [(read_row(values), values[-1]) for values in found]
 
     def unseen(self, run: str, after: int, limit: int) -> list[Row]:
         """Read a page of the run's rows that were not claimed since it was opened."""
         number, opening = self._openings.get(run, (0, 0))
         found = self.db.execute(
             f"SELECT {COLUMNS} FROM run_item JOIN item ON item.id = run_item.item "  # noqa: S608 - columns
-            "WHERE run_item.run = ? AND run_item.opening < ? AND item.id > ? "
-            "ORDER BY item.id LIMIT ?",
+            "WHERE run_item.run = ? AND run_item.opening < ? AND run_item.item > ? "
+            "ORDER BY run_item.item LIMIT ?",
             (number, opening, after, limit),
         )
         return [read_row(values) for values in found]
-
-    def _values(self, operation: str, key: str) -> tuple[Any, ...] | None:
-        query = f"SELECT {COLUMNS} FROM item WHERE operation = ? AND key = ?"  # noqa: S608 - columns
-        found: tuple[Any, ...] | None = self.db.execute(query, (operation, key)).fetchone()
-        return found
-
-    def _rows_of(self, operation: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        for chunk in chunks(keys):
-            query = (
-                f"SELECT {COLUMNS} FROM item WHERE operation = ? "  # noqa: S608 - columns, placeholders
-                f"AND key IN (VALUES {marks(len(chunk))})"
-            )
-            yield from self.db.execute(query, (operation, *chunk))
 
     # Runs -----------------------------------------------------------------------------------------
 
@@ -478,3 +482,9 @@ class Database:
         """Count the rows that are open."""
         query = f"SELECT count(*) FROM item WHERE {_IS_OPEN}"  # noqa: S608 - a constant
         return int(self.db.execute(query).fetchone()[0])
+
+
+def _all_mine(count: int, rows: Sequence[object]) -> list[bool]:
+    if len(rows) > 1 and count != len(rows):
+        raise NotAllMineError
+    return [count == 1] if len(rows) == 1 else [True] * len(rows)

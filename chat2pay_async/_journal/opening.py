@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,8 +71,8 @@ class Opened:
         db.execute("BEGIN IMMEDIATE")
         try:
             changes = db.total_changes
-            for entry in batch:
-                _do(entry, self)
+            for entries in _groups(batch):
+                _do(entries, self)
             for token in self.failed:
                 self.database.release(token)
             if db.total_changes == changes:  # questions need no commit
@@ -87,6 +87,15 @@ class Opened:
             raise
         self.failed.clear()
         self.session.note(commit)
+
+    def record_intents(self, notes: Sequence[tuple[str, Any]]) -> list[bool]:
+        """Write which POSTs are about to leave."""
+        return self.database.record_intents(notes)
+
+    def record_ends(self, notes: Sequence[tuple[str, Any]]) -> list[bool]:
+        """Write how calls ended."""
+        self.ending += [token for token, _end in notes]
+        return self.database.record_ends(notes)
 
     def close(self) -> None:
         """End the session, and leave a file that is complete without its log."""
@@ -114,12 +123,62 @@ class Opened:
             db.execute("ROLLBACK")
 
 
-def _do(entry: Entry[Any], opened: Opened) -> None:
-    entry.error = None
+_Write = Callable[[Opened, Sequence[tuple[str, Any]]], list[bool]]
+
+
+class Note:
+    """Work on one claim that is done together with the like of it."""
+
+    __slots__ = ("note", "token", "write")
+
+    def __init__(
+        self,
+        write: Callable[[Opened, Sequence[tuple[str, Any]]], list[bool]],
+        token: str,
+        note: Any,
+    ) -> None:
+        self.write = write
+        self.token = token
+        self.note = note
+
+    def __call__(self, opened: Opened) -> bool:
+        """Do it alone."""
+        return self.write(opened, [(self.token, self.note)])[0]
+
+
+def _groups(batch: Sequence[Entry[Any]]) -> Iterator[Sequence[Entry[Any]]]:
+    """Gather the notes that one statement writes; what concerns one claim stays in its order."""
+    groups: dict[_Write, list[Entry[Any]]] = {}
+    tokens: set[str] = set()
+    for entry in batch:
+        note = entry.work
+        if not isinstance(note, Note) or note.token in tokens:
+            yield from groups.values()
+            groups, tokens = {}, set()
+        if isinstance(note, Note):
+            groups.setdefault(note.write, []).append(entry)
+            tokens.add(note.token)
+        else:
+            yield [entry]
+    yield from groups.values()
+
+
+def _do(entries: Sequence[Entry[Any]], opened: Opened) -> None:
+    for entry in entries:
+        entry.error = None
     try:
-        entry.result = entry.work(opened)
+        for entry, result in zip(entries, _results(entries, opened), strict=True):
+            entry.result = result
     except JournalError as error:
-        entry.error = error  # it changed nothing, and the others of its batch can go on
+        for entry in entries:
+            entry.error = error  # they changed nothing, and the others of their batch can go on
+
+
+def _results(entries: Sequence[Entry[Any]], opened: Opened) -> list[Any]:
+    if len(entries) == 1:
+        return [entries[0].work(opened)]
+    notes = [entry.work for entry in entries if isinstance(entry.work, Note)]
+    return notes[0].write(opened, [(note.token, note.note) for note in notes])
 
 
 def _do_alone(entry: Entry[Any], opened: Opened) -> None:

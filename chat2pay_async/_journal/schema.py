@@ -20,7 +20,16 @@ import msgspec
 from chat2pay_async._journal.store import Account
 from chat2pay_async.errors import JournalError
 
-__all__ = ["USED", "check_local", "connect", "guarded", "make_file", "read_account", "sync_folder"]
+__all__ = [
+    "USED",
+    "check_local",
+    "connect",
+    "guarded",
+    "make_file",
+    "read_account",
+    "read_run_settings",
+    "sync_folder",
+]
 
 _APPLICATION: Final = 0x43325041
 """`C2PA`: tells a journal from any other SQLite file."""
@@ -68,7 +77,6 @@ CREATE TABLE item (
     detail BLOB,
     UNIQUE (operation, key)
 );
-CREATE INDEX item_token ON item (token) WHERE token IS NOT NULL;
 CREATE INDEX item_open ON item (id) WHERE token IS NOT NULL OR state IN ('sent', 'unknown');
 CREATE INDEX item_folded ON item (operation, folded) WHERE folded <> key;
 CREATE INDEX item_named ON item (operation, identity) WHERE identity <> key;
@@ -199,6 +207,7 @@ def read_run_settings(path: Path, name: str) -> dict[str, str]:
     """
     if not path.exists() or not path.stat().st_size:
         return {}
+    check_local(path)
     with guarded(path), closing(sqlite3.connect(path, timeout=_BUSY)) as db:
         _check_identity(db, path)
         found = db.execute("SELECT settings FROM run WHERE name = ?", (name,)).fetchone()

@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import attrs
 
-from chat2pay_async._journal.opening import Opened, Terms, begin
+from chat2pay_async._journal.opening import Note, Opened, Terms, begin
 from chat2pay_async._journal.opening import copy as copy_to
 from chat2pay_async._journal.schema import guarded
 from chat2pay_async._journal.store import (
@@ -196,7 +196,7 @@ class SQLiteStore:
 
     async def record_intent(self, token: str, intent: Intent) -> bool:
         """Write durably that a POST is about to leave; False: the claim is not mine any more."""
-        return await self._ask(lambda opened: opened.database.record_intent(token, intent))
+        return await self._ask(Note(Opened.record_intents, token, intent))
 
     def record_response(self, token: str, response: Response) -> None:
         """Write a response, together with what is written next."""
@@ -204,12 +204,7 @@ class SQLiteStore:
 
     async def record_end(self, token: str, end: End) -> bool:
         """Write durably how a call ended, and give the claim back, also when cancelled."""
-
-        def write(opened: Opened) -> bool:
-            opened.ending.append(token)
-            return opened.database.record_end(token, end)
-
-        return await self._ask(write)
+        return await self._ask(Note(Opened.record_ends, token, end))
 
     async def end_open(self, row: Row, end: End) -> bool:
         """Write how a row that nobody holds was settled elsewhere."""
@@ -225,8 +220,8 @@ class SQLiteStore:
         """Read the rows of many keys."""
         return await self._ask(lambda opened: opened.database.find_all(operation, keys))
 
-    async def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[Row]]:
-        """Read the rows whose folded key is one of these."""
+    async def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[str]]:
+        """Read the keys whose folded form is one of these."""
         return await self._ask(lambda opened: opened.database.lookalikes(operation, folded))
 
     async def rows_of_identity(self, operation: str, identity: str) -> list[Row]:

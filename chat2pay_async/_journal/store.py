@@ -175,7 +175,8 @@ class Answer(enum.Enum):
 
     NEW = "new"
     """The row is mine, and had no effect before: nothing, or a row that was rejected, failed, or
-    claimed by a process that died before it sent anything. Its content is now the claim's."""
+    claimed by a process that died before it sent anything. Its content is the claim's once a
+    POST's intent is written; a claim that is given back leaves the one before."""
     OPEN = "open"
     """The row is mine, and may have had an effect that nobody works on: settle it first. Its
     content is still that of what was sent."""
@@ -204,6 +205,8 @@ class Intent:
     """The call, if its end is never written."""
     content: bytes | None = attrs.field(default=None, repr=False)
     """The content of what is sent, where it is not the row's."""
+    run: str | None = None
+    """The run that sends it; None: a single call does."""
 
 
 @attrs.frozen
@@ -305,8 +308,8 @@ class Store(Protocol):
         """Read the rows of many keys."""
         ...
 
-    async def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[Row]]:
-        """Read the rows whose folded key is one of these."""
+    async def lookalikes(self, operation: str, folded: Sequence[str]) -> dict[str, list[str]]:
+        """Read the keys whose folded form is one of these."""
         ...
 
     async def rows_of_identity(self, operation: str, identity: str) -> list[Row]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Generic, TypeVar, cast
@@ -61,31 +62,58 @@ class Writer:
         """
         self._work_off = work_off
         self._end = end
-        self._queue: queue.SimpleQueue[Entry[Any] | None] = queue.SimpleQueue()
-        self._later: list[Entry[Any]] = []
-        self._ahead: Entry[Any] | None = None
+        self._queue: queue.SimpleQueue[list[Entry[Any] | None]] = queue.SimpleQueue()
+        self._gathered: list[Entry[Any] | None] = []
+        """Entries that the thread does not have yet."""
+        self._counting: object = None
+        """The loop that counts them; a loop may end before it hands them over."""
+        self._counted = 0
+        self._gathers = threading.RLock()
+        """Held by who adds to what is gathered, or hands it over: loops of several threads may."""
+        self._ahead: deque[Entry[Any] | None] = deque()
+        """Entries that the thread has, and has not done."""
         self._thread = threading.Thread(target=self._run, name="chat2pay-journal", daemon=True)
         self._thread.start()
 
     def submit(self, work: Work[T], *, is_alone: bool = False) -> Entry[T]:
         """Have something done that the running task waits for: `wait` for it."""
         entry = Entry(work, is_alone=is_alone, is_awaited=True)
-        self._put(entry)
+        with self._gathers:
+            self._gathered.append(entry)
+            if self._counting is not entry.loop:
+                self._counting, self._counted = entry.loop, len(self._gathered)
+                clock.soon(self._hand_over_all)
         return entry
 
     def post(self, work: Work[Any], *, is_alone: bool = False) -> None:
         """Have something done that nobody waits for."""
-        self._put(Entry(work, is_alone=is_alone, is_awaited=False))
+        self.post_later(work, is_alone=is_alone)
+        self._hand_over()
 
-    def post_later(self, work: Work[Any]) -> None:
+    def post_later(self, work: Work[Any], *, is_alone: bool = False) -> None:
         """Have something done together with what comes next."""
-        self._later.append(Entry(work, is_alone=False, is_awaited=False))
+        with self._gathers:
+            self._gathered.append(Entry(work, is_alone=is_alone, is_awaited=False))
 
-    def _put(self, entry: Entry[Any] | None) -> None:
-        later, self._later = self._later, []
-        for one in later:
-            self._queue.put(one)
-        self._queue.put(entry)
+    def _hand_over_all(self) -> None:
+        """Hand over what tasks submit, once no more of them are about to.
+
+        A commit for the first of them alone would take as long as one for all.
+        """
+        with self._gathers:
+            count = len(self._gathered)
+            if self._counted < count < MOST:
+                self._counted = count
+                clock.soon(self._hand_over_all)
+            else:
+                self._counting = None
+                self._hand_over()
+
+    def _hand_over(self) -> None:
+        with self._gathers:
+            gathered, self._gathered = self._gathered, []
+            if gathered:
+                self._queue.put(gathered)
 
     @staticmethod
     async def wait(entry: Entry[T]) -> T:
@@ -98,7 +126,9 @@ class Writer:
 
     def stop(self) -> None:
         """Let the thread end, after what it has to do, and wait for it."""
-        self._put(None)
+        with self._gathers:
+            self._gathered.append(None)
+            self._hand_over()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -120,20 +150,22 @@ class Writer:
 
     def _next_batch(self) -> tuple[list[Entry[Any]], bool]:
         batch: list[Entry[Any]] = []
-        entry = self._ahead or self._queue.get()
-        self._ahead = None
-        while entry is not None:
+        ahead = self._ahead
+        if not ahead:
+            ahead += self._queue.get()
+        while not self._queue.empty():
+            ahead += self._queue.get()
+        while ahead and len(batch) < MOST:
+            entry = ahead[0]
+            if entry is None:
+                return batch, True
             if entry.is_alone and batch:
-                self._ahead = entry
-                return batch, False
+                break
             batch.append(entry)
-            if entry.is_alone or len(batch) == MOST:
-                return batch, False
-            try:
-                entry = self._queue.get_nowait()
-            except queue.Empty:
-                return batch, False
-        return batch, True
+            ahead.popleft()
+            if entry.is_alone:
+                break
+        return batch, False
 
 
 def _wake(batch: Sequence[Entry[Any]]) -> None:

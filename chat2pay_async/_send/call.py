@@ -112,12 +112,13 @@ class ClaimLog(CallLog):
     def __init__(self, store: Store, claim: Claim, token: str) -> None:
         self._store = store
         self._content = claim.content
+        self._run = claim.run
         self._unwritten: tuple[Attempt, WireResponse] | None = None
-        self.key = claim.key
+        self.key: str = claim.key
         self.token = token
         self.is_settled = False
         """True once the row's end was written, or its claim given back."""
-        self.is_lost = False
+        self.is_lost: bool = False
         """True once the claim was found to be another's."""
         self.response: WireResponse | None = None
         """The last response to a POST."""
@@ -125,7 +126,7 @@ class ClaimLog(CallLog):
         """Set where the call ends unresolved."""
         self.sent: Pending | None = None
         """The call as far as it left; None: nothing did."""
-        self.failed = 0
+        self.failed: int = 0
         """The number of attempts that the service, or what is between, did not carry out."""
 
     async def record_intent(self, pending: Pending) -> None:
@@ -141,7 +142,9 @@ class ClaimLog(CallLog):
             self._store.record_response(self.token, Response(at, status, body))
             self._unwritten = None
         self.response = None
-        if not await self._store.record_intent(self.token, Intent(pending, self._content)):
+        if not await self._store.record_intent(
+            self.token, Intent(pending, self._content, self._run)
+        ):
             self.is_lost = True
             raise ClaimLostError
         self.sent = pending
@@ -288,7 +291,7 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
         self.options = attrs.evolve(self.options, retry=retry)
         self.earlier_read = prior.read_timeout
         error = ConnectionFailedError(
-            f"{self.operation.name}: the process that sent it ended before it had a response"
+            f"{self.operation.name}: whoever sent it ended before its result was known"
         )
         outcome: Outcome[R] = Outcome(_UNKNOWN, error=error)
         now = self.started if now is None else now
@@ -373,6 +376,8 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
         # What was certainly not sent is no part of what has to be settled.
         sent = [attempt for attempt in made if attempt.proof is _UNKNOWN] or made
         retry = self.options.retry
+        # Whatever look-ups show then: it is not absent.
+        was_answered = any(attempt.proof is _APPLIED for attempt in made)
         return Pending(
             operation=self.operation.name,
             identity=self.operation.identity(self.request),
@@ -385,7 +390,7 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
             service_time=self.service_time,
             settle=retry.settle,
             read_timeout=self._read,
-            resend_when_absent=retry.resend_when_absent,
+            resend_when_absent=retry.resend_when_absent and not was_answered,
             idempotency_key=self.idempotency_key,
         )
 

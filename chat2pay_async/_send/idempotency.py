@@ -40,7 +40,7 @@ from chat2pay_async._journal.store import (
 )
 from chat2pay_async._send.call import Call, ClaimLog, Options, about, raw_response
 from chat2pay_async._send.evidence import Evidence, Shows
-from chat2pay_async._send.flights import Flights, as_replayed
+from chat2pay_async._send.flights import Flight, Flights, as_replayed
 from chat2pay_async._send.reconciliation import Finding, Verdict
 from chat2pay_async._send.sender import Sender
 from chat2pay_async._send.stored import (
@@ -102,7 +102,7 @@ class KeyedCalls:
         """
         self.sender = sender
         self._store = store
-        self.flights = Flights(place)
+        self.flights: Flights = Flights(place)
         self._opened_at: float | None = None
 
     @property
@@ -138,12 +138,14 @@ class KeyedCalls:
         while True:
             flight, is_first = self.flights.join(name, key, call)
             if is_first:
+                if flight.before is not None:
+                    prior = self.sender.pending(flight.before)
                 made = await self._fly(call, key, prior)
                 if made.replayed:
                     self._emit_replayed(call)
                 return made
             self._compare(call, key, content_in(flight.call), content_in(call))
-            await self._wait_for(call, flight.ended(), partial(self._pending_of, flight.call))
+            await self._wait_for(call, flight.ended(), partial(self._pending_in, flight))
             if flight.outcome is not None:
                 self._emit_replayed(call)
                 return replayed(flight.outcome)
@@ -165,8 +167,10 @@ class KeyedCalls:
             raise
         finally:
             pending = None
-            if outcome is None and call.is_unresolved and self._store is None:
-                pending = self.sender.pending(call)
+            if outcome is None and self._store is None:
+                # What was absent once may arrive still: whoever waits looks it up before it sends.
+                may_arrive = call.is_unresolved or call.was_unknown
+                pending = self.sender.pending(call) if may_arrive else prior
             self.flights.leave(call.operation.name, key, outcome, pending)
         return made
 
@@ -212,13 +216,15 @@ class KeyedCalls:
             )
             raise about(error, call) from None
 
-    async def _pending_of(
-        self, call: Call[Any, Any], store: Store | None = None, key: str = ""
-    ) -> Pending:
+    async def _pending_in(self, flight: Flight) -> Pending:
+        """Return what settles a call that is under way, as it is now."""
+        return self.sender.pending(flight.call)
+
+    async def _pending_of(self, call: Call[Any, Any], store: Store, key: str) -> Pending:
         """Return what settles a call with a key: as it left, as far as the journal knows it."""
-        found = None if store is None else await store.find(call.operation.name, key)
+        found = await store.find(call.operation.name, key)
         row = None if found is None else found.row
-        if store is None or row is None or row.sent is None:
+        if row is None or row.sent is None:
             return self.sender.pending(call)
         return row.pending(account_of(store))
 
@@ -285,7 +291,7 @@ class KeyedCalls:
                     prior = None
                     outcome = await self.sender.make(call)
                 else:
-                    outcome = await self._resume(call, prior)
+                    outcome = await self.sender.make(call, prior.pending, unresolved=True)
             else:
                 if store.is_lossy:
                     existing = await self._existing(store, call, claim, log)
@@ -303,14 +309,6 @@ class KeyedCalls:
         with anyio.CancelScope(shield=True):
             await self._end(store, call, log, end)
         return outcome
-
-    async def _resume(self, call: Call[Q, R], prior: Prior) -> Outcome[R]:
-        """Look up what was sent before, and send the same again only where it had no effect."""
-        if prior.was_applied:
-            # It was answered, and only its result is open: it is never sent again.
-            retry = attrs.evolve(call.options.retry, resend_when_absent=False)
-            call.options = attrs.evolve(call.options, retry=retry)
-        return await self.sender.make(call, prior.pending, unresolved=True)
 
     async def _settle_other(
         self,

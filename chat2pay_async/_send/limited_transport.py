@@ -50,7 +50,7 @@ class LimitedTransport:
         key: str | KeySource,
         added: Mapping[str, str] | None = None,
     ) -> None:
-        self.key_source = key if isinstance(key, KeySource) else None
+        self.key_source: KeySource | None = key if isinstance(key, KeySource) else None
         """The source that is asked for the key before each attempt; None: it is always the same."""
         self._key = ApiKey("" if isinstance(key, KeySource) else key)
         self._added = added_headers(None, None) if added is None else added

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Final, Protocol, TypeAlias, cast
 
 import anyio
@@ -124,7 +124,7 @@ class RateLimiter:
     """
 
     def __init__(self, limit: RateLimit | None = None) -> None:
-        self.interval = 0.0 if limit is None else limit.per / limit.requests
+        self.interval: float = 0.0 if limit is None else limit.per / limit.requests
         """Seconds between two requests at the full rate; 0 where there is no limit."""
         self._tolerance = 0.0 if limit is None else (limit.burst - 1) * self.interval
         self._pace = Pace(1 / self.interval if self.interval else math.inf)
@@ -200,7 +200,7 @@ class RateLimiter:
                 following.wake()
 
 
-class Slots(AbstractAsyncContextManager[None]):
+class Slots:
     """As many slots as there are connections: `async with slots`.
 
     A tenth is for look-ups only; at least one, where there are two or more.

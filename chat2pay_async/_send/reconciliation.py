@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import enum
 import math
-from collections import OrderedDict
 from collections.abc import Generator, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import datetime, timedelta
@@ -43,10 +42,11 @@ from chat2pay_async._api.responses import form_of, retry_after
 from chat2pay_async._config import ApiKey
 from chat2pay_async._send.call import Call, Options, target_of
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
+from chat2pay_async._send.flights import SIGHTINGS, Memory, Sightings
 from chat2pay_async._send.limited_transport import KeyUnavailableError, LimitedTransport
 from chat2pay_async._send.references import References, owner_by, owner_in, owner_of, reference_in
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
-from chat2pay_async.errors import Attempt, Pending, Proof, SentRequest
+from chat2pay_async.errors import Attempt, Pending, Proof
 from chat2pay_async.events import Hooks, LookedUp, LookUpStarted, Paused, ResolutionStarted
 
 __all__ = [
@@ -55,7 +55,6 @@ __all__ = [
     "Reconciler",
     "Resolution",
     "Seen",
-    "Sightings",
     "Verdict",
     "look_for",
     "look_up",
@@ -67,9 +66,6 @@ FRESH: Final = 1.0
 """Seconds that an *absent* may be old when a POST follows it."""
 STRETCH: Final = 3
 """The most that the window stretches until a look-up counts, in times of `settle`."""
-SIGHTINGS: Final = 3
-"""The number of look-ups in a row that have to see what may be another's before that settles it: a
-look-up can be misled."""
 FIRST_GAP: Final = 0.25
 LONGEST_GAP: Final = 2.5
 
@@ -131,35 +127,6 @@ class _Look(NamedTuple):
 
 
 LookUps: TypeAlias = Generator[float, Seen, Finding]
-
-
-@attrs.define
-class Sightings:
-    """The look-ups of one call that showed what may be its effect, counted in a row.
-
-    After it, *absent* is a contradiction: a replica may lag, or the look-up before was misled. Seen
-    once or twice, it takes two absences in a row to outweigh it; seen more often, nothing does.
-    """
-
-    longest: int = 0
-    has_any: bool = False
-    """True where one of the latest series showed what may be its effect, or is."""
-    _run: int = 0
-    _absences: int = 0
-
-    def add(self, shows: Shows, *, waited: bool) -> Shows:
-        """Note what a look-up showed; return what it counts as."""
-        self.has_any = self.has_any or shows in {Shows.OURS, Shows.OTHER, Shows.DECLINED}
-        if shows in {Shows.OTHER, Shows.DECLINED}:
-            self._run, self._absences = self._run + 1, 0
-            self.longest = max(self.longest, self._run)
-        elif shows is Shows.ABSENT:
-            self._run, self._absences = 0, self._absences + waited
-            if self.longest >= SIGHTINGS:
-                return Shows.OTHER
-            if self.longest and self._absences == 1:
-                return Shows.NOTHING
-        return shows
 
 
 def look_up(  # noqa: PLR0913 - what there is to know before the first look
@@ -237,35 +204,6 @@ def look_for(window_ends: float, settle: float, now: float) -> LookUps:
 # Looking ------------------------------------------------------------------------------------------
 
 
-@attrs.define
-class _Known:
-    """The knowledge that this process has of a call that may have been applied."""
-
-    window_ends: float
-    sent_at: float | None = None
-    """None: by another process."""
-    seen: Sightings = attrs.field(factory=Sightings)
-
-
-class _Memory:
-    """The pending calls that this process has known: it need not start their windows anew."""
-
-    SIZE: Final = 10_000
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[tuple[SentRequest, Attempt], _Known] = OrderedDict()
-
-    def of(self, pending: Pending) -> _Known:
-        """Return what is known of a call; what is new here was sent by another process."""
-        key = pending.request, pending.first_attempt  # the same, however often it is tried
-        if key not in self._known:
-            ends = clock.now() + pending.read_timeout + pending.settle
-            self._known[key] = _Known(ends)
-        if len(self._known) > self.SIZE:
-            self._known.popitem(last=False)
-        return self._known[key]
-
-
 class Reconciler:
     """The look-ups of a client, and what it knows of calls that they may have to settle."""
 
@@ -282,7 +220,7 @@ class Reconciler:
         self._key_fingerprint = key.fingerprint
         self._base_url = base_url
         self._target = target_of(GET_TRANSACTION, base_url)
-        self._memory = _Memory()
+        self._memory = Memory()
         self.known = References() if known is None else known
         """The references that calls over these connections received."""
 
@@ -358,22 +296,46 @@ class Reconciler:
             TypeError: It is no `Pending`.
         """
         await self._check(pending, options, another_key=another_key)
-        settle = max(pending.settle, options.retry.settle)
-        read = max(pending.read_timeout, options.timeout.read)
         known = self._memory.of(pending)
-        window_ends = known.window_ends
-        window_ends += (read - pending.read_timeout) + (settle - pending.settle)
-        resend = options.retry.resend_when_absent and pending.resend_when_absent
         with (
             self._hooks.around(ResolutionStarted("", pending.operation)),
             anyio.move_on_after(options.timeout.total),
         ):
-            now, seen = clock.now(), known.seen
-            look_ups = look_up(window_ends, settle, now, seen=seen, resend_when_absent=resend)
+            look_ups = self._look_ups(pending, options, clock.now())
             finding = await self._drive(look_ups, pending, known.sent_at, options, "")
-            found = finding.verdict is Verdict.APPLIED
-            return Resolution(finding.verdict, finding.evidence.result if found else None)
+            return _resolution(finding)
         return Resolution(Verdict.UNDETERMINED)
+
+    def judge(
+        self, pending: Pending, response: WireResponse, started: float, options: Options
+    ) -> Resolution:
+        """Return what one look-up comes to, which was made already; see `resolve`.
+
+        Args:
+            pending: The call.
+            response: The status endpoint's response.
+            started: The time at which that was asked.
+            options: As for `resolve`.
+        """
+        look_ups = self._look_ups(pending, options, started)
+        next(look_ups)
+        since = _since(pending, self._memory.of(pending).sent_at, started)
+        _, finding = _next(look_ups, Seen(started, self._read(pending, response, since)))
+        return _resolution(finding)
+
+    def _look_ups(self, pending: Pending, options: Options, now: float) -> LookUps:
+        """Begin the look-ups of a pending call, by the more cautious of its settings and ours."""
+        settle = max(pending.settle, options.retry.settle)
+        read = max(pending.read_timeout, options.timeout.read)
+        known = self._memory.of(pending)
+        longer = (read - pending.read_timeout) + (settle - pending.settle)
+        return look_up(
+            known.window_ends + longer,
+            settle,
+            now,
+            seen=known.seen,
+            resend_when_absent=options.retry.resend_when_absent and pending.resend_when_absent,
+        )
 
     def note_others(self, pending: Pending, others: Iterable[tuple[str, Any]]) -> None:
         """Keep the references of other calls for the same identity: they are not this one's."""
@@ -442,8 +404,7 @@ class Reconciler:
         request = prepare(GET_TRANSACTION, query_for(pending.operation, pending.identity))
         response, reason, evidence = None, None, Evidence(Shows.NOTHING)
         at, started = self._transport.now(), clock.now()
-        ago = None if sent_at is None else started - sent_at
-        since = Since(pending.first_attempt.started_at, ago, pending.service_time)
+        since = _since(pending, sent_at, started)
         guard = SendGuard(lease=lease, is_held=lease is not None)
         try:
             response = await self._transport.exchange(
@@ -459,9 +420,7 @@ class Reconciler:
                 ago = answered - started
                 seconds = self._transport.throttled(retry_after(response.headers), ago)
                 self._hooks.emit(Paused(call_id, pending.operation, seconds))
-            evidence = read_evidence(pending, response, since, self.known)
-            if evidence.shows is Shows.OURS:  # at once: another call may be looking, too
-                self.known.add(reference_in(pending.operation, evidence.result), owner_in(pending))
+            evidence = self._read(pending, response, since)
         return _Look(at, started, answered, evidence, response, reason)
 
     def _emit(self, started: LookUpStarted, found: _Look, finding: Finding | None) -> None:
@@ -481,6 +440,18 @@ class Reconciler:
             )
         )
 
+    def _read(self, pending: Pending, response: WireResponse, since: Since) -> Evidence:
+        evidence = read_evidence(pending, response, since, self.known)
+        if evidence.shows is Shows.OURS:  # at once: another call may be looking, too
+            self.known.add(reference_in(pending.operation, evidence.result), owner_in(pending))
+        return evidence
+
+
+def _since(pending: Pending, sent_at: float | None, started: float) -> Since:
+    """Return the time of a call's first attempt, for a look-up that starts now."""
+    ago = None if sent_at is None else started - sent_at
+    return Since(pending.first_attempt.started_at, ago, pending.service_time)
+
 
 def _next(look_ups: LookUps, seen: Seen) -> tuple[float, Finding | None]:
     """Return when to look next, or what look-ups came to."""
@@ -488,3 +459,11 @@ def _next(look_ups: LookUps, seen: Seen) -> tuple[float, Finding | None]:
         return look_ups.send(seen), None
     except StopIteration as end:
         return math.inf, end.value
+
+
+def _resolution(finding: Finding | None) -> Resolution:
+    """Return the end of a pending call's look-ups; None: they have not come to one."""
+    if finding is None:
+        return Resolution(Verdict.UNDETERMINED)
+    is_applied = finding.verdict is Verdict.APPLIED
+    return Resolution(finding.verdict, finding.evidence.result if is_applied else None)

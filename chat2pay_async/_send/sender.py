@@ -101,10 +101,10 @@ class Sender:
         self.hooks = hooks
         self.base_url = base_url
         self._key_fingerprint = key.fingerprint
-        self.asks_for_keys = isinstance(key, KeySource)
+        self.asks_for_keys: bool = isinstance(key, KeySource)
         host, port = server_of(base_url)
         self._host = f"{host}:{port}"
-        self.interval = transport.interval
+        self.interval: float = transport.interval
 
     async def send(
         self,
@@ -447,6 +447,12 @@ class Sender:
         if getattr(pending, "operation", "") == ENDPOINT:
             return Resolution(Verdict.UNDETERMINED)
         return await self._reconciler.resolve(pending, options, another_key=another_key)
+
+    def judge(
+        self, pending: Pending, response: WireResponse, started: float, options: Options
+    ) -> Resolution:
+        """Return what one look-up comes to, which was made already; see `Reconciler.judge`."""
+        return self._reconciler.judge(pending, response, started, options)
 
     def check_open(self) -> None:
         """Refuse a call on a client that is closed, or works on another loop.

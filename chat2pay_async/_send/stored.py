@@ -297,8 +297,6 @@ class Prior(NamedTuple):
     pending: Pending
     is_unresolved: bool
     """True if it may have been applied; then it is looked up before anything else."""
-    was_applied: bool = False
-    """True if it was answered, and only its result is open."""
 
 
 def prior_of(row: Row, account: Account) -> Prior | None:
@@ -311,7 +309,11 @@ def prior_of(row: Row, account: Account) -> Prior | None:
     proofs = {attempt.proof for attempt in seen}
     # An attempt that was explicitly absent may have arrived since.
     is_unresolved = row.state in OPEN or Proof.UNKNOWN in proofs
-    return Prior(row.pending(account, seen), is_unresolved, Proof.APPLIED in proofs)
+    pending = row.pending(account, seen)
+    if Proof.APPLIED in proofs:
+        # It was answered, and only its result is open: no look-up shows that it is absent.
+        pending = attrs.evolve(pending, resend_when_absent=False)
+    return Prior(pending, is_unresolved)
 
 
 def results_of(rows: Iterable[Row], *, besides: str) -> list[tuple[str, Any]]:

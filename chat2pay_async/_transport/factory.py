@@ -10,7 +10,6 @@ import httpx
 
 from chat2pay_async import _config
 from chat2pay_async._tracebacks import hiding_arguments
-from chat2pay_async._transport.base import Transport
 from chat2pay_async._transport.fast import FastTransport
 from chat2pay_async._transport.httpx import HttpxTransport, library_of, own_client
 from chat2pay_async._transport.pool import PooledTransport
@@ -57,7 +56,7 @@ def transport_for(  # noqa: PLR0913 - what a client's settings say about its con
     ssl_context: ssl.SSLContext | None = None,
     http2: bool = False,
     reserved: frozenset[str] = frozenset(),
-) -> Transport:
+) -> HttpxTransport | FastTransport:
     """Make the transport that a client's settings ask for.
 
     Args:

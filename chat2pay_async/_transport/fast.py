@@ -58,6 +58,11 @@ class FastTransport:
         self._harmless: tuple[object, ...] = ()
         """The functions that stood last in the places that mocks patch."""
 
+    @property
+    def proxy(self) -> str:
+        """Host and port of the proxy that requests go through; empty where there is none."""
+        return self._pool.proxy
+
     async def exchange(
         self, request: SentRequest, headers: HeaderFields, limits: Timeout, guard: SendGuard
     ) -> WireResponse:

@@ -19,6 +19,7 @@ import anyio.lowlevel
 import httpcore
 
 from chat2pay_async import _eventloop as clock
+from chat2pay_async._config import check_reach
 from chat2pay_async._transport.base import (
     HAPPY_EYEBALLS_DELAY,
     RESET_ON_CLOSE,
@@ -296,6 +297,7 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
             # httpcore's pool connects again, and sends again, when HTTP/2 is being shut down.
             raise httpcore.RemoteProtocolError("the connection has ended")
         self.opened = True
+        check_reach(self._origin.host.decode("ascii"))
         self._connected_by = None if timeout is None else clock.now() + timeout
         loop = clock.current_loop()
         self._loop = loop if isinstance(loop, asyncio.AbstractEventLoop) else None
@@ -351,6 +353,7 @@ class HttpcoreConnection(httpcore.AsyncNetworkBackend):
             return
         if self._socks and data[0] < _FIRST_PRINTABLE:
             return  # SOCKS messages begin with a version number, requests with a method's letter
+        check_reach(self._origin.host.decode("ascii"))  # it may be kept from when all were reached
         self.written = True
         self._connected_by = None
         if self._guard is not None:

@@ -11,13 +11,14 @@ import importlib
 import math
 import socket
 import sys
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, cast
 
 import anyio
 
 from chat2pay_async import _eventloop as clock
-from chat2pay_async._config import HeaderFields, Headers, Timeout
+from chat2pay_async._config import HeaderFields, Headers, Timeout, check_reach
 from chat2pay_async._transport.base import (
     BODILESS,
     LAST_WORDS,
@@ -202,6 +203,11 @@ class HttpxTransport:
             guard.last_byte = built.extensions.get("last_byte") or guard.last_byte
         return response
 
+    @property
+    def proxy(self) -> str:
+        """Host and port of the proxy that requests go through; empty where none can be seen."""
+        return self._proxy(self._library.URL(self._base_url))
+
     def _proxy(self, url: Any) -> str:
         pool = getattr(self._client._transport, "pool", None)  # noqa: SLF001 - not public
         if isinstance(pool, Pool):
@@ -226,7 +232,8 @@ class HttpxTransport:
         with anyio.CancelScope() as scope:
             if self._owned and not tells_all:
                 scope.deadline = clock.now() + limits.connect + limits.write + limits.read
-            built.extensions["trace"] = watch = _Watch(built.method, limits, guard, scope)
+            watch = _Watch(built.method, limits, guard, scope, lambda: self._check_reach(built))
+            built.extensions["trace"] = watch
             guard.may_have_been_sent = guard.has_other_ways = not tells_all
             try:
                 response = await self._client.send(built, follow_redirects=False, stream=True)
@@ -239,6 +246,12 @@ class HttpxTransport:
             return await _read(response, longest=LONGEST_RESPONSE)
         proof = Proof.UNKNOWN if guard.may_have_been_sent else Proof.NOT_SENT
         raise ExchangeError("ReadTimeout", proof=proof, timed_out=True)
+
+    def _check_reach(self, built: Any) -> None:
+        try:
+            check_reach(built.url.host)
+        except ConfigurationError as refused:
+            raise self._library.ConnectError(str(refused), request=built) from refused
 
     def _may_have_left(self, built: Any, guard: SendGuard) -> bool:
         """Tell whether a request may have been written before an exception that denies it.
@@ -309,9 +322,15 @@ class _Watch:
     """Watches what httpcore tells of a request, and when, as its extension `trace`."""
 
     def __init__(
-        self, method: str, limits: Timeout, guard: SendGuard, scope: anyio.CancelScope
+        self,
+        method: str,
+        limits: Timeout,
+        guard: SendGuard,
+        scope: anyio.CancelScope,
+        check_reach: Callable[[], None],
     ) -> None:
         self.was_repeated = False
+        self._check_reach = check_reach
         self._written = False
         self._method = method
         self._limits = limits
@@ -328,10 +347,12 @@ class _Watch:
             return  # it is still only being connected
         elif ".connect_" in name:
             guard.begin()
+            self._check_reach()
         elif name.endswith("send_request_headers.started"):
             if self._written and self._method not in BODILESS:
                 self.was_repeated = True
                 raise repeated()
+            self._check_reach()
             guard()
             self._written = True
             self._scope.deadline = clock.now() + limits.write + limits.read

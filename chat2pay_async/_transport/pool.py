@@ -35,6 +35,7 @@ import httpcore
 import httpx
 
 from chat2pay_async import _eventloop as clock
+from chat2pay_async._config import check_reach
 from chat2pay_async._tracebacks import hiding_frames
 from chat2pay_async._transport import http1
 from chat2pay_async._transport.base import (
@@ -230,6 +231,8 @@ class Pool:
             ExchangeError: The guard kept it back, or the response is too long.
         """
         guard.begin()
+        if not is_mocked():  # a connection of httpcore's sees to it where a mock lets it through
+            self._check_reach()
         lease = guard.lease
         held = None if lease is None else lease.take()
         if held is not None and guard.is_held:
@@ -315,6 +318,12 @@ class Pool:
         self._check_open()
         self._open.add(made)
         return made
+
+    def _check_reach(self) -> None:
+        try:
+            check_reach(self._host)
+        except ConfigurationError as refused:
+            raise httpcore.ConnectError(str(refused)) from refused
 
     def _check_open(self) -> None:
         if self._closed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -22,6 +22,7 @@ __all__ = [
     "Format",
     "Number",
     "Odd",
+    "combined",
     "contradictions",
     "format_of",
     "number_of",
@@ -69,6 +70,27 @@ def number_of(value: float) -> Number | Odd:
 
 
 _UNKNOWN = refused("is a number that can't be read: write it again")
+
+
+def combined(readings: Sequence[Any]) -> Any:
+    """Return a cell as it is where it may be shown in any of several formats.
+
+    Args:
+        readings: The cell, read by its own format and by those of conditions.
+    """
+    first = readings[0]
+    if all(one == first for one in readings):
+        return first
+    odd = [one if isinstance(one, Odd) else Odd(one) for one in readings]
+    symbols = {one.symbol for one in odd}
+    if len(symbols) > 1 or not all(isinstance(one.value, (int, Decimal)) for one in odd):
+        return refused("may be shown otherwise by a conditional format: delete its rule")
+    return Odd(
+        odd[0].value,
+        next((one.text_problem for one in odd if one.text_problem), ""),
+        next((one.amount_problem for one in odd if one.amount_problem), ""),
+        odd[0].symbol,
+    )
 
 
 # Currencies --------------------------------------------------------------------------------------
@@ -216,7 +238,8 @@ class _Section:
     """A section of a format code, taken apart."""
 
     pattern: str = ""
-    """The placeholders `0 # ?` with their points and commas; `x` for every literal among them."""
+    """The placeholders `0 # ?` with their points and commas; literals as `x`, blank ones as they
+    are."""
     literals: str = ""
     symbol: str = ""
     manner: str = ""
@@ -228,7 +251,7 @@ class _Section:
 
     def add_literal(self, literal: str) -> None:
         self.literals += literal
-        self.pattern += "x" if literal.strip() else ""
+        self.pattern += "x" if literal.strip() else " " * bool(literal)
 
     def add_symbol(self, symbol: str) -> None:
         self.symbol = self.symbol or symbol
@@ -244,7 +267,7 @@ def _section(code: str) -> _Section:
             case "quoted" | "escaped":
                 _add_words(found, text)
             case "space":
-                pass
+                found.add_literal(" ")
             case "fill":
                 found.add_literal(text if text.isdigit() else "")
             case "bracket":
@@ -346,8 +369,9 @@ _UNSHOWN = _Shape("not at all", "not at all")
 
 def _shape(section: _Section) -> _Shape:
     literals, digits = section.literals, section.general or section.text
-    found = _PATTERN.fullmatch(section.pattern)
-    nothing = not section.pattern.strip("x")
+    pattern = section.pattern.strip()  # blanks around a value make no difference
+    found = _PATTERN.fullmatch(pattern.replace(" ", ""))
+    nothing = not pattern.strip("x ")
     whole, point, scaled = ("", "", "") if found is None else found.groups(default="")
     grouped = whole.rstrip(",")
     scaled = scaled or whole[len(grouped) :]
@@ -356,7 +380,7 @@ def _shape(section: _Section) -> _Shape:
         (digits, ""),
         (nothing, "not at all"),
         (bool(scaled), "in thousands"),
-        ("x" in section.pattern or bool(literals) or found is None, _CHARACTERS),
+        (not {"x", " "}.isdisjoint(pattern) or found is None, _CHARACTERS),
         ("," in grouped, "with separators"),
         (bool(point), "with decimals"),
     )

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
-from chat2pay_async._workbooks.formats import refused
+from chat2pay_async._workbooks.formats import Odd, refused
 
 __all__ = [
     "AN_ERROR",
@@ -16,6 +16,7 @@ __all__ = [
     "NO_RESULT",
     "TWO_VALUES",
     "UNKNOWN",
+    "ZERO_OF_FORMULA",
     "Area",
     "Book",
     "Cells",
@@ -31,6 +32,10 @@ MOST_COLUMNS: Final = 16_384
 _RESAVE = "open the workbook in Excel or LibreOffice and save it, or write the value itself"
 AN_ERROR: Final = refused("is an error, such as #N/A: correct its formula, or write the value")
 NO_RESULT: Final = refused(f"is a formula without a stored result: {_RESAVE}")
+ZERO_OF_FORMULA: Final = Odd(
+    0,
+    "is 0, which a formula gives for an empty cell, too: write the value itself, or clear the cell",
+)
 TWO_VALUES: Final = refused(f"has two values in the file: {_RESAVE}")
 UNKNOWN: Final = refused(f"has a value that can't be read: {_RESAVE}")
 

@@ -15,7 +15,9 @@ from chat2pay_async._workbooks.formats import (
     A_DATE,
     Format,
     Odd,
+    combined,
     format_of,
+    refused,
 )
 from chat2pay_async._workbooks.grid import (
     AN_ERROR,
@@ -23,6 +25,7 @@ from chat2pay_async._workbooks.grid import (
     MOST_ROWS,
     NO_RESULT,
     UNKNOWN,
+    ZERO_OF_FORMULA,
     Area,
     Cells,
     Grid,
@@ -35,6 +38,7 @@ __all__ = ["OdsBook"]
 
 _CONTENT, _STYLES, _MANIFEST = "content.xml", "styles.xml", "META-INF/manifest.xml"
 _GENERAL = format_of("General")
+_DIGITS = re.compile(r"(.*?)([#0.,]*)", re.DOTALL)
 _HIDDEN = frozenset({"collapse", "filter"})
 _ERROR = re.compile(r"Err:[0-9]+|#[A-Z0-9/]+[!?]?")
 _LONGEST_TEXT = 2 * 32_767
@@ -147,7 +151,8 @@ class _Styles:
         self._style = ""
         self._literal: str | None = None
         self._suffix = ""
-        self._formats = dict[str, Format]()
+        self._conditions = dict[str, list[str]]()
+        self._formats = dict[str, tuple[Format, ...]]()
 
     def parser(self, begin_body: Callable[[], None] = lambda: None) -> Any:
         """Return a parser that reads styles, up to the body of a document."""
@@ -171,6 +176,9 @@ class _Styles:
         elif name == "style:table-properties":
             if _named(attributes).get("table:display") == "false":
                 self.hidden_tables.add(self._style)
+        elif name == "style:map" and self._open is None:
+            applied = _named(attributes).get("style:apply-style-name", "")
+            self._conditions.setdefault(self._style, []).append(applied)
         elif name == "style:map" and self._open is not None:
             given = _named(attributes)
             condition = given.get("style:condition", "").replace("value()", "").replace("!=", "<>")
@@ -211,20 +219,30 @@ class _Styles:
                 self._open.code += f"[${literal}{self._suffix}]"
             elif name == "number:text" and literal.strip() == "%":
                 self._open.code += "%"
-            elif literal:  # a text within digits comes after its number here: as odd as before it
-                self._open.code += '"' + literal.replace('"', "") + '"'
+            elif literal:
+                quoted = '"' + literal.replace('"', "") + '"'
+                if name == "number:embedded-text":  # among the digits, wherever
+                    before, digits = _DIGITS.fullmatch(self._open.code).groups()  # type: ignore[union-attr]
+                    self._open.code = f"{before}#{quoted}{digits}"
+                else:
+                    self._open.code += quoted
 
-    def format_of(self, style: str) -> Format:
-        """Return the number format of a cell's style."""
+    def formats_of(self, style: str) -> tuple[Format, ...]:
+        """Return the number format of a cell's style, and those that conditions may put there."""
         known = self._formats.get(style)
         if known is None:
-            name, seen = style, set[str]()
-            while name in self._cells and name not in seen and not self._cells[name][0]:
-                seen.add(name)
-                name = self._cells[name][1]
-            data = self._data.get(self._cells.get(name, ("", ""))[0])
-            known = self._formats[style] = format_of(self._code(data)) if data else _GENERAL
+            others = map(self._format_of, self._conditions.get(style, ()))
+            own = self._format_of(style) or _GENERAL
+            known = self._formats[style] = (own, *filter(None, others))
         return known
+
+    def _format_of(self, style: str) -> Format | None:
+        name, seen = style, set[str]()
+        while name in self._cells and name not in seen and not self._cells[name][0]:
+            seen.add(name)
+            name = self._cells[name][1]
+        data = self._data.get(self._cells.get(name, ("", ""))[0])
+        return format_of(self._code(data)) if data else None
 
     def _code(self, style: _DataStyle) -> str:
         others = [
@@ -276,9 +294,26 @@ _REPEATED, _ROWS_REPEATED, _COLUMNS_SPANNED, _ROWS_SPANNED = (
 _CALC_TYPE = f"{_CALC} value-type"
 _PERCENT = format_of("0%")
 _FLAGS: Mapping[str, bool] = {"true": True, "false": False}
+_NUMERIC = re.compile(r"[\d\s.,'\u2019()#+\-\u2212]")
+_SHOWN_OTHERWISE = refused(
+    "is a formula whose result is shown otherwise than it is stored: write the value itself"
+)
 _GROUPS = frozenset({"table:table-row-group", "table:table-column-group"})
 _ASIDE = frozenset({"office:annotation", "table:shapes", "table:detective", "draw:frame"})
 _BREAKS: Mapping[str, str] = {"text:s": " ", "text:tab": "\t", "text:line-break": "\n"}
+
+
+def _shows(text: str, value: Any) -> bool:
+    """Tell whether a text can be a number without a format.
+
+    LibreOffice keeps no format for the true or false, or the date, of a formula.
+    """
+    digits = re.sub(r"\D", "", text)
+    if not text or isinstance(value, Odd) or re.fullmatch(r"#+|.*\dE[+-]?\d+", text):
+        return True  # a column may be too narrow for all digits
+    whole = str(abs(int(value)))
+    is_alike = digits == whole if value == int(value) else digits.startswith(whole)
+    return is_alike and not _NUMERIC.sub("", text)
 
 
 def _count(attributes: Attributes, name: str, most: int) -> int:
@@ -398,31 +433,39 @@ class _Sheet:
         formula = _FORMULA in cell
         if cell.get(_CALC_TYPE) == "error" or (formula and _ERROR.fullmatch(text)):
             return AN_ERROR
+        if formula and kind is None:
+            # LibreOffice shows an empty text, where other programs show nothing at all.
+            return None if self._paragraphs == [""] else NO_RESULT
         match kind:
             case "float" | "currency" | "percentage":
-                return self._number(cell, column)
+                return self._number(cell, column, text)
             case "boolean":
                 return _FLAGS.get(cell.get(_BOOLEAN, ""), UNKNOWN)
-            case "date" | "time":
-                return A_DATE
-            case "string" | None if kind or not formula:
-                return self._format(cell, column).read_text(cell.get(_STRING, text))
+            case "string" | None:
+                given = cell.get(_STRING, text)
+                return combined([one.read_text(given) for one in self._formats(cell, column)])
             case _:
-                return UNKNOWN if kind else NO_RESULT
+                return A_DATE if kind in {"date", "time"} else UNKNOWN
 
-    def _number(self, cell: Attributes, column: int) -> Any:
-        known = self._format(cell, column)
-        value = known.read_stored(cell.get(_VALUE, ""))
+    def _number(self, cell: Attributes, column: int, shown: str) -> Any:
+        formats = self._formats(cell, column)
+        value = combined([one.read_stored(cell.get(_VALUE, "")) for one in formats])
         if cell[_TYPE] == "percentage" and not isinstance(value, Odd):
             return _PERCENT.read_stored(cell.get(_VALUE, ""))
+        if cell[_TYPE] == "float" and formats[0].plain and not _shows(shown, value):
+            return _SHOWN_OTHERWISE
+        if value == 0 and _FORMULA in cell:
+            return ZERO_OF_FORMULA
         code = cell.get(_CURRENCY, "")
+        if cell[_TYPE] == "currency" and not code:
+            code = _NUMERIC.sub("", shown)
         if isinstance(value, Odd):
             return attrs.evolve(value, symbol=value.symbol or code)
         return Odd(value, symbol=code) if code and value is not A_DATE else value
 
-    def _format(self, cell: Attributes, column: int) -> Format:
+    def _formats(self, cell: Attributes, column: int) -> tuple[Format, ...]:
         style = cell.get(_STYLE) or self._row.get(_DEFAULT)
         if not style:
             found = (default for end, default in self._defaults if column < end)
             style = next(found, "")
-        return self._styles.format_of(style)
+        return self._styles.formats_of(style)

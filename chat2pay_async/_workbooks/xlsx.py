@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chat2pay_async._workbooks.formats import A_DATE, Format, format_of
+from chat2pay_async._workbooks.formats import A_DATE, Format, combined, format_of
 from chat2pay_async._workbooks.grid import (
     AN_ERROR,
     MOST_COLUMNS,
@@ -16,6 +16,7 @@ from chat2pay_async._workbooks.grid import (
     NO_RESULT,
     TWO_VALUES,
     UNKNOWN,
+    ZERO_OF_FORMULA,
     Area,
     Cells,
     Grid,
@@ -80,7 +81,7 @@ class XlsxBook:
         self.sheets = dict[str, bool]()
         self._computed = True
         self._read_workbook(main, targets)
-        self._formats = _styles(package, targets.get("styles", []))
+        self._formats, self._conditional = _styles(package, targets.get("styles", []))
         self._texts = _shared_strings(package, targets.get("sharedStrings", []))
 
     def _read_workbook(self, main: str, targets: Mapping[str, list[str]]) -> None:
@@ -101,16 +102,20 @@ class XlsxBook:
         """Return one of its sheets."""
         path = self._paths[name]
         hidden_columns, merged = set[int](), list[Area]()
+        found = list[tuple[Area, Format]]()  # conditional formats, which come after the rows
 
         def rows() -> Iterator[RawRow]:
             sheet = _Sheet(self._texts, self._formats, hidden_columns, merged)
+            sheet.conditional, sheet.conditions = self._conditional, tuple(found)
             sheet.is_computed = self._computed
             for _ in self._package.parse(path, sheet.parser):
                 yield from sheet.ready
                 sheet.ready.clear()
                 sheet.text.check()
+            found[:] = sheet.found
 
-        return Grid(rows, hidden_columns, merged, lambda: self._package.mentions(path, _TRACES))
+        traces = (*_TRACES, b"dxfId") if self._conditional else _TRACES
+        return Grid(rows, hidden_columns, merged, lambda: self._package.mentions(path, traces))
 
 
 def _true(value: str | None) -> bool:
@@ -134,13 +139,23 @@ def _targets(package: Package, source: str) -> dict[str, list[str]]:
     return found
 
 
-def _styles(package: Package, parts: list[str]) -> dict[str | None, Format]:
-    """Return the number format of each style; that of cells without a style under None."""
+def _styles(
+    package: Package, parts: list[str]
+) -> tuple[dict[str | None, Format], dict[str, Format]]:
+    """Return the number format of each style, and of each style of conditional formats.
+
+    That of cells without a style is under None. Conditional formats without one are left out.
+    """
     codes, formats, in_cells = dict(_BUILT_IN), list[int](), False
+    conditional, number = dict[str, Format](), -1
 
     def start(tag: str, attributes: Attributes) -> None:
-        nonlocal in_cells
+        nonlocal in_cells, number
         match _NAMES[tag]:
+            case "dxf":
+                number += 1
+            case "numFmt" if number >= 0:
+                conditional[str(number)] = format_of(attributes["formatCode"])
             case "numFmt":
                 codes.setdefault(int(attributes["numFmtId"]), attributes["formatCode"])
             case "xf" if in_cells:
@@ -156,7 +171,7 @@ def _styles(package: Package, parts: list[str]) -> dict[str | None, Format]:
         str(index): format_of(codes.get(one, "General")) for index, one in enumerate(formats)
     }
     found[None] = found.get("0", _GENERAL)
-    return found
+    return found, conditional
 
 
 class _Text:
@@ -243,6 +258,14 @@ class _Columns(dict[str, int]):
 _COLUMNS = _Columns()
 
 
+def _areas(references: str) -> Iterator[Area]:
+    """Read references such as `A1:B9 D1`; those of whole columns are left out."""
+    for one in references.split():
+        if found := _REFERENCE.fullmatch(one):
+            left, top, right, bottom = found.groups()
+            yield Area(int(top), int(bottom or top), _COLUMNS[left], _COLUMNS[right or left])
+
+
 class _Sheet:
     """A parser's handlers for the part of one sheet."""
 
@@ -254,6 +277,10 @@ class _Sheet:
         merged: list[Area],
     ) -> None:
         self.is_computed = True
+        self.conditional: Mapping[str, Format] = {}
+        self.conditions: tuple[tuple[Area, Format], ...] = ()
+        self.found = list[tuple[Area, Format]]()
+        self._areas = ""
         self.ready = deque[RawRow]()
         self.parser = xml_parser(self._start, self._end, namespaces=False)
         self.text = _Text(self.parser)
@@ -282,14 +309,21 @@ class _Sheet:
             self._formula = True
         elif name == "row":
             self._start_row(attributes)
-        elif name == "col":
+        else:
+            self._start_other(name, attributes)
+
+    def _start_other(self, name: str, attributes: Attributes) -> None:
+        """Take what stands before or after the rows."""
+        if name == "col":
             if _true(attributes.get("hidden")) or float(attributes.get("width", 1)) == 0:
                 last = min(int(attributes["max"]), MOST_COLUMNS)
                 self._hidden_columns.update(range(int(attributes["min"]) - 1, last))
-        elif name == "mergeCell" and (found := _REFERENCE.fullmatch(attributes["ref"])):
-            left, top, right, bottom = found.groups()
-            area = Area(int(top), int(bottom or top), _COLUMNS[left], _COLUMNS[right or left])
-            self._merged.append(area)
+        elif name == "mergeCell":
+            self._merged += _areas(attributes["ref"])
+        elif name == "conditionalFormatting":
+            self._areas = attributes.get("sqref", "")
+        elif name == "cfRule" and (shown := self.conditional.get(attributes.get("dxfId", ""))):
+            self.found += [(area, shown) for area in _areas(self._areas)]
 
     def _start_row(self, attributes: Attributes) -> None:
         number = int(attributes.get("r", self._number + 1))
@@ -324,6 +358,17 @@ class _Sheet:
             computed = stored and kind == "str"  # a formula may return an empty text
             return NO_RESULT if self._formula and not computed else None
         known = self._formats.get(self._cell.get("s"), _GENERAL)
+        if not self.conditions:
+            return self._read(kind, raw, known)
+        others = [
+            one
+            for area, one in self.conditions
+            if area.first_row <= self._number <= area.last_row
+            and area.first_column <= self._column <= area.last_column
+        ]
+        return combined([self._read(kind, raw, one) for one in (known, *others)])
+
+    def _read(self, kind: str, raw: str, known: Format) -> Any:
         match kind:
             case "n":
                 return self._read_number(raw, known)
@@ -335,8 +380,9 @@ class _Sheet:
                 return A_DATE if kind == "d" else _FLAGS.get(raw, UNKNOWN)
 
     def _read_number(self, raw: str, known: Format) -> Any:
-        if self._formula and not self.is_computed and raw == "0":
-            return NO_RESULT  # XlsxWriter stores 0, and has it computed when Excel opens the file
+        if self._formula and raw == "0":
+            # XlsxWriter stores 0, and has it computed when Excel opens the file.
+            return ZERO_OF_FORMULA if self.is_computed else NO_RESULT
         if len(raw) <= _WHOLE_DIGITS and raw.isdecimal() and raw.isascii():
             return int(raw) if known.plain else known.read(int(raw))
         return known.read_stored(raw)

@@ -1,8 +1,8 @@
 """The two ways to serve a sandbox on this machine: for a block, and as a command."""
 
 import signal
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from ipaddress import ip_address
 from threading import Event
 from typing import Final
@@ -26,7 +26,7 @@ def serve_sandbox(
     host: str = LOOPBACK,
     port: int = 0,
     keep_alive: int = KEEP_ALIVE,
-) -> AbstractAsyncContextManager[Sandbox]:
+) -> "Serving":
     """Serve a sandbox over HTTP on this machine, for as long as the block lasts.
 
     The server runs in its own thread on its own event loop. So it makes no difference whether the
@@ -35,6 +35,8 @@ def serve_sandbox(
         async with serve_sandbox() as sandbox:
             client = AsyncChat2Pay(api_key=sandbox.api_key, base_url=sandbox.url)
 
+    Code that is not async uses a plain `with`.
+
     Args:
         sandbox: The sandbox to serve. Default: a new one.
         host: A loopback address.
@@ -42,13 +44,13 @@ def serve_sandbox(
         keep_alive: Seconds after which an idle connection is closed.
 
     Returns:
-        A context manager that gives the sandbox; its `url` is where it is served.
+        A context manager, async or plain, that gives the sandbox; its `url` is where it is served.
 
     Raises:
         SandboxError: The host is not this machine, or there is no such port.
         OSError: On entering the block: the port is in use.
     """
-    return _serving(sandbox or Sandbox(), _address(host, port), keep_alive)
+    return Serving(sandbox or Sandbox(), _address(host, port), keep_alive)
 
 
 def run(  # noqa: PLR0913 - the options of the command
@@ -87,17 +89,29 @@ def run(  # noqa: PLR0913 - the options of the command
     return 0
 
 
-@asynccontextmanager
-async def _serving(
-    sandbox: Sandbox, address: tuple[str, int], keep_alive: int
-) -> AsyncGenerator[Sandbox]:
-    sandbox.url, stop = start_server(sandbox.app, address, keep_alive)
-    try:
-        yield sandbox
-    finally:
+class Serving(AbstractContextManager[Sandbox], AbstractAsyncContextManager[Sandbox]):
+    """The block in which a sandbox is served."""
+
+    def __init__(self, sandbox: Sandbox, address: tuple[str, int], keep_alive: int) -> None:
+        self._sandbox = sandbox
+        self._address = address
+        self._keep_alive = keep_alive
+
+    def __enter__(self) -> Sandbox:
+        sandbox = self._sandbox
+        sandbox.url, self._stop = start_server(sandbox.app, self._address, self._keep_alive)
+        return sandbox
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop()
+
+    async def __aenter__(self) -> Sandbox:
+        return self.__enter__()
+
+    async def __aexit__(self, *_error: object) -> None:
         # The thread has to end even if the block was cancelled.
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(stop)
+            await anyio.to_thread.run_sync(self._stop)
 
 
 def _address(host: str, port: int) -> tuple[str, int]:

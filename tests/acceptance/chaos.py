@@ -25,6 +25,7 @@ from chaos_world import CONCURRENCY, Access, VirtualClock, spread
 from chat2pay_async import (
     AsyncChat2Pay,
     Chat2PayError,
+    IntegrationStatus,
     OutcomeUnknownError,
     PaymentLinkRequest,
     Pending,
@@ -231,7 +232,7 @@ class Chaos:
     async def updates(self, client: AsyncChat2Pay, application: str, number: int) -> None:
         """Switch an integration on and off: one at a time, or nobody could tell who was right."""
         for count in range(number):
-            status = ("DEACTIVATED", "ACTIVATED")[count % 2]
+            status = (IntegrationStatus.DEACTIVATED, IntegrationStatus.ACTIVATED)[count % 2]
             update = self.hurried(client).update_integration
             # Virtual time stands still meanwhile, and an update is known by its moment.
             await anyio.sleep(self.random.uniform(0.001, 1))

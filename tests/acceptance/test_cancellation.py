@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from pathlib import Path
 
 import anyio
 import pytest
-from cancellation import STORIES, every_step
+from cancellation import STORIES, every_journalled_step, every_step
 from moody_service import CALLS
 from stepping import CancelledAt
 
@@ -16,6 +17,8 @@ from chat2pay_async.sandbox._service.ledger import EffectKind
 
 LEAST = 1_700
 """Cases on one loop, and with one way to get a slot: in all more than 5 000."""
+LEAST_WITH_JOURNAL = 100
+"""Cases of one operation, on one loop, with one way to cancel."""
 LEAST_OVER_SOCKETS = {"asyncio": 3, "trio": 5}
 """Cases of one operation in a lap: as many as a call suspends, and one that comes to its end."""
 LAPS, HANG = 4, 60.0
@@ -41,6 +44,29 @@ async def test_calls_cancelled_at_every_suspension_are_not_sent_or_kept(
             cases += len(await every_step(kind, story, is_contended=is_contended))
     print(cases, "cases")
     assert cases >= LEAST
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+@pytest.mark.usefixtures("full_back_off")
+@pytest.mark.parametrize("kind", CALLS)
+@pytest.mark.parametrize("is_native", [False, True], ids=["scope", "task"])
+async def test_the_journal_of_calls_cancelled_at_every_suspension_contradicts_nobody(
+    kind: str, tmp_path: Path, anyio_backend_name: str, *, is_native: bool
+) -> None:
+    if is_native and anyio_backend_name != "asyncio":
+        pytest.skip("trio has no such way to cancel")
+    cases = [
+        case
+        for number, story in enumerate(STORIES)
+        for case in await every_journalled_step(
+            kind, story, tmp_path / f"{number}.db", is_native=is_native
+        )
+    ]
+    unknown = sum(case.is_unknown for case in cases)
+    print(kind, len(cases), "cases,", unknown, "stay unknown")
+    assert len(cases) >= LEAST_WITH_JOURNAL
+    assert unknown <= (0 if kind == "create" else len(cases) // 2)
 
 
 @pytest.mark.anyio

@@ -30,7 +30,8 @@ MEMBERS = [member for kind in KINDS for member in kind]
 
 
 def test_these_are_all_the_enums() -> None:
-    assert [kind.__name__ for kind in KINDS] == module.__all__
+    others = {"ChannelName", "IntegrationStatusName", "TransactionTypeName"}
+    assert [kind.__name__ for kind in KINDS] == [n for n in module.__all__ if n not in others]
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def links(draw: st.DrawFn) -> requests.PaymentLinkRequest:
     sub_total, tax = draw(amounts(2)), draw(amounts(2, "0.00"))
     return requests.PaymentLinkRequest(
         channel=draw(st.sampled_from(["sms", "WhatsApp", "none"])),
-        to=draw(st.text("0123456789", min_size=5, max_size=13).map("27".__add__)),
+        to=draw(st.text("0123456789", min_size=4, max_size=12).map("278".__add__)),
         order_number=draw(not_blank(32)),
         currency=currency,
         total_amount=sub_total + tax,

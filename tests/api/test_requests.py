@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+import typing
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
-from enum import Enum, IntEnum
+from enum import Enum, IntEnum, StrEnum
 from fractions import Fraction
 from typing import Any
 
@@ -16,18 +18,27 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chat2pay_async._api import codec
-from chat2pay_async._api.enums import Channel, IntegrationStatus, TransactionType
+from chat2pay_async._api.enums import (
+    Channel,
+    ChannelName,
+    IntegrationStatus,
+    IntegrationStatusName,
+    TransactionType,
+    TransactionTypeName,
+)
 from chat2pay_async._api.requests import (
     Capture,
     ConfigurationQuery,
     IntegrationRequest,
     LineItem,
     LinkReference,
+    PaymentLinkFields,
     PaymentLinkRequest,
     ReceiptRequest,
     TransactionQuery,
     delivery_problem,
 )
+from chat2pay_async._api.validation import member
 from chat2pay_async.errors import Chat2PayError, RequestValidationError
 
 unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -975,3 +986,37 @@ def test_a_link_that_is_sent_or_returned_has_none() -> None:
     assert delivery_problem(link(channel="none", return_payment_link=True)) is None
     assert delivery_problem(link(channel="sms")) is None
     assert delivery_problem(link(channel="whatsapp", return_payment_link=False)) is None
+
+
+# Fields as keywords -------------------------------------------------------------------------------
+
+NAMED = {"channel": Channel | str, "transaction_type": TransactionType | str | None}
+"""The fields whose texts type checkers know as keywords; a request may be built of any text."""
+
+
+def test_the_keywords_of_a_link_are_the_parameters_of_its_request() -> None:
+    parameters = inspect.signature(PaymentLinkRequest).parameters
+    types = typing.get_type_hints(PaymentLinkFields)
+    assert set(types) == set(parameters)
+    required = {name for name, one in parameters.items() if one.default is one.empty}
+    assert PaymentLinkFields.__required_keys__ == required
+    taken = typing.get_type_hints(PaymentLinkRequest.__init__)
+    for name, kind in types.items():
+        # Converters take None, which is refused later where a field is required.
+        assert taken[name] in {NAMED.get(name, kind), NAMED.get(name, kind) | None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        (Channel, ChannelName),
+        (TransactionType, TransactionTypeName),
+        (IntegrationStatus, IntegrationStatusName),
+    ],
+)
+def test_every_name_that_type_checkers_know_is_taken(kind: type[StrEnum], names: Any) -> None:
+    members = {member(kind, name) for name in typing.get_args(names)}
+    assert all(isinstance(one, kind) for one in members)
+    sent = {TransactionType.SALE, TransactionType.AUTHORIZATION}
+    assert members == (sent if kind is TransactionType else set(kind))
+    assert {one.value for one in members} <= set(typing.get_args(names))

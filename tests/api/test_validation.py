@@ -24,6 +24,7 @@ from chat2pay_async._api.validation import (
     reference_problem,
     refuse,
     snapshot,
+    written,
 )
 from chat2pay_async.errors import Fault, RequestValidationError
 
@@ -58,6 +59,26 @@ def test_a_sum_is_exact_in_whatever_order(values: list[Decimal]) -> None:
     total = exact_sum(*values)
     assert total == exact_sum(*reversed(values))
     assert Fraction(total) == sum(map(Fraction, values))
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "text"),
+    [
+        ("101.1", "ZAR", "101.10"),
+        ("1199", "ZAR", "1199.00"),
+        ("0.125", "ZAR", "0.125"),
+        ("5.00", "JPY", "5"),
+        ("1.5", "KWD", "1.500"),
+        ("101.1", None, "101.1"),
+        ("101.10", "", "101.10"),
+        (f"{10**40}.1", "ZAR", f"{10**40}.10"),
+    ],
+)
+def test_an_amount_is_written_with_the_decimals_of_its_currency(
+    amount: str, currency: str | None, text: str
+) -> None:
+    assert written(Decimal(amount), currency) == text
+    assert written(Decimal(amount), currency, ",").replace(",", "") == text
 
 
 @pytest.mark.parametrize(

@@ -152,9 +152,15 @@ async def test_a_dry_run_rejects_invalid_items() -> None:
         await dry_run_of(["ref-1"], bulk.capture_payments)
 
 
-async def test_a_forecast_sums_links_only() -> None:
-    forecast, _ = await dry_run_of([bulk.Capture("ref-1", "5.00")], bulk.capture_payments)
-    assert (forecast.to_send, forecast.amounts) == (1, {})
+async def test_a_forecast_sums_captures_that_name_their_amount() -> None:
+    captures = [
+        bulk.Capture("ref-1", "5.00", "ZAR"),
+        bulk.Capture("ref-2", "1.00", "ZAR"),
+        bulk.Capture("ref-3", "2.00"),
+        bulk.Capture("ref-4"),
+    ]
+    forecast, _ = await dry_run_of(captures, bulk.capture_payments)
+    assert (forecast.to_send, forecast.amounts) == (4, {"ZAR": Decimal(6), "": Decimal(2)})
 
 
 async def test_a_dry_run_looks_nothing_up() -> None:

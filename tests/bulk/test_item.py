@@ -318,7 +318,7 @@ async def test_an_outcome_that_can_not_be_written_leaves_the_row_unresolved(
 
         async def created() -> WireResponse:
             await anyio.lowlevel.checkpoint()
-            monkeypatch.setattr(Database, "record_end", full)
+            monkeypatch.setattr(Database, "record_ends", full)
             return CREATED
 
         one.made.engine.script[:] = [created]
@@ -336,7 +336,7 @@ async def test_a_post_that_can_not_be_written_is_not_sent(
     def full(*_notes: Any) -> None:
         raise JournalError("the disk is full")
 
-    monkeypatch.setattr(Database, "record_intent", full)
+    monkeypatch.setattr(Database, "record_intents", full)
     with shop(bench(CREATED), path) as one:
         item = one.items.new(LINK)
         await one.items.look_up([item])

@@ -39,7 +39,7 @@ from chat2pay_async._bulk.known import Item
 from chat2pay_async._bulk.outcomes import Outcome, State
 from chat2pay_async._bulk.run import Run, Setup
 from chat2pay_async._bulk.summary import Forecast, Summary
-from chat2pay_async._journal.store import Account
+from chat2pay_async._journal.store import Account, Answer, Claimed
 from chat2pay_async.errors import Fault
 from chat2pay_async.events import Hooks, ItemFinished
 
@@ -124,12 +124,17 @@ class Items:
     found: list[str] = attrs.field(factory=list[str])
 
     released: list[str] = attrs.field(factory=list[str])
+    held: dict[str, anyio.Event] = attrs.field(factory=dict)
+    """Those that somebody else works on, and what is set when he has ended."""
 
     def new(
         self, request: Any, own_key: str | None = None, line: int | None = None
     ) -> Item[Any, Any]:
         del line
-        return Item(own_key or str(request), request)
+        item = Item[Any, Any](own_key or str(request), request)
+        if item.key in self.held:
+            item.claimed = Claimed(Answer.HELD, None)
+        return item
 
     async def gone(self, row: str) -> None:
         self.found.append(row)
@@ -140,8 +145,10 @@ class Items:
     async def release(self, items: Sequence[Item[Any, Any]]) -> None:
         self.released += keys(items)
 
-    async def wait(self, item: Item[Any, Any]) -> None:
-        await self.act(item)
+    async def wait(self, item: Item[Any, Any], slot: Callable[[], Awaitable[None]]) -> None:
+        await self.held[item.key].wait()
+        for _ in range(2):  # somebody else may be quicker, and is waited for once more
+            await slot()
 
     def resume(self, row: str) -> Item[Any, Any]:
         return Item(row, row)
@@ -366,6 +373,53 @@ async def test_an_item_without_an_outcome_frees_its_slot_at_once() -> None:
 
     async with bench(Pulled(30), quiet, concurrency=2).run as run:
         assert keys([outcome async for outcome in run]) == ["10", "20", "30"]
+
+
+async def test_items_that_somebody_else_works_on_hold_no_slot_until_it_is_their_turn() -> None:
+    gates = Gates(1, 2, 3, 4, 5)
+    made = bench(Pulled(5), gates.act, concurrency=2)
+    made.items.held = {"1": anyio.Event(), "2": anyio.Event()}
+    reported: list[Outcome[Any, Any]] = []
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(within, made.run, reading(reported))
+        await run_tasks()
+        for ended_elsewhere in made.items.held.values():
+            ended_elsewhere.set()
+        await run_tasks()
+        assert sorted(made.items.begun) == ["3", "4"], "both slots are held"
+        await gates.let(3)
+        assert len(made.items.begun) == 3
+        await gates.let(4)
+        assert len(made.items.begun) == 4
+        await gates.let(1, 2, 5)
+    assert sorted(made.items.begun) == sorted(keys(reported)) == ["1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("is_freed", [True, False])
+async def test_a_slot_goes_to_the_next_where_who_waited_for_it_is_cancelled(
+    *, is_freed: bool
+) -> None:
+    made, got = bench([], concurrency=1), list[str]()
+
+    async def wait(name: str, scope: anyio.CancelScope) -> None:
+        with scope:
+            await made.run._slot()
+            got.append(name)
+
+    async with made.run as run, anyio.create_task_group() as tasks:
+        await run._slot()
+        first = anyio.CancelScope()
+        for name, scope in [("first", first), ("second", anyio.CancelScope())]:
+            tasks.start_soon(wait, name, scope)
+            await run_tasks()
+        if is_freed:
+            run._release()
+        first.cancel()
+        await run_tasks()
+        if not is_freed:
+            assert got == []
+            run._release()
+    assert got == ["second"]
 
 
 async def test_unresolved_rows_come_before_the_source() -> None:

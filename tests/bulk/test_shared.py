@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import anyio
+import anyio.abc
 import httpx
 import pytest
 from gate import KEY, Gate, client_of, ends_of, order
@@ -188,7 +189,9 @@ async def test_what_may_have_had_an_effect_is_looked_up_by_the_item_that_waited(
     assert sandbox.ledger.count("link_created") == 1
 
 
-async def test_an_item_that_is_stopped_while_it_waits_has_sent_nothing(gate: Gate) -> None:
+async def test_an_item_that_is_stopped_while_it_waits_is_unknown(
+    gate: Gate, sandbox: Sandbox
+) -> None:
     async with client_of(gate) as client:
         gate.opens, made = anyio.Event(), list[Outcome[Any, Any]]()
         async with anyio.create_task_group() as tasks:
@@ -200,8 +203,10 @@ async def test_an_item_that_is_stopped_while_it_waits_has_sent_nothing(gate: Gat
                 run.stop()
                 made = [outcome async for outcome in run]
             gate.opens.set()
-    assert states_of(made) == [State.FAILED]
-    assert gate.posts == 1
+        assert states_of(made) == [State.UNKNOWN]
+        assert isinstance(made[0].error, OutcomeUnknownError)
+        assert (await client.resolve(made[0].error.pending)).verdict is Verdict.APPLIED
+    assert gate.posts == sandbox.ledger.count("link_created") == 1
 
 
 async def test_an_item_that_is_stopped_before_it_settles_anothers_call_is_unknown(
@@ -296,6 +301,81 @@ async def test_an_order_that_is_found_to_exist_is_the_result_of_a_single_call(
     assert link.recovered
     assert link.replayed
     assert gate.posts == sandbox.ledger.count("link_created") == 1
+
+
+class Late(Gate):
+    """A gate after which the first POST arrives seconds later, and its response never comes."""
+
+    def __init__(self, sandbox: Sandbox, tasks: anyio.abc.TaskGroup) -> None:
+        super().__init__(sandbox)
+        self._tasks = tasks
+        self.requests: list[tuple[float, str]] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.requests.append((anyio.current_time(), request.method))
+        if request.method == "POST" and len(self.requests) == 1:
+            self._tasks.start_soon(self._deliver, request)
+            raise httpx.ReadError("cut")
+        return await super().handle_async_request(request)
+
+    async def _deliver(self, request: httpx.Request) -> None:
+        await anyio.sleep(3.2)
+        await super().handle_async_request(request)
+
+
+@pytest.mark.usefixtures("full_back_off")
+@pytest.mark.parametrize("first_is_run", [False, True], ids=["call first", "run first"])
+@pytest.mark.parametrize("second_is_run", [False, True], ids=["then a call", "then a run"])
+async def test_what_was_absent_once_is_looked_up_before_a_waiter_sends_it(
+    sandbox: Sandbox, *, first_is_run: bool, second_is_run: bool
+) -> None:
+    patient = {
+        "timeout": Timeout(read=1.0, total=None),
+        "retry": RetryPolicy(settle=1.0, initial=30.0, maximum=30.0),
+    }
+    async with anyio.create_task_group() as tasks:
+        gate = Late(sandbox, tasks)
+        async with client_of(gate, **patient) as client:
+
+            async def make(scope: anyio.CancelScope, *, is_run: bool) -> None:
+                with scope:
+                    if is_run:
+                        assert states_of(await run_of(client, order())()) == [State.APPLIED]
+                    else:
+                        await client.create_payment_link(order())
+
+            async with anyio.create_task_group() as calls:
+                first = anyio.CancelScope()
+                calls.start_soon(lambda: make(first, is_run=first_is_run))
+                await anyio.sleep(0.1)
+                calls.start_soon(lambda: make(anyio.CancelScope(), is_run=second_is_run))
+                await anyio.sleep(4.0)
+                assert gate.requests[-1][0] < anyio.current_time() - 1, "it is in its back-off"
+                first.cancel()
+    assert sandbox.ledger.count("link_created") == 1
+    assert [method for _, method in gate.requests].count("POST") == 1
+
+
+async def test_a_capture_that_is_undecided_is_unknown_to_whoever_waited() -> None:
+    opens = anyio.Event()
+    pending = b'{"transactionType": "CAPTURE", "paymentGatewayDecision": "PENDING"}'
+
+    async def undecided(_: httpx.Request) -> httpx.Response:
+        await opens.wait()
+        return httpx.Response(200, content=pending, headers={"content-type": "application/json"})
+
+    async def run() -> None:
+        async with bulk.capture_payments(client, [bulk.Capture("ref-1")]) as made:
+            outcomes.extend([outcome async for outcome in made])
+
+    outcomes: list[Outcome[Any, Any]] = []
+    transport: Any = httpx.MockTransport(undecided)
+    async with client_of(transport) as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(run)
+        tasks.start_soon(run)
+        await anyio.sleep(0.1)
+        opens.set()
+    assert states_of(outcomes) == [State.UNKNOWN] * 2
 
 
 # What is said of an item that is under way --------------------------------------------------------

@@ -16,8 +16,9 @@ from chat2pay_async import (
     RunStoppedError,
     TransactionStatus,
 )
+from chat2pay_async._api.requests import Capture
 from chat2pay_async._bulk.outcomes import Outcome, State
-from chat2pay_async._bulk.summary import Forecast, Guard, Summary, Tally
+from chat2pay_async._bulk.summary import Forecast, Guard, Summary, Tally, in_words
 
 SENT = TransactionStatus.PAYMENT_LINK_SENT
 NOT_SENT = TransactionStatus.PAYMENT_LINK_SENT_FAILED
@@ -99,10 +100,25 @@ def test_amounts_are_summed_exactly_and_by_currency() -> None:
     }
 
 
-def test_an_item_without_a_currency_is_not_summed() -> None:
+def test_an_item_without_an_amount_is_not_summed() -> None:
     tally = Tally()
     tally.add(outcome(request="ref-1"))
-    assert tally.summary(0.0) == Summary(applied=1)
+    tally.add(outcome(request=Capture("ref-1")))
+    assert tally.summary(0.0) == Summary(applied=2)
+
+
+def test_captures_are_summed_as_asked_or_else_as_answered() -> None:
+    tally = Tally()
+    answered = GatewayResult(total_amount=Decimal("7.00"))
+    tally.add(outcome(result=answered, request=Capture("ref-1", "5.00", "ZAR")))
+    tally.add(outcome(result=answered, request=Capture("ref-2")), "ZAR")
+    tally.add(outcome(result=answered, request=Capture("ref-3")))
+    assert tally.summary(0.0).amounts == {"ZAR": Decimal("12.00"), "": Decimal("7.00")}
+
+
+def test_sums_are_written_with_the_decimals_of_their_currency() -> None:
+    amounts = {"ZAR": Decimal("1199.9"), "JPY": Decimal("5.00"), "": Decimal("2.5")}
+    assert in_words(amounts) == ["2.5 without currency", "JPY 5", "ZAR 1,199.90"]
 
 
 def test_a_summary_does_not_change_with_the_run() -> None:

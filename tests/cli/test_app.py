@@ -73,6 +73,23 @@ def test_amount_that_is_no_plain_number_is_a_wrong_argument(
     assert not sandbox.ledger.requests
 
 
+def test_value_that_a_program_wrote_for_nothing_is_a_wrong_argument(
+    sandbox: Sandbox, run: Terminal
+) -> None:
+    money = ("--currency", "ZAR", "--total-amount", "5.00")
+    ran = run("link", "--to", "null", "--order-number", "None", *money)
+    assert (ran.code, ran.out, ran.err.count("is what a program writes for nothing")) == (2, "", 2)
+    assert "order_number: " in ran.err
+    assert not sandbox.ledger.requests
+
+
+def test_local_phone_number_is_read_with_its_country(sandbox: Sandbox, run: Terminal) -> None:
+    order = ("--order-number", "A-1", "--currency", "ZAR", "--total-amount", "5.00")
+    assert run("link", "--to", "083 123 4567", "--country", "ZA", *order).code == 0
+    assert sandbox.ledger.count("link_created") == 1
+    assert run("link", "--to", "083 123 4567", "--country", "South Africa", *order).code == 2
+
+
 def test_phone_number_without_its_country_is_a_wrong_argument(
     sandbox: Sandbox, run: Terminal
 ) -> None:
@@ -280,7 +297,7 @@ def test_missing_transaction_has_the_exit_code_of_a_problem(
 
 def test_status_without_arguments_is_an_error(sandbox: Sandbox, run: Terminal) -> None:
     ran = run("status")
-    assert (ran.code, ran.out) == (1, "")
+    assert (ran.code, ran.out) == (2, "")
     assert "--order-number" in ran.err
     assert not sandbox.ledger.requests
 

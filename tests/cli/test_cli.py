@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import logging
-import runpy
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,16 +127,10 @@ def test_log_handler_is_added_once() -> None:
     assert len([one for one in handlers if isinstance(one, logging.NullHandler)]) == 1
 
 
-def test_module_runs_as_the_command(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["chat2pay", "--version"])
-    # Python warns of a module that was imported before it is run: another test may have done so.
-    monkeypatch.delitem(sys.modules, "chat2pay_async.__main__", raising=False)
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_module("chat2pay_async", run_name="__main__")
-    assert stop.value.code == 0
-    assert __version__ in capsys.readouterr().out
+def test_module_runs_as_the_command() -> None:
+    command = [sys.executable, "-m", "chat2pay_async", "--version"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - this very package
+    assert __version__ in ran.stdout
 
 
 def test_import_of_the_module_runs_nothing() -> None:

@@ -166,7 +166,7 @@ def test_forecast_shows_what_would_be_sent_and_leaves_out_zeros() -> None:
     found = Forecast(
         to_send=1,
         to_look_up=2,
-        final=3,
+        final=7,
         rejected=4,
         changed=5,
         repeated=6,

@@ -115,7 +115,7 @@ def test_report_is_written_for_spreadsheets(
 
 def test_csv_and_workbook_are_not_written_at_once(sandbox: Sandbox, run: Terminal) -> None:
     ran = run("report", "a", "--csv", "a.csv", "--xlsx", "a.xlsx")
-    assert (ran.code, ran.err) == (1, "chat2pay: pass --csv or --xlsx, not both\n")
+    assert (ran.code, ran.err) == (2, "chat2pay: pass --csv or --xlsx, not both\n")
     assert not sandbox.ledger.requests
 
 
@@ -160,6 +160,23 @@ def test_capture_is_reported_with_the_amount_that_was_answered(
     (row,) = rows_of(run, "refs-captures")
     assert (row["payment_link_ref"], row["decision"], row["amount"]) == (ref, "ACCEPT", "")
     assert row["answered_amount"] == "9.90"
+
+
+def test_capture_is_reported_with_the_order_that_the_journal_knows(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    header = f"{HEADER},transaction_type,reconciliation_id"
+    orders = [f"A-{n},sms,{PHONE}{n},ZAR,9.9{n},authorization,rec-{n}" for n in (1, 2)]
+    run("links", "create", lines_to(tmp_path / "a.csv", header, *orders))
+    refs = [sandbox.ref_of(f"A-{n}") for n in (1, 2)]
+    for ref in refs:
+        sandbox.pay(ref)
+    run("captures", lines_to(tmp_path / "refs.csv", "payment_link_ref", *refs[1:], "no-such"))
+    known, unknown = rows_of(run, "refs-captures")
+    names = ("order_number", "reconciliation_id", "channel", "currency")
+    assert [known[name] for name in names] == ["A-2", "rec-2", "sms", "ZAR"]
+    assert [unknown[name] for name in names] == [""] * 4
+    assert "applied   1      ZAR 9.92" in run("report", "refs-captures").out
 
 
 def test_runs_are_listed_with_their_states(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:

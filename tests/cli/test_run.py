@@ -155,6 +155,19 @@ def test_payments_are_captured_receipted_and_reversed(
     assert run("resume", "refs-captures").code == 0
 
 
+def test_receipt_is_named_by_its_link_too(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
+    ref = paid(sandbox, run, tmp_path)
+    rows = [f"{ref},https://shop.test/r/{number}" for number in (1, 2)]
+    path = lines_to(tmp_path / "receipts.csv", "payment_link_ref,receipt_link", *rows)
+    sandbox.fail_receipt(ref)
+    ran = run("receipts", path, "--concurrency", "1")
+    assert ran.err.count(f"{ref} https://shop.test/r/1: applied, but the message") == 1
+    outcomes = run("receipts", path, "--json").lines[:-1]
+    assert [(one["key"], one["receipt_link"]) for one in outcomes] == [
+        (ref, f"https://shop.test/r/{number}") for number in (1, 2)
+    ]
+
+
 def test_links_are_cancelled(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     run("links", "send", links_csv(tmp_path / "spring.csv", 1))
     refs = lines_to(tmp_path / "refs.csv", "payment_link_ref", sandbox.ref_of("A-1"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import os
 import shutil
@@ -21,10 +22,11 @@ from spreadsheets import write_xlsx
 from chat2pay_async import AsyncChat2Pay, PaymentLinkRequest, bulk
 from chat2pay_async._cli import run as run_module
 from chat2pay_async._cli import start
-from chat2pay_async._cli.job import JOBS
 from chat2pay_async._cli.options import JobOptions
+from chat2pay_async._cli.run import JOBS
 from chat2pay_async._cli.single_call import client_of
 from chat2pay_async._files import campaign
+from chat2pay_async._journal.schema import read_run_settings
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
 
@@ -91,8 +93,11 @@ def test_repeated_command_sends_nothing_twice(
 def test_workbook_is_sent_like_a_csv_file(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
     rows = [HEADER.split(","), ["X-1", "sms", f"{PHONE}1", "ZAR", "12.50"]]
     write_xlsx(tmp_path / "spring.xlsx", rows)
+    dry = run("links", "send", "spring.xlsx", "--dry-run")
+    assert dry.out.startswith("payment links of sheet Campaign: dry run, nothing was sent")
     ran = run("links", "send", "spring.xlsx")
     assert ran.code == 0
+    assert ran.err.startswith("Sending 1 payment links of sheet Campaign, ZAR 12.50, to http")
     assert sandbox.ledger.total("link_created", "ZAR") == Decimal("12.50")
 
 
@@ -316,6 +321,15 @@ def test_many_look_alikes_are_counted(sandbox: Sandbox, run: Terminal, tmp_path:
     assert sandbox.ledger.count("link_created") == 22
 
 
+def test_look_alike_of_a_known_order_and_of_one_that_is_gone_is_counted_once(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    run("links", "create", links_csv(tmp_path / "spring.csv", 3, prefix="A"))
+    refused = run("links", "create", links_csv(tmp_path / "spring.csv", 3, prefix="a"))
+    assert "Nothing was sent. 3 rows look like orders" in refused.err
+    assert sandbox.ledger.count("link_created") == 3
+
+
 def test_file_that_changes_meanwhile_is_told(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -403,7 +417,7 @@ def test_all_faults_are_written_to_a_file_and_the_first_ones_kept(
 
 def test_standard_input_needs_a_name(sandbox: Sandbox, run: Terminal) -> None:
     ran = run("links", "create", "-")
-    assert (ran.code, "--run NAME" in ran.err) == (1, True)
+    assert (ran.code, "--run NAME" in ran.err) == (2, True)
     assert not sandbox.ledger.requests
 
 
@@ -481,12 +495,28 @@ def test_authorized_payments_of_a_run_are_captured_once(
     first = run("captures", "--from-run", "spring")
     assert (first.code, sandbox.ledger.count("captured")) == (0, 1)
     assert "run spring: 1 of 3 are authorized" in first.err
+    assert "Sending 1 captures, ZAR " in first.err
+    assert "applied  1      ZAR " in first.out
+    (row,) = csv.DictReader(io.StringIO(run("report", "spring-captures", "--csv", "-").out))
+    assert (row["row"], row["order_number"], row["currency"]) == ("", "A-1", "ZAR")
     sandbox.pay(refs[1])
     second = run("resume", "spring-captures")
     assert (second.code, sandbox.ledger.count("captured")) == (0, 2)
     third = run("captures", "--from-run", "spring")
     assert (third.code, "0 of 3 are authorized" in third.err) == (0, True)
     assert sandbox.ledger.count("captured") == 2
+
+
+def test_a_selection_that_has_nothing_new_keeps_what_protects_its_run(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    authorizations(sandbox, run, tmp_path, 2)
+    captures = "captures", "--from-run", "spring"
+    assert run(*captures, "--never-resend", "--settle", "0.2").code == 0
+    for _ in range(2):
+        assert "0 of 2 are authorized" in run(*captures).err
+        kept = read_run_settings(Path(JOURNAL), "spring-captures")
+        assert (kept["never_resend"], kept["settle"]) == ("true", "0.2")
 
 
 def test_open_links_of_a_run_are_cancelled(sandbox: Sandbox, run: Terminal, tmp_path: Path) -> None:
@@ -527,8 +557,8 @@ def test_links_whose_requests_are_not_kept_are_not_made_again(
 
 
 def test_resending_is_confirmed_in_two_words(sandbox: Sandbox, run: Terminal) -> None:
-    assert run("links", "resend", "--from-run", "spring", "--yes").code == 1
-    assert run("links", "resend", "--from-run", "spring", "--expired").code == 1
+    assert run("links", "resend", "--from-run", "spring", "--yes").code == 2
+    assert run("links", "resend", "--from-run", "spring", "--expired").code == 2
     assert not sandbox.ledger.requests
 
 
@@ -537,7 +567,7 @@ def test_captures_are_of_a_file_or_of_a_run(
     sandbox: Sandbox, run: Terminal, arguments: tuple[str, ...]
 ) -> None:
     ran = run("captures", *arguments)
-    assert (ran.code, "pass a file, or --from-run RUN" in ran.err) == (1, True)
+    assert (ran.code, "pass a file, or --from-run RUN" in ran.err) == (2, True)
     assert not sandbox.ledger.requests
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from commandline import Terminal, links_csv, served
+from commandline import HEADER, PHONE, Terminal, lines_to, links_csv, served
 from rich.console import Console
 
 from chat2pay_async._cli import single_call, status
@@ -122,7 +122,7 @@ def test_piped_status_has_tabs_between_columns(sandbox: Sandbox, run: Terminal) 
     )
     lines = run("status", "--order-number", "A-1").out.splitlines()
     cells = dict(zip(*(line.split("\t") for line in lines), strict=True))
-    assert (cells["order"], cells["amount"]) == ("A-1", "199.90 ZAR")
+    assert (cells["order"], cells["amount"]) == ("A-1", "ZAR 199.90")
     assert cells["reference"] == sandbox.ref_of("A-1")
 
 
@@ -222,6 +222,27 @@ def test_journal_that_agrees_is_reconciled(sandbox: Sandbox, run: Terminal, tmp_
     assert sorted(one["status"] for one in items) == ["expired", "open", "paid"]
     assert {one["problem"] for one in items} == {None}
     assert counts["problems"] == 0
+
+
+def test_reconciled_rows_are_summed_by_operation(
+    sandbox: Sandbox, run: Terminal, tmp_path: Path
+) -> None:
+    order = f"A-1,sms,{PHONE}1,ZAR,9.90,authorization"
+    run("links", "create", lines_to(tmp_path / "a.csv", f"{HEADER},transaction_type", order))
+    ref = sandbox.ref_of("A-1")
+    sandbox.pay(ref)
+    refs = lines_to(tmp_path / "refs.csv", "payment_link_ref,amount", f"{ref},4.90")
+    assert run("captures", refs).code == 0
+    ran = run("reconcile")
+    assert [line.split() for line in ran.out.splitlines()[2:]] == [
+        ["capture", "payment", "captured", "1", "ZAR", "4.90"],
+        ["create", "payment", "link", "captured", "1", "ZAR", "4.90"],
+        ["problems", "0"],
+    ]
+    run("reconcile", "--csv", "found.csv")
+    rows = list(csv.DictReader(io.StringIO(Path("found.csv").read_text("utf-8-sig"))))
+    assert sorted(row["operation"] for row in rows) == ["capture_payment", "create_payment_link"]
+    assert {row["captured_amount"] for row in rows} == {"4.90"}
 
 
 def test_link_that_the_service_does_not_know_is_a_problem(

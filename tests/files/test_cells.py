@@ -61,6 +61,7 @@ def test_text_is_kept_but_for_blanks_around_it(value: Any, read: str) -> None:
 NOTHINGS = [
     *("None", "none", "NONE", "NULL", "null", "Null", "(null)", "<null>", "nil", "<nil>", "[NULL]"),
     *("nan", "NaN", "NAN", "-nan", "-NaN", "1.#QNAN", "-1.#IND", "NaT", "<NA>", "NA", "N/A", "n/a"),
+    *("(blank)", "Empty", "inf", "-inf", "Infinity", "[object Object]"),
     *("undefined", "\\N", "-", "--", "\u2013", "\u2014", "\u2212", ".", "...", "?", "_", " None "),
 ]
 ERRORS = [
@@ -89,6 +90,27 @@ def test_text_that_a_program_wrote_for_nothing_is_refused(value: str) -> None:
         assert refusal(ITEM[name], value) == message
     assert refusal(phone, value) == message
     assert plain_text(value) == value.strip()  # a person may be named Null
+
+
+@pytest.mark.parametrize(
+    "value", ["{{ order.number }}", "A-${id}", "<<Order>>", "\u00abOrder\u00bb", "%ORDER_NO%"]
+)
+def test_placeholder_that_was_not_filled_in_is_refused(value: str) -> None:
+    message = "has a placeholder that a program did not fill in: write the value"
+    for name in ("order_number", "merchant_descriptor"):
+        assert refusal(LINK[name], value) == message
+
+
+@pytest.mark.parametrize("value", ["01-Mar", "1-Mar", "3-Jan-2026", "03-Jan-26"])
+def test_date_that_a_spreadsheet_made_of_an_identity_is_refused(value: str) -> None:
+    message = "is a spreadsheet's picture of a date: write the value as text"
+    assert refusal(LINK["order_number"], value) == message
+    assert LINK["merchant_descriptor"](value) == value
+
+
+@pytest.mark.parametrize("value", ["A-100%", "50% off", "MAR-1", "Mar-21", "1-March", "{A}", "<A>"])
+def test_other_texts_are_no_placeholders_and_no_dates(value: str) -> None:
+    assert LINK["order_number"](value) == value
 
 
 @pytest.mark.parametrize("value", ERRORS)

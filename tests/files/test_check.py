@@ -130,7 +130,7 @@ def test_faults_are_written_as_csv_that_a_spreadsheet_opens_safely() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    ["a-1", "A 1", "A1", "A\u20111", "A\u00ad-1", "A-\u00a01", "\uff21-1"],
+    ["a-1", "A 1", "A1", "A\u20111", "A\u00ad-1", "A-\u00a01", "\uff21-1", "0A-1", "00A1"],
 )
 def test_order_numbers_that_look_alike_are_told_with_both_rows(tmp_path: Path, other: str) -> None:
     path = lines_to(tmp_path / "t.csv", HEADER, link("B"), link("A-1"), link(other, sum="2"))

@@ -416,6 +416,37 @@ def test_decimal_comma_between_commas_is_a_fault(tmp_path: Path) -> None:
     assert list(problems(csv_row(tmp_path, total_amount="199,90"))) == ["total_amount"]
 
 
+ORDERS = "channel,to,currency,order_number,total_amount"
+
+
+def amounts_of(folder: Path, after: str, *cells: str) -> list[Any]:
+    """The amounts, or the problems with them, of orders whose last cells are given."""
+    lines = (f"sms,{PHONE},ZAR,A-{number},{one}" for number, one in enumerate(cells))
+    rows = links_of(folder, f"{ORDERS},{after}", *lines)
+    return [
+        problems(row)["total_amount"] if row.request is None else row.request.total_amount
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("cut", ["199,90", "199,9", "1,234", "1,234.56"])
+def test_amount_that_may_be_cut_at_a_comma_is_a_fault(tmp_path: Path, cut: str) -> None:
+    (problem,) = amounts_of(tmp_path, "reconciliation_id,merchant_descriptor", cut)
+    assert problem.startswith(
+        "may be cut in two at a comma, with its rest in the column reconciliation_id"
+    )
+
+
+def test_amount_that_is_cut_at_no_comma_is_read(tmp_path: Path) -> None:
+    text = "reconciliation_id"
+    assert amounts_of(tmp_path, text, "5.00,", "199,90", "1,234") == [5, 199, 1]
+    assert amounts_of(tmp_path, text, "199,9001", "199,R90", "199,") == [199, 199, 199]
+    assert amounts_of(tmp_path, "tax_amount", "199,90") == [199]
+    assert amounts_of(tmp_path, "additional_data.note", "199,90")[0].startswith("may be cut")
+    items = "order_line_items.0.unit_price,order_line_items.0.quantity,order_line_items.0.name"
+    assert amounts_of(tmp_path, items, "199.00,9,12,mug") == [199]
+
+
 def test_decimal_commas_of_line_items_are_read(tmp_path: Path) -> None:
     header = ";".join((*LINK, "order_line_items.0.name", "order_line_items.0.unit_price"))
     cells = [*(LINK | {"total_amount": "9,90"}).values(), "Tea", "9,90"]

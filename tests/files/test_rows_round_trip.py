@@ -66,7 +66,7 @@ moments = st.datetimes(datetime(2, 1, 2), datetime(9998, 1, 1)).flatmap(  # noqa
 requests = st.builds(
     PaymentLinkRequest,
     channel=st.sampled_from([one for one in Channel if one is not Channel.NONE]),
-    to=st.from_regex(r"27[0-9]{5,13}", fullmatch=True),
+    to=st.from_regex(r"27[1-9][0-9]{4,12}", fullmatch=True),
     order_number=texts | st.from_regex(r"0[0-9]{4}", fullmatch=True),
     currency=st.just("ZAR"),
     total_amount=cents,

@@ -18,9 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from journals import ACCOUNT, LINK, PHONE, abandon, claim, in_thread, intent, opened, state_of
 
-from chat2pay_async._journal.opening import Opened
+from chat2pay_async._journal.opening import Note, Opened
 from chat2pay_async._journal.sqlite_store import SQLiteStore
 from chat2pay_async._journal.store import Account, Answer, End, Response, RowState
+from chat2pay_async._journal.writer import Entry
 from chat2pay_async.errors import JournalError
 
 pytestmark = pytest.mark.anyio
@@ -377,15 +378,74 @@ async def test_rows_come_in_pages(path: Path) -> None:
         assert await one.rows(operation="capture_payment") == []
 
 
+async def test_a_page_of_a_run_is_read_without_sorting_all_its_rows(path: Path) -> None:
+    async with opened(path) as one:
+        await one.open_run("spring", "create_payment_link", {})
+        asked: list[str] = []
+        await in_thread(one, lambda found: found.database.db.set_trace_callback(asked.append))
+        await one.rows(run="spring")
+        await one.rows(states=frozenset({RowState.APPLIED}))
+        await one.unseen("spring")
+        await in_thread(one, lambda found: found.database.db.set_trace_callback(None))
+        pages = [query for query in asked if "LIMIT" in query]
+        plans = [
+            await in_thread(
+                one,
+                lambda found, query=query: found.database.db.execute(
+                    f"EXPLAIN QUERY PLAN {query}"
+                ).fetchall(),
+            )
+            for query in pages
+        ]
+    assert len(plans) == 3
+    assert not [step for plan in plans for step in plan if "TEMP B-TREE" in step[-1]]
+
+
 async def test_lookalikes_and_rows_of_an_identity_are_found(path: Path) -> None:
     async with opened(path) as one:
         await one.claim_all(
             [claim("001", folded="1"), claim("1", folded="1"), claim("K", identity="001")]
         )
         found = await one.lookalikes(LINK, ["1", "1", "x"])
-        assert {row.key for row in found["1"]} == {"001", "1"}
-        assert len(found["1"]) == 2
+        assert sorted(found["1"]) == ["001", "1"]
         assert {row.key for row in await one.rows_of_identity(LINK, "001")} == {"001", "K"}
+
+
+async def test_of_notes_that_are_written_together_those_of_lost_claims_alone_are_not(
+    path: Path,
+) -> None:
+    async with opened(path) as one:
+        tokens = [(await one.claim(claim(key))).token for key in "ABC"]
+        taken = "UPDATE item SET token = '2-another' WHERE key = 'B'"
+        await in_thread(one, lambda opened: opened.database.db.execute(taken))
+        for write, note in ((Opened.record_intents, intent()), (Opened.record_ends, APPLIED)):
+            notes = [Note(write, token, note) for token in tokens]
+            assert await together(one, notes) == [True, False, True]
+        assert [await state_of(one, key) for key in "ABC"] == [
+            *(RowState.APPLIED, RowState.CLAIMED, RowState.APPLIED)
+        ]
+
+
+async def test_notes_on_one_claim_are_written_in_their_order(path: Path) -> None:
+    async with opened(path) as one:
+        first, second = [(await one.claim(claim(key))).token for key in "AB"]
+        notes = [
+            Note(Opened.record_intents, first, intent("A")),
+            Note(Opened.record_ends, first, APPLIED),
+            Note(Opened.record_intents, first, intent("A", posts=1)),
+            Note(Opened.record_intents, second, intent("B")),
+        ]
+        assert await together(one, notes) == [True, True, False, True]
+        assert await state_of(one, "A") is RowState.APPLIED
+        assert await state_of(one, "B") is RowState.SENT
+
+
+async def together(store: Any, notes: list[Note]) -> list[Any]:
+    """Write notes in one batch."""
+    entries = [Entry[Any](note, is_alone=False, is_awaited=False) for note in notes]
+    await in_thread(store, lambda opened: opened.work_off(entries))
+    assert not any(entry.error for entry in entries)
+    return [entry.result for entry in entries]
 
 
 # Care ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
 from collections.abc import Iterator, Sequence
@@ -78,6 +79,15 @@ async def test_an_error_is_raised_where_it_is_waited_for(work: Work, writer: Wri
         await writer.wait(bad)
 
 
+async def test_what_was_handed_over_with_a_post_is_done_once(work: Work, writer: Writer) -> None:
+    work.go_on.set()
+    entry = writer.submit(lambda _: 1)
+    writer.post(lambda _: 2)
+    assert await writer.wait(entry) == 1
+    assert await writer.wait(writer.submit(lambda _: 3)) == 3
+    assert sorted(itertools.chain(*work.batches)) == [1, 2, 3]
+
+
 async def test_what_was_submitted_before_the_end_is_done(work: Work) -> None:
     writer = Writer(work.do, work.ended.set)
     writer.post(lambda _: 1)
@@ -93,6 +103,57 @@ async def test_a_writer_may_be_stopped_from_its_own_thread(work: Work) -> None:
     writer.post(lambda _: writer.stop())
     work.go_on.set()
     assert await anyio.to_thread.run_sync(work.ended.wait, 10)
+
+
+async def test_what_tasks_submit_at_the_same_time_is_one_batch(work: Work, writer: Writer) -> None:
+    work.go_on.set()
+
+    async def one(number: int) -> None:
+        assert await writer.wait(writer.submit(lambda _: number)) == number
+
+    async with anyio.create_task_group() as group:
+        for number in range(9):
+            group.start_soon(one, number)
+    (batch,) = work.batches
+    assert sorted(batch) == [*range(9)]
+
+
+def test_what_a_task_submits_a_round_later_is_in_the_same_batch(work: Work, writer: Writer) -> None:
+    work.go_on.set()
+
+    async def one(number: int) -> None:
+        for _ in range(number):
+            await asyncio.sleep(0)
+        assert await writer.wait(writer.submit(lambda _: number)) == number
+
+    async def all_of_them() -> None:
+        await asyncio.gather(one(0), one(1))
+
+    asyncio.run(all_of_them())
+    assert work.batches == [[0, 1]]
+
+
+def test_a_loop_that_ended_before_it_handed_over_does_not_keep_the_next_one_waiting(
+    work: Work, writer: Writer
+) -> None:
+    work.go_on.set()
+
+    async def leave() -> None:
+        writer.submit(lambda _: 1)
+
+    async def stay() -> int:
+        return await writer.wait(writer.submit(lambda _: 2))
+
+    async def race(loop: asyncio.AbstractEventLoop) -> None:
+        loop.stop()  # before what was only scheduled
+        await leave()
+
+    loop = asyncio.new_event_loop()
+    loop.create_task(race(loop))  # noqa: RUF006 - it ends in the first round
+    loop.run_forever()
+    loop.close()
+    assert asyncio.run(asyncio.wait_for(stay(), 10)) == 2
+    assert [*itertools.chain(*work.batches)] == [1, 2]
 
 
 def test_a_loop_that_has_ended_stops_nobody(work: Work) -> None:

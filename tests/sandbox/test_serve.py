@@ -50,12 +50,26 @@ async def test_sandbox_is_served_on_a_real_socket() -> None:
         assert response.json()["errors"][0].endswith("transaction reference no/such?x")
 
 
+def test_a_plain_block_serves_it_too() -> None:
+    threads = set(threading.enumerate())
+    with serve_sandbox() as sandbox:
+        response = httpx.post(
+            f"{sandbox.url}/api/v2/chat-2-pay",
+            content=ORDER,
+            headers={"Authorization": sandbox.api_key},
+            trust_env=False,
+        )
+        assert response.status_code == 201
+    assert not set(threading.enumerate()) - threads
+    assert sandbox.ledger.count("link_created") == 1
+
+
 @pytest.mark.anyio
 async def test_leaving_the_block_ends_the_server() -> None:
     threads = set(threading.enumerate())
     async with serve_sandbox() as sandbox:
         assert [t.name for t in threading.enumerate() if t not in threads] == ["chat2pay-sandbox"]
-    assert "chat2pay-sandbox" not in [thread.name for thread in threading.enumerate()]
+    assert "chat2pay-sandbox" not in [t.name for t in threading.enumerate() if t not in threads]
     async with client(sandbox) as http:
         with pytest.raises(httpx.ConnectError):
             await http.get("/api/v2/config")

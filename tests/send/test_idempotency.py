@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from shop import inline_writers
+from shop import Inline, inline_writers
 
 from chat2pay_async import (
     AsyncChat2Pay,
@@ -37,9 +37,14 @@ from chat2pay_async import (
     Verdict,
     bulk,
 )
+from chat2pay_async._api.operations import CREATE_PAYMENT_LINK
+from chat2pay_async._bulk import store as bulk_store
 from chat2pay_async._client import inner
+from chat2pay_async._config import ApiKey
 from chat2pay_async._journal.sqlite_store import SQLiteStore
+from chat2pay_async._journal.store import Account
 from chat2pay_async._send.flights import Flights
+from chat2pay_async._send.stored import claim_of
 from chat2pay_async.events import CallFinished, JournalBehind, OutcomeUnknown
 from chat2pay_async.sandbox import Sandbox
 
@@ -90,6 +95,16 @@ class Gate(httpx.AsyncBaseTransport):
         return await self._inner.handle_async_request(request)
 
 
+class Through(httpx.AsyncBaseTransport):
+    """Another way through a gate: clients over the same connections share what they know."""
+
+    def __init__(self, gate: httpx.AsyncBaseTransport) -> None:
+        self._gate = gate
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._gate.handle_async_request(request)
+
+
 @pytest.fixture(autouse=True)
 def _inline() -> Iterator[None]:
     """Let journals do their work at once: threads know nothing of virtual time."""
@@ -121,10 +136,10 @@ async def client_of(
     total: float | None = 90.0,
     **more: Any,
 ) -> AsyncIterator[AsyncChat2Pay]:
-    """Make a client; one that is apart shares no flights, as one of another process."""
+    """Make a client; one that is apart knows nothing of others, as one of another process."""
     settings: dict[str, Any] = {
         "base_url": "http://localhost",
-        "transport": gate,
+        "transport": Through(gate) if apart else gate,
         "timeout": Timeout(read=1.0, total=total),
         "retry": RetryPolicy(settle=1.0, initial=0.1, maximum=0.2),
     }
@@ -279,7 +294,7 @@ async def test_a_link_may_be_made_of_its_fields(gate: Gate) -> None:
     async with client_of(gate) as client:
         made = await client.create_payment_link(order_number="A-1", **fields)
         with pytest.raises(TypeError, match="not both"):
-            await client.create_payment_link(order(), order_number="A-1")
+            await client.create_payment_link(order(), order_number="A-1")  # type: ignore[call-overload]
     assert made.payment_link_ref
 
 
@@ -526,9 +541,8 @@ async def test_an_open_row_that_stays_unknown_keeps_other_content_back(
     assert held(path) == 0
 
 
-async def test_a_pending_result_is_looked_up_again_and_not_sent(
-    gate: Gate, sandbox: Sandbox, path: Path
-) -> None:
+async def undecided_capture(gate: Gate, sandbox: Sandbox, path: Path) -> str:
+    """Capture a payment, of which the gateway says that it has not decided; return its link."""
     ref = await paid(gate, sandbox)
     pending = b'{"transactionType": "CAPTURE", "paymentGatewayDecision": "PENDING"}'
 
@@ -539,9 +553,36 @@ async def test_a_pending_result_is_looked_up_again_and_not_sent(
     async with client_of(gate, path, transport=httpx.MockTransport(undecided)) as client:
         assert (await client.capture_payment(ref)).succeeded is None
     assert set(rows(path).values()) == {"unknown"}
+    return ref
+
+
+@pytest.mark.parametrize("amount", [None, "5.00"], ids=["the same", "another amount"])
+@pytest.mark.parametrize("recovers", [False, True], ids=["", "recover"])
+async def test_a_pending_result_is_looked_up_again_and_never_sent(
+    gate: Gate, sandbox: Sandbox, path: Path, amount: str | None, *, recovers: bool
+) -> None:
+    ref = await undecided_capture(gate, sandbox, path)
     async with client_of(gate, path) as client:
+        if recovers:
+            assert len((await client.recover()).undetermined) == 1
         with pytest.raises(OutcomeUnknownError):
-            await client.capture_payment(ref)
+            await client.capture_payment(ref, amount)
+    assert set(rows(path).values()) == {"unknown"}
+    assert len(gate.posts) == 1
+
+
+async def test_resolve_says_no_absence_of_a_pending_result_that_a_run_tells_of(
+    gate: Gate, sandbox: Sandbox, path: Path
+) -> None:
+    ref = await undecided_capture(gate, sandbox, path)
+    captures = [bulk.Capture(ref)]
+    for _ in range(2):
+        async with client_of(gate, path) as client:
+            async with bulk.capture_payments(client, captures, run="spring") as run:
+                (outcome,) = [outcome async for outcome in run]
+            assert isinstance(outcome.error, OutcomeUnknownError)
+            resolution = await client.resolve(outcome.error.pending)
+            assert resolution.verdict is Verdict.UNDETERMINED
     assert len(gate.posts) == 1
 
 
@@ -587,6 +628,52 @@ async def test_whoever_waits_too_long_for_another_process_is_told_that_it_is_unk
         gate.opens.set()
     assert len(gate.posts) == 1
     assert set(rows(path).values()) == {"applied"}
+
+
+@asynccontextmanager
+async def claimed_elsewhere(path: Path) -> AsyncIterator[SQLiteStore]:
+    """Let another process hold the key of the order, and send nothing yet."""
+    store = SQLiteStore(path)
+    await store.open(Account("http://localhost", ApiKey(KEY).fingerprint))
+    await store.claim(claim_of(CREATE_PAYMENT_LINK, order(), "A-1"))
+    yield store
+    await store.aclose()
+
+
+async def test_whoever_waits_too_long_for_a_claim_is_told_that_it_is_unknown(
+    gate: Gate, path: Path
+) -> None:
+    async with client_of(gate, path, total=5.0) as client, claimed_elsewhere(path):
+        with pytest.raises(OutcomeUnknownError, match="another call with the same key") as caught:
+            await client.create_payment_link(order())
+        assert (await client.resolve(caught.value.pending)).verdict is Verdict.UNDETERMINED
+    assert gate.posts == []
+
+
+@pytest.mark.parametrize("is_sent", [True, False])
+async def test_an_item_that_waits_and_is_stopped_says_what_its_key_has_come_to(
+    gate: Gate, path: Path, monkeypatch: pytest.MonkeyPatch, *, is_sent: bool
+) -> None:
+    monkeypatch.setattr(bulk_store, "GroupCommit", Inline)
+    gate.opens = anyio.Event()
+    async with (
+        client_of(gate, path) as client,
+        client_of(gate, path, apart=True) as sender,
+        claimed_elsewhere(path) as other,
+        anyio.create_task_group() as tasks,
+        bulk.create_payment_links(client, [order()], run="spring") as run,
+    ):
+        with anyio.move_on_after(2.0):
+            _ = [outcome async for outcome in run]
+        if is_sent:
+            await other.aclose()
+            tasks.start_soon(sender.create_payment_link, order())
+            await anyio.sleep(0.1)
+            assert len(gate.posts) == 1
+        run.stop()
+        (outcome,) = [outcome async for outcome in run]
+        gate.opens.set()
+    assert outcome.state is (bulk.State.UNKNOWN if is_sent else bulk.State.FAILED)
 
 
 async def test_a_claim_that_was_lost_sends_nothing_and_its_caller_waits(
@@ -1150,6 +1237,23 @@ async def test_a_recovery_that_fails_gives_everything_back(
         assert (await client.recover()).applied == 1
 
 
+async def test_what_is_sent_again_is_of_the_run_that_sends_it(
+    gate: Gate, sandbox: Sandbox, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_store, "GroupCommit", Inline)
+    await leave_open(gate, sandbox, path, "drop_before")
+    outcomes: list[Any] = []
+    for name in ("spring", "summer"):
+        async with (
+            client_of(gate, path, apart=True) as client,
+            bulk.create_payment_links(client, [order()], run=name) as run,
+        ):
+            outcomes += [outcome async for outcome in run]
+    assert [outcome.state for outcome in outcomes] == [bulk.State.APPLIED, bulk.State.SKIPPED]
+    assert outcomes[1].by == "spring"
+    assert sandbox.ledger.count("link_created") == 1
+
+
 async def test_recover_needs_a_journal(gate: Gate) -> None:
     async with client_of(gate) as client:
         with pytest.raises(ConfigurationError, match="journal="):
@@ -1246,12 +1350,11 @@ async def test_recover_takes_no_effect_of_another_key_for_a_calls_own(
 ) -> None:
     blind = RetryPolicy(settle=1.0, stamp=False)
     gate.fails = [httpx.ReadError("cut")]
-    with unreadable(sandbox):
-        async with client_of(gate, path, apart=True, retry=blind) as client:
-            with pytest.raises(OutcomeUnknownError):
-                await client.create_payment_link(order())
     async with client_of(gate, path, apart=True, retry=blind) as client:
+        with unreadable(sandbox), anyio.move_on_after(0.05):
+            await client.create_payment_link(order())
         await client.create_payment_link(order(), idempotency_key="second")
+    assert rows(path)["create_payment_link", "A-1"] == "sent"
     async with client_of(gate, path, apart=True, retry=blind) as client:
         assert (await client.recover()).applied == 0
     assert sandbox.ledger.count("link_created") == 1

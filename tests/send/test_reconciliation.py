@@ -55,16 +55,14 @@ from chat2pay_async import (
 from chat2pay_async._api import operations, requests
 from chat2pay_async._send.call import Options
 from chat2pay_async._send.evidence import Evidence, Shows
+from chat2pay_async._send.flights import SIGHTINGS, Memory, Sightings
 from chat2pay_async._send.reconciliation import (
     FRESH,
-    SIGHTINGS,
     Finding,
     LookUps,
     Resolution,
     Seen,
-    Sightings,
     Verdict,
-    _Memory,
     look_for,
     look_up,
 )
@@ -1384,7 +1382,7 @@ async def test_only_the_latest_references_are_remembered(monkeypatch: pytest.Mon
 
 
 async def test_only_the_latest_windows_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_Memory, "SIZE", 2)
+    monkeypatch.setattr(Memory, "SIZE", 2)
     made = bench(*[lost()] * 3, look_ups=[answer(500)])
     first, second, third = [await pending_of(made) for _ in range(3)]
     made.engine.look_ups = [NOWHERE]

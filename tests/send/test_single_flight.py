@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections.abc import Callable
@@ -12,16 +13,21 @@ import anyio.lowlevel
 import httpx
 import pytest
 from gate import KEY, Gate, client_of, ends_of, order
+from virtual_time import VirtualLoop
 
 from chat2pay_async import (
     AsyncChat2Pay,
+    ConfigurationError,
     IdempotencyConflictError,
     LineItem,
     ReceiptNotSentError,
     Timeout,
     Verdict,
+    bulk,
 )
-from chat2pay_async._send.flights import Flights
+from chat2pay_async._send import flights
+from chat2pay_async._send.flights import Flight, Flights
+from chat2pay_async._send.sender import Sender
 from chat2pay_async.events import OutcomeUnknown
 from chat2pay_async.sandbox import Sandbox
 
@@ -181,6 +187,37 @@ async def test_a_waiter_that_is_cancelled_as_it_wakes_leaves_the_others_their_re
     assert gate.posts == 1
 
 
+async def test_a_waiter_that_can_send_nothing_passes_on_what_may_be_applied(
+    gate: Gate, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a call of another thread, which has joined it by then."""
+    sandbox.next_faults("create_payment_link", ["drop_after"])
+    sandbox.next_faults("get_transaction", ["garbage"] * 3)
+    check, joined = Sender.check_open, list[Flight]()
+
+    def check_open(sender: Sender) -> None:
+        joined.extend(flights._all.values())
+        check(sender)
+
+    monkeypatch.setattr(Sender, "check_open", check_open)
+    async with client_of(gate) as client, client_of(gate) as closed:
+
+        async def first() -> None:
+            with anyio.move_on_after(0.5):
+                await client.create_payment_link(order())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(first)
+            await anyio.sleep(0.1)
+            tasks.start_soon(closed.aclose)
+            with pytest.raises(ConfigurationError):
+                await closed.create_payment_link(order())
+    lost, passed_on = [flight.pending for flight in joined]
+    assert lost is not None
+    assert passed_on == lost
+    assert gate.posts == sandbox.ledger.count("link_created") == 1
+
+
 # Resolving what is under way ----------------------------------------------------------------------
 
 
@@ -237,6 +274,74 @@ async def test_resolve_says_no_absence_where_a_call_began_meanwhile(
             assert verdicts == [Verdict.UNDETERMINED]
             gate.opens.set()
     assert sandbox.ledger.count("link_created") == 1
+
+
+async def test_resolve_says_no_absence_where_a_call_began_and_ended_meanwhile(
+    gate: Gate, sandbox: Sandbox
+) -> None:
+    gate.fails = [httpx.ReadError("cut")]
+    async with client_of(gate) as client:
+        with anyio.move_on_after(0.05):
+            await client.create_payment_link(order())
+        (pending,) = client.unsettled
+        await anyio.sleep(5.0)
+        verdicts: list[Verdict] = []
+        looks = SlowLooks(gate)
+        async with client_of(looks) as other, anyio.create_task_group() as tasks:
+
+            async def resolve() -> None:
+                verdicts.append((await other.resolve(pending)).verdict)
+
+            tasks.start_soon(resolve)
+            await anyio.sleep(0.1)
+            assert looks.held, "what the look-up has read is on its way"
+            await client.create_payment_link(order())
+            looks.opens.set()
+    assert verdicts[0] is not Verdict.ABSENT
+    assert sandbox.ledger.count("link_created") == 1
+
+
+class SlowLooks(httpx.AsyncBaseTransport):
+    """A way on which what a look-up has read takes its time."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.opens = anyio.Event()
+        self.held = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._gate.handle_async_request(request)
+        if not self.opens.is_set():
+            await response.aread()
+            self.held += 1
+            await self.opens.wait()
+        return response
+
+
+async def test_clients_that_ask_one_callable_for_their_key_share_what_is_under_way(
+    gate: Gate,
+) -> None:
+    def key() -> str:
+        return KEY
+
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self) -> str:
+            return KEY
+
+    for source in (key, Unhashable()):
+        gate.posts = 0
+        settings: Any = {"base_url": "http://localhost", "transport": gate}
+        async with (
+            AsyncChat2Pay(source, **settings) as one,
+            AsyncChat2Pay(source, **settings) as two,
+        ):
+            ends = await ends_of(
+                gate, *[lambda c=c: c.create_payment_link(order()) for c in (one, two)]
+            )
+        assert [end.replayed for end in ends] == [False, True]
+        assert gate.posts == 1
 
 
 # Threads, forks, what is left behind --------------------------------------------------------------
@@ -334,3 +439,34 @@ def test_calls_of_two_loops_in_two_threads_are_one(backends: tuple[str, str]) ->
     second.join(20)
     assert [links[backend].replayed for backend in backends] == [False, True]
     assert slow.posts == 1
+
+
+@pytest.mark.parametrize("is_run", [False, True], ids=["call", "run"])
+def test_a_call_of_a_loop_that_was_closed_is_settled_by_whoever_comes_next(
+    sandbox: Sandbox, *, is_run: bool
+) -> None:
+    begun: list[Gate] = []
+
+    async def first() -> None:
+        begun.append(Gate(sandbox))
+        begun[0].opens = anyio.Event()
+        settings: Any = {"base_url": "http://localhost", "transport": begun[0]}
+        await AsyncChat2Pay(KEY, timeout=9.0, **settings).create_payment_link(order())
+
+    async def second() -> None:
+        async with client_of(Gate(sandbox)) as client:
+            if is_run:
+                async with bulk.create_payment_links(client, [order()]) as run:
+                    assert [outcome.state async for outcome in run] == [bulk.State.APPLIED]
+            else:
+                assert (await client.create_payment_link(order())).payment_link_ref
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(first())
+    loop.call_later(0.1, loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert begun[0].posts == 1
+    anyio.run(second, backend_options={"loop_factory": VirtualLoop})
+    assert sandbox.ledger.count("link_created") == 1
+    task._log_destroy_pending = False  # type: ignore[attr-defined]

@@ -25,3 +25,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     if item.get_closest_marker("anyio") and item.get_closest_marker("asyncio"):
         # pytest-asyncio would run what anyio means for trio, on asyncio, and nobody would notice.
         raise pytest.UsageError(f"{item.nodeid}: marked both anyio and asyncio; choose one")
+    if "transport" in item.path.parts or item.config.getoption("--transport", None):
+        # What is called `service.test` there is a port of this machine, or plays in memory.
+        item.add_marker(pytest.mark.chat2pay_live)

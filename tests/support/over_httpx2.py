@@ -10,6 +10,8 @@ KNOW_HTTPX = ("httpx", "httpcore", "respx", "pytest_httpx")
 """Modules that pytest's plugins have imported by then; tests import them anew."""
 
 SKIPPED = {
+    "test_a_tool_answers_what_it_sees_and_all_else_is_refused": "tells httpx2 from httpx",
+    "test_pytest_httpx_answers": "its fixture came with httpx",
     "test_pytest_httpx_answers_the_default_client": "its fixture came with httpx",
     "test_pytest_httpx_is_refused": "its fixture came with httpx",
     "test_the_environment_is_read_as_httpx_reads_it": "httpx2 knows networks in NO_PROXY",

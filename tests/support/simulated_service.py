@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import anyio
@@ -267,6 +267,7 @@ class Connection:
 class Network:
     """The way of one process to the service; what left goes on without the process."""
 
+    proxy: ClassVar = ""
     rng: random.Random
     service: Service
     group: anyio.abc.TaskGroup

@@ -18,7 +18,7 @@ from odf.text import P
 from spreadsheets import SPACES, write_ods
 
 from chat2pay_async._workbooks.formats import A_DATE
-from chat2pay_async._workbooks.grid import AN_ERROR, NO_RESULT, UNKNOWN
+from chat2pay_async._workbooks.grid import AN_ERROR, NO_RESULT, UNKNOWN, ZERO_OF_FORMULA
 from chat2pay_async._workbooks.workbook import open_workbook
 from chat2pay_async.errors import ConfigurationError
 
@@ -47,6 +47,14 @@ def number(value: str, attributes: str = "", kind: str = "float") -> str:
     return (
         f'<table:table-cell office:value-type="{kind}" office:value="{value}" {attributes}>'
         f"<text:p>{value}</text:p></table:table-cell>"
+    )
+
+
+def shown(text: str, value: str, kind: str = "float") -> str:
+    """A number that is shown by another text."""
+    return (
+        f'<table:table-cell table:formula="of:=X" office:value-type="{kind}" '
+        f'office:value="{value}"><text:p>{text}</text:p></table:table-cell>'
     )
 
 
@@ -96,12 +104,32 @@ def refusal(path: Path, **options: Any) -> str:
         (text("#NAME?", 'table:formula="of:=x"'), AN_ERROR),
         ("<table:table-cell/>", None),
         (text(" "), None),
+        ('<table:table-cell table:formula="of:=&quot;&quot;"><text:p/></table:table-cell>', None),
+        (number("0", 'table:formula="of:=B9"'), ZERO_OF_FORMULA),
+        (shown("12,5", "12.5"), Decimal("12.5")),
+        (shown("0.333333333", "0.333333333333333"), Decimal("0.333333333333333")),
+        (shown("###", "1001"), 1001),
+        (shown("1E+14", "100000000000000"), 10**14),
     ],
 )
 def test_cell_is_read_by_its_type(tmp_path: Path, xml: str, value: Any) -> None:
     found = cell(tmp_path, xml)
     assert found == value
     assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("TRUE", "1"), ("12/01/26", "46357"), ("01.12.26", "46357"), ("2", "1.99"), ("50%", "50")],
+)
+def test_formula_that_shows_no_number_is_refused(tmp_path: Path, text: str, value: str) -> None:
+    problem = "is a formula whose result is shown otherwise than it is stored"
+    assert cell(tmp_path, shown(text, value)).amount_problem.startswith(problem)
+
+
+def test_currency_without_a_symbol_is_the_one_that_is_shown(tmp_path: Path) -> None:
+    assert cell(tmp_path, shown("$1,199.90", "1199.9", "currency")).symbol == "$"
+    assert cell(tmp_path, shown("1 199,90 R", "1199.9", "currency")).symbol == "R"
 
 
 @pytest.mark.parametrize("value", ["", "x", "1_0"])
@@ -196,6 +224,14 @@ PLAIN = 'number:decimal-places="0" number:min-integer-digits="1"'
             ),
             *("5000", "with other characters", "with words or signs"),
         ),
+        (
+            styled(
+                f'<number:number {PLAIN}><number:embedded-text number:position="3"> '
+                "</number:embedded-text></number:number>"
+            ),
+            *("5000", "with other characters", ""),
+        ),
+        (styled(f"{NUMBER.format(PLAIN)}<number:text> </number:text>"), "123", "", ""),
         (styled("<number:boolean/>", "boolean"), "1", "not at all", "with words or signs"),
         (styled(""), "1", "not at all", "not at all"),
         (
@@ -224,6 +260,20 @@ def test_number_is_read_with_its_format(
         for kind in ("text", "amount")
     ]
     assert problems == [shown, amount]
+
+
+def test_number_is_refused_where_a_condition_may_show_another(tmp_path: Path) -> None:
+    condition = (
+        '<style:map style:condition="cell-content()&gt;5" style:apply-style-name="{}"/>'
+        "</style:style>"
+    )
+    plain = '<style:style style:name="ce2" style:family="table-cell"/>'
+    styles = styled(NUMBER.format('number:min-integer-digits="6"')) + plain
+    cells = '<style:style style:name="ce9" style:family="table-cell">'
+    xml = number("123", 'table:style-name="ce9"')
+    found = cell(tmp_path, xml, styles + cells + condition.format("ce1"))
+    assert found.text_problem.startswith("is a number that is shown with leading zeros")
+    assert cell(tmp_path, xml, styles + cells + condition.format("ce2")) == 123
 
 
 @pytest.mark.parametrize("factor", ["x", "Infinity"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,14 @@ def test_one_of_several_sheets_with_rows_must_be_chosen(tmp_path: Path) -> None:
         "'May', 'June'"
     )
     assert sheet_of(path, sheet="June") == "June"
+
+
+def test_first_sheet_of_a_report_is_read_without_asking(tmp_path: Path) -> None:
+    def fill(book: Any) -> None:
+        for name in ("report", "summary"):
+            book[name].append(["a"])
+
+    assert sheet_of(written(tmp_path / "t.xlsx", fill, "report", "summary")) == "report"
 
 
 def test_sheet_that_does_not_exist_is_refused_with_the_names(tmp_path: Path) -> None:
@@ -297,3 +306,42 @@ def test_binary_workbook_is_to_be_saved_as_another(tmp_path: Path) -> None:
 def test_zip_file_of_anything_is_no_workbook(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "t.xlsx", {"a.csv": "a,b"})
     assert refusal(path) == ": is a zip file but no workbook: save it as .xlsx or .ods"
+
+
+# Of LibreOffice ----------------------------------------------------------------------------------
+
+
+def problems(found: Any) -> tuple[str, str]:
+    """The first words of what is wrong with a cell, as a text and as an amount."""
+    return tuple(
+        " ".join(problem.partition(":")[0].split()[:9])
+        for problem in (found.text_problem, found.amount_problem)
+    )  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("ending", ["xlsx", "ods", "xls"])
+def test_workbook_of_libreoffice_is_read(ending: str) -> None:
+    with open_workbook(DATA / f"calc.{ending}") as table:
+        cells: dict[str, Any] = {row["case"]: row.get("value") for _, row in table.rows}
+    unstored = ("is a formula without a stored result",) * 2
+    if ending == "xls":  # there LibreOffice stores 0 for a text
+        assert problems(cells["text"]) == problems(cells["zero"]) == unstored
+    else:
+        assert cells["text"] == "A1"
+        assert problems(cells["zero"]) == ("is 0, which a formula gives for an empty", "")
+    assert cells["blank"] is None
+    assert cells["number"] == Decimal("199.9")
+    assert problems(cells["error"]) == ("is an error, such as #N/A",) * 2
+    if ending == "ods":  # without a format, LibreOffice stores TRUE as 1, and shows TRUE
+        otherwise = ("is a formula whose result is shown otherwise than",) * 2
+        assert problems(cells["true"]) == otherwise
+    else:
+        assert cells["true"] is True
+    if ending == "xls":  # has no conditional number formats
+        assert cells["conditional"] == 1001
+    else:
+        shown = "is a number that is shown with leading zeros"
+        assert problems(cells["conditional"]) == (shown, "")
+    assert (cells["currency"].value, cells["currency"].symbol) == (5, "$")
+    assert cells["padded"] == 123
+    assert problems(cells["parted"])[0] == "is a number that is shown with other characters"

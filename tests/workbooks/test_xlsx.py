@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from spreadsheets import MAIN, write_sheet, write_xlsx
 
 from chat2pay_async._workbooks.formats import A_DATE, Odd
-from chat2pay_async._workbooks.grid import AN_ERROR, NO_RESULT, TWO_VALUES, UNKNOWN
+from chat2pay_async._workbooks.grid import (
+    AN_ERROR,
+    NO_RESULT,
+    TWO_VALUES,
+    UNKNOWN,
+    ZERO_OF_FORMULA,
+)
 from chat2pay_async._workbooks.workbook import open_workbook
 from chat2pay_async.errors import ConfigurationError
 
@@ -69,7 +75,7 @@ def by_xlsxwriter(path: Path, fill: Callable[[Any, Any], object]) -> Path:
         ('<c r="A2" t="n"><v>1.5E2</v></c>', 150),
         ('<c r="A2"><v>0.30000000000000004</v></c>', Decimal("0.3")),
         ('<c r="A2"><f>1+1</f><v>2</v></c>', 2),
-        ('<c r="A2"><f>1-1</f><v>0</v></c>', 0),
+        ('<c r="A2"><f>B9</f><v>0</v></c>', ZERO_OF_FORMULA),
         ('<c r="A2" t="b"><v>1</v></c>', True),
         ('<c r="A2" t="b"><v>false</v></c>', False),
         ('<c r="A2" s="1"><v>44313.733</v></c>', A_DATE),
@@ -282,3 +288,52 @@ def test_dates_since_1904_are_dates_too(tmp_path: Path) -> None:
     sheet.write_datetime(1, 0, moment, book.add_format({"num_format": "d mmm"}))
     book.close()
     assert read(tmp_path / "t.xlsx") == {2: {"a": A_DATE}}
+
+
+# Conditional formats -----------------------------------------------------------------------------
+
+
+def conditional(folder: Path, number: Any, *codes: str, own: str = "General") -> Any:
+    """The cell A3, of a number or a text, under conditional formats."""
+
+    def fill(book: Any, sheet: Any) -> None:
+        sheet.write(1, 0, "x")
+        sheet.write(2, 0, number, book.add_format({"num_format": own}))
+        for code in codes:
+            look = {"num_format": code} if code else {"bold": True}
+            rule = {"type": "cell", "criteria": ">", "value": 5, "format": book.add_format(look)}
+            sheet.conditional_format("A3:A9", rule)
+
+    return read(by_xlsxwriter(folder / "t.xlsx", fill))[3]["a"]
+
+
+def test_number_is_refused_where_a_conditional_format_may_show_another(tmp_path: Path) -> None:
+    found = conditional(tmp_path, 123, "000000")
+    assert found.text_problem.startswith("is a number that is shown with leading zeros")
+    assert (found.value, found.amount_problem) == (123, "")
+    found = conditional(tmp_path, 1.5, "#,##0.00", "0", own="0.00")
+    assert found.amount_problem.startswith("is a number that is shown rounded")
+    for codes in (["yyyy"], ["[$R-1C09] 0.00", "[$$-409]0.00"]):
+        found = conditional(tmp_path, 123, *codes)
+        assert found.amount_problem.startswith("may be shown otherwise by a conditional format")
+    found = conditional(tmp_path, "A-1", ";;;")
+    assert found.text_problem.startswith("may be shown otherwise by a conditional format")
+
+
+def test_number_is_read_where_conditional_formats_show_it_as_it_is(tmp_path: Path) -> None:
+    assert conditional(tmp_path, 123, "0", "") == 123
+    assert conditional(tmp_path, "A-1", "0") == "A-1"
+    assert conditional(tmp_path, 123, "") == 123
+    assert conditional(tmp_path, True, "000") is True  # noqa: FBT003 - the value of the cell
+
+
+def test_conditional_formats_of_other_cells_are_no_matter(tmp_path: Path) -> None:
+    def fill(book: Any, sheet: Any) -> None:
+        sheet.write_row(1, 0, [1, 2])
+        rule = {"type": "no_blanks", "format": book.add_format({"num_format": "000"})}
+        for area in ("B2:B9", "A3:A9", "C1:C9"):
+            sheet.conditional_format(area, rule)
+
+    cells = read(by_xlsxwriter(tmp_path / "t.xlsx", fill))[2]
+    assert cells["a"] == 1
+    assert cells["b"].value == 2

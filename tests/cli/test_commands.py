@@ -9,8 +9,8 @@ import pytest
 from chat2pay_async import ConfigurationError, RateLimit, RetryPolicy, Timeout
 from chat2pay_async._api.operations import OPERATIONS
 from chat2pay_async._cli import single_call
-from chat2pay_async._cli.job import JOBS
 from chat2pay_async._cli.options import JobOptions, ServiceOptions
+from chat2pay_async._cli.run import JOBS
 from chat2pay_async._cli.single_call import client_of
 from chat2pay_async._journal.settings import Journal
 

@@ -1,0 +1,1 @@
+"""Callbacks: what the service posts, read, confirmed, routed and waited for."""
