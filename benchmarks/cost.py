@@ -61,12 +61,13 @@ class Memory:
     """A transport that answers each request at once, as the service does."""
 
     def __init__(self) -> None:
+        from chat2pay_async._transport.base import WireResponse  # noqa: PLC0415 - the same
+
         self.count = 0
+        self.response = WireResponse
 
     async def exchange(self, *_: Any) -> Any:
         """Answer that a link was made."""
-        from chat2pay_async._transport.base import WireResponse  # noqa: PLC0415 - the same
-
         self.count += 1
         body = (
             b'{"paymentLinkRef":"5a1c7f3e-0b2d-4c6e-9f18-%012d","transactionStatus":'
@@ -78,7 +79,7 @@ class Memory:
             "content-type": "application/json",
             "content-length": str(len(body)),
         }
-        return WireResponse(201, headers, body)
+        return self.response(201, headers, body)
 
     async def aclose(self) -> None:
         """Do nothing."""

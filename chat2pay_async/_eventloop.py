@@ -29,6 +29,7 @@ __all__ = [
     "later",
     "now",
     "soon",
+    "wake_of",
     "wake_of_this_loop",
     "within",
 ]
@@ -52,9 +53,13 @@ def current_loop() -> object:
 
 def wake_of_this_loop() -> Wake:
     """Return what other threads may use to have a function called in the running loop's."""
-    loop = _get_running_loop()
-    token: Any = None if loop is not None else anyio.lowlevel.current_token().native_token
-    schedule = token.run_sync_soon if loop is None else loop.call_soon_threadsafe
+    return wake_of(current_loop())
+
+
+def wake_of(loop: Any) -> Wake:
+    """Return what other threads may use to have a function called in a loop's: `current_loop`'s."""
+    is_asyncio = isinstance(loop, asyncio.AbstractEventLoop)
+    schedule = loop.call_soon_threadsafe if is_asyncio else loop.native_token.run_sync_soon
 
     def wake(work: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # the loop has ended, and so have its tasks

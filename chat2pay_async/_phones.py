@@ -67,6 +67,7 @@ _CODES: Final = (
 _PREFIXES: Final = frozenset(map(str, _CODES))
 
 
+@lru_cache(maxsize=16)  # the next one likewise: of a number as many as four times in a row
 def country_prefix(digits: str) -> str | None:
     """Return the country code that international digits begin with; None if there is none."""
     for length in (2, 3, 1):  # no code is the beginning of another
@@ -99,6 +100,7 @@ def phone_problem(value: Any) -> str | None:
     return f"must be text or a whole number, not {type(value).__name__}: {_A_NUMBER}"
 
 
+@lru_cache(maxsize=16)
 def _is_international(digits: str) -> bool:
     return (
         len(digits) in _LENGTHS

@@ -155,7 +155,6 @@ class RawChat2Pay:
         return await self._calls.send(endpoint, sent, self._options)
 
 
-@hiding_arguments
 def link_request(
     request: models.PaymentLinkRequest | None, fields: Mapping[str, Any]
 ) -> models.PaymentLinkRequest:

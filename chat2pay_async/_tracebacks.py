@@ -49,6 +49,7 @@ _OURS: Final = (
     "chat2pay_async._journal.",
     "chat2pay_async._send.flights",
     "chat2pay_async._send.idempotency",
+    "chat2pay_async._raw_client",
     "chat2pay_async._recovery",
     "chat2pay_async._send.stored",
     "chat2pay_async._tracebacks",

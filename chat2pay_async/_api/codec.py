@@ -24,6 +24,7 @@ from cattrs.fns import identity
 from cattrs.gen import make_dict_unstructure_fn, override
 
 from chat2pay_async._api import requests
+from chat2pay_async._api.json import decode_any
 from chat2pay_async._api.validation import MAX_DIGITS, exponent_of, member
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "UnreadableError",
     "encode",
     "encode_json",
+    "fields_of",
     "structure",
     "takes_stamp",
     "wire_name",
@@ -47,6 +49,7 @@ _ODD_NAMES = {
     "payment_page_ttl": "paymentPageTTL",
 }
 _DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,6})?")
+_YEAR = len("2021")
 _LONGEST_DATE = len("2021-04-27")
 _COMPACT = re.compile(r"(20\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)?")
 # Numbers from 2000 to 2100 in one unit are in no other one's range: a payment's time is there.
@@ -124,7 +127,8 @@ def read_timestamp(value: Any) -> datetime:
         return _moment_of_parts(value)
     if isinstance(value, str):
         text = value.strip()
-        if not _DECIMAL.fullmatch(text):
+        # Nearly every time has its day, and so is no number.
+        if text[_YEAR:].startswith("-") or not _DECIMAL.fullmatch(text):
             if len(text) <= _LONGEST_DATE:
                 raise UnreadableError
             moment = datetime.fromisoformat(text.upper())
@@ -239,7 +243,7 @@ def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
     }
     required = {field.name: None for field in given if field.default is attrs.NOTHING}
 
-    def read_object(data: dict[str, Any], _kind: object) -> T:
+    def read_object(data: dict[str, Any], _kind: object, **own: bool) -> T:
         fields: dict[str, Any] = required.copy()
         extra: dict[str, Any] = {}
         for name, raw in data.items():
@@ -255,7 +259,7 @@ def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
                     fields[attribute] = read(raw)
                 except Exception:  # noqa: BLE001 - whatever form it was, its neighbours still count
                     extra[name] = raw
-        return kind(**fields, extra=extra) if extra else kind(**fields)
+        return kind(**fields, **own, extra=extra) if extra else kind(**fields, **own)
 
     return read_object
 
@@ -263,12 +267,18 @@ def _hook_for(kind: Callable[..., T]) -> Callable[[dict[str, Any], Any], T]:
 _OWN: Final = frozenset({"deduplication_key", "extra", "recovered", "replayed"})
 """Attributes that are not on the wire."""
 
-_reader_of: Callable[[Any], Callable[[Any, Any], Any]] = cache(_converter.get_structure_hook)
+_reader_of: Callable[[Any], Callable[..., Any]] = cache(_converter.get_structure_hook)
 
 
-def structure(kind: Callable[..., T], data: dict[str, Any]) -> T:
-    """Read an object. It never fails: an unreadable field is None, and its raw value in `extra`."""
-    value: T = _reader_of(kind)(data, kind)
+def structure(kind: Callable[..., T], data: dict[str, Any], **own: bool) -> T:
+    """Read an object. It never fails: an unreadable field is None, and its raw value in `extra`.
+
+    Args:
+        kind: Its class.
+        data: Its fields on the wire.
+        **own: Attributes that are not on the wire.
+    """
+    value: T = _reader_of(kind)(data, kind, **own)
     return value
 
 
@@ -280,7 +290,7 @@ _writer_of: Callable[[Any], Callable[[Any], Any]] = cache(_converter.get_unstruc
 
 def write_timestamp(value: datetime) -> str:
     """Write a time in RFC 3339, in UTC, with milliseconds."""
-    moment = value.astimezone(UTC)
+    moment = value if value.tzinfo is UTC else value.astimezone(UTC)
     try:
         # Six decimals, or none, in a tenth of the time that `isoformat` takes.
         text: str = msgspec.to_builtins(moment)
@@ -340,6 +350,19 @@ def encode(request: Any, request_id: str | None = None) -> bytes:
     if request_id is not None:
         data["additionalData"] = {**data.get("additionalData", {}), STAMP: request_id}
     return _encoder.encode(data)
+
+
+def fields_of(request: Any) -> dict[str, Any]:
+    """Return the fields of a request that `encode` writes, as reading them back would."""
+    fields: dict[str, Any] = _writer_of(type(request))(request)
+    for name, value in fields.items():
+        if type(value) not in _PLAIN:
+            fields[name] = decode_any(_encoder.encode(value))
+    return fields
+
+
+_PLAIN: Final = frozenset({str, bool, Decimal})
+"""Types of values that come back as they were."""
 
 
 def encode_json(value: Any) -> bytes:

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import cache, lru_cache
 from typing import Any, ClassVar, Final, Generic, TypeVar
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -21,6 +22,7 @@ import attrs
 from chat2pay_async._api import codec, models, requests
 from chat2pay_async._api.json import decode_object
 from chat2pay_async._api.validation import NO_CURRENCY, capture_problem, exact_sum
+from chat2pay_async._journal.content import one_form
 from chat2pay_async._values import Value
 from chat2pay_async.errors import Fault, RequestValidationError, SentRequest
 
@@ -43,7 +45,6 @@ __all__ = [
     "is_reference",
     "key_of",
     "mint",
-    "one_form",
     "prepare",
     "receipt_key",
     "request_of",
@@ -155,7 +156,12 @@ _NAMING: Final = re.compile(r"[^\W_0]")
 
 def is_reference(value: object) -> bool:
     """Tell whether a value can name one thing: blanks, dashes and zeros stand for no reference."""
-    return value is not None and _NAMING.search(str(value)) is not None
+    return value is not None and _is_naming(str(value))
+
+
+@lru_cache(maxsize=16)  # it is asked of each reference several times in a row
+def _is_naming(text: str) -> bool:
+    return _NAMING.search(text) is not None
 
 
 _NAMES: Final = tuple(
@@ -170,8 +176,9 @@ def _is_anothers(operation: Operation[Any, Any], request: object, data: Mapping[
     and only it has no status of its own.
     """
     for attribute, name in _NAMES:
-        wanted, got = getattr(request, attribute, None), data.get(name)
-        if wanted and got and str(got) != wanted:
+        got = data.get(name)
+        wanted = getattr(request, attribute, None) if got else None
+        if wanted and str(got) != wanted:
             return True
     histories = data.get("transactionStatuses"), data.get("paymentStatuses")
     is_transaction = histories != (None, None)
@@ -411,12 +418,17 @@ def _untimed(body: bytes | None) -> bytes | None:
 
 def _fields_of(sent: SentRequest, request_id: str | None) -> dict[str, Any]:
     """Read what was sent, by its names on the wire."""
-    fields = decode_object(sent.body or b"{}") or {}
-    parts = urlsplit(sent.target)
     if sent.body is None:
-        fields["paymentLinkRef"] = unquote(parts.path.split("/")[_REFERENCE])
-    # A capture's amount: 100 and 100.00 are the same one.
-    fields |= {name: codec.read_amount(text) for name, text in parse_qsl(parts.query)}
+        parts = urlsplit(sent.target)
+        reference = unquote(parts.path.split("/")[_REFERENCE])
+        # A capture's amount: 100 and 100.00 are the same one.
+        query = {name: codec.read_amount(text) for name, text in parse_qsl(parts.query)}
+        return {"paymentLinkRef": reference} | query
+    return _unstamped(decode_object(sent.body) or {}, request_id)
+
+
+def _unstamped(fields: dict[str, Any], request_id: str | None) -> dict[str, Any]:
+    """Leave out the id that was minted for a request."""
     data = fields.get("additionalData")
     if request_id is not None and isinstance(data, dict):
         fields["additionalData"] = {k: v for k, v in data.items() if k != codec.STAMP}
@@ -441,40 +453,29 @@ def receipt_key(payment_link_ref: str, receipt_link: str) -> str:
     return json.dumps([payment_link_ref, receipt_link])
 
 
+@cache
+def _names_in(kind: Any) -> dict[str, str]:
+    """Return the names of a request's fields, by those on the wire."""
+    return {codec.wire_name(field.name): field.name for field in attrs.fields(kind)}
+
+
 def content_of(operation: Operation[Q, Any], request: Q) -> dict[str, str]:
     """Return what a request would send, each field in the one form of all values that are equal.
 
     A timestamp that defaults to now is no part of it: each try has another one.
     """
-    sent = prepare(operation, request)
+    if operation.has_body:
+        fields = _unstamped(codec.fields_of(request), None)
+    else:
+        fields = _fields_of(prepare(operation, request), None)
     kind: Any = operation.request
-    names = {codec.wire_name(field.name): field.name for field in attrs.fields(kind)}
+    names = _names_in(kind)
     content = {
         names.get(name, name): one_form(value)
-        for name, value in _fields_of(sent, None).items()
+        for name, value in fields.items()
         if value is not None
     }
     moment = getattr(request, "timestamp", None)
     if moment is not None and requests.is_default_time(moment):
         del content["timestamp"]
     return content
-
-
-def one_form(value: Any) -> str:
-    """Write a JSON value so that equal ones are the same text, and a number is no truth value."""
-    match value:
-        case None | bool():
-            return json.dumps(value)
-        case int() | float() | Decimal():
-            sign, digits, exponent = Decimal(value).as_tuple()
-            significant = "".join(map(str, digits)).lstrip("0")
-            kept = significant.rstrip("0")
-            power = int(exponent) + len(significant) - len(kept) if kept else 0
-            return f"{'-' * (sign and bool(kept))}{kept or 0}e{power}"
-        case list():
-            return "[" + ",".join(map(one_form, value)) + "]"
-        case dict():
-            inner = sorted((json.dumps(key), one_form(one)) for key, one in value.items())
-            return "{" + ",".join(f"{key}:{one}" for key, one in inner) + "}"
-        case _:
-            return json.dumps(value)

@@ -15,6 +15,7 @@ import attrs
 
 from chat2pay_async._api.enums import PaymentStatus, TransactionStatus, TransactionType
 from chat2pay_async._api.validation import exact_sum
+from chat2pay_async._values import Value
 
 if TYPE_CHECKING:
     from chat2pay_async._api.models import PaymentStatusEntry, Transaction
@@ -42,8 +43,8 @@ _BY_TYPE: Mapping[object, Mapping[object, bool]] = {
 """Type of a record that succeeded, but shows no history → the steps that took place, or did not."""
 
 
-@attrs.frozen(kw_only=True)
-class PaymentState:
+@attrs.frozen(eq=False, repr=False, kw_only=True)
+class PaymentState(Value):
     """State of a payment; None where the record can't tell."""
 
     authorized: bool | None

@@ -99,8 +99,11 @@ def extra_fields() -> Any:
 
 
 def _default_time() -> datetime:
-    # In UTC `fold` means nothing, so it can tell the default from a time that was given.
-    return datetime.now(UTC).replace(fold=1)
+    # In UTC `fold` means nothing, so it can tell the default from a time that was given. `replace`
+    # takes twice as long.
+    now = datetime.now(UTC)
+    time = (now.hour, now.minute, now.second, now.microsecond)
+    return datetime(now.year, now.month, now.day, *time, tzinfo=UTC, fold=1)
 
 
 def is_default_time(moment: datetime) -> bool:

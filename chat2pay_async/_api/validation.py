@@ -108,7 +108,7 @@ def decimals_of(amount: Decimal, currency: str) -> int:
 
 def exact_sum(*amounts: Decimal) -> Decimal:
     """Add without rounding."""
-    return reduce(_EXACT.add, amounts, _ZERO)
+    return reduce(_EXACT.add, amounts) if amounts else _ZERO
 
 
 def exponent_of(value: Decimal) -> int | None:

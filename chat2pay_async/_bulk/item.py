@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,7 +19,14 @@ from chat2pay_async._api.responses import Outcome as CallOutcome
 from chat2pay_async._api.responses import foreign_text, recovered_outcome
 from chat2pay_async._bulk.known import GIVE_UP_AFTER, Choices, Item, KnownItems
 from chat2pay_async._bulk.outage import Outage, is_retried_after, was_not_sent
-from chat2pay_async._bulk.outcomes import Outcome, State, outcome_of, request_of_row
+from chat2pay_async._bulk.outcomes import (
+    ROW_STATES,
+    STATES,
+    Outcome,
+    State,
+    outcome_of,
+    request_of_row,
+)
 from chat2pay_async._bulk.store import MemoryLog, RunStore
 from chat2pay_async._bulk.summary import Forecast
 from chat2pay_async._journal.content import differences
@@ -143,8 +151,7 @@ class Items(KnownItems[Q, R]):
 
     async def _claim(self, item: Item[Q, R], slot: Callable[[], Awaitable[None]]) -> None:
         journal, claim = self._store.journal, item.claim
-        assert journal is not None  # noqa: S101 - only its items have claims
-        assert claim is not None  # noqa: S101 - likewise
+        assert journal is not None and claim is not None  # noqa: S101, PT018 - only its items have claims
         if item.claimed is not None and item.claimed.answer is Answer.ENDED:
             # It was rejected, and is another one now.
             claim = item.claim = attrs.evolve(claim, takes_rejected=True)
@@ -214,10 +221,10 @@ class Items(KnownItems[Q, R]):
         if not is_news and not was_open:
             await journal.release(token)
             return
-        state = RowState.APPLIED if item.is_existing else RowState(outcome.state.value)
+        state = RowState.APPLIED if item.is_existing else ROW_STATES[outcome.state]
         response = None if outcome.recovered else log.response
-        end = end_of(state, outcome.result, outcome.error, outcome.attempts, response)
-        await journal.record_end(token, attrs.evolve(end, is_found=item.is_existing))
+        told = outcome.result, outcome.error, outcome.attempts, response
+        await journal.record_end(token, end_of(state, *told, is_found=item.is_existing))
 
     # What is known of earlier requests ------------------------------------------------------------
 
@@ -246,7 +253,7 @@ class Items(KnownItems[Q, R]):
         verdict = resolution.verdict
         attempts = tuple(dict.fromkeys((pending.first_attempt, pending.last_attempt)))
         if verdict is Verdict.APPLIED:
-            state = State(state_after(resolution.result).value)
+            state = STATES[state_after(resolution.result)]
             item.outcome = Outcome(item.key, item.request, state, resolution.result, None, attempts)
         elif verdict is Verdict.ABSENT:
             absent = errors.RequestTimeoutError(
@@ -293,8 +300,8 @@ class Items(KnownItems[Q, R]):
         assert journal is not None  # noqa: S101 - it has the row
         assert token is not None  # noqa: S101 - which this run holds
         assert found is not None  # noqa: S101 - its end is what is written
-        state = RowState(found.state.value)
-        await journal.record_end(token, end_of(state, found.result, None, found.attempts))
+        told = found.result, None, found.attempts
+        await journal.record_end(token, end_of(ROW_STATES[found.state], *told))
         log.is_settled = True
 
     async def _share(self, item: Item[Q, R], log: ClaimLog, _prior: Prior | None) -> None:
@@ -349,7 +356,7 @@ class Items(KnownItems[Q, R]):
         prior: Prior | None,
         absent: Pending | None = None,
     ) -> Outcome[Q, R]:
-        """Send an item, and wait where that is no use now: for a throttle, or for an outage.
+        """Send an item; wait where that is no use now: for a throttle, or for an outage.
 
         Args:
             item: The item.
@@ -453,7 +460,7 @@ class Items(KnownItems[Q, R]):
             unresolved=prior is not None and prior.is_unresolved,
         )
         item.made = made
-        state, attempts = State(state_after(made.result).value), tuple(call.attempts)
+        state, attempts = STATES[state_after(made.result)], tuple(call.attempts)
         return Outcome(item.key, item.request, state, made.result, None, attempts)
 
     async def _existing(self, item: Item[Q, R]) -> Outcome[Q, R] | None:
@@ -487,10 +494,7 @@ class Items(KnownItems[Q, R]):
             host = urlsplit(self._sender.base_url).netloc
             text = foreign_text(host, response.status_code, response.headers)
             self._foreign = errors.RunStoppedError(f"{name}: {text}")
-        elif response.status_code == _UNAUTHORIZED:
+        elif response.status_code == HTTPStatus.UNAUTHORIZED:
             text = f"{name}: the look-up was refused: check the API key (CHAT2PAY_API_KEY)"
-            return errors.AuthenticationError(text, status_code=_UNAUTHORIZED)
+            return errors.AuthenticationError(text, status_code=response.status_code)
         return Chat2PayError(text, operation=name)
-
-
-_UNAUTHORIZED = 401

@@ -15,7 +15,14 @@ from chat2pay_async import errors
 from chat2pay_async._api.operations import Operation, key_of
 from chat2pay_async._api.requests import ReceiptRequest
 from chat2pay_async._api.responses import Outcome as CallOutcome
-from chat2pay_async._bulk.outcomes import CALL, Outcome, State, outcome_of, request_of_row
+from chat2pay_async._bulk.outcomes import (
+    CALL,
+    STATES,
+    Outcome,
+    State,
+    outcome_of,
+    request_of_row,
+)
 from chat2pay_async._bulk.store import Asked, Registered, RunStore
 from chat2pay_async._bulk.summary import mark_of
 from chat2pay_async._journal.content import differences
@@ -103,7 +110,7 @@ class Item(Generic[Q, R]):
         claimed = self.claimed
         if claimed is None or claimed.token is None:
             return None
-        self.claimed = attrs.evolve(claimed, token=None)
+        self.claimed = Claimed(claimed.answer, claimed.row)
         return claimed.token
 
 
@@ -126,13 +133,14 @@ class KnownItems(Generic[Q, R]):
         key = own_key or key_of(operation, request)
         # Two receipts of one link may have URLs that look alike.
         has_alike = own_key is not None or not isinstance(request, ReceiptRequest)
-        folded = alike_number(key) if has_alike else ""
-        claim = None
+        claim, folded = None, ""
         if self._store.journal is not None:
             name = self._store.name
             run = None if name is None else name.run
             retried = self._choices.retry_rejected
             claim = claim_of(operation, request, key, run, line, takes_rejected=retried)
+        if has_alike:
+            folded = alike_number(key) if claim is None else claim.folded
         shown = own_key or operation.identity(request) or key
         return Item(shown, request, claim, self._asked(key, folded, request, claim))
 
@@ -239,7 +247,7 @@ class KnownItems(Generic[Q, R]):
         if changed:
             item.outcome = self._conflict(item, changed)
         elif not item.is_resumed:
-            item.outcome = attrs.evolve(outcome_of(row, item.request, State.SKIPPED), key=item.key)
+            item.outcome = outcome_of(row, item.request, State.SKIPPED, item.key)
         return True
 
     def stopped(self, item: Item[Q, R]) -> Outcome[Q, R]:
@@ -304,7 +312,7 @@ class KnownItems(Generic[Q, R]):
 
     def _failed(self, item: Item[Q, R], error: Chat2PayError) -> Outcome[Q, R]:
         result: Any = error.receipt if isinstance(error, errors.ReceiptNotSentError) else None
-        state = State(state_of(error).value)
+        state = STATES[state_of(error)]
         return Outcome(item.key, item.request, state, result, error, error.attempts)
 
 

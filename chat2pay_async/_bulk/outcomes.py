@@ -28,7 +28,7 @@ from chat2pay_async._journal.store import Row, RowState
 from chat2pay_async._send.stored import operation_of, result_of
 from chat2pay_async.errors import Attempt, Chat2PayError
 
-__all__ = ["CALL", "Outcome", "State", "outcome_of", "request_of_row"]
+__all__ = ["CALL", "ROW_STATES", "STATES", "Outcome", "State", "outcome_of", "request_of_row"]
 
 CALL: Final = "call"
 """The `by` of what a single call has finished."""
@@ -50,6 +50,13 @@ class State(enum.StrEnum):
     """It may have been applied; a later run looks it up first."""
     SKIPPED = "skipped"
     """Another run, or a single call, had finished it."""
+
+
+STATES: Final[dict[RowState, State]] = {
+    RowState(state.value): state for state in State if state is not State.SKIPPED
+}
+"""Ends of the items whose rows have these states; nobody knows the end of the others."""
+ROW_STATES: Final[dict[State, RowState]] = {state: row for row, state in STATES.items()}
 
 
 @attrs.frozen
@@ -103,20 +110,22 @@ class Outcome(Generic[Q, R]):
         return isinstance(self.result, models.GatewayResult) and self.result.succeeded is False
 
 
-def outcome_of(row: Row, request: Any, state: State | None = None) -> Outcome[Any, Any]:
+def outcome_of(
+    row: Row, request: Any, state: State | None = None, key: str | None = None
+) -> Outcome[Any, Any]:
     """Read the outcome of a journal's row; unknown if it has none.
 
     Args:
         row: The row.
         request: The request, or None where it is not kept.
         state: Takes the place of the row's own.
+        key: Likewise.
     """
     result, error, attempts = result_of(row)
     if state is None:
-        known = row.state not in {RowState.CLAIMED, RowState.SENT}
-        state = State(row.state.value) if known else State.UNKNOWN
+        state = STATES.get(row.state, State.UNKNOWN)
     by, at = row.claimed_by.run or CALL, row.claimed_by.at
-    return Outcome(row.key, request, state, result, error, attempts, by, at)
+    return Outcome(key or row.key, request, state, result, error, attempts, by, at)
 
 
 def request_of_row(row: Row) -> Any:

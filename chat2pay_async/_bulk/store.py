@@ -55,7 +55,8 @@ class Asked(NamedTuple):
     """None without a journal."""
 
 
-class Registered(NamedTuple):
+@attrs.define
+class Registered:
     """Answer to a registration."""
 
     repeated: bool
@@ -117,6 +118,8 @@ class RunStore:
         self.name = name
         self._claims = claims
         self._finds_lookalikes = finds_lookalikes
+        self._resumes = False
+        """True once rows that were left open were claimed."""
         self._filter = BloomFilter()
         self._index: KeyIndex | None = None
         self._unindexed: deque[str] = deque()
@@ -199,7 +202,7 @@ class RunStore:
         claims = [asked[i].claim for i in first]
         claimed = await self._answers([claim for claim in claims if claim is not None])
         for i, answer in zip(first, claimed, strict=True):
-            registered[i] = registered[i]._replace(claimed=answer)
+            registered[i].claimed = answer
         try:
             await self._find_lookalikes(asked, registered)
         except BaseException:
@@ -241,18 +244,16 @@ class RunStore:
         folded = list(dict.fromkeys(asked[i].folded for i in new.values()))
         alike = await self.journal.lookalikes(operation, folded)
         for key, i in new.items():
-            known = registered[i]
             others = [
                 other
                 for other in alike.get(asked[i].folded, ())
                 if other != key and new.get(other, -1) < i
             ]
-            # What this run alone has of a journal that is only read is in its index.
-            other = others[0] if others else known.lookalike
-            registered[i] = known._replace(lookalike=other)
-        for i, known in enumerate(registered):
-            if asked[i].key not in new and known.lookalike is not None:
-                registered[i] = known._replace(lookalike=None)
+            if others:  # what this run alone has of a journal that is only read is in its index
+                registered[i].lookalike = others[0]
+        for one, known in zip(asked, registered, strict=True):
+            if one.key not in new:
+                known.lookalike = None
 
     # Claims ---------------------------------------------------------------------------------------
 
@@ -292,6 +293,7 @@ class RunStore:
             return [Claimed(Answer.OPEN, row) for row, _line in rows]
         page = await self.journal.take_over(1, after=after, run=self.name.run)
         keys = [claimed.row.key for claimed in page if claimed.row is not None]
+        self._resumes = self._resumes or bool(keys)
         try:
             await self._commits.run(self._keys.put, [_RESUMED + key for key in keys])
         except BaseException:
@@ -367,7 +369,7 @@ class RunStore:
     def _look_up(self, asked: Sequence[Asked]) -> list[Registered]:
         keys = [one.key for one in asked]
         repeated = self._keys.add([_KEY + key for key in keys])
-        resumed = self._keys.has([_RESUMED + key for key in keys]) if self.journal else set[str]()
+        resumed = self._keys.has([_RESUMED + key for key in keys]) if self._resumes else set[str]()
         recipients = self._keys.add([_RECIPIENT + one.recipient for one in asked if one.recipient])
         self._keys.put([_listed(_MARK, one.mark, one.key) for one in asked if one.mark])
         known = iter(recipients)

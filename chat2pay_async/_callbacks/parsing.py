@@ -11,7 +11,6 @@ import attrs
 from chat2pay_async._api.codec import structure, wire_name
 from chat2pay_async._api.json import decode_response
 from chat2pay_async._api.models import ConfigurationRecord, GatewayAnswer
-from chat2pay_async._api.operations import one_form
 from chat2pay_async._api.validation import MAX_DEPTH
 from chat2pay_async._callbacks.models import (
     Callback,
@@ -20,6 +19,7 @@ from chat2pay_async._callbacks.models import (
     TransactionStatusCallback,
     UnknownCallback,
 )
+from chat2pay_async._journal.content import one_form
 from chat2pay_async._tracebacks import hiding_arguments
 from chat2pay_async.errors import CallbackError
 

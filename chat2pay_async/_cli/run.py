@@ -29,7 +29,7 @@ from chat2pay_async._config import DEFAULT_BASE_URL, base_url_of
 from chat2pay_async._files.check import Check
 from chat2pay_async._files.columns import Kind
 from chat2pay_async._files.rows import CAPTURES, LINKS, RECEIPTS, REFERENCES
-from chat2pay_async.errors import Chat2PayError
+from chat2pay_async.errors import Chat2PayError, RunStoppedError
 
 __all__ = ["JOBS", "Job", "Plan", "RunController", "compared"]
 
@@ -69,6 +69,8 @@ JOBS: Final = {
     )
 }
 
+_NOT_COMPARED: Final = "Not compared with the journal, since CHAT2PAY_API_KEY is not set."
+
 
 @attrs.frozen
 class Plan:
@@ -97,6 +99,8 @@ class RunController:
 
     SHOWN: ClassVar = 20
     """The number of problems that are shown one by one."""
+    MOST_KEPT: ClassVar = 1_000
+    """The number of outcomes that a dry run may keep until its file was checked."""
     _job: Job
     """The work that is done with the items."""
     _plan: Plan
@@ -116,6 +120,39 @@ class RunController:
         self._summary = Summary()
         self._forecast: bulk.Forecast | None = None
         self._compared: bulk.Forecast | None = None
+        self._kept: list[Outcome[Any, Any]] | None = None
+        """The outcomes that wait for the end of the file."""
+
+    def compare(self, items: Iterable[Any]) -> bool:
+        """Compare a file with the journal while it is checked, for a dry run: `end` tells of it.
+
+        Returns:
+            False where it failed, or has much to tell: then it is done anew once the file was
+            checked, and has told nothing so far.
+        """
+        self._is_comparing, self._kept = True, []
+        try:
+            anyio.run(self._run, items)
+        except (Chat2PayError, OSError):
+            return False
+        return self._failure is None
+
+    def end(self, plan: Plan) -> int:
+        """Tell what `compare` found.
+
+        Args:
+            plan: The run, by what is known of its file now.
+
+        Returns:
+            The exit code.
+        """
+        self._plan, kept, self._kept = plan, self._kept or [], None
+        if not has_key():
+            print_error(_NOT_COMPARED)
+        with self._printing():
+            for outcome in kept:
+                self._take(outcome)
+        return self._end()
 
     def run_checked(self, items: Callable[[], Iterable[Any]]) -> int:
         """Compare a file with the journal, ask, and send what is new.
@@ -221,7 +258,8 @@ class RunController:
         # Without a key there is no account to compare with, and a dry run needs none.
         has_journal = has_key() or not self._options.dry_run
         if not has_journal:
-            print_error("Not compared with the journal, since CHAT2PAY_API_KEY is not set.")
+            if self._kept is None:
+                print_error(_NOT_COMPARED)
         elif self._options.dry_run:
             has_journal = path_of(self._options).exists()
         options = self._options_of_run(is_dry=is_dry, has_journal=has_journal)
@@ -258,6 +296,9 @@ class RunController:
                     raise
                 if run.stopped_by is not None:  # raised only when nothing is in progress
                     self._stops_itself(run.stopped_by)
+                if self._kept is not None and len(self._kept) > self.MOST_KEPT:
+                    self._failure = RunStoppedError("it has more to tell than is kept")
+                    return
 
     def _watched(self, source: Iterable[Any]) -> Iterator[Any]:
         try:
@@ -289,6 +330,9 @@ class RunController:
     def _take(self, outcome: Outcome[Any, Any]) -> None:
         if self._is_comparing and not self._options.dry_run:
             return  # the run itself will say it
+        if self._kept is not None:
+            self._kept.append(outcome)
+            return
         self._printer.outcome(outcome)
         if not outcome.attempts:  # nothing left for it
             self._unsent[outcome.state] += 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import fields, replace
 from pathlib import Path
@@ -159,7 +160,9 @@ def start_file(  # noqa: PLR0913 - the last three are of special cases
     run = options.run or run_name(path, job)
     source = options.source
     with CampaignFile(path, job.kind, reading_of(source), source.skip_bad_rows) as file:
-        check, kept = _checked(file, source.faults)
+        controller = RunController(job, Plan(run, check_existing=check_existing), options)
+        compare = controller.compare if options.dry_run else _read_only
+        check, kept, is_compared = _checked(file, source.faults, compare)
         for line in faults_of(path, check):
             print_error(line)
         if check.bad and not source.skip_bad_rows:
@@ -186,7 +189,10 @@ def start_file(  # noqa: PLR0913 - the last three are of special cases
             is_selection=bool(from_run),
             is_again=bool(from_run) and job.name == "links",
         )
-        code = RunController(job, plan, options).run_checked(lambda: _items(file))
+        if is_compared:
+            code = controller.end(plan)
+        else:
+            code = RunController(job, plan, options).run_checked(lambda: _items(file))
         _report_change(file)
         return code
 
@@ -197,8 +203,7 @@ def _report_change(file: CampaignFile[Any]) -> None:
 
 
 def _items(file: CampaignFile[Any]) -> Iterator[bulk.Keyed[Any]]:
-    for row in file.rows():
-        yield keyed(row)
+    return map(keyed, file.rows())
 
 
 def keyed(row: Row[Any]) -> bulk.Keyed[Any]:
@@ -206,8 +211,16 @@ def keyed(row: Row[Any]) -> bulk.Keyed[Any]:
     return bulk.Keyed(row.request, row.idempotency_key, line=row.line)
 
 
-def _checked(file: CampaignFile[Any], faults: Path | None) -> tuple[Check, list[RowFault]]:
-    kept: list[RowFault] = []
+def _read_only(items: Iterable[Any]) -> bool:
+    deque(items, maxlen=0)
+    return False
+
+
+def _checked(
+    file: CampaignFile[Any], faults: Path | None, compare: Callable[[Iterable[Any]], bool]
+) -> tuple[Check, list[RowFault], bool]:
+    """Check a file, and compare it with the journal in the same reading where that succeeds."""
+    check, kept = Check(), list[RowFault]()
     with ExitStack() as stack:
         sinks: list[Callable[[RowFault], object]] = []
         if faults is not None:
@@ -220,7 +233,10 @@ def _checked(file: CampaignFile[Any], faults: Path | None) -> tuple[Check, list[
             for one in sinks:
                 one(fault)
 
-        return file.check(sink), kept
+        is_compared = compare(map(keyed, file.checked_rows(check, sink)))
+    if not is_compared and compare is not _read_only:
+        return _checked(file, faults, _read_only)
+    return check, kept, is_compared
 
 
 # What a run keeps --------------------------------------------------------------------------------

@@ -55,13 +55,26 @@ class CampaignFile(Generic[Q]):
             ConfigurationError: The file as a whole can't be used.
         """
         check = Check()
-        deque(self.checked(check, sink), maxlen=0)
+        deque(self.checked_rows(check, sink), maxlen=0)
         return check
 
     def checked(
         self, check: Check, sink: Callable[[RowFault], object] | None = None
     ) -> Iterator[Q]:
-        """Read its requests to the end, and note what is found: faults end no reading.
+        """Read its requests as `checked_rows` does."""
+        for row in self.checked_rows(check, sink):
+            yield cast("Q", row.request)
+
+    def checked_rows(
+        self, check: Check, sink: Callable[[RowFault], object] | None = None
+    ) -> Iterator[Row[Q]]:
+        """Read its rows that are requests to the end, and note what is found.
+
+        Faults end no reading.
+
+        Args:
+            check: The notes, which are complete at the end.
+            sink: Called with every fault.
 
         Raises:
             ConfigurationError: The file as a whole can't be used.
@@ -83,7 +96,7 @@ class CampaignFile(Generic[Q]):
                 for fault in row.faults:
                     sink(fault)
             if row.request is not None:
-                yield row.request
+                yield row
         self._check = check
 
     def requests(self) -> Iterator[Q]:

@@ -24,6 +24,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, TypeAlias, get_args, get_type_hints
 
 import attrs
@@ -179,8 +180,20 @@ def plain_text(value: Any) -> str:
 
 def _meant(value: Any) -> str:
     """Return text that was meant: no error, no formula, and no word for nothing."""
-    if isinstance(value, str) and _SURE.fullmatch(value):
-        return value
+    if isinstance(value, str):
+        if value.isalpha():
+            return _meant_word(value)
+        if _SURE.fullmatch(value):
+            return value
+    return _meant_text(value)
+
+
+@lru_cache(maxsize=256)  # words, such as currencies and channels, are the same in many rows
+def _meant_word(word: str) -> str:
+    return _meant_text(word)
+
+
+def _meant_text(value: Any) -> str:
     text = plain_text(value)
     if _NOTHING.fullmatch(text):
         raise CellError(_NOTHING_IS)

@@ -133,7 +133,7 @@ class Check:
     def _total(self, request: object) -> None:
         if isinstance(request, PaymentLinkRequest):
             self._add(request.total_amount, request.currency)
-            self.channels[request.channel.value] += 1
+            self.channels[f"{request.channel}"] += 1
             self.recipients[country_prefix(request.to) or ""] += 1
         elif isinstance(request, Capture) and request.amount is not None:
             self._add(request.amount, request.currency or "")

@@ -21,7 +21,7 @@ _NAMELESS = "has a value in a column without a name"
 _LONGER = "has {} cells; the header has {}: put values with separators in quotation marks"
 
 
-@attrs.frozen
+@attrs.define
 class Line:
     """One line."""
 

@@ -7,20 +7,47 @@ a value there may be its digest, where the journal keeps no requests.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from typing import Final
+from decimal import Decimal
+from typing import Any, Final
 
 import msgspec
 
-__all__ = ["differences", "digested", "write_content"]
+__all__ = ["differences", "digested", "one_form", "write_content"]
 
+_encoder: Final = msgspec.json.Encoder(order="sorted")
+_to_json: Final = json.JSONEncoder().encode
 _DIGEST: Final = "#"
 """The field that has the salt of a content whose values are digests."""
 
 
+def one_form(value: Any) -> str:
+    """Write a JSON value so that equal ones are the same text, and a number is no truth value."""
+    if type(value) is str:
+        return _to_json(value)
+    match value:
+        case None | bool():
+            return _to_json(value)
+        case int() | float() | Decimal():
+            number, _, power = str(Decimal(value)).upper().partition("E")
+            whole, _, fraction = number.partition(".")
+            digits = (whole + fraction).lstrip("-0")
+            kept = digits.rstrip("0")
+            exponent = int(power or 0) - len(fraction) + len(digits) - len(kept) if kept else 0
+            return f"{'-' * (kept != '' and whole[0] == '-')}{kept or 0}e{exponent}"
+        case list():
+            return "[" + ",".join(map(one_form, value)) + "]"
+        case dict():
+            inner = sorted((_to_json(key), one_form(one)) for key, one in value.items())
+            return "{" + ",".join(f"{key}:{one}" for key, one in inner) + "}"
+        case _:
+            return _to_json(value)
+
+
 def write_content(values: Mapping[str, str]) -> bytes:
     """Write the fields of a request, each value in its one form."""
-    return msgspec.json.encode(dict(sorted(values.items())))
+    return _encoder.encode(values)
 
 
 def digested(content: bytes, salt: str) -> bytes:

@@ -20,6 +20,7 @@ from chat2pay_async._journal.rows import (
     COLUMNS,
     NOTHING_BEFORE,
     STATE,
+    STATES,
     TOKEN,
     Questions,
     by_operation,
@@ -192,7 +193,7 @@ class Database(Questions):
     def _answer(self, values: tuple[Any, ...], *, takes_rejected: bool) -> Answer:
         """Decide what a claim is answered."""
         token, session = values[TOKEN : TOKEN + 2]
-        state = RowState(values[STATE])
+        state = STATES[values[STATE]]
         if token is not None and self._is_alive(session):
             return Answer.HELD
         if state in OPEN:

@@ -18,6 +18,7 @@ __all__ = [
     "COLUMNS",
     "NOTHING_BEFORE",
     "STATE",
+    "STATES",
     "TOKEN",
     "Questions",
     "by_operation",
@@ -35,6 +36,8 @@ _ROW: Final = (
     *("settle", "read_timeout", "resend_when_absent", "posts", "response", "result", "detail"),
 )
 COLUMNS: Final = ", ".join(f"item.{name}" for name in (*_ROW, "token", "session"))
+_SENT: Final = _ROW.index("target")
+STATES: Final = {state.value: state for state in RowState}
 STATE: Final = _ROW.index("state")
 TOKEN: Final = len(_ROW)
 """Place of the token among the columns; the session comes next."""
@@ -50,15 +53,13 @@ _ROWS: Final = 64
 
 def read_row(values: tuple[Any, ...]) -> Row:
     """Read a row from the values of `COLUMNS`."""
-    made = dict(zip(_ROW, values, strict=False))
-    ended_at = made.pop("ended_at")
-    return Row(
-        state=RowState(made.pop("state")),
-        claimed_by=Holder(made.pop("run"), moment(made.pop("at"))),
-        ended_at=None if ended_at is None else moment(ended_at),
-        resend_when_absent=bool(made.pop("resend_when_absent")),
-        **made,
-    )
+    # By their places: a run that is resumed reads a million of them.
+    number, operation, key, content, state, identity, run, at, ended_at = values[:_SENT]
+    *sent, resends, posts, response, result, detail = values[_SENT:TOKEN]
+    made_by, ended = Holder(run, moment(at)), None if ended_at is None else moment(ended_at)
+    row: list[Any] = [number, operation, key, content, STATES[state], identity, made_by, ended]
+    row += [*sent, bool(resends), posts, response, result, detail]
+    return Row(*row)
 
 
 def read_runs(db: sqlite3.Connection, name: str | None) -> list[RunRecord]:
@@ -93,7 +94,7 @@ def _counts(db: sqlite3.Connection, run: int) -> dict[RowState, int]:
         "WHERE run_item.run = ? GROUP BY item.state",
         (run,),
     )
-    return {RowState(state): count for state, count in found}
+    return {STATES[state]: count for state, count in found}
 
 
 def by_operation(claims: Sequence[Claim]) -> dict[str, list[str]]:

@@ -19,6 +19,7 @@ from typing import Final, Protocol
 
 import attrs
 
+from chat2pay_async._values import Value
 from chat2pay_async.errors import Attempt, Pending, Proof, SentRequest
 
 __all__ = [
@@ -60,16 +61,16 @@ OPEN: Final = frozenset({RowState.SENT, RowState.UNKNOWN})
 """States of rows that may have had an effect: they are settled before anything is sent."""
 
 
-@attrs.frozen
-class Account:
+@attrs.frozen(eq=False, repr=False)
+class Account(Value):
     """Owner of a journal: one base URL and one API key."""
 
     base_url: str
     key_fingerprint: str
 
 
-@attrs.frozen
-class Holder:
+@attrs.define(eq=False, repr=False)
+class Holder(Value):
     """Maker of a row: a run, or a single call."""
 
     run: str | None
@@ -78,8 +79,8 @@ class Holder:
     """The time, by the clock of the machine that wrote it."""
 
 
-@attrs.frozen
-class Row:
+@attrs.define(eq=False, repr=False)
+class Row(Value):
     """Row of a journal."""
 
     id: int
@@ -151,8 +152,8 @@ class Row:
         )
 
 
-@attrs.frozen
-class Claim:
+@attrs.define(eq=False, repr=False)
+class Claim(Value):
     """Question: may I work on this key?"""
 
     operation: str
@@ -186,8 +187,8 @@ class Answer(enum.Enum):
     """It was applied (or rejected, where that is only to be shown). Nothing is claimed."""
 
 
-@attrs.frozen
-class Claimed:
+@attrs.define(eq=False, repr=False)
+class Claimed(Value):
     """Answer to a claim, with the row as it is now (HELD, ENDED) or was before (NEW, OPEN)."""
 
     answer: Answer
@@ -197,8 +198,8 @@ class Claimed:
     """Set where the row is mine."""
 
 
-@attrs.frozen
-class Intent:
+@attrs.define(eq=False, repr=False)
+class Intent(Value):
     """Note: a POST is about to leave."""
 
     pending: Pending
@@ -209,8 +210,8 @@ class Intent:
     """The run that sends it; None: a single call does."""
 
 
-@attrs.frozen
-class Response:
+@attrs.frozen(eq=False, repr=False)
+class Response(Value):
     """Note: a POST was answered, and its call goes on."""
 
     at: datetime
@@ -218,8 +219,8 @@ class Response:
     body: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
-class End:
+@attrs.define(eq=False, repr=False)
+class End(Value):
     """Note: a call has ended."""
 
     state: RowState
@@ -232,8 +233,8 @@ class End:
     it is the end of the latest request that was sent, perhaps of another content."""
 
 
-@attrs.frozen
-class RunRecord:
+@attrs.frozen(eq=False, repr=False)
+class RunRecord(Value):
     """A run in a journal: a name, and the keys that it has."""
 
     name: str

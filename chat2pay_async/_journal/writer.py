@@ -31,7 +31,7 @@ MOST: Final = 1_000
 class Entry(Generic[T]):
     """One thing that is to be done, and what came of it."""
 
-    __slots__ = ("done", "error", "is_alone", "loop", "result", "wake", "work")
+    __slots__ = ("done", "error", "is_alone", "loop", "result", "work")
 
     def __init__(self, work: Work[T], *, is_alone: bool, is_awaited: bool) -> None:
         self.work = work
@@ -41,11 +41,6 @@ class Entry(Generic[T]):
         self.error: BaseException | None = None
         self.done = clock.Event() if is_awaited else None
         self.loop = clock.current_loop() if is_awaited else None
-        self.wake = clock.wake_of_this_loop() if is_awaited else _nothing
-
-
-def _nothing(_: Callable[[], object]) -> None:
-    """Wake nobody."""
 
 
 class Writer:
@@ -170,12 +165,12 @@ class Writer:
 
 def _wake(batch: Sequence[Entry[Any]]) -> None:
     """Wake the tasks that wait, each loop once."""
-    by_loop: dict[object, tuple[clock.Wake, list[clock.Event]]] = {}
+    by_loop: dict[object, list[clock.Event]] = {}
     for entry in batch:
         if entry.done is not None:
-            by_loop.setdefault(entry.loop, (entry.wake, []))[1].append(entry.done)
-    for wake, events in by_loop.values():
-        wake(partial(_set, events))
+            by_loop.setdefault(entry.loop, []).append(entry.done)
+    for loop, events in by_loop.items():
+        clock.wake_of(loop)(partial(_set, events))
 
 
 def _set(events: Sequence[clock.Event]) -> None:

@@ -35,6 +35,7 @@ from chat2pay_async._send.payment_history import (
 )
 from chat2pay_async._send.references import References, owner_in
 from chat2pay_async._transport.base import WireResponse
+from chat2pay_async._values import Value
 from chat2pay_async.errors import Pending
 
 __all__ = ["Evidence", "Shows", "Since", "query_for", "read_evidence"]
@@ -61,8 +62,8 @@ class Shows(enum.Enum):
     FOREIGN = "a refusal that is not the service's own"
 
 
-@attrs.frozen
-class Evidence:
+@attrs.frozen(eq=False, repr=False)
+class Evidence(Value):
     """A response to a look-up, judged."""
 
     shows: Shows
@@ -71,8 +72,8 @@ class Evidence:
     one that may be another's."""
 
 
-@attrs.frozen
-class Since:
+@attrs.frozen(eq=False, repr=False)
+class Since(Value):
     """The time of a call's first attempt, as far as it is known: older effects are another's.
 
     Within one process, the look-up's own `Date` places it, less the time that has passed. Across
@@ -159,8 +160,8 @@ def _is_about(pending: Pending, found: models.Transaction, data: dict[str, Any])
     return is_found and is_reference(found.payment_link_ref)
 
 
-@attrs.frozen
-class _Search:
+@attrs.frozen(eq=False, repr=False)
+class _Search(Value):
     """One readable status response, and the call that is looked for in it."""
 
     pending: Pending

@@ -402,7 +402,7 @@ class KeyedCalls:
         if changed:
             raise about(conflict(call.operation.name, claim.key, changed), call)
         result = found.evidence.result
-        end = attrs.evolve(end_of(state_after(result), result), is_found=True)
+        end = end_of(state_after(result), result, is_found=True)
         await store.record_end(log.token, end)
         return replayed(recovered_outcome(call.operation, result, found.response))
 

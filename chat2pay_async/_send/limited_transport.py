@@ -196,7 +196,7 @@ class LimitedTransport:
             return None
         response, then = self._dated
         date = date_of(response.headers)
-        return None if date is None else date + timedelta(seconds=clock.now() - then)
+        return None if date is None else date + timedelta(0, clock.now() - then)
 
     def now(self) -> datetime:
         """Return this machine's time: it is shown, and decides nothing."""

@@ -17,6 +17,7 @@ import attrs
 
 from chat2pay_async import _eventloop as clock
 from chat2pay_async._config import is_number
+from chat2pay_async._values import Value
 from chat2pay_async.errors import ConfigurationError
 
 __all__ = [
@@ -51,8 +52,8 @@ def _positive(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> Non
         )
 
 
-@attrs.frozen
-class RateLimit:
+@attrs.frozen(eq=False, repr=False)
+class RateLimit(Value):
     """At most `requests` in `per` seconds, evenly spaced, after up to `burst` at once.
 
     Raises:

@@ -46,6 +46,7 @@ from chat2pay_async._send.flights import SIGHTINGS, Memory, Sightings
 from chat2pay_async._send.limited_transport import KeyUnavailableError, LimitedTransport
 from chat2pay_async._send.references import References, owner_by, owner_in, owner_of, reference_in
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
+from chat2pay_async._values import Value
 from chat2pay_async.errors import Attempt, Pending, Proof
 from chat2pay_async.events import Hooks, LookedUp, LookUpStarted, Paused, ResolutionStarted
 
@@ -83,8 +84,8 @@ class Verdict(enum.Enum):
     """It can't be told."""
 
 
-@attrs.frozen
-class Resolution:
+@attrs.frozen(eq=False, repr=False)
+class Resolution(Value):
     """The end of a pending call: `client.resolve`'s result."""
 
     verdict: Verdict

@@ -74,7 +74,10 @@ class References:
     def add(self, reference: str | None, owner: Owner) -> None:
         """Keep a reference; the first call that received it stays its owner."""
         if is_reference(reference):
-            self._owners.setdefault(str(reference), owner)
+            self._keep(f"{reference}", owner)
+
+    def _keep(self, reference: str, owner: Owner) -> None:
+        self._owners.setdefault(reference, owner)
         if len(self._owners) > self.SIZE:
             self._owners.popitem(last=False)
 
@@ -97,12 +100,15 @@ class References:
             self.add(result.payment_link_ref, owner)
         else:
             reference = reference_in(owner[0], result)
-            # A type says which step of a payment it is, as it does in a transaction.
-            is_typed = getattr(result, "transaction_type", None) is not None
-            is_copy = self.is_of_another(reference, owner, is_read_back=is_typed)
-            if is_copy or self._names_another_order(request, result):
+            if reference is not None and self._owners.get(reference, owner) != owner:
+                # A type says which step of a payment it is, as it does in a transaction.
+                is_typed = getattr(result, "transaction_type", None) is not None
+                if self.is_of_another(reference, owner, is_read_back=is_typed):
+                    return False
+            if self._names_another_order(request, result):
                 return False
-            self.add(reference, owner)
+            if reference is not None:
+                self._keep(reference, owner)
         return True
 
     def _names_another_order(self, request: object, result: object) -> bool:

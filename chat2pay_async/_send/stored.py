@@ -23,6 +23,7 @@ from chat2pay_async._journal.content import write_content
 from chat2pay_async._journal.store import OPEN, Account, Claim, End, Row, RowState
 from chat2pay_async._texts import alike_number
 from chat2pay_async._transport.base import WireResponse
+from chat2pay_async._values import Value
 from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof
 
 __all__ = [
@@ -49,6 +50,7 @@ _encoder = msgspec.json.Encoder(decimal_format="number")
 _OWN = frozenset({"extra", "recovered", "replayed"})
 """Fields of a model that are no fields of a response."""
 _BY_NAME = {operation.name: operation for operation in OPERATIONS}
+_PROOFS = {proof.value: proof for proof in Proof}
 _OK: Final = 200
 
 Q = TypeVar("Q")
@@ -166,12 +168,14 @@ def state_of(error: Chat2PayError) -> RowState:
 # Writing -----------------------------------------------------------------------------------------
 
 
-def end_of(
+def end_of(  # noqa: PLR0913 - the parts of an end
     state: RowState,
     result: object = None,
     error: Chat2PayError | None = None,
     attempts: Sequence[Attempt] = (),
     response: WireResponse | None = None,
+    *,
+    is_found: bool = False,
 ) -> End:
     """Return the journal's note of a call's end.
 
@@ -181,6 +185,7 @@ def end_of(
         error: The error.
         attempts: The attempts.
         response: The last response to a POST.
+        is_found: True: this is what was found in its place, and nothing was sent.
     """
     recovered = bool(getattr(result, "recovered", False))
     return End(
@@ -188,6 +193,7 @@ def end_of(
         response=None if response is None else response.body,
         result=_encoder.encode(_plain(result)) if recovered else None,
         detail=_write_detail(error, attempts, recovered=recovered),
+        is_found=is_found,
     )
 
 
@@ -210,8 +216,7 @@ def _write_detail(
 ) -> bytes:
     detail: dict[str, Any] = {
         "attempts": [
-            [one.started_at.isoformat(), one.elapsed, one.proof, one.status_code, one.error]
-            for one in attempts
+            [one.started_at, one.elapsed, one.proof, one.status_code, one.error] for one in attempts
         ]
     }
     if recovered:
@@ -230,8 +235,8 @@ _API_FIELDS = ("status_code", "message", "errors", "reason_code")
 # Reading -----------------------------------------------------------------------------------------
 
 
-@attrs.frozen
-class Detail:
+@attrs.frozen(eq=False, repr=False)
+class Detail(Value):
     """Attempts and error of a call's end."""
 
     attempts: tuple[Attempt, ...] = ()
@@ -245,7 +250,7 @@ def read_detail(text: bytes | None) -> Detail:
         return Detail()
     data = msgspec.json.decode(text)
     attempts = tuple(
-        Attempt(datetime.fromisoformat(at), elapsed, Proof(proof), status, error)
+        Attempt(datetime.fromisoformat(at), elapsed, _PROOFS[proof], status, error)
         for at, elapsed, proof, status, error in data["attempts"]
     )
     fields = data.get("error")
@@ -282,8 +287,8 @@ def result_of(row: Row) -> tuple[Any, Chat2PayError | None, tuple[Attempt, ...]]
     if body is not None and row.detail is not None and (error is None or unsent):
         data = decode_object(body)
         if data is not None:
-            read = codec.structure(operation.result, data)
-            result = attrs.evolve(read, recovered=detail.recovered, replayed=True)
+            kind: Any = operation.result
+            result = codec.structure(kind, data, recovered=detail.recovered, replayed=True)
     if error is not None:
         error.operation = row.operation
     if isinstance(error, errors.ReceiptNotSentError):

@@ -26,6 +26,7 @@ from chat2pay_async._cli.options import JobOptions
 from chat2pay_async._cli.run import JOBS
 from chat2pay_async._cli.single_call import client_of
 from chat2pay_async._files import campaign
+from chat2pay_async._files.rows import read_rows
 from chat2pay_async._journal.schema import read_run_settings
 from chat2pay_async.sandbox import FaultPlan, InjectedFault, Sandbox
 
@@ -233,6 +234,69 @@ def test_dry_run_rejects_a_key_that_occurs_twice(
     assert "A-1: rejected: " in ran.err
     assert not sandbox.ledger.requests
     assert "occurs twice in this run, and is sent once" in ran.err
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The readings of a file, by what they read."""
+    begun: list[Any] = []
+
+    def read(source: Any, *arguments: Any, **named: Any) -> Any:
+        begun.append(source)
+        return read_rows(source, *arguments, **named)
+
+    monkeypatch.setattr(campaign, "read_rows", read)
+    return begun
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize("keeps_all", [True, False])
+def test_dry_run_reads_a_file_once_unless_it_has_much_to_tell(
+    run: Terminal, readings: list[Any], monkeypatch: pytest.MonkeyPatch, *, keeps_all: bool
+) -> None:
+    monkeypatch.setattr(run_module.RunController, "MOST_KEPT", 2 if keeps_all else 1)
+    path = lines_to(Path("spring.csv"), HEADER, *[f"A-1,sms,{PHONE}1,ZAR,1.00"] * 3)
+    ran = run("links", "send", path, "--dry-run", "--json")
+    assert ran.code == 3
+    assert [line["state"] for line in ran.lines[:-1]] == ["rejected"] * 2
+    assert ran.lines[-1]["forecast"]["repeated"] == 2
+    assert ran.lines[-1]["check"]["good"] == 3
+    assert ran.err.count("A-1: rejected: ") == 2
+    assert len(readings) == (1 if keeps_all else 3)
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_dry_run_of_bad_rows_reads_them_once_and_tells_of_nothing_else(
+    run: Terminal, readings: list[Any], tmp_path: Path
+) -> None:
+    rows = (*[f"A-1,sms,{PHONE}1,ZAR,1.00"] * 2, f"A-2,sms,{PHONE}1,ZAR,")
+    path = lines_to(tmp_path / "spring.csv", HEADER, *rows)
+    ran = run("links", "send", path, "--dry-run", "--json")
+    assert (ran.code, ran.out, len(readings)) == (1, "", 1)
+    assert "line 4: total_amount: is required" in ran.err
+    assert "rejected" not in ran.err
+
+
+@pytest.mark.usefixtures("sandbox")
+def test_dry_run_says_first_what_is_wrong_with_the_file(run: Terminal, tmp_path: Path) -> None:
+    (tmp_path / JOURNAL).write_text("no journal, but something of somebody's")
+    path = lines_to(tmp_path / "spring.csv", HEADER, f"A-1,sms,{PHONE}1,ZAR,")
+    ran = run("links", "send", path, "--dry-run")
+    assert (ran.code, ran.out) == (1, "")
+    assert "line 2: total_amount: is required" in ran.err
+    assert "the journal" not in ran.err
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.parametrize(("amount", "said"), [("", "is required"), ("1.00", "plain http")])
+def test_dry_run_that_makes_no_client_says_so_after_it_has_checked_the_file(
+    run: Terminal, tmp_path: Path, amount: str, said: str
+) -> None:
+    path = lines_to(tmp_path / "spring.csv", HEADER, f"A-1,sms,{PHONE}1,ZAR,{amount}")
+    ran = run("links", "send", path, "--dry-run", "--base-url", "http://pay.example")
+    assert (ran.code, ran.out) == (1, "")
+    assert said in ran.err
+    assert ran.err.count("plain http") == (said == "plain http")
 
 
 def test_dry_run_of_a_new_job_needs_no_api_key(
