@@ -1,4 +1,4 @@
-"""What must work wherever the package was installed: `python -I smoke.py core`, or `all`.
+"""Trial of the package as it was installed: `python -I smoke.py core`, or `all`.
 
 Neither pytest nor the checkout is needed: only what a user gets. `all` needs every extra.
 """
