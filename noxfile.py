@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import nox
@@ -13,6 +14,7 @@ nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["tests"]
 
 PYTHONS = ["3.11", "3.12", "3.13", "3.14"]
+WITHOUT_GIL = "3.14t"
 GROUPS = nox.project.load_toml("pyproject.toml")
 
 
@@ -24,6 +26,7 @@ def _lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("uv", "lock", "--check", "--offline")
+    session.run("zizmor", "--offline", "--quiet", ".github")
 
 
 def _types(session: nox.Session) -> None:
@@ -51,6 +54,10 @@ INSTALLED = [python for python in PYTHONS if shutil.which(f"python{python}")]
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 AT_ONCE = ("-n", f"{(3 * CORES + 1) // 2}", "--dist", "worksteal")
 QUICK = (*AT_ONCE, "--ignore", "tests/acceptance")
+SMOKE = ("-I", "-W", "error", "tests/support/smoke.py")
+PYTEST = ("-I", "-m", "pytest")  # isolated: it imports what is installed, not the checkout
+# What leans on the dependencies: what responses prove, what calls do, what the journal keeps.
+LEANING = ("tests/api", "tests/send", "tests/journal", "tests/test_client.py")
 
 
 @nox.session
@@ -77,8 +84,11 @@ def unit(session: nox.Session) -> None:
 def matrix(session: nox.Session) -> None:
     """All that takes long: every interpreter, transport, loop and order, and the acceptance."""
     suites = (f"suite-{python}" for python in INSTALLED)
-    for name in (*suites, "fast", "httpx2", "thorough", "acceptance", "docs"):
+    for name in (*suites, "fast", "httpx2", "thorough", "acceptance", "docs", "package"):
         session.notify(name)
+    for python in PYTHONS:
+        if python not in INSTALLED:
+            session.warn(f"suite-{python} is skipped: there is no python{python} here")
 
 
 @nox.session(python=INSTALLED)
@@ -179,6 +189,64 @@ def cost(session: nox.Session) -> None:
     """Instructions that a call, a row and the import take, against a budget (needs valgrind)."""
     session.install(".")
     session.run("python", "benchmarks/cost.py", *session.posargs)
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """What is released, in dist/: built, checked, tried with the lowest versions and the newest."""
+    session.install(*_group("package"))
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("uv", "build", "--quiet", "--out-dir", "dist")  # the wheel: out of the sdist
+    (wheel,), (sdist,) = Path("dist").glob("*.whl"), Path("dist").glob("*.tar.gz")
+    session.run("twine", "check", "--strict", str(wheel), str(sdist))
+    session.run("check-wheel-contents", str(wheel))
+    core, lowest = _try_package(session, wheel, "lowest-direct")
+    _, newest = _try_package(session, wheel, "highest")
+    _list_components(session, wheel, newest)
+    without_gil = shutil.which(f"python{WITHOUT_GIL}")
+    if without_gil is None:
+        session.warn(f"not tried without the GIL: there is no python{WITHOUT_GIL} here")
+    else:
+        python = _environment(session, "without-gil", str(wheel), python=without_gil)
+        session.run(python, *SMOKE, "core", external=True, env={"PYTHON_GIL": "0"})
+    # What the tests need must not bring newer ones along.
+    frozen = str(session.run("uv", "pip", "freeze", "--python", core, silent=True))
+    floors = Path(session.create_tmp()) / "floors.txt"
+    floors.write_text("\n".join(line for line in frozen.splitlines() if "==" in line), "utf-8")
+    tests = ("--constraint", str(floors), *_group("tests"))
+    session.run("uv", "pip", "install", "--quiet", "--python", lowest, *tests)
+    session.run(lowest, *PYTEST, *AT_ONCE, *LEANING, *session.posargs, external=True)
+
+
+def _environment(session: nox.Session, name: str, *what: str, python: str = sys.executable) -> str:
+    """Make an environment that has this and nothing else; return its interpreter."""
+    folder = Path(session.create_tmp()) / name
+    session.run("uv", "venv", "--quiet", "--clear", "--python", python, str(folder))
+    interpreter = str(folder / ("Scripts" if os.name == "nt" else "bin") / "python")
+    session.run("uv", "pip", "install", "--quiet", "--python", interpreter, *what)
+    return interpreter
+
+
+def _try_package(session: nox.Session, wheel: Path, resolution: str) -> tuple[str, str]:
+    """Use the wheel alone, then with every extra; return the interpreters of both."""
+    # To uv a wheel's requirements are no direct ones; those of pyproject.toml are the same.
+    asked = (str(wheel), "--requirements", "pyproject.toml", "--resolution", resolution)
+    core = _environment(session, f"{resolution}-core", *asked)
+    session.run(core, *SMOKE, "core", external=True)
+    with_extras = _environment(session, f"{resolution}-all", *asked, "--all-extras")
+    session.run(with_extras, *SMOKE, "all", external=True)
+    return core, with_extras
+
+
+def _list_components(session: nox.Session, wheel: Path, python: str) -> None:
+    """Write the bill of materials: what an installation with every extra brings along."""
+    version = wheel.name.split("-")[1]
+    project = Path(session.create_tmp()) / "pyproject.toml"
+    text = Path("pyproject.toml").read_text("utf-8")
+    project.write_text(text.replace('dynamic = ["version"]', f'version = "{version}"'), "utf-8")
+    made = ("environment", "--pyproject", str(project), "--mc-type", "library", python)
+    sbom = f"dist/chat2pay_async-{version}.cdx.json"
+    session.run("cyclonedx-py", *made, "--output-reproducible", "--output-file", sbom)
 
 
 @nox.session

@@ -15,7 +15,8 @@
 - `AsyncChat2Pay` is the client: eight operations, one method each.
 - `chat2pay_async.models` has the requests and responses, `chat2pay_async.errors` the errors and
   what each one proves.
-- `chat2pay_async.events` has the events that hooks receive.
+- `chat2pay_async.events` has the events that hooks receive; `chat2pay_async.opentelemetry` makes
+  traces and metrics of them.
 - `chat2pay_async.bulk` runs campaigns and jobs of thousands, that survive `kill -9`;
   `chat2pay_async.cli` does so from files.
 - `chat2pay_async.callbacks` reads what the service posts to your URL, and confirms it.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from chat2pay_async._api.responses import RawResponse
     from chat2pay_async._client import AsyncChat2Pay
     from chat2pay_async._config import RetryPolicy, Timeout, __version__
+    from chat2pay_async._health import Health, HealthPart
     from chat2pay_async._journal.settings import Journal
     from chat2pay_async._raw_client import RawChat2Pay
     from chat2pay_async._recovery import Recovered
@@ -58,7 +60,7 @@ else:
     _PLACES = (
         *("errors", "_config", "events", "_api.models", "_api.responses", "_journal.settings"),
         *("_send.limits", "_send.reconciliation", "_recovery", "_transport.factory"),
-        *("_raw_client", "_client"),
+        *("_raw_client", "_health", "_client"),
     )
 
 __all__ = [
@@ -81,6 +83,8 @@ __all__ = [
     "FileFaultsError",
     "GatewayAnswer",
     "GatewayResult",
+    "Health",
+    "HealthPart",
     "Hook",
     "IdempotencyConflictError",
     "IntegrationStatus",

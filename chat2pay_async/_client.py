@@ -19,6 +19,7 @@ from chat2pay_async._api.enums import IntegrationStatus, IntegrationStatusName
 from chat2pay_async._api.headers import AskForKey, KeySource, added_headers, key_or_source
 from chat2pay_async._api.responses import RawResponse
 from chat2pay_async._config import RetryPolicy, Timeout
+from chat2pay_async._health import HealthChecks
 from chat2pay_async._journal.settings import Journal, as_journal, store_of
 from chat2pay_async._polling import Waiter, wait_for_payment
 from chat2pay_async._raw_client import RawChat2Pay, link_request
@@ -41,7 +42,7 @@ else:  # what evaluates annotations (`typing.get_type_hints`) finds them, instal
 __all__ = ["AsyncChat2Pay", "inner"]
 
 
-class AsyncChat2Pay(Recovery):
+class AsyncChat2Pay(Recovery, HealthChecks):
     """A client of the Chat 2 Pay API v2, for asyncio, uvloop and trio.
 
         async with AsyncChat2Pay(api_key="…") as client:
@@ -129,10 +130,9 @@ class AsyncChat2Pay(Recovery):
                 httpcore does not tell what it did: it must raise no `ConnectError` once it has sent
                 anything, and a copy of a refusal, or of a 429, that something on the way sends on
                 it is believed, as it is where a hook reads bodies. Over httpx's own connections, a
-                POST that was given up may still be delivered when a broken network heals, up to two
-                minutes later; its pool is slow with many requests at a time, and can lose a
-                connection for good. For hooks, auth or headers alone, `http_client_for` makes a
-                client without these faults. Default: such a client.
+                POST that was given up may be delivered up to two minutes later, when a network
+                heals; its pool is slow with many requests at a time, and can lose a connection for
+                good. `http_client_for` makes a client without these faults. Default: such a client.
             proxy: The proxy of all requests. Default: the environment's (HTTPS_PROXY, NO_PROXY, …),
                 and none for plain http, which is for servers on this machine.
             ssl_context: The TLS settings for connections to the service, for a private authority

@@ -41,6 +41,7 @@ __all__ = [
     "is_loopback",
     "is_number",
     "key_of",
+    "server_of",
 ]
 
 __version__ = "0.1.0"
@@ -333,6 +334,12 @@ def base_url_of(value: object) -> str:
             f"the base URL ends before {_API}, which every request adds by itself: write {url}"
         )
     return url
+
+
+def server_of(base_url: str) -> tuple[str, int]:
+    """Return the host and the port of a base URL."""
+    url = urlsplit(base_url)
+    return url.hostname or "", url.port or _USUAL_PORTS[url.scheme]
 
 
 def _is_host(host: str) -> bool:

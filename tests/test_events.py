@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import anyio
@@ -46,24 +48,44 @@ PENDING = Pending(
     first_attempt=ATTEMPT,
     last_attempt=ATTEMPT,
 )
+TARGET = events.Target("POST", "/api/v2/chat-2-pay", "chat2pay.example", 443)
+LOOKED_UP = events.LookedUp(
+    "c1",
+    "create_payment_link",
+    "nothing",
+    "404 {errors: [str], message: str}",
+    TARGET,
+    datetime(2026, 5, 4, tzinfo=UTC),
+    0.25,
+    404,
+    None,
+    None,
+)
 STORY: tuple[Event, ...] = (
     events.CallStarted("c1", "create_payment_link"),
-    events.AttemptFinished("c1", "create_payment_link", 1, ATTEMPT),
+    events.AttemptStarted("c1", "create_payment_link", 1, TARGET, 0.5, None),
+    events.AttemptFinished("c1", "create_payment_link", 1, ATTEMPT, TARGET),
     events.RetryScheduled("c1", "create_payment_link", 1, 0.5, Proof.NOT_SENT),
     events.Paused("c1", "create_payment_link", 2.0),
     events.JournalBehind("c1", "create_payment_link", "the disk is full"),
     events.Unreachable("c1", "create_payment_link", 4.0, 2.0, "could not connect to s.test:443"),
-    events.LookedUp("c1", "create_payment_link", "nothing", "404 {errors: [str], message: str}"),
+    events.ResolutionStarted("c1", "create_payment_link"),
+    events.LookUpStarted("c1", "create_payment_link", TARGET),
+    LOOKED_UP,
     events.OutcomeUnknown("c1", "create_payment_link", PENDING),
     events.CallFinished(
         "c1", "create_payment_link", 1.5, (ATTEMPT,), "OutcomeUnknownError", recovered=False
     ),
+    events.CallReplayed("c1", "create_payment_link"),
     events.ItemFinished("c1", "create_payment_link", "A-1001", "unknown", recovered=False),
 )
 """One event of each kind."""
 
 LEVELS = {
     events.CallStarted: logging.DEBUG,
+    events.AttemptStarted: logging.DEBUG,
+    events.ResolutionStarted: logging.DEBUG,
+    events.LookUpStarted: logging.DEBUG,
     events.AttemptFinished: logging.DEBUG,
     events.RetryScheduled: logging.INFO,
     events.Paused: logging.INFO,
@@ -72,6 +94,7 @@ LEVELS = {
     events.LookedUp: logging.DEBUG,
     events.OutcomeUnknown: logging.WARNING,
     events.CallFinished: logging.DEBUG,
+    events.CallReplayed: logging.DEBUG,
     events.ItemFinished: logging.DEBUG,
 }
 
@@ -250,6 +273,162 @@ def test_no_event_shows_the_request(caplog: pytest.LogCaptureFixture) -> None:
         Hooks([]).emit(event)
     assert len(caplog.records) == len(STORY)
     assert "27831234567" not in caplog.text
+
+
+# Structured logs ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("event", STORY, ids=lambda event: type(event).__name__)
+def test_a_record_has_its_event_as_fields_that_json_holds(
+    event: Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger=LOGGER)
+    log_event(event)
+    fields: dict[str, Any] = vars(caplog.records[0])["chat2pay"]
+    assert fields == event.to_dict() == json.loads(json.dumps(fields))
+    assert fields["event"] == type(event).__name__
+    assert fields.keys() == {"event"} | {field.name for field in attrs.fields(type(event))}
+
+
+def test_the_fields_of_an_event_are_plain_values_and_nothing_of_a_request() -> None:
+    attempt = {
+        "started_at": "2026-05-04T00:00:00+00:00",
+        "elapsed": 0.25,
+        "proof": "unknown",
+        "status_code": 502,
+        "error": None,
+    }
+    by_kind = {type(event): event.to_dict() for event in STORY}
+    assert by_kind[events.CallFinished]["attempts"] == [attempt]
+    assert by_kind[events.OutcomeUnknown]["pending"] == "A-1001"
+    assert by_kind[events.RetryScheduled]["proof"] == "not sent"
+    assert by_kind[events.LookedUp]["started_at"] == "2026-05-04T00:00:00+00:00"
+    assert by_kind[events.AttemptFinished]["target"] == {
+        "method": "POST",
+        "url_template": "/api/v2/chat-2-pay",
+        "server_address": "chat2pay.example",
+        "server_port": 443,
+    }
+
+
+def test_what_no_logger_wants_is_not_made_plain(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger=LOGGER)
+    monkeypatch.setattr(Event, "to_dict", refuse)
+    log_event(STORY[0])
+    assert caplog.records == []
+
+
+# Scopes -------------------------------------------------------------------------------------------
+
+
+class Scoped:
+    """A hook that has something around calls and attempts, and writes down what happens."""
+
+    def __init__(self, lines: list[str], name: str = "") -> None:
+        self._lines = lines
+        self._name = name
+
+    def __call__(self, event: Event) -> None:
+        self._lines.append(f"{self._name}{type(event).__name__}")
+
+    @contextmanager
+    def around(self, started: Event) -> Iterator[None]:
+        self._lines.append(f"{self._name}into {type(started).__name__}")
+        yield
+        self._lines.append(f"{self._name}out of {type(started).__name__}")
+
+
+def test_a_scope_is_entered_before_its_event_is_emitted_and_left_in_turn() -> None:
+    lines: list[Any] = []
+    hooks = Hooks([Scoped(lines, "a "), lines.append, Scoped(lines, "b ")])
+    with hooks.around(STORY[0]):
+        lines.append("within")
+    assert lines == [
+        "a into CallStarted",
+        "b into CallStarted",
+        "a CallStarted",
+        STORY[0],
+        "b CallStarted",
+        "within",
+        "b out of CallStarted",
+        "a out of CallStarted",
+    ]
+
+
+def test_a_scope_is_left_once_and_without_an_exception() -> None:
+    lines: list[str] = []
+    scope = Hooks([Scoped(lines)]).around(STORY[0])
+    with pytest.raises(WatchingError), scope:
+        raise WatchingError
+    scope.end()
+    assert lines == ["into CallStarted", "CallStarted", "out of CallStarted"]
+
+
+class Around:
+    """A hook whose scope fails."""
+
+    def __init__(self, error: BaseException, *, at_the_end: bool, of: type[Event] = Event) -> None:
+        self._error = error
+        self._at_the_end = at_the_end
+        self._of = of
+
+    def __call__(self, event: Event) -> None: ...
+
+    @contextmanager
+    def around(self, started: Event) -> Iterator[None]:
+        if isinstance(started, self._of) and not self._at_the_end:
+            raise self._error
+        yield
+        if isinstance(started, self._of):
+            raise self._error
+
+
+@pytest.mark.parametrize("error", MISTAKES, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("at_the_end", [True, False])
+def test_a_scope_that_fails_goes_no_further_and_leaves_the_others(
+    error: BaseException, caplog: pytest.LogCaptureFixture, *, at_the_end: bool
+) -> None:
+    lines: list[str] = []
+    hooks = Hooks([Scoped(lines, "a "), Around(error, at_the_end=at_the_end), Scoped(lines, "b ")])
+    with hooks.around(STORY[0]):
+        pass
+    assert len(lines) == 6
+    assert "a hook failed on CallStarted" in caplog.messages
+
+
+@pytest.mark.parametrize("error", STOPS, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("at_the_end", [True, False])
+def test_a_scope_that_ends_the_program_leaves_all_others(
+    error: BaseException, *, at_the_end: bool
+) -> None:
+    lines: list[str] = []
+    hooks = Hooks([Scoped(lines, "a "), Around(error, at_the_end=at_the_end), Scoped(lines, "b ")])
+    with pytest.raises(type(error)) as raised, hooks.around(STORY[0]):
+        pass
+    assert raised.value is error
+    assert lines[-2:] == ["b out of CallStarted", "a out of CallStarted"]
+
+
+def test_an_event_that_ends_the_program_leaves_the_scopes_that_it_is_in() -> None:
+    lines: list[str] = []
+    hooks = Hooks([Scoped(lines), raising(SystemExit())])
+    with pytest.raises(SystemExit), hooks.around(STORY[0]):
+        lines.append("within")
+    assert lines == ["into CallStarted", "CallStarted", "out of CallStarted"]
+
+
+def test_a_hook_whose_around_is_no_method_is_a_plain_hook() -> None:
+    class Odd:
+        around = "the world"
+
+        def __call__(self, event: Event) -> None:
+            received.append(event)
+
+    received: list[Event] = []
+    with Hooks([Odd()]).around(STORY[0]):
+        assert received == [STORY[0]]
 
 
 async def asynchronous(_event: Event) -> None: ...
@@ -497,15 +676,65 @@ async def test_a_hook_that_cancels_while_the_outcome_is_unknown_leaves_it_known(
 
 @pytest.mark.anyio
 @pytest.mark.virtual_time
+@pytest.mark.parametrize("script", [(CREATED,), LOST], ids=["applied", "unknown"])
+@pytest.mark.parametrize("kind", [events.CallStarted, events.AttemptStarted])
+async def test_a_call_stays_known_whose_scope_ends_the_program(
+    script: tuple[Act, ...], kind: type[Event]
+) -> None:
+    sender = sender_of(Around(SystemExit(), at_the_end=True, of=kind), script=script)
+    with pytest.raises(SystemExit):
+        await sender.send(CREATE_PAYMENT_LINK, LINK, options())
+    assert [one.identity for one in sender.unsettled] == [LINK.order_number]
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+@pytest.mark.parametrize("kind", [events.CallStarted, events.AttemptStarted])
+async def test_nothing_leaves_after_a_scope_that_ends_the_program_at_once(
+    kind: type[Event],
+) -> None:
+    engine = ScriptedTransport([CREATED])
+    hook = Around(SystemExit(), at_the_end=False, of=kind)
+    sender = sender_of(hook, script=(), transport=engine)
+    with pytest.raises(SystemExit):
+        await sender.send(CREATE_PAYMENT_LINK, LINK, options())
+    assert (engine.sent, sender.unsettled) == ([], ())
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
+async def test_calls_attempts_and_look_ups_have_scopes_within_each_other() -> None:
+    lines: list[str] = []
+    sender = sender_of(Scoped(lines), script=LOST)
+    with pytest.raises(OutcomeUnknownError):
+        await sender.send(CREATE_PAYMENT_LINK, LINK, options())
+    assert [line for line, _ in groupby(lines)][:10] == [
+        "into CallStarted",
+        "CallStarted",
+        "into AttemptStarted",
+        "AttemptStarted",
+        "AttemptFinished",
+        "out of AttemptStarted",
+        "into LookUpStarted",
+        "LookUpStarted",
+        "LookedUp",
+        "out of LookUpStarted",
+    ]
+    assert lines[-3:] == ["OutcomeUnknown", "CallFinished", "out of CallStarted"]
+
+
+@pytest.mark.anyio
+@pytest.mark.virtual_time
 async def test_the_journal_is_told_before_any_hook() -> None:
     lines: list[str] = []
     sender = sender_of(lambda event: lines.append(type(event).__name__), script=LOST)
     with pytest.raises(OutcomeUnknownError):
         await sender.send(CREATE_PAYMENT_LINK, LINK, options(), Log(lines))
-    order = [line for line in lines if line != "LookedUp"]
+    order = [line for line in lines if not line.startswith("Look")]
     assert order == [
         "CallStarted",
         "intent A-1",
+        "AttemptStarted",
         "attempt unknown",
         "AttemptFinished",
         "pending A-1",

@@ -39,6 +39,8 @@ MENU = (
     "FileFaultsError",
     "GatewayAnswer",
     "GatewayResult",
+    "Health",
+    "HealthPart",
     "Hook",
     "IdempotencyConflictError",
     "IntegrationStatus",
@@ -179,7 +181,7 @@ def test_every_enum_is_one_of_strings_under_its_name(name: str) -> None:
     [
         *("create_payment_link", "cancel_payment_link", "capture_payment", "reverse_payment"),
         *("create_receipt", "get_transaction", "get_configuration", "update_integration"),
-        *("wait_for_payment", "aclose"),
+        *("wait_for_payment", "health", "aclose"),
     ],
 )
 def test_the_client_has_this_coroutine_method(method: str) -> None:
@@ -214,6 +216,7 @@ def test_the_submodules_that_programs_import_are_there() -> None:
         "chat2pay_async.events",
         "chat2pay_async.files",
         "chat2pay_async.models",
+        "chat2pay_async.opentelemetry",
         "chat2pay_async.sandbox",
     } <= set(MODULES)
 

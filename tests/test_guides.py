@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import xlsxwriter
 from commandline import served
 from pasted import run_as_file
 
-from chat2pay_async import ConfigurationError
+from chat2pay_async import ConfigurationError, events, opentelemetry
 from chat2pay_async._config import check_reach
 from chat2pay_async._reach import limited_to_loopback
 from chat2pay_async.cli import main
@@ -22,6 +24,8 @@ pytest_plugins = ["pytester"]
 
 TEST = "def test_"
 GUIDES = sorted((Path(__file__).parent.parent / "docs").glob("*.md"))
+MONITORING = Path(__file__).parent.parent / "docs" / "monitoring.md"
+PACKAGE = Path(events.__file__).parent
 
 
 def blocks_of(guide: Path) -> list[str]:
@@ -48,6 +52,57 @@ def test_a_guides_examples_print_what_it_says(
     printed = [line for output in outputs for line in output.splitlines()]
     assert [line for line in printed if line in promised] == promised
     assert not sandbox.ledger.twice("link_created") or "second link" in text
+
+
+def printed_by_monitoring(number: int, sandbox: Sandbox, folder: Path) -> list[str]:
+    """Run one of the monitoring guide's examples; return its lines."""
+    block = blocks_of(MONITORING)[number]
+    return run_as_file(block, sandbox, folder).splitlines()
+
+
+def test_the_spans_of_the_monitoring_guides_example_are_those_that_it_shows(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    shown = re.findall(r"```text\n(.*?)```", MONITORING.read_text("utf-8"), flags=re.DOTALL)
+    assert printed_by_monitoring(0, sandbox, tmp_path) == shown[0].splitlines()
+
+
+def test_the_monitoring_guides_structlog_example_writes_each_event_as_json(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    lines = [json.loads(line) for line in printed_by_monitoring(1, sandbox, tmp_path)]
+    assert [line["event"] for line in lines] == [
+        "CallStarted",
+        "AttemptStarted",
+        "AttemptFinished",
+        "CallFinished",
+    ]
+    assert len({line["call_id"] for line in lines}) == 1
+    shown = re.search(r"```json\n(.*?)```", MONITORING.read_text("utf-8"), flags=re.DOTALL)
+    assert shown is not None
+    assert list(lines[-1]) == list(json.loads(shown[1]))
+
+
+def test_the_monitoring_guide_has_every_event_at_its_level_and_every_logger() -> None:
+    text = MONITORING.read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([A-Z]+) \|", text, flags=re.MULTILINE)
+    kinds = {
+        name
+        for name in events.__all__
+        if isinstance(kind := getattr(events, name), type) and issubclass(kind, events.Event)
+    }
+    assert {name for name, _ in rows} == kinds - {"Event"}
+    levels = {kind.__name__: logging.getLevelName(level) for kind, level in events._LEVELS.items()}
+    assert dict(rows) == dict.fromkeys(kinds - {"Event"}, "DEBUG") | levels
+    sources = "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
+    loggers = set(re.findall(r'getLogger\("(chat2pay_async\.\w+)"\)', sources))
+    assert set(re.findall(r"^\| `(chat2pay_async\.\w+)` \|", text, re.MULTILINE)) == loggers
+
+
+def test_the_metrics_that_the_monitoring_guide_names_are_there() -> None:
+    named = set(re.findall(r"`((?:chat2pay|http)\.[\w.]+)[=`]", MONITORING.read_text("utf-8")))
+    documented = opentelemetry.__doc__ or ""
+    assert {name for name in named if f"`{name}`" not in documented} <= {"http.client"}
 
 
 def test_the_tests_of_the_guide_to_testing_pass(pytester: pytest.Pytester) -> None:

@@ -7,24 +7,30 @@ import secrets
 from collections.abc import Awaitable, Iterable
 from datetime import datetime
 from typing import Any, Final, Generic, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import attrs
 import msgspec
 
+from chat2pay_async import _eventloop as clock
+from chat2pay_async._api.endpoint import ENDPOINT
 from chat2pay_async._api.operations import Operation, Safety, mint, prepare
-from chat2pay_async._api.responses import Outcome
-from chat2pay_async._config import ApiKey, RetryPolicy, Timeout
+from chat2pay_async._api.responses import Outcome, RawResponse, foreign_text
+from chat2pay_async._config import ApiKey, RetryPolicy, Timeout, server_of
 from chat2pay_async._journal.store import Claim, Intent, Response, Store
 from chat2pay_async._send.stored import results_of
 from chat2pay_async._transport.base import SendGuard, WireResponse
 from chat2pay_async.errors import (
+    ApiError,
     Attempt,
     Chat2PayError,
     ConnectionFailedError,
+    OutcomeUnknownError,
     Pending,
     Proof,
     SentRequest,
 )
+from chat2pay_async.events import CallFinished, Target
 
 __all__ = [
     "MAY_BE_APPLIED",
@@ -34,8 +40,12 @@ __all__ = [
     "ClaimLostError",
     "Options",
     "about",
+    "call_finished",
     "next_id",
+    "outcome_unknown",
+    "raw_response",
     "reason_in",
+    "target_of",
 ]
 
 MAY_BE_APPLIED: Final = ", and it may have been applied"
@@ -203,6 +213,10 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
     throttled_for: float = 0.0
     spent: int = 0
     """Tokens of the client's quota."""
+    waited: float = 0.0
+    """Seconds that its latest attempt waited for a slot and for the rate."""
+    journaled: float | None = None
+    """Seconds that the journal took for its latest intent."""
     last_error: Chat2PayError | None = None
     guard: SendGuard | None = None
     """Lets the request of the attempt in progress leave; None: there is none."""
@@ -381,6 +395,20 @@ class Call(msgspec.Struct, Generic[Q, R], eq=False):
         )
 
 
+def target_of(operation: Operation[Any, Any], base_url: str) -> Target:
+    """Return an operation's endpoint, as events name it: without what a caller put in a path."""
+    host, port = server_of(base_url)
+    is_named = operation.name != ENDPOINT
+    template = urlsplit(base_url).path + operation.path if is_named else ""
+    return Target(operation.method, template, host, port)
+
+
+def call_finished(call: Call[Any, Any], error: str | None, *, recovered: bool) -> CallFinished:
+    """Return the event of a call that comes to its end now."""
+    name, elapsed, attempts = call.operation.name, clock.now() - call.started, tuple(call.attempts)
+    return CallFinished(call.call_id, name, elapsed, attempts, error, recovered)
+
+
 E = TypeVar("E", bound=Chat2PayError)
 
 
@@ -396,3 +424,49 @@ def reason_in(error: Exception | None, operation: str) -> str:
     if not isinstance(error, Chat2PayError):
         return "no usable response" if error is None else type(error).__name__
     return str(error).removeprefix(f"{operation}: ").removesuffix(MAY_BE_APPLIED)
+
+
+def outcome_unknown(
+    call: Call[Any, Any],
+    pending: Pending,
+    *,
+    is_foreign: bool = False,
+    ended_by: Exception | None = None,
+) -> OutcomeUnknownError:
+    """Return the error of a call that may have been applied.
+
+    Args:
+        call: The call.
+        pending: The same, to be settled later.
+        is_foreign: Its look-up was refused by somebody who is not the service.
+        ended_by: What ended it, where its attempts do not tell.
+    """
+    cause = call.last_error
+    is_foreign = is_foreign and call.is_foreign
+    if is_foreign and isinstance(cause, ApiError):
+        host = urlsplit(pending.base_url).netloc
+        why = foreign_text(host, cause.status_code, cause.headers)
+    else:
+        why = reason_in(cause or ended_by, call.operation.name)
+    error = OutcomeUnknownError(
+        f"{call.operation.name}: {why}; it may have been applied; {call.operation.advice}",
+        pending=pending,
+    )
+    error.is_foreign = is_foreign
+    error.__cause__ = cause
+    return about(error, call)
+
+
+def raw_response(call: Call[Any, R], outcome: Outcome[R]) -> RawResponse[R]:
+    """Return all of a call's exchange."""
+    assert outcome.response is not None  # noqa: S101 - a result was read from a response
+    return RawResponse(
+        parsed=outcome.result,
+        status_code=outcome.response.status_code,
+        headers=outcome.response.headers,
+        body=outcome.response.body,
+        attempts=tuple(call.attempts),
+        elapsed=clock.now() - call.started,
+        recovered=outcome.recovered,
+        replayed=outcome.replayed,
+    )

@@ -38,11 +38,11 @@ from chat2pay_async._journal.store import (
     RowState,
     Store,
 )
-from chat2pay_async._send.call import Call, ClaimLog, Options, about
+from chat2pay_async._send.call import Call, ClaimLog, Options, about, raw_response
 from chat2pay_async._send.evidence import Evidence, Shows
 from chat2pay_async._send.flights import Flight, Flights, as_replayed
 from chat2pay_async._send.reconciliation import Finding, Verdict
-from chat2pay_async._send.sender import Sender, raw_response
+from chat2pay_async._send.sender import Sender
 from chat2pay_async._send.stored import (
     Prior,
     changed_in,
@@ -140,10 +140,14 @@ class KeyedCalls:
             if is_first:
                 if flight.before is not None:
                     prior = self.sender.pending(flight.before)
-                return await self._fly(call, key, prior)
+                made = await self._fly(call, key, prior)
+                if made.replayed:
+                    self._emit_replayed(call)
+                return made
             self._compare(call, key, content_in(flight.call), content_in(call))
             await self._wait_for(call, flight.ended(), partial(self._pending_in, flight))
             if flight.outcome is not None:
+                self._emit_replayed(call)
                 return replayed(flight.outcome)
             prior = flight.pending or prior
 
@@ -169,6 +173,10 @@ class KeyedCalls:
                 pending = self.sender.pending(call) if may_arrive else prior
             self.flights.leave(call.operation.name, key, outcome, pending)
         return made
+
+    def _emit_replayed(self, call: Call[Any, Any]) -> None:
+        if hooks := self.sender.hooks:
+            hooks.emit(events.CallReplayed(call.call_id, call.operation.name))
 
     def _compare(self, call: Call[Any, Any], key: str, stored: bytes, given: bytes) -> None:
         """Compare what was sent with a key, or is about to be, with a call.

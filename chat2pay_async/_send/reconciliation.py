@@ -28,9 +28,8 @@ import enum
 import math
 from collections.abc import Generator, Iterable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 import attrs
@@ -39,9 +38,9 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async import errors
 from chat2pay_async._api.headers import KeySource
 from chat2pay_async._api.operations import GET_TRANSACTION, Operation, Safety, prepare
-from chat2pay_async._api.responses import foreign_text, form_of, retry_after
+from chat2pay_async._api.responses import form_of, retry_after
 from chat2pay_async._config import ApiKey
-from chat2pay_async._send.call import Call, Options, about, reason_in
+from chat2pay_async._send.call import Call, Options, target_of
 from chat2pay_async._send.evidence import Evidence, Shows, Since, query_for, read_evidence
 from chat2pay_async._send.flights import SIGHTINGS, Memory, Sightings
 from chat2pay_async._send.limited_transport import KeyUnavailableError, LimitedTransport
@@ -49,7 +48,7 @@ from chat2pay_async._send.references import References, owner_by, owner_in, owne
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
 from chat2pay_async._values import Value
 from chat2pay_async.errors import Attempt, Pending, Proof
-from chat2pay_async.events import Hooks, LookedUp, Paused
+from chat2pay_async.events import Hooks, LookedUp, LookUpStarted, Paused, ResolutionStarted
 
 __all__ = [
     "FRESH",
@@ -116,25 +115,29 @@ class Finding(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """A look-up that was made, with the time of its answer."""
+    """A look-up that was made."""
 
+    at: datetime
+    """Its start by this machine's clock; all else is measured on the loop's."""
+    started: float
+    answered: float
     evidence: Evidence
     response: WireResponse | None
-    answered: float
-    form: str
-    """The answer's form, in words."""
+    failure: str | None
+    """The reason why there was no response."""
 
 
 LookUps: TypeAlias = Generator[float, Seen, Finding]
 
 
-def look_up(
+def look_up(  # noqa: PLR0913 - what there is to know before the first look
     window_ends: float,
     settle: float,
     now: float,
     *,
     is_foreign: bool = False,
     seen: Sightings | None = None,
+    resend_when_absent: bool = True,
 ) -> LookUps:
     """Decide when to look a call up, and what the look-ups come to.
 
@@ -145,6 +148,7 @@ def look_up(
         is_foreign: The call itself was refused by somebody who is not the service. A look-up that
             is refused likewise then ends it: there is nobody to ask.
         seen: What earlier look-ups of the call showed.
+        resend_when_absent: False: *absent* is *undetermined*, to who can't assume what it rests on.
 
     Yields:
         When to look next; expects what was seen.
@@ -156,6 +160,7 @@ def look_up(
     latest = max(window_ends, now) + STRETCH * settle
     gap, at, sightings = FIRST_GAP, now, 0
     seen = Sightings() if seen is None else seen
+    absent = Verdict.ABSENT if resend_when_absent else Verdict.UNDETERMINED
     while True:
         started, evidence = yield at
         waited = started >= window_ends
@@ -163,7 +168,7 @@ def look_up(
         if shows is Shows.OURS or (shows is Shows.DECLINED and waited):
             return Finding(Verdict.APPLIED, evidence)
         if shows is Shows.ABSENT and waited:
-            return Finding(Verdict.ABSENT, evidence)
+            return Finding(absent, evidence)
         sightings = sightings + 1 if waited and shows is Shows.OTHER else 0
         hopeless = is_foreign and shows is Shows.FOREIGN
         if sightings == SIGHTINGS or hopeless or started >= latest:
@@ -215,6 +220,7 @@ class Reconciler:
         self._hooks = hooks
         self._key_fingerprint = key.fingerprint
         self._base_url = base_url
+        self._target = target_of(GET_TRANSACTION, base_url)
         self._memory = Memory()
         self.known = References() if known is None else known
         """The references that calls over these connections received."""
@@ -243,8 +249,14 @@ class Reconciler:
             self.note_others(pending, await call.log.others(pending))
         known = self._memory.of(pending)
         known.seen.has_any = False
-        ends, seen, is_foreign = call.window_ends, known.seen, call.is_foreign
-        look_ups = look_up(ends, retry.settle, clock.now(), is_foreign=is_foreign, seen=seen)
+        look_ups = look_up(
+            call.window_ends,
+            retry.settle,
+            clock.now(),
+            is_foreign=call.is_foreign,
+            seen=known.seen,
+            resend_when_absent=retry.resend_when_absent,
+        )
         try:
             finding = await self._drive(
                 look_ups, pending, call.sent_at, call.options, call.call_id, lease=lease
@@ -253,7 +265,6 @@ class Reconciler:
             if known.seen.has_any:  # it contradicts the *absent* of the look-ups before
                 call.conclude(may_have_been_applied=True)
             raise
-        finding = _believed(finding, resend_when_absent=retry.resend_when_absent)
         call.conclude(may_have_been_applied=finding.verdict is not Verdict.ABSENT)
         return finding
 
@@ -272,8 +283,9 @@ class Reconciler:
             first_attempt=now,
             last_attempt=now,
         )
-        look_ups = look_for(window_ends, options.retry.settle, clock.now())
-        return await self._drive(look_ups, pending, clock.now(), options, "")
+        with self._hooks.around(ResolutionStarted("", operation.name)):
+            look_ups = look_for(window_ends, options.retry.settle, clock.now())
+            return await self._drive(look_ups, pending, clock.now(), options, "")
 
     async def resolve(
         self, pending: Pending, options: Options, *, another_key: bool = False
@@ -286,10 +298,13 @@ class Reconciler:
         """
         await self._check(pending, options, another_key=another_key)
         known = self._memory.of(pending)
-        with anyio.move_on_after(options.timeout.total):
+        with (
+            self._hooks.around(ResolutionStarted("", pending.operation)),
+            anyio.move_on_after(options.timeout.total),
+        ):
             look_ups = self._look_ups(pending, options, clock.now())
             finding = await self._drive(look_ups, pending, known.sent_at, options, "")
-            return _resolution(finding, pending, options)
+            return _resolution(finding)
         return Resolution(Verdict.UNDETERMINED)
 
     def judge(
@@ -307,7 +322,7 @@ class Reconciler:
         next(look_ups)
         since = _since(pending, self._memory.of(pending).sent_at, started)
         _, finding = _next(look_ups, Seen(started, self._read(pending, response, since)))
-        return _resolution(finding, pending, options)
+        return _resolution(finding)
 
     def _look_ups(self, pending: Pending, options: Options, now: float) -> LookUps:
         """Begin the look-ups of a pending call, by the more cautious of its settings and ours."""
@@ -315,7 +330,13 @@ class Reconciler:
         read = max(pending.read_timeout, options.timeout.read)
         known = self._memory.of(pending)
         longer = (read - pending.read_timeout) + (settle - pending.settle)
-        return look_up(known.window_ends + longer, settle, now, seen=known.seen)
+        return look_up(
+            known.window_ends + longer,
+            settle,
+            now,
+            seen=known.seen,
+            resend_when_absent=options.retry.resend_when_absent and pending.resend_when_absent,
+        )
 
     def note_others(self, pending: Pending, others: Iterable[tuple[str, Any]]) -> None:
         """Keep the references of other calls for the same identity: they are not this one's."""
@@ -344,35 +365,6 @@ class Reconciler:
                 "if the account is the same and its key was changed"
             )
 
-    def outcome_unknown(
-        self,
-        call: Call[Any, Any],
-        *,
-        is_foreign: bool = False,
-        ended_by: Exception | None = None,
-    ) -> errors.OutcomeUnknownError:
-        """Return the error of a call that may have been applied.
-
-        Args:
-            call: The call.
-            is_foreign: Its look-up was refused by somebody who is not the service.
-            ended_by: What ended it, where its attempts do not tell.
-        """
-        cause = call.last_error
-        is_foreign = is_foreign and call.is_foreign
-        if is_foreign and isinstance(cause, errors.ApiError):
-            host = urlsplit(self._base_url).netloc
-            why = foreign_text(host, cause.status_code, cause.headers)
-        else:
-            why = reason_in(cause or ended_by, call.operation.name)
-        error = errors.OutcomeUnknownError(
-            f"{call.operation.name}: {why}; it may have been applied; {call.operation.advice}",
-            pending=self.pending(call),
-        )
-        error.is_foreign = is_foreign
-        error.__cause__ = cause
-        return about(error, call)
-
     async def _drive(  # noqa: PLR0913 - what there is to know of a call that is looked up
         self,
         look_ups: LookUps,
@@ -392,46 +384,62 @@ class Reconciler:
             async with slot:
                 key = await self._transport.key_or_failure(options.timeout.read)
                 await self._transport.wait_for_rate(priority=True)
-                started = clock.now()
-                since = _since(pending, sent_at, started)
-                found = await self._look(pending, since, options, call_id, lease, key)
-            at, finding = _next(look_ups, Seen(started, found.evidence))
-            # Not before it is noted: a hook may end the program, or the task.
-            shows = found.evidence.shows.value
-            self._hooks.emit(LookedUp(call_id, pending.operation, shows, found.form))
+                started = LookUpStarted(call_id, pending.operation, self._target)
+                with self._hooks.around(started):
+                    found = await self._look(pending, sent_at, options, call_id, lease, key)
+                    at, finding = _next(look_ups, Seen(found.started, found.evidence))
+                    # Not before it is noted: a hook may end the program, or the task.
+                    self._emit(started, found, finding)
             if finding is not None:
                 return finding._replace(response=found.response, answered=found.answered)
 
     async def _look(  # noqa: PLR0913, PLR0917 - the same
         self,
         pending: Pending,
-        since: Since,
+        sent_at: float | None,
         options: Options,
         call_id: str,
         lease: Lease | None,
         key: ApiKey | KeyUnavailableError | None,
     ) -> _Look:
         request = prepare(GET_TRANSACTION, query_for(pending.operation, pending.identity))
-        response: WireResponse | None = None
-        evidence, form = Evidence(Shows.NOTHING), ""
-        began, guard = clock.now(), SendGuard(lease=lease, is_held=lease is not None)
+        response, reason, evidence = None, None, Evidence(Shows.NOTHING)
+        at, started = self._transport.now(), clock.now()
+        since = _since(pending, sent_at, started)
+        guard = SendGuard(lease=lease, is_held=lease is not None)
         try:
             response = await self._transport.exchange(
                 request, options.timeout, guard, is_look_up=True, key=key
             )
         except ExchangeError as failure:
-            form = f"no response ({failure.reason})"
+            reason = failure.reason
         # Before a hook, or the reading of a long body, takes its time.
         answered = clock.now()
         if response is not None:
             self._transport.note(response)
             if response.status_code == _THROTTLED:
-                ago = answered - began
+                ago = answered - started
                 seconds = self._transport.throttled(retry_after(response.headers), ago)
                 self._hooks.emit(Paused(call_id, pending.operation, seconds))
             evidence = self._read(pending, response, since)
-            form = form_of(response)
-        return _Look(evidence, response, answered, form)
+        return _Look(at, started, answered, evidence, response, reason)
+
+    def _emit(self, started: LookUpStarted, found: _Look, finding: Finding | None) -> None:
+        response = found.response
+        self._hooks.emit(
+            LookedUp(
+                started.call_id,
+                started.operation,
+                shows=found.evidence.shows.value,
+                form=f"no response ({found.failure})" if response is None else form_of(response),
+                target=started.target,
+                started_at=found.at,
+                elapsed=found.answered - found.started,
+                status_code=None if response is None else response.status_code,
+                error=found.failure,
+                verdict=None if finding is None else finding.verdict.value,
+            )
+        )
 
     def _read(self, pending: Pending, response: WireResponse, since: Since) -> Evidence:
         evidence = read_evidence(pending, response, since, self.known)
@@ -454,18 +462,9 @@ def _next(look_ups: LookUps, seen: Seen) -> tuple[float, Finding | None]:
         return math.inf, end.value
 
 
-def _believed(finding: Finding, *, resend_when_absent: bool) -> Finding:
-    """Take *absent* for *undetermined* where the caller can't assume what it rests on."""
-    if finding.verdict is Verdict.ABSENT and not resend_when_absent:
-        return finding._replace(verdict=Verdict.UNDETERMINED)
-    return finding
-
-
-def _resolution(finding: Finding | None, pending: Pending, options: Options) -> Resolution:
+def _resolution(finding: Finding | None) -> Resolution:
     """Return the end of a pending call's look-ups; None: they have not come to one."""
     if finding is None:
         return Resolution(Verdict.UNDETERMINED)
-    resend = options.retry.resend_when_absent and pending.resend_when_absent
-    verdict = _believed(finding, resend_when_absent=resend).verdict
-    is_applied = verdict is Verdict.APPLIED
-    return Resolution(verdict, finding.evidence.result if is_applied else None)
+    is_applied = finding.verdict is Verdict.APPLIED
+    return Resolution(finding.verdict, finding.evidence.result if is_applied else None)

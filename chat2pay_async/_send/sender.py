@@ -30,7 +30,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 
@@ -48,8 +47,18 @@ from chat2pay_async._api.responses import (
     recovered_outcome,
     unproven_outcome,
 )
-from chat2pay_async._config import ApiKey
-from chat2pay_async._send.call import MAY_BE_APPLIED, Call, CallLog, Options, about
+from chat2pay_async._config import ApiKey, server_of
+from chat2pay_async._send.call import (
+    MAY_BE_APPLIED,
+    Call,
+    CallLog,
+    Options,
+    about,
+    call_finished,
+    outcome_unknown,
+    raw_response,
+    target_of,
+)
 from chat2pay_async._send.evidence import Evidence, Shows
 from chat2pay_async._send.limited_transport import KeyUnavailableError, LimitedTransport
 from chat2pay_async._send.reconciliation import FRESH, Finding, Reconciler, Resolution, Verdict
@@ -58,7 +67,7 @@ from chat2pay_async._send.retry import Quota, delay_before_next, read_back
 from chat2pay_async._transport.base import ExchangeError, Lease, SendGuard, WireResponse
 from chat2pay_async.errors import Attempt, Chat2PayError, Pending, Proof
 
-__all__ = ["Sender", "raw_response"]
+__all__ = ["Sender"]
 
 Q = TypeVar("Q")
 R = TypeVar("R")
@@ -93,8 +102,8 @@ class Sender:
         self.base_url = base_url
         self._key_fingerprint = key.fingerprint
         self.asks_for_keys: bool = isinstance(key, KeySource)
-        url = urlsplit(base_url)
-        self._host = f"{url.hostname}:{url.port or (443 if url.scheme == 'https' else 80)}"
+        host, port = server_of(base_url)
+        self._host = f"{host}:{port}"
         self.interval: float = transport.interval
 
     async def send(
@@ -126,20 +135,25 @@ class Sender:
         left = None
         if prior is not None:
             left = call.resume(prior, unresolved=unresolved, now=clock.now())
-        if self.hooks:
-            self.hooks.emit(events.CallStarted(call.call_id, call.operation.name))
+        scope = None
         try:
+            if self.hooks:
+                started = events.CallStarted(call.call_id, call.operation.name)
+                (scope := self.hooks.around(started)).begin()
             outcome = await self._within_deadline(call, left)
             if outcome.error is not None:  # a receipt was created, but its message was not sent
                 call.conclude(may_have_been_applied=False)  # the error has the result
                 raise about(outcome.error, call)  # noqa: TRY301 - it is reported as all others are
-            if self.hooks:
-                self._emit_finished(call, None, recovered=outcome.recovered)
+            if scope is not None:
+                scope.finish(call_finished(call, None, recovered=outcome.recovered))
         except BaseException as error:
-            reported = self._report_failure(call, error)
+            reported = self._report_failure(call, error, scope)
             if reported is error:
                 raise
             raise reported from error
+        finally:
+            if scope is not None:
+                scope.end()
         self._quota.refund(call.spent or 1)
         return outcome
 
@@ -183,20 +197,26 @@ class Sender:
 
     async def _attempt(self, call: Call[Q, R]) -> Outcome[R]:
         """Make one attempt: slot → rate → journal → fresh look-up, if one is due → exchange."""
+        call.waited = 0.0
         if not self._transport.take_slot():
+            asked = clock.now()
             await self._transport.wait_for_slot()
+            call.waited = clock.now() - asked
         try:
             if self.asks_for_keys and (no_key := await self._ask_key(call)):
                 return no_key
             if not self._transport.is_rate_free:
+                asked = clock.now()
                 await self._transport.wait_for_rate()
+                call.waited += clock.now() - asked
             if call.operation.safety is _ONCE:
                 # A transport may write before it awaits: then a cancellation would come too late.
                 await clock.checkpoint()
                 await self._record_intent(call)
                 if call.was_unknown:
                     return await self._repeat(call)
-            outcome = await self._exchange(call, SendGuard(call.deadline), is_last=True)
+            exchange = self._watched if self.hooks else self._exchange
+            outcome = await exchange(call, SendGuard(call.deadline), is_last=True)
             assert outcome is not None  # noqa: S101 - it is the last try
             return outcome
         finally:
@@ -212,7 +232,7 @@ class Sender:
                 if finding.verdict is not Verdict.ABSENT:
                     return self._outcome_after(call, finding)
                 latest, tries = min(call.deadline, finding.answered + FRESH), tries + 1
-                outcome = await self._exchange(
+                outcome = await self._watched(
                     call, SendGuard(latest, lease=lease), is_last=tries == TRIES
                 )
                 if outcome is not None:
@@ -231,6 +251,16 @@ class Sender:
             self._record(call, outcome, SendGuard(), began, at)
             return outcome
         return None
+
+    async def _watched(
+        self, call: Call[Q, R], guard: SendGuard, *, is_last: bool
+    ) -> Outcome[R] | None:
+        """Do as `_exchange` does, within what hooks have around it."""
+        number, name = len(call.attempts) + 1, call.operation.name
+        target, waited = target_of(call.operation, self.base_url), call.waited
+        started = events.AttemptStarted(call.call_id, name, number, target, waited, call.journaled)
+        with self.hooks.around(started):
+            return await self._exchange(call, guard, is_last=is_last)
 
     async def _exchange(
         self, call: Call[Q, R], guard: SendGuard, *, is_last: bool
@@ -294,7 +324,7 @@ class Sender:
         """
         if finding.verdict is Verdict.UNDETERMINED:
             is_foreign = finding.evidence.shows is Shows.FOREIGN
-            raise self._reconciler.outcome_unknown(call, is_foreign=is_foreign)
+            raise outcome_unknown(call, self._reconciler.pending(call), is_foreign=is_foreign)
         assert finding.response is not None  # noqa: S101 - the evidence was read from it
         return recovered_outcome(call.operation, finding.evidence.result, finding.response)
 
@@ -330,8 +360,10 @@ class Sender:
         if not call.was_unknown:
             call.service_time = self._transport.service_time()
         if call.log is not None:
-            intent = Attempt(self._transport.now(), 0.0, _UNKNOWN, error="Interrupted")
+            began, at = clock.now(), self._transport.now()
+            intent = Attempt(at, 0.0, _UNKNOWN, error="Interrupted")
             await call.log.record_intent(call.pending(self.base_url, self.key_fingerprint, intent))
+            call.journaled = clock.now() - began
 
     def _record(
         self,
@@ -352,7 +384,8 @@ class Sender:
             call.log.record_attempt(attempt, response)
         if self.hooks:
             number, name = len(call.attempts), call.operation.name
-            self.hooks.emit(events.AttemptFinished(call.call_id, name, number, attempt))
+            target = target_of(call.operation, self.base_url)
+            self.hooks.emit(events.AttemptFinished(call.call_id, name, number, attempt, target))
 
     @property
     def key_fingerprint(self) -> str:
@@ -380,7 +413,9 @@ class Sender:
         """Emit that a run waits for so many seconds, longer than a call does."""
         self.hooks.emit(events.Paused("", operation, seconds))
 
-    def _report_failure(self, call: Call[Any, Any], error: BaseException) -> BaseException:
+    def _report_failure(
+        self, call: Call[Any, Any], error: BaseException, scope: events.Scope | None
+    ) -> BaseException:
         """Return what the caller gets: whatever breaks an unresolved call, it is unresolved."""
         reported, pending = error, None
         if isinstance(error, Chat2PayError) and error.operation is None:
@@ -394,20 +429,13 @@ class Sender:
             else:
                 self._keep_unsettled(pending)
             if isinstance(error, Exception) and not isinstance(error, errors.OutcomeUnknownError):
-                reported = self._reconciler.outcome_unknown(call, ended_by=error)
+                reported = outcome_unknown(call, pending, ended_by=error)
             self.hooks.emit(events.OutcomeUnknown(call.call_id, call.operation.name, pending))
-        if self.hooks:
-            self._emit_finished(call, type(reported).__name__, recovered=False)
+        if scope is not None:
+            scope.finish(call_finished(call, type(reported).__name__, recovered=False))
         if pending is not None and isinstance(reported, Exception):
             self._unsettled.pop(pending, None)  # no hook kept its caller from being told
         return reported
-
-    def _emit_finished(self, call: Call[Any, Any], error: str | None, *, recovered: bool) -> None:
-        elapsed, attempts = clock.now() - call.started, tuple(call.attempts)
-        name = call.operation.name
-        self.hooks.emit(
-            events.CallFinished(call.call_id, name, elapsed, attempts, error, recovered)
-        )
 
     # Calls that are pending ----------------------------------------------------------------------
 
@@ -469,18 +497,3 @@ class Sender:
     async def aclose(self) -> None:
         """Close the connections; later calls are refused."""
         await self._transport.aclose()
-
-
-def raw_response(call: Call[Any, R], outcome: Outcome[R]) -> RawResponse[R]:
-    """Return all of a call's exchange."""
-    assert outcome.response is not None  # noqa: S101 - a result was read from a response
-    return RawResponse(
-        parsed=outcome.result,
-        status_code=outcome.response.status_code,
-        headers=outcome.response.headers,
-        body=outcome.response.body,
-        attempts=tuple(call.attempts),
-        elapsed=clock.now() - call.started,
-        recovered=outcome.recovered,
-        replayed=outcome.replayed,
-    )

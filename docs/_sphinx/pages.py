@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from typing import Protocol
 
 from fences import as_page
 from public_names import MODULES, PUBLIC
@@ -34,7 +35,8 @@ def _directive(module: str, name: str) -> str:
     else:
         known = {base.__name__ for base in inspect.getmro(value)[1:] if not _is_private(base)}
         options.append("   :undoc-members:")
-        options.append(f"   :inherited-members: {', '.join(sorted(known))}")
+        if Protocol not in value.__bases__:  # autodoc asks isinstance, which these refuse
+            options.append(f"   :inherited-members: {', '.join(sorted(known))}")
     return "\n".join((*options, ""))
 
 

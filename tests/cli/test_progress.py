@@ -21,8 +21,12 @@ from chat2pay_async.events import (
     LookedUp,
     Paused,
     RetryScheduled,
+    Target,
     Unreachable,
 )
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+TARGET = Target("POST", "/api/v2/chat-2-pay", "s.test", 443)
 
 
 class Screen:
@@ -58,8 +62,8 @@ class Screen:
             self.attempt(call, Proof.UNKNOWN)
 
     def attempt(self, call: str, proof: Proof) -> None:
-        attempt = Attempt(datetime(2026, 3, 1, tzinfo=UTC), 0.5, proof)
-        self.display(AttemptFinished(call, "create_payment_link", 1, attempt))
+        attempt = Attempt(NOW, 0.5, proof)
+        self.display(AttemptFinished(call, "create_payment_link", 1, attempt, TARGET))
 
     def end(self, call: str) -> None:
         self.display(CallFinished(call, "create_payment_link", 1.0, (), None, recovered=False))
@@ -145,7 +149,11 @@ def test_no_time_left_is_shown_while_only_lost_responses_are_looked_up() -> None
         assert screen.display.notes == "", "one of them was not lost"
         screen.display._live.refresh()
         assert "left 0:00:0" in screen.picture
-        screen.display(LookedUp("a", "create_payment_link", "absent", "404 {}"))
+        screen.display(
+            LookedUp(
+                "a", "create_payment_link", "absent", "404 {}", TARGET, NOW, 0.1, 404, None, None
+            )
+        )
         assert "looking up 3 with a lost response" in screen.display.notes
         screen.display._live.refresh()
         assert "left" not in screen.picture

@@ -619,6 +619,7 @@ async def test_a_cancelled_call_is_in_its_journal_before_any_hook_hears_of_it() 
     assert kinds == [
         "CallStarted",
         "intent",
+        "AttemptStarted",
         "attempt",
         "AttemptFinished",
         "pending",
@@ -698,11 +699,13 @@ async def test_the_events_of_a_call_share_its_id_and_come_in_order() -> None:
     await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
     with pytest.raises(BadRequestError):
         await made.sender.send(operations.CREATE_PAYMENT_LINK, LINK, options())
-    first, second = made.heard[:5], made.heard[5:]
+    first, second = made.heard[:7], made.heard[7:]
     assert [type(event).__name__ for event in first] == [
         "CallStarted",
+        "AttemptStarted",
         "AttemptFinished",
         "RetryScheduled",
+        "AttemptStarted",
         "AttemptFinished",
         "CallFinished",
     ]

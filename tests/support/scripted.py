@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import anyio
 import attrs
 
-from chat2pay_async import Event, Proof, RateLimit, RetryPolicy, SentRequest, Timeout, events
+from chat2pay_async import Event, Hook, Proof, RateLimit, RetryPolicy, SentRequest, Timeout, events
 from chat2pay_async._api import requests
 from chat2pay_async._api.headers import AskForKey, KeySource
 from chat2pay_async._config import ApiKey, HeaderFields, Headers
@@ -141,17 +141,18 @@ def bench(  # noqa: PLR0913 - whatever can be different
     size: int = 10,
     limit: RateLimit | None = None,
     has_hooks: bool = True,
+    hooks: Sequence[Hook] = (),
     slots: Slots | None = None,
     limiter: Limiter | None = None,
     ask: AskForKey | None = None,
 ) -> Bench:
     engine, heard = ScriptedTransport(list(script), list(look_ups)), list[Event]()
-    hooks = events.Hooks([heard.append] if has_hooks else [])
+    everybody = events.Hooks([*hooks, heard.append] if has_hooks else [])
     key = ApiKey("secret-key") if ask is None else KeySource(ask)
     slots, limiter = slots or Slots(size), limiter or RateLimiter(limit)
     given = key if isinstance(key, KeySource) else key.reveal()
     limited = LimitedTransport(engine, slots, limiter, given)
-    return Bench(engine, Sender(limited, hooks, key, "https://s.test"), heard)
+    return Bench(engine, Sender(limited, everybody, key, "https://s.test"), heard)
 
 
 def options(total: float | None = None, **retry: Any) -> Options:
