@@ -61,6 +61,7 @@ _SHARED = {
     options.JobOptions: "Runs",
     options.FileOptions: "Runs from a file",
     options.SourceOptions: "Reading a file",
+    options.SandboxOptions: "Sandbox",
 }
 """The options that several commands take, under the headings of the page."""
 
