@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sandbox_http import STATUS, HttpWorld, order, read
 
-from chat2pay_async.sandbox import Sandbox, SandboxError, UnknownReferenceError
+from chat2pay_async.sandbox import InjectedFault, Sandbox, SandboxError, UnknownReferenceError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.one_loop]
 CREATE = "/api/v2/chat-2-pay"
@@ -157,9 +157,10 @@ def test_the_clock_is_not_moved_out_of_the_calendar(seconds: float) -> None:
 
 
 async def test_late_requests_are_applied_as_the_clock_moves(world: World) -> None:
-    world.sandbox.next_faults("create_payment_link", ["apply_late"])
-    with pytest.raises(ConnectionError):
-        await world.ask("POST", CREATE, order())
+    late = InjectedFault("apply_late", form="502", seconds=(5, 5))
+    world.sandbox.next_faults("create_payment_link", [late])
+    assert (await world.ask("POST", CREATE, order())).status_code == 502
+    assert world.sandbox.ledger.count("link_created") == 0
     world.sandbox.advance(60)
     assert world.sandbox.ledger.count("link_created") == 1
 

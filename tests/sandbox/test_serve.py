@@ -207,7 +207,7 @@ def test_command_serves_until_a_signal(
     before = signal.getsignal(number)
     terminal = Terminal(number)
     monkeypatch.setattr(sys, "stdout", terminal)
-    assert main(["--api-key", "it's k"]) == 0
+    assert main(["--api-key", "it's k", "--forward-to", "http://localhost:9/hook"]) == 0
     url = terminal.getvalue().split()[5]
     assert url.startswith("http://127.0.0.1:")
     assert terminal.getvalue().splitlines() == [
@@ -216,6 +216,7 @@ def test_command_serves_until_a_signal(
         """export CHAT2PAY_API_KEY='it'"'"'s k'""",
         "A customer pays: chat2pay trigger paid ORDER",
         f"  or without it: curl -X POST {url}/sandbox/orders/ORDER/paid",
+        "Callbacks go to http://localhost:9/hook",
     ]
     assert terminal.response.json() == {"links": []}
     assert signal.getsignal(number) is before

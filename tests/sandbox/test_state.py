@@ -93,6 +93,17 @@ def test_settings_and_the_clock_are_there_after_a_restart(path: Path) -> None:
         assert second.ledger.count("message_failed") == 1
 
 
+def test_a_link_that_was_open_is_told_when_it_expires_after_a_restart(path: Path) -> None:
+    with closing(started(path)) as first:
+        for number in ("A-1", "A-2"):
+            assert call(first, "create_payment_link", body=ORDER.replace("A-1", number)) == 201
+            first.advance(200)
+    with closing(started(path)) as second:  # A-1 has expired meanwhile
+        second.callbacks.send_to("http://shop.example/hook")
+        second.advance(100)
+        assert [callback.order_number for callback in second.callbacks.made] == ["A-2"]
+
+
 def test_accounts_are_kept_apart_in_the_file_too(path: Path) -> None:
     with closing(started(path)) as first:
         other = first.add_account("another-key")

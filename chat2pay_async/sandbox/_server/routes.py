@@ -17,6 +17,7 @@ from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
 from chat2pay_async.sandbox._faults.replies import MOVED, Delivery, json_reply
 from chat2pay_async.sandbox._server import asgi
 from chat2pay_async.sandbox._server.controls import CONTROLS, Control, Sandbox
+from chat2pay_async.sandbox._server.openapi import document
 from chat2pay_async.sandbox._service import serialization
 from chat2pay_async.sandbox._service.serialization import Body
 from chat2pay_async.sandbox._service.service import ApiRequest
@@ -65,8 +66,11 @@ def build_app(
             400,
         ),
     ]
+    own = [(method, path) for method, path, _ in CONTROLS] + [("POST", path) for path, *_ in plays]
+    described = document(_OPERATIONS, ((method, f"/sandbox/{path}") for method, path in own))
     app = Starlette(
         routes=[
+            Route("/openapi.json", lambda _request: _reply(sandbox, 200, described)),
             *(_operation(sandbox, *operation) for operation in _OPERATIONS),
             *(_control(sandbox, *control) for control in CONTROLS),
             *(_control(sandbox, "POST", *play) for play in plays),
