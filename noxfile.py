@@ -77,7 +77,7 @@ def unit(session: nox.Session) -> None:
 def matrix(session: nox.Session) -> None:
     """All that takes long: every interpreter, transport, loop and order, and the acceptance."""
     suites = (f"suite-{python}" for python in INSTALLED)
-    for name in (*suites, "fast", "httpx2", "thorough", "acceptance", "docs"):
+    for name in (*suites, "fast", "httpx2", "thorough", "contract", "acceptance", "docs"):
         session.notify(name)
 
 
@@ -129,6 +129,13 @@ def fuzz(session: nox.Session) -> None:
     for target in ("responses", "callbacks"):
         runs = session.posargs or ["-runs=20000"]
         session.run("python", f"tests/fuzz/{target}.py", *runs, env=env)
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Try the published contract, and the sandbox's own, on the sandbox: `-- 1000` takes longer."""
+    session.install(".[all]", "schemathesis>=4")
+    session.run("python", "tests/fuzz/contract.py", *session.posargs)
 
 
 @nox.session
