@@ -175,6 +175,13 @@ def flat(session: nox.Session) -> None:
 
 
 @nox.session
+def sandbox(session: nox.Session) -> None:
+    """Creates a second of the sandbox, beside a bare Starlette application, and its memory."""
+    session.install(".[sandbox]", "httptools>=0.6", "uvloop>=0.21")
+    session.run("python", "benchmarks/sandbox.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """The same call by this SDK, by bare HTTP libraries and by other SDKs, side by side."""
     session.install(".[cli,http2,trio]", *_group("peers"))

@@ -89,7 +89,7 @@ class SandboxFixture:
 
     @property
     def callbacks(self) -> Callbacks:
-        """What the service posts of its own accord: `callbacks.send_to(url)`, `.wait()`, …."""
+        """The callbacks, which the service posts of its own accord: `callbacks.send_to(url)`, …."""
         return self.sandbox.callbacks
 
     def client(self, **settings: Any) -> AsyncChat2Pay:

@@ -17,7 +17,14 @@ NAVIGATION = {
         "design",
     ),
     "In your application": (
-        *("web-applications", "callbacks", "testing", "monitoring", "going-to-production"),
+        *(
+            "web-applications",
+            "callbacks",
+            "testing",
+            "sandbox",
+            "monitoring",
+            "going-to-production",
+        ),
         "migrating",
     ),
     "Reference": ("cli", "file-columns", "reference/api", "reference/benchmarks"),

@@ -99,10 +99,10 @@ from chat2pay_async.sandbox._sandbox import TRIGGERS, Sandbox
 from chat2pay_async.sandbox._serve import serve_sandbox
 from chat2pay_async.sandbox._service.callbacks import (
     CALLBACK_KINDS,
-    Callback,
     CallbackDelivery,
     CallbackKind,
     Callbacks,
+    SandboxCallback,
 )
 from chat2pay_async.sandbox._service.ledger import EFFECT_KINDS, Effect, EffectKind, Ledger
 from chat2pay_async.sandbox._service.wire_forms import WireForms
@@ -114,7 +114,6 @@ __all__ = [
     "POSTS",
     "PRESETS",
     "TRIGGERS",
-    "Callback",
     "CallbackDelivery",
     "CallbackKind",
     "Callbacks",
@@ -125,6 +124,7 @@ __all__ = [
     "InjectedFault",
     "Ledger",
     "Sandbox",
+    "SandboxCallback",
     "SandboxError",
     "UnknownReferenceError",
     "WireForms",

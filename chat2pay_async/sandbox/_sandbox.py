@@ -51,7 +51,7 @@ _CURRENCIES: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass(eq=False)
 class _World:
-    """What the accounts of a sandbox have in common.
+    """The things that the accounts of a sandbox have in common.
 
     Attributes:
         ahead: The time by which its clock was moved.
@@ -485,4 +485,4 @@ TRIGGERS: Final[Mapping[str, Callable[[Sandbox, str], None]]] = {
     "expired": Sandbox.expire,
     "cancelled": Sandbox.cancel,
 }
-"""What `Sandbox.trigger` lets happen."""
+"""The events that `Sandbox.trigger` lets happen, by their names."""

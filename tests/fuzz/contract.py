@@ -2,8 +2,8 @@
 
 Valid and invalid requests are made of the contract, and of the sandbox's own document; what the
 sandbox answers is judged by them. Where the contract and the service are known to differ, the
-sandbox does as the service does: each such difference is explained in `EXPLAINED`. A failure that no line explains fails the session, and so
-does a line that explains none.
+sandbox does as the service does: each such difference is explained in `EXPLAINED`. A
+failure that no line explains fails the session, and so does a line that explains none.
 """
 
 from __future__ import annotations

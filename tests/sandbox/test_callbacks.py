@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chat2pay_async import callbacks as reading
-from chat2pay_async.sandbox import CALLBACK_KINDS, Callback, Callbacks, Sandbox, SandboxError
+from chat2pay_async.sandbox import CALLBACK_KINDS, Callbacks, Sandbox, SandboxCallback, SandboxError
 from chat2pay_async.sandbox._service.service import ApiRequest
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -22,8 +22,8 @@ def second(number: float) -> datetime:
     return START + timedelta(seconds=number)
 
 
-def made(at: float = 0, name: str = "A-1") -> Callback:
-    return Callback("payment_status", name, "r-1", b"{}", second(at))
+def made(at: float = 0, name: str = "A-1") -> SandboxCallback:
+    return SandboxCallback("payment_status", name, "r-1", b"{}", second(at))
 
 
 # The queue
@@ -153,7 +153,9 @@ def test_waiting_ends_with_the_last_delivery_or_with_an_error() -> None:
 
 
 def test_the_repr_of_a_callback_shows_nobody() -> None:
-    assert "27831234567" not in repr(Callback("configuration", None, None, b"27831234567", START))
+    assert "27831234567" not in repr(
+        SandboxCallback("configuration", None, None, b"27831234567", START)
+    )
 
 
 # Which are made
@@ -183,13 +185,13 @@ class World:
         return self.sandbox.ref_of("A-1")
 
     def told(self) -> list[str]:
-        """What has been made since the last look: the kind, and what it says."""
+        """Return the callbacks since the last look: the kind of each, and what it says."""
         found = [self.text(callback) for callback in self.sandbox.callbacks.made]
         seen, self._seen = getattr(self, "_seen", 0), len(found)
         return found[seen:]
 
     @staticmethod
-    def text(callback: Callback) -> str:
+    def text(callback: SandboxCallback) -> str:
         body = json.loads(callback.body)
         match callback.kind:
             case "transaction_status":

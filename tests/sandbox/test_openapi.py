@@ -36,7 +36,7 @@ async def document(world: HttpWorld) -> Any:
 
 
 def problems(value: Any, schema: Any, schemas: Any, where: str = "") -> Iterator[str]:
-    """What a value has that a schema does not allow; what is not described counts, too."""
+    """Yield what a schema does not allow; what it does not describe counts, too."""
     if "$ref" in schema:
         schema = schemas[schema["$ref"].rpartition("/")[2]]
     if "oneOf" in schema:

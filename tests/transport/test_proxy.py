@@ -339,7 +339,7 @@ LOOPBACK = [
     "http://a.localhost:80",
 ]
 IN_CLEAR = [*LOOPBACK, "http://sandbox:8080"]
-"""What may be asked in plain http: this machine, and hosts that are named for it."""
+"""The hosts for plain http: this machine, and those that are named for it."""
 
 
 @pytest.mark.parametrize("url", IN_CLEAR)

@@ -236,7 +236,7 @@ _BODIES: Final[Mapping[str, tuple[str | None, int, str]]] = {
     "get_configuration": (None, 200, "Configuration"),
     "update_integration": ("IntegrationRequest", 200, "IntegrationUpdate"),
 }
-"""What each operation takes, its status when all is well, and what it then returns."""
+"""For each operation its request, its status when all is well, and its response then."""
 
 
 def document(

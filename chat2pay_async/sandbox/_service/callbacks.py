@@ -26,8 +26,8 @@ _LOOK_AGAIN: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class Callback:
-    """What the service has to tell.
+class SandboxCallback:
+    """Something that the service has to tell.
 
     Attributes:
         kind: The kind, one of `CALLBACK_KINDS`.
@@ -57,7 +57,7 @@ class CallbackDelivery:
         at: The time of its end, on the sandbox's clock.
     """
 
-    callback: Callback
+    callback: SandboxCallback
     url: str
     attempt: int
     status: int | None
@@ -69,7 +69,7 @@ class CallbackDelivery:
 class Posting:
     """A callback that is to be posted to one URL."""
 
-    callback: Callback
+    callback: SandboxCallback
     url: str
     attempt: int = 1
 
@@ -96,7 +96,7 @@ class Callbacks:
         self._numbers = count()
         self._waiting: list[tuple[datetime, int, Posting]] = []
         self._posted = 0
-        self._made: deque[Callback] = deque(maxlen=_KEPT)
+        self._made: deque[SandboxCallback] = deque(maxlen=_KEPT)
         self._deliveries: deque[CallbackDelivery] = deque(maxlen=_KEPT)
 
     def send_to(self, url: str, *kinds: CallbackKind) -> None:
@@ -134,7 +134,7 @@ class Callbacks:
             return dict(self._urls)
 
     @property
-    def made(self) -> tuple[Callback, ...]:
+    def made(self) -> tuple[SandboxCallback, ...]:
         """The callbacks until now, the latest 10 000."""
         with self._lock:
             return tuple(self._made)
@@ -167,7 +167,7 @@ class Callbacks:
         """Return True if callbacks of a kind go anywhere."""
         return kind in self._urls
 
-    def add(self, callback: Callback) -> None:
+    def add(self, callback: SandboxCallback) -> None:
         """Make a callback."""
         with self._lock:
             self._made.append(callback)

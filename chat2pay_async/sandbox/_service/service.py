@@ -16,7 +16,7 @@ from uuid import UUID
 
 from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
 from chat2pay_async.sandbox._service import json, serialization, transitions, validation
-from chat2pay_async.sandbox._service.callbacks import Callback, CallbackKind, Callbacks
+from chat2pay_async.sandbox._service.callbacks import CallbackKind, Callbacks, SandboxCallback
 from chat2pay_async.sandbox._service.ledger import Effect, EffectKind, Log
 from chat2pay_async.sandbox._service.records import (
     Currency,
@@ -203,7 +203,7 @@ class Service:
         if self.callbacks.wants(kind):
             text = json.dumps(self.wire_forms.written(body())).encode()
             number, ref = (None, None) if link is None else (link.order.order_number, link.ref)
-            self.callbacks.add(Callback(kind, number, ref, text, now))
+            self.callbacks.add(SandboxCallback(kind, number, ref, text, now))
 
     def fail_delivery(self, order_number_or_to: str) -> None:
         """Deliver no more links for an order number, or to a phone number."""

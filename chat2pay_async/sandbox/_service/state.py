@@ -37,7 +37,7 @@ _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 @dataclass(frozen=True, slots=True)
 class AccountRecord:
-    """What is kept of an account besides its transactions and effects."""
+    """The settings of an account, which are kept besides its transactions and effects."""
 
     updated: datetime
     integrators: tuple[Integrator, ...]
