@@ -6,6 +6,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from random import Random
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
@@ -136,7 +137,10 @@ class Sandbox:
         world = self._world
         self._lock = world.lock
         self._not_before = datetime.min.replace(tzinfo=UTC)
-        self.callbacks = Callbacks(world.seed)
+        seed = world.seed
+        if seed is not None and world.accounts:  # no two accounts have the same references
+            seed = Random(f"{seed} {api_key}").getrandbits(64)  # noqa: S311 - a seed repeats them
+        self.callbacks: Callbacks = Callbacks(seed)
         self._service = Service(
             api_key=api_key,
             link_ttl=world.link_ttl,
@@ -146,12 +150,12 @@ class Sandbox:
             link_url=lambda ref: f"{world.url}/pay/{ref}",
             updated=world.now(),
             callbacks=self.callbacks,
-            seed=world.seed,
+            seed=seed,
             state=None if world.file is None else world.file.account(api_key),
             environment=environment,
             wire_forms=wire_forms,
         )
-        self._injector = FaultInjector(self._service, world.seed)
+        self._injector = FaultInjector(self._service, seed)
         world.accounts[api_key] = self
 
     def __repr__(self) -> str:

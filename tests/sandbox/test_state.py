@@ -91,6 +91,10 @@ def test_settings_and_the_clock_are_there_after_a_restart(path: Path) -> None:
         assert call(second, "update_integration", body=body) == 200
         assert call(second, "create_payment_link", body=ORDER) == 201
         assert second.ledger.count("message_failed") == 1
+        second.change_currencies("USD")
+    with closing(started(path)) as third:
+        assert call(third, "create_payment_link", body=ORDER) == 400
+        assert call(third, "create_payment_link", body=ORDER.replace("ZAR", "USD")) == 201
 
 
 def test_a_link_that_was_open_is_told_when_it_expires_after_a_restart(path: Path) -> None:
@@ -108,8 +112,10 @@ def test_accounts_are_kept_apart_in_the_file_too(path: Path) -> None:
     with closing(started(path)) as first:
         other = first.add_account("another-key")
         call(other, "create_payment_link", body=ORDER)
+        call(first, "create_payment_link", body=ORDER)
+        assert first.ref_of("A-1") != other.ref_of("A-1")
     with closing(started(path)) as first:
-        assert first.links() == ()
+        assert len(first.links()) == 1
         assert len(first.add_account("another-key").links()) == 1
     assert b"another-key" not in path.read_bytes()
 

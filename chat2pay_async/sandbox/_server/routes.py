@@ -70,7 +70,7 @@ def build_app(
     described = document(_OPERATIONS, ((method, f"/sandbox/{path}") for method, path in own))
     app = Starlette(
         routes=[
-            Route("/openapi.json", lambda _request: _reply(sandbox, 200, described)),
+            Route("/openapi.json", partial(_described, sandbox, described)),
             *(_operation(sandbox, *operation) for operation in _OPERATIONS),
             *(_control(sandbox, *control) for control in CONTROLS),
             *(_control(sandbox, "POST", *play) for play in plays),
@@ -83,6 +83,10 @@ def build_app(
     )
     app.router.redirect_slashes = False
     return _with_raw_path(asgi.cutting(app))
+
+
+async def _described(sandbox: Sandbox, document: Body, _request: Request) -> Response:
+    return _reply(sandbox, 200, document)
 
 
 def _play(act: Callable[[str], None], _sandbox: Sandbox, ref: str) -> None:

@@ -88,8 +88,8 @@ class Callbacks:
     """
 
     def __init__(self, seed: int | None = None) -> None:
-        self.copies = 1
-        self.shuffle = 0.0
+        self.copies: int = 1
+        self.shuffle: float = 0.0
         self._random = Random(seed)  # noqa: S311 - an order that a seed can repeat
         self._lock = Lock()
         self._urls: dict[CallbackKind, tuple[str, ...]] = {}

@@ -116,6 +116,7 @@ class Service:
         self.integrators = {each.application_id: each for each in _INTEGRATORS}
         self._random = random.Random(seed)  # noqa: S311 - references that a seed can repeat
         self._gateway_numbers = count(_FIRST_GATEWAY_NUMBER)
+        self._changed_currencies: tuple[Currency, ...] = ()
         self._deadlines: list[tuple[datetime, str]] = []
         if self.state is not None:
             self._load(self.state)
@@ -134,6 +135,9 @@ class Service:
             self.updated = record.updated
             self.integrators = {each.application_id: each for each in record.integrators}
             self.undeliverable = set(record.undeliverable)
+            self._changed_currencies = record.currencies
+            if record.currencies:
+                self.currencies = {each.iso: each for each in record.currencies}
 
     def respond(self, request: ApiRequest, now: datetime) -> ApiResponse:
         """Do what a request asks for, or refuse it."""
@@ -213,6 +217,7 @@ class Service:
     def change_currencies(self, currencies: Mapping[str, Currency], now: datetime) -> None:
         """Take these currencies from now on, the first of them by default."""
         self.currencies = currencies
+        self._changed_currencies = tuple(currencies.values())
         self._settings_changed(now)
 
     def gateway_number(self) -> str:
@@ -328,7 +333,8 @@ class Service:
     def _keep_settings(self) -> None:
         if self.state is not None:
             integrators = tuple(self.integrators.values())
-            record = AccountRecord(self.updated, integrators, frozenset(self.undeliverable))
+            undeliverable, currencies = frozenset(self.undeliverable), self._changed_currencies
+            record = AccountRecord(self.updated, integrators, undeliverable, currencies)
             self.state.keep_record(record)
 
     def _new_ref(self) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from chat2pay_async.sandbox._errors import SandboxError
 from chat2pay_async.sandbox._service.ledger import Effect
-from chat2pay_async.sandbox._service.records import Integrator, Transaction
+from chat2pay_async.sandbox._service.records import Currency, Integrator, Transaction
 
 _APPLICATION: Final = 0x63_32_70_73
 """Tells the file of a sandbox from any other of SQLite's: "c2ps"."""
@@ -21,7 +21,8 @@ _VERSION: Final = 1
 _SCHEMA: Final = f"""
 BEGIN;
 CREATE TABLE transactions (
-    id INTEGER PRIMARY KEY, account TEXT NOT NULL, ref TEXT NOT NULL UNIQUE, record BLOB NOT NULL
+    id INTEGER PRIMARY KEY, account TEXT NOT NULL, ref TEXT NOT NULL, record BLOB NOT NULL,
+    UNIQUE (account, ref)
 );
 CREATE TABLE effects (id INTEGER PRIMARY KEY, account TEXT NOT NULL, record BLOB NOT NULL);
 CREATE TABLE accounts (account TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID;
@@ -37,11 +38,16 @@ _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
 @dataclass(frozen=True, slots=True)
 class AccountRecord:
-    """The settings of an account, which are kept besides its transactions and effects."""
+    """The settings of an account, which are kept besides its transactions and effects.
+
+    Attributes:
+        currencies: Empty unless they were changed.
+    """
 
     updated: datetime
     integrators: tuple[Integrator, ...]
     undeliverable: frozenset[str] = frozenset()
+    currencies: tuple[Currency, ...] = ()
 
 
 _read_transaction: Final = msgspec.json.Decoder(Transaction, float_hook=Decimal).decode
@@ -135,7 +141,7 @@ class AccountState:
         if link is not None:
             self._db.execute(
                 "INSERT INTO transactions (account, ref, record) VALUES (?, ?, ?) "
-                "ON CONFLICT (ref) DO UPDATE SET record = excluded.record",
+                "ON CONFLICT (account, ref) DO UPDATE SET record = excluded.record",
                 (self._account, link.ref, _encode(link)),
             )
         self._db.executemany(
