@@ -175,3 +175,13 @@ def test_a_sandbox_that_can_not_be_made_closes_its_file(path: Path) -> None:
     with pytest.raises(SandboxError, match="not a preset"):
         started(path, faults="wild")
     started(path).close()
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+def test_the_garbage_collector_is_left_as_it_was(path: Path, *, is_enabled: bool) -> None:
+    (gc.enable if is_enabled else gc.disable)()
+    try:
+        started(path).close()
+        assert gc.isenabled() is is_enabled
+    finally:
+        gc.enable()

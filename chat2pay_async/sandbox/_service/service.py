@@ -28,7 +28,7 @@ from chat2pay_async.sandbox._service.records import (
     TransactionType,
 )
 from chat2pay_async.sandbox._service.serialization import Body
-from chat2pay_async.sandbox._service.state import AccountRecord, AccountState
+from chat2pay_async.sandbox._service.state import AccountRecord, AccountState, uncollected
 from chat2pay_async.sandbox._service.store import TransactionStore
 from chat2pay_async.sandbox._service.wire_forms import WireForms
 
@@ -119,7 +119,8 @@ class Service:
         self._changed_currencies: tuple[Currency, ...] = ()
         self._deadlines: list[tuple[datetime, str]] = []
         if self.state is not None:
-            self._load(self.state)
+            with uncollected():
+                self._load(self.state)
 
     def _load(self, state: AccountState) -> None:
         latest = _FIRST_GATEWAY_NUMBER - 1

@@ -1,9 +1,11 @@
 """The state of a sandbox in an SQLite file, so that it survives a restart."""
 
+import gc
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -53,6 +55,18 @@ class AccountRecord:
 _read_transaction: Final = msgspec.json.Decoder(Transaction, float_hook=Decimal).decode
 _read_effect: Final = msgspec.json.Decoder(Effect).decode
 _read_account: Final = msgspec.json.Decoder(AccountRecord).decode
+
+
+@contextmanager
+def uncollected() -> Generator[None]:
+    """Read many records in less than half the time: none of them is garbage."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class StateFile:
