@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
@@ -235,6 +235,8 @@ class SandboxOptions:
     api_key: tuple[str, ...] = ("sandbox-key",)
     """API key that clients must send. Can be repeated: each key has data of its own. Default:
     sandbox-key."""
+    environment: Literal["sandbox", "production"] = "sandbox"
+    """Kind of configuration that it is. Default: sandbox."""
     faults: str | None = None
     """Simulated faults: mild, harsh, lossy, a plan as JSON, or a file with one."""
     seed: Annotated[int | None, Parameter(converter=whole)] = None

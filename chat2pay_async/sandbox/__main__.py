@@ -29,6 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--api-key", action="append", default=[], help=f"can be repeated ({usual.api_key[0]})"
     )
     parser.add_argument(
+        "--environment", choices=("sandbox", "production"), default=usual.environment
+    )
+    parser.add_argument(
         "--faults", metavar="PLAN", help="fault plan: mild, harsh, lossy, JSON or a JSON file"
     )
     parser.add_argument("--seed", type=int, help="makes references and faults repeatable")

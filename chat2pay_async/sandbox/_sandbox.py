@@ -217,6 +217,11 @@ class Sandbox:
         return self._service.api_key
 
     @property
+    def environment(self) -> Environment:
+        """The kind of configuration."""
+        return self._service.environment
+
+    @property
     def wire_forms(self) -> WireForms:
         """The forms of the values in responses and callbacks."""
         return self._service.wire_forms

@@ -19,6 +19,7 @@ from chat2pay_async.sandbox._faults.plan_json import plan_argument, read_object
 from chat2pay_async.sandbox._sandbox import Sandbox
 from chat2pay_async.sandbox._server.deliveries import deliver
 from chat2pay_async.sandbox._server.server import KEEP_ALIVE, start_server
+from chat2pay_async.sandbox._service.records import Environment
 from chat2pay_async.sandbox._service.wire_forms import WireForms
 
 LOOPBACK: Final = "127.0.0.1"
@@ -73,6 +74,7 @@ class Settings:
         host: The address to listen on; one that is no loopback address is warned of.
         port: The port; 0 takes any free one.
         api_key: The keys that open it, each with data of its own.
+        environment: The kind of configuration of each.
         faults: What the command line takes for a plan by which things go wrong: a preset's name,
             JSON, or the path of a file with JSON.
         seed: Makes references and faults repeatable; a plan's own seed comes first.
@@ -85,6 +87,7 @@ class Settings:
     host: str = LOOPBACK
     port: int = 0
     api_key: tuple[str, ...] = (KEY,)
+    environment: Environment = "sandbox"
     faults: str | None = None
     seed: int | None = None
     state: str | os.PathLike[str] | None = None
@@ -99,11 +102,18 @@ class Settings:
         if self.wire is not None:
             forms = read_object(self.wire.encode(), WireForms, "wire")
         first, *others = self.api_key or (KEY,)
-        sandbox = Sandbox(first, seed=self.seed, faults=plan, wire_forms=forms, state=self.state)
+        sandbox = Sandbox(
+            first,
+            environment=self.environment,
+            seed=self.seed,
+            faults=plan,
+            wire_forms=forms,
+            state=self.state,
+        )
         sandbox.has_open_controls = self.open_controls
         try:
             for key in others:
-                sandbox.add_account(key)
+                sandbox.add_account(key, environment=self.environment)
             for account in sandbox.accounts:
                 for url in self.forward_to:
                     account.callbacks.send_to(url)

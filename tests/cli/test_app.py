@@ -232,7 +232,16 @@ def test_sandbox_takes_every_option(monkeypatch: pytest.MonkeyPatch, run: Termin
         "mild",
     )
     options += ("--seed", "7", "--api-key", "l", "--state", "s.db", "--open-controls")
-    options += ("--wire", "{}", "--forward-to", "http://a", "--forward-to", "http://b")
+    options += (
+        "--wire",
+        "{}",
+        "--environment",
+        "production",
+        "--forward-to",
+        "http://a",
+        "--forward-to",
+        "http://b",
+    )
     assert run("sandbox", *options).code == 0
     assert served_at == [
         _serve.Settings(),
@@ -240,6 +249,7 @@ def test_sandbox_takes_every_option(monkeypatch: pytest.MonkeyPatch, run: Termin
             host="::1",
             port=8123,
             api_key=("k", "l"),
+            environment="production",
             faults="mild",
             seed=7,
             state=Path("s.db"),

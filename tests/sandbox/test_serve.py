@@ -261,6 +261,7 @@ def test_command_that_listens_on_every_network_says_so(
 def test_the_settings_of_the_command_make_its_sandbox(tmp_path: Path) -> None:
     settings = _serve.Settings(
         api_key=("a", "b"),
+        environment="production",
         faults="mild",
         seed=7,
         state=tmp_path / "state.db",
@@ -273,6 +274,7 @@ def test_the_settings_of_the_command_make_its_sandbox(tmp_path: Path) -> None:
         assert (sandbox.faults, sandbox.wire_forms.numbers) == (PRESETS["mild"], "strings")
         assert sandbox.has_open_controls
         for account in sandbox.accounts:
+            assert account.environment == "production"
             assert set(account.callbacks.urls.values()) == {settings.forward_to}
 
 
