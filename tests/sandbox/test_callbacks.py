@@ -262,7 +262,7 @@ def test_an_automatic_reversal_is_told_after_its_review() -> None:
 
 def test_a_link_that_expires_by_the_clock_is_told_once() -> None:
     world = World()
-    world.create()
+    world.sandbox.fail_receipt(world.create())
     world.sandbox.click(world.create())
     world.sandbox.pay(world.create())
     world.told()

@@ -29,12 +29,15 @@ class Shop:
     def __init__(self) -> None:
         self.posted: list[tuple[str, Any]] = []
         self.statuses: list[int] = []
+        self.answers = threading.Event()
+        self.answers.set()
         shop = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 shop.posted.append((self.headers["content-type"], json.loads(body)))
+                shop.answers.wait(30)
                 self.send_response(shop.statuses.pop(0) if shop.statuses else 200)
                 self.send_header("content-length", "0")
                 self.end_headers()
@@ -115,6 +118,18 @@ def test_a_shop_that_is_down_gets_its_callbacks_when_the_sandbox_is_served_again
     with serve_sandbox(sandbox):
         sandbox.callbacks.wait()
     assert len(shop.posted) == 1
+
+
+def test_what_a_stopped_sandbox_was_about_to_post_is_still_to_come(shop: Shop) -> None:
+    shop.answers.clear()
+    with serve_sandbox() as sandbox:
+        sandbox.callbacks.send_to(shop.url, "transaction_status")
+        create(sandbox)
+        while not shop.posted:
+            threading.Event().wait(0.005)
+    assert sandbox.callbacks.deliveries == ()
+    assert [posting.attempt for posting in sandbox.due_callbacks()] == [1]
+    shop.answers.set()
 
 
 def test_each_account_has_callbacks_of_its_own(shop: Shop) -> None:

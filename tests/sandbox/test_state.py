@@ -95,6 +95,9 @@ def test_settings_and_the_clock_are_there_after_a_restart(path: Path) -> None:
     with closing(started(path)) as third:
         assert call(third, "create_payment_link", body=ORDER) == 400
         assert call(third, "create_payment_link", body=ORDER.replace("ZAR", "USD")) == 201
+        third.fail_delivery("27831234567")
+    with closing(started(path)) as fourth:
+        assert call(fourth, "create_payment_link", body=ORDER) == 400
 
 
 def test_a_link_that_was_open_is_told_when_it_expires_after_a_restart(path: Path) -> None:
