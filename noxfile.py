@@ -84,7 +84,16 @@ def unit(session: nox.Session) -> None:
 def matrix(session: nox.Session) -> None:
     """All that takes long: every interpreter, transport, loop and order, and the acceptance."""
     suites = (f"suite-{python}" for python in INSTALLED)
-    for name in (*suites, "fast", "httpx2", "thorough", "acceptance", "docs", "package"):
+    for name in (
+        *suites,
+        "fast",
+        "httpx2",
+        "thorough",
+        "contract",
+        "acceptance",
+        "docs",
+        "package",
+    ):
         session.notify(name)
     for python in PYTHONS:
         if python not in INSTALLED:
@@ -142,6 +151,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def contract(session: nox.Session) -> None:
+    """Try the published contract, and the sandbox's own, on the sandbox: `-- 1000` takes longer."""
+    session.install(".[all]", "schemathesis>=4")
+    session.run("python", "tests/fuzz/contract.py", *session.posargs)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Ruff, with every rule on; and whether uv.lock is what pyproject.toml asks for."""
     session.install(*_group("lint"))
@@ -175,6 +191,13 @@ def flat(session: nox.Session) -> None:
     """Whether a campaign of a million links is as fast at its end as at its beginning (long)."""
     session.install(".", "httptools>=0.6", "uvloop>=0.21")
     session.run("python", "benchmarks/flat.py", *session.posargs)
+
+
+@nox.session
+def sandbox(session: nox.Session) -> None:
+    """Creates a second of the sandbox, beside a bare Starlette application, and its memory."""
+    session.install(".[sandbox]", "httptools>=0.6", "uvloop>=0.21")
+    session.run("python", "benchmarks/sandbox.py", *session.posargs)
 
 
 @nox.session

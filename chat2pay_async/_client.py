@@ -51,10 +51,9 @@ class AsyncChat2Pay(Recovery, HealthChecks):
                 currency="ZAR", total_amount="199.90"))
 
     It may be made outside a running event loop, and works on the first one that it is used on,
-    where it is closed, too. One that is dropped unclosed warns (`ResourceWarning`).
-    Any number of calls may be in progress at a time; `max_connections` of them are on the wire,
-    a tenth of which (at least one of two or more) is kept for look-ups; the others wait for a
-    connection, first come first served.
+    where it is closed, too. One that is dropped unclosed warns (`ResourceWarning`). Any number of
+    calls may be in progress at a time; `max_connections` of them are on the wire, a tenth of which
+    (at least one of two or more) is kept for look-ups; the others wait, first come first served.
 
     Every method may raise, beside what it names itself:
 
@@ -94,6 +93,7 @@ class AsyncChat2Pay(Recovery, HealthChecks):
         default_headers: Mapping[str, str] | None = None,
         app_info: Mapping[str, str] | None = None,
         hooks: Iterable[events.Hook] = (),
+        allow_http_hosts: Iterable[str] = (),
     ) -> None:
         """Set up a client; nothing is connected yet.
 
@@ -148,15 +148,15 @@ class AsyncChat2Pay(Recovery, HealthChecks):
                 `api_key`, `app_info` and `base_url`.
             app_info: Your program, for the User-Agent: its `name`, and perhaps `version` and `url`.
             hooks: Callables that are given every event (`chat2pay_async.events`).
+            allow_http_hosts: Hosts asked in plain http (a sandbox's), beside CHAT2PAY_ALLOW_HTTP's.
 
         Raises:
             ConfigurationError: A setting that can't work; the message says what to change.
         """
-        key, url = key_or_source(api_key), _config.base_url_of(base_url)
-        added = added_headers(default_headers, app_info)
+        key, url = key_or_source(api_key), _config.base_url_of(base_url, allow_http_hosts)
+        added, all_hooks = added_headers(default_headers, app_info), events.Hooks(hooks)
         options = Options(_config.as_timeout(timeout), _config.as_retry(retry))
-        all_hooks, limiter = events.Hooks(hooks), limiter_of(rate_limit)
-        slots = Slots(max_connections)
+        limiter, slots = limiter_of(rate_limit), Slots(max_connections)
         exchanges = transport_for(
             url,
             transport=transport,

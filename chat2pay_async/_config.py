@@ -15,7 +15,7 @@ import os
 import re
 import string
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any, Final, Generic, TypeAlias, TypeGuard, TypeVar
 from urllib.parse import urlsplit
@@ -292,12 +292,18 @@ def key_of(value: str | None) -> ApiKey:
 
 _NAME: Final = re.compile(r"(?=.{1,253}\.?$)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
+_ALLOW_HTTP: Final = "CHAT2PAY_ALLOW_HTTP"
 _API: Final = "/api/v2"
 """All paths of the API begin with it."""
 
 
-def base_url_of(value: object) -> str:
+def base_url_of(value: object, allow_http_hosts: Iterable[str] = ()) -> str:
     """Return the base URL without a final slash. Default: CHAT2PAY_BASE_URL, else production.
+
+    Args:
+        value: The base URL.
+        allow_http_hosts: The hosts that may be asked in plain http, besides this machine and those
+            of CHAT2PAY_ALLOW_HTTP.
 
     Raises:
         ConfigurationError: It is not a URL that a key may be sent to.
@@ -321,10 +327,11 @@ def base_url_of(value: object) -> str:
         )
     if not _is_host(host) or ("[" in parts.netloc) != (":" in host):
         raise ConfigurationError(f"the base URL has no valid host: {host!r}")
-    if parts.scheme == "http" and not is_loopback(host):
+    if parts.scheme == "http" and not (is_loopback(host) or host in _http_hosts(allow_http_hosts)):
         raise ConfigurationError(
-            "plain http would show the API key and the payments to the network: use https "
-            "(http is for servers on this machine)"
+            "plain http would show the API key and the payments to the network: use https (http is "
+            "for servers on this machine, and for a sandbox on a host that allow_http_hosts or "
+            f"{_ALLOW_HTTP} names)"
         )
     front, version, _ = f"{parts.path}/".partition(f"{_API}/")
     netloc = parts.netloc.lower().removesuffix(f":{_USUAL_PORTS[parts.scheme]}").removesuffix(":")
@@ -340,6 +347,18 @@ def server_of(base_url: str) -> tuple[str, int]:
     """Return the host and the port of a base URL."""
     url = urlsplit(base_url)
     return url.hostname or "", url.port or _USUAL_PORTS[url.scheme]
+
+
+def _http_hosts(given: Iterable[str]) -> set[str]:
+    """Return the hosts for plain http: those given, and those of the environment.
+
+    Raises:
+        ConfigurationError: One text is given, whose letters would be taken for hosts.
+    """
+    if isinstance(given, (str, bytes)):
+        raise ConfigurationError('allow_http_hosts must be a list of hosts, such as ["sandbox"]')
+    named = re.split(r"[\s,]+", os.environ.get(_ALLOW_HTTP, ""))
+    return {host.strip("[]").lower() for host in (*given, *named)}
 
 
 def _is_host(host: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Final
 from chat2pay_async._client import AsyncChat2Pay
 from chat2pay_async._config import RetryPolicy, Timeout
 from chat2pay_async.sandbox import (
+    Callbacks,
     FaultKind,
     FaultPlan,
     InjectedFault,
@@ -85,6 +86,11 @@ class SandboxFixture:
     def ledger(self) -> Ledger:
         """The effects that really took place until now, each as often as it did."""
         return self.sandbox.ledger
+
+    @property
+    def callbacks(self) -> Callbacks:
+        """The callbacks, which the service posts of its own accord: `callbacks.send_to(url)`, …."""
+        return self.sandbox.callbacks
 
     def client(self, **settings: Any) -> AsyncChat2Pay:
         """Make a client of the sandbox, to be closed by the test.

@@ -46,8 +46,9 @@ is coloured where it is piped.
 
 Where nobody reads standard output any more (`| head`), a command ends with 1 and says nothing.
 
-`chat2pay sandbox` runs a Chat 2 Pay service on your machine (extra `sandbox`). Put what it prints
-into CHAT2PAY_BASE_URL and CHAT2PAY_API_KEY, and try all of this without an account.
+`chat2pay sandbox` runs a Chat 2 Pay service on your machine (extra `sandbox`). Run the `export`
+lines that it prints, and try all of this without an account; `chat2pay trigger paid ORDER` is the
+customer.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ NAVIGATION = {
         "design",
     ),
     "In your application": (
-        *("web-applications", "task-queues", "callbacks", "testing", "monitoring"),
+        *("web-applications", "task-queues", "callbacks", "testing", "sandbox", "monitoring"),
         *("going-to-production", "migrating"),
     ),
     "Reference": ("cli", "file-columns", "reference/api", "reference/benchmarks"),

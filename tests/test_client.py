@@ -39,6 +39,7 @@ from chat2pay_async import (
     TransactionStatus,
     TransactionType,
     Verdict,
+    http_client_for,
 )
 from chat2pay_async._client import inner
 from chat2pay_async.sandbox import Sandbox, serve_sandbox
@@ -872,3 +873,18 @@ async def test_an_endpoint_that_is_not_known_is_called_by_its_path(
     with pytest.raises(RequestValidationError, match="path"):
         await client.request("GET", "api/v2/config")
     assert sandbox.ledger.count("link_created") == 2
+
+
+@pytest.mark.anyio
+async def test_plain_http_goes_to_a_host_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+    url = "http://sandbox:8080"
+    with pytest.raises(ConfigurationError, match="plain http would show the API key"):
+        AsyncChat2Pay("key", base_url=url)
+    async with (
+        AsyncChat2Pay("key", base_url=url, allow_http_hosts=["sandbox"]) as client,
+        http_client_for(url, allow_http_hosts=["sandbox"]),
+    ):
+        assert f"of {url}," in repr(client)  # through no proxy
+    with pytest.raises(ConfigurationError, match="plain http would show the API key"):
+        http_client_for(url)

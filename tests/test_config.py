@@ -200,6 +200,34 @@ def test_a_base_url_is_used_without_its_final_slash(given: str, used: str) -> No
     assert base_url_of(given) == used
 
 
+HTTP_VARIABLE = "CHAT2PAY_ALLOW_HTTP"
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("http://sandbox:8080", ["sandbox"]),
+        ("http://SANDBOX:8080", ["other", "Sandbox"]),
+        ("http://10.0.0.5", ["10.0.0.5"]),
+        ("http://[2001:db8::1]:8080", ["[2001:db8::1]"]),
+        ("http://[2001:db8::1]:8080", ["2001:db8::1"]),
+    ],
+)
+def test_plain_http_is_allowed_to_the_hosts_that_are_named(
+    url: str, hosts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert base_url_of(url, hosts) == url.lower()
+    monkeypatch.setenv(HTTP_VARIABLE, ", ".join(hosts))
+    assert base_url_of(url) == url.lower()
+    with pytest.raises(ConfigurationError, match=HTTP_VARIABLE):
+        base_url_of("http://elsewhere", hosts)
+
+
+def test_hosts_for_plain_http_are_no_single_text() -> None:
+    with pytest.raises(ConfigurationError, match=r"allow_http_hosts must be a list of hosts"):
+        base_url_of("http://sandbox", "sandbox")
+
+
 AROUND = ["{}\n", "{}\r\n", "\n{}", "  {}\t", "\ufeff{}", "\ufeff {}\r\n", "\xa0{}"]
 """Characters that files and shells put around a setting."""
 

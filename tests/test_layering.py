@@ -67,8 +67,13 @@ KNOWS = {
     "_transport.pool": {"httpcore", "httpx"},
     "_transport.proxy": {"httpcore", "httpx"},
     "_transport.response_reader": {"h11", "httpcore"},
+    "sandbox._server.deliveries": {"httpx"},
 }
-"""HTTP libraries that each module imports; `_client` does so for types alone."""
+"""HTTP libraries that each module imports; `_client` does so for types alone.
+
+The sandbox posts callbacks in the place of the service: the transport, which it is to check, does
+not carry them.
+"""
 
 
 @attrs.frozen
@@ -284,7 +289,9 @@ def test_outside_the_transport_http_libraries_are_imported_for_types_alone() -> 
         for one in all_imports()
         if one.name.partition(".")[0] in HTTP_LIBRARIES and not one.only_for_types
     }
-    assert {unit_of(module) for module in at_run_time} == {"_transport"}
+    assert {unit_of(module) for module in at_run_time - {"sandbox._server.deliveries"}} == {
+        "_transport"
+    }
 
 
 # These checks can fail ----------------------------------------------------------------------------

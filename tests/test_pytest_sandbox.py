@@ -53,6 +53,17 @@ async def test_a_client_of_the_sandbox_makes_links_that_its_customer_pays(
 
 
 @pytest.mark.anyio
+async def test_a_test_sees_the_callbacks_and_what_became_of_them(
+    chat2pay_sandbox: SandboxFixture,
+) -> None:
+    chat2pay_sandbox.callbacks.send_to(f"{chat2pay_sandbox.url}/hook", "transaction_status")
+    async with chat2pay_sandbox.client() as client:
+        ref = await link_of(client)
+    (callback,) = chat2pay_sandbox.callbacks.made
+    assert callback.payment_link_ref == ref
+
+
+@pytest.mark.anyio
 async def test_clients_of_the_code_under_test_are_led_there_by_the_environment(
     chat2pay_sandbox: SandboxFixture,
 ) -> None:

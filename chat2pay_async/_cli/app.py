@@ -105,6 +105,11 @@ _COMMANDS: tuple[tuple[tuple[str, ...], str, str], ...] = (
         "commands:sandbox",
         "Run a Chat 2 Pay service on this machine, for tests. No message is sent, no money moves.",
     ),
+    (
+        ("trigger",),
+        "commands:trigger",
+        "Let something happen to an order of the sandbox: its customer pays, its link expires.",
+    ),
 )
 
 

@@ -18,12 +18,12 @@ from chat2pay_async._cli.options import (
     FileOptions,
     JobOptions,
     JournalOptions,
+    SandboxOptions,
     ServiceOptions,
     SourceOptions,
     UsageError,
     finite,
     number,
-    whole,
 )
 from chat2pay_async._cli.options import (
     country as is_country,
@@ -47,6 +47,7 @@ __all__ = [
     "reverse",
     "sandbox",
     "status",
+    "trigger",
 ]
 
 Only = Literal[
@@ -60,6 +61,7 @@ Only = Literal[
     "reversed",
     "open",
 ]
+Event = Literal["paid", "declined", "review", "expired", "cancelled"]
 
 
 # Runs --------------------------------------------------------------------------------------------
@@ -365,32 +367,32 @@ def config(*, service: ServiceOptions = ServiceOptions()) -> int:
     return single_call.config(service)
 
 
-def sandbox(
-    *,
-    host: str = "127.0.0.1",
-    port: Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lte=65535))] = 0,
-    api_key: str = "sandbox-key",
-    faults: str | None = None,
-    seed: Annotated[int | None, Parameter(converter=whole)] = None,
-) -> int:
+def sandbox(*, options: SandboxOptions = SandboxOptions()) -> int:
     """Run a Chat 2 Pay service on this machine, for tests. No message is sent, no money moves.
 
-    Parameters
-    ----------
-    host
-        Loopback address to listen on. Default: 127.0.0.1.
-    port
-        Port to listen on. Default: a free one.
-    api_key
-        API key that clients must send. Default: sandbox-key.
-    faults
-        Simulated faults: mild, harsh, lossy, a plan as JSON, or a file with one.
-    seed
-        Number that makes references and faults repeatable.
+    It prints its URL, and its key as lines for a shell. Somebody has to be the customer: see
+    `chat2pay trigger`.
     """
     from chat2pay_async._cli import single_call
 
-    return single_call.sandbox(host, port, api_key, faults=faults, seed=seed)
+    return single_call.sandbox(options)
+
+
+def trigger(event: Event, order: str, /, *, base_url: str | None = None) -> int:
+    """Let something happen to an order of the sandbox: its customer pays, its link expires.
+
+    Parameters
+    ----------
+    event
+        What happens to the latest link of the order.
+    order
+        Order number, or reference of the link.
+    base_url
+        URL of the sandbox. Default: CHAT2PAY_BASE_URL.
+    """
+    from chat2pay_async._cli import single_call
+
+    return single_call.trigger(event, order, base_url)
 
 
 # Look-ups ----------------------------------------------------------------------------------------

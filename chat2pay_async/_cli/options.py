@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter, Token
 from cyclopts.validators import Number
@@ -22,6 +22,7 @@ __all__ = [
     "FileOptions",
     "JobOptions",
     "JournalOptions",
+    "SandboxOptions",
     "ServiceOptions",
     "SourceOptions",
     "UsageError",
@@ -231,3 +232,32 @@ class FileOptions(JobOptions):
     """Name of the run. Default: the name of the file, without its ending, or of the run that the
     payments are taken from; what is done with them is added (`spring-captures`)."""
     source: SourceOptions = SourceOptions()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SandboxOptions:
+    """A sandbox."""
+
+    host: str = "127.0.0.1"
+    """IP address to listen on. Default: 127.0.0.1. With 0.0.0.0, for containers and CI services,
+    whoever can reach this machine can use it."""
+    port: Annotated[int, Parameter(converter=whole, validator=Number(gte=0, lte=65535))] = 0
+    """Port to listen on. Default: a free one."""
+    api_key: tuple[str, ...] = ("sandbox-key",)
+    """API key that clients must send. Can be repeated: each key has data of its own. Default:
+    sandbox-key."""
+    environment: Literal["sandbox", "production"] = "sandbox"
+    """Kind of configuration that it is. Default: sandbox."""
+    faults: str | None = None
+    """Simulated faults: mild, harsh, lossy, a plan as JSON, or a file with one."""
+    seed: Annotated[int | None, Parameter(converter=whole)] = None
+    """Number that makes references and faults repeatable."""
+    state: Path | None = None
+    """File that keeps what happens for the next start. Default: all is forgotten."""
+    forward_to: tuple[str, ...] = ()
+    """URL that callbacks are posted to. Can be repeated."""
+    wire: str | None = None
+    """Forms of the values in responses, as JSON, such as {"timestamps": "rfc3339"}."""
+    open_controls: bool = False
+    """Let other machines play the customer and the gateway, too."""

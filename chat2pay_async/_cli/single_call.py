@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection
 from types import FrameType
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote, urlsplit
 
 import anyio
 
@@ -20,6 +24,7 @@ from chat2pay_async._cli.options import (
     ExitCode,
     JobOptions,
     JournalOptions,
+    SandboxOptions,
     ServiceOptions,
     SourceOptions,
     UsageError,
@@ -27,7 +32,7 @@ from chat2pay_async._cli.options import (
 from chat2pay_async._cli.printing import Printer
 from chat2pay_async._cli.stdout import OutputError, print_error
 from chat2pay_async._client import AsyncChat2Pay
-from chat2pay_async._config import RetryPolicy, Timeout
+from chat2pay_async._config import RetryPolicy, Timeout, base_url_of
 from chat2pay_async._files.cells import CellError, phone
 from chat2pay_async._files.columns import Reading
 from chat2pay_async._files.rows import LINKS
@@ -51,6 +56,7 @@ __all__ = [
     "recover",
     "reverse",
     "sandbox",
+    "trigger",
 ]
 
 DEFAULT_SETTLE: Final = RetryPolicy().settle
@@ -268,15 +274,38 @@ def config(service: ServiceOptions) -> int:
     return make_call(service, work)
 
 
-def sandbox(host: str, port: int, api_key: str, *, faults: str | None, seed: int | None) -> int:
+def sandbox(options: SandboxOptions) -> int:
     """Run a sandbox."""
     from chat2pay_async.sandbox import SandboxError, _serve  # noqa: PLC0415 - it needs an extra
 
     try:
-        say = Printer(as_json=False).text
-        return _serve.run(host, port, api_key, faults=faults, seed=seed, say=say)
+        settings = _serve.Settings(**vars(options))
+        return _serve.run(settings, Printer(as_json=False).text)
     except (SandboxError, ImportError, OverflowError) as error:
         raise ConfigurationError(str(error)) from error
+
+
+def trigger(event: str, order: str, base_url: str | None) -> int:
+    """Let something happen to an order of a sandbox."""
+    url = urlsplit(base_url_of(base_url))
+    if url.scheme != "http":
+        raise ConfigurationError(
+            "only a sandbox has customers that do as they are told: set CHAT2PAY_BASE_URL to its "
+            "URL, or pass --base-url"
+        )
+    service = HTTPConnection(url.hostname or "", url.port, timeout=TIMEOUT.read)
+    path = f"{url.path}/sandbox/orders/{quote(order, safe='')}/{event}"
+    with closing(service):
+        service.request("POST", path, headers={"Content-Length": "0"})
+        response = service.getresponse()
+        try:
+            message = str(json.loads(response.read())["message"])
+        except (ValueError, TypeError, KeyError):
+            message = "this is no sandbox"
+    if response.status != HTTPStatus.OK:
+        raise ConfigurationError(f"{order}: {message}")
+    Printer(as_json=False).text(f"{order}: {event}")
+    return ExitCode.DONE
 
 
 # Making a call ------------------------------------------------------------------------------------

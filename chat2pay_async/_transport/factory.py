@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import ssl
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
@@ -152,6 +153,7 @@ def http_client_for(
     proxy: str | httpx.URL | httpx.Proxy | None = None,
     ssl_context: ssl.SSLContext | None = None,
     http2: bool = False,
+    allow_http_hosts: Iterable[str] = (),
     **settings: Any,
 ) -> httpx.AsyncClient:
     """Make an `httpx.AsyncClient` over the connections that a client has by itself.
@@ -170,6 +172,7 @@ def http_client_for(
         proxy: The proxy of all requests. Default: the environment's.
         ssl_context: The TLS settings; see `AsyncChat2Pay`.
         http2: Offer HTTP/2 to the server.
+        allow_http_hosts: See `AsyncChat2Pay`.
         **settings: What else `httpx.AsyncClient` takes: `event_hooks`, `auth`, `headers`, ….
 
     Raises:
@@ -181,6 +184,6 @@ def http_client_for(
             f"{ignored[0]} is of httpx's own connections, which this client does not use: pass "
             "ssl_context for authorities and client certificates"
         )
-    url = _config.base_url_of(base_url)
+    url = _config.base_url_of(base_url, allow_http_hosts)
     carries = PooledTransport(url, proxy=proxy, http2=http2, ssl_context=ssl_context)
     return httpx.AsyncClient(transport=carries, trust_env=False, **settings)

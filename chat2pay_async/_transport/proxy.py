@@ -52,7 +52,7 @@ def proxy_for(
         ConfigurationError: The proxy's URL can't be used.
     """
     target = httpx.URL(url)
-    is_in_clear = target.scheme == "http" and is_loopback(target.host)
+    is_in_clear = target.scheme == "http"
     if proxy is not None:
         chosen = _proxy(proxy, "the argument `proxy`")
         if is_in_clear and not is_loopback(chosen.url.host.decode("ascii")):
@@ -61,7 +61,7 @@ def proxy_for(
                 "API key; leave `proxy` out, or use https"
             )
         return chosen
-    # It would be shown the API key, and could not reach a server on this machine.
+    # It would be shown the API key, and could not reach a server on this machine or beside it.
     return None if is_in_clear or not trust_env else _proxy_of_environment(target)
 
 

@@ -19,7 +19,8 @@ Over a real socket, from asyncio, uvloop or trio:
         async with AsyncChat2Pay(api_key=sandbox.api_key, base_url=sandbox.url) as client:
             ...
 
-In a process of its own, for anything that speaks HTTP: `python -m chat2pay_async.sandbox`.
+In a process of its own, for anything that speaks HTTP: `chat2pay sandbox`, or without the extra
+`cli` `python -m chat2pay_async.sandbox`.
 
 Somebody has to be the customer, and the payment gateway. In code these are methods, elsewhere
 paths that need no API key, such as `POST /sandbox/links/{payment link reference}/pay`:
@@ -31,12 +32,25 @@ paths that need no API key, such as `POST /sandbox/links/{payment link reference
 | `decline(ref)` | `POST links/{ref}/decline` | tries to pay, and is declined |
 | `review(ref)` | `POST links/{ref}/review` | pays, and is held for review |
 | `expire(ref)` | `POST links/{ref}/expire` | lets the link expire |
+| `settle(ref)` | `POST links/{ref}/settle` | settles a capture: it can't be reversed any more |
+| `trigger(event, order)` | `POST orders/{order}/{event}` | `paid`, `declined`, `review`, \
+`expired` or `cancelled` |
 | `decline_capture(ref)` | `POST links/{ref}/decline-capture` | the next capture is declined |
 | `decline_reverse(ref)` | `POST links/{ref}/decline-reverse` | the next reverse is declined |
 | `fail_receipt(ref)` | `POST links/{ref}/fail-receipt` | the next receipt is not sent |
 | `fail_delivery(order)` | `POST orders/{order}/fail-delivery` | the order's link is not sent |
 | `ledger` | `GET ledger`, `?effects=1` | the effects, and how often each took place |
 | `links()` | `GET links` | every link in a few words |
+| `advance(seconds)` | `POST clock`, `{"advance": 300}` | moves the clock: links expire, captures \
+settle |
+| `callbacks` | `GET`, `POST`, `DELETE callbacks`, `{"url": …}` | where callbacks go, and what \
+became of them |
+| `wire_forms` | `GET`, `PUT`, `DELETE wire` | the forms of the values in responses |
+| `add_account(key)` | `POST accounts`, `{"apiKey": …}` | another key, with data of its own |
+| `change_currencies(…)` | `PUT currencies`, `{"currencies": […]}` | the currencies that it takes |
+
+Over HTTP, the header `Authorization` says which account is meant; without it, it is the first.
+These paths are for this machine alone, unless `has_open_controls` is set.
 
 What cannot happen, like paying a cancelled link, raises `SandboxError` (409 over HTTP), and an
 unknown reference `UnknownReferenceError` (404).
@@ -81,15 +95,28 @@ from chat2pay_async.sandbox._faults.plan import (
     FaultPlan,
     InjectedFault,
 )
-from chat2pay_async.sandbox._sandbox import Sandbox
+from chat2pay_async.sandbox._sandbox import TRIGGERS, Sandbox
 from chat2pay_async.sandbox._serve import serve_sandbox
+from chat2pay_async.sandbox._service.callbacks import (
+    CALLBACK_KINDS,
+    CallbackDelivery,
+    CallbackKind,
+    Callbacks,
+    SandboxCallback,
+)
 from chat2pay_async.sandbox._service.ledger import EFFECT_KINDS, Effect, EffectKind, Ledger
+from chat2pay_async.sandbox._service.wire_forms import WireForms
 
 __all__ = [
+    "CALLBACK_KINDS",
     "EFFECT_KINDS",
     "FAULT_KINDS",
     "POSTS",
     "PRESETS",
+    "TRIGGERS",
+    "CallbackDelivery",
+    "CallbackKind",
+    "Callbacks",
     "Effect",
     "EffectKind",
     "FaultKind",
@@ -97,7 +124,9 @@ __all__ = [
     "InjectedFault",
     "Ledger",
     "Sandbox",
+    "SandboxCallback",
     "SandboxError",
     "UnknownReferenceError",
+    "WireForms",
     "serve_sandbox",
 ]

@@ -61,14 +61,28 @@ _SHARED = {
     options.JobOptions: "Runs",
     options.FileOptions: "Runs from a file",
     options.SourceOptions: "Reading a file",
+    options.SandboxOptions: "Sandbox",
 }
 """The options that several commands take, under the headings of the page."""
 
 
-def _place(argument: Any) -> type | None:
+def _place(function: Callable[..., Any], argument: Any) -> type | None:
     """Return the class of shared options that has an option; None for a command's own."""
     name = argument.field_info.name
-    return next((kind for kind in _SHARED if name in kind.__annotations__), None)
+    places = (kind for kind in _kinds(get_type_hints(function)) if name in kind.__annotations__)
+    return next(places, None)
+
+
+def _kinds(hints: Mapping[str, Any]) -> list[type]:
+    """Return the classes of shared options among some hints, and what they have inside."""
+    given = {one for hint in hints.values() if isinstance(hint, type) for one in hint.__mro__}
+    found = [kind for kind in _SHARED if kind in given]
+    return found + [inner for kind in found for inner in _kinds(_own_hints(kind))]
+
+
+def _own_hints(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {name: hints[name] for name in kind.__annotations__}
 
 
 def _written(argument: Any) -> str:
@@ -94,8 +108,8 @@ def _command(name: str, function: Callable[..., Any], found: Any) -> tuple[str, 
     text = inspect.getdoc(function) or ""
     text = re.split(r"\n(?:Parameters\n-+|Args:)\n", text)[0]
     shown = [one for one in found.assemble_argument_collection(parse_docstring=True) if one.show]
-    shared = {kind for one in shown if (kind := _place(one)) and _is_shared(function)}
-    own = [one for one in shown if not (_is_shared(function) and _place(one))]
+    shared = {kind for one in shown if (kind := _place(function, one))}
+    own = [one for one in shown if not _place(function, one)]
     places = [one for one in own if not one.names[0].startswith("-")]
     files = " ".join(one.names[0] if one.required else f"[{one.names[0]}]" for one in places)
     usage = f"chat2pay {name} {files}".strip()
@@ -111,14 +125,6 @@ def _command(name: str, function: Callable[..., Any], found: Any) -> tuple[str, 
         ]
         parts.append(f"And the options of {', '.join(links)}.")
     return "\n\n".join(filter(None, parts)), shared
-
-
-def _is_shared(function: Callable[..., Any]) -> bool:
-    """Tell whether a command takes shared options at all."""
-    hints = get_type_hints(function)
-    return any(
-        isinstance(hint, type) and issubclass(hint, tuple(_SHARED)) for hint in hints.values()
-    )
 
 
 def _anchor(kind: type) -> str:
@@ -139,7 +145,7 @@ def _command_line() -> str:
         anchor = f"chat2pay-{names[0].replace(' ', '-')}"
         briefs.append((f"[`{names[0]}`](#{anchor})", brief))
         for one in found.assemble_argument_collection(parse_docstring=True):
-            if one.show and (kind := _place(one)) and _is_shared(function):
+            if one.show and (kind := _place(function, one)):
                 by_kind.setdefault(kind, {})[one.field_info.name] = one
     shared = [
         f"### Options: {title.lower()}\n\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -217,22 +217,90 @@ def test_nothing_is_left_open_to_recover(sandbox: Sandbox, run: Terminal) -> Non
 def test_sandbox_takes_every_option(monkeypatch: pytest.MonkeyPatch, run: Terminal) -> None:
     served_at: list[Any] = []
 
-    def serve(*place: object, **more: object) -> int:
-        say = more.pop("say")
-        assert callable(say)
+    def serve(settings: _serve.Settings, say: Callable[[str], None]) -> int:
         say("it is served")
-        served_at.append((place, more))
+        served_at.append(settings)
         return 0
 
     monkeypatch.setattr(_serve, "run", serve)
     ran = run("sandbox")
     assert (ran.code, ran.out) == (0, "it is served\n")
-    options = ("--host", "::1", "--port", "8123", "--api-key", "k", "--faults", "mild")
-    assert run("sandbox", *options, "--seed", "7").code == 0
+    options: tuple[str, ...] = (
+        "--host",
+        "::1",
+        "--port",
+        "8123",
+        "--api-key",
+        "k",
+        "--faults",
+        "mild",
+    )
+    options += ("--seed", "7", "--api-key", "l", "--state", "s.db", "--open-controls")
+    options += (
+        "--wire",
+        "{}",
+        "--environment",
+        "production",
+        "--forward-to",
+        "http://a",
+        "--forward-to",
+        "http://b",
+    )
+    assert run("sandbox", *options).code == 0
     assert served_at == [
-        (("127.0.0.1", 0, "sandbox-key"), {"faults": None, "seed": None}),
-        (("::1", 8123, "k"), {"faults": "mild", "seed": 7}),
+        _serve.Settings(),
+        _serve.Settings(
+            host="::1",
+            port=8123,
+            api_key=("k", "l"),
+            environment="production",
+            faults="mild",
+            seed=7,
+            state=Path("s.db"),
+            forward_to=("http://a", "http://b"),
+            wire="{}",
+            open_controls=True,
+        ),
     ]
+
+
+@pytest.mark.parametrize(
+    ("event", "stage"),
+    [
+        ("paid", "SOLD"),
+        ("declined", "DECLINED"),
+        ("review", "IN_REVIEW"),
+        ("expired", "EXPIRED"),
+        ("cancelled", "CANCELLED"),
+    ],
+)
+def test_trigger_lets_something_happen_to_an_order(
+    sandbox: Sandbox, run: Terminal, event: str, stage: str
+) -> None:
+    run(*LINK, "--total-amount", "1.50")
+    ran = run("trigger", event, "B-1")
+    assert (ran.code, ran.out) == (0, f"B-1: {event}\n")
+    assert [link["stage"] for link in sandbox.links()] == [stage]
+
+
+def test_trigger_says_what_can_not_happen(sandbox: Sandbox, run: Terminal) -> None:
+    ran = run("trigger", "paid", "no/such?")
+    assert (ran.code, ran.out) == (1, "")
+    assert (
+        ran.err == "chat2pay: no/such?: There is no such transaction with order number no/such?\n"
+    )
+    run(*LINK, "--total-amount", "1.50")
+    sandbox.expire(sandbox.ref_of("B-1"))
+    ran = run("trigger", "paid", "B-1", "--base-url", sandbox.url)
+    assert (ran.code, ran.err) == (1, "chat2pay: B-1: Payment link has expired\n")
+
+
+def test_trigger_is_for_sandboxes_alone(sandbox: Sandbox, run: Terminal) -> None:
+    ran = run("trigger", "paid", "B-1", "--base-url", "https://chat2pay.example")
+    assert (ran.code, "only a sandbox has customers" in ran.err) == (1, True)
+    ran = run("trigger", "paid", "B-1", "--base-url", f"{sandbox.url}/elsewhere")
+    assert (ran.code, ran.err) == (1, "chat2pay: B-1: this is no sandbox\n")
+    assert run("trigger", "refunded", "B-1").code == 2
 
 
 def test_sandbox_that_can_not_start_reports_the_reason(

@@ -10,6 +10,8 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ import httpx
 import pytest
 
 import chat2pay_async.sandbox
-from chat2pay_async.sandbox import Sandbox, SandboxError, serve_sandbox
+from chat2pay_async.sandbox import PRESETS, Sandbox, SandboxError, _serve, serve_sandbox
 from chat2pay_async.sandbox.__main__ import main
 
 ROOM = Path(chat2pay_async.sandbox.__file__).parent
@@ -205,9 +207,17 @@ def test_command_serves_until_a_signal(
     before = signal.getsignal(number)
     terminal = Terminal(number)
     monkeypatch.setattr(sys, "stdout", terminal)
-    assert main(["--api-key", "k"]) == 0
-    assert terminal.getvalue().startswith("Chat 2 Pay sandbox on http://127.0.0.1:")
-    assert terminal.getvalue().endswith(" (API key: k)\n")
+    assert main(["--api-key", "it's k", "--forward-to", "http://localhost:9/hook"]) == 0
+    url = terminal.getvalue().split()[5]
+    assert url.startswith("http://127.0.0.1:")
+    assert terminal.getvalue().splitlines() == [
+        f"Chat 2 Pay sandbox on {url} (API key: it's k)",
+        f"export CHAT2PAY_BASE_URL={url}",
+        """export CHAT2PAY_API_KEY='it'"'"'s k'""",
+        "A customer pays: chat2pay trigger paid ORDER",
+        f"  or without it: curl -X POST {url}/sandbox/orders/ORDER/paid",
+        "Callbacks go to http://localhost:9/hook",
+    ]
     assert terminal.response.json() == {"links": []}
     assert signal.getsignal(number) is before
 
@@ -215,7 +225,7 @@ def test_command_serves_until_a_signal(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--host", "0.0.0.0"], "'0.0.0.0' is not a loopback address"),  # noqa: S104
+        (["--host", "example.com"], "'example.com' is not an IP address"),
         (["--port", "99999"], "There is no port 99999"),
         (["--port", "x"], "invalid int value"),
     ],
@@ -227,6 +237,63 @@ def test_command_refuses_an_invalid_address(
         main(arguments)
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "controls"),
+    [
+        ([], "answer this machine only; --open-controls opens them."),
+        (["--open-controls"], "are open: anybody can pay, and read all that it has."),
+    ],
+)
+def test_command_that_listens_on_every_network_says_so(
+    monkeypatch: pytest.MonkeyPatch, more: list[str], controls: str
+) -> None:
+    terminal = Terminal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main(["--host", "0.0.0.0", *more]) == 0  # noqa: S104 - what is tested
+    text = terminal.getvalue()
+    assert text.startswith("Chat 2 Pay sandbox on http://127.0.0.1:")
+    assert "\nWARNING: it listens on 0.0.0.0, in plain http, for whoever can reach" in text
+    assert text.endswith(f"Its controls (/sandbox) {controls}\n")
+
+
+def test_the_settings_of_the_command_make_its_sandbox(tmp_path: Path) -> None:
+    settings = _serve.Settings(
+        api_key=("a", "b"),
+        environment="production",
+        faults="mild",
+        seed=7,
+        state=tmp_path / "state.db",
+        forward_to=("http://localhost:1/hook", "http://localhost:2/hook"),
+        wire='{"numbers": "strings"}',
+        open_controls=True,
+    )
+    with closing(settings.sandbox()) as sandbox:
+        assert [account.api_key for account in sandbox.accounts] == ["a", "b"]
+        assert (sandbox.faults, sandbox.wire_forms.numbers) == (PRESETS["mild"], "strings")
+        assert sandbox.has_open_controls
+        for account in sandbox.accounts:
+            assert account.environment == "production"
+            assert set(account.callbacks.urls.values()) == {settings.forward_to}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (_serve.Settings(api_key=("a", "a")), "an account with that API key"),
+        (_serve.Settings(forward_to=("nowhere",)), "'nowhere' is not a URL"),
+        (_serve.Settings(wire='{"numbers": "words"}'), "'words' is not a form of numbers"),
+        (_serve.Settings(faults="wild"), "'wild' is not a preset"),
+    ],
+)
+def test_settings_that_make_no_sandbox_leave_no_file_open(
+    settings: _serve.Settings, message: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "state.db"
+    with pytest.raises(SandboxError, match=message):
+        replace(settings, state=path).sandbox()
+    Sandbox(state=path).close()
 
 
 def test_the_module_is_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,7 +332,7 @@ def test_sandbox_imports_nothing_from_the_rest_of_the_package() -> None:
     ours = {name for name in modules if name.startswith("chat2pay_async")}
     assert all(f"{name}.".startswith("chat2pay_async.sandbox.") for name in ours)
     foreign = {name.partition(".")[0] for name in modules - ours} - sys.stdlib_module_names
-    assert foreign == {"anyio", "cattrs", "starlette", "uvicorn"}
+    assert foreign == {"anyio", "cattrs", "httpx", "msgspec", "starlette", "uvicorn"}
 
 
 def test_sandbox_is_imported_without_its_extra() -> None:

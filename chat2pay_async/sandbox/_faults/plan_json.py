@@ -69,7 +69,7 @@ def read_script(text: bytes) -> tuple[str, tuple[InjectedFault | None, ...]]:
     Raises:
         SandboxError: It is not a script.
     """
-    script = _structure(_loads(text), _Script, "script")
+    script = read_object(text, _Script, "script")
     return script.operation, script.faults
 
 
@@ -89,6 +89,15 @@ def plan_argument(text: str) -> FaultPlan:
         named = ", ".join(PRESETS)
         raise SandboxError(f"{text!r} is not a preset ({named}), a JSON object or a file")
     return read_plan(path.read_bytes())
+
+
+def read_object(text: bytes, cls: type[_T], name: str) -> _T:
+    """Read an object with the fields of a class from JSON.
+
+    Raises:
+        SandboxError: It is not one.
+    """
+    return _structure(_loads(text), cls, name)
 
 
 def plan_body(plan: FaultPlan) -> Body:

@@ -1,10 +1,10 @@
 """The sandbox over HTTP: the paths of the API, and those that play the customer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from starlette.applications import Starlette
@@ -14,37 +14,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from chat2pay_async.sandbox._errors import SandboxError, UnknownReferenceError
-from chat2pay_async.sandbox._faults.injector import Script
-from chat2pay_async.sandbox._faults.plan import FaultPlan
-from chat2pay_async.sandbox._faults.plan_json import plan_body, read_plan, read_script
 from chat2pay_async.sandbox._faults.replies import MOVED, Delivery, json_reply
 from chat2pay_async.sandbox._server import asgi
+from chat2pay_async.sandbox._server.controls import CONTROLS, Control, Sandbox
+from chat2pay_async.sandbox._server.openapi import document
 from chat2pay_async.sandbox._service import serialization
-from chat2pay_async.sandbox._service.ledger import Ledger
 from chat2pay_async.sandbox._service.serialization import Body
 from chat2pay_async.sandbox._service.service import ApiRequest
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-
-class _Sandbox(Protocol):
-    """The part of a sandbox that its paths use."""
-
-    @property
-    def ledger(self) -> Ledger: ...
-    @property
-    def faults(self) -> FaultPlan | None: ...
-    def now(self) -> datetime: ...
-    def exchange(self, request: ApiRequest) -> Delivery: ...
-    def links(self) -> tuple[Body, ...]: ...
-    def set_faults(self, plan: FaultPlan | str | None) -> None: ...
-    def next_faults(self, operation: str, faults: Script) -> None: ...
-    def apply_late(self) -> int: ...
-    def fail_delivery(self, order_number_or_to: str) -> None: ...
-
-
-_Control = Callable[[_Sandbox, Request, bytes], Body]
 
 _OPERATIONS: Final = (
     ("POST", "/api/v2/chat-2-pay", "create_payment_link"),
@@ -57,26 +37,43 @@ _OPERATIONS: Final = (
     ("PUT", "/api/v2/integration", "update_integration"),
 )
 _LOOPBACK: Final = ("127.0.0.1", "::1")
+_MOST_BYTES: Final = 1024 * 1024
+"""The longest body of a request."""
 
 
-def build_app(sandbox: _Sandbox, actions: Mapping[str, Callable[[str], None]]) -> "ASGIApp":
+def build_app(
+    sandbox: Sandbox, actions: Mapping[str, Callable[[str], None]], triggers: Iterable[str]
+) -> "ASGIApp":
     """Return the sandbox as an ASGI application.
 
     Args:
         sandbox: The sandbox that responds.
         actions: The customer's and the gateway's actions on a link, by their names in the path.
+        triggers: What can be let happen to an order.
     """
+    plays = [
+        *(
+            (f"links/{{name}}/{name}", _action(partial(_play, act)), 409)
+            for name, act in actions.items()
+        ),
+        *(
+            (f"orders/{{name}}/{event}", _action(partial(_trigger, event)), 409)
+            for event in triggers
+        ),
+        (
+            "orders/{name}/fail-delivery",
+            _action(lambda owner, name: owner.fail_delivery(name)),
+            400,
+        ),
+    ]
+    own = [(method, path) for method, path, _ in CONTROLS] + [("POST", path) for path, *_ in plays]
+    described = document(_OPERATIONS, ((method, f"/sandbox/{path}") for method, path in own))
     app = Starlette(
         routes=[
+            Route("/openapi.json", partial(_described, sandbox, described)),
             *(_operation(sandbox, *operation) for operation in _OPERATIONS),
-            *(_control(sandbox, *control) for control in _CONTROLS),
-            *(
-                _control(sandbox, "POST", f"links/{{name}}/{name}", _action(action), 409)
-                for name, action in actions.items()
-            ),
-            _control(
-                sandbox, "POST", "orders/{name}/fail-delivery", _action(sandbox.fail_delivery)
-            ),
+            *(_control(sandbox, *control) for control in CONTROLS),
+            *(_control(sandbox, "POST", *play) for play in plays),
         ],
         exception_handlers={
             HTTPException: lambda request, error: _http_error(sandbox, request, error),
@@ -86,6 +83,18 @@ def build_app(sandbox: _Sandbox, actions: Mapping[str, Callable[[str], None]]) -
     )
     app.router.redirect_slashes = False
     return _with_raw_path(asgi.cutting(app))
+
+
+async def _described(sandbox: Sandbox, document: Body, _request: Request) -> Response:
+    return _reply(sandbox, 200, document)
+
+
+def _play(act: Callable[[str], None], _sandbox: Sandbox, ref: str) -> None:
+    act(ref)
+
+
+def _trigger(event: str, sandbox: Sandbox, order_number: str) -> None:
+    sandbox.trigger(event, order_number)
 
 
 def _with_raw_path(app: "ASGIApp") -> "ASGIApp":
@@ -100,7 +109,7 @@ def _with_raw_path(app: "ASGIApp") -> "ASGIApp":
     return routed
 
 
-def _operation(sandbox: _Sandbox, method: str, path: str, name: str) -> Route:
+def _operation(sandbox: Sandbox, method: str, path: str, name: str) -> Route:
     async def endpoint(request: Request) -> Response:
         api_request = ApiRequest(
             operation=name,
@@ -108,7 +117,7 @@ def _operation(sandbox: _Sandbox, method: str, path: str, name: str) -> Route:
             path=request.scope["path"],
             ref=unquote(request.path_params.get("ref", "")),
             query=request.query_params,
-            body=await request.body(),
+            body=await _body(request),
             has_length="content-length" in request.headers,
         )
         return asgi.DeliveredResponse(sandbox.exchange(api_request))
@@ -117,14 +126,16 @@ def _operation(sandbox: _Sandbox, method: str, path: str, name: str) -> Route:
 
 
 def _control(
-    sandbox: _Sandbox, method: str, path: str, control: _Control, refused: int = 400
+    sandbox: Sandbox, method: str, path: str, control: Control, refused: int = 400
 ) -> Route:
     async def endpoint(request: Request) -> Response:
         # These need no key, so they are for the same machine only, wherever the app is mounted.
-        if request.client is None or request.client.host not in _LOOPBACK:
+        is_near = request.client is not None and request.client.host in _LOOPBACK
+        if not (is_near or sandbox.has_open_controls):
             return _reply(sandbox, 403, {"message": "Only for the machine it runs on"})
+        account = sandbox.account(request.headers.get("authorization", "")) or sandbox
         try:
-            return _reply(sandbox, 200, control(sandbox, request, await request.body()))
+            return _reply(sandbox, 200, control(account, request, await _body(request)))
         except UnknownReferenceError as error:
             return _reply(sandbox, 404, {"message": str(error)})
         except SandboxError as error:
@@ -133,42 +144,24 @@ def _control(
     return Route(f"/sandbox/{path}", endpoint, methods=[method])
 
 
-def _action(action: Callable[[str], None]) -> _Control:
-    def control(_sandbox: _Sandbox, request: Request, _body: bytes) -> Body:
-        action(unquote(request.path_params["name"]))
+def _action(action: Callable[[Sandbox, str], None]) -> Control:
+    def control(sandbox: Sandbox, request: Request, _body: bytes) -> Body:
+        action(sandbox, unquote(request.path_params["name"]))
         return {"message": "Done"}
 
     return control
 
 
-def _ledger(sandbox: _Sandbox, request: Request, _body: bytes) -> Body:
-    effects = request.query_params.get("effects", "0") not in {"", "0"}
-    return serialization.ledger_summary(sandbox.ledger, effects=effects)
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _MOST_BYTES:
+            raise HTTPException(413)
+    return bytes(body)
 
 
-def _faults(sandbox: _Sandbox, request: Request, body: bytes) -> Body:
-    if request.method != "GET":
-        sandbox.set_faults(read_plan(body) if request.method == "PUT" else None)
-    return {"plan": sandbox.faults and plan_body(sandbox.faults)}
-
-
-def _next_faults(sandbox: _Sandbox, _request: Request, body: bytes) -> Body:
-    sandbox.next_faults(*read_script(body))
-    return {"message": "Done"}
-
-
-_CONTROLS: Final[tuple[tuple[str, str, _Control], ...]] = (
-    ("GET", "ledger", _ledger),
-    ("GET", "links", lambda sandbox, _request, _body: {"links": sandbox.links()}),
-    ("GET", "faults", _faults),
-    ("PUT", "faults", _faults),
-    ("DELETE", "faults", _faults),
-    ("POST", "faults/next", _next_faults),
-    ("POST", "apply-late", lambda sandbox, _request, _body: {"applied": sandbox.apply_late()}),
-)
-
-
-def _http_error(sandbox: _Sandbox, request: Request, error: Exception) -> Response:
+def _http_error(sandbox: Sandbox, request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for just these
     phrase = HTTPStatus(error.status_code).phrase
     body = serialization.http_error(sandbox.now(), error.status_code, phrase, request.scope["path"])
@@ -176,7 +169,7 @@ def _http_error(sandbox: _Sandbox, request: Request, error: Exception) -> Respon
 
 
 def _reply(
-    sandbox: _Sandbox, status: int, body: Body, headers: Mapping[str, str] | None = None
+    sandbox: Sandbox, status: int, body: Body, headers: Mapping[str, str] | None = None
 ) -> Response:
     reply = replace(json_reply(status, body), headers=headers or {})
     return asgi.DeliveredResponse(Delivery(reply, sandbox.now()))

@@ -3,9 +3,11 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from threading import Thread
 from typing import TYPE_CHECKING, Final, cast
+
+import anyio
 
 from chat2pay_async.sandbox._errors import extra_required
 
@@ -20,9 +22,18 @@ _GRACE: Final = 3
 
 
 def start_server(
-    app: "ASGIApp", address: tuple[str, int], keep_alive: int = KEEP_ALIVE
+    app: "ASGIApp",
+    address: tuple[str, int],
+    keep_alive: int = KEEP_ALIVE,
+    beside: Callable[[], Awaitable[None]] = anyio.sleep_forever,
 ) -> tuple[str, Callable[[], None]]:
     """Serve an app in a thread of its own; it accepts connections from here on.
+
+    Args:
+        app: The app.
+        address: The host and the port.
+        keep_alive: Seconds after which an idle connection is closed.
+        beside: Runs beside the server, and is cancelled at its end.
 
     Returns:
         The URL, and a function that stops the server: it finishes the responses in progress,
@@ -31,9 +42,14 @@ def start_server(
     server = make_server(app, keep_alive)
     listener = _listener(address)
     host, port = listener.getsockname()[:2]
-    thread = Thread(
-        target=lambda: asyncio.run(server.serve(sockets=[listener])), name="chat2pay-sandbox"
-    )
+
+    async def serve() -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_run, beside)
+            await server.serve(sockets=[listener])
+            tasks.cancel_scope.cancel()
+
+    thread = Thread(target=lambda: asyncio.run(serve()), name="chat2pay-sandbox")
     thread.start()
 
     def stop() -> None:
@@ -41,6 +57,10 @@ def start_server(
         thread.join()
 
     return f"http://{f'[{host}]' if ':' in host else host}:{port}", stop
+
+
+async def _run(beside: Callable[[], Awaitable[None]]) -> None:
+    await beside()
 
 
 def _listener(address: tuple[str, int]) -> socket.socket:

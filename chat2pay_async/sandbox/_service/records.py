@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import Enum, auto
-from typing import Final
+from typing import Final, Literal
+
+Environment = Literal["sandbox", "production"]
+"""The kinds of configurations."""
 
 
 class Channel(Enum):
@@ -148,6 +151,7 @@ class Transaction:
     Attributes:
         deadline: When the link, or the page once it is opened, expires.
         payment_at: When the payment's status last changed.
+        settles_at: When a capture is settled, after which it can't be reversed.
     """
 
     ref: str
@@ -159,6 +163,7 @@ class Transaction:
     payment_at: datetime | None = None
     receipts: tuple[str, ...] = ()
     cues: frozenset[Cue] = frozenset()
+    settles_at: datetime | None = None
 
     @property
     def captured_amount(self) -> Decimal:
@@ -169,3 +174,23 @@ class Transaction:
             if entry.transaction_type is TransactionType.CAPTURE
             and entry.decision is Decision.ACCEPT
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Integrator:
+    """A system that works with the account."""
+
+    application_id: str
+    name: str
+    type: str
+    status: str = "ACTIVATED"
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """A currency that the account takes."""
+
+    id: int
+    iso: str
+    name: str
+    symbol: str

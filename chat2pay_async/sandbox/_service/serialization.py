@@ -1,15 +1,18 @@
 """Records in the wire forms that the service was seen to write, or else the contract's."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from chat2pay_async.sandbox._service.ledger import Ledger
 from chat2pay_async.sandbox._service.records import (
     PAID,
+    Currency,
     Decision,
+    Environment,
     GatewayEntry,
+    Integrator,
     LinkStatus,
     PaymentStatus,
     Stage,
@@ -20,7 +23,7 @@ from chat2pay_async.sandbox._service.records import (
 
 Body = Mapping[str, object]
 
-_ENVIRONMENT: Final = "sandbox"
+_SENDER: Final = "27840000001"
 _MINUTE: Final = timedelta(minutes=1)
 
 _PAYMENT_STATUSES: Final[Mapping[Stage, PaymentStatus]] = {
@@ -38,26 +41,6 @@ _ERROR_DECISIONS: Final[Mapping[Decision, str]] = {
 }
 _FAILED_SENDS: Final = (LinkStatus.PAYMENT_LINK_SENT_FAILED, LinkStatus.RECEIPT_LINK_SENT_FAILED)
 _NOT_SENT: Final[Body] = {"code": 106, "description": "Invalid destination address"}
-
-
-@dataclass(frozen=True, slots=True)
-class Integrator:
-    """A system that works with the account."""
-
-    application_id: str
-    name: str
-    type: str
-    status: str = "ACTIVATED"
-
-
-@dataclass(frozen=True, slots=True)
-class Currency:
-    """A currency that the account takes."""
-
-    id: int
-    iso: str
-    name: str
-    symbol: str
 
 
 def moment(at: datetime) -> str:
@@ -138,7 +121,9 @@ def receipt(link: Transaction) -> Body:
     )
 
 
-def status(link: Transaction, integrator: Integrator | None) -> Body:
+def status(
+    link: Transaction, integrator: Integrator | None, environment: Environment = "sandbox"
+) -> Body:
     """Return everything about a transaction but its link's URL."""
     order = link.order
     payment = _PAYMENT_STATUSES[link.stage]
@@ -165,7 +150,7 @@ def status(link: Transaction, integrator: Integrator | None) -> Body:
             and {"applicationId": integrator.application_id, "name": integrator.name},
             "paymentReviewAutoReversal": order.review_auto_reversal,
             "transactionType": leaked(order.transaction_type),
-            "environment": _ENVIRONMENT,
+            "environment": environment,
             "reconciliationId": order.reconciliation_id,
             "merchantDescriptor": order.merchant_descriptor,
             "orderLineItems": order.line_items,
@@ -178,6 +163,7 @@ def configuration(
     api_key: str,
     integrators: Iterable[Integrator],
     currencies: Iterable[Currency],
+    environment: Environment,
 ) -> Body:
     """Return the account's settings; `cardNetworks` was seen although no contract has it."""
     return {
@@ -198,8 +184,24 @@ def configuration(
             {**asdict(currency), "isDefault": index == 0}
             for index, currency in enumerate(currencies)
         ],
-        "environment": _ENVIRONMENT,
+        "environment": environment,
         "cardNetworks": ["VISA", "MASTERCARD"],
+    }
+
+
+def payment_callback(link: Transaction, entry: GatewayEntry) -> Body:
+    """Return the body of the callback about an answer of the payment gateway."""
+    is_last = entry is link.gateway_entries[-1]
+    status = _PAYMENT_STATUSES[link.stage] if is_last else PaymentStatus.REVIEW
+    return {
+        "orderNumber": link.order.order_number,
+        "paymentLinkRef": link.ref,
+        "from": _SENDER,
+        "to": link.order.to.lstrip("+"),
+        "currency": link.order.currency,
+        **_gateway_entry(entry, link.gateway_entries[0]),
+        "paymentStatus": status.name,
+        "paymentStatusId": str(status.value),
     }
 
 

@@ -61,6 +61,14 @@ class TransactionStore:
         if link.receipts:
             self._by_receipt[link.receipts[-1]] = link.ref
 
+    def find_current(self, ref: str) -> Transaction | None:
+        """Return the transaction of a payment link, if there is one."""
+        return self._links.get(ref)
+
+    def knows(self, name: str) -> bool:
+        """Return True for the reference of a link, or the order number of one."""
+        return name in self._links or name in self._by_order
+
     def get(self, ref: str) -> Transaction:
         """Return the transaction of a payment link.
 

@@ -63,10 +63,16 @@ _NO_CAPTURE: Final[_Refusals] = {
     Stage.CAPTURED: "Payment is already captured",
     Stage.CAPTURE_VOIDED: "Payment is already captured, and the capture was voided",
 }
-_NO_REVERSE: Final[_Refusals] = {
+_IS_SETTLED: Final = "Payment is already settled and cannot be reversed"
+_NO_REVERSE: Final[_Refusals] = {**_NOT_PAID, Stage.SOLD: _IS_SETTLED}
+_NO_SETTLEMENT: Final[_Refusals] = {
     **_NOT_PAID,
-    Stage.SOLD: "Payment is already settled and cannot be reversed",
+    Stage.SOLD: "Payment is already settled",
+    Stage.AUTHORIZED: "Payment has not been captured",
+    Stage.CAPTURE_VOIDED: "The capture of the payment was voided",
 }
+# By the vendor's guide, what is pending for over a day can't be reversed.
+_LONGEST_PENDING: Final = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +158,9 @@ def cancel(link: Transaction, at: datetime) -> Change:
     return Change(replace(cancelled, stage=Stage.CANCELLED), (effect,))
 
 
-def capture(link: Transaction, amount: Decimal | None, at: datetime, reference: str) -> Change:
+def capture(
+    link: Transaction, amount: Decimal | None, at: datetime, reference: str, settle_after: timedelta
+) -> Change:
     """Capture authorized money. Default amount: all of it."""
     _refuse(link, _NO_CAPTURE)
     captured = link.order.total if amount is None else amount
@@ -164,19 +172,37 @@ def capture(link: Transaction, amount: Decimal | None, at: datetime, reference: 
     if Cue.DECLINE_CAPTURE in link.cues:
         return _declined(link, entry, Cue.DECLINE_CAPTURE, "capture_declined")
     effect = _effect(link, "captured", at, captured)
-    return Change(_decided(link, entry, Stage.CAPTURED), (effect,))
+    after = _decided(link, entry, Stage.CAPTURED)
+    return Change(replace(after, settles_at=at + settle_after), (effect,))
 
 
 def reverse(link: Transaction, at: datetime, reference: str) -> Change:
     """Void a payment: its capture if it has one, and the authorization only after that."""
     _refuse(link, _NO_REVERSE)
     captured = link.stage is Stage.CAPTURED
+    if captured and is_settled(link, at):
+        raise SandboxError(_IS_SETTLED)
+    if link.stage is Stage.AUTHORIZED and (link.payment_at or at) + _LONGEST_PENDING < at:
+        raise SandboxError("Payment is pending for over 24 hours and cannot be reversed")
     amount = link.captured_amount if captured else link.order.total
     entry = GatewayEntry(TransactionType.VOID, Decision.ACCEPT, amount, at, reference)
     if Cue.DECLINE_REVERSE in link.cues:
         return _declined(link, entry, Cue.DECLINE_REVERSE, "reverse_declined")
     voided = _decided(link, entry, Stage.CAPTURE_VOIDED if captured else Stage.REVERSED)
     return Change(voided, (_effect(link, "reversed", at, amount),))
+
+
+def is_settled(link: Transaction, at: datetime) -> bool:
+    """Return True for a capture whose money has been passed on."""
+    return link.stage is Stage.CAPTURED and link.settles_at is not None and link.settles_at <= at
+
+
+def settle(link: Transaction, at: datetime) -> Change:
+    """Settle a capture now."""
+    _refuse(link, _NO_SETTLEMENT)
+    if is_settled(link, at):
+        raise SandboxError(_NO_SETTLEMENT[Stage.SOLD])
+    return Change(replace(link, settles_at=at))
 
 
 def decline_for_another(

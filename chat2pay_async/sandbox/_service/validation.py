@@ -145,6 +145,11 @@ def _number(value: object) -> Decimal | None:
     return number if fits else None
 
 
+def _whole(text: str) -> str:
+    # JSON can write half a character, UTF-8 can't: what can't be sent back is not kept.
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 class _Fields:
     """A reader of a request's fields, which collects the errors in them.
 
@@ -182,7 +187,7 @@ class _Fields:
         elif pattern is not None and not pattern.fullmatch(value):
             self.refuse(f"{name} must match {pattern.pattern}")
         else:
-            return value
+            return _whole(value)
         return ""
 
     def amount(self, name: str, *, required: bool = False, zero: bool = False) -> Decimal | None:
@@ -232,7 +237,7 @@ class _Fields:
         if value is None:
             return None
         try:
-            return json.dumps(value)
+            return _whole(json.dumps(value))
         except ValueError as error:
             self.refuse(f"{name} is {error}")
             return None
