@@ -24,25 +24,21 @@ _DIGEST: Final = "#"
 
 def one_form(value: Any) -> str:
     """Write a JSON value so that equal ones are the same text, and a number is no truth value."""
-    if type(value) is str:
+    if value is None or isinstance(value, (str, bool)):
         return _to_json(value)
     match value:
-        case None | bool():
-            return _to_json(value)
-        case int() | float() | Decimal():
-            number, _, power = str(Decimal(value)).upper().partition("E")
-            whole, _, fraction = number.partition(".")
-            digits = (whole + fraction).lstrip("-0")
-            kept = digits.rstrip("0")
-            exponent = int(power or 0) - len(fraction) + len(digits) - len(kept) if kept else 0
-            return f"{'-' * (kept != '' and whole[0] == '-')}{kept or 0}e{exponent}"
         case list():
             return "[" + ",".join(map(one_form, value)) + "]"
         case dict():
             inner = sorted((_to_json(key), one_form(one)) for key, one in value.items())
             return "{" + ",".join(f"{key}:{one}" for key, one in inner) + "}"
         case _:
-            return _to_json(value)
+            number, _, power = str(Decimal(value)).upper().partition("E")
+            whole, _, fraction = number.partition(".")
+            digits = (whole + fraction).lstrip("-0")
+            kept = digits.rstrip("0")
+            exponent = int(power or 0) - len(fraction) + len(digits) - len(kept) if kept else 0
+            return f"{'-' * (kept != '' and whole[0] == '-')}{kept or 0}e{exponent}"
 
 
 def write_content(values: Mapping[str, str]) -> bytes:

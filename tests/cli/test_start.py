@@ -314,6 +314,18 @@ def test_dry_run_that_makes_no_client_says_so_after_it_has_checked_the_file(
     assert ran.err.count("plain http") == (said == "plain http")
 
 
+@pytest.mark.usefixtures("sandbox")
+def test_dry_run_with_much_to_tell_needs_no_api_key_either(
+    run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module.RunController, "MOST_KEPT", 1)
+    path = lines_to(tmp_path / "spring.csv", HEADER, *[f"A-1,sms,{PHONE}1,ZAR,1.00"] * 3)
+    monkeypatch.delenv("CHAT2PAY_API_KEY")
+    ran = run("links", "send", path, "--dry-run")
+    assert ran.err.count("Not compared with the journal") == 1
+    assert ran.err.count("A-1: rejected: ") == 2
+
+
 def test_dry_run_of_a_new_job_needs_no_api_key(
     sandbox: Sandbox, run: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
