@@ -298,13 +298,14 @@ async def test_a_name_that_led_nowhere_is_looked_up_anew(monkeypatch: pytest.Mon
 
 
 async def test_a_proxys_name_is_what_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with churn.listening(Forwarder().serve) as port:
+    refusing = Refuser()
+    async with churn.listening(refusing.serve) as port:
         resolver = Resolver([at(port)])
         resolver.put_in_place(monkeypatch)
         proxy = f"http://proxy.test:{port}"
-        async with bench_at("http://service.test/", proxy=proxy) as made:
-            assert (await made.client.get(made.url)).content == BODY
-    assert resolver.look_ups == 1
+        async with bench_at("https://service.test/", proxy=proxy) as made:
+            assert type(await made.failure()) is httpx.ProxyError
+    assert (resolver.look_ups, len(refusing.heads)) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -1024,6 +1025,18 @@ class Forwarder:
             await stream.send(churn.ANSWER + BODY)
 
 
+class Refuser:
+    """A proxy that connects to nobody, and remembers who was asked for."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+
+    async def serve(self, stream: anyio.abc.ByteStream) -> None:
+        head, _ = await churn.read_head(stream, b"")
+        self.heads.append(head)
+        await stream.send(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n")
+
+
 @pytest.mark.parametrize("tls", [None, CERTIFICATES.server], ids=["http", "https"])
 async def test_plain_requests_are_handed_to_a_proxy(
     tls: Any, monkeypatch: pytest.MonkeyPatch
@@ -1061,16 +1074,16 @@ async def test_a_proxy_that_speaks_tls_tunnels_tls(monkeypatch: pytest.MonkeyPat
 
 
 async def test_the_environment_is_asked_for_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    proxy = Forwarder()
-    async with churn.listening(proxy.serve) as port, churn.listening(SERVER) as straight:
-        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{port}")
+    proxy = Refuser()
+    async with churn.listening(proxy.serve) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        async with bench_at("http://service.test/", trust_env=True) as made:
-            await made.client.get(made.url)
-            assert made.spy.connected == 1
-        assert len(proxy.heads) == 1
-        async with bench_at(f"http://127.0.0.1:{straight}/", trust_env=True) as made:
-            await made.call()
+        async with bench_at("https://service.test/", trust_env=True) as made:
+            assert type(await made.failure()) is httpx.ProxyError
+        (head,) = proxy.heads
+        assert head.startswith(b"CONNECT service.test:443 ")
+        async with bench_at(f"https://{closed_port()}/", trust_env=True) as made:
+            assert type(await made.failure()) is httpx.ConnectError
         assert len(proxy.heads) == 1
         async with bench_at(f"http://{closed_port()}/", trust_env=False) as made:
             assert type(await made.failure()) is httpx.ConnectError
