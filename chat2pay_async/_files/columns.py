@@ -411,9 +411,12 @@ class Header:
 
     def column(self, path: str, cells: Mapping[str, Any]) -> tuple[str, str]:
         """Return the column that holds a field, and the path from there to the field."""
+        column = self._columns.get(path)
+        if column is not None and column in cells:
+            return column, ""
         field = re.split(r"[.\[]", path, maxsplit=1)[0]
-        column, outer = self._columns.get(path), self._columns.get(field)
-        if column not in cells and outer in cells and outer is not None:  # JSON within a cell
+        outer = self._columns.get(field)
+        if outer in cells and outer is not None:  # JSON within a cell
             return outer, path.removeprefix(field).removeprefix(".")
         return column or _unescaped(path), ""
 
