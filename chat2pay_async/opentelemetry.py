@@ -62,10 +62,10 @@ from chat2pay_async.errors import Proof
 
 try:
     from opentelemetry import context, metrics, trace
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _missing:
     raise ModuleNotFoundError(
         'chat2pay_async.opentelemetry needs its extra: pip install "chat2pay-async[otel]"'
-    ) from error
+    ) from _missing
 
 __all__ = ["Telemetry"]
 

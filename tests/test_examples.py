@@ -30,8 +30,8 @@ MODULES = [
 ]
 
 
-def readme_blocks(language: str) -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def blocks_in(document: str, language: str) -> list[str]:
+    text = (ROOT / document).read_text(encoding="utf-8")
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
@@ -53,16 +53,16 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox
 
 
 def test_the_readmes_example_makes_a_link(sandbox: Sandbox, tmp_path: Path) -> None:
-    single, _campaign = readme_blocks("python")
+    (single,) = blocks_in("README.md", "python")
     assert re.fullmatch(r"[0-9a-f-]{36} True False\n", run_as_file(single, sandbox, tmp_path))
     assert re.fullmatch(r"[0-9a-f-]{36} True True\n", run_as_file(single, sandbox, tmp_path))
     assert sandbox.ledger.count("link_created") == 1
 
 
-def test_the_readmes_campaign_sends_nothing_twice_when_it_is_run_again(
+def test_the_guides_campaign_sends_nothing_twice_when_it_is_run_again(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    _single, campaign = readme_blocks("python")
+    campaign = blocks_in("docs/payment-links.md", "python")[-1]
     first, again = (run_as_file(campaign, sandbox, tmp_path) for _ in range(2))
     assert sorted(first.splitlines()[:-1]) == ["B-1 applied", "B-2 applied"]
     assert sorted(again.splitlines()[:-1]) == ["B-1 skipped", "B-2 skipped"]
@@ -73,9 +73,9 @@ def test_the_readmes_campaign_sends_nothing_twice_when_it_is_run_again(
 def test_the_readmes_file_is_sent_by_the_commands_below_it(
     sandbox: Sandbox, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (table,) = readme_blocks("csv")
+    (table,) = blocks_in("README.md", "csv")
     (tmp_path / "spring.csv").write_text(table, encoding="utf-8")
-    lines = "".join(readme_blocks("console")).splitlines()
+    lines = "".join(blocks_in("README.md", "console")).splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("chat2pay")]
     counts: list[int] = []
     for program, *arguments in commands:
@@ -146,7 +146,7 @@ async def run_of(source: str, names: dict[str, object]) -> Any:
 
 
 def test_the_readmes_two_commands_stand_as_they_are_run() -> None:
-    commands = "".join(readme_blocks("console")).splitlines()
+    commands = "".join(blocks_in("README.md", "console")).splitlines()
     setup = "python3 -m venv .venv && .venv/bin/pip install -q nox && .venv/bin/nox -s"
     assert f"{setup} demo" in commands
     assert f"{setup} tests" in commands
