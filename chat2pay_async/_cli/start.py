@@ -103,7 +103,7 @@ def start_from(job: Job, from_run: str, options: FileOptions) -> int:
     """Select payments of another run, and do the job with them as if they were a file."""
     is_resend = job.name == "links"
     assert options.run is not None  # noqa: S101 - every caller names it
-    if is_resend and not (options.yes or sys.stdin.isatty()):
+    if is_resend and not (options.yes or options.dry_run or sys.stdin.isatty()):
         raise UsageError("customers would get a second link: pass --yes to confirm it")
     select = (
         expired_links(options.run)

@@ -628,6 +628,8 @@ def test_expired_links_are_made_again_once(sandbox: Sandbox, run: Terminal, tmp_
     run("links", "create", links_csv(tmp_path / "spring.csv", 2))
     sandbox.expire(sandbox.ref_of("A-1"))
     command = ("links", "resend", "--expired", "--from-run", "spring", "--yes")
+    dry = run(*command[:-1], "--dry-run")
+    assert (dry.code, "to send" in dry.out, sandbox.ledger.count("link_created")) == (0, True, 2)
     assert run(*command).code == 0
     assert sandbox.ledger.count("link_created") == 3
     assert states_in("spring-resend") == {"A-1 (spring-resend)": "applied"}
