@@ -70,7 +70,7 @@ async def test_a_body_of_more_than_a_mebibyte_is_refused(world: HttpWorld, path:
     assert read(response) == {
         "timestamp": "2026-03-01T12:00:00.000+0000",
         "status": 413,
-        "error": "Request Entity Too Large",
+        "error": "Payload Too Large",
         "path": path,
     }
     assert not world.sandbox.ledger.requests

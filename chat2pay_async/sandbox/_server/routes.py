@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
@@ -157,15 +156,16 @@ async def _body(request: Request) -> bytes:
     async for part in request.stream():
         body += part
         if len(body) > _MOST_BYTES:
-            raise HTTPException(413)
+            # Spring's name for it; Python's is another one in each version.
+            raise HTTPException(413, "Payload Too Large")
     return bytes(body)
 
 
 def _http_error(sandbox: Sandbox, request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for just these
-    phrase = HTTPStatus(error.status_code).phrase
-    body = serialization.http_error(sandbox.now(), error.status_code, phrase, request.scope["path"])
-    return _reply(sandbox, error.status_code, body, error.headers)
+    status, phrase = error.status_code, error.detail
+    body = serialization.http_error(sandbox.now(), status, phrase, request.scope["path"])
+    return _reply(sandbox, status, body, error.headers)
 
 
 def _reply(
