@@ -59,6 +59,8 @@ from chat2pay_async._api.operations import (
     CREATE_PAYMENT_LINK,
     UPDATE_INTEGRATION,
 )
+from chat2pay_async._journal.sqlite_store import SQLiteStore
+from chat2pay_async._journal.store import Intent
 from chat2pay_async._send.limits import Slots
 from chat2pay_async._transport.base import WireResponse
 from chat2pay_async.opentelemetry import Telemetry
@@ -608,15 +610,22 @@ async def test_an_event_of_another_call_changes_no_span_but_its_own() -> None:
 
 
 async def test_a_journal_is_measured_and_what_it_could_not_write_is_counted(
-    tmp_path: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    record_intent = SQLiteStore.record_intent
+
+    async def slowly(store: SQLiteStore, token: str, intent: Intent) -> bool:
+        await anyio.sleep(0.02)  # uvloop's clock counts milliseconds
+        return await record_intent(store, token, intent)
+
+    monkeypatch.setattr(SQLiteStore, "record_intent", slowly)
     traces = Traces()
     async with client_of(Sandbox(api_key=KEY), traces, journal=tmp_path / "journal") as client:
         await client.create_payment_link(order("A-1"))
         await client.get_configuration()
     ((operation, (count, seconds)),) = traces.metrics()["chat2pay.journal.duration"]
     assert (operation, count) == ({"chat2pay.operation": "create_payment_link"}, 1)
-    assert seconds > 0
+    assert seconds > 0.01
     traces.hook(events.JournalBehind("c1", "create_payment_link", "the disk is full"))
     assert traces.counts("chat2pay.journal.behind") == {(): 1}
 

@@ -1,6 +1,7 @@
 """The sandbox over HTTP: the paths of the API, and those that play the customer."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -153,11 +154,12 @@ def _action(action: Callable[[Sandbox, str], None]) -> Control:
 
 async def _body(request: Request) -> bytes:
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _MOST_BYTES:
-            # Spring's name for it; Python's is another one in each version.
-            raise HTTPException(413, "Payload Too Large")
+    async with aclosing(request.stream()) as parts:
+        async for part in parts:
+            body += part
+            if len(body) > _MOST_BYTES:
+                # Spring's name for it; Python's is another one in each version.
+                raise HTTPException(413, "Payload Too Large")
     return bytes(body)
 
 
