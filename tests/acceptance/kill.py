@@ -623,9 +623,10 @@ def together(orders: int, seed: int, _kills: int, folder: Path) -> Report:
         for reported in reports:
             report.check(not reported.code, f"exit {reported.code}: {reported.errors}")
             report.check(len(reported.lines) == orders, f"{len(reported.lines)} outcomes")
-        sent = [reported.keys("applied", "unknown", "failed") for reported in reports]
-        report.check(bool(sent[0] and sent[1]), "one of them sent nothing")
-        report.check(not sent[0] & sent[1], f"sent by both: {sorted(sent[0] & sent[1])[:5]}")
+        # What failed in one of them had no effect, and what is unknown is settled: the other may.
+        done = [reported.keys("applied") for reported in reports]
+        report.check(bool(done[0] and done[1]), "one of them sent nothing")
+        report.check(not done[0] & done[1], f"done by both: {sorted(done[0] & done[1])[:5]}")
         finish(job, report, iter(()))
         check_once_more(job, report, service)
         service.calm()
