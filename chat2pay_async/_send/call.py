@@ -403,10 +403,13 @@ def target_of(operation: Operation[Any, Any], base_url: str) -> Target:
     return Target(operation.method, template, host, port)
 
 
-def call_finished(call: Call[Any, Any], error: str | None, *, recovered: bool) -> CallFinished:
-    """Return the event of a call that comes to its end now."""
+def call_finished(
+    call: Call[Any, Any], error: BaseException | None, *, recovered: bool
+) -> CallFinished:
+    """Return the event of a call that comes to its end now; a call that fails recovers nothing."""
     name, elapsed, attempts = call.operation.name, clock.now() - call.started, tuple(call.attempts)
-    return CallFinished(call.call_id, name, elapsed, attempts, error, recovered)
+    kind = None if error is None else type(error).__name__
+    return CallFinished(call.call_id, name, elapsed, attempts, kind, recovered and error is None)
 
 
 E = TypeVar("E", bound=Chat2PayError)

@@ -138,14 +138,15 @@ class Sender:
         scope = None
         try:
             if self.hooks:
-                started = events.CallStarted(call.call_id, call.operation.name)
-                (scope := self.hooks.around(started)).begin()
+                scope = self.hooks.around(events.CallStarted(call.call_id, call.operation.name))
+                scope.begin()
             outcome = await self._within_deadline(call, left)
-            if outcome.error is not None:  # a receipt was created, but its message was not sent
-                call.conclude(may_have_been_applied=False)  # the error has the result
-                raise about(outcome.error, call)  # noqa: TRY301 - it is reported as all others are
             if scope is not None:
-                scope.finish(call_finished(call, None, recovered=outcome.recovered))
+                scope.finish(call_finished(call, outcome.error, recovered=outcome.recovered))
+            if outcome.error is not None:  # of a receipt without its message; no hook kept it back
+                call.conclude(may_have_been_applied=False)  # the error has the result
+                scope = None
+                raise about(outcome.error, call)  # noqa: TRY301 - it is reported as all others are
         except BaseException as error:
             reported = self._report_failure(call, error, scope)
             if reported is error:
@@ -432,7 +433,7 @@ class Sender:
                 reported = outcome_unknown(call, pending, ended_by=error)
             self.hooks.emit(events.OutcomeUnknown(call.call_id, call.operation.name, pending))
         if scope is not None:
-            scope.finish(call_finished(call, type(reported).__name__, recovered=False))
+            scope.finish(call_finished(call, reported, recovered=False))
         if pending is not None and isinstance(reported, Exception):
             self._unsettled.pop(pending, None)  # no hook kept its caller from being told
         return reported

@@ -45,7 +45,7 @@ from chat2pay_async._journal.sqlite_store import SQLiteStore
 from chat2pay_async._journal.store import Account
 from chat2pay_async._send.flights import Flights
 from chat2pay_async._send.stored import claim_of
-from chat2pay_async.events import CallFinished, JournalBehind, OutcomeUnknown
+from chat2pay_async.events import AttemptFinished, CallFinished, JournalBehind, OutcomeUnknown
 from chat2pay_async.sandbox import Sandbox
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -312,6 +312,34 @@ async def test_a_receipt_that_was_not_sent_is_raised_again_as_it_was(
     assert caught[0].receipt.receipt_link_ref == caught[1].receipt.receipt_link_ref
     assert (caught[0].receipt.replayed, caught[1].receipt.replayed) == (False, True)
     assert len(gate.posts) == 1
+
+
+@pytest.mark.parametrize("kind", [AttemptFinished, CallFinished])
+@pytest.mark.parametrize("is_journaled", [True, False])
+async def test_a_receipt_that_exists_is_known_where_a_hook_keeps_its_error_back(
+    gate: Gate, sandbox: Sandbox, path: Path, kind: type[Event], *, is_journaled: bool
+) -> None:
+    ref = await paid(gate, sandbox)
+    sandbox.fail_receipt(ref)
+    kept: list[Event] = []
+
+    def stop(event: Event) -> None:
+        if isinstance(event, kind):
+            kept.append(event)
+            raise KeyboardInterrupt
+
+    journal = path if is_journaled else None
+    async with client_of(gate, journal, hooks=[stop]) as client:
+        with pytest.raises(KeyboardInterrupt):
+            await client.create_receipt(ref, RECEIPT)
+        assert len(client.unsettled) == (not is_journaled)
+    assert kept
+    if is_journaled:
+        assert set(rows(path).values()) == {"sent"}
+        async with client_of(gate, path) as client:
+            with pytest.raises(ReceiptNotSentError):
+                await client.create_receipt(ref, RECEIPT)
+    assert len(gate.posts) == sandbox.ledger.count("receipt_created") == 1
 
 
 async def test_a_receipt_that_was_settled_as_not_sent_is_raised_to_its_next_caller(
