@@ -16,7 +16,13 @@ from chat2pay_async import _eventloop as clock
 from chat2pay_async._api.operations import Operation, Safety
 from chat2pay_async._api.responses import is_refusal
 from chat2pay_async._transport.base import TOO_LATE
-from chat2pay_async.errors import Chat2PayError, OutcomeUnknownError, Proof, RunStoppedError
+from chat2pay_async.errors import (
+    Chat2PayError,
+    OutcomeUnknownError,
+    Proof,
+    ReceiptNotSentError,
+    RunStoppedError,
+)
 
 __all__ = ["Outage", "Report", "is_retried_after", "was_not_sent"]
 
@@ -37,7 +43,9 @@ def was_not_sent(error: Chat2PayError) -> bool:
 
 def is_retried_after(error: Chat2PayError, operation: Operation[Any, Any]) -> bool:
     """Tell whether a call's last attempt failed as one does that is followed by another."""
-    if isinstance(error, OutcomeUnknownError) or not error.attempts:
+    # A receipt that exists without its message is an end, although its response may be lost.
+    is_ended = isinstance(error, (OutcomeUnknownError, ReceiptNotSentError))
+    if is_ended or not error.attempts:
         return False
     last = error.attempts[-1]
     is_final = operation.safety is Safety.ONCE and is_refusal(last.status_code)

@@ -23,7 +23,7 @@ from chat2pay_async._journal.store import Account
 from chat2pay_async._journal.writer import Entry
 from chat2pay_async.errors import JournalError
 
-__all__ = ["Opened", "Terms", "begin", "copy"]
+__all__ = ["Note", "Opened", "Release", "Terms", "begin", "copy"]
 
 
 @attrs.frozen
@@ -43,8 +43,6 @@ class Opened:
     database: Database
     sessions: Sessions
     session: Session
-    ending: list[str] = attrs.field(factory=list)
-    """Tokens that the transaction gives back."""
     failed: list[str] = attrs.field(factory=list)
     """Tokens that could not be given back: nobody works on them."""
 
@@ -61,13 +59,13 @@ class Opened:
                 for entry in batch:  # the others go on without the one that can't be done
                     self.work_off([entry])
                 return
-            self.failed += self.ending
             for entry in batch:
+                # Of what was not begun, too: the transaction may have failed before it.
+                self.failed += _given_back(entry.work)
                 entry.error = error
 
     def _transact(self, batch: Sequence[Entry[Any]]) -> None:
         db = self.database.db
-        self.ending.clear()
         db.execute("BEGIN IMMEDIATE")
         try:
             changes = db.total_changes
@@ -94,7 +92,6 @@ class Opened:
 
     def record_ends(self, notes: Sequence[tuple[str, Any]]) -> list[bool]:
         """Write how calls ended."""
-        self.ending += [token for token, _end in notes]
         return self.database.record_ends(notes)
 
     def close(self) -> None:
@@ -144,6 +141,27 @@ class Note:
     def __call__(self, opened: Opened) -> bool:
         """Do it alone."""
         return self.write(opened, [(self.token, self.note)])[0]
+
+
+class Release:
+    """Work that gives claims back."""
+
+    __slots__ = ("tokens",)
+
+    def __init__(self, tokens: Callable[[], Sequence[str]]) -> None:
+        self.tokens = tokens
+
+    def __call__(self, opened: Opened) -> None:
+        """Give them back."""
+        for token in self.tokens():
+            opened.database.release(token)
+
+
+def _given_back(work: object) -> Sequence[str]:
+    """Return the tokens that a work gives back."""
+    if isinstance(work, Release):
+        return work.tokens()
+    return [work.token] if isinstance(work, Note) and work.write is Opened.record_ends else []
 
 
 def _groups(batch: Sequence[Entry[Any]]) -> Iterator[Sequence[Entry[Any]]]:

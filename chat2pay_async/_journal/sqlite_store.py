@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, TypeVar
 
 import attrs
 
-from chat2pay_async._journal.opening import Note, Opened, Terms, begin
+from chat2pay_async._journal.opening import Note, Opened, Release, Terms, begin
 from chat2pay_async._journal.opening import copy as copy_to
 from chat2pay_async._journal.schema import guarded
 from chat2pay_async._journal.store import (
@@ -175,12 +175,12 @@ class SQLiteStore:
         try:
             return await writer.wait(entry)
         except BaseException:
-            writer.post(lambda opened: _release_all(opened, entry.result or []))
+            writer.post(Release(lambda: _tokens(entry.result or [])))
             raise
 
     async def release(self, token: str) -> None:
         """Give a claim back: the row is as it was before it, or gone where it was new."""
-        await self._ask(lambda opened: _release(opened, token))
+        await self._ask(Release(lambda: [token]))
 
     async def take_over(
         self, limit: int, *, after: int = 0, run: str | None = None, operation: str | None = None
@@ -318,15 +318,8 @@ def _nothing(_: object = None) -> None:
     """Do nothing, in its turn."""
 
 
-def _release(opened: Opened, token: str) -> None:
-    opened.ending.append(token)
-    opened.database.release(token)
-
-
-def _release_all(opened: Opened, claims: Sequence[Claimed]) -> None:
-    for claimed in claims:
-        if claimed.token is not None:
-            _release(opened, claimed.token)
+def _tokens(claims: Sequence[Claimed]) -> list[str]:
+    return [claimed.token for claimed in claims if claimed.token is not None]
 
 
 def _close(opened: list[Opened]) -> None:

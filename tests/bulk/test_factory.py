@@ -488,6 +488,26 @@ async def test_receipts_are_delivered_or_not(world: World, path: Path) -> None:
     assert world.sandbox.ledger.count("receipt_created") == 2
 
 
+@pytest.mark.parametrize("is_journaled", [True, False])
+async def test_a_lost_receipt_that_is_found_undelivered_is_not_looked_up_again(
+    world: World, path: Path, *, is_journaled: bool
+) -> None:
+    """Its attempt was unknown, as one is that is tried again; but by now its end is known."""
+    (ref,) = await world.links(1)
+    world.sandbox.pay(ref)
+    world.sandbox.fail_receipt(ref)
+    world.sandbox.next_faults("create_receipt", ["drop_after"])
+    source = [bulk.ReceiptRequest(payment_link_ref=ref, receipt_link="https://shop.test/1")]
+    journal = path if is_journaled else None
+    with anyio.fail_after(2):
+        async with world.client(journal=journal) as client:
+            outcomes = await read(bulk.create_receipts(client, source))
+    assert states(outcomes) == {"APPLIED": 1}
+    assert isinstance(outcomes[ref].error, ReceiptNotSentError)
+    assert outcomes[ref].recovered
+    assert world.sandbox.ledger.count("receipt_created") == 1
+
+
 async def test_links_are_looked_up_by_reference_or_by_any_query(world: World) -> None:
     (ref,) = await world.links(1)
     queries: list[Any] = [ref, bulk.TransactionQuery(order_number="A-0"), "nothing", ""]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -540,6 +542,45 @@ async def test_what_could_not_be_given_back_is_once_the_disk_has_room(path: Path
         assert (await two.claim(claim())).answer is Answer.OPEN
         assert (await two.claim(claim("rejected"))).answer is Answer.NEW
         assert await two.find(LINK, "B") is None
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_what_could_not_be_given_back_is_once_the_file_is_not_locked(
+    path: Path, *, ends: bool
+) -> None:
+    """A transaction that can't begin does nothing of what it has to: that is kept all the same."""
+    async with opened(path) as one, opened(path) as two:
+        token = await sent(one, end=None)
+        hurried = "PRAGMA busy_timeout = 1"
+        await in_thread(one, lambda opened: opened.database.db.execute(hurried))
+        with closing(sqlite3.connect(path, isolation_level=None)) as frozen:
+            frozen.execute("BEGIN IMMEDIATE")
+            with pytest.raises(JournalError, match="was locked by another process"):
+                await (one.record_end(token, APPLIED) if ends else one.release(token))
+        assert (await two.find(LINK, "A-1")).answer is Answer.HELD
+        assert await one.find(LINK, "B") is None  # whatever comes next
+        assert (await two.find(LINK, "A-1")).answer is Answer.OPEN
+
+
+async def test_what_is_given_back_in_a_batch_that_fails_before_it_is_free_later(
+    path: Path,
+) -> None:
+    async with opened(path) as one, opened(path) as two:
+        token = await sent(one, end=None)
+        full = "PRAGMA max_page_count = 1"  # that is: what it has now
+        await in_thread(one, lambda opened: opened.database.db.execute(full))
+        big = claim("B", content=b"x" * 100_000)
+        works: list[Any] = [
+            lambda opened: opened.database.claim_all([big]),
+            Note(Opened.record_ends, token, APPLIED),
+        ]
+        entries = [Entry[Any](work, is_alone=False, is_awaited=False) for work in works]
+        await in_thread(one, lambda opened: opened.work_off(entries))
+        assert all(isinstance(entry.error, JournalError) for entry in entries)
+        free = "PRAGMA max_page_count = 1000000"
+        await in_thread(one, lambda opened: opened.database.db.execute(free))
+        assert await one.find(LINK, "B") is None
+        assert (await two.find(LINK, "A-1")).answer is Answer.OPEN
 
 
 async def test_a_value_that_cannot_be_written_fails_alone(path: Path) -> None:
