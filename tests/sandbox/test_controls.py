@@ -39,6 +39,24 @@ async def test_controls_are_for_this_machine_unless_they_are_opened(
     assert await from_elsewhere(world, method, f"/sandbox/{path}") in {200, 400, 404}
 
 
+@pytest.mark.parametrize(("method", "path"), ALL)
+async def test_a_page_of_another_site_plays_nobody(
+    world: HttpWorld, method: str, path: str
+) -> None:
+    """A browser sends its requests from this machine, whoever has written the page."""
+    transport = httpx.ASGITransport(app=world.sandbox.app)
+    for origin, is_refused in {
+        "http://evil.example": True,
+        "http://localhost:1": True,
+        "null": True,
+        "http://localhost": False,
+    }.items():
+        headers = {"Origin": origin, "Host": "localhost"}
+        request = httpx.Request(method, f"http://localhost/sandbox/{path}", headers=headers)
+        response = await transport.handle_async_request(request)
+        assert (response.status_code == 403) is is_refused
+
+
 @pytest.mark.parametrize(
     "body", ["", "{", "[]", "1", "null", '{"x": 1}', '"x"', "\udcff", "[[[[" * 999]
 )

@@ -6,14 +6,18 @@ import gc
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from chat2pay_async.sandbox import Sandbox, SandboxError
+from chat2pay_async.sandbox._service.ledger import Effect
 from chat2pay_async.sandbox._service.service import ApiRequest
+from chat2pay_async.sandbox._service.state import StateFile
 
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ORDER = (
@@ -44,6 +48,21 @@ def look_up(sandbox: Sandbox, number: str = "A-1") -> bytes:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "state.db"
+
+
+def test_a_change_that_can_not_be_written_whole_is_not_written_at_all(path: Path) -> None:
+    with closing(StateFile(path)) as file:
+        account = file.account("key")
+        effect = Effect("paid", "A-1", "ref-1", Decimal("1.50"), "ZAR", START)
+
+        def failing() -> Iterator[Effect]:
+            yield effect
+            raise RuntimeError("no more")
+
+        with pytest.raises(RuntimeError, match="no more"):
+            account.keep(None, failing())
+        account.keep(None, [effect])
+        assert [*account.effects()] == [effect]
 
 
 def test_everything_that_took_place_is_there_after_a_restart(path: Path) -> None:

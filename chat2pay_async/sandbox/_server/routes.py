@@ -5,7 +5,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -133,6 +133,8 @@ def _control(
         is_near = request.client is not None and request.client.host in _LOOPBACK
         if not (is_near or sandbox.has_open_controls):
             return _reply(sandbox, 403, {"message": "Only for the machine it runs on"})
+        if _is_of_another_site(request):
+            return _reply(sandbox, 403, {"message": "Not for the pages of other sites"})
         account = sandbox.account(request.headers.get("authorization", "")) or sandbox
         try:
             return _reply(sandbox, 200, control(account, request, await _body(request)))
@@ -142,6 +144,12 @@ def _control(
             return _reply(sandbox, refused, {"message": str(error)})
 
     return Route(f"/sandbox/{path}", endpoint, methods=[method])
+
+
+def _is_of_another_site(request: Request) -> bool:
+    """Tell whether a page of another site asks: a browser on this machine opens those, too."""
+    origin = request.headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc != request.headers.get("host")
 
 
 def _action(action: Callable[[Sandbox, str], None]) -> Control:

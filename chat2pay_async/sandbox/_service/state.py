@@ -151,18 +151,18 @@ class AccountState:
 
     def keep(self, link: Transaction | None, effects: Iterable[Effect]) -> None:
         """Write a change, as a whole or not at all."""
-        self._db.execute("BEGIN")
-        if link is not None:
-            self._db.execute(
-                "INSERT INTO transactions (account, ref, record) VALUES (?, ?, ?) "
-                "ON CONFLICT (account, ref) DO UPDATE SET record = excluded.record",
-                (self._account, link.ref, _encode(link)),
+        with self._db:  # commits, or rolls back
+            self._db.execute("BEGIN")
+            if link is not None:
+                self._db.execute(
+                    "INSERT INTO transactions (account, ref, record) VALUES (?, ?, ?) "
+                    "ON CONFLICT (account, ref) DO UPDATE SET record = excluded.record",
+                    (self._account, link.ref, _encode(link)),
+                )
+            self._db.executemany(
+                "INSERT INTO effects (account, record) VALUES (?, ?)",
+                [(self._account, _encode(effect)) for effect in effects],
             )
-        self._db.executemany(
-            "INSERT INTO effects (account, record) VALUES (?, ?)",
-            [(self._account, _encode(effect)) for effect in effects],
-        )
-        self._db.execute("COMMIT")
 
     def keep_record(self, record: AccountRecord) -> None:
         """Write the rest."""
