@@ -58,7 +58,7 @@ from typing import Any, Final
 from chat2pay_async import events
 from chat2pay_async._config import __version__
 from chat2pay_async._send.evidence import Shows
-from chat2pay_async.errors import Proof
+from chat2pay_async.errors import Proof, ReceiptNotSentError
 
 try:
     from opentelemetry import context, metrics, trace
@@ -77,6 +77,8 @@ _LOWEST_ERROR: Final = 400
 _CURRENT: Final = context.create_key("chat2pay_async")
 _CANCELLED: Final = frozenset({"CancelledError", "Cancelled"})
 """Names of asyncio's and of trio's."""
+_APPLIED: Final = frozenset({None, ReceiptNotSentError.__name__})
+"""Errors of calls that took effect; a look-up may have shown it, and no attempt."""
 _REQUESTS: Final = events.AttemptStarted, events.LookUpStarted
 _CALLS: Final = events.CallStarted, events.ResolutionStarted
 
@@ -357,7 +359,7 @@ def _outcome_of(event: events.CallFinished, *, is_unknown: bool) -> str:
     proof = event.attempts[-1].proof if event.attempts else None
     if is_unknown:
         return "unknown"
-    if event.error is None or proof is Proof.APPLIED:
+    if event.error in _APPLIED or proof is Proof.APPLIED:
         return "applied"
     if event.error in _CANCELLED:
         return "cancelled"

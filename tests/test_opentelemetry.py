@@ -638,6 +638,7 @@ async def test_a_journal_is_measured_and_what_it_could_not_write_is_counted(
     [
         (None, Proof.APPLIED, "applied"),
         ("ReceiptNotSentError", Proof.APPLIED, "applied"),
+        ("ReceiptNotSentError", Proof.UNKNOWN, "applied"),
         ("BadRequestError", Proof.REJECTED, "rejected"),
         ("ConnectionFailedError", Proof.NOT_SENT, "failed"),
         ("RequestTimeoutError", None, "failed"),
